@@ -1,0 +1,1 @@
+"""Table schemas (`*.toml`) and schemas of the `--json` documents (`json/`)."""

@@ -1,0 +1,1 @@
+"""Records a training run: torch and pyarrow, nothing of the query half."""

@@ -1,0 +1,1 @@
+"""Judges two runs or more."""

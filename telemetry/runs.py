@@ -1,0 +1,154 @@
+"""Names: run ids, project folders, shard files, and where a run lies in a store."""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from telemetry.errors import UsageError
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+SHORT_ID_LENGTH = 6
+CROCKFORD_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+DEFAULT_STORE = "telemetry-runs"
+MANIFEST_NAME = "run.json"
+
+_SHARD_PATTERN = re.compile(r"(\d{12})-(\d{12})-L(\d{1,2})-([0-9a-f]{4})([0-9a-f]{12})\.parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRef:
+    """Where one run lies: `<store>/project=<project>/run=<run>`."""
+
+    project: str
+    run: str
+    path: Path
+
+    @property
+    def short(self) -> str:
+        """The last six characters of a generated id; what the screens show."""
+        return self.run[-SHORT_ID_LENGTH:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardName:
+    """The parts of `<first>-<last>-L<level>-<uuid>.parquet`; steps are optimizer steps."""
+
+    first: int
+    last: int
+    level: int
+    attempt: int
+    token: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.first:012d}-{self.last:012d}-L{self.level}-"
+            f"{self.attempt:04x}{self.token}.parquet"
+        )
+
+
+def new_run_id(now: datetime) -> str:
+    """`YYYYMMDD-HHMMSS-<6 characters of Crockford base32>`; the random part is not torch's."""
+    token = "".join(secrets.choice(CROCKFORD_BASE32) for _ in range(SHORT_ID_LENGTH))
+    return f"{now:%Y%m%d-%H%M%S}-{token}"
+
+
+def check_run_id(run: str) -> str:
+    """The id itself.
+
+    Raises:
+        UsageError: it could not be the name of a folder on every system.
+    """
+    if ID_PATTERN.fullmatch(run):
+        return run
+    raise UsageError(
+        f"run id {run!r} is not usable as a folder name; use 1 to 80 letters, digits, "
+        "'.', '_' or '-', beginning with a letter or digit."
+    )
+
+
+def project_folder(project: str) -> str:
+    """The folder value of a project: itself, or a slug with a hash for any other text."""
+    if ID_PATTERN.fullmatch(project):
+        return project
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", project).strip("-")[:40] or "project"
+    raw = project.encode("utf-8", "surrogatepass")
+    return f"{slug}-{hashlib.blake2b(raw, digest_size=4).hexdigest()}"
+
+
+def run_folder(store: Path, project: str, run: str) -> Path:
+    """The folder of one run; `project` is free text, `run` a checked id."""
+    return store / f"project={project_folder(project)}" / f"run={check_run_id(run)}"
+
+
+def new_shard_name(*, first: int, last: int, attempt: int, level: int = 0) -> ShardName:
+    """A shard name with a fresh random token; nothing depends on torch's generators."""
+    return ShardName(
+        first=first, last=last, level=level, attempt=attempt, token=secrets.token_hex(6)
+    )
+
+
+def parse_shard_name(name: str) -> ShardName | None:
+    """The parts of a file name, or None for a file that is not a shard."""
+    match = _SHARD_PATTERN.fullmatch(name)
+    if match is None:
+        return None
+    first, last, level, attempt, token = match.groups()
+    return ShardName(
+        first=int(first), last=int(last), level=int(level), attempt=int(attempt, 16), token=token
+    )
+
+
+def live_shards(names: Iterable[str]) -> list[str]:
+    """The names readers use, sorted: shards that no shard of a higher level replaces.
+
+    A file is dead if a file of the same attempt and a higher level covers its range; among equal
+    (attempt, level, range) only the lexically smallest name lives. Names only, so that compaction
+    needs no atomic swap.
+    """
+    shards = {name: shard for name in names if (shard := parse_shard_name(name)) is not None}
+    merged = [shard for shard in shards.values() if shard.level > 0]
+    seen: set[tuple[int, int, int, int]] = set()
+    live: list[str] = []
+    for name in sorted(shards):
+        shard = shards[name]
+        key = (shard.attempt, shard.level, shard.first, shard.last)
+        covered = any(
+            other.attempt == shard.attempt
+            and other.level > shard.level
+            and other.first <= shard.first
+            and other.last >= shard.last
+            for other in merged
+        )
+        if not covered and key not in seen:
+            seen.add(key)
+            live.append(name)
+    return live
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Replace one small file atomically: temporary name, fsync, rename, fsync of the folder."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Reads stores: DuckDB views over immutable Parquet shards."""

@@ -1,0 +1,1 @@
+"""The public views as portable SQL, one file each."""
