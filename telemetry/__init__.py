@@ -1,0 +1,48 @@
+"""Flight recorder and doctor of a PyTorch training run.
+
+Importing this package imports neither torch, pyarrow nor duckdb: names are resolved when used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.capture.callback import TelemetryCallback
+    from telemetry.compare.diff import diff_runs
+    from telemetry.compare.sweep import sweep_runs
+    from telemetry.diagnose.diagnose import diagnose_run
+    from telemetry.errors import TelemetryError
+    from telemetry.store.query import query_runs
+    from telemetry.store.store import Store
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Store": "telemetry.store.store",
+    "TelemetryCallback": "telemetry.capture.callback",
+    "TelemetryError": "telemetry.errors",
+    "diagnose_run": "telemetry.diagnose.diagnose",
+    "diff_runs": "telemetry.compare.diff",
+    "query_runs": "telemetry.store.query",
+    "sweep_runs": "telemetry.compare.sweep",
+}
+
+__all__ = [
+    "Store",
+    "TelemetryCallback",
+    "TelemetryError",
+    "diagnose_run",
+    "diff_runs",
+    "query_runs",
+    "sweep_runs",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,126 @@
+"""What a comparison of two runs, or two groups of runs, says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from telemetry.diagnose.finding import Finding
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+
+
+class Verdict(StrEnum):
+    """Is the candidate worse? `no_change` is a positive statement within the margin."""
+
+    REGRESSION = "regression"
+    IMPROVEMENT = "improvement"
+    NO_CHANGE = "no_change"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Direction(StrEnum):
+    """Which way of a metric is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+class DivergenceKind(StrEnum):
+    """Why two runs part."""
+
+    INITIAL_WEIGHTS = "initial_weights"
+    DATA = "data"
+    OPTIMIZATION = "optimization"
+    NONDETERMINISM = "nondeterminism"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricChange:
+    """One metric; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|."""
+
+    name: str
+    direction: Direction
+    base: float
+    candidate: float
+    change: float
+    ci_low: float
+    ci_high: float
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """One configuration key that differs; None stands for a missing key."""
+
+    key: str
+    base: Json
+    candidate: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerChange:
+    """One statistic of one layer that left the noise band; `log2_ratio` and `noise` in bits."""
+
+    layer: str
+    statistic: str
+    log2_ratio: float
+    noise: float
+    first_step: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """The first step at which two runs differ, and what differed first."""
+
+    step: int | None
+    kind: DivergenceKind
+    layer: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """Outcome of `diff_runs`; `metrics` holds the deciding metric first."""
+
+    base: tuple[Run, ...]
+    candidate: tuple[Run, ...]
+    verdict: Verdict
+    reason: str
+    margin: float
+    metrics: tuple[MetricChange, ...]
+    config: tuple[ConfigChange, ...]
+    layers: tuple[LayerChange, ...]
+    new_findings: tuple[Finding, ...]
+    fixed_findings: tuple[Finding, ...]
+    first_divergence: Divergence
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Body of `diff --json`: `base` and `candidate` are the first run of each group."""
+        return {
+            "base": self.base[0].to_json(),
+            "candidate": self.candidate[0].to_json(),
+            "base_runs": [run.run for run in self.base],
+            "candidate_runs": [run.run for run in self.candidate],
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "margin": self.margin,
+            "metrics": [_fields(metric) for metric in self.metrics],
+            "config": [_fields(change) for change in self.config],
+            "layers": [_fields(layer) for layer in self.layers],
+            "findings": {
+                "new": [finding.to_json() for finding in self.new_findings],
+                "fixed": [finding.to_json() for finding in self.fixed_findings],
+            },
+            "first_divergence": _fields(self.first_divergence),
+            "warnings": self.warnings,
+        }
+
+
+def _fields(
+    record: MetricChange | ConfigChange | LayerChange | Divergence,
+) -> Mapping[str, Json]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}

@@ -1,0 +1,103 @@
+"""What a diagnosis says: findings, and for every other detector that it passed or why not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from telemetry.json_values import Json
+
+
+class Severity(StrEnum):
+    """How much a finding matters; `info` never counts for an exit code."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One detector's verdict on a run; at most one per detector and run.
+
+    `layer` is the worst layer (module path), or a parameter's name for findings about one
+    parameter, or None for findings about the run; `value` and `threshold` are in `unit`.
+    """
+
+    detector: str
+    severity: Severity
+    message: str
+    advice: str
+    layer: str | None = None
+    layers: tuple[str, ...] = ()
+    first_step: int | None = None
+    last_step: int | None = None
+    value: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    consequence_of: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The finding object of `diagnose --json`."""
+        return {
+            "detector": self.detector,
+            "severity": self.severity,
+            "layer": self.layer,
+            "layers": self.layers,
+            "first_step": self.first_step,
+            "last_step": self.last_step,
+            "value": self.value,
+            "threshold": self.threshold,
+            "unit": self.unit,
+            "message": self.message,
+            "advice": self.advice,
+            "evidence": self.evidence,
+            "consequence_of": self.consequence_of,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotChecked:
+    """A detector that could not judge; `reason` says what is missing and how to get it."""
+
+    detector: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """All outcomes for one run: roots first, each followed by its consequences.
+
+    `state` is the progress state of detectors.md (learning, converged, stalled, diverged,
+    unknown); `n_steps` and `n_samples` say how much was seen.
+    """
+
+    findings: tuple[Finding, ...]
+    passed: tuple[str, ...]
+    not_checked: tuple[NotChecked, ...]
+    state: str
+    n_steps: int
+    n_samples: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Body of `diagnose --json`, without the `run` object."""
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "passed": self.passed,
+            "not_checked": [
+                {"detector": entry.detector, "reason": entry.reason} for entry in self.not_checked
+            ],
+            "state": self.state,
+        }
+
+    def counts(self) -> dict[str, Json]:
+        """`{error, warning, info}` as manifests and the run list keep them."""
+        return {
+            severity: sum(finding.severity is severity for finding in self.findings)
+            for severity in Severity
+        }

@@ -1,0 +1,182 @@
+"""Immutable Parquet shards: written under a temporary name, fsynced, renamed, read back.
+
+pyarrow carries no type information; it is wrapped here and in `tables.py`.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from telemetry.errors import SchemaMismatch, StoreUnreadable
+from telemetry.runs import ShardName, live_shards, parse_shard_name, sync_folder
+from telemetry.tables import Table
+
+ROW_GROUP_ROWS = 122_880  # DuckDB's own unit of parallelism
+COMPRESSION_LEVEL = 3
+FILE_MODE = 0o640
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One published shard; steps are the range of the `step` column, None in catalogues."""
+
+    path: Path
+    name: ShardName
+    rows: int
+    n_bytes: int
+    min_step: int | None
+    max_step: int | None
+
+
+def table_folder(run: Path, table: str, rank: int) -> Path:
+    """Where the shards of one table and rank lie."""
+    return run / table / f"rank={rank}"
+
+
+def write_shard(folder: Path, table: Table, rows: pa.Table, name: ShardName) -> Shard:
+    """Publish rows, sorted by the table's key, as one shard that is visible whole or not at all.
+
+    Args:
+        folder: `table_folder(...)`; created when missing.
+        table: The table the rows belong to.
+        rows: Columns of the table, in any order; every nullable column may be missing.
+        name: Range, attempt and token of the file.
+
+    Raises:
+        SchemaMismatch: a column is unknown, or a required one is missing or NULL.
+        OSError: the disk refuses; nothing is visible then.
+    """
+    arranged = arrange(table, rows).sort_by([(key, "ascending") for key in table.sort])
+    low, high = _step_range(arranged)
+    metadata = {
+        "telemetry.schema": str(table.version),
+        "telemetry.table": table.name,
+        "telemetry.attempt": str(name.attempt),
+        "telemetry.level": str(name.level),
+        "telemetry.min_step": "" if low is None else str(low),
+        "telemetry.max_step": "" if high is None else str(high),
+    }
+    arranged = arranged.replace_schema_metadata(metadata)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    final = folder / str(name)
+    part = folder / f".{name}.part"
+    try:
+        n_bytes = _write_synced(part, table, arranged)
+        part.replace(final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+    return Shard(
+        path=final, name=name, rows=arranged.num_rows, n_bytes=n_bytes, min_step=low, max_step=high
+    )
+
+
+def arrange(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows with exactly the table's columns, in its order, missing nullable ones as NULL.
+
+    Raises:
+        SchemaMismatch: a column is unknown, or a required one is missing or holds NULL.
+    """
+    unknown = sorted(set(rows.column_names) - {column.name for column in table.columns})
+    if unknown:
+        raise SchemaMismatch(f"{table.name}: unknown columns {', '.join(unknown)}.")
+    arrays = []
+    for column in table.columns:
+        if column.name in rows.column_names:
+            array = rows.column(column.name).cast(column.arrow_type)
+        else:
+            array = pa.nulls(rows.num_rows, column.arrow_type)
+        if array.null_count and not column.nullable:
+            raise SchemaMismatch(f"{table.name}.{column.name} is missing or NULL; it is required.")
+        arrays.append(array)
+    return pa.table(arrays, schema=table.arrow_schema())
+
+
+def listed_shards(folder: Path) -> list[Path]:
+    """Live shards of one table and rank, by listing; links and foreign files are not shards."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    regular = [e.name for e in entries if e.is_file(follow_symlinks=False)]
+    return [folder / name for name in live_shards(regular)]
+
+
+def foreign_files(folder: Path) -> list[Path]:
+    """Files of a shard folder that no writer of ours made; links count as foreign."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    return sorted(
+        Path(entry.path)
+        for entry in entries
+        if not entry.name.startswith(".")
+        and (entry.is_symlink() or parse_shard_name(entry.name) is None)
+    )
+
+
+def read_shard(path: Path) -> pa.Table:
+    """All rows of a shard, page checksums verified.
+
+    Raises:
+        StoreUnreadable: torn, truncated or not a Parquet file.
+    """
+    try:
+        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
+
+
+def shard_version(path: Path) -> int:
+    """Schema version in the footer.
+
+    Raises:
+        StoreUnreadable: torn, truncated, or a Parquet file of somebody else.
+    """
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
+    version = metadata.get(b"telemetry.schema", b"")
+    if not version.isdigit():
+        raise StoreUnreadable(f"{path}: a Parquet file, but not written by telemetry.")
+    return int(version)
+
+
+def _step_range(rows: pa.Table) -> tuple[int | None, int | None]:
+    if "step" not in rows.column_names or not rows.num_rows:
+        return None, None
+    bounds = pc.min_max(rows.column("step")).as_py()
+    return bounds["min"], bounds["max"]
+
+
+def _write_synced(part: Path, table: Table, rows: pa.Table) -> int:
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as stream:
+        pq.write_table(
+            rows,
+            stream,
+            version="2.6",
+            data_page_version="1.0",
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            write_page_checksum=True,
+            row_group_size=ROW_GROUP_ROWS,
+            use_dictionary=table.dictionary_columns(),
+            column_encoding=table.column_encodings(),
+        )
+        stream.flush()
+        os.fsync(stream.fileno())
+        status = os.fstat(stream.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreUnreadable(f"{part}: not a regular file.")
+    return status.st_size

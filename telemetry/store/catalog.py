@@ -1,0 +1,130 @@
+"""Runs of a store, from their folders and manifests."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from telemetry.errors import StoreUnreadable
+from telemetry.json_values import Json
+from telemetry.manifest import Manifest, Status, inferred_status, read_manifest
+from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run as the query half sees it; `manifest` is None when unreadable, `reason` says why."""
+
+    ref: RunRef
+    manifest: Manifest | None
+    status: Status
+    reason: str = ""
+
+    @property
+    def run(self) -> str:
+        """The id."""
+        return self.ref.run
+
+    @property
+    def short(self) -> str:
+        """The short id shown on screens."""
+        return self.ref.short
+
+    @property
+    def project(self) -> str:
+        """The project as the user wrote it."""
+        return self.manifest.project if self.manifest else self.ref.project
+
+    @property
+    def name(self) -> str:
+        """The display name."""
+        return self.manifest.name if self.manifest else self.ref.run
+
+    @property
+    def started(self) -> str:
+        """ISO-8601 start in UTC, '' when unknown."""
+        return self.manifest.started if self.manifest else ""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags."""
+        return self.manifest.tags if self.manifest else ()
+
+    @property
+    def config(self) -> Mapping[str, Json]:
+        """Flat configuration with dotted keys."""
+        return self.manifest.config if self.manifest else {}
+
+    @property
+    def metrics(self) -> Mapping[str, Json]:
+        """`{name: {last, best, best_step}}`."""
+        found = self.manifest.summary.get("metrics") if self.manifest else None
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps recorded so far."""
+        found = self.manifest.summary.get("steps") if self.manifest else None
+        return found if isinstance(found, int) else 0
+
+    @property
+    def finding_counts(self) -> Mapping[str, Json] | None:
+        """`{error, warning, info}` of the last stored diagnosis, None when there was none."""
+        found = self.manifest.summary.get("findings") if self.manifest else None
+        return found if isinstance(found, Mapping) else None
+
+    def to_json(self) -> dict[str, Json]:
+        """The `run` object of every `--json` document."""
+        return {
+            "run": self.run,
+            "project": self.project,
+            "name": self.name,
+            "status": self.status,
+            "started": self.started,
+            "steps": self.steps,
+            "config": self.config,
+            "tags": self.tags,
+            "metrics": self.metrics,
+        }
+
+
+def load_run(path: Path, *, now: datetime | None = None) -> Run:
+    """The run of one folder `project=<p>/run=<id>`; unreadable manifests become a status."""
+    ref = RunRef(
+        project=path.parent.name.removeprefix("project="),
+        run=path.name.removeprefix("run="),
+        path=path,
+    )
+    try:
+        manifest = read_manifest(path)
+    except StoreUnreadable as error:
+        return Run(ref=ref, manifest=None, status=Status.UNREADABLE, reason=str(error))
+    status = inferred_status(manifest, now=now or datetime.now(UTC))
+    return Run(ref=ref, manifest=manifest, status=status)
+
+
+def list_runs(store: Path) -> list[Run]:
+    """Every run of a store, newest first; links and folders without a manifest are not runs."""
+    now = datetime.now(UTC)
+    found = [
+        load_run(Path(run.path), now=now)
+        for project in _folders(store, "project=")
+        for run in _folders(Path(project.path), "run=")
+        if (Path(run.path) / MANIFEST_NAME).exists()
+    ]
+    return sorted(found, key=lambda run: (run.started, run.run), reverse=True)
+
+
+def _folders(parent: Path, prefix: str) -> list[os.DirEntry[str]]:
+    try:
+        entries = list(os.scandir(parent))
+    except OSError:
+        return []
+    return [
+        entry
+        for entry in entries
+        if entry.name.startswith(prefix)
+        and ID_PATTERN.fullmatch(entry.name.removeprefix(prefix))
+        and entry.is_dir(follow_symlinks=False)
+    ]

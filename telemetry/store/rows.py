@@ -1,0 +1,65 @@
+"""Rows of a query: typed columns for arithmetic, records for display."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SqlValue: TypeAlias = "bool | int | float | str | bytes | datetime | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Result of one query, in the order of its ORDER BY."""
+
+    arrow: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return tuple(self.arrow.column_names)
+
+    def floats(self, name: str) -> npt.NDArray[np.float64]:
+        """A numeric column, shape (n_rows,); NULL becomes NaN."""
+        column = self.arrow.column(name).cast(pa.float64())
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    def ints(self, name: str) -> npt.NDArray[np.int64]:
+        """An integer column without NULL, shape (n_rows,)."""
+        column = self.arrow.column(name).cast(pa.int64())
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def texts(self, name: str) -> list[str]:
+        """A text column; NULL becomes ''."""
+        return [value or "" for value in self.arrow.column(name).to_pylist()]
+
+    def blobs(self, name: str) -> list[bytes | None]:
+        """A binary column."""
+        return list(self.arrow.column(name).to_pylist())
+
+    def records(self) -> list[dict[str, SqlValue]]:
+        """One dictionary a row; NULL is None and NaN stays NaN."""
+        return list(self.arrow.to_pylist())
+
+
+def as_float(value: SqlValue) -> float:
+    """A number of a record; NULL is NaN."""
+    return math.nan if value is None or isinstance(value, str | bytes | datetime) else float(value)
+
+
+def as_text(value: SqlValue) -> str:
+    """A text of a record; NULL is ''."""
+    return "" if value is None else str(value)
+
+
+def column_text(values: Sequence[SqlValue]) -> list[str]:
+    """Texts of a column of records."""
+    return [as_text(value) for value in values]
