@@ -55,7 +55,7 @@ class RunBuilder:
     def path(self) -> Path:
         return run_folder(self.store, self.project, self.run)
 
-    def add(self, name: str, **values: object) -> "RunBuilder":
+    def add(self, name: str, /, **values: object) -> "RunBuilder":
         """One row; `attempt` is filled in, missing nullable columns become NULL."""
         self.rows.setdefault(name, []).append({"attempt": self.attempt, **values})
         return self
