@@ -1,0 +1,183 @@
+"""The command `telemetry`: verbs are the files of `commands/`, errors become exit codes.
+
+`--help` imports no command: short helps are read with `ast` from the docstrings of their files.
+"""
+
+import ast
+import io
+import os
+import pkgutil
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from telemetry.cli import commands, render
+from telemetry.cli.options import common_options, default_settings, verb_name
+from telemetry.errors import RunNotFound, TelemetryError
+
+PROGRAM = "telemetry"
+COMPLETION_VARIABLE = "_TELEMETRY_COMPLETE"
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, as the shell reports a filter that lost its reader
+EPILOG = """\b
+Runs are chosen by id prefix, short id, name, latest, latest~1 or project/name.
+Exit codes: 0 clean, 1 findings or a regression, 2 an error, 3 inconclusive."""
+
+
+class Verbs(click.Group):
+    """The files of `commands/`, each imported only when its verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb, sorted."""
+        del ctx
+        return sorted(modules())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of one verb; None for a verb that has no file."""
+        del ctx
+        module = modules().get(cmd_name)
+        if module is None:
+            return None
+        found = import_module(f"{commands.__name__}.{module}").command
+        return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Verbs with the first lines of their docstrings."""
+        del ctx
+        rows = [(name, short_help(module)) for name, module in sorted(modules().items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def modules() -> dict[str, str]:
+    """Verb to module name."""
+    found = pkgutil.iter_modules(commands.__path__)
+    return {verb_name(entry.name): entry.name for entry in found}
+
+
+def short_help(module: str) -> str:
+    """First line of a command's docstring, without importing it."""
+    path = Path(commands.__path__[0]) / f"{module}.py"
+    doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return doc.partition("\n")[0].rstrip(".")
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if not value or context.resilient_parsing:
+        return
+    from telemetry.cli.versions import version_text  # noqa: PLC0415 - reads package metadata
+
+    render.write(version_text())
+    context.exit()
+
+
+def group() -> Verbs:
+    """The command group."""
+    version = click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_version,
+        help="Show the versions of telemetry, its libraries and its tables.",
+    )
+    return Verbs(
+        PROGRAM,
+        help="Flight recorder and doctor of a PyTorch training run.",
+        params=[*common_options(), version],
+        epilog=EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; every error becomes one line on stderr."""
+    debug = "--debug" in arguments
+    try:
+        code = _invoke(list(arguments) or ["--help"])
+        sys.stdout.flush()
+    except click.ClickException as error:
+        render.complain(error.format_message(), _usage_hint(error))
+    except (click.Abort, EOFError, KeyboardInterrupt) as error:
+        return _interrupted(error)
+    except BrokenPipeError:
+        return _lost_reader()
+    except TelemetryError as error:
+        return _report(error, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the last resort: exit 1 would mean findings
+        return _report_unexpected(error, debug=debug)
+    else:
+        return code
+    return EXIT_ERROR
+
+
+def _invoke(arguments: list[str]) -> int:
+    # Not Group.main: it turns a broken pipe into exit code 1, which means findings.
+    command = group()
+    try:
+        with command.make_context(PROGRAM, arguments, obj=default_settings()) as context:
+            result = command.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"try: {context.command_path} --help" if context else ""
+
+
+def _interrupted(error: BaseException) -> int:
+    by_user = KeyboardInterrupt in {type(error), type(error.__context__)}
+    render.complain("interrupted." if by_user else "aborted; nothing was changed.", "")
+    return EXIT_INTERRUPTED if by_user else EXIT_ERROR
+
+
+def _lost_reader() -> int:
+    # What is still buffered would raise again while the interpreter exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE
+
+
+def _report(error: TelemetryError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    names = error.candidates if isinstance(error, RunNotFound) else ()
+    render.complain(str(error), f"try: {', '.join(names)}" if names else "")
+    return error.exit_code
+
+
+def _report_unexpected(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    first_line = (str(error).splitlines() or ["no message"])[0]
+    hint = "" if debug else "this is a defect of telemetry; --debug shows where"
+    render.complain(f"{type(error).__name__}: {first_line}", hint)
+    return EXIT_ERROR
+
+
+def complete() -> int | None:
+    """Answers a shell that asks for completions; None when none asks."""
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if not instruction:
+        return None
+    from click.shell_completion import shell_complete  # noqa: PLC0415 - only for the shell
+
+    return shell_complete(
+        group(), {"obj": default_settings()}, PROGRAM, COMPLETION_VARIABLE, instruction
+    )
+
+
+def main() -> None:
+    """Entry point of the installed script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names no encoding can write
+    code = complete()
+    sys.exit(run(sys.argv[1:]) if code is None else code)

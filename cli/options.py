@@ -1,0 +1,185 @@
+"""What every verb shares: its class, the common options, and the run argument with completion.
+
+The common options work before and after the verb: each writes itself into the `Settings` of its
+context, so that the later one wins.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from telemetry.runs import DEFAULT_STORE
+
+STORE_VARIABLE = "TELEMETRY_STORE"
+EXAMPLES_HEADING = "Examples:"
+Value = str | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The common options; `color` is off wherever a terminal or a user refuses it."""
+
+    store: Path
+    output_json: bool = False
+    color: bool = True
+    wide: bool = False
+    debug: bool = False
+
+
+def default_settings() -> Settings:
+    """Settings from the environment alone."""
+    return Settings(
+        store=Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE),
+        color=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+    )
+
+
+def settings_of(context: click.Context) -> Settings:
+    """The settings as known so far."""
+    found = context.obj
+    return found if isinstance(found, Settings) else default_settings()
+
+
+def _with_store(settings: Settings, value: Value) -> Settings:
+    return replace(settings, store=Path(str(value)))
+
+
+def _with_json(settings: Settings, _value: Value) -> Settings:
+    return replace(settings, output_json=True)
+
+
+def _without_color(settings: Settings, _value: Value) -> Settings:
+    return replace(settings, color=False)
+
+
+def _with_width(settings: Settings, _value: Value) -> Settings:
+    return replace(settings, wide=True)
+
+
+def _with_debug(settings: Settings, _value: Value) -> Settings:
+    return replace(settings, debug=True)
+
+
+def _remember(
+    change: Callable[[Settings, Value], Settings],
+) -> Callable[[click.Context, click.Parameter, Value], None]:
+    def callback(context: click.Context, _parameter: click.Parameter, value: Value) -> None:
+        if value:
+            context.obj = change(settings_of(context), value)
+
+    return callback
+
+
+def common_options() -> list[click.Parameter]:
+    """Fresh instances of the common options, for one command."""
+    store = click.Option(
+        ["--store"],
+        metavar="DIR",
+        type=click.Path(),
+        help=f"Folder of the runs; else ${STORE_VARIABLE} or ./{DEFAULT_STORE}.",
+        expose_value=False,
+        callback=_remember(_with_store),
+    )
+    flags = (
+        ("--json", _with_json, "One JSON object instead of a screen."),
+        ("--no-color", _without_color, "No colour, as with $NO_COLOR."),
+        ("--wide", _with_width, "Use the whole width of the terminal."),
+        ("--debug", _with_debug, "Show the traceback of an error."),
+    )
+    return [
+        store,
+        *(
+            click.Option(
+                [name], is_flag=True, help=text, expose_value=False, callback=_remember(change)
+            )
+            for name, change, text in flags
+        ),
+    ]
+
+
+class Verb(click.Command):
+    """A command whose help is the docstring of its module, with the common options added."""
+
+    def __init__(self, name: str | None, *, doc: str, params: list[click.Parameter]) -> None:
+        sentence, _, examples = inspect.cleandoc(doc).partition(EXAMPLES_HEADING)
+        self.examples = tuple(line.strip() for line in examples.splitlines() if line.strip())
+        super().__init__(
+            name,
+            help=sentence.strip(),
+            params=[*params, *common_options()],
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The sentence, then the examples as they are typed."""
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {example}\n" for example in self.examples))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Own options first, those of every verb under a title of their own."""
+        names = {parameter.name for parameter in common_options()}
+        help_option = self.get_help_option(ctx)
+        own, common = [], []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            shared = parameter.name in names or parameter is help_option
+            if record is not None:
+                (common if shared else own).append(record)
+        for title, rows in (("Options", own), ("Common options", common)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+Body = Callable[..., int | None]
+
+
+def verb(module: str, doc: str | None) -> Callable[[Body], Verb]:
+    """Turns the function of a command's module into its click command.
+
+    Args:
+        module: `__name__` of the module; its last part names the verb.
+        doc: `__doc__` of the module: a sentence, perhaps more, then `Examples:`.
+    """
+
+    def decorate(body: Body) -> Verb:
+        params: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
+        command = Verb(verb_name(module), doc=doc or "", params=params)
+        command.callback = body
+        return command
+
+    return decorate
+
+
+def verb_name(module: str) -> str:
+    """The verb of a module: `import_` is `import`, since `import` cannot name a file."""
+    return module.rpartition(".")[2].rstrip("_").replace("_", "-")
+
+
+class RunSelector(click.ParamType[str]):
+    """A selector of one run: id or short-id prefix, name, `latest~1`, `project/name`."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names and short ids that begin with what was typed."""
+        from telemetry.store.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
+
+        del param
+        runs = list_runs(settings_of(ctx).store)
+        names = [CompletionItem(run.name, help=f"{run.status} {run.short}") for run in runs]
+        ids = [CompletionItem(run.short, help=run.name) for run in runs]
+        latest = [CompletionItem("latest", help="the run started last")] if runs else []
+        found = [item for item in (*latest, *names, *ids) if item.value.startswith(incomplete)]
+        return list({item.value: item for item in found}.values())
+
+
+RUN = RunSelector()

@@ -1,0 +1,164 @@
+"""The one place that writes: results to stdout, warnings to stderr.
+
+A terminal gets aligned tables in colour (`terminal.py`); a pipe gets every value, separated by
+tabs, without colour, box lines or truncation; `--json` gets one strict JSON object.
+"""
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from telemetry import json_values
+from telemetry.cli import sparklines
+from telemetry.cli.grid import Cell, Grid, Span, span
+from telemetry.cli.options import Settings
+from telemetry.cli.texts import clean
+from telemetry.json_values import Json
+
+SCHEMA_VERSION = 1
+MAX_WIDTH = 99  # columns; longer lines are hard to follow, --wide lifts it
+TREND_WIDTH = 12  # characters of a sparkline
+
+
+class Screen(ABC):
+    """Somewhere to show results."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._unicode = knows_unicode()
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the result is one JSON object instead of a screen."""
+        return self._settings.output_json
+
+    @abstractmethod
+    def line(self, *cells: Cell) -> None:
+        """One line of the result; in a pipe its cells are separated by tabs."""
+
+    @abstractmethod
+    def note(self, *cells: Cell) -> None:
+        """A line for people only: titles, legends, what to try next."""
+
+    @abstractmethod
+    def paragraph(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """A sentence, folded at the width of a terminal; `label` stands before it."""
+
+    @abstractmethod
+    def grid(self, grid: Grid, *, indent: int = 2) -> None:
+        """A table."""
+
+    def blank(self) -> None:
+        """An empty line between parts, for people only."""
+        self.note("")
+
+    def trend(self, values: list[float | None], *, width: int = TREND_WIDTH) -> Span:
+        """A sparkline in the characters that this output knows."""
+        levels = sparklines.BLOCKS if self._unicode else sparklines.ASCII_LEVELS
+        return Span(sparklines.sparkline(sparklines.condense(values, width), levels=levels))
+
+    def json(self, document: Mapping[str, Json]) -> None:
+        """One strict JSON object with its schema version."""
+        text = json_values.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2)
+        write(text if self._unicode else _ascii_json(text))
+
+    def warn(self, message: str) -> None:
+        """Something the reader must know that is not part of the result."""
+        warn(message)
+
+
+class PlainScreen(Screen):
+    """A pipe or a file: tabs, every value whole, nothing else."""
+
+    def line(self, *cells: Cell) -> None:
+        """One line, cells separated by tabs."""
+        write("\t".join(_piped(cell) for cell in cells))
+
+    def note(self, *cells: Cell) -> None:
+        """Nothing: a program does not read titles."""
+
+    def paragraph(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """The label and the sentence, unfolded, in as many leading cells as it is indented."""
+        del indent
+        self.line(*([label] if label else []), text)
+
+    def grid(self, grid: Grid, *, indent: int = 2) -> None:
+        """Header and rows."""
+        del indent
+        self.line(*(column.header for column in grid.columns))
+        for row in grid.rows:
+            self.line(*row)
+
+
+def open_screen(settings: Settings) -> Screen:
+    """The screen that fits stdout; rich is imported for a terminal only."""
+    if not is_terminal() or settings.output_json:
+        return PlainScreen(settings)
+    from telemetry.cli.terminal import TerminalScreen  # noqa: PLC0415 - rich costs 0.1 s
+
+    return TerminalScreen(settings)
+
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def knows_unicode() -> bool:
+    """Whether stdout takes more than ASCII; Python calls even LC_ALL=C UTF-8 (PEP 540)."""
+    if os.environ.get("LC_ALL") in {"C", "POSIX"}:
+        return False
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def terminal_width(settings: Settings) -> int:
+    """Columns to use."""
+    columns = shutil.get_terminal_size((80, 24)).columns
+    return columns if settings.wide else min(columns, MAX_WIDTH)
+
+
+def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
+    """A sentence in lines of at most `width` characters, its label in a column of its own."""
+    first = " " * indent + (f"{label:<10}" if label else "")
+    return textwrap.wrap(
+        clean(text),
+        width=max(width, len(first) + 20),
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+        break_long_words=False,
+    ) or [first.rstrip()]
+
+
+def write(text: str) -> None:
+    """A line on stdout."""
+    print(text)  # noqa: T201 - the one writer of results
+
+
+def write_raw(text: str) -> None:
+    """Text on stdout exactly as it is."""
+    sys.stdout.write(text)
+
+
+def warn(message: str) -> None:
+    """A warning on stderr."""
+    print(f"telemetry: warning: {clean(message)}", file=sys.stderr)  # noqa: T201 - the one writer
+
+
+def complain(message: str, hint: str) -> None:
+    """The error that ends the command, and what to do about it."""
+    lines = [f"telemetry: error: {clean(message)}", *([f"  {clean(hint)}"] if hint else [])]
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the one writer
+
+
+def _piped(cell: Cell) -> str:
+    piece = span(cell)
+    return clean(piece.text if piece.piped is None else piece.piped)
+
+
+def _ascii_json(text: str) -> str:
+    return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)

@@ -1,0 +1,96 @@
+"""Screens for people: aligned columns, colour, and never wider than the terminal."""
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from telemetry.cli import render
+from telemetry.cli.grid import Cell, Column, Grid, span
+from telemetry.cli.options import Settings
+from telemetry.cli.texts import clean
+
+COLUMN_GAP = 2
+SHRUNK_WIDTH = 14  # characters of a shrunk text that still tell two names apart
+
+
+class TerminalScreen(render.Screen):
+    """A terminal, by rich."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._width = render.terminal_width(settings)
+        self._console = Console(
+            width=self._width,
+            force_terminal=True,
+            color_system="standard" if settings.color else None,
+            no_color=not settings.color,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=False,
+            legacy_windows=False,
+        )
+
+    def line(self, *cells: Cell) -> None:
+        """One line; a longer one is folded between words."""
+        self._console.print(self._text(*cells))
+
+    def note(self, *cells: Cell) -> None:
+        """A line for people."""
+        self.line(*cells)
+
+    def paragraph(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """A sentence folded under itself."""
+        for line in render.fold(text, width=self._width, indent=indent, label=label):
+            self._console.print(Text(line), soft_wrap=True)
+
+    def grid(self, grid: Grid, *, indent: int = 2) -> None:
+        """Columns two blanks apart; what does not fit is left out by rank, then shortened."""
+        widths = [
+            max(cell_len(clean(span(cell).text)) for cell in (column.header, *cells))
+            for column, *cells in zip(grid.columns, *grid.rows, strict=True)
+        ]
+        kept = fitting(grid.columns, widths, self._width - indent)
+        table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0), header_style="bold")
+        for index in kept:
+            column = grid.columns[index]
+            table.add_column(
+                Text(column.header), justify=column.align.value, no_wrap=not column.shrinks
+            )
+        for row in grid.rows:
+            table.add_row(*(self._text(row[index], one_line=True) for index in kept))
+        self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
+
+    def _text(self, *cells: Cell, one_line: bool = False) -> Text:
+        text = Text(
+            no_wrap=one_line,
+            overflow=("ellipsis" if self._unicode else "crop") if one_line else "fold",
+        )
+        for index, cell in enumerate(cells):
+            piece = span(cell)
+            text.append(" " * (COLUMN_GAP if index else 0))
+            text.append(clean(piece.text), style=piece.style.value)
+        return text
+
+
+def fitting(columns: tuple[Column, ...], widths: list[int], width: int) -> list[int]:
+    """Indices of the columns that fit, leaving out the highest rank first.
+
+    Args:
+        columns: The columns, in order.
+        widths: Natural width of each, header included.
+        width: Columns of the terminal that are free.
+    """
+    needed = [
+        min(natural, max(SHRUNK_WIDTH, cell_len(column.header))) if column.shrinks else natural
+        for column, natural in zip(columns, widths, strict=True)
+    ]
+    kept = list(range(len(columns)))
+    while sum(needed[index] + COLUMN_GAP for index in kept) - COLUMN_GAP > width:
+        droppable = [index for index in kept if columns[index].rank > 0]
+        if not droppable:
+            break
+        kept.remove(max(droppable, key=lambda index: (columns[index].rank, index)))
+    return kept
