@@ -1,0 +1,253 @@
+"""TelemetryCallback: the one object a training loop needs."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from telemetry.capture import open_callbacks
+from telemetry.capture.after_close import start_diagnosis
+from telemetry.capture.config import flatten_config
+from telemetry.capture.environment import capture_environment
+from telemetry.capture.ranks import rank_and_world_size, shared_run_id
+from telemetry.capture.recording import Options, Recording
+from telemetry.capture.writer import RunSettings, RunWriter
+from telemetry.errors import CaptureError, UsageError
+from telemetry.json_values import Json
+from telemetry.manifest import Status
+from telemetry.runs import DEFAULT_STORE
+
+logger = logging.getLogger(__name__)
+
+Every = int | Literal["auto"]
+
+
+class TelemetryCallback:
+    """Records a training loop: losses, gradients, weights, updates and activations.
+
+    Nothing of the training changes: not the numbers, not the random state, not the exceptions.
+
+    Example:
+        >>> telemetry = TelemetryCallback(model, optimizer)
+        >>> for x, y in loader:
+        ...     loss = criterion(model(x), y)
+        ...     optimizer.zero_grad(); loss.backward(); optimizer.step()
+        ...     telemetry.step(loss=loss)
+        >>> telemetry.log(val_loss=0.3)
+        >>> telemetry.close()
+
+    Args:
+        model: The module that is trained; wrapped by DDP or torch.compile or not.
+        optimizer: One optimizer, or all of them.
+        store: Folder of runs; default `$TELEMETRY_STORE`, else `./telemetry-runs`.
+        project: Groups runs; free text.
+        name: Display name; default is the script's name.
+        config: Hyperparameters: a mapping, dataclass or namespace; nested keys are joined by dots.
+        tags: Free labels; `gan`, `rl`, `overfit-one-batch`, `fine-tune` are understood by diagnose.
+        total_steps: Planned optimizer steps, for rules that speak of a share of the plan.
+        every: Sample each N-th optimizer step, or "auto": as often as the budget allows.
+        overhead_budget: Share of the elapsed time that recording may cost; None: no limit.
+        overhead_allowance_s: Seconds that recording may cost in any case, so that short runs are
+            observed closely.
+        histograms: Record log2 histograms of gradients, weights and updates.
+        activations: Record activations, output gradients and loss inputs on sampled steps.
+        strict: Raise CaptureError instead of switching off the part that failed.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        UsageError: an argument's value is out of range.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one place where a user states everything
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer],
+        *,
+        store: str | os.PathLike[str] | None = None,
+        project: str = "default",
+        name: str | None = None,
+        config: object = None,
+        tags: Sequence[str] = (),
+        total_steps: int | None = None,
+        every: Every = "auto",
+        overhead_budget: float | None = 0.01,
+        overhead_allowance_s: float = 2.0,
+        histograms: bool = True,
+        activations: bool = True,
+        strict: bool = False,
+    ) -> None:
+        optimizers = _checked_optimizers(model, optimizer)
+        options = Options(
+            every=_checked_every(every),
+            overhead_budget=_checked_share(overhead_budget),
+            overhead_allowance_s=float(overhead_allowance_s),
+            histograms=histograms,
+            activations=activations,
+            strict=strict,
+        )
+        self._model = model
+        self._recording: Recording | None = None
+        self._closed = False
+        if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
+            return
+        former = open_callbacks.register(model, self)
+        if former is not None:
+            self._close_former(former, strict=strict)
+        rank, world_size = rank_and_world_size()
+        settings = RunSettings(
+            store=Path(store or os.environ.get("TELEMETRY_STORE") or DEFAULT_STORE),
+            project=str(project),
+            name=name,
+            config=flatten_config(config),
+            tags=_checked_tags(tags),
+            total_steps=total_steps,
+            environment=capture_environment(),
+            run_id=shared_run_id(rank, world_size),
+            rank=rank,
+            world_size=world_size,
+        )
+        self._recording = _open_recording(model, optimizers, options, settings)
+        if self._recording is None:
+            open_callbacks.forget(model, self)
+
+    @property
+    def run(self) -> str | None:
+        """Id of the run; None when nothing is recorded."""
+        return None if self._recording is None else self._recording.writer.ref.run
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the run; None when nothing is recorded."""
+        return None if self._recording is None else self._recording.writer.ref.path
+
+    def step(self, *, loss: Tensor | float | None = None, **metrics: Tensor | float) -> None:
+        """Name the loss and any metric of this optimizer step; call it after `optimizer.step()`.
+
+        Args:
+            loss: The loss of this step; stays on its device.
+            **metrics: Further values of this step, numbers or 0-d tensors.
+        """
+        if self._recording is not None and not self._closed:
+            self._recording.step(loss, metrics)
+
+    def log(self, **metrics: Tensor | float) -> None:
+        """Record named values at any time; they belong to the last step begun.
+
+        Forwards without gradient since the last backward pass are then an evaluation.
+
+        Args:
+            **metrics: Numbers or 0-d tensors.
+        """
+        if self._recording is not None and not self._closed:
+            self._recording.log(metrics)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Forwards without gradient inside the block are an evaluation, whatever is logged."""
+        yield
+        if self._recording is not None and not self._closed:
+            self._recording.close_evaluation()
+
+    def close(self) -> None:
+        """Remove the hooks, write what is left and end the run; harmless when called again."""
+        self._close(Status.FINISHED, None)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run as failed by an exception; what led to it is written first."""
+        self._close(Status.FAILED, open_callbacks.describe(error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.fail(error)
+
+    def _close(self, status: Status, error: Mapping[str, Json] | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        open_callbacks.forget(self._model, self)
+        if self._recording is not None:
+            self._recording.close(status, error)
+            start_diagnosis(self._recording.writer.ref)
+
+    @staticmethod
+    def _close_former(former: open_callbacks.Closable, *, strict: bool) -> None:
+        if strict:
+            raise UsageError(
+                "another TelemetryCallback records this model; close() it before making a new one."
+            )
+        logger.warning("another TelemetryCallback recorded this model: its run is closed")
+        former.close()
+
+
+def _open_recording(
+    model: nn.Module, optimizers: Sequence[Optimizer], options: Options, settings: RunSettings
+) -> Recording | None:
+    try:
+        writer = RunWriter.open(settings, strict=options.strict)
+    except CaptureError as error:
+        if options.strict:
+            raise
+        logger.warning("nothing is recorded: %s", error)
+        return None
+    try:
+        return Recording(model, optimizers, options=options, writer=writer)
+    except Exception as error:
+        writer.close(Status.FAILED, error=open_callbacks.describe(error))
+        if options.strict:
+            raise CaptureError(f"the model cannot be observed: {error}") from error
+        logger.warning("nothing is recorded: the model cannot be observed: %s", error)
+        return None
+
+
+def _checked_optimizers(
+    model: nn.Module, optimizer: Optimizer | Sequence[Optimizer]
+) -> list[Optimizer]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}, expected a torch.nn.Module.")
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
+    if not isinstance(optimizers, Sequence) or not optimizers:
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}, expected a torch optimizer or a list."
+        )
+    for entry in optimizers:
+        if not isinstance(entry, Optimizer):
+            raise TypeError(f"optimizer holds a {type(entry).__name__}, expected torch optimizers.")
+    return list(optimizers)
+
+
+def _checked_every(every: Every) -> int | None:
+    if every == "auto":
+        return None
+    if not isinstance(every, int) or isinstance(every, bool):
+        raise TypeError(f"every is {every!r}, expected a number of steps or 'auto'.")
+    if every < 1:
+        raise UsageError(f"every={every} must be at least 1.")
+    return every
+
+
+def _checked_share(share: float | None) -> float | None:
+    if share is None:
+        return None
+    if not 0 <= float(share) <= 1:
+        raise UsageError(f"overhead_budget={share} is a share of the elapsed time: 0 to 1.")
+    return float(share)
+
+
+def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    return (tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags)

@@ -1,0 +1,58 @@
+"""The one hook that stays on the model: it sees each forward begin.
+
+Everything else is hooked on sampled steps only, so an unsampled forward costs one Python call.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+ForwardObserver = Callable[[tuple[object, ...], Mapping[str, object]], None]
+
+
+class EntryHook:
+    """A forward pre-hook that does not travel: copies and pickles of the model get an inert one."""
+
+    def __init__(self, observer: ForwardObserver | None) -> None:
+        self._observer = observer
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """See one forward begin; never changes its arguments."""
+        del module
+        if self._observer is not None and not torch.compiler.is_compiling():
+            self._observer(args, kwargs)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "EntryHook":
+        del memo
+        return EntryHook(None)
+
+    def __reduce__(self) -> tuple[type["EntryHook"], tuple[None]]:
+        return EntryHook, (None,)
+
+
+def install(model: nn.Module, observer: ForwardObserver) -> list[RemovableHandle]:
+    """Hook every module through which a forward enters the model; handles remove the hooks."""
+    return [
+        module.register_forward_pre_hook(EntryHook(observer), with_kwargs=True)
+        for module in entry_modules(model)
+    ]
+
+
+def entry_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """The model, or the outermost modules with a forward where it is a mere container."""
+    if is_container(model):
+        for child in model.children():
+            yield from entry_modules(child)
+    else:
+        yield model
+
+
+def is_container(module: nn.Module) -> bool:
+    """A module that cannot be called: ModuleList, ModuleDict, a class without `forward`."""
+    return type(module).forward is nn.Module.forward or isinstance(
+        module, nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
+    )

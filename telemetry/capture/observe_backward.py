@@ -1,0 +1,58 @@
+"""Sees every `backward()` call before it runs, through `torch.autograd.backward`.
+
+`Tensor.backward` looks that function up on each call, so one observed function sees both forms.
+It is installed while somebody observes and put back with the last observer.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+RootsObserver = Callable[[Sequence[Tensor]], None]
+
+_lock = threading.Lock()
+_observers: list[RootsObserver] = []
+_original: Callable[..., None] | None = None
+
+
+def observe(observer: RootsObserver) -> None:
+    """Call `observer` with the roots of each backward pass, on the thread that starts it."""
+    global _original  # noqa: PLW0603 - there is one torch.autograd to observe
+    with _lock:
+        _observers.append(observer)
+        if _original is None:
+            _original = torch.autograd.backward
+            torch.autograd.backward = _observed(_original)
+
+
+def forget(observer: RootsObserver) -> None:
+    """Stop calling `observer`; the last one out puts torch's function back."""
+    global _original  # noqa: PLW0603 - as above
+    with _lock:
+        if observer in _observers:
+            _observers.remove(observer)
+        current = torch.autograd.backward
+        if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
+            torch.autograd.backward = _original
+            _original = None
+
+
+def n_observers() -> int:
+    """Observers installed; with one alone, every backward pass is its own."""
+    return len(_observers)
+
+
+def _observed(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
+        if not torch.compiler.is_compiling():
+            roots = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+            for observer in tuple(_observers):
+                observer(roots)
+        return original(tensors, *args, **kwargs)
+
+    backward.telemetry_observed = True  # type: ignore[attr-defined]
+    return backward

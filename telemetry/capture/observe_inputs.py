@@ -1,0 +1,124 @@
+"""Fingerprint and size of the batches that enter the model.
+
+A batch hash is the sum over at most 4,096 strided elements of bits(x_i) * splitmix64(i) modulo
+2^64, with shape and dtype mixed in. It is positional: a plain sum of the bits collides (2,000 token
+batches had 1,703 distinct plain sums and 2,000 distinct positional ones).
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+MAX_ELEMENTS = 4096
+WORD = 1 << 64
+WINDOW_STEPS = 64
+BUDGET_SHARE = 0.25  # of what capture may cost; repeated batches need consecutive steps
+BITS_OF_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def splitmix64(index: int) -> int:
+    """The index-th output of the splitmix64 generator seeded with 0, as a signed 64-bit number.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    word = (index + 1) * 0x9E3779B97F4A7C15 % WORD
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % WORD
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % WORD
+    word ^= word >> 31
+    return word - WORD if word >= WORD // 2 else word
+
+
+def tensors_in(arguments: object) -> Iterator[Tensor]:
+    """Tensors of positional and keyword arguments, containers entered, in a fixed order."""
+    if isinstance(arguments, Tensor):
+        yield arguments
+    elif isinstance(arguments, Mapping):
+        for value in arguments.values():
+            yield from tensors_in(value)
+    elif isinstance(arguments, Sequence) and not isinstance(arguments, str | bytes):
+        for value in arguments:
+            yield from tensors_in(value)
+
+
+class BatchHasher:
+    """Hashes batches on their device; multipliers are kept per device."""
+
+    def __init__(self) -> None:
+        self._multipliers: dict[torch.device, Tensor] = {}
+        self._salts: dict[tuple[torch.Size, torch.dtype], int] = {}
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """The hash, a 0-d int64 tensor on the batch's device.
+
+        Args:
+            batch: Any shape and dtype; read, never written.
+        """
+        with torch.no_grad():
+            bits = bit_sample(batch.detach()).to(torch.int64)
+            multipliers = self._multipliers.get(bits.device)
+            if multipliers is None:
+                words = [splitmix64(index) for index in range(MAX_ELEMENTS)]
+                multipliers = torch.tensor(words, dtype=torch.int64).to(bits.device)
+                self._multipliers[bits.device] = multipliers
+            return (bits * multipliers[: bits.numel()]).sum() + self._salt(batch)
+
+    def _salt(self, batch: Tensor) -> int:
+        key = (batch.shape, batch.dtype)
+        salt = self._salts.get(key)
+        if salt is None:
+            salt = zlib.crc32(f"{tuple(batch.shape)}{batch.dtype}".encode())
+            self._salts[key] = salt
+        return salt
+
+
+def bit_sample(values: Tensor) -> Tensor:
+    """At most 4,096 elements, evenly spread in memory order, as integers of their width.
+
+    Args:
+        values: Any shape and dtype; sparse, quantised and empty tensors give an empty result.
+    """
+    if values.layout is not torch.strided or values.is_quantized or not values.numel():
+        return torch.zeros(0, dtype=torch.int64, device=values.device)
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    width = BITS_OF_WIDTH.get(values.element_size())
+    if width is None:
+        return torch.zeros(0, dtype=torch.int64, device=values.device)
+    count = values.numel()
+    stride = -(-count // MAX_ELEMENTS)
+    in_memory_order = values.permute(
+        sorted(range(values.dim()), key=lambda dim: values.stride(dim), reverse=True)
+    )
+    if in_memory_order.is_contiguous():
+        # Also channels_last batches: no copy of the batch is made.
+        flat = in_memory_order.view(-1)[::stride]
+    else:
+        rows = max(1, MAX_ELEMENTS * len(values) // count)
+        flat = values[:rows].reshape(-1)[:MAX_ELEMENTS]
+    return flat.contiguous().view(width)
+
+
+def batch_size(arguments: Sequence[Tensor]) -> int:
+    """First dimension of the first tensor; 0 without one."""
+    return next((int(tensor.shape[0]) for tensor in arguments if tensor.dim()), 0)
+
+
+class HashWindows:
+    """Opens windows of 64 consecutive steps while hashing stays within its share of the budget."""
+
+    def __init__(self) -> None:
+        self.cost_s = 0.0
+        self._open = True
+
+    def wanted(self, step: int, *, allowed_s: float) -> bool:
+        """Whether the batches of this step are hashed.
+
+        Args:
+            step: Optimizer step; windows begin at its multiples of 64, so ranks share them.
+            allowed_s: What capture as a whole may have cost by now.
+        """
+        if step % WINDOW_STEPS == 0:
+            self._open = self.cost_s <= BUDGET_SHARE * allowed_s
+        return self._open

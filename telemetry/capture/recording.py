@@ -1,0 +1,345 @@
+"""One run being recorded: which hook leads to which observer, and what goes to the writer.
+
+Every method that training reaches runs inside the guard: an error switches its part off, is an
+event of the run, and never reaches the loop (unless `strict`).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from telemetry.capture import entry_hook, observe_backward
+from telemetry.capture.budget import Governor
+from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.guard import Guard
+from telemetry.capture.observe_inputs import BatchHasher, HashWindows, batch_size, tensors_in
+from telemetry.capture.observe_modules import ModuleObserver
+from telemetry.capture.observe_optimizer import ParameterObserver
+from telemetry.capture.provenance import ClipObserver, ClipRecord
+from telemetry.capture.run_events import (
+    Event,
+    attach_event,
+    optimizer_events,
+    warnings_at_attach,
+)
+from telemetry.capture.scalar_log import ScalarLog
+from telemetry.capture.step_ledger import StepFlag, StepLedger, StepRecord
+from telemetry.capture.writer import RunWriter
+from telemetry.json_values import Json
+from telemetry.manifest import Status
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is recorded, and what it may cost; `every` None lets the budget decide."""
+
+    every: int | None
+    overhead_budget: float | None
+    overhead_allowance_s: float
+    histograms: bool
+    activations: bool
+    strict: bool
+
+
+class Recording:
+    """Wires the observers of one model and its optimizers to one writer."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        *,
+        options: Options,
+        writer: RunWriter,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.writer = writer
+        self._clock = clock
+        self._activations = options.activations
+        self._optimizers = list(optimizers)
+        self._guard = Guard(strict=options.strict, on_failure=self._failed)
+        self._governor = Governor(
+            every=options.every,
+            budget_share=options.overhead_budget,
+            allowance_s=options.overhead_allowance_s,
+            clock=clock,
+        )
+        self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
+        self._scalars = ScalarLog(self._ledger, now_s=clock())
+        self._catalogue = Catalogue(model, self._optimizers)
+        self._parameters = ParameterObserver(self._catalogue, histograms=options.histograms)
+        self._modules = ModuleObserver(self._catalogue.model, histograms=options.histograms)
+        self._clip = ClipObserver()
+        self._hasher = BatchHasher()
+        self._windows = HashWindows()
+        self._handles: list[RemovableHandle] = []
+        self._no_grad_forward = False
+        self._train_forward = False
+        self._observing_modules = False
+        self._ordered = False
+        self._step_cost_s = 0.0
+        self._attach(model)
+
+    # --- what the loop calls ------------------------------------------------------------------
+
+    def step(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
+        """A `step()` call of the loop: the loss of this step, and perhaps its end."""
+        with self._guard("steps"):
+            never = self._ledger.never_stepped
+            ends = self._ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
+            if metrics:
+                step = self._ledger.last_begun.step
+                self._scalars.add(metrics, step=step, closes_evaluation=False)
+            if self._ledger.never_stepped and not never:
+                self._emit(NEVER_STEPPED)
+            if ends:
+                self._end_step()
+
+    def log(self, metrics: Mapping[str, object]) -> None:
+        """Metrics of the last step begun; logging closes an evaluation."""
+        with self._guard("metrics"):
+            closes = self._no_grad_forward
+            self._settle("eval")
+            step = self._ledger.last_begun.step
+            self._scalars.add(metrics, step=step, closes_evaluation=closes)
+
+    def close_evaluation(self) -> None:
+        """The end of an explicit evaluation block."""
+        with self._guard("metrics"):
+            self._settle("eval")
+
+    def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
+        """Remove every hook, write what is left, and end the run."""
+        with self._guard("close"):
+            self._detach()
+            self._finish_modules()
+        with self._guard("close"):
+            current = self._ledger.current
+            if self._ledger.has_stepped or current.losses or current.roots:
+                self._end_record()
+            self._send(final=True)
+            self.writer.add_summary(
+                overhead_share=self._governor.overhead_share, cadence=self._governor.cadence
+            )
+        self.writer.close(status, error=error)
+
+    # --- what the hooks call ------------------------------------------------------------------
+
+    def _on_forward(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        if not torch.is_grad_enabled():
+            self._no_grad_forward = True
+            return
+        self._train_forward = True
+        with self._guard("inputs"):
+            record = self._ledger.current
+            tensors = [*tensors_in(args), *tensors_in(kwargs)]
+            record.samples += batch_size(tensors)
+            windowed = self._windows.wanted(record.step, allowed_s=self._governor.allowed_s)
+            if windowed or self._governor.sampled(record.step):
+                with self._charged() as cost:
+                    for tensor in tensors:
+                        digest = self._hasher(tensor)
+                        known = record.batch_hash
+                        record.batch_hash = digest if known is None else known + digest
+                self._windows.cost_s += cost[0]
+
+    def _on_backward(self, roots: Sequence[Tensor]) -> None:
+        if observe_backward.n_observers() > 1 and not self._train_forward:
+            return  # of another callback's model
+        with self._guard("backward"):
+            self._settle("no_grad")
+            record = self._ledger.current
+            record.backward_calls += 1
+            for root in roots:
+                node = root.grad_fn
+                record.root_types["leaf" if node is None else node.name()] += 1
+                if root.numel() == 1:
+                    record.roots.append(root.detach())
+        if self._observing_modules:
+            with self._guard("modules"), self._charged():
+                self._modules.observe_roots(roots)
+
+    def _before_step(self, index: int, optimizer: Optimizer) -> None:
+        clip = None
+        with self._guard("steps"):
+            if self._ledger.must_end_before(index):
+                self._end_step()
+            record = self._ledger.current
+            if index == 0 and record.lr is None:
+                record.lr = optimizer.param_groups[0]["lr"]
+            clip = self._take_clip(optimizer)
+        if self._is_sampled(index):
+            with self._guard("parameters"), self._charged():
+                self._parameters.before(optimizer, self._ledger.current.step, clip)
+
+    def _after_step(self, index: int, optimizer: Optimizer) -> None:
+        if self._is_sampled(index):
+            with self._guard("parameters"), self._charged():
+                self._collect(optimizer)
+        with self._guard("steps"):
+            if self._ledger.stepped(index):
+                self._end_step()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _attach(self, model: nn.Module) -> None:
+        for index, optimizer in enumerate(self._optimizers):
+            self._hook_optimizer(index, optimizer)
+        self._handles.extend(entry_hook.install(model, self._on_forward))
+        observe_backward.observe(self._on_backward)
+        self._clip.install()
+        self._emit(attach_event(self._catalogue.model, self._optimizers))
+        for event in optimizer_events(self._optimizers):
+            self._emit(event)
+        for event in warnings_at_attach(self._catalogue.model, self._optimizers):
+            logger.warning("%s", event.message)
+            self._emit(event)
+        self.writer.put(self._catalogue.packet())
+        self._begin_modules()
+
+    def _hook_optimizer(self, index: int, optimizer: Optimizer) -> None:
+        def before(optimizer: Optimizer, args: object, kwargs: object) -> None:
+            del args, kwargs
+            self._before_step(index, optimizer)
+
+        def after(optimizer: Optimizer, args: object, kwargs: object) -> None:
+            del args, kwargs
+            self._after_step(index, optimizer)
+
+        self._handles.append(optimizer.register_step_pre_hook(before))
+        self._handles.append(optimizer.register_step_post_hook(after))
+
+    def _detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        observe_backward.forget(self._on_backward)
+        self._clip.close()
+
+    def _is_sampled(self, index: int) -> bool:
+        ledger = self._ledger
+        return self._governor.sampled(ledger.current.step) and ledger.first_in_step(index)
+
+    def _collect(self, optimizer: Optimizer) -> None:
+        record = self._ledger.current
+        packet = self._parameters.after(optimizer, record.step)
+        if packet is None:
+            return
+        record.flags |= StepFlag.SAMPLED
+        if record.param_checksum is None:
+            record.param_checksum = packet.weight_checksum
+        if record.grad_norm_total is None:
+            record.grad_norm_total = packet.grad_norm_unscaled
+        self.writer.put(packet)
+
+    def _take_clip(self, optimizer: Optimizer) -> ClipRecord | None:
+        clip = self._clip.take([p for group in optimizer.param_groups for p in group["params"]])
+        if clip is None:
+            return None
+        record = self._ledger.current
+        if clip.by_value:
+            record.flags |= StepFlag.VALUE_CLIPPING
+        else:
+            record.clip_coefficient = clip.coefficient
+            record.grad_norm_total = clip.total_norm
+        return clip
+
+    def _end_step(self) -> None:
+        self._finish_modules()
+        record = self._end_record()
+        change = self._governor.step_ended(record.step)
+        if change is not None:
+            self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
+        now_s = self._clock()
+        if self._scalars.is_due(now_s):
+            with self._charged():
+                self._send(final=False)
+        self._begin_modules()
+
+    def _end_record(self) -> StepRecord:
+        self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)
+        record = self._ledger.end(now_s=self._clock(), overhead_s=self._step_cost_s)
+        self._step_cost_s = 0.0
+        self._train_forward = False
+        self.writer.mark_step(record.step)
+        return record
+
+    def _begin_modules(self) -> None:
+        if not self._activations or not self._governor.sampled(self._ledger.current.step):
+            return
+        with self._guard("modules"), self._charged():
+            self._modules.begin(self._ledger.current.step)
+            self._observing_modules = True
+
+    def _finish_modules(self) -> None:
+        if not self._observing_modules:
+            return
+        self._observing_modules = False
+        with self._guard("modules"), self._charged():
+            packet = self._modules.end()
+            if packet is not None:
+                self.writer.put(packet)
+            if not self._ordered and self._modules.execution_order:
+                self._ordered = True
+                self._catalogue.set_execution_order(self._modules.execution_order)
+                self.writer.put(self._catalogue.packet())
+                self._note_not_observed()
+
+    def _note_not_observed(self) -> None:
+        for path, reason in self._modules.not_observed.items():
+            self._emit(Event(kind="not_observed", message=f"{path or 'the model'}: {reason}"))
+
+    def _settle(self, phase: str) -> None:
+        if self._no_grad_forward:
+            self._no_grad_forward = False
+            self._modules.settle(phase)
+
+    def _send(self, *, final: bool) -> None:
+        packet = self._scalars.packet(now_s=self._clock(), final=final)
+        if packet is not None:
+            self.writer.put(packet)
+
+    def _emit(self, event: Event) -> None:
+        self.writer.event(
+            event.kind,
+            event.message,
+            step=self._ledger.current.step,
+            severity=event.severity,
+            payload=event.payload,
+        )
+
+    def _failed(self, part: str, error: BaseException) -> None:
+        message = f"{part} switched off: {type(error).__name__}: {error}"
+        self._emit(Event(kind="telemetry_error", severity="warning", message=message))
+
+    @contextmanager
+    def _charged(self) -> Iterator[list[float]]:
+        """Count the time of a block as telemetry's own; the list holds it afterwards."""
+        cost = [0.0]
+        started_s = self._clock()
+        try:
+            yield cost
+        finally:
+            cost[0] = self._clock() - started_s
+            self._step_cost_s += cost[0]
+            self._governor.charge(cost[0])
+
+
+NEVER_STEPPED = Event(
+    kind="optimizer_never_stepped",
+    severity="warning",
+    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
+    "here; pass the optimizer that the loop steps.",
+)

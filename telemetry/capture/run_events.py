@@ -1,0 +1,109 @@
+"""Events that describe what was attached: the model and its optimizers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from telemetry.json_values import Json
+
+PLAIN_KEYS = (
+    "lr",
+    "betas",
+    "momentum",
+    "nesterov",
+    "eps",
+    "weight_decay",
+    "maximize",
+    "amsgrad",
+    "fused",
+    "foreach",
+    "capturable",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One row of `events` before it has a step and a time."""
+
+    kind: str
+    message: str
+    severity: str = "info"
+    payload: dict[str, Json] = field(default_factory=dict)
+
+
+def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:
+    """What is recorded: class of the model, counts of modules, tensors and parameters."""
+    parameters = list(model.parameters())
+    trainable = [p for p in parameters if p.requires_grad]
+    payload: dict[str, Json] = {
+        "model": type(model).__name__,
+        "modules": sum(1 for _ in model.modules()),
+        "tensors": len(parameters),
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_tensors": len(trainable),
+        "trainable_parameters": sum(p.numel() for p in trainable),
+        "devices": sorted({str(p.device) for p in parameters}),
+        "dtypes": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
+        "optimizers": [type(optimizer).__name__ for optimizer in optimizers],
+    }
+    count = payload["parameters"]
+    return Event(
+        kind="attach",
+        message=f"{type(model).__name__} with {len(parameters)} tensors, {count} parameters",
+        payload=payload,
+    )
+
+
+def optimizer_events(optimizers: Sequence[Optimizer]) -> Iterator[Event]:
+    """One event per optimizer: class, and per group its plain settings and number of tensors."""
+    for index, optimizer in enumerate(optimizers):
+        groups: list[Json] = [
+            {
+                "tensors": len(group["params"]),
+                **{key: plain(group[key]) for key in PLAIN_KEYS if key in group},
+            }
+            for group in optimizer.param_groups
+        ]
+        steps = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+        yield Event(
+            kind="optimizer",
+            message=f"{type(optimizer).__name__} with {len(groups)} parameter group(s)",
+            payload={
+                "index": index,
+                "class": type(optimizer).__name__,
+                "groups": groups,
+                "state_step": max(steps, default=0),
+            },
+        )
+
+
+def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:
+    """What would make a record useless, said at once and in words."""
+    own = {id(p) for p in model.parameters()}
+    trainable = {id(p) for p in model.parameters() if p.requires_grad}
+    held = {id(p) for o in optimizers for g in o.param_groups for p in g["params"]}
+    if not trainable:
+        yield Event(
+            kind="attach",
+            severity="warning",
+            message="the model has no trainable parameters: gradients and updates cannot be "
+            "recorded; loss and metrics are.",
+        )
+    if held and not held & own:
+        yield Event(
+            kind="attach",
+            severity="warning",
+            message="no parameter of the optimizer belongs to the model: build the optimizer from "
+            "model.parameters() of the model that is passed here, after moving or wrapping it.",
+        )
+
+
+def plain(value: object) -> Json:
+    """A group's setting as JSON; tensors are read once, when the callback is made."""
+    if isinstance(value, Tensor):
+        return float(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -1,0 +1,89 @@
+"""Per-step scalars and metrics on their way from the loop to packets."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
+from telemetry.capture.step_packet import MetricRecord, StepPacket
+
+logger = logging.getLogger(__name__)
+
+STEPS_PER_PACKET = 64
+PACKET_INTERVAL_S = 0.25  # a slow loop is written within this time, a fast one in packets
+
+
+class ScalarLog:
+    """Collects closed steps and metrics, and hands them over in packets."""
+
+    def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
+        self.ledger = ledger
+        self._metrics: list[MetricRecord] = []
+        self._due_s = now_s + PACKET_INTERVAL_S
+        self._refused: set[str] = set()
+        self._rates: dict[int, float | Tensor] = {}
+
+    def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
+        """Keep named values of a step; what is not a number is refused once, by name."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        for name, value in metrics.items():
+            number = as_number(value)
+            if number is None:
+                self._refuse(name, value)
+                continue
+            phase = metric_phase(name, closes_evaluation=closes_evaluation)
+            self._metrics.append(
+                MetricRecord(step=step, phase=phase, name=name, value=number, wall_time=now)
+            )
+
+    def add_rates(self, optimizers: Sequence[Optimizer], *, step: int) -> None:
+        """Learning rates of the groups after the first, when they change, as `lr/<group>`."""
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        if len(groups) == 1:
+            return
+        changed: dict[str, object] = {}
+        for index, group in enumerate(groups[1:], start=1):
+            rate = group["lr"]
+            if isinstance(rate, Tensor) or self._rates.get(index) != rate:
+                self._rates[index] = rate
+                changed[f"lr/{index}"] = rate
+        if changed:
+            self.add(changed, step=step, closes_evaluation=False)
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether a packet should leave: enough steps, or enough time since the last one."""
+        return self.ledger.n_ended > STEPS_PER_PACKET or now_s >= self._due_s
+
+    def packet(self, *, now_s: float, final: bool = False) -> StepPacket | None:
+        """Everything that is complete; None when there is nothing."""
+        self._due_s = now_s + PACKET_INTERVAL_S
+        steps: list[StepRecord] = self.ledger.take(final=final)
+        metrics, self._metrics = self._metrics, []
+        if not steps and not metrics:
+            return None
+        return StepPacket(steps=tuple(steps), metrics=tuple(metrics))
+
+    def _refuse(self, name: str, value: object) -> None:
+        if name not in self._refused:
+            self._refused.add(name)
+            logger.warning(
+                "metric %r is a %s, not a number: not recorded", name, type(value).__name__
+            )
+
+
+def as_number(value: object) -> Tensor | float | None:
+    """A metric's value: a detached tensor stays on its device; None for what is not a number."""
+    if isinstance(value, Tensor):
+        return value.detach() if value.numel() else None
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None

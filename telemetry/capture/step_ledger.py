@@ -1,0 +1,165 @@
+"""Which optimizer step is in progress, and the `steps` row it becomes.
+
+A step is an optimizer step, counted from 0. With `step()` calls, a call ends the step if an
+optimizer has stepped since the last call, else its loss is averaged into the coming step. Without
+calls, a step ends when every optimizer that takes part has stepped.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntFlag
+
+from torch import Tensor
+
+CALLS_WITHOUT_STEP_LIMIT = 64
+
+
+class StepFlag(IntFlag):
+    """Bits of `steps.flags`."""
+
+    LOSS_REPORTED = 1
+    SKIPPED = 2
+    CLIPPED_BEFORE_UNSCALING = 4
+    VALUE_CLIPPING = 8
+    SAMPLED = 16
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """What is known of one step; tensors are 0-d and stay on their device."""
+
+    step: int
+    flags: int = 0
+    losses: list[Tensor | float] = field(default_factory=list)
+    roots: list[Tensor] = field(default_factory=list)
+    root_types: Counter[str] = field(default_factory=Counter)
+    backward_calls: int = 0
+    lr: Tensor | float | None = None
+    batch_hash: Tensor | None = None
+    samples: int = 0
+    grad_norm_total: Tensor | float | None = None
+    clip_coefficient: Tensor | float | None = None
+    param_checksum: Tensor | None = None
+    wall_time: datetime | None = None
+    elapsed_s: float = 0.0
+    step_s: float = 0.0
+    overhead_s: float = 0.0
+
+    @property
+    def accumulation(self) -> int:
+        """Backward calls of the commonest root type."""
+        return max(self.root_types.values(), default=0)
+
+
+class StepLedger:
+    """Decides when a step ends; holds the records that were not yet handed to the writer.
+
+    The newest ended record stays open for one more step: the first `step(loss=...)` call comes
+    after the optimizer's hooks had already ended its step.
+    """
+
+    def __init__(self, *, n_optimizers: int, now_s: float) -> None:
+        self.current = StepRecord(step=0)
+        self.called = False
+        self.never_stepped = False
+        self._expected = frozenset(range(n_optimizers))
+        self._single = n_optimizers == 1
+        self._stepped: set[int] = set()
+        self._ended: list[StepRecord] = []
+        self._calls_without_step = 0
+        self._started_s = now_s
+        self._step_started_s = now_s
+
+    @property
+    def last_begun(self) -> StepRecord:
+        """The step that `log()` belongs to: the current one once it has begun, else the last."""
+        current = self.current
+        begun = self._stepped or current.backward_calls or current.samples or not self._ended
+        return current if begun else self._ended[-1]
+
+    @property
+    def has_stepped(self) -> bool:
+        """An optimizer has stepped in the current step."""
+        return bool(self._stepped)
+
+    def must_end_before(self, optimizer: int) -> bool:
+        """The optimizer that now begins to step has already done so in this step.
+
+        With `step()` calls and several optimizers, a call alone is the boundary: a critic may step
+        five times for one step of the generator.
+        """
+        repeated = optimizer in self._stepped
+        return repeated and (self._single or (not self.called and optimizer == 0))
+
+    def first_in_step(self, optimizer: int) -> bool:
+        """Whether this optimizer has not stepped in this step; only its first is sampled."""
+        return optimizer not in self._stepped
+
+    def stepped(self, optimizer: int) -> bool:
+        """Note an optimizer's step; True if that completes the step without a `step()` call."""
+        self._stepped.add(optimizer)
+        self._calls_without_step = 0
+        self.never_stepped = False
+        return not self.called and self._expected <= self._stepped
+
+    def call(self, loss: Tensor | float | None) -> bool:
+        """Note a `step()` call and its loss; True if the call ends the current step."""
+        first = not self.called
+        self.called = True
+        if first and not self._stepped and self._ended:
+            # The hooks ended this step before its first call could come.
+            _report(self._ended[-1], loss)
+            return False
+        _report(self.current, loss)
+        if self._stepped:
+            return True
+        self._calls_without_step += 1
+        if self._calls_without_step >= CALLS_WITHOUT_STEP_LIMIT:
+            self.never_stepped = True
+        return self.never_stepped
+
+    def end(self, *, now_s: float, overhead_s: float) -> StepRecord:
+        """Close the current step and begin the next; returns the closed record."""
+        record = self.current
+        record.elapsed_s = now_s - self._started_s
+        record.step_s = max(0.0, now_s - self._step_started_s - overhead_s)
+        record.overhead_s = overhead_s
+        record.wall_time = datetime.now(UTC).replace(tzinfo=None)
+        if self._stepped:
+            self._expected = frozenset(self._stepped)
+        self._stepped = set()
+        self._step_started_s = now_s
+        self._ended.append(record)
+        self.current = StepRecord(step=record.step + 1)
+        return record
+
+    @property
+    def n_ended(self) -> int:
+        """Closed records that were not taken."""
+        return len(self._ended)
+
+    def take(self, *, final: bool) -> list[StepRecord]:
+        """Closed records for the writer; all but the newest unless `final`."""
+        kept = 0 if final else 1
+        taken = self._ended[: len(self._ended) - kept]
+        self._ended = self._ended[len(self._ended) - kept :]
+        return taken
+
+
+def _report(record: StepRecord, loss: Tensor | float | None) -> None:
+    if loss is not None:
+        record.losses.append(loss)
+        record.flags |= StepFlag.LOSS_REPORTED
+
+
+def is_evaluation_name(name: str) -> bool:
+    """Names that belong to an evaluation whatever the loop was doing."""
+    return name.lower().startswith(("val", "valid", "eval", "test", "dev"))
+
+
+def metric_phase(name: str, *, closes_evaluation: bool) -> str:
+    """Phase of a logged metric: by its name, else by what the loop was doing."""
+    if is_evaluation_name(name):
+        return "eval"
+    return "eval" if closes_evaluation and not name.lower().startswith("train") else "train"

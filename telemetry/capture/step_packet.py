@@ -1,0 +1,128 @@
+"""Rows of `steps` and `metrics`, made on the writer thread from values still on their device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from telemetry.capture.step_ledger import StepRecord
+from telemetry.tables import table
+
+RECORD_BYTES = 1024  # a record, its 0-d tensors and their Python objects
+Scalar = Tensor | float | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRecord:
+    """One logged value."""
+
+    step: int
+    phase: str
+    name: str
+    value: Tensor | float
+    wall_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPacket:
+    """Closed steps and logged metrics; a `Packet`."""
+
+    steps: tuple[StepRecord, ...]
+    metrics: tuple[MetricRecord, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held until it is written."""
+        return RECORD_BYTES * (len(self.steps) + len(self.metrics))
+
+    def rows(self) -> Iterator[tuple[str, pa.Table]]:
+        """Rows of `steps` and `metrics`; waits for the device."""
+        if self.steps:
+            yield "steps", _steps_table(self.steps)
+        if self.metrics:
+            yield "metrics", _metrics_table(self.metrics)
+
+
+def host_floats(values: Sequence[Scalar]) -> list[float | None]:
+    """Numbers of 0-d tensors and floats, in order; one transfer per device."""
+    result: list[float | None] = [
+        None if value is None or isinstance(value, Tensor) else float(value) for value in values
+    ]
+    devices: dict[torch.device, list[int]] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, Tensor):
+            devices.setdefault(value.device, []).append(index)
+    for indices in devices.values():
+        tensors = [values[index] for index in indices]
+        stacked = torch.stack([_as_double(t) for t in tensors if isinstance(t, Tensor)])
+        for index, number in zip(indices, stacked.tolist(), strict=True):
+            result[index] = number
+    return result
+
+
+def host_ints(values: Sequence[Tensor | None]) -> list[int | None]:
+    """Integers of 0-d int64 tensors, in order."""
+    return [None if value is None else int(value) for value in values]
+
+
+def _as_double(value: Tensor) -> Tensor:
+    value = value.detach()
+    value = value if value.dim() == 0 else value.float().mean()
+    return value.real.double() if value.is_complex() else value.double()
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _sums(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
+    """Host values of several groups with one transfer."""
+    flat = iter(host_floats([value for group in groups for value in group]))
+    return [
+        [number for number in (next(flat) for _ in group) if number is not None] for group in groups
+    ]
+
+
+def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
+    reported = [_mean(group) for group in _sums([record.losses for record in records])]
+    roots = [sum(group) if group else None for group in _sums([r.roots for r in records])]
+    columns: dict[str, Sequence[object]] = {
+        "step": [record.step for record in records],
+        "wall_time": [record.wall_time for record in records],
+        "elapsed_s": [record.elapsed_s for record in records],
+        "loss": [
+            root if loss is None else loss for loss, root in zip(reported, roots, strict=True)
+        ],
+        "lr": host_floats([record.lr for record in records]),
+        "batch_hash": host_ints([record.batch_hash for record in records]),
+        "samples": [record.samples or None for record in records],
+        "step_s": [record.step_s for record in records],
+        "overhead_s": [record.overhead_s for record in records],
+        "grad_norm_total": host_floats([record.grad_norm_total for record in records]),
+        "clip_coefficient": host_floats([record.clip_coefficient for record in records]),
+        "param_checksum": host_ints([record.param_checksum for record in records]),
+        "accumulation": [record.accumulation or None for record in records],
+        "backward_calls": [record.backward_calls or None for record in records],
+        "root_sum": roots,
+        "flags": [int(record.flags) for record in records],
+    }
+    return _arrow("steps", columns)
+
+
+def _metrics_table(records: Sequence[MetricRecord]) -> pa.Table:
+    columns: dict[str, Sequence[object]] = {
+        "step": [record.step for record in records],
+        "phase": [record.phase for record in records],
+        "name": [record.name for record in records],
+        "value": host_floats([record.value for record in records]),
+        "wall_time": [record.wall_time for record in records],
+    }
+    return _arrow("metrics", columns)
+
+
+def _arrow(name: str, columns: dict[str, Sequence[object]]) -> pa.Table:
+    types = {column.name: column.arrow_type for column in table(name).columns}
+    return pa.table({key: pa.array(values, type=types[key]) for key, values in columns.items()})

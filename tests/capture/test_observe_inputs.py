@@ -1,0 +1,94 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from telemetry.capture.observe_inputs import (
+    BatchHasher,
+    HashWindows,
+    batch_size,
+    bit_sample,
+    splitmix64,
+    tensors_in,
+)
+
+
+def digest(batch: Tensor) -> int:
+    return int(BatchHasher()(batch))
+
+
+def reference(batch: Tensor) -> int:
+    """The definition, element by element."""
+    bits = batch.contiguous().view(-1).view(torch.int32).tolist()
+    total = sum(value * splitmix64(index) for index, value in enumerate(bits))
+    return total % 2**64
+
+
+def test_splitmix64_gives_the_published_sequence() -> None:
+    # First outputs for seed 0 of the reference implementation.
+    words = [splitmix64(index) % 2**64 for index in range(3)]
+    assert words == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_the_hash_is_the_positional_sum_of_bits() -> None:
+    batch = torch.tensor([[1.5, -2.0], [0.25, 3.0]])
+    salt = digest(torch.zeros(2, 2))
+    assert (digest(batch) - salt) % 2**64 == reference(batch)
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=30, unique=False), st.randoms())
+@settings(deadline=None, max_examples=50)
+def test_order_matters(values: list[int], random: object) -> None:
+    shuffled = list(values)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    same = digest(torch.tensor(values)) == digest(torch.tensor(shuffled))
+    assert same == (values == shuffled)
+
+
+def test_shape_and_dtype_are_mixed_in() -> None:
+    flat = torch.zeros(6)
+    assert len({digest(flat), digest(flat.view(2, 3)), digest(flat.double())}) == 3
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        torch.zeros(0, 3),
+        torch.tensor(2.0),
+        torch.ones(4, dtype=torch.bool),
+        torch.ones(4, dtype=torch.bfloat16),
+        torch.ones(4, dtype=torch.complex64),
+        torch.ones(3, 4).to_sparse(),
+        torch.ones(2, 3, 8, 8).to(memory_format=torch.channels_last),
+        torch.ones(4, 1).expand(4, 5),
+        torch.arange(100000),
+    ],
+)
+def test_any_batch_has_a_hash_and_is_not_changed(batch: Tensor) -> None:
+    before = batch.clone()
+    assert digest(batch) == digest(before.clone())
+    assert torch.equal(batch.to_dense(), before.to_dense())
+
+
+def test_large_batches_are_read_at_no_more_than_4096_places() -> None:
+    assert bit_sample(torch.ones(1_000_000)).numel() <= 4096
+
+
+def test_tensors_are_found_in_containers_in_a_fixed_order() -> None:
+    a, b, c = torch.zeros(1), torch.zeros(2), torch.zeros(3)
+    assert list(tensors_in((a, {"x": [b, "text"], "y": c}, 7))) == [a, b, c]
+
+
+def test_the_batch_size_is_the_first_dimension_of_the_first_tensor() -> None:
+    assert batch_size([torch.tensor(1.0), torch.zeros(5, 2)]) == 5
+    assert batch_size([]) == 0
+
+
+def test_hash_windows_close_when_their_share_of_the_budget_is_spent() -> None:
+    windows = HashWindows()
+    assert windows.wanted(0, allowed_s=1.0)
+    windows.cost_s = 0.3
+    assert windows.wanted(63, allowed_s=1.0), "a window is never cut short"
+    assert not windows.wanted(64, allowed_s=1.0)
+    assert windows.wanted(128, allowed_s=2.0)
