@@ -1,11 +1,11 @@
-"""The built wheel: one package in site-packages, and everything that is read at run time."""
+"""A wheel built from this tree, held against the tree."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from check import ROOT, stage
 
 BUILD = """
@@ -17,8 +17,6 @@ print(build_meta.build_wheel(sys.argv[2]))
 
 
 def copy_of_the_repository(target: Path) -> Path:
-    import shutil
-
     target.mkdir()
     for name in ("telemetry", "cli", "schemas"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -29,31 +27,21 @@ def copy_of_the_repository(target: Path) -> Path:
     return target
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("wheel")
-    source = copy_of_the_repository(folder / "source")
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    source = copy_of_the_repository(tmp_path / "source")
     done = subprocess.run(
-        [sys.executable, "-c", BUILD, str(source), str(folder)],
+        [sys.executable, "-c", BUILD, str(source), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
-        return archive.namelist()
-
-
-def test_only_telemetry_lands_in_site_packages(wheel: list[str]) -> None:
-    top = {name.partition("/")[0] for name in wheel}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"telemetry"}
-
-
-def test_the_wheel_holds_every_file_of_the_package(wheel: list[str], tmp_path: Path) -> None:
-    staged = stage(tmp_path / "stage")
-    expected = {
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    staged = stage(tmp_path / "stage", root=source)
+    package = {
         path.relative_to(staged).as_posix()
         for path in (staged / "telemetry").rglob("*")
         if path.is_file()
     }
-    assert expected - set(wheel) == set()
+    assert names == package
