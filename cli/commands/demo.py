@@ -1,8 +1,8 @@
-"""Train small networks on handwritten digits and show what telemetry says about them.
+"""Train nineteen small networks and show what telemetry says about them.
 
-Nineteen runs in about a minute: a healthy convnet with three seeds, the same with a regression, a
-deep sigmoid network that does not learn, and a sweep of learning rate and width. Without --store
-they go into a new temporary folder, which is named.
+On handwritten digits, in about a minute: a healthy convnet with three seeds, the same with a
+regression, a deep sigmoid network that does not learn, and a sweep of learning rate and width.
+Without --store the runs go into a new temporary folder, which is named.
 
 Examples:
     telemetry demo

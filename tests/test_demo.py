@@ -1,0 +1,219 @@
+"""`telemetry demo`: its trainings in short, and the command around a scripted child process."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import Telemetry
+from synthetic import RunBuilder
+
+from telemetry.json_values import Json
+
+REPORT = """
+import json, sys
+store = sys.argv[sys.argv.index("--store") + 1]
+for event in {events!r}:
+    print(json.dumps(event), flush=True)
+{ending}
+"""
+HEALTHY = ("20260102-030405-aaaaa1", "20260102-030405-aaaaa2", "20260102-030405-aaaaa3")
+FAULTY = "20260102-030405-ffffff"
+
+
+def child(tmp_path: Path, events: list[dict[str, Json]], ending: str = "") -> tuple[str, ...]:
+    script = tmp_path / "child.py"
+    script.write_text(REPORT.format(events=events, ending=ending), "utf-8")
+    return (sys.executable, str(script))
+
+
+def finished(run: str, name: str, *tags: str) -> dict[str, Json]:
+    return {"event": "run", "run": run, "name": name, "project": "demo", "tags": list(tags)}
+
+
+EVENTS: list[dict[str, Json]] = [
+    {"event": "plan", "runs": 2, "steps": 40},
+    {"event": "steps", "done": 20, "name": "convnet-0"},
+    finished(HEALTHY[0], "convnet-0", "main"),
+    {"event": "steps", "done": 20, "name": "deep-sigmoid"},
+    finished(FAULTY, "deep-sigmoid", "faulty"),
+]
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces the training process by one that prints the events given and then does `ending`."""
+    from telemetry.cli.commands import demo
+
+    def replace_child(events: list[dict[str, Json]], ending: str = "") -> None:
+        monkeypatch.setattr(demo, "CHILD", child(tmp_path, events, ending))
+
+    return replace_child
+
+
+def store_of_a_demo(store: Path) -> None:
+    for run in HEALTHY:
+        RunBuilder(store, run=run, name="convnet", tags=("main",)).losses([1.0, 0.5]).write()
+    RunBuilder(store, run=FAULTY, name="deep-sigmoid").losses([2.3, 2.3]).write()
+
+
+def test_each_screen_is_preceded_by_the_command_that_repeats_it(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS)
+    store = tmp_path / "a store"
+    store_of_a_demo(store)
+    done = telemetry("demo", "--store", str(store))
+    commands = [line for line in done.out.splitlines() if line.startswith("$ ")]
+    quoted = f"--store '{store}'"
+    assert commands == [
+        f"$ telemetry runs {quoted}",
+        f"$ telemetry diagnose {FAULTY} {quoted}",
+        f"$ telemetry diff --base tag=main --candidate tag=pr-12 {quoted}",
+        f"$ telemetry sweep --project demo-sweep --metric val_loss {quoted}",
+    ]
+    after_runs = done.out.partition(commands[0])[2].partition(commands[1])[0]
+    assert "deep-sigmoid" in after_runs
+
+
+def test_a_demo_that_shows_findings_ends_with_zero(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS)
+    store_of_a_demo(tmp_path)
+    assert telemetry("demo", "--store", str(tmp_path)).code == 0
+
+
+def test_without_a_store_a_new_folder_is_named_and_the_usual_store_stays_as_it_is(
+    tmp_path: Path,
+    scripted: Callable[..., None],
+    telemetry: Telemetry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = tmp_path / "usual"
+    monkeypatch.setenv("TELEMETRY_STORE", str(usual))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    scripted(EVENTS)
+    done = telemetry("demo")
+    (folder,) = tmp_path.glob("telemetry-demo-*")
+    assert f"2 runs in {folder}" in done.out
+    assert not usual.exists()
+
+
+def test_json_names_the_runs_and_shows_no_screen(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS)
+    document = json.loads(telemetry("demo", "--json", "--store", str(tmp_path)).out)
+    assert document["store"] == str(tmp_path)
+    assert [run["run"] for run in document["runs"]] == [HEALTHY[0], FAULTY]
+    assert document["runs"][1]["tags"] == ["faulty"]
+
+
+def test_no_progress_is_drawn_where_stderr_is_not_a_terminal(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS)
+    assert telemetry("demo", "--json", "--store", str(tmp_path)).err == ""
+
+
+def test_a_training_that_fails_is_an_error_with_its_last_words(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS[:2], "sys.stderr.write('first\\nno space left\\n'); sys.exit(7)")
+    done = telemetry("demo", "--store", str(tmp_path))
+    assert done.code == 2
+    assert done.out == ""
+    assert "exit code 7: no space left" in done.err
+
+
+def test_a_training_that_fails_without_a_word_is_an_error(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted([], "sys.exit(1)")
+    done = telemetry("demo", "--store", str(tmp_path))
+    assert done.code == 2
+    assert "no message" in done.err
+
+
+def test_missing_packages_are_one_error_that_names_what_to_install(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    done = telemetry("demo")
+    assert done.code == 2
+    assert "torch and sklearn" in done.err
+    assert "pip install 'training-telemetry[demo]'" in done.err
+
+
+def test_a_store_that_is_a_file_is_an_error(tmp_path: Path, telemetry: Telemetry) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    done = telemetry("demo", "--store", str(path))
+    assert done.code == 2
+    assert str(path) in done.err
+
+
+@pytest.mark.torch
+def test_the_plan_holds_the_groups_the_faulty_run_and_a_sweep_of_twelve() -> None:
+    from telemetry.capture import demo, demo_training
+
+    plan = demo.experiments()
+    tags = [tag for experiment in plan for tag in experiment.tags]
+    assert {tag: tags.count(tag) for tag in tags} == {"main": 3, "pr-12": 3, "faulty": 1}
+    sweep = [each for each in plan if each.project == demo_training.SWEEP_PROJECT]
+    assert len({(e.settings.learning_rate, e.settings.width) for e in sweep}) == 12
+    assert len({each.name for each in plan}) == len(plan)
+    evaluations = [each.steps // demo_training.STEPS_PER_EVALUATION for each in plan]
+    assert min(evaluations) >= 8
+
+
+@pytest.mark.torch
+def test_seeds_of_both_groups_differ_in_the_regression_alone() -> None:
+    from telemetry.capture import demo
+
+    plan = demo.experiments()
+    main = [each.settings for each in plan if "main" in each.tags]
+    regressed = [each.settings for each in plan if "pr-12" in each.tags]
+    weight_decay = main[0].weight_decay
+    assert [replace(each, weight_decay=weight_decay) for each in regressed] == main
+    assert all(each.weight_decay != weight_decay for each in regressed)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_short_trainings_are_recorded_and_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    telemetry: Telemetry,
+) -> None:
+    from telemetry.capture import demo
+
+    plan = demo.experiments()
+    short = [replace(plan[0], steps=30), replace(plan[6], steps=25)]
+    monkeypatch.setattr(demo, "experiments", lambda: short)
+    demo.main(["--store", str(tmp_path), "--json-progress"])
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0] == {"event": "plan", "runs": 2, "steps": 55}
+    assert sum(event.get("done", 0) for event in events) == 55
+    reported = {event["run"]: event["name"] for event in events if event["event"] == "run"}
+    runs = json.loads(telemetry("runs", "--json", "--store", str(tmp_path)).out)["runs"]
+    assert {run["run"]: run["name"] for run in runs} == reported
+    assert {run["status"] for run in runs} == {"finished"}
+    for run in runs:
+        assert {"loss", "val_loss", "val_accuracy"} <= set(run["metrics"])
+        assert run["config"]["batch_size"] == 64
+
+
+@pytest.mark.torch
+def test_without_json_progress_nothing_is_written_to_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from telemetry.capture import demo
+
+    monkeypatch.setattr(demo, "experiments", list)
+    demo.main(["--store", str(tmp_path)])
+    assert capsys.readouterr().out == ""

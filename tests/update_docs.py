@@ -1,0 +1,54 @@
+"""Writes the generated pages of `docs/`: `python -m tests.update_docs`; a test fails on drift."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from telemetry.cli import main as cli
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+HELP_WIDTH = 88  # columns
+
+CLI_INTRODUCTION = """\
+# Command line
+
+The `--help` of every command, written by `python -m tests.update_docs`.
+
+"""
+
+
+def cli_page() -> str:
+    """The help of the group and of each verb."""
+    group = cli.group()
+    root = click.Context(group, info_name=cli.PROGRAM, terminal_width=HELP_WIDTH)
+    parts = [_section(cli.PROGRAM, group.get_help(root))]
+    for verb in group.list_commands(root):
+        command = group.get_command(root, verb)
+        if command is not None:
+            context = click.Context(command, info_name=verb, parent=root, terminal_width=HELP_WIDTH)
+            parts.append(_section(f"{cli.PROGRAM} {verb}", command.get_help(context)))
+    return CLI_INTRODUCTION + "\n".join(parts)
+
+
+def _section(title: str, help_text: str) -> str:
+    lines = "\n".join(line.rstrip() for line in help_text.splitlines())
+    return f"## {title}\n\n```text\n{lines}\n```\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page}
+
+
+def main() -> None:
+    """Rewrite every page that is out of date and name it."""
+    for name, page in PAGES.items():
+        path = DOCS / name
+        text = page()
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8", newline="\n")
+            sys.stdout.write(f"docs/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
