@@ -33,6 +33,17 @@ class Shard:
     max_step: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What a shard says about itself: schema version, rows, range of `step`, columns."""
+
+    version: int
+    rows: int
+    min_step: int | None
+    max_step: int | None
+    columns: tuple[str, ...]
+
+
 def table_folder(run: Path, table: str, rank: int) -> Path:
     """Where the shards of one table and rank lie."""
     return run / table / f"rank={rank}"
@@ -136,20 +147,31 @@ def read_shard(path: Path) -> pa.Table:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
 
 
-def shard_version(path: Path) -> int:
-    """Schema version in the footer.
+def read_footer(path: Path) -> Footer:
+    """What the footer says; no page is read.
 
     Raises:
         StoreUnreadable: torn, truncated, or a Parquet file of somebody else.
     """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        found = pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
+    metadata = found.metadata or {}
     version = metadata.get(b"telemetry.schema", b"")
     if not version.isdigit():
         raise StoreUnreadable(f"{path}: a Parquet file, but not written by telemetry.")
-    return int(version)
+    return Footer(
+        version=int(version),
+        rows=found.num_rows,
+        min_step=_step(metadata.get(b"telemetry.min_step", b"")),
+        max_step=_step(metadata.get(b"telemetry.max_step", b"")),
+        columns=tuple(found.schema.names),
+    )
+
+
+def _step(text: bytes) -> int | None:
+    return int(text) if text.isdigit() else None
 
 
 def _step_range(rows: pa.Table) -> tuple[int | None, int | None]:
