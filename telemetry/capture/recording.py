@@ -142,6 +142,8 @@ class Recording:
             self._no_grad_forward = True
             return
         self._train_forward = True
+        if not self._guard.enabled("inputs"):
+            return
         with self._guard("inputs"):
             record = self._ledger.current
             tensors = [*tensors_in(args), *tensors_in(kwargs)]
@@ -167,7 +169,7 @@ class Recording:
                 record.root_types["leaf" if node is None else node.name()] += 1
                 if root.numel() == 1:
                     record.roots.append(root.detach())
-        if self._observing_modules:
+        if self._observing_modules and self._guard.enabled("modules"):
             with self._guard("modules"), self._charged():
                 self._modules.observe_roots(roots)
 
@@ -230,7 +232,11 @@ class Recording:
 
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger
-        return self._governor.sampled(ledger.current.step) and ledger.first_in_step(index)
+        return (
+            self._governor.sampled(ledger.current.step)
+            and ledger.first_in_step(index)
+            and self._guard.enabled("parameters")
+        )
 
     def _collect(self, optimizer: Optimizer) -> None:
         record = self._ledger.current
@@ -277,7 +283,8 @@ class Recording:
         return record
 
     def _begin_modules(self) -> None:
-        if not self._activations or not self._governor.sampled(self._ledger.current.step):
+        wanted = self._activations and self._guard.enabled("modules")
+        if not wanted or not self._governor.sampled(self._ledger.current.step):
             return
         with self._guard("modules"), self._charged():
             self._modules.begin(self._ledger.current.step)
@@ -320,7 +327,7 @@ class Recording:
             payload=event.payload,
         )
 
-    def _failed(self, part: str, error: BaseException) -> None:
+    def _failed(self, part: str, error: Exception) -> None:
         message = f"{part} switched off: {type(error).__name__}: {error}"
         self._emit(Event(kind="telemetry_error", severity="warning", message=message))
 
