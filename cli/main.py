@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from telemetry.cli import commands, render
 from telemetry.cli.options import common_options, default_settings, verb_name
@@ -46,6 +47,15 @@ class Verbs(click.Group):
             return None
         found = import_module(f"{commands.__name__}.{module}").command
         return found if isinstance(found, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs and options that begin with what was typed; no verb is imported for it."""
+        verbs = [
+            CompletionItem(name, help=short_help(module))
+            for name, module in sorted(modules().items())
+            if name.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Verbs with the first lines of their docstrings."""
@@ -167,8 +177,6 @@ def complete() -> int | None:
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if not instruction:
         return None
-    from click.shell_completion import shell_complete  # noqa: PLC0415 - only for the shell
-
     return shell_complete(
         group(), {"obj": default_settings()}, PROGRAM, COMPLETION_VARIABLE, instruction
     )

@@ -27,6 +27,8 @@ TREND_WIDTH = 12  # characters of a sparkline
 class Screen(ABC):
     """Somewhere to show results."""
 
+    for_people = False  # a terminal shows the first rows of a long table, a pipe all
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._unicode = knows_unicode()

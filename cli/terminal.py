@@ -18,6 +18,8 @@ SHRUNK_WIDTH = 14  # characters of a shrunk text that still tell two names apart
 class TerminalScreen(render.Screen):
     """A terminal, by rich."""
 
+    for_people = True
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._width = render.terminal_width(settings)

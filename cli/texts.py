@@ -30,10 +30,23 @@ def _visible(character: str) -> str:
     short = SHORT_ESCAPES.get(character)
     if short is not None:
         return short
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - two hex digits
+    if character.isascii():
+        return f"\\x{ord(character):02x}"
+    return character.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def plural(n: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def pad(text: str, width: int) -> str:
+    """The text followed by blanks up to a width in terminal cells."""
+    return text + " " * (width - cells(text))
+
+
+def cells(text: str) -> int:
+    """Width of a text on a terminal; East Asian wide characters take two cells."""
+    wide = sum(unicodedata.east_asian_width(character) in {"W", "F"} for character in text)
+    combining = sum(unicodedata.combining(character) > 0 for character in text)
+    return len(text) + wide - combining

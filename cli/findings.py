@@ -1,0 +1,84 @@
+"""Findings as `diagnose`, `show` and `diff` write them."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from telemetry.cli import numbers
+from telemetry.cli.grid import SEVERITY_MARKS, Cell, Span, Style, mark
+from telemetry.cli.render import Screen
+from telemetry.cli.texts import cells, clean, pad
+from telemetry.diagnose.finding import Finding, Severity
+from telemetry.json_values import Json
+
+QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
+
+
+def show_findings(screen: Screen, findings: Sequence[Finding]) -> None:
+    """One line a finding, consequences under their root."""
+    for finding, head in zip(findings, heads(findings), strict=True):
+        screen.line(*head, clean(finding.message))
+
+
+def heads(findings: Sequence[Finding]) -> list[tuple[Cell, ...]]:
+    """Mark, detector, layer and steps of each finding, aligned with one another."""
+    names = [f"{'  ' if f.consequence_of else ''}{f.detector}" for f in findings]
+    places = [place(finding) for finding in findings]
+    name_width, place_width = (max(map(cells, texts), default=0) for texts in (names, places))
+    return [
+        (
+            mark(finding.severity),
+            Span(
+                pad(name, name_width),
+                Style.PLAIN if finding.consequence_of else Style.STRONG,
+                piped=finding.detector,
+            ),
+            Span(pad(where, place_width), piped=where),
+            Span(when(finding), Style.FAINT),
+            Span("", piped=f"consequence of {finding.consequence_of}")
+            if finding.consequence_of
+            else Span(""),
+        )
+        for finding, name, where in zip(findings, names, places, strict=True)
+    ]
+
+
+def place(finding: Finding) -> str:
+    """The worst layer and how many more: `blocks.3.fc (and 4 more)`."""
+    if finding.layer is None:
+        return numbers.NOTHING
+    more = len([layer for layer in finding.layers if layer != finding.layer])
+    layer = clean(finding.layer) or "(root)"
+    return f"{layer} (and {more} more)" if more else layer
+
+
+def when(finding: Finding) -> str:
+    """`step 5` or `steps 100-130`; '' for a finding about the whole run."""
+    first, last = finding.first_step, finding.last_step
+    if first is None and last is None:
+        return ""
+    several = first is None or last not in {None, first}
+    return f"{'steps' if several else 'step'} {numbers.steps(first, last)}"
+
+
+def evidence_query(finding: Finding, *, short: str) -> str:
+    """The command that shows the numbers behind a finding; '' when it names none."""
+    sql = finding.evidence.get(QUERY_KEY)
+    return f"telemetry query --run {short} {shlex.quote(sql)}" if isinstance(sql, str) else ""
+
+
+def counts(found: Mapping[str, Json] | None) -> list[tuple[Severity, int]]:
+    """Severities that occurred, worst first."""
+    numbers_by_name = found or {}
+    pairs = [(severity, numbers_by_name.get(severity, 0)) for severity in Severity]
+    return [(severity, n) for severity, n in pairs if isinstance(n, int) and n > 0]
+
+
+def tally(found: Mapping[str, Json] | None) -> Span:
+    """`E2 i1`; `-` for none, `?` when the run was not diagnosed yet."""
+    if found is None:
+        return Span("?", Style.FAINT)
+    present = counts(found)
+    if not present:
+        return Span(numbers.NOTHING)
+    text = " ".join(f"{SEVERITY_MARKS[severity]}{n}" for severity, n in present)
+    return Span(text, mark(present[0][0]).style)
