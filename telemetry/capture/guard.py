@@ -1,0 +1,118 @@
+"""No exception of telemetry reaches training; `strict=True` raises it as CaptureError instead.
+
+The only place of the capture half that catches `Exception`.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from telemetry.errors import CaptureError
+
+logger = logging.getLogger(__name__)
+
+
+class Guard:
+    """Runs parts of the recording so that a failing one switches itself off, and nothing else.
+
+    Example:
+        >>> guard = Guard(strict=False, on_failure=report)
+        >>> if guard.enabled("gradients"):
+        ...     with guard("gradients"):
+        ...         observe_gradients()
+
+    Args:
+        strict: Raise CaptureError, with the original error as its cause, instead of going on.
+        on_failure: Told the part and the error, once per part, after it was switched off.
+    """
+
+    def __init__(self, *, strict: bool, on_failure: Callable[[str, Exception], None]) -> None:
+        self.strict = strict
+        self._on_failure = on_failure
+        self._off: set[str] = set()
+        # One block per part, made once: entering a guarded block costs a dictionary look-up.
+        self._blocks: dict[str, _Block] = {}
+
+    def __call__(self, part: str) -> AbstractContextManager[object]:
+        """A block in which an exception switches the part off instead of leaving the block."""
+        block = self._blocks.get(part)
+        if block is None:
+            block = self._blocks[part] = _Block(self, part)
+        return block
+
+    def enabled(self, part: str) -> bool:
+        """Whether the part has not failed."""
+        return part not in self._off
+
+    def failed(self, part: str, error: Exception) -> None:
+        """Switch a part off because of an error: one log line, one report.
+
+        Raises:
+            CaptureError: with `strict`, every time.
+        """
+        if part not in self._off:
+            self._off.add(part)
+            logger.warning("telemetry: %s failed and is switched off", part, exc_info=error)
+            with contained(_log_failed_report):
+                self._on_failure(part, error)
+        if self.strict:
+            raise CaptureError(f"{part}: {type(error).__name__}: {error}") from error
+
+
+class _Block:
+    """The guarded block of one part; keeps nothing between entry and exit, so it may nest."""
+
+    __slots__ = ("_guard", "_part")
+
+    def __init__(self, guard: Guard, part: str) -> None:
+        self._guard = guard
+        self._part = part
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        if self._guard.strict and isinstance(error, CaptureError):
+            return False
+        self._guard.failed(self._part, error)
+        return True
+
+
+class contained:  # noqa: N801 - reads like contextlib's own
+    """A block whose exceptions go to a function instead of to the caller.
+
+    Args:
+        on_failure: Told the error; must not raise.
+    """
+
+    __slots__ = ("_on_failure",)
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self._on_failure = on_failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._on_failure(error)
+        return True
+
+
+def _log_failed_report(error: Exception) -> None:
+    logger.warning("telemetry: an error could not be recorded as an event: %s", error)

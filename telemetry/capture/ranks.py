@@ -1,0 +1,105 @@
+"""Which of how many processes this one is, and the run id that they share."""
+
+import itertools
+import logging
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from torch import distributed
+
+from telemetry.runs import new_run_id
+
+logger = logging.getLogger(__name__)
+
+RUN_ID_VARIABLE = "TELEMETRY_RUN_ID"
+WAIT_LIMIT = timedelta(seconds=30)
+# (rank, world size) as torchrun and mpirun export them, before a process group exists.
+RANK_VARIABLES = (
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+)
+# One training job of a launcher; `none` is what torchrun --standalone calls itself.
+JOB_VARIABLES = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+
+_run_numbers = itertools.count()
+
+
+class KeyValueStore(Protocol):
+    """What is used of torch.distributed.Store."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Leave a value for the other ranks."""
+        ...
+
+    def wait(self, keys: list[str], timeout: timedelta, /) -> None:
+        """Return when the keys are there; RuntimeError after the timeout."""
+        ...
+
+    def get(self, key: str, /) -> bytes:
+        """The value of a key."""
+        ...
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Rank of this process and number of processes; (0, 1) outside distributed training."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    for rank_name, size_name in RANK_VARIABLES:
+        rank, size = os.environ.get(rank_name, ""), os.environ.get(size_name, "")
+        if rank.isdecimal() and size.isdecimal() and int(rank) < int(size):
+            return int(rank), int(size)
+    return 0, 1
+
+
+def shared_run_id(rank: int, world_size: int) -> str | None:
+    """The id on which all ranks agree; None leaves the choice to the single process.
+
+    `$TELEMETRY_RUN_ID` decides. Else rank 0 makes an id and leaves it in the key-value store of
+    the process group. That is no collective operation: a script that records on rank 0 alone must
+    not wait for the others. Without a process group the launcher's job id is taken.
+    """
+    given = os.environ.get(RUN_ID_VARIABLE)
+    if given or world_size == 1:
+        return given or None
+    store = _group_store()
+    if store is not None:
+        return exchanged_run_id(store, rank=rank, number=next(_run_numbers))
+    for name in JOB_VARIABLES:
+        job = re.sub(r"[^A-Za-z0-9]+", "-", os.environ.get(name, "")).strip("-")[:60]
+        if job and job != "none":
+            return f"job-{job}"
+    return None
+
+
+def exchanged_run_id(
+    store: KeyValueStore, *, rank: int, number: int, wait_limit: timedelta = WAIT_LIMIT
+) -> str | None:
+    """The id that rank 0 puts into the store, as every rank sees it.
+
+    Args:
+        store: Key-value store of the process group.
+        rank: Rank of this process.
+        number: How many runs this process began before; all ranks begin them in the same order.
+        wait_limit: How long another rank waits for rank 0; None is returned after it.
+    """
+    key = f"telemetry/run/{number}"
+    if rank == 0:
+        run = new_run_id(datetime.now(UTC))
+        store.set(key, run)
+        return run
+    try:
+        store.wait([key], wait_limit)
+    except RuntimeError:  # torch.distributed.DistStoreError is one
+        logger.warning("rank 0 records no run: rank %d records one of its own", rank)
+        return None
+    return store.get(key).decode()
+
+
+def _group_store() -> KeyValueStore | None:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return None
+    # No public name exists for it; it has had this one since torch 1.10.
+    store: KeyValueStore = distributed.distributed_c10d._get_default_store()  # noqa: SLF001
+    return store

@@ -1,0 +1,41 @@
+"""Options and fixtures that every test may use."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+UPDATE_OPTION = "--update-golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        UPDATE_OPTION,
+        action="store_true",
+        help="rewrite the files of tests/golden/ with what the code gives now; review the diff",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)` holds a text against tests/golden/<name>, or rewrites that file."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption(UPDATE_OPTION):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8", newline="\n")
+            return
+        if not path.exists():
+            pytest.fail(f"tests/golden/{name} is missing; run pytest {UPDATE_OPTION}")
+        expected = path.read_text("utf-8")
+        if expected != text:
+            lines = difflib.unified_diff(
+                expected.splitlines(), text.splitlines(), f"golden/{name}", "now", lineterm=""
+            )
+            difference = "\n".join(lines) or "only the ends of lines or of the file differ"
+            pytest.fail(f"{difference}\n(intended? run pytest {UPDATE_OPTION})")
+
+    return check
