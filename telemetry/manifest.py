@@ -5,10 +5,8 @@ attempts, status. Unknown keys survive a rewrite.
 """
 
 import json
-import os
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
+from telemetry.processes import ProcessIdentity, is_running
 from telemetry.runs import MANIFEST_NAME, publish_bytes
 
 FORMAT = 1
@@ -23,6 +22,7 @@ SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 HEARTBEAT_INTERVAL_S = 30.0
 KILLED_AFTER_INTERVALS = 5  # on another host, where the process cannot be looked up
 STALE_AFTER_INTERVALS = 2
+CLOCK_SKEW_LIMIT_S = 60.0
 
 
 class Status(StrEnum):
@@ -75,6 +75,7 @@ class Manifest:
     files: Mapping[str, Json] = field(default_factory=dict)
     summary: Mapping[str, Json] = field(default_factory=dict)
     conflict_of: str | None = None
+    owner: ProcessIdentity | None = None
     extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
@@ -82,19 +83,30 @@ class Manifest:
         known: dict[str, Json] = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in {"extra", "attempts"}
+            if name not in {"extra", "attempts", "owner"}
         }
-        attempts = [
-            {name: getattr(attempt, name) for name in Attempt.__dataclass_fields__}
-            for attempt in self.attempts
-        ]
-        return {**self.extra, **known, "attempts": attempts, "format": FORMAT, "schema": 1}
+        attempts = [_fields(attempt) for attempt in self.attempts]
+        owner = None if self.owner is None else _fields(self.owner)
+        return {
+            **self.extra,
+            **known,
+            "attempts": attempts,
+            "owner": owner,
+            "format": FORMAT,
+            "schema": 1,
+        }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `run.json` of a run folder atomically."""
-    text = json_values.dumps(dict(sorted(manifest.to_json().items())), indent=1)
-    publish_bytes(folder / MANIFEST_NAME, text.encode())
+    publish_json(folder / MANIFEST_NAME, manifest.to_json())
+
+
+def publish_json(path: Path, document: Mapping[str, Json]) -> None:
+    """Replace a small JSON file atomically; keys sorted, strict JSON in UTF-8."""
+    text = json_values.dumps(dict(sorted(document.items())), indent=1)
+    # A lone surrogate (a command line of undecodable bytes) becomes the JSON escape of itself.
+    publish_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -108,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
         if path.stat().st_size > SIZE_LIMIT_BYTES:
             raise StoreUnreadable(f"{path}: larger than 8 MiB; not a manifest of telemetry.")
         raw = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreUnreadable(f"{path}: not readable as JSON ({error}).") from error
     if not isinstance(raw, dict):
         raise StoreUnreadable(f"{path}: holds a {type(raw).__name__}, expected an object.")
@@ -127,26 +139,59 @@ def parse_manifest(raw: Mapping[str, Json], *, where: str) -> Manifest:
             f"{where}: format {version!r}, this version reads {FORMAT}; upgrade training-telemetry."
         )
     fields = Manifest.__dataclass_fields__
-    known = {name: raw[name] for name in fields if name in raw and name != "extra"}
     extra = {k: v for k, v in raw.items() if k not in fields and k not in {"format", "schema"}}
     try:
-        attempts = _attempts(raw.get("attempts", []))
-        status = Status(str(raw.get("status")))
-        tags = raw.get("tags")
-        manifest = Manifest(**{**known, "extra": extra})  # type: ignore[arg-type]
-        return replace(
-            manifest,
-            attempts=attempts,
-            status=status,
-            tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        return Manifest(
+            run=_text(raw, "run"),
+            project=_text(raw, "project"),
+            name=_text(raw, "name"),
+            started=_text(raw, "started"),
+            heartbeat=_text(raw, "heartbeat"),
+            status=Status(str(raw.get("status"))),
+            ended=_optional_text(raw, "ended"),
+            tags=_texts(raw.get("tags")),
+            notes=_optional_text(raw, "notes") or "",
             config=_mapping(raw.get("config")),
             environment=_mapping(raw.get("environment")),
-            summary=_mapping(raw.get("summary")),
+            total_steps=_optional_int(raw, "total_steps"),
+            error=_mapping(raw.get("error")) or None,
+            attempts=_attempts(raw.get("attempts", [])),
             sampling=_mapping(raw.get("sampling")),
+            closed=raw.get("closed") is True,
             files=_mapping(raw.get("files")),
+            summary=_mapping(raw.get("summary")),
+            conflict_of=_optional_text(raw, "conflict_of"),
+            owner=_owner(raw.get("owner")),
+            extra=extra,
         )
     except (TypeError, ValueError) as error:
         raise StoreUnreadable(f"{where}: not a manifest of telemetry ({error}).") from error
+
+
+def _fields(record: Attempt | ProcessIdentity) -> dict[str, Json]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _text(raw: Mapping[str, Json], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is {type(value).__name__}, expected text")
+    return value
+
+
+def _optional_text(raw: Mapping[str, Json], key: str) -> str | None:
+    return None if raw.get(key) is None else _text(raw, key)
+
+
+def _optional_int(raw: Mapping[str, Json], key: str) -> int | None:
+    value = raw.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise TypeError(f"{key} is {type(value).__name__}, expected an integer")
+    return value
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(str(entry) for entry in value) if isinstance(value, list) else ()
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:
@@ -156,11 +201,40 @@ def _mapping(value: Json) -> Mapping[str, Json]:
 def _attempts(value: Json) -> tuple[Attempt, ...]:
     if not isinstance(value, list):
         raise TypeError(f"attempts is {type(value).__name__}, expected a list")
-    known = set(Attempt.__dataclass_fields__)
+    entries = [entry for entry in value if isinstance(entry, dict)]
     return tuple(
-        Attempt(**{k: v for k, v in entry.items() if k in known})
-        for entry in value
-        if isinstance(entry, dict)
+        Attempt(
+            attempt=_integer(entry, "attempt"),
+            start_step=_integer(entry, "start_step"),
+            last_step=_integer(entry, "last_step"),
+            started=_text(entry, "started"),
+            ended=_optional_text(entry, "ended"),
+            host=_text(entry, "host"),
+            boot_id=_text(entry, "boot_id"),
+            pid=_integer(entry, "pid"),
+            process_start=_integer(entry, "process_start"),
+            writer=_optional_text(entry, "writer") or "",
+            world_size=_optional_int(entry, "world_size") or 1,
+        )
+        for entry in entries
+    )
+
+
+def _integer(raw: Mapping[str, Json], key: str) -> int:
+    value = _optional_int(raw, key)
+    if value is None:
+        raise TypeError(f"{key} is missing, expected an integer")
+    return value
+
+
+def _owner(value: Json) -> ProcessIdentity | None:
+    if not isinstance(value, Mapping):
+        return None
+    return ProcessIdentity(
+        host=_text(value, "host"),
+        boot_id=_text(value, "boot_id"),
+        pid=_integer(value, "pid"),
+        process_start=_integer(value, "process_start"),
     )
 
 
@@ -174,58 +248,54 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def host_name() -> str:
-    """Name of this host, as attempts record it."""
-    return socket.gethostname()
-
-
-def boot_id() -> str:
-    """Identity of this boot of the kernel; '' where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
-
-
-def process_start(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; 0 if it is gone or cannot be told."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[19])
-
-
-def is_alive(attempt: Attempt) -> bool | None:
+def is_alive(attempt: Attempt | ProcessIdentity) -> bool | None:
     """Whether the process of an attempt lives; None where that cannot be looked up from here."""
-    if attempt.host != host_name() or attempt.boot_id != boot_id():
-        return None
-    if attempt.process_start:
-        return process_start(attempt.pid) == attempt.process_start
-    try:
-        os.kill(attempt.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return is_running(
+        ProcessIdentity(
+            host=attempt.host,
+            boot_id=attempt.boot_id,
+            pid=attempt.pid,
+            process_start=attempt.process_start,
+        )
+    )
 
 
-def heartbeat_age_s(manifest: Manifest, *, now: datetime) -> float:
-    """Seconds since the last heartbeat; negative when the writer's clock is ahead."""
+def heartbeat_age_s(
+    manifest: Manifest, *, now: datetime, modified: datetime | None = None
+) -> float:
+    """Seconds since the last heartbeat; negative when the writer's clock is ahead.
+
+    Args:
+        manifest: Of the run.
+        now: Time of the reader.
+        modified: When the file was written by the file system's clock: what counts instead of a
+            heartbeat that lies more than a minute in the future.
+    """
     try:
-        heartbeat = datetime.fromisoformat(manifest.heartbeat)
-    except ValueError:
+        age_s = (now - datetime.fromisoformat(manifest.heartbeat)).total_seconds()
+    except (ValueError, TypeError):
         return float("inf")
-    return (now - heartbeat).total_seconds()
+    if age_s < -CLOCK_SKEW_LIMIT_S and modified is not None:
+        return (now - modified).total_seconds()
+    return age_s
 
 
-def inferred_status(manifest: Manifest, *, now: datetime) -> Status:
-    """The stored status, or `killed` for a running run whose process is gone."""
-    if manifest.status is not Status.RUNNING or not manifest.attempts:
+def inferred_status(
+    manifest: Manifest, *, now: datetime, modified: datetime | None = None
+) -> Status:
+    """The stored status, or `killed` for a running run whose process is gone.
+
+    Args:
+        manifest: Of the run.
+        now: Time of the reader.
+        modified: See `heartbeat_age_s`.
+    """
+    if manifest.status is not Status.RUNNING:
         return manifest.status
-    alive = is_alive(manifest.attempts[-1])
+    # Until its first step, a resumed run has a new owner, but the attempt of an old one.
+    writer = manifest.owner or (manifest.attempts[-1] if manifest.attempts else None)
+    alive = None if writer is None else is_alive(writer)
     if alive is None:
         limit_s = KILLED_AFTER_INTERVALS * HEARTBEAT_INTERVAL_S
-        alive = heartbeat_age_s(manifest, now=now) <= limit_s
+        alive = heartbeat_age_s(manifest, now=now, modified=modified) <= limit_s
     return Status.RUNNING if alive else Status.KILLED

@@ -1,5 +1,6 @@
 """Names: run ids, project folders, shard files, and where a run lies in a store."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -16,6 +17,7 @@ SHORT_ID_LENGTH = 6
 CROCKFORD_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 DEFAULT_STORE = "telemetry-runs"
 MANIFEST_NAME = "run.json"
+FILE_MODE = 0o640  # and the umask: what a run records is the user's own
 
 _SHARD_PATTERN = re.compile(r"(\d{12})-(\d{12})-L(\d{1,2})-([0-9a-f]{4})([0-9a-f]{12})\.parquet")
 
@@ -131,24 +133,51 @@ def live_shards(names: Iterable[str]) -> list[str]:
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
-    """Replace one small file atomically: temporary name, fsync, rename, fsync of the folder."""
+    """Replace one small file atomically: temporary name, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the disk refuses; the previous file is untouched then.
+    """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_synced(part, content)
         part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        remove_quietly(part)
         raise
     sync_folder(path.parent)
 
 
+def write_synced(path: Path, content: bytes | memoryview) -> None:
+    """Write a new file that others may not write, and wait until it is on the disk.
+
+    Raises:
+        FileExistsError: the file is there.
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+        left = memoryview(content)
+        while left:
+            left = left[stream.write(left) :]
+        os.fsync(stream.fileno())
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file of ours if that is possible; used where another error is on its way."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make renames inside a folder durable, where the file system can.
+
+    A refusal is no failure: the files are visible and were synced themselves, and some network and
+    foreign file systems cannot sync a folder.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -3,8 +3,8 @@
 pyarrow carries no type information; it is wrapped here and in `tables.py`.
 """
 
+import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from telemetry.errors import SchemaMismatch, StoreUnreadable
-from telemetry.runs import ShardName, live_shards, parse_shard_name, sync_folder
+from telemetry.runs import (
+    ShardName,
+    live_shards,
+    parse_shard_name,
+    remove_quietly,
+    sync_folder,
+    write_synced,
+)
 from telemetry.tables import Table
 
 ROW_GROUP_ROWS = 122_880  # DuckDB's own unit of parallelism
 COMPRESSION_LEVEL = 3
-FILE_MODE = 0o640
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,7 @@ class Shard:
     n_bytes: int
     min_step: int | None
     max_step: int | None
+    blake2b: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +81,27 @@ def write_shard(folder: Path, table: Table, rows: pa.Table, name: ShardName) -> 
         "telemetry.max_step": "" if high is None else str(high),
     }
     arranged = arranged.replace_schema_metadata(metadata)
+    content = _parquet(table, arranged)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     final = folder / str(name)
     part = folder / f".{name}.part"
     try:
-        n_bytes = _write_synced(part, table, arranged)
-        part.replace(final)
+        write_synced(part, content)
+        _rename(part, final, n_bytes=len(content))
     except BaseException:
-        part.unlink(missing_ok=True)
+        remove_quietly(part)
         raise
     sync_folder(folder)
     return Shard(
-        path=final, name=name, rows=arranged.num_rows, n_bytes=n_bytes, min_step=low, max_step=high
+        path=final,
+        name=name,
+        rows=arranged.num_rows,
+        n_bytes=len(content),
+        min_step=low,
+        max_step=high,
+        blake2b=hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest(),
     )
 
 
@@ -181,24 +196,29 @@ def _step_range(rows: pa.Table) -> tuple[int | None, int | None]:
     return bounds["min"], bounds["max"]
 
 
-def _write_synced(part: Path, table: Table, rows: pa.Table) -> int:
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as stream:
-        pq.write_table(
-            rows,
-            stream,
-            version="2.6",
-            data_page_version="1.0",
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            write_page_checksum=True,
-            row_group_size=ROW_GROUP_ROWS,
-            use_dictionary=table.dictionary_columns(),
-            column_encoding=table.column_encodings(),
-        )
-        stream.flush()
-        os.fsync(stream.fileno())
-        status = os.fstat(stream.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise StoreUnreadable(f"{part}: not a regular file.")
-    return status.st_size
+def _parquet(table: Table, rows: pa.Table) -> memoryview:
+    """The file as bytes: written in one piece, so that a failing disk fails one call of ours."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows,
+        sink,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=COMPRESSION_LEVEL,
+        write_page_checksum=True,
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=table.dictionary_columns(),
+        column_encoding=table.column_encodings(),
+    )
+    return memoryview(sink.getvalue())
+
+
+def _rename(part: Path, final: Path, *, n_bytes: int) -> None:
+    """Make a shard visible; a rename that reports an error but happened is no failure (NFS)."""
+    try:
+        part.replace(final)
+    except OSError:
+        # The name holds a random token: a file of that name and size can only be this one.
+        if part.exists() or not final.is_file() or final.stat().st_size != n_bytes:
+            raise

@@ -91,7 +91,9 @@ def _as_mapping(value: object) -> Mapping[object, object] | None:
         )
         return fields
     if isinstance(value, Namespace):
-        return {**vars(value)}
+        attributes: dict[object, object] = {}
+        attributes.update(vars(value).items())
+        return attributes
     return None
 
 
