@@ -1,7 +1,7 @@
 """Runs of a store, from their folders and manifests."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,20 +100,30 @@ def load_run(path: Path, *, now: datetime | None = None) -> Run:
         manifest = read_manifest(path)
     except StoreUnreadable as error:
         return Run(ref=ref, manifest=None, status=Status.UNREADABLE, reason=str(error))
-    status = inferred_status(manifest, now=now or datetime.now(UTC))
+    status = inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
     return Run(ref=ref, manifest=manifest, status=status)
 
 
 def list_runs(store: Path) -> list[Run]:
     """Every run of a store, newest first; links and folders without a manifest are not runs."""
     now = datetime.now(UTC)
-    found = [
-        load_run(Path(run.path), now=now)
-        for project in _folders(store, "project=")
-        for run in _folders(Path(project.path), "run=")
-        if (Path(run.path) / MANIFEST_NAME).exists()
-    ]
+    found = [load_run(path, now=now) for path in run_folders(store)]
     return sorted(found, key=lambda run: (run.started, run.run), reverse=True)
+
+
+def run_folders(store: Path) -> Iterator[Path]:
+    """Folders of the runs of a store, in no particular order."""
+    for project in _folders(store, "project="):
+        for run in _folders(Path(project.path), "run="):
+            if (Path(run.path) / MANIFEST_NAME).exists():
+                yield Path(run.path)
+
+
+def _modified(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp((path / MANIFEST_NAME).stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def _folders(parent: Path, prefix: str) -> list[os.DirEntry[str]]:

@@ -1,0 +1,21 @@
+"""Arrow results of DuckDB in the number types that the rest of the product knows."""
+
+import pyarrow as pa
+
+
+def plain_numbers(result: pa.Table) -> pa.Table:
+    """The table with whole decimals (a SUM of BIGINT) as int64, all other decimals as float64."""
+    for index, field in enumerate(result.schema):
+        if pa.types.is_decimal(field.type):
+            column = _plain(result.column(index), field.type)
+            result = result.set_column(index, field.name, column)
+    return result
+
+
+def _plain(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if kind.scale == 0:
+        try:
+            return column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            pass  # beyond 64 bits
+    return column.cast(pa.float64())

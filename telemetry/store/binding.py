@@ -1,0 +1,207 @@
+"""Makes the views a statement mentions, and nothing else, on one DuckDB connection.
+
+Two sources of raw rows: Parquet files by explicit list (the product's own statements) and
+registered pyarrow datasets (statements that a user typed, on a connection that may open nothing).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import duckdb
+
+from telemetry.store import sql
+from telemetry.store.listing import Listing, ShardFile
+from telemetry.store.manifest_tables import MANIFEST_TABLES, manifest_table
+from telemetry.tables import Table, table, table_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Small results that many statements read: computed once, unless the rows behind are too many.
+# None carries a histogram or bitmap.
+COMPUTED_ONCE = frozenset(
+    {
+        "attempts_live",
+        "bins",
+        "tensors",
+        "modules",
+        "tensor_points",
+        "layers",
+        "activations",
+        "steps",
+        "metrics",
+        "events",
+        "findings",
+    }
+)
+COMPUTED_ONCE_ROWS = 400_000  # rows of raw tables behind; tensor_points takes 200 bytes a row
+
+
+class RawSource(Protocol):
+    """Makes `raw_<table>` on a connection from the live files of the table."""
+
+    def bind(
+        self, connection: duckdb.DuckDBPyConnection, schema: Table, files: Sequence[ShardFile]
+    ) -> None:
+        """Create `raw_<table>`; `files` is not empty."""
+        ...
+
+
+class Binder:
+    """What exists on a connection so far; `bind` adds what is missing."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        listing: Listing,
+        source: RawSource,
+        *,
+        all_attempts: bool,
+        computed_once_rows: int,
+    ) -> None:
+        self._connection = connection
+        self._listing = listing
+        self._source = source
+        self._all_attempts = all_attempts
+        self._computed_once_rows = computed_once_rows
+        self._bound: set[str] = set()
+
+    @property
+    def bound_tables(self) -> frozenset[str]:
+        """Tables whose files are bound."""
+        prefix = sql.RAW_PREFIX
+        return frozenset(n.removeprefix(prefix) for n in self._bound if n.startswith(prefix))
+
+    def bind(self, names: Iterable[str]) -> None:
+        """Create the named views and what they stand on; unknown names are left to DuckDB."""
+        for name in names:
+            if name in self._bound or name not in known_names():
+                continue
+            self._bound.add(name)
+            if name in MANIFEST_TABLES:
+                self._bind_manifest_table(name)
+            elif name.startswith(sql.RAW_PREFIX):
+                self._bind_raw(table(name.removeprefix(sql.RAW_PREFIX)))
+            else:
+                self._bind_view(name)
+
+    def _bind_manifest_table(self, name: str) -> None:
+        given = f"given_{name}"
+        self._connection.register(given, manifest_table(name, self._listing))
+        target = sql.identifier(name)
+        self._connection.execute(f"CREATE TABLE {target} AS FROM {sql.identifier(given)}")
+        self._connection.unregister(given)
+
+    def _bind_raw(self, schema: Table) -> None:
+        files = self._listing.files(schema.name)
+        if files:
+            self._source.bind(self._connection, schema, files)
+            return
+        self._connection.execute(schema.ddl())
+        extra = "".join(
+            f", CAST(NULL AS {kind}) AS {name}"
+            for name, kind in sql.SHARD_COLUMNS.items()
+            if schema.name in sql.ORDERED_TABLES
+        )
+        empty = f"SELECT *{extra} FROM {sql.identifier(f'proto_{schema.name}')}"  # noqa: S608
+        create_view(self._connection, f"{sql.RAW_PREFIX}{schema.name}", empty)
+
+    def _bind_view(self, name: str) -> None:
+        text = sql.view_text(self._variant(name))
+        self.bind(sql.dependencies(text))
+        if name in COMPUTED_ONCE and self._n_rows(name) <= self._computed_once_rows:
+            self._connection.execute(f"CREATE TABLE {sql.identifier(name)} AS {text}")
+        else:
+            create_view(self._connection, name, text)
+
+    def _n_rows(self, name: str) -> int:
+        return self._listing.n_rows(raw_tables(name))
+
+    def _variant(self, name: str) -> str:
+        """The text of a view that fits the runs: cheaper where nothing has to be merged."""
+        if name == "attempts_live" and self._all_attempts:
+            return "attempts_live_all"
+        if name == "tensor_points" and _one_rank_each(self._listing.files("tensor_stats")):
+            return "tensor_points_one_rank"
+        return name
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, text: str) -> None:
+    """A view of one of our names over a SELECT of ours."""
+    connection.execute(f"CREATE VIEW {sql.identifier(name)} AS {text}")
+
+
+def known_names() -> frozenset[str]:
+    """Everything a statement may read."""
+    raw = (f"{sql.RAW_PREFIX}{name}" for name in table_names())
+    return frozenset({*sql.view_names(), *MANIFEST_TABLES, *raw})
+
+
+def raw_tables(view: str) -> frozenset[str]:
+    """Tables whose rows a view reads, through other views too."""
+    if view.startswith(sql.RAW_PREFIX):
+        return frozenset({view.removeprefix(sql.RAW_PREFIX)})
+    if view not in sql.view_names():
+        return frozenset()
+    names = sql.dependencies(sql.view_text(view))
+    return frozenset().union(*(raw_tables(name) for name in names))
+
+
+def referenced_names(connection: duckdb.DuckDBPyConnection, statement: str) -> set[str]:
+    """Known names that a statement reads; never too few, seldom too many."""
+    try:
+        found = connection.get_table_names(sql.without_parameters(statement))
+    except duckdb.Error:
+        # PIVOT inside FROM, functions that would open a file, or a mistake that DuckDB will name.
+        return sql.mentioned(statement, known_names())
+    return {name.lower() for name in found} & known_names()
+
+
+def _one_rank_each(files: Sequence[ShardFile]) -> bool:
+    pairs = {(file.run.path, file.rank) for file in files}
+    return len(pairs) == len({path for path, _ in pairs})
+
+
+class ParquetFiles:
+    """Raw rows by `read_parquet` over explicit lists; for statements of our own."""
+
+    def bind(
+        self, connection: duckdb.DuckDBPyConnection, schema: Table, files: Sequence[ShardFile]
+    ) -> None:
+        """Create `raw_<table>` as a union over schema versions."""
+        parts = [
+            scan
+            for version in sorted({file.version for file in files})
+            for scan in _scans(schema, version, [f for f in files if f.version == version])
+        ]
+        create_view(connection, f"{sql.RAW_PREFIX}{schema.name}", " UNION ALL ".join(parts))
+
+
+def _scans(schema: Table, version: int, files: Sequence[ShardFile]) -> list[str]:
+    if all(_hive_readable(file) for file in files):
+        return [sql.scan_by_hive(schema, [str(file.path) for file in files], version=version)]
+    groups: dict[tuple[Path, int], list[ShardFile]] = {}
+    for file in files:
+        groups.setdefault((file.run.path, file.rank), []).append(file)
+    return [
+        sql.scan_by_value(
+            schema,
+            [str(file.path) for file in group],
+            version=version,
+            project=group[0].run.project,
+            run=group[0].run.run,
+            rank=group[0].rank,
+        )
+        for group in groups.values()
+    ]
+
+
+def _hive_readable(file: ShardFile) -> bool:
+    """Whether DuckDB reads project and run off the path as they are.
+
+    It takes every `key=value` folder for a column, also one above the store that hides a column of
+    the file (measured: below `step=5/` every row has step 5), and the value `null` for NULL.
+    """
+    store = file.run.path.parent.parent
+    plain = "null" not in {file.run.project.lower(), file.run.run.lower()}
+    return plain and not any("=" in part for part in store.parts)

@@ -1,0 +1,165 @@
+"""Stored diagnoses: rows of table `findings`, valid while the run and the rules are the same.
+
+A cache and nothing more: it works on plain rows, never fails a query, and may be deleted.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from telemetry import json_values
+from telemetry.errors import StoreUnreadable
+from telemetry.json_values import Json
+from telemetry.manifest import Manifest, Status, is_alive, read_manifest, write_manifest
+from telemetry.runs import RunRef, live_shards, new_shard_name, parse_shard_name
+from telemetry.shards import read_shard, table_folder, write_shard
+from telemetry.store.attempts import OUTSIDE_TRAINING
+from telemetry.store.catalog import Run
+from telemetry.store.folders import rank_folders
+from telemetry.store.locks import run_lock
+from telemetry.tables import table, table_names
+
+FINDINGS = "findings"
+KEPT_SETS = 8  # of one run: other options and other rules alternate
+SEVERITIES = ("error", "warning", "info")
+_JSON_COLUMNS = ("layers", "evidence")
+_KEY_COLUMNS = ("detector_version", "options_hash", "input_hash")
+
+logger = logging.getLogger(__name__)
+
+
+def input_hash(run: RunRef) -> str:
+    """Hash of the live file names of every other table; compaction changes it, nothing else."""
+    names = sorted(
+        f"{folder.place}/{name}"
+        for table_name in table_names()
+        if table_name != FINDINGS
+        for folder in rank_folders(run, table_name, logger.debug)
+        for name in live_shards(folder.names)
+    )
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+def newest_findings(run: RunRef) -> Path | None:
+    """The file of the newest stored diagnosis."""
+    stored = _stored(run)
+    return stored[0] if stored else None
+
+
+def read_findings(
+    run: Run, *, detector_version: str, options_hash: str
+) -> tuple[list[dict[str, Json]], bool]:
+    """The stored findings of a run and whether they hold.
+
+    Args:
+        run: The run.
+        detector_version: Version of the rules that would be applied now.
+        options_hash: Hash of the thresholds and options that would be applied now.
+
+    Returns:
+        Rows with the keys of a finding of design.md §7.1 (`layers` and `evidence` parsed), sorted
+        by detector; `([], False)` when nothing stored was made by the same rules from the same
+        files.
+    """
+    wanted = (detector_version, options_hash, input_hash(run.ref))
+    for path in _stored(run.ref):
+        try:
+            rows = read_shard(path).to_pylist()
+        except StoreUnreadable as error:
+            logger.debug("%s", error)
+            continue
+        if rows and all(tuple(row[key] for key in _KEY_COLUMNS) == wanted for row in rows):
+            return [_parsed(row) for row in rows if row["detector"]], True
+    return [], False
+
+
+def store_findings(
+    run: Run, rows: Sequence[Mapping[str, Json]], *, detector_version: str, options_hash: str
+) -> bool:
+    """Keep a diagnosis and its counts in run.json; False when this run or disk does not take it.
+
+    Args:
+        run: The run that was diagnosed.
+        rows: Findings with the keys of design.md §7.1, such as `Finding.to_json()` gives.
+        detector_version: Version of the rules that were applied.
+        options_hash: Hash of the thresholds and options.
+    """
+    if run.manifest is None or run.status is Status.RUNNING:
+        return False
+    keys = (detector_version, options_hash, input_hash(run.ref))
+    try:
+        with run_lock(run.ref.path) as held:
+            if not held:
+                return False
+            _write(run.ref, rows, keys)
+            _write_counts(run.ref.path, rows)
+    except (OSError, StoreUnreadable) as error:
+        logger.debug("findings of %s not stored: %s", run.run, error)
+        return False
+    return True
+
+
+def _stored(run: RunRef) -> list[Path]:
+    """Files of stored diagnoses, newest first."""
+    return [
+        folder.path / name
+        for folder in rank_folders(run, FINDINGS, logger.debug)
+        for name in sorted(live_shards(folder.names), reverse=True)
+    ]
+
+
+def _write(run: RunRef, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str, str]) -> None:
+    schema = table(FINDINGS)
+    cells = [_cells(row) for row in rows] or [{"detector": "", "severity": "info"}]
+    stamped = [{**row, **dict(zip(_KEY_COLUMNS, keys, strict=True))} for row in cells]
+    arrays = [
+        pa.array([row.get(column.name) for row in stamped], type=column.arrow_type)
+        for column in schema.columns
+    ]
+    stored = _stored(run)
+    newest = parse_shard_name(stored[0].name) if stored else None
+    number = newest.last + 1 if newest else 1
+    write_shard(
+        table_folder(run.path, FINDINGS, 0),
+        schema,
+        pa.table(arrays, schema=schema.arrow_schema()),
+        new_shard_name(first=number, last=number, attempt=OUTSIDE_TRAINING),
+    )
+    for path in stored[KEPT_SETS - 1 :]:
+        path.unlink(missing_ok=True)
+
+
+def _cells(row: Mapping[str, Json]) -> dict[str, Json]:
+    nested = {name: row[name] for name in _JSON_COLUMNS if row.get(name) is not None}
+    return {**row, **{name: json_values.dumps(value) for name, value in nested.items()}}
+
+
+def _parsed(row: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        name: json.loads(str(value)) if name in _JSON_COLUMNS and value is not None else value
+        for name, value in row.items()
+        if name not in _KEY_COLUMNS
+    }
+
+
+def _write_counts(folder: Path, rows: Sequence[Mapping[str, Json]]) -> None:
+    """Counts in run.json, where no training process writes it any more."""
+    manifest = read_manifest(folder)
+    if not _is_over(manifest):
+        return
+    counts: dict[str, Json] = {
+        severity: sum(row.get("severity") == severity for row in rows) for severity in SEVERITIES
+    }
+    write_manifest(folder, replace(manifest, summary={**manifest.summary, "findings": counts}))
+
+
+def _is_over(manifest: Manifest) -> bool:
+    """Closed, or a process of this host that is gone; elsewhere a silent writer may come back."""
+    if manifest.closed:
+        return True
+    return bool(manifest.attempts) and is_alive(manifest.attempts[-1]) is False

@@ -1,0 +1,198 @@
+"""Live shards of runs, by listing; what is torn, foreign, missing or newer is named, not read.
+
+The folder listing is the truth. The manifest saves reading footers and tells which shards must be
+there; it never adds a file.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from telemetry.errors import StoreUnreadable
+from telemetry.json_values import Json
+from telemetry.runs import RunRef, ShardName, live_shards, parse_shard_name
+from telemetry.shards import Footer, read_footer, read_shard
+from telemetry.store.catalog import Run
+from telemetry.store.folders import RankFolder, rank_folders
+from telemetry.tables import Table, table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFile:
+    """One live shard: whose it is, its schema version and its rows."""
+
+    run: RunRef
+    table: str
+    rank: int
+    path: Path
+    name: ShardName
+    version: int
+    n_rows: int
+
+    @property
+    def place(self) -> str:
+        """Path below the run folder."""
+        return str(self.path.relative_to(self.run.path))
+
+
+class Listing:
+    """Shards of some runs, listed once per table and remembered until `forget`."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = tuple(runs)
+        self._files: dict[str, tuple[ShardFile, ...]] = {}
+        self._excluded: set[Path] = set()
+        self._warnings: dict[str, None] = {}
+        for run in self.runs:
+            if run.manifest is None:
+                self.warn(f"{run.run}: {run.reason} Its tables are read by listing.")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was wrong so far, in the order it was met, each once."""
+        return tuple(self._warnings)
+
+    def warn(self, message: str) -> None:
+        """Add a warning."""
+        self._warnings[message] = None
+
+    def files(self, table_name: str) -> tuple[ShardFile, ...]:
+        """Live and readable shards of a table over all runs, runs in the given order."""
+        if table_name not in self._files:
+            found = [file for run in self.runs for file in self._shards(run, table(table_name))]
+            self._files[table_name] = tuple(found)
+        return self._files[table_name]
+
+    def n_rows(self, table_names: Iterable[str]) -> int:
+        """Rows of tables together, from footers and manifests."""
+        return sum(file.n_rows for name in table_names for file in self.files(name))
+
+    def forget(self) -> None:
+        """List again when asked next; files that were found bad stay excluded."""
+        self._files.clear()
+
+    def exclude_unreadable(self, table_names: Iterable[str]) -> bool:
+        """After a failed read: look for what changed or is torn; True if the files differ now."""
+        names = sorted(table_names)
+        before = {name: self.files(name) for name in names}
+        self.forget()
+        after = {name: self.files(name) for name in names}
+        if after != before:
+            return True
+        files = [file for name in names for file in after[name]]
+        # Every page is read only where no footer explains the failure.
+        return self._exclude(files, footer_fault) or self._exclude(files, page_fault)
+
+    def _exclude(self, files: Sequence[ShardFile], fault: Callable[[ShardFile], str]) -> bool:
+        reasons = {file: reason for file in files if (reason := fault(file))}
+        for file, reason in reasons.items():
+            self.warn(f"{file.run.run}/{file.place} skipped: {reason}")
+            self._excluded.add(file.path)
+        self.forget()
+        return bool(reasons)
+
+    def _shards(self, run: Run, schema: Table) -> list[ShardFile]:
+        recorded = _recorded(run, schema.name)
+        found = []
+        for folder in rank_folders(run.ref, schema.name, self.warn):
+            live = live_shards(folder.names)
+            self._warn_missing(run, folder, recorded)
+            for name in live:
+                entry = recorded.get(f"{folder.place}/{name}")
+                file = self._shard_file(run.ref, schema, folder, name, entry)
+                if file is not None:
+                    found.append(file)
+        return found
+
+    def _shard_file(
+        self,
+        run: RunRef,
+        schema: Table,
+        folder: RankFolder,
+        name: str,
+        recorded: Mapping[str, Json] | None,
+    ) -> ShardFile | None:
+        path = folder.path / name
+        parsed = parse_shard_name(name)
+        if parsed is None or path in self._excluded:
+            return None
+        known = _recorded_numbers(recorded)
+        if known is None:
+            reason, footer = checked_footer(path, schema)
+            if footer is None:
+                self._excluded.add(path)
+                self.warn(f"{run.run}/{folder.place}/{name} skipped: {reason}")
+                return None
+            known = footer.version, footer.rows
+        version, n_rows = known
+        if version > schema.version:
+            self.warn(
+                f"{run.run}/{schema.name} was written by a newer version (schema {version}, this "
+                f"one reads {schema.version}): its new columns are not shown."
+            )
+        return ShardFile(
+            run=run,
+            table=schema.name,
+            rank=folder.rank,
+            path=path,
+            name=parsed,
+            version=version,
+            n_rows=n_rows,
+        )
+
+    def _warn_missing(
+        self, run: Run, folder: RankFolder, recorded: Mapping[str, Mapping[str, Json]]
+    ) -> None:
+        prefix = f"{folder.place}/"
+        expected = {p.removeprefix(prefix) for p in recorded if p.startswith(prefix)}
+        live = live_shards({*folder.names, *expected})
+        n_missing = len(set(live) - set(folder.names))
+        if n_missing:
+            self.warn(f"{run.run}/{folder.place}: {n_missing} of {len(live)} shards missing.")
+
+
+def checked_footer(path: Path, schema: Table) -> tuple[str, Footer | None]:
+    """The footer of a shard that can be read as its table, else the reason why not."""
+    try:
+        footer = read_footer(path)
+    except StoreUnreadable as error:
+        return str(error).removeprefix(f"{path}: "), None
+    lacking = [
+        column.name
+        for column in schema.columns
+        if column.since <= footer.version and column.name not in footer.columns
+    ]
+    if lacking:
+        return f"column {lacking[0]} is missing; it is not a shard of {schema.name}.", None
+    return "", footer
+
+
+def footer_fault(file: ShardFile) -> str:
+    """Why the footer of a shard is unusable, '' when it is fine."""
+    return checked_footer(file.path, table(file.table))[0]
+
+
+def page_fault(file: ShardFile) -> str:
+    """Why the pages of a shard are unusable, '' when every checksum is right."""
+    try:
+        read_shard(file.path)
+    except StoreUnreadable as error:
+        return str(error).removeprefix(f"{file.path}: ")
+    return ""
+
+
+def _recorded(run: Run, table_name: str) -> dict[str, Mapping[str, Json]]:
+    """Entries of the manifest for one table, by path below the run folder."""
+    entries = run.manifest.files.get(table_name) if run.manifest else None
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        return {}
+    return {
+        str(entry["path"]): entry
+        for entry in entries
+        if isinstance(entry, Mapping) and "path" in entry
+    }
+
+
+def _recorded_numbers(entry: Mapping[str, Json] | None) -> tuple[int, int] | None:
+    version, n_rows = (entry or {}).get("schema"), (entry or {}).get("rows")
+    return (version, n_rows) if isinstance(version, int) and isinstance(n_rows, int) else None

@@ -1,0 +1,186 @@
+"""Small tables made from manifests and listings: runs, attempts, files."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from telemetry import json_values
+from telemetry.store.attempts import attempt_starts
+from telemetry.store.findings_cache import input_hash, newest_findings
+from telemetry.store.listing import Listing
+from telemetry.tables import Column, Table, table_names
+
+Cell: TypeAlias = "int | str | datetime | None"
+
+
+def _table(name: str, doc: str, *columns: tuple[str, str, str, str]) -> Table:
+    return Table(
+        name=name,
+        version=1,
+        doc=doc,
+        sort=(),
+        columns=tuple(
+            Column(
+                name=column,
+                type=kind,
+                unit=unit,
+                doc=meaning,
+                nullable=True,
+                encoding="plain",
+                merge="key",
+                since=1,
+            )
+            for column, kind, unit, meaning in columns
+        ),
+    )
+
+
+_KEY = (
+    ("project", "VARCHAR", "", "Project, as its folder is called."),
+    ("run", "VARCHAR", "", "Run id."),
+)
+MANIFEST_TABLES = {
+    entry.name: entry
+    for entry in (
+        _table(
+            "runs",
+            "One row per run, from its manifest.",
+            *_KEY,
+            ("name", "VARCHAR", "", "Display name."),
+            ("status", "VARCHAR", "", "running, finished, failed, killed or unreadable."),
+            ("started", "TIMESTAMP", "UTC", "When it was attached."),
+            ("ended", "TIMESTAMP", "UTC", "When it was closed; NULL while it runs."),
+            ("steps", "BIGINT", "optimizer steps", "Steps recorded so far."),
+            ("tags", "VARCHAR", "JSON", "Tags."),
+            ("config", "VARCHAR", "JSON", "Flat configuration with dotted keys."),
+            ("metrics", "VARCHAR", "JSON", "{name: {last, best, best_step}}."),
+            ("n_error", "INTEGER", "", "Errors of the last stored diagnosis."),
+            ("n_warning", "INTEGER", "", "Warnings of the last stored diagnosis."),
+            ("n_info", "INTEGER", "", "Notes of the last stored diagnosis."),
+        ),
+        _table(
+            "attempts",
+            "One row per process life of a run.",
+            *_KEY,
+            ("attempt", "INTEGER", "", "Number of the process life, from 1."),
+            ("start_step", "BIGINT", "optimizer step", "First step it observed; NULL if none."),
+        ),
+        _table(
+            "files",
+            "One row per live shard.",
+            *_KEY,
+            ("table_name", "VARCHAR", "", "Table."),
+            ("rank", "INTEGER", "", "Rank that wrote it."),
+            ("attempt", "INTEGER", "", "Process life that wrote it; 0 outside training."),
+            ("level", "INTEGER", "", "How often it was merged."),
+            ("path", "VARCHAR", "", "Path below the run folder."),
+            ("n_rows", "BIGINT", "", "Rows."),
+            ("n_bytes", "BIGINT", "bytes", "Size."),
+            ("first_step", "BIGINT", "optimizer step", "First step while it was buffered."),
+            ("last_step", "BIGINT", "optimizer step", "Last step while it was buffered."),
+            ("schema_version", "INTEGER", "", "Version of the table's columns."),
+        ),
+        _table(
+            "finding_inputs",
+            "The newest stored diagnosis of each run and the state that would make it valid.",
+            *_KEY,
+            ("shard", "VARCHAR", "", "File of the diagnosis."),
+            ("input_hash", "VARCHAR", "", "Hash of the run's live file names."),
+        ),
+    )
+}
+
+
+def manifest_table(name: str, listing: Listing) -> pa.Table:
+    """One of `MANIFEST_TABLES` for the runs of a listing."""
+    rows = list(_ROWS[name](listing))
+    columns = MANIFEST_TABLES[name].columns
+    arrays = [
+        pa.array([_utf8(row[index]) for row in rows], type=column.arrow_type)
+        for index, column in enumerate(columns)
+    ]
+    return pa.table(arrays, names=[column.name for column in columns])
+
+
+def _runs(listing: Listing) -> Iterator[tuple[Cell, ...]]:
+    for run in listing.runs:
+        counts = run.finding_counts or {}
+        yield (
+            run.ref.project,
+            run.run,
+            run.name,
+            str(run.status),
+            _moment(run.started),
+            _moment(run.manifest.ended if run.manifest else None),
+            run.steps,
+            json_values.dumps(run.tags),
+            json_values.dumps(run.config),
+            json_values.dumps(run.metrics),
+            *(_count(counts.get(name)) for name in ("error", "warning", "info")),
+        )
+
+
+def _attempts(listing: Listing) -> Iterator[tuple[Cell, ...]]:
+    for run in listing.runs:
+        for attempt, start_step in attempt_starts(run).items():
+            yield run.ref.project, run.run, attempt, start_step
+
+
+def _files(listing: Listing) -> Iterator[tuple[Cell, ...]]:
+    for table_name in table_names():
+        for file in listing.files(table_name):
+            yield (
+                file.run.project,
+                file.run.run,
+                table_name,
+                file.rank,
+                file.name.attempt,
+                file.name.level,
+                file.place,
+                file.n_rows,
+                _size(file.path),
+                file.name.first,
+                file.name.last,
+                file.version,
+            )
+
+
+def _finding_inputs(listing: Listing) -> Iterator[tuple[Cell, ...]]:
+    for run in listing.runs:
+        newest = newest_findings(run.ref)
+        if newest is not None:
+            yield run.ref.project, run.run, newest.name, input_hash(run.ref)
+
+
+_ROWS: dict[str, Callable[[Listing], Iterator[tuple[Cell, ...]]]] = {
+    "runs": _runs,
+    "attempts": _attempts,
+    "files": _files,
+    "finding_inputs": _finding_inputs,
+}
+
+
+def _utf8(cell: Cell) -> Cell:
+    """The cell; text of a manifest may hold lone surrogates, which no Arrow text can."""
+    return cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text or "").astimezone(UTC).replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

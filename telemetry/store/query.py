@@ -1,0 +1,226 @@
+"""Statements that a user typed: one SELECT, over registered data sets, with nothing else allowed.
+
+Neither the lock nor the type of a statement alone is read-only: DuckDB 2.0 classes
+`WITH x AS (COPY ... TO ...) SELECT 1` as SELECT and runs it. So the connection may open no file
+at all, the shards are there as pyarrow data sets only, and what DuckDB may write is one empty
+folder of its own that is removed afterwards.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
+from telemetry.store import sql
+from telemetry.store.arrow_results import plain_numbers
+from telemetry.store.binding import Binder, known_names, referenced_names
+from telemetry.store.catalog import Run
+from telemetry.store.datasets import Datasets
+from telemetry.store.listing import Listing
+from telemetry.store.rows import SqlValue
+from telemetry.store.session import READ_TRIES, thread_count
+from telemetry.store.store import Store
+
+GIB = 1024**3
+DEFAULT_MEMORY_BYTES = 2 * GIB
+MEMORY_SHARE = 0.25  # of what the machine or its control group has
+DEFAULT_TIMEOUT_S = 60.0
+SPILL_BYTES = 4 * GIB
+BATCH_ROWS = 10_000
+
+LOCK = """
+SET TimeZone = 'UTC';
+SET python_enable_replacements = false;
+SET autoinstall_known_extensions = false;
+SET autoload_known_extensions = false;
+SET allow_community_extensions = false;
+SET allow_persistent_secrets = false;
+SET allowed_directories = [];
+SET enable_external_access = false;
+SET lock_configuration = true;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """Rows of a statement; `truncated` says that there are more than `limit`."""
+
+    columns: tuple[tuple[str, str], ...]
+    arrow: pa.Table
+    truncated: bool
+    warnings: tuple[str, ...]
+
+
+def query_runs(
+    store: Store,
+    statement: str,
+    *,
+    runs: Sequence[Run] | None = None,
+    limit: int | None = None,
+    memory_bytes: int | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    parameters: Mapping[str, SqlValue] | None = None,
+) -> QueryResult:
+    """Rows of one SELECT that somebody typed; it can read the views and do nothing else.
+
+    Args:
+        store: Where the runs lie.
+        statement: One SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE or SUMMARIZE.
+        runs: What the views show; every run of the store when None.
+        limit: Most rows to return.
+        memory_bytes: Most memory for DuckDB; None means 2 GiB or a quarter of the machine's.
+        timeout_s: Longest time.
+        parameters: Values of `$name` in the statement.
+
+    Raises:
+        UsageError: the statement is wrong, is not one SELECT, reaches for what is outside, or
+            needs more time or memory.
+        StoreUnreadable: the shards changed faster than they could be listed again.
+    """
+    chosen = store.runs() if runs is None else runs
+    listing = Listing(chosen)
+    memory = memory_bytes or default_memory_bytes()
+    for _ in range(READ_TRIES):
+        with _locked_connection(memory) as connection:
+            query = _Query(connection, listing, timeout_s)
+            try:
+                return query.run(statement, parameters or {}, limit)
+            except duckdb.InterruptException as error:
+                raise UsageError(
+                    f"the query took more than {timeout_s:g} s; narrow --run or --since, or raise "
+                    "--timeout."
+                ) from error
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                failure = error
+            if not listing.exclude_unreadable(query.bound_tables):
+                raise _explained(failure, memory) from failure
+    raise StoreUnreadable(
+        f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
+    ) from failure
+
+
+def default_memory_bytes() -> int:
+    """2 GiB, or a quarter of the memory where that is less."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [pages]
+    with suppress(OSError, ValueError):  # no control group, or no limit in it
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
+    return min(DEFAULT_MEMORY_BYTES, int(MEMORY_SHARE * min(limits)))
+
+
+class _Query:
+    """One statement on one locked connection."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, listing: Listing, timeout_s: float
+    ) -> None:
+        self._connection = connection
+        self._listing = listing
+        self._timeout_s = timeout_s
+        self._binder = Binder(
+            connection, listing, Datasets(), all_attempts=False, computed_once_rows=0
+        )
+
+    @property
+    def bound_tables(self) -> frozenset[str]:
+        return self._binder.bound_tables
+
+    def run(
+        self, statement: str, parameters: Mapping[str, SqlValue], limit: int | None
+    ) -> QueryResult:
+        parsed = one_select(self._connection, statement)
+        names = referenced_names(self._connection, statement)
+        # SHOW TABLES names nothing and means everything.
+        self._binder.bind(sorted(names or known_names()))
+        timer = threading.Timer(self._timeout_s, self._connection.interrupt)
+        timer.start()
+        try:
+            relation = self._connection.sql(parsed, params=dict(parameters) or None)
+            columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
+            arrow, truncated = _up_to(relation.to_arrow_reader(BATCH_ROWS), limit)
+        finally:
+            timer.cancel()
+        return QueryResult(
+            columns=columns,
+            arrow=plain_numbers(arrow),
+            truncated=truncated,
+            warnings=self._listing.warnings,
+        )
+
+
+def one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.Statement:
+    """The statement, if it is exactly one SELECT.
+
+    Raises:
+        UsageError: none, several, or of another type.
+    """
+    try:
+        found = connection.extract_statements(statement)
+    except duckdb.Error as error:
+        raise UsageError(first_line(error)) from error
+    if len(found) != 1:
+        raise UsageError(f"one statement is expected, {len(found)} are given.")
+    if found[0].type != duckdb.StatementType.SELECT:
+        kind = found[0].type.name
+        raise UsageError(
+            f"{kind} is refused: only SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE and SUMMARIZE "
+            "read runs. PIVOT works as `FROM (PIVOT ...)`."
+        )
+    return found[0]
+
+
+def first_line(error: Exception) -> str:
+    """The message of DuckDB without the lines that draw the place."""
+    return str(error).split("\n", 1)[0]
+
+
+def _up_to(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, bool]:
+    if limit is None:
+        return reader.read_all(), False
+    batches, n_rows = [], 0
+    for batch in reader:
+        batches.append(batch)
+        n_rows += batch.num_rows
+        if n_rows > limit:
+            break
+    return pa.Table.from_batches(batches, schema=reader.schema).slice(0, limit), n_rows > limit
+
+
+@contextmanager
+def _locked_connection(memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that can open no file but those of its own empty folder, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="telemetry-query-") as spill:
+        connection = duckdb.connect(":memory:")
+        try:
+            connection.execute(
+                f"SET threads = {thread_count():d}; SET memory_limit = '{memory_bytes:d}B'; "
+                f"SET temp_directory = {sql.quoted(spill)}; "
+                f"SET max_temp_directory_size = '{SPILL_BYTES:d}B'; {LOCK}"
+            )
+            yield connection
+        finally:
+            connection.close()
+
+
+def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return UsageError(
+            f"the query needs more than {memory_bytes / GIB:.2g} GiB; raise --memory or narrow "
+            "--run or --since."
+        )
+    if isinstance(error, duckdb.PermissionException):
+        return UsageError(
+            f"a query reads the views of this store and nothing else. {first_line(error)}"
+        )
+    if isinstance(error, duckdb.CatalogException):
+        return UsageError(f"{first_line(error)} Views: {', '.join(sql.PUBLIC_VIEWS)}.")
+    if isinstance(error, duckdb.Error):
+        return UsageError(first_line(error))
+    return StoreUnreadable(f"the store could not be read: {first_line(error)}")

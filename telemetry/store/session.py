@@ -1,0 +1,134 @@
+"""A session: DuckDB in memory over the shards of chosen runs, for statements of the product."""
+
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.store.arrow_results import plain_numbers
+from telemetry.store.binding import (
+    COMPUTED_ONCE_ROWS,
+    Binder,
+    ParquetFiles,
+    referenced_names,
+)
+from telemetry.store.catalog import Run
+from telemetry.store.listing import Listing
+from telemetry.store.rows import Rows, SqlValue
+
+MAX_THREADS = 4
+READ_TRIES = 5
+
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
+class Session:
+    """Views over the live shards of some runs; use as a context manager.
+
+    What is computed once (catalogues, layers, activations) is a snapshot of the moment it was
+    first asked for; open a new session to see what a running run has written since.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, all_attempts: bool = False) -> None:
+        self._listing = Listing(runs)
+        self._all_attempts = all_attempts
+        self._connection = _connect()
+        self._binder = self._new_binder()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that the views show."""
+        return self._listing.runs
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Files and runs that were skipped, and why; grows as tables are read."""
+        return self._listing.warnings
+
+    def query(self, sql: str, parameters: Mapping[str, SqlValue] | None = None) -> Rows:
+        """Rows of one SELECT over the views.
+
+        Args:
+            sql: A statement with named parameters (`$run`).
+            parameters: Their values; those the statement does not mention are left out.
+
+        Raises:
+            UsageError: the statement is wrong.
+            StoreUnreadable: files changed or broke faster than they could be listed again.
+        """
+        for _ in range(READ_TRIES):
+            try:
+                return self._run(sql, parameters or {})
+            except duckdb.Error as error:
+                failure = error
+            if not self._listing.exclude_unreadable(self._binder.bound_tables):
+                raise _as_ours(failure, sql) from failure
+            self._rebind()
+        raise StoreUnreadable(
+            f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
+        ) from failure
+
+    def close(self) -> None:
+        """Free the connection; closing twice is fine."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, sql: str, parameters: Mapping[str, SqlValue]) -> Rows:
+        self._binder.bind(sorted(referenced_names(self._connection, sql)))
+        (statement,) = self._connection.extract_statements(sql)
+        used = {
+            name: value for name, value in parameters.items() if name in statement.named_parameters
+        }
+        result = self._connection.sql(statement, params=used or None)
+        return Rows(plain_numbers(result.to_arrow_table()))
+
+    def _new_binder(self) -> Binder:
+        return Binder(
+            self._connection,
+            self._listing,
+            ParquetFiles(),
+            all_attempts=self._all_attempts,
+            computed_once_rows=COMPUTED_ONCE_ROWS,
+        )
+
+    def _rebind(self) -> None:
+        self._connection.close()
+        self._connection = _connect()
+        self._binder = self._new_binder()
+
+
+def thread_count() -> int:
+    """Threads for DuckDB: the cores this process may use, at most four."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    return min(MAX_THREADS, os.cpu_count() or 1)
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:", config={**CONFIG, "threads": thread_count()})
+
+
+def _as_ours(error: duckdb.Error, sql: str) -> UsageError | StoreUnreadable:
+    """The error of DuckDB in the one tree of errors, first line only."""
+    message = str(error).splitlines()[0]
+    if isinstance(error, duckdb.IOException):
+        return StoreUnreadable(f"the store could not be read: {message}")
+    return UsageError(f"{message} In: {' '.join(sql.split())}")

@@ -1,0 +1,66 @@
+"""A store: a folder of runs, opened for reading."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from telemetry.errors import StoreUnreadable
+from telemetry.runs import DEFAULT_STORE
+from telemetry.store.catalog import Run, list_runs, run_folders
+from telemetry.store.select import select_run
+from telemetry.store.session import Session
+
+__all__ = ["Session", "Store"]
+
+HINT = (
+    "Record a first run with `TelemetryCallback(model, optimizer)` in a training script "
+    "or `telemetry demo`, or name another store with --store or TELEMETRY_STORE."
+)
+
+
+class Store:
+    """Runs below one folder; nothing is read before it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] = DEFAULT_STORE) -> "Store":
+        """The store of a folder.
+
+        Raises:
+            StoreUnreadable: missing, not a folder, unreadable, or without a single run.
+        """
+        folder = Path(os.fspath(path)).absolute()
+        if not folder.exists():
+            raise StoreUnreadable(f"{folder}: there is no store. {HINT}")
+        if not folder.is_dir():
+            raise StoreUnreadable(f"{folder}: a store is a folder, this is a file. {HINT}")
+        try:
+            next(os.scandir(folder), None)
+        except OSError as error:
+            raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error
+        if next(run_folders(folder), None) is None:
+            raise StoreUnreadable(f"{folder}: holds no run. {HINT}")
+        return cls(folder)
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first; unreadable ones are listed with the reason."""
+        return list_runs(self.path)
+
+    def select(self, selector: str) -> Run:
+        """The one run that a selector means.
+
+        Raises:
+            RunNotFound: none or several; the error carries candidates.
+        """
+        return select_run(self.runs(), selector)
+
+    def session(self, runs: Sequence[Run], *, all_attempts: bool = False) -> Session:
+        """Views over the shards of runs.
+
+        Args:
+            runs: The runs to show; their order is that of the raw rows.
+            all_attempts: Also show rows that a later attempt repeated.
+        """
+        return Session(runs, all_attempts=all_attempts)

@@ -1,0 +1,18 @@
+-- Logged values, without those that a later attempt repeated.
+SELECT
+    s.project,
+    s.run,
+    s.rank,
+    s.step,
+    s.attempt,
+    s.phase,
+    s.name,
+    s.value,
+    s.wall_time
+FROM raw_metrics AS s
+JOIN attempts_live AS a
+    ON a.project = s.project
+    AND a.run = s.run
+    AND a.attempt = s.attempt
+WHERE a.superseded_from IS NULL
+    OR s.step < a.superseded_from

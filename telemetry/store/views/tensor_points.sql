@@ -1,0 +1,31 @@
+-- One row per (step, tensor): ranks merged, no histogram.
+SELECT
+    r.project,
+    r.run,
+    r.step,
+    r.tensor_id,
+    r.param_id,
+    r.kind,
+    r.provenance,
+    MAX(r.scale) AS scale,
+    CAST(SUM(r.n) AS BIGINT) AS n,
+    CAST(SUM(r.n_sampled) AS BIGINT) AS n_sampled,
+    SUM(CAST(r.sum AS DOUBLE)) AS sum,
+    SUM(r.sumsq) AS sumsq,
+    MIN(r.min) AS min,
+    MAX(r.max) AS max,
+    MAX(r.absmax) AS absmax,
+    CAST(SUM(r.n_zero) AS BIGINT) AS n_zero,
+    CAST(SUM(r.n_nan) AS BIGINT) AS n_nan,
+    CAST(SUM(r.n_inf) AS BIGINT) AS n_inf,
+    MAX(r.cos_prev) AS cos_prev,
+    SUM(CAST(r.dot_grad AS DOUBLE)) AS dot_grad,
+    MAX(r.decay_ratio) AS decay_ratio,
+    MAX(r.lost_mass) AS lost_mass,
+    MAX(r.rms_ratio) AS rms_ratio,
+    CAST(SUM(r.n_stuck) AS BIGINT) AS n_stuck,
+    CAST(SUM(r.n_below_eps) AS BIGINT) AS n_below_eps,
+    MIN(CASE WHEN r.rows_equal THEN 1 WHEN NOT r.rows_equal THEN 0 END) = 1 AS rows_equal,
+    COUNT(*) AS n_ranks  -- Ranks that wrote the tensor.
+FROM tensor_rows AS r
+GROUP BY r.project, r.run, r.step, r.tensor_id, r.param_id, r.kind, r.provenance
