@@ -1,5 +1,6 @@
 """What a comparison of two runs, or two groups of runs, says."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,7 +39,12 @@ class DivergenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
-    """One metric; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|."""
+    """One metric; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|.
+
+    `base` and `candidate` are means over runs of the final value, `base_best` and
+    `candidate_best` of the best one; `step` is the last step that all runs have reached. Numbers
+    that do not exist are NaN.
+    """
 
     name: str
     direction: Direction
@@ -49,6 +55,11 @@ class MetricChange:
     ci_high: float
     verdict: Verdict
     reason: str
+    base_best: float = math.nan
+    candidate_best: float = math.nan
+    n_base: int = 1
+    n_candidate: int = 1
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

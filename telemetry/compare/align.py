@@ -1,0 +1,96 @@
+"""Curves of runs on common ground: the same steps, the same final window."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from telemetry.compare.diff_result import Direction
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SMOOTHED_FROM = 20  # points from which the final value is a median and not the last point
+WINDOW_SHARE = 0.1  # of the steps seen; the window of detectors.md section 1.3
+SHORTEST_WINDOW = 3  # points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """One metric of one run: increasing steps and values, shape (n,); NaN is a value."""
+
+    steps: Ints
+    values: Floats
+
+    def __len__(self) -> int:
+        return int(self.steps.size)
+
+    def until(self, step: int) -> "Series":
+        """The part up to and including a step."""
+        return self.part(0, int(np.searchsorted(self.steps, step, side="right")))
+
+    def part(self, first: int, end: int) -> "Series":
+        """Points first..end-1."""
+        return Series(steps=self.steps[first:end], values=self.values[first:end])
+
+    def final_window(self) -> Floats:
+        """What the final value is read from: the last tenth of the steps, or the last point."""
+        if len(self) < SMOOTHED_FROM:
+            return self.values[-1:]
+        span = int(self.steps[-1] - self.steps[0]) + 1
+        after = self.steps[-1] - WINDOW_SHARE * span
+        size = int(np.count_nonzero(self.steps > after))
+        return self.values[-max(size, SHORTEST_WINDOW) :]
+
+    def final(self) -> float:
+        """Median of the final window, or the last value of few; NaN where most are not finite."""
+        window = self.final_window()
+        finite = window[np.isfinite(window)]
+        return float(np.median(finite)) if 2 * finite.size > window.size else math.nan
+
+    def best(self, direction: Direction) -> float:
+        """The best finite value; NaN if there is none."""
+        finite = self.values[np.isfinite(self.values)]
+        if not finite.size:
+            return math.nan
+        return float(finite.min() if direction is Direction.LOWER else finite.max())
+
+    def around(self, share: float) -> float:
+        """Typical finite value at a share of the steps seen, over a window of a tenth of them."""
+        span = int(self.steps[-1] - self.steps[0])
+        centre = self.steps[0] + share * span
+        near = np.abs(self.steps - centre) <= WINDOW_SHARE / 2 * (span + 1)
+        values = self.values[near & np.isfinite(self.values)]
+        if values.size:
+            return float(np.median(values))
+        return float(self.values[min(int(np.searchsorted(self.steps, centre)), len(self) - 1)])
+
+
+def common_horizon(groups: Sequence[Series]) -> int:
+    """The last step that every run has reached."""
+    return min(int(series.steps[-1]) for series in groups)
+
+
+def paired(base: Series, candidate: Series) -> tuple[Ints, Floats, Floats]:
+    """Steps and values of both where both are finite, shape (n,).
+
+    Where fewer than half of the sparser run's steps are shared (other cadences), the denser run
+    gives its latest value at each step of the sparser one.
+    """
+    steps, left, right = np.intersect1d(
+        base.steps, candidate.steps, assume_unique=True, return_indices=True
+    )
+    pair = base.values[left], candidate.values[right]
+    if 2 * steps.size < min(len(base), len(candidate)):
+        sparse = base if len(base) <= len(candidate) else candidate
+        start = max(int(base.steps[0]), int(candidate.steps[0]))
+        steps = sparse.steps[sparse.steps >= start]
+        pair = _latest(base, steps), _latest(candidate, steps)
+    finite = np.isfinite(pair[0]) & np.isfinite(pair[1])
+    return steps[finite], pair[0][finite], pair[1][finite]
+
+
+def _latest(series: Series, steps: Ints) -> Floats:
+    return series.values[np.searchsorted(series.steps, steps, side="right") - 1]

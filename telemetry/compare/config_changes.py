@@ -1,0 +1,116 @@
+"""Which settings differ between two runs or groups of runs; equal ones are never listed."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from telemetry import json_values
+from telemetry.compare.diff_result import ConfigChange
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+
+ENVIRONMENT_PREFIX = "environment."
+# What can change numbers. Hosts, users, folders, process ids and command lines only look different.
+TELLING_WORDS = frozenset(
+    {"python", "torch", "cuda", "cudnn", "numpy", "git", "commit", "revision", "dirty"}
+    | {"version", "telemetry", "device", "gpu", "accelerator"}
+)
+NOISE_WORDS = frozenset(
+    {"host", "hostname", "node", "user", "path", "folder", "cwd", "pid", "argv", "command"}
+    | {"time", "url"}
+)
+REPEAT_WORDS = frozenset({"seed", "seeds", "fold", "repeat", "repetition", "replicate"})
+
+
+def config_changes(base: Sequence[Run], candidate: Sequence[Run]) -> tuple[ConfigChange, ...]:
+    """Settings that differ, configuration first; a missing key and None are the same.
+
+    A setting that varies inside a group, such as the seed, is compared as the sorted list of the
+    group's values.
+    """
+    sides = [[settings(run) for run in side] for side in (base, candidate)]
+    keys = sorted({key for side in sides for one in side for key in one}, key=_configuration_first)
+    found = [
+        ConfigChange(key=key, base=_common(sides[0], key), candidate=_common(sides[1], key))
+        for key in keys
+    ]
+    return tuple(change for change in found if not same_value(change.base, change.candidate))
+
+
+def settings(run: Run) -> Mapping[str, Json]:
+    """Configuration, and the part of the environment that can change numbers, with dotted keys."""
+    environment = flat(run.manifest.environment) if run.manifest else {}
+    telling = {
+        ENVIRONMENT_PREFIX + key: value for key, value in environment.items() if _is_telling(key)
+    }
+    return {**flat(run.config), **telling}
+
+
+def is_repeat_key(key: str) -> bool:
+    """Whether a setting only numbers repetitions of one configuration, as a seed or a fold does."""
+    words = set(re.findall(r"[a-z]+", key.lower()))
+    return bool(words & REPEAT_WORDS) or {"random", "state"} <= words
+
+
+def flat(tree: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Nested mappings with dotted keys; lists stay values."""
+    found: dict[str, Json] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def same_value(left: Json, right: Json) -> bool:
+    """Equality by type and value: 1 equals 1.0, but not True and not "1"; NaN equals itself."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return left == right or (math.isnan(left) and math.isnan(right))
+    if isinstance(left, str) or isinstance(right, str) or left is None or right is None:
+        return type(left) is type(right) and left == right
+    if isinstance(left, Mapping) or isinstance(right, Mapping):
+        both = isinstance(left, Mapping) and isinstance(right, Mapping)
+        return both and canonical(left) == canonical(right)
+    if isinstance(left, Sequence) and isinstance(right, Sequence):
+        pairs = zip(left, right, strict=False)
+        return len(left) == len(right) and all(same_value(a, b) for a, b in pairs)
+    return False
+
+
+def canonical(value: Json) -> str:
+    """One text per value: equal values, as `same_value` sees them, have equal texts."""
+    return json_values.dumps(_canonical(value))
+
+
+def _canonical(value: Json) -> Json:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**53 else value
+    if isinstance(value, Mapping):
+        return {key: _canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_canonical(item) for item in value]
+    return value
+
+
+def _common(side: Sequence[Mapping[str, Json]], key: str) -> Json:
+    """The group's value, or all its values in a fixed order where they differ."""
+    values = [one.get(key) for one in side]
+    if all(same_value(value, values[0]) for value in values):
+        return values[0]
+    return sorted(values, key=lambda value: (isinstance(value, str), _number(value), str(value)))
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) and value == value else math.inf  # noqa: PLR0124 - NaN has no place in an order
+
+
+def _configuration_first(key: str) -> tuple[bool, str]:
+    return key.startswith(ENVIRONMENT_PREFIX), key
+
+
+def _is_telling(key: str) -> bool:
+    words = set(re.findall(r"[a-z]+", key.lower()))
+    return bool(words & TELLING_WORDS) and not words & NOISE_WORDS

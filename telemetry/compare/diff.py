@@ -1,0 +1,145 @@
+"""Compares two runs, or two groups: is the candidate worse, where did they part, and why."""
+
+from collections.abc import Mapping, Sequence
+
+from telemetry.compare.config_changes import config_changes
+from telemetry.compare.diff_result import Diff, Direction, MetricChange, Verdict
+from telemetry.compare.divergence import first_divergence
+from telemetry.compare.finding_changes import finding_changes
+from telemetry.compare.layer_changes import LayerComparison, compare_layers
+from telemetry.compare.measure import Question, corrected, measure
+from telemetry.compare.metric_names import by_importance, direction_of
+from telemetry.compare.sides import (
+    Side,
+    as_runs,
+    check_sides,
+    group,
+    read_side,
+    side_warnings,
+    without_twins,
+)
+from telemetry.diagnose.diagnose import diagnose_run
+from telemetry.errors import UsageError
+from telemetry.store.catalog import Run
+from telemetry.store.store import Store
+
+DEFAULT_MARGIN = 0.01  # relative change that matters in practice
+NO_METRIC = (
+    "no metric is recorded in both; pass telemetry.step(loss=loss) or telemetry.log(...) in each."
+)
+
+
+def diff_runs(
+    store: Store,
+    base: Run | Sequence[Run],
+    candidate: Run | Sequence[Run],
+    *,
+    metrics: Sequence[str] | None = None,
+    margin: float = DEFAULT_MARGIN,
+    directions: Mapping[str, Direction] | None = None,
+) -> Diff:
+    """Is the candidate worse than the base?
+
+    The first metric decides: the user's first, else a validation loss, a validation accuracy,
+    another evaluated metric, the training loss. Several runs on a side are seeds, and the interval
+    is taken over them; one run against one is judged with an allowance for the seed. A side most of
+    whose runs end in values that are not finite is the worse one.
+
+    Args:
+        store: Where the runs lie.
+        base: One run, or the seeds of one configuration.
+        candidate: The same, to be judged.
+        metrics: Names to compare instead of the loss and all evaluated metrics; also `step_s`.
+        margin: Relative change of a metric that matters in practice.
+        directions: Which way of a metric is better, where its name does not tell.
+
+    Raises:
+        UsageError: no run, the same run twice, a metric that one side lacks, or a negative margin.
+        Inconclusive: a run recorded neither a loss nor an evaluation.
+    """
+    left, right = as_runs(base), as_runs(candidate)
+    check_sides(left, right)
+    if not margin >= 0:
+        raise UsageError(f"margin {margin} is not a share of at least 0; give 0.01 for 1 %.")
+    config = config_changes(left, right)
+    with store.session([*left, *right]) as session:
+        sides = [read_side(session, runs, metrics or ()) for runs in (left, right)]
+        layers = compare_layers(session, left, right)
+        divergence = first_divergence(session, left[0], right[0], config)
+    questions = _questions(sides[0], sides[1], metrics, margin, directions)
+    changes, twins = _measured(questions, sides[0], sides[1])
+    deciding = changes[0].name if changes else None
+    new, fixed = finding_changes(
+        *([diagnose_run(store, run).findings for run in runs] for runs in (left, right))
+    )
+    return Diff(
+        base=left,
+        candidate=right,
+        verdict=changes[0].verdict if changes else Verdict.INCONCLUSIVE,
+        reason=changes[0].reason if changes else NO_METRIC,
+        margin=margin,
+        metrics=tuple(changes),
+        config=config,
+        layers=layers.changes,
+        new_findings=new,
+        fixed_findings=fixed,
+        first_divergence=divergence,
+        warnings=(
+            *twins,
+            *side_warnings(sides[0], sides[1], deciding),
+            *_regressed_besides(changes),
+            *_layer_warnings(layers),
+        ),
+    )
+
+
+def _questions(
+    base: Side,
+    candidate: Side,
+    requested: Sequence[str] | None,
+    margin: float,
+    directions: Mapping[str, Direction] | None,
+) -> list[Question]:
+    """The metrics to compare, the deciding one first."""
+    names = [{name for member in side for name in member.curves} for side in (base, candidate)]
+    common = by_importance(names[0] & names[1])
+    for name in requested or ():
+        for where, known in zip(("base", "candidate"), names, strict=True):
+            if name not in known:
+                raise UsageError(
+                    f"metric {name!r} is not recorded in the {where}; both have "
+                    f"{', '.join(common) or 'none in common'}."
+                )
+    chosen = list(dict.fromkeys(requested)) if requested else common
+    return [
+        Question(name=name, direction=direction_of(name, directions), margin=margin)
+        for name in chosen
+    ]
+
+
+def _measured(
+    questions: Sequence[Question], base: Side, candidate: Side
+) -> tuple[list[MetricChange], tuple[str, ...]]:
+    """All metrics, judged; and warnings about runs that repeat each other."""
+    left, left_twins = without_twins(base)
+    right, right_twins = without_twins(candidate)
+    measured = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
+    return corrected(measured), (*left_twins, *right_twins)
+
+
+def _regressed_besides(changes: Sequence[MetricChange]) -> list[str]:
+    return [
+        f"{change.reason} It does not decide."
+        for change in changes[1:]
+        if change.verdict is Verdict.REGRESSION and changes[0].verdict is not Verdict.REGRESSION
+    ]
+
+
+def _layer_warnings(layers: LayerComparison) -> list[str]:
+    sides = (("base", layers.only_base), ("candidate", layers.only_candidate))
+    return [
+        f"{len(names)} layers exist only in the {side}: {', '.join(names[:5])}"
+        + (", ..." if len(names) > 5 else ".")  # noqa: PLR2004 - what fits on a line
+        for side, names in sides
+        if names
+    ]

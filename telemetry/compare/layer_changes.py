@@ -1,0 +1,185 @@
+"""Layers whose statistics differ by more than the runs' own noise, largest difference first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from telemetry.compare.align import Floats, Ints, Series
+from telemetry.compare.diff_result import LayerChange
+from telemetry.compare.student import t_quantile
+from telemetry.store.catalog import Run
+from telemetry.store.rows import Rows
+from telemetry.store.store import Session
+
+NOISE_FLOOR = 0.2  # bits; 14 recipes x 66 pairs of seeds: 0 to 1.5 % of layers pass it and 2 sigma
+NOISE_SIGMAS = 2.0
+NOISE_CAP = 1.0  # bits; medians over 10 steps and more of healthy pairs differ by at most 0.8
+CAPPED_FROM = 10  # common steps
+SEEDS_QUANTILE = 0.995
+MAD_TO_DEVIATION = 1.4826
+DEAD_OFFSET = 0.1  # dead shares are compared as share + 0.1, so that 0 has a logarithm
+LOWEST_LOG2 = -149.0  # smallest float32; a norm of 0 counts as that
+PERSISTENT = 3  # common steps in a row beyond the noise
+
+NORMS_SQL = """
+SELECT
+    layer,
+    step,
+    SQRT(SUM(grad_norm * grad_norm)) AS grad_norm,
+    SQRT(SUM(weight_norm * weight_norm)) AS weight_norm,
+    SQRT(SUM(update_norm * update_norm) / NULLIF(SUM(weight_norm * weight_norm), 0))
+        AS update_ratio
+FROM layers
+WHERE run = $run
+GROUP BY
+    layer,
+    step
+ORDER BY
+    layer,
+    step
+"""
+DEAD_SQL = """
+SELECT
+    layer,
+    step,
+    MAX(dead_share) AS dead_share
+FROM activations
+WHERE run = $run
+    AND phase = 'train'
+    AND dead_share IS NOT NULL
+GROUP BY
+    layer,
+    step
+ORDER BY
+    layer,
+    step
+"""
+STATISTICS = ("grad_norm", "weight_norm", "update_ratio")
+
+LayerCurves = Mapping[tuple[str, str], Series]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerComparison:
+    """Layers beyond the noise, and the layers that only one side has."""
+
+    changes: tuple[LayerChange, ...]
+    only_base: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+
+
+def compare_layers(
+    session: Session, base: Sequence[Run], candidate: Sequence[Run]
+) -> LayerComparison:
+    """Log2 ratios of the layers' statistics, candidate over base, against the noise.
+
+    One run a side: the median ratio over the common steps, against two standard deviations of the
+    ratio between steps. Groups: the difference of the runs' medians, against its interval over the
+    runs. Both at least 0.2 bits.
+    """
+    sides = [[_layer_curves(session, run) for run in side] for side in (base, candidate)]
+    keys = [set.union(*(set(curves) for curves in side)) for side in sides]
+    changes = [
+        change
+        for key in sorted(keys[0] & keys[1])
+        if (change := _compared(key, [[c[key] for c in side if key in c] for side in sides]))
+    ]
+    layers = [{layer for layer, _ in side} for side in keys]
+    return LayerComparison(
+        changes=tuple(sorted(changes, key=lambda change: -abs(change.log2_ratio))),
+        only_base=tuple(sorted(layers[0] - layers[1])) if layers[1] else (),
+        only_candidate=tuple(sorted(layers[1] - layers[0])) if layers[0] else (),
+    )
+
+
+def ratio_noise(ratios: Floats) -> float:
+    """Noise band of a ratio between two runs in bits, from its scatter over steps.
+
+    Args:
+        ratios: Log2 ratio at each common step, shape (n,).
+    """
+    scatter = MAD_TO_DEVIATION * float(np.median(np.abs(ratios - np.median(ratios))))
+    band = NOISE_SIGMAS * scatter
+    return max(NOISE_FLOOR, min(band, NOISE_CAP) if ratios.size >= CAPPED_FROM else band)
+
+
+def seeds_noise(base: Floats, candidate: Floats) -> float:
+    """Noise band of the difference of two groups in bits, from the scatter between their runs.
+
+    Args:
+        base: Median log2 statistic of each run, shape (n,); one group has two runs at least.
+        candidate: The same of the other group.
+    """
+    groups = [group for group in (base, candidate) if group.size > 1]
+    df = sum(group.size - 1 for group in groups)
+    pooled = sum(float(np.var(group)) * group.size for group in groups) / df
+    error = np.sqrt(pooled * (1 / base.size + 1 / candidate.size))
+    return max(NOISE_FLOOR, t_quantile(SEEDS_QUANTILE, float(df)) * float(error))
+
+
+def _compared(key: tuple[str, str], sides: Sequence[Sequence[Series]]) -> LayerChange | None:
+    """The change of one statistic of one layer, None within the noise or without common steps."""
+    steps = reduce(np.intersect1d, [series.steps for side in sides for series in side])
+    if steps.size == 0:
+        return None
+    base, candidate = (
+        np.array([series.values[np.isin(series.steps, steps)] for series in side]) for side in sides
+    )
+    ratios = candidate.mean(axis=0) - base.mean(axis=0)
+    if len(base) == len(candidate) == 1:
+        ratio, noise = float(np.median(ratios)), ratio_noise(ratios)
+    else:
+        medians = np.median(base, axis=1), np.median(candidate, axis=1)
+        ratio = float(medians[1].mean() - medians[0].mean())
+        noise = seeds_noise(*medians)
+    if abs(ratio) <= noise:
+        return None
+    layer, statistic = key
+    return LayerChange(
+        layer=layer,
+        statistic=statistic,
+        log2_ratio=ratio,
+        noise=noise,
+        first_step=_first_beyond(steps, ratios * np.sign(ratio), noise),
+    )
+
+
+def _first_beyond(steps: Ints, ratios: Floats, noise: float) -> int | None:
+    """The first of three common steps in a row (or all, if fewer) with a ratio above the noise."""
+    length = min(PERSISTENT, steps.size)
+    beyond = np.convolve(ratios > noise, np.ones(length), mode="valid") >= length
+    found = np.flatnonzero(beyond)
+    return int(steps[found[0]]) if found.size else None
+
+
+def _layer_curves(session: Session, run: Run) -> LayerCurves:
+    """Log2 of each statistic by layer and statistic; steps where it is not finite are left out."""
+    parameters = {"run": run.run}
+    norms = session.query(NORMS_SQL, parameters)
+    found: dict[tuple[str, str], Series] = {}
+    for name in STATISTICS:
+        values = np.maximum(_log2(norms.floats(name)), LOWEST_LOG2)
+        found.update(_by_layer(norms, name, values))
+    dead = session.query(DEAD_SQL, parameters)
+    found.update(_by_layer(dead, "dead_share", np.log2(dead.floats("dead_share") + DEAD_OFFSET)))
+    return found
+
+
+def _log2(values: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        return np.log2(values)
+
+
+def _by_layer(rows: Rows, name: str, values: Floats) -> LayerCurves:
+    codes, layers = rows.codes("layer")
+    steps = rows.ints("step")
+    keep = np.isfinite(values)
+    codes, steps, values = codes[keep], steps[keep], values[keep]
+    edges = np.searchsorted(codes, np.arange(len(layers) + 1))
+    return {
+        (layer, name): Series(steps=steps[first:end], values=values[first:end])
+        for layer, first, end in zip(layers, edges[:-1], edges[1:], strict=True)
+        if end > first
+    }

@@ -1,0 +1,151 @@
+"""The two sides of a comparison: which runs, their curves, and what is wrong with them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.compare.align import Series
+from telemetry.compare.curves import read_curves
+from telemetry.compare.measure import Group
+from telemetry.compare.metric_names import LOSS
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.manifest import Status
+from telemetry.store.catalog import Run
+from telemetry.store.store import Session
+
+LENGTHS_DIFFER_FROM = 1.05  # ratio of last steps from which the shorter run is pointed out
+ALIVE = frozenset({Status.FINISHED, Status.UNREADABLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One run with its curves by metric name."""
+
+    run: Run
+    curves: Mapping[str, Series]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training loss ended in values that are not finite."""
+        loss = self.curves.get(LOSS)
+        return loss is not None and math.isnan(loss.final())
+
+    @property
+    def last_step(self) -> int:
+        """The last step with any value."""
+        return max(int(series.steps[-1]) for series in self.curves.values())
+
+    @property
+    def label(self) -> str:
+        """Name and short id."""
+        return f"{self.run.name} ({self.run.short})"
+
+
+Side = tuple[Member, ...]
+
+
+def as_runs(runs: Run | Sequence[Run]) -> tuple[Run, ...]:
+    """One run or several, as given, each once."""
+    several = (runs,) if isinstance(runs, Run) else tuple(runs)
+    return tuple({run.ref.path: run for run in several}.values())
+
+
+def check_sides(base: Sequence[Run], candidate: Sequence[Run]) -> None:
+    """Refuse what cannot be compared.
+
+    Raises:
+        UsageError: a side is empty, or a run is on both.
+    """
+    for name, side in (("base", base), ("candidate", candidate)):
+        if not side:
+            raise UsageError(f"no run is given as {name}; `telemetry runs` lists what there is.")
+    both = {run.ref.path for run in base} & {run.ref.path for run in candidate}
+    if both:
+        names = ", ".join(sorted(run.run for run in base if run.ref.path in both))
+        raise UsageError(
+            f"{names} is base and candidate at once; choose different runs, such as latest~1 and "
+            "latest."
+        )
+
+
+def read_side(session: Session, runs: Sequence[Run], requested: Sequence[str]) -> Side:
+    """The runs of one side with their curves.
+
+    Raises:
+        Inconclusive: a run has no step or recorded neither loss nor evaluation.
+    """
+    side = tuple(Member(run=run, curves=read_curves(session, run, requested)) for run in runs)
+    for member in side:
+        if not member.curves:
+            raise Inconclusive(
+                f"{member.run.run}: no step with a loss and no evaluation was recorded, so there "
+                "is nothing to compare; pass telemetry.step(loss=loss) or telemetry.log(...)."
+            )
+    return side
+
+
+def without_twins(side: Side) -> tuple[Side, tuple[str, ...]]:
+    """The side without runs whose values repeat another's exactly, and a warning for each.
+
+    The same seed run twice gives one observation, not two: counted twice it would make the
+    difference look more certain than it is.
+    """
+    kept: list[Member] = []
+    warnings: list[str] = []
+    for member in side:
+        twin = next((other for other in kept if _equal(member, other)), None)
+        if twin is None:
+            kept.append(member)
+        else:
+            warnings.append(
+                f"{member.label} repeats {twin.label} exactly (same seed?); both count once."
+            )
+    return tuple(kept), tuple(warnings)
+
+
+def group(side: Side, name: str) -> Group:
+    """The side for one metric: curves of living runs that have it, and how many runs died."""
+    having = [member for member in side if name in member.curves or member.diverged]
+    alive = [
+        member.curves[name]
+        for member in having
+        if not member.diverged and not math.isnan(member.curves[name].final())
+    ]
+    return Group(curves=tuple(alive), n_diverged=len(having) - len(alive))
+
+
+def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str]:
+    """What the reader should know about the runs before trusting the verdict."""
+    members = [*base, *candidate]
+    warnings = [
+        f"{member.label} is {member.run.status}; its values are those of step {member.last_step}."
+        for member in members
+        if member.run.status not in ALIVE
+    ]
+    if deciding is None:
+        return warnings
+    lacking = [member.label for member in members if deciding not in member.curves]
+    if lacking:
+        warnings.append(f"{deciding} is missing in {', '.join(lacking)}.")
+    ends = [
+        max((int(m.curves[deciding].steps[-1]) for m in side if deciding in m.curves), default=0)
+        for side in (base, candidate)
+    ]
+    if max(ends) + 1 > LENGTHS_DIFFER_FROM * (min(ends) + 1):
+        warnings.append(
+            f"{deciding} ends at step {ends[0]} in the base and {ends[1]} in the candidate; the "
+            f"values compared are those up to step {min(ends)}."
+        )
+    return warnings
+
+
+def _equal(left: Member, right: Member) -> bool:
+    if set(left.curves) != set(right.curves):
+        return False
+    pairs = [(left.curves[name], right.curves[name]) for name in left.curves if name != "step_s"]
+    return all(
+        np.array_equal(a.steps, b.steps) and np.array_equal(a.values, b.values, equal_nan=True)
+        for a, b in pairs
+    )
