@@ -80,7 +80,7 @@ class Recording:
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
         self._parameters = ParameterObserver(self._catalogue, histograms=options.histograms)
-        self._modules = ModuleObserver(self._catalogue.model, histograms=options.histograms)
+        self._modules = ModuleObserver(self._catalogue.model, guard=self._guard)
         self._clip = ClipObserver()
         self._hasher = BatchHasher()
         self._windows = HashWindows()
@@ -90,6 +90,7 @@ class Recording:
         self._observing_modules = False
         self._ordered = False
         self._step_cost_s = 0.0
+        self._hooks_cost_s = 0.0
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
@@ -111,14 +112,14 @@ class Recording:
         """Metrics of the last step begun; logging closes an evaluation."""
         with self._guard("metrics"):
             closes = self._no_grad_forward
-            self._settle("eval")
             step = self._ledger.last_begun.step
+            self._settle("eval", step)
             self._scalars.add(metrics, step=step, closes_evaluation=closes)
 
     def close_evaluation(self) -> None:
         """The end of an explicit evaluation block."""
         with self._guard("metrics"):
-            self._settle("eval")
+            self._settle("eval", self._ledger.last_begun.step)
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
@@ -295,6 +296,8 @@ class Recording:
             return
         self._observing_modules = False
         with self._guard("modules"), self._charged():
+            self._charge(self._modules.cost_s - self._hooks_cost_s)
+            self._hooks_cost_s = self._modules.cost_s
             packet = self._modules.end()
             if packet is not None:
                 self.writer.put(packet)
@@ -308,10 +311,10 @@ class Recording:
         for path, reason in self._modules.not_observed.items():
             self._emit(Event(kind="not_observed", message=f"{path or 'the model'}: {reason}"))
 
-    def _settle(self, phase: str) -> None:
+    def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:
             self._no_grad_forward = False
-            self._modules.settle(phase)
+            self._modules.settle(phase, step)
 
     def _send(self, *, final: bool) -> None:
         packet = self._scalars.packet(now_s=self._clock(), final=final)
@@ -340,8 +343,11 @@ class Recording:
             yield cost
         finally:
             cost[0] = self._clock() - started_s
-            self._step_cost_s += cost[0]
-            self._governor.charge(cost[0])
+            self._charge(cost[0])
+
+    def _charge(self, seconds: float) -> None:
+        self._step_cost_s += seconds
+        self._governor.charge(seconds)
 
 
 NEVER_STEPPED = Event(
