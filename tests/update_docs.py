@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from telemetry.cli import main as cli
+from telemetry.store.reference import tables_markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HELP_WIDTH = 88  # columns
@@ -37,7 +38,7 @@ def _section(title: str, help_text: str) -> str:
     return f"## {title}\n\n```text\n{lines}\n```\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page}
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "tables.md": tables_markdown}
 
 
 def main() -> None:

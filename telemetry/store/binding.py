@@ -25,7 +25,6 @@ COMPUTED_ONCE = frozenset(
         "bins",
         "tensors",
         "modules",
-        "tensor_points",
         "layers",
         "activations",
         "steps",
@@ -66,24 +65,18 @@ class Binder:
         self._computed_once_rows = computed_once_rows
         self._bound: set[str] = set()
 
-    @property
-    def bound_tables(self) -> frozenset[str]:
-        """Tables whose files are bound."""
-        prefix = sql.RAW_PREFIX
-        return frozenset(n.removeprefix(prefix) for n in self._bound if n.startswith(prefix))
-
     def bind(self, names: Iterable[str]) -> None:
         """Create the named views and what they stand on; unknown names are left to DuckDB."""
         for name in names:
             if name in self._bound or name not in known_names():
                 continue
-            self._bound.add(name)
             if name in MANIFEST_TABLES:
                 self._bind_manifest_table(name)
             elif name.startswith(sql.RAW_PREFIX):
                 self._bind_raw(table(name.removeprefix(sql.RAW_PREFIX)))
             else:
                 self._bind_view(name)
+            self._bound.add(name)
 
     def _bind_manifest_table(self, name: str) -> None:
         given = f"given_{name}"
@@ -145,16 +138,6 @@ def raw_tables(view: str) -> frozenset[str]:
         return frozenset()
     names = sql.dependencies(sql.view_text(view))
     return frozenset().union(*(raw_tables(name) for name in names))
-
-
-def referenced_names(connection: duckdb.DuckDBPyConnection, statement: str) -> set[str]:
-    """Known names that a statement reads; never too few, seldom too many."""
-    try:
-        found = connection.get_table_names(sql.without_parameters(statement))
-    except duckdb.Error:
-        # PIVOT inside FROM, functions that would open a file, or a mistake that DuckDB will name.
-        return sql.mentioned(statement, known_names())
-    return {name.lower() for name in found} & known_names()
 
 
 def _one_rank_each(files: Sequence[ShardFile]) -> bool:

@@ -43,6 +43,7 @@ class Listing:
         self._files: dict[str, tuple[ShardFile, ...]] = {}
         self._excluded: set[Path] = set()
         self._warnings: dict[str, None] = {}
+        self._skipped: list[str] = []
         for run in self.runs:
             if run.manifest is None:
                 self.warn(f"{run.run}: {run.reason} Its tables are read by listing.")
@@ -52,9 +53,20 @@ class Listing:
         """What was wrong so far, in the order it was met, each once."""
         return tuple(self._warnings)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Shards that cannot be read, and why."""
+        return tuple(self._skipped)
+
     def warn(self, message: str) -> None:
         """Add a warning."""
         self._warnings[message] = None
+
+    def _skip(self, path: Path, label: str, reason: str) -> None:
+        message = f"{label} skipped: {reason}"
+        self._excluded.add(path)
+        self._skipped.append(message)
+        self.warn(message)
 
     def files(self, table_name: str) -> tuple[ShardFile, ...]:
         """Live and readable shards of a table over all runs, runs in the given order."""
@@ -71,23 +83,21 @@ class Listing:
         """List again when asked next; files that were found bad stay excluded."""
         self._files.clear()
 
-    def exclude_unreadable(self, table_names: Iterable[str]) -> bool:
+    def exclude_unreadable(self) -> bool:
         """After a failed read: look for what changed or is torn; True if the files differ now."""
-        names = sorted(table_names)
-        before = {name: self.files(name) for name in names}
+        before = dict(self._files)
         self.forget()
-        after = {name: self.files(name) for name in names}
+        after = {name: self.files(name) for name in before}
         if after != before:
             return True
-        files = [file for name in names for file in after[name]]
+        files = [file for found in after.values() for file in found]
         # Every page is read only where no footer explains the failure.
         return self._exclude(files, footer_fault) or self._exclude(files, page_fault)
 
     def _exclude(self, files: Sequence[ShardFile], fault: Callable[[ShardFile], str]) -> bool:
         reasons = {file: reason for file in files if (reason := fault(file))}
         for file, reason in reasons.items():
-            self.warn(f"{file.run.run}/{file.place} skipped: {reason}")
-            self._excluded.add(file.path)
+            self._skip(file.path, f"{file.run.run}/{file.place}", reason)
         self.forget()
         return bool(reasons)
 
@@ -120,8 +130,7 @@ class Listing:
         if known is None:
             reason, footer = checked_footer(path, schema)
             if footer is None:
-                self._excluded.add(path)
-                self.warn(f"{run.run}/{folder.place}/{name} skipped: {reason}")
+                self._skip(path, f"{run.run}/{folder.place}/{name}", reason)
                 return None
             known = footer.version, footer.rows
         version, n_rows = known

@@ -20,13 +20,17 @@ import pyarrow as pa
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
 from telemetry.store import sql
 from telemetry.store.arrow_results import plain_numbers
-from telemetry.store.binding import Binder, known_names, referenced_names
+from telemetry.store.binding import Binder, known_names
 from telemetry.store.catalog import Run
 from telemetry.store.datasets import Datasets
 from telemetry.store.listing import Listing
+from telemetry.store.reference import ViewColumn, describe_views
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import READ_TRIES, thread_count
+from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
 from telemetry.store.store import Store
+
+__all__ = ["QueryResult", "ViewColumn", "describe_views", "query_runs"]
 
 GIB = 1024**3
 DEFAULT_MEMORY_BYTES = 2 * GIB
@@ -88,19 +92,16 @@ def query_runs(
     listing = Listing(chosen)
     memory = memory_bytes or default_memory_bytes()
     for _ in range(READ_TRIES):
-        with _locked_connection(memory) as connection:
-            query = _Query(connection, listing, timeout_s)
-            try:
+        try:
+            with _locked_connection(memory) as connection:
+                query = _Query(connection, listing, timeout_s)
                 return query.run(statement, parameters or {}, limit)
-            except duckdb.InterruptException as error:
-                raise UsageError(
-                    f"the query took more than {timeout_s:g} s; narrow --run or --since, or raise "
-                    "--timeout."
-                ) from error
-            except (duckdb.Error, pa.ArrowException, OSError) as error:
-                failure = error
-            if not listing.exclude_unreadable(query.bound_tables):
-                raise _explained(failure, memory) from failure
+        except MISTAKES as error:
+            raise _explained(error, memory) from error
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            failure = error
+        if not listing.exclude_unreadable():
+            raise _explained(failure, memory) from failure
     raise StoreUnreadable(
         f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
     ) from failure
@@ -128,10 +129,6 @@ class _Query:
             connection, listing, Datasets(), all_attempts=False, computed_once_rows=0
         )
 
-    @property
-    def bound_tables(self) -> frozenset[str]:
-        return self._binder.bound_tables
-
     def run(
         self, statement: str, parameters: Mapping[str, SqlValue], limit: int | None
     ) -> QueryResult:
@@ -139,14 +136,10 @@ class _Query:
         names = referenced_names(self._connection, statement)
         # SHOW TABLES names nothing and means everything.
         self._binder.bind(sorted(names or known_names()))
-        timer = threading.Timer(self._timeout_s, self._connection.interrupt)
-        timer.start()
-        try:
+        with self._time_limit():
             relation = self._connection.sql(parsed, params=dict(parameters) or None)
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
             arrow, truncated = _up_to(relation.to_arrow_reader(BATCH_ROWS), limit)
-        finally:
-            timer.cancel()
         return QueryResult(
             columns=columns,
             arrow=plain_numbers(arrow),
@@ -154,31 +147,28 @@ class _Query:
             warnings=self._listing.warnings,
         )
 
+    @contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Interrupt what runs longer; the error arrives as one of DuckDB or of pyarrow."""
+        late = threading.Event()
 
-def one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.Statement:
-    """The statement, if it is exactly one SELECT.
+        def interrupt() -> None:
+            late.set()
+            self._connection.interrupt()
 
-    Raises:
-        UsageError: none, several, or of another type.
-    """
-    try:
-        found = connection.extract_statements(statement)
-    except duckdb.Error as error:
-        raise UsageError(first_line(error)) from error
-    if len(found) != 1:
-        raise UsageError(f"one statement is expected, {len(found)} are given.")
-    if found[0].type != duckdb.StatementType.SELECT:
-        kind = found[0].type.name
-        raise UsageError(
-            f"{kind} is refused: only SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE and SUMMARIZE "
-            "read runs. PIVOT works as `FROM (PIVOT ...)`."
-        )
-    return found[0]
-
-
-def first_line(error: Exception) -> str:
-    """The message of DuckDB without the lines that draw the place."""
-    return str(error).split("\n", 1)[0]
+        timer = threading.Timer(self._timeout_s, interrupt)
+        timer.start()
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if not late.is_set():
+                raise
+            raise UsageError(
+                f"the query took more than {self._timeout_s:g} s; narrow --run or --since, or "
+                "raise --timeout."
+            ) from error
+        finally:
+            timer.cancel()
 
 
 def _up_to(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, bool]:
@@ -210,17 +200,16 @@ def _locked_connection(memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]
 
 
 def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
-    if isinstance(error, duckdb.OutOfMemoryException):
+    message = first_line(error)
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in message:
         return UsageError(
             f"the query needs more than {memory_bytes / GIB:.2g} GiB; raise --memory or narrow "
             "--run or --since."
         )
     if isinstance(error, duckdb.PermissionException):
-        return UsageError(
-            f"a query reads the views of this store and nothing else. {first_line(error)}"
-        )
+        return UsageError(f"a query reads the views of this store and nothing else. {message}")
     if isinstance(error, duckdb.CatalogException):
-        return UsageError(f"{first_line(error)} Views: {', '.join(sql.PUBLIC_VIEWS)}.")
+        return UsageError(f"{message} Views: {', '.join(sql.PUBLIC_VIEWS)}.")
     if isinstance(error, duckdb.Error):
-        return UsageError(first_line(error))
-    return StoreUnreadable(f"the store could not be read: {first_line(error)}")
+        return UsageError(message)
+    return StoreUnreadable(f"the store could not be read: {message}")

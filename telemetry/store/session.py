@@ -1,26 +1,24 @@
 """A session: DuckDB in memory over the shards of chosen runs, for statements of the product."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import duckdb
+import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.store.arrow_results import plain_numbers
-from telemetry.store.binding import (
-    COMPUTED_ONCE_ROWS,
-    Binder,
-    ParquetFiles,
-    referenced_names,
-)
+from telemetry.store.binding import COMPUTED_ONCE_ROWS, Binder, ParquetFiles
 from telemetry.store.catalog import Run
 from telemetry.store.listing import Listing
 from telemetry.store.rows import Rows, SqlValue
+from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
 
 MAX_THREADS = 4
 READ_TRIES = 5
+BATCH_ROWS = 50_000
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -67,14 +65,29 @@ class Session:
         for _ in range(READ_TRIES):
             try:
                 return self._run(sql, parameters or {})
+            except MISTAKES as error:
+                raise _as_ours(error, sql) from error
             except duckdb.Error as error:
                 failure = error
-            if not self._listing.exclude_unreadable(self._binder.bound_tables):
+            if not self._listing.exclude_unreadable():
                 raise _as_ours(failure, sql) from failure
             self._rebind()
         raise StoreUnreadable(
             f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
         ) from failure
+
+    def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """Rows of one SELECT without parameters, streamed; a read that fails is not repeated.
+
+        Raises:
+            UsageError: the statement is wrong.
+            StoreUnreadable: a shard vanished or cannot be read.
+        """
+        try:
+            self._binder.bind(sorted(referenced_names(self._connection, sql)))
+            yield from self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise _as_ours(error, sql) from error
 
     def close(self) -> None:
         """Free the connection; closing twice is fine."""
@@ -92,11 +105,10 @@ class Session:
         self.close()
 
     def _run(self, sql: str, parameters: Mapping[str, SqlValue]) -> Rows:
+        statement = one_select(self._connection, sql)
         self._binder.bind(sorted(referenced_names(self._connection, sql)))
-        (statement,) = self._connection.extract_statements(sql)
-        used = {
-            name: value for name, value in parameters.items() if name in statement.named_parameters
-        }
+        wanted = statement.named_parameters
+        used = {name: value for name, value in parameters.items() if name in wanted}
         result = self._connection.sql(statement, params=used or None)
         return Rows(plain_numbers(result.to_arrow_table()))
 
@@ -126,9 +138,9 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config={**CONFIG, "threads": thread_count()})
 
 
-def _as_ours(error: duckdb.Error, sql: str) -> UsageError | StoreUnreadable:
+def _as_ours(error: Exception, sql: str) -> UsageError | StoreUnreadable:
     """The error of DuckDB in the one tree of errors, first line only."""
-    message = str(error).splitlines()[0]
-    if isinstance(error, duckdb.IOException):
+    message = first_line(error)
+    if isinstance(error, duckdb.IOException | pa.ArrowException):
         return StoreUnreadable(f"the store could not be read: {message}")
     return UsageError(f"{message} In: {' '.join(sql.split())}")

@@ -1,4 +1,4 @@
--- Quantiles of gradients and weights from their histograms, clamped to the exact extremes.
+-- Quantiles of gradients and weights by histogram; filter by step or tensor_id, for it is costly.
 WITH c AS (
     SELECT
         h.project,

@@ -1,0 +1,56 @@
+"""Statements around DuckDB: is it one SELECT, which names does it read, whose fault is an error."""
+
+import duckdb
+
+from telemetry.errors import UsageError
+from telemetry.store import sql
+from telemetry.store.binding import known_names
+
+# The statement is at fault, or the limits; any other error may come from a shard.
+MISTAKES = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.InterruptException,
+    duckdb.NotImplementedException,
+    duckdb.OutOfMemoryException,
+    duckdb.ParserException,
+    duckdb.PermissionException,
+    duckdb.SyntaxException,
+    duckdb.TypeMismatchException,
+)
+
+
+def one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.Statement:
+    """The statement, if it is exactly one SELECT; that it only reads is the connection's business.
+
+    Raises:
+        UsageError: it cannot be parsed, or is none, several, or of another type.
+    """
+    try:
+        found = connection.extract_statements(statement)
+    except duckdb.Error as error:
+        raise UsageError(first_line(error)) from error
+    if len(found) != 1:
+        raise UsageError(f"one statement is expected, {len(found)} are given.")
+    if found[0].type != duckdb.StatementType.SELECT:
+        raise UsageError(
+            f"{found[0].type.name} is refused: only SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE "
+            "and SUMMARIZE read runs. PIVOT works as `FROM (PIVOT ...)`."
+        )
+    return found[0]
+
+
+def referenced_names(connection: duckdb.DuckDBPyConnection, statement: str) -> set[str]:
+    """Known names that a statement reads; never too few, seldom too many."""
+    try:
+        found = connection.get_table_names(sql.without_parameters(statement))
+    except duckdb.Error:
+        # PIVOT inside FROM, functions that would open a file, or a mistake that DuckDB will name.
+        return sql.mentioned(statement, known_names())
+    return {name.lower() for name in found} & known_names()
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error without the lines that draw the place."""
+    return str(error).split("\n", 1)[0]
