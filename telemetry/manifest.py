@@ -103,10 +103,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def publish_json(path: Path, document: Mapping[str, Json]) -> None:
-    """Replace a small JSON file atomically; keys sorted, strict JSON in UTF-8."""
+    """Replace a small JSON file atomically.
+
+    Raises:
+        OSError: the disk refuses; the previous file is untouched then.
+    """
+    publish_bytes(path, encoded(document))
+
+
+def encoded(document: Mapping[str, Json]) -> bytes:
+    """Strict JSON in UTF-8, keys sorted.
+
+    A lone surrogate (of a command line of undecodable bytes) becomes the JSON escape of itself.
+    """
     text = json_values.dumps(dict(sorted(document.items())), indent=1)
-    # A lone surrogate (a command line of undecodable bytes) becomes the JSON escape of itself.
-    publish_bytes(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -3,6 +3,7 @@
 pyarrow carries no type information; it is wrapped here and in `tables.py`.
 """
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -134,6 +135,23 @@ def listed_shards(folder: Path) -> list[Path]:
         return []
     regular = [e.name for e in entries if e.is_file(follow_symlinks=False)]
     return [folder / name for name in live_shards(regular)]
+
+
+def sweep_parts(run: Path, *, older_than_s: float, now_s: float) -> int:
+    """Remove what writers that were killed left half written; returns how many files.
+
+    Args:
+        run: The run folder.
+        older_than_s: A younger file may be in the making.
+        now_s: Seconds since the epoch.
+    """
+    n_removed = 0
+    for part in (*run.glob(".*.part"), *run.glob("*/rank=*/.*.part")):
+        with contextlib.suppress(OSError):
+            if now_s - part.lstat().st_mtime > older_than_s:
+                part.unlink()
+                n_removed += 1
+    return n_removed
 
 
 def foreign_files(folder: Path) -> list[Path]:

@@ -1,9 +1,14 @@
 """What the training thread hands to the writer thread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+
+from telemetry.tables import table as schema_of
+
+HOST_ROW_BYTES = 600  # a dictionary of some ten values
 
 
 class Packet(Protocol):
@@ -23,3 +28,43 @@ class Packet(Protocol):
         May wait for the device.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsPacket:
+    """A few rows that are on the host already; a `Packet`."""
+
+    table: str
+    records: tuple[Mapping[str, object], ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held until the packet is written."""
+        return HOST_ROW_BYTES * len(self.records)
+
+    def rows(self) -> Iterator[tuple[str, pa.Table]]:
+        """The rows as one table."""
+        if self.records:
+            yield self.table, host_table(self.table, self.records)
+
+
+def rows_packet(table: str, rows: Sequence[Mapping[str, object]]) -> Packet:
+    """A packet of rows given as dictionaries; columns that may be NULL may be missing.
+
+    Args:
+        table: Name of the table.
+        rows: Values by column, without `attempt`.
+    """
+    return RowsPacket(table=table, records=tuple(rows))
+
+
+def host_table(table: str, records: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows given as dictionaries with the column types of their table."""
+    known = {column.name: column.arrow_type for column in schema_of(table).columns}
+    names = dict.fromkeys(name for record in records for name in record)
+    return pa.table(
+        {
+            name: pa.array([record.get(name) for record in records], type=known.get(name))
+            for name in names
+        }
+    )

@@ -1,0 +1,158 @@
+"""The work of the writer thread, one turn at a time: packets in, shards and heartbeats out.
+
+Reads no clock: the time is an argument.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from telemetry.capture.environment import git_state
+from telemetry.capture.guard import contained
+from telemetry.capture.inbox import Inbox
+from telemetry.capture.packet import Packet, RowsPacket
+from telemetry.capture.publisher import Publisher
+from telemetry.capture.run_folder import Progress, RunFolder
+from telemetry.errors import CaptureError
+from telemetry.json_values import Json
+from telemetry.manifest import HEARTBEAT_INTERVAL_S, Status
+from telemetry.shards import sweep_parts
+
+logger = logging.getLogger(__name__)
+
+PART_AGE_S = 3600.0
+
+
+class Pump:
+    """Empties an inbox into a run folder.
+
+    Args:
+        folder: Of the run.
+        inbox: What training has put.
+        summary: Values for the manifest's summary; training adds to it.
+        started_s: Time from which the schedules count.
+        on_failure: Told what could not be recorded; raised at the end with `strict`.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        inbox: Inbox,
+        summary: Mapping[str, Json],
+        *,
+        started_s: float,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._folder = folder
+        self._inbox = inbox
+        self._summary = summary
+        self._on_failure = on_failure
+        self._progress = Progress()
+        self._publisher = Publisher(folder, self._progress, started_s=started_s)
+        self._heartbeat_due_s = started_s + HEARTBEAT_INTERVAL_S
+        self._attempt_is_entered = False
+        self._n_refused = 0
+
+    @property
+    def due_s(self) -> float:
+        """When there is something to do at the latest."""
+        return min(self._publisher.due_s, self._heartbeat_due_s)
+
+    def begin(self, working_directory: Path | None) -> None:
+        """What takes too long for the training thread: the repository, leftovers of a kill."""
+        if working_directory is not None:
+            self._progress.environment.update(git_state(working_directory))
+        if self._folder.claim.attempt > 1:
+            sweep_parts(self._folder.path, older_than_s=PART_AGE_S, now_s=time.time())
+
+    def turn(self, now_s: float, *, flush: bool = False) -> bool:
+        """Take what was put, flush what is due, give a sign of life.
+
+        Args:
+            now_s: Time.
+            flush: Write everything, due or not.
+
+        Returns:
+            Whether everything that was put before is on the disk.
+        """
+        step = self._collect()
+        if flush:
+            done = self._publisher.flush(now_s, step=step, up_to=None)
+        else:
+            self._publisher.flush_if_due(now_s, step=step)
+            done = self._publisher.buffer.n_rows == 0
+        # The first step enters the attempt at once: until then its rows would be nobody's.
+        is_new = self._progress.first_step is not None and not self._attempt_is_entered
+        if now_s >= self._heartbeat_due_s or is_new or flush:
+            self._heartbeat_due_s = now_s + HEARTBEAT_INTERVAL_S
+            self._attempt_is_entered = self._progress.first_step is not None
+            self._write_manifest(Status.RUNNING, None)
+        return done
+
+    def finish(self, now_s: float, status: Status, error: Mapping[str, Json] | None) -> None:
+        """Write what is left, and the final manifest."""
+        step = self._collect()
+        if not self._publisher.flush(now_s, step=step, up_to=None):
+            self._publisher.give_up_all()
+        self._write_manifest(status, error)
+        n_rows, n_packets = self._progress.dropped_rows, self._n_refused
+        if n_rows or n_packets:
+            self._on_failure(CaptureError(f"{n_rows} rows and {n_packets} packets were lost"))
+        with contained(self._claim_not_ended):
+            self._folder.claim.end()
+
+    def _collect(self) -> int:
+        """Move packets into the buffer; returns the last step whose packets are all there."""
+        inbox, progress = self._inbox, self._progress
+        step = inbox.last_step  # before taking: what was put before the mark is among the taken
+        for packet in inbox.take():
+            with contained(self._packet_failed):
+                self._buffer(packet)
+        if progress.first_step is None and inbox.first_step is not None:
+            progress.first_step = inbox.first_step
+        progress.last_step = max(progress.last_step, step)
+        if inbox.n_refused > self._n_refused:
+            self._tell_refused(inbox.n_refused - self._n_refused, step)
+            self._n_refused = inbox.n_refused
+        return step
+
+    def _buffer(self, packet: Packet) -> None:
+        if isinstance(packet, RowsPacket):
+            self._publisher.buffer.add_records(packet.table, packet.records)
+            return
+        for name, rows in packet.rows():
+            self._publisher.buffer.add(name, rows)
+
+    def _packet_failed(self, error: Exception) -> None:
+        self._on_failure(error)
+        text = f"{type(error).__name__}: {error}"
+        if self._publisher.warn_once(f"packet {type(error).__name__}", f"a sample is lost: {text}"):
+            logger.debug("a packet could not be turned into rows", exc_info=error)
+            step = max(self._progress.last_step, 0)
+            self._publisher.event("telemetry_error", f"a sample is lost: {text}", step=step)
+
+    def _tell_refused(self, count: int, step: int) -> None:
+        self._publisher.warn_once(
+            "queue", "the disk is slower than the training: samples are dropped, training goes on"
+        )
+        self._publisher.event(
+            "dropped",
+            f"{count} packets were dropped: the writer did not keep up",
+            step=max(step, 0),
+            payload={"packets": count},
+        )
+
+    def _write_manifest(self, status: Status, error: Mapping[str, Json] | None) -> None:
+        self._progress.summary = dict(self._summary)
+        if self._n_refused:
+            self._progress.summary["dropped_packets"] = self._n_refused
+        try:
+            self._folder.write(self._progress, status=status, error=error)
+        except OSError as failure:
+            self._on_failure(failure)
+            reason = failure.strerror or str(failure)
+            self._publisher.warn_once("manifest", f"run.json was not written: {reason}")
+
+    def _claim_not_ended(self, error: Exception) -> None:
+        logger.debug("claim file not rewritten: %s", error)
