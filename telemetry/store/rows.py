@@ -41,6 +41,15 @@ class Rows:
         """A text column; NULL becomes ''."""
         return [value or "" for value in self.arrow.column(name).to_pylist()]
 
+    def codes(self, name: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+        """A text column as positions into its distinct values, in order of appearance."""
+        column = self.arrow.column(name).cast(pa.string()).fill_null("").combine_chunks()
+        encoded = column.dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.unify_dictionaries().combine_chunks()
+        positions = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return positions, tuple(encoded.dictionary.to_pylist())
+
     def blobs(self, name: str) -> list[bytes | None]:
         """A binary column."""
         return list(self.arrow.column(name).to_pylist())

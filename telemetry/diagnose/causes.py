@@ -1,0 +1,153 @@
+"""One root, the rest its consequences: the cause graph over findings.
+
+A finding whose ancestor in the graph was found too, no later than one sampling period after it, is
+that ancestor's consequence. Only a warning or an error can be a cause.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from telemetry.diagnose.finding import Finding, Severity
+
+SYMPTOM = "loss_not_decreasing"  # a root only where nothing else explains it
+NOT_A_CAUSE = frozenset(
+    {SYMPTOM, "loss_plateau", "class_collapse", "overfitting", "leakage", "input_stall"}
+)
+
+# What each cause brings about. poor_initialization -> learning_rate_too_high is ours: a network
+# that starts far off overshoots at any learning rate.
+EDGES: Mapping[str, tuple[str, ...]] = {
+    "input_scale": (
+        "poor_initialization",
+        "saturated_units",
+        "exploding_gradient",
+        "dead_units",
+        SYMPTOM,
+    ),
+    "poor_initialization": (
+        "saturated_units",
+        "vanishing_gradient",
+        "exploding_gradient",
+        "dead_units",
+        "output_logits",
+        "learning_rate_too_high",
+        SYMPTOM,
+    ),
+    "saturated_units": ("vanishing_gradient",),
+    "learning_rate_too_high": (
+        "update_ratio",
+        "exploding_gradient",
+        "loss_spike",
+        "dead_units",
+        "saturated_units",
+        "weight_norm_growth",
+        "gradient_oscillation",
+        "attention_logits",
+        "output_logits",
+        "class_collapse",
+        SYMPTOM,
+    ),
+    "schedule": ("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
+    "exploding_gradient": (
+        "loss_spike",
+        "clip_saturation",
+        "loss_scaler",
+        "non_finite",
+        "dead_units",
+    ),
+    "attention_logits": ("loss_spike",),
+    "output_logits": ("loss_spike",),
+    "adam_second_moment": ("loss_spike",),
+    "weight_norm_growth": ("loss_spike",),
+    "loss_spike": ("non_finite",),
+    "gradients_not_cleared": (
+        "exploding_gradient",
+        "learning_rate_too_high",
+        "gradient_oscillation",
+        "clip_saturation",
+    ),
+    "loss_multiplier": ("learning_rate_too_high", "clip_saturation", "epsilon_domination"),
+    "gradient_ascent": ("weight_norm_growth", "non_finite", SYMPTOM, "class_collapse"),
+    "dead_units": (SYMPTOM,),
+    "vanishing_gradient": (SYMPTOM, "layer_imbalance"),
+    "unchanged_parameters": (SYMPTOM,),
+    "low_precision_updates": (SYMPTOM,),
+    "epsilon_domination": (SYMPTOM,),
+    "over_regularized": (
+        "dead_units",
+        "vanishing_gradient",
+        "representation_collapse",
+        SYMPTOM,
+    ),
+    "learning_rate_too_low": (SYMPTOM, "update_ratio"),
+    "softmax_into_cross_entropy": (SYMPTOM,),
+    "train_eval_mode": (SYMPTOM,),
+    "repeated_batch": (SYMPTOM, "overfitting"),
+    "loss_scaler": (SYMPTOM,),
+    "label_noise": (SYMPTOM, "overfitting"),
+    SYMPTOM: ("loss_plateau", "class_collapse"),
+}
+
+
+def descendants(cause: str) -> frozenset[str]:
+    """Everything that a cause may bring about, over any number of edges."""
+    reached: set[str] = set()
+    waiting = list(EDGES.get(cause, ()))
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(EDGES.get(name, ()))
+    return frozenset(reached)
+
+
+def ordered(
+    findings: Sequence[Finding], *, tier_ranks: Mapping[str, int], period: int
+) -> tuple[Finding, ...]:
+    """Roots first, each followed by its consequences; `consequence_of` names the root.
+
+    Args:
+        findings: At most one per detector.
+        tier_ranks: Rank of each detector's tier, 0 first: invariants outrank statistics.
+        period: Usual steps between two samples.
+    """
+    ranked = sorted(findings, key=lambda f: _rank(f, tier_ranks))
+    roots: list[Finding] = []
+    followers: dict[str, list[Finding]] = {}
+    for finding in ranked:
+        root = _root_of(finding, ranked, period)
+        if root is None:
+            roots.append(finding)
+        else:
+            followers.setdefault(root, []).append(replace(finding, consequence_of=root))
+    return tuple(entry for root in roots for entry in (root, *followers.get(root.detector, [])))
+
+
+def _rank(finding: Finding, tier_ranks: Mapping[str, int]) -> tuple[bool, int, int, int, str]:
+    first = finding.first_step if finding.first_step is not None else 0
+    return (
+        finding.severity is Severity.INFO,
+        tier_ranks.get(finding.detector, len(tier_ranks)),
+        finding.severity.rank,
+        first,
+        finding.detector,
+    )
+
+
+def _root_of(finding: Finding, ranked: Sequence[Finding], period: int) -> str | None:
+    """The best-ranked ancestor that has no ancestor itself; None for a root."""
+    for cause in ranked:
+        if _causes(cause, finding, period) and not any(
+            _causes(other, cause, period) for other in ranked
+        ):
+            return cause.detector
+    return None
+
+
+def _causes(cause: Finding, effect: Finding, period: int) -> bool:
+    if cause.detector == effect.detector or cause.severity is Severity.INFO:
+        return False
+    if effect.detector == SYMPTOM:
+        return cause.detector not in NOT_A_CAUSE
+    in_time = (cause.first_step or 0) <= (effect.first_step or 0) + period
+    return in_time and effect.detector in descendants(cause.detector)

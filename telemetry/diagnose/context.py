@@ -1,0 +1,353 @@
+"""What every detector needs of a run, computed once: losses, progress, network, samples, tags."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from telemetry.diagnose.baselines import LOSS_INPUTS_SQL, baseline
+from telemetry.diagnose.gates import usual, warm_in
+from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
+from telemetry.diagnose.progress import Baseline, Progress, State, progress
+from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
+from telemetry.store.rows import Rows, SqlValue, as_text
+
+UNJUDGED_TAGS = frozenset({"gan", "rl", "reinforcement-learning"})
+ADVERSARIAL_NAME = re.compile(
+    r"(?:^|[._])(?:net)?(?:disc|discriminator|critic|d)\d*$", re.IGNORECASE
+)
+GENERATOR_NAME = re.compile(r"(?:^|[._])(?:net)?(?:gen|generator|actor|g)\d*$", re.IGNORECASE)
+ADAPTIVE = re.compile(
+    r"adam|adagrad|adadelta|rmsprop|adafactor|lion|lamb|sophia|rprop", re.IGNORECASE
+)
+
+
+class StepFlag(IntFlag):
+    """Bits of `steps.flags`."""
+
+    LOSS_REPORTED = 1
+    SKIPPED = 2
+    CLIPPED_BEFORE_UNSCALING = 4
+    VALUE_CLIPPING = 8
+    SAMPLED = 16
+
+
+class Need(StrEnum):
+    """A column that a detector cannot do without."""
+
+    LOSS = "steps.loss"
+    GRADIENT = "layers.grad_norm"
+    UPDATE = "layers.update_ratio"
+    WEIGHT = "layers.weight_norm"
+    DEAD = "activations.dead_share"
+    SATURATED = "activations.saturated_share"
+    EVALUATION = "metrics.value"
+
+    @property
+    def remedy(self) -> str:
+        """What is missing in words, and how to get it."""
+        return _REMEDIES[self]
+
+
+_REMEDIES = {
+    Need.LOSS: "no loss was recorded; pass it: telemetry.step(loss=loss)",
+    Need.GRADIENT: "no unclipped gradient norm was recorded; pass the optimizer that the loop "
+    "steps to TelemetryCallback, and clip by norm, not by value",
+    Need.UPDATE: "no update was recorded; pass the optimizer that the loop steps",
+    Need.WEIGHT: "no weight norm was recorded; pass the optimizer that the loop steps",
+    Need.DEAD: "no ReLU-like activation was observed; record with activations=True",
+    Need.SATURATED: "no tanh or sigmoid was observed",
+    Need.EVALUATION: "no evaluation was logged; call telemetry.log(val_loss=...) after each",
+}
+
+
+class Querying(Protocol):
+    """The part of a store session that judging uses."""
+
+    def query(self, sql: str, parameters: Mapping[str, SqlValue]) -> Rows:
+        """Rows of one SELECT over the views."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSeries:
+    """One entry per optimizer step, ascending; NaN where nothing was recorded."""
+
+    step: IntArray
+    loss: FloatArray
+    has_loss: BoolArray
+    lr: FloatArray
+    flags: IntArray
+    samples: FloatArray
+    grad_norm_total: FloatArray
+
+    @property
+    def has_flag_sampled(self) -> BoolArray:
+        """Whether the step was sampled in full."""
+        return (self.flags & StepFlag.SAMPLED) > 0
+
+    @property
+    def skipped(self) -> BoolArray:
+        """Whether a GradScaler refused the step."""
+        return (self.flags & StepFlag.SKIPPED) > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerInfo:
+    """One optimizer as attached: class name and tensors that it was given."""
+
+    name: str
+    n_tensors: int
+
+    @property
+    def is_adaptive(self) -> bool:
+        """The size of its steps does not follow the size of the gradient."""
+        return bool(ADAPTIVE.search(self.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """One run as detectors see it.
+
+    Attributes:
+        losses: Finite and non-finite losses of the steps that have one, oldest first.
+        loss_steps: Their steps.
+        sampled_steps: Steps of full samples, ascending.
+        sampling_period: Usual distance between them.
+        warm_in: First step that statistical rules look at.
+        available: Columns that hold anything.
+    """
+
+    run: str
+    tags: frozenset[str]
+    total_steps: int | None
+    steps: StepSeries
+    losses: FloatArray
+    loss_steps: IntArray
+    sampled_steps: IntArray
+    sampling_period: int
+    warm_in: int
+    network: Network
+    baseline: Baseline
+    progress: Progress
+    optimizers: tuple[OptimizerInfo, ...]
+    available: frozenset[Need]
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps recorded."""
+        return int(self.steps.step.size)
+
+    @property
+    def batch_size(self) -> float:
+        """Usual samples of a step; 16 when unknown, so that single steps count."""
+        return usual(self.steps.samples, 16.0)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Every optimizer's step size is independent of the gradient's."""
+        return bool(self.optimizers) and all(o.is_adaptive for o in self.optimizers)
+
+    @property
+    def first_loss(self) -> float:
+        """Loss before the first update; NaN when there is none."""
+        return float(self.losses[0]) if self.losses.size else float("nan")
+
+    @property
+    def loss_reference(self) -> float:
+        """Level that an excursion is measured from: the first loss, or the naive one if higher."""
+        return float(np.fmax(self.first_loss, self.baseline.naive or np.nan))
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of a step; NaN when unknown."""
+        place = np.flatnonzero(self.steps.step == step)
+        return float(self.steps.lr[place[0]]) if place.size else float("nan")
+
+
+STEPS_SQL = """
+SELECT
+    s.step,
+    MAX(s.loss) AS loss,
+    MAX(CASE WHEN s.loss IS NULL THEN 0 ELSE 1 END) AS has_loss,
+    MAX(s.lr) AS lr,
+    MAX(s.flags) AS flags,
+    SUM(s.samples) AS samples,
+    MAX(s.grad_norm_total) AS grad_norm_total,
+    MAX(s.backward_calls) AS backward_calls
+FROM steps AS s
+WHERE s.run = $run
+GROUP BY s.step
+ORDER BY s.step
+"""
+
+EVENTS_SQL = """
+SELECT
+    e.step,
+    e.kind,
+    e.payload
+FROM events AS e
+WHERE e.run = $run
+    AND e.kind = 'optimizer'
+ORDER BY e.step, e.payload
+"""
+
+AVAILABLE_SQL = """
+SELECT
+    p.kind AS what,
+    SUM(
+        CASE WHEN p.n_sampled > 0 AND (p.kind <> 'gradient' OR p.scale > 0) THEN 1 ELSE 0 END
+    ) AS n_values
+FROM tensor_points AS p
+WHERE p.run = $run
+GROUP BY p.kind
+UNION ALL
+SELECT
+    'dead' AS what,
+    COUNT(a.dead_share) AS n_values
+FROM activations AS a
+WHERE a.run = $run
+UNION ALL
+SELECT
+    'saturated' AS what,
+    COUNT(a.saturated_share) AS n_values
+FROM activations AS a
+WHERE a.run = $run
+UNION ALL
+SELECT
+    'evaluation' AS what,
+    COUNT(m.value) AS n_values
+FROM metrics AS m
+WHERE m.run = $run
+    AND m.phase = 'eval'
+ORDER BY what
+"""
+_NEED_OF = {
+    "gradient": Need.GRADIENT,
+    "update": Need.UPDATE,
+    "weight": Need.WEIGHT,
+    "dead": Need.DEAD,
+    "saturated": Need.SATURATED,
+    "evaluation": Need.EVALUATION,
+}
+
+
+def load_context(
+    session: Querying, run: str, *, tags: Sequence[str] = (), total_steps: int | None = None
+) -> RunContext:
+    """Read what detectors share.
+
+    Args:
+        session: An open session over the run.
+        run: Id of the run.
+        tags: Its tags.
+        total_steps: Planned optimizer steps.
+    """
+    only = {"run": run}
+    step_rows = session.query(STEPS_SQL, only)
+    steps = _series(step_rows)
+    net = network(session.query(PARAMETERS_SQL, only), session.query(MODULES_SQL, only))
+    optimizers = _optimizers(session.query(EVENTS_SQL, only))
+    head = net.matrices[-1].layer if net.matrices else ""
+    inputs = session.query(LOSS_INPUTS_SQL, {**only, "head": head})
+    labels = frozenset(tag.lower() for tag in tags)
+    losses, loss_steps = steps.loss[steps.has_loss], steps.step[steps.has_loss]
+    levels = baseline(inputs, loss_steps, losses, steps.samples[steps.has_loss])
+    sampled = steps.step[steps.has_flag_sampled]
+    backward_calls = usual(step_rows.floats("backward_calls"), 1.0)
+    return RunContext(
+        run=run,
+        tags=labels,
+        total_steps=total_steps,
+        steps=steps,
+        losses=losses,
+        loss_steps=loss_steps,
+        sampled_steps=sampled,
+        sampling_period=int(np.median(np.diff(sampled))) if sampled.size > 1 else 1,
+        warm_in=warm_in(total_steps),
+        network=net,
+        baseline=levels,
+        progress=_judged_progress(
+            losses, levels, tags=labels, adversarial=_adversarial(optimizers, backward_calls, net)
+        ),
+        optimizers=optimizers,
+        available=_available(session, only, has_loss=bool(losses.size)),
+    )
+
+
+def _series(rows: Rows) -> StepSeries:
+    return StepSeries(
+        step=rows.ints("step"),
+        loss=rows.floats("loss"),
+        has_loss=rows.ints("has_loss") > 0,
+        lr=rows.floats("lr"),
+        flags=rows.ints("flags"),
+        samples=rows.floats("samples"),
+        grad_norm_total=rows.floats("grad_norm_total"),
+    )
+
+
+def _judged_progress(
+    losses: FloatArray, levels: Baseline, *, tags: frozenset[str], adversarial: bool
+) -> Progress:
+    """Progress, or `unknown` where the loss is not what is minimised over the run."""
+    found = progress(losses, levels)
+    if found.state is State.DIVERGED and not np.isfinite(found.end):
+        return found
+    unjudged = sorted(tags & UNJUDGED_TAGS)
+    if unjudged:
+        return _unknown(found, f"tag {unjudged[0]}: its loss does not measure progress")
+    if adversarial and found.state in {State.STALLED, State.DIVERGED}:
+        return _unknown(found, "optimizers that step on losses of their own: perhaps adversaries")
+    return found
+
+
+def _unknown(found: Progress, reason: str) -> Progress:
+    return Progress(
+        state=State.UNKNOWN,
+        z=found.z,
+        r=found.r,
+        start=found.start,
+        end=found.end,
+        noise=found.noise,
+        flat=found.flat,
+        reason=reason,
+    )
+
+
+def _adversarial(optimizers: Sequence[OptimizerInfo], backward_calls: float, net: Network) -> bool:
+    """Several optimizers and several backward passes a step, or modules named as adversaries.
+
+    Two optimizers for one loss (one for matrices, one for the rest) have one backward pass.
+    """
+    if len(optimizers) > 1 and backward_calls > 1:
+        return True
+    paths = [module.path for module in net.modules]
+    return any(ADVERSARIAL_NAME.search(path) for path in paths) and any(
+        GENERATOR_NAME.search(path) for path in paths
+    )
+
+
+def _optimizers(rows: Rows) -> tuple[OptimizerInfo, ...]:
+    """The optimizers as last attached: a resumed run has one event per attempt."""
+    found: dict[int, OptimizerInfo] = {}
+    for text in rows.texts("payload"):
+        payload = json.loads(text or "{}")
+        groups = payload.get("groups", [])
+        found[int(payload.get("index", 0))] = OptimizerInfo(
+            name=as_text(payload.get("class")),
+            n_tensors=sum(int(group.get("tensors", 0)) for group in groups),
+        )
+    return tuple(found[index] for index in sorted(found))
+
+
+def _available(
+    session: Querying, only: Mapping[str, SqlValue], *, has_loss: bool
+) -> frozenset[Need]:
+    rows = session.query(AVAILABLE_SQL, only)
+    counts = zip(rows.texts("what"), rows.floats("n_values"), strict=True)
+    found = {_NEED_OF[what] for what, count in counts if count > 0 and what in _NEED_OF}
+    return frozenset(found | ({Need.LOSS} if has_loss else set()))

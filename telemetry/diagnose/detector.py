@@ -1,0 +1,113 @@
+"""What a detector is, and where detectors are found.
+
+A detector is one module of `detectors/`: docstring, constants, SQL, a pure `judge`, DETECTOR. Its
+id is the file's name; no list of names exists anywhere.
+"""
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import TypeAlias
+
+from telemetry.diagnose import detectors as package
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.errors import UsageError
+from telemetry.store.rows import Rows, SqlValue
+
+
+class Tier(StrEnum):
+    """How sure a rule can be."""
+
+    INVARIANT = "invariant"  # cannot hold in a correct run
+    STATISTICAL = "statistical"  # a margin between healthy and faulty runs, gated
+    INFO = "info"  # a description
+
+
+Limits: TypeAlias = "Mapping[str, float]"
+Verdict: TypeAlias = "Finding | NotChecked | None"
+Judge: TypeAlias = "Callable[[Rows, RunContext, Limits], Verdict]"
+
+_PARAMETER = re.compile(r"\$(\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """One rule.
+
+    Attributes:
+        id: Name of its module, and of its finding.
+        title: What it looks for, in a few words.
+        tier: How sure the rule can be.
+        severity: Usual severity of a finding.
+        needs: Columns without which it is not checked.
+        sql: One SELECT over the views; `$run` and the parameters that it names are bound.
+        parameters: Limits by name; a configuration may override them.
+        advice: What to do in general; a finding's advice is more concrete.
+        source: Where the rule comes from.
+        judge: Rows of `sql`, the run and the limits to a verdict; None is passed.
+        aliases: Former ids.
+    """
+
+    id: str
+    title: str
+    tier: Tier
+    severity: Severity
+    needs: tuple[Need, ...]
+    sql: str
+    parameters: Mapping[str, float]
+    advice: str
+    source: str
+    judge: Judge
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def doc(self) -> str:
+        """The documentation page: the docstring of its module."""
+        return importlib.import_module(f"{package.__name__}.{self.id}").__doc__ or ""
+
+    def limits(self, overrides: Limits) -> dict[str, float]:
+        """The parameters with overrides.
+
+        Raises:
+            UsageError: an override names no parameter.
+        """
+        for name in overrides:
+            if name not in self.parameters:
+                raise UsageError(
+                    f"detector {self.id} has no parameter {name!r}; it has "
+                    f"{', '.join(self.parameters)}."
+                )
+        return {**self.parameters, **{name: float(value) for name, value in overrides.items()}}
+
+    def bound(self, run: str, limits: Limits) -> dict[str, SqlValue]:
+        """The values that the statement names."""
+        known: dict[str, SqlValue] = {"run": run, **limits}
+        return {name: known[name] for name in dict.fromkeys(_PARAMETER.findall(self.sql))}
+
+
+@cache
+def all_detectors() -> tuple[Detector, ...]:
+    """Every detector found in `detectors/`, sorted by id."""
+    names = sorted(entry.name for entry in pkgutil.iter_modules(package.__path__))
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    return tuple(module.DETECTOR for module in modules)
+
+
+def find_detector(name: str) -> Detector:
+    """The detector of that id or former id.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
+    for detector in all_detectors():
+        if name == detector.id or name in detector.aliases:
+            return detector
+    known = [detector.id for detector in all_detectors()]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+    raise UsageError(f"detector {name!r} is unknown; did you mean {', '.join(near)}?")

@@ -1,0 +1,251 @@
+"""Steps overshoot: the loss leaves its starting level, or the initialisation is erased.
+
+Symptom: (1) the loss climbs to twice its start (or what knowing nothing costs, if that is more) and
+the run does not recover, or to four times in any case; (2) an adaptive optimizer's steps are as
+large as the weights within the first ten steps; (3) steps of 15 % of the weights at the start of a
+run that learns nothing.
+Fix: divide the learning rate by the factor that the finding prints, or warm it up.
+Not flagged: the edge of stability (2103.00065); a catapult in the first twenty steps that ends
+below the start (2003.02218); large steps on scale-invariant weights with SGD; warm restarts;
+single hard batches of small-batch runs (medians of three are compared); runs whose loss does not
+measure progress; a loss whose level is unknown, unless it ends above its start or passed 16 times.
+Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import excursion
+from telemetry.diagnose.grids import grids
+from telemetry.diagnose.progress import State
+from telemetry.diagnose.robust import FloatArray, IntArray
+from telemetry.diagnose.wording import example, number
+from telemetry.store.rows import Rows
+
+ID = "learning_rate_too_high"
+EXCURSION_LIMIT = 2.0  # healthy at most 1.4, harmful from 2.6
+EXCURSION_ERROR = 4.0
+EXCURSION_UNKNOWN = 16.0  # without a known level the first loss may be small by chance
+RECOVERED_SHARE = 0.25  # of the naive level: a run that ends below has recovered
+CATAPULT_STEPS = 20
+EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimizers, faults 1.28
+EARLY_INFO = 0.5
+EARLY_FAILING = 0.15  # healthy 0.14 (adaptive); SGD faults 0.18 to 0.38
+EARLY_STEPS = 10
+PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
+USUAL_UPDATE = 0.1
+
+# Only the first steps, and those after the rate has come near its peak, are looked at.
+SQL = """
+SELECT
+    'update_ratio' AS signal,
+    l.step,
+    l.param_id AS id,
+    l.update_ratio AS value
+FROM layers AS l
+CROSS JOIN (
+    SELECT
+        MIN(s.step) AS peak_step
+    FROM steps AS s
+    CROSS JOIN (
+        SELECT MAX(t.lr) AS peak_lr FROM steps AS t WHERE t.run = $run
+    ) AS m
+    WHERE s.run = $run
+        AND s.lr >= 0.9 * m.peak_lr
+) AS p
+WHERE l.run = $run
+    AND l.update_ratio IS NOT NULL
+    AND (l.step < $early_steps OR l.step BETWEEN p.peak_step AND p.peak_step + $early_steps)
+ORDER BY l.step, l.param_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Early:
+    """Largest update ratio of each matrix in the ten steps after warm-up."""
+
+    ratio: float
+    layers: tuple[str, ...]
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """What one rule found; `factor` is what the learning rate is divided by."""
+
+    severity: Severity
+    message: str
+    step: int
+    value: float
+    threshold: float
+    unit: str
+    factor: float
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Excursion of the loss, then size of the early steps."""
+    if context.losses.size < 2:  # noqa: PLR2004 - an excursion takes two
+        return NotChecked(detector=ID, reason="fewer than two losses; train longer")
+    early = _early(rows, context)
+    rules = [
+        rule for rule in (_overshoot(context, limits), _erased(context, early, limits)) if rule
+    ]
+    if not rules:
+        return None
+    worst = min(rules, key=lambda rule: (rule.severity.rank, rule.step))
+    rate = context.lr_at(worst.step)
+    divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(rule.factor for rule in rules))))
+    divisor = min(divisor, 1024.0)
+    layers = early.layers if early is not None and early.ratio >= EARLY_FAILING else ()
+    target = f" (from {number(rate)} to {number(rate / divisor)})" if rate > 0 else ""
+    return Finding(
+        detector=ID,
+        severity=worst.severity,
+        message=f"{worst.message}, at learning rate {number(rate)}",
+        advice=f"Divide the learning rate by {divisor:.0f}{target}, or warm it up over at least "
+        f"{max(100, (context.total_steps or 0) // 50)} steps.",
+        layer=layers[0] if layers else None,
+        layers=layers[:10],
+        first_step=min(rule.step for rule in rules),
+        last_step=max(_last_high(context, limits), *(rule.step for rule in rules)),
+        value=worst.value,
+        threshold=worst.threshold,
+        unit=worst.unit,
+        evidence={
+            "rules": [rule.message for rule in rules],
+            "early_update_ratio": None if early is None else early.ratio,
+            "state": context.progress.state,
+            "query": example("steps", "step, loss, lr, grad_norm_total", last_step=worst.step + 50),
+        },
+    )
+
+
+def _overshoot(context: RunContext, limits: Limits) -> _Rule | None:
+    reference = context.loss_reference
+    if math.isnan(reference) or (context.losses[np.isfinite(context.losses)] < 0).any():
+        return None
+    found = excursion(context.losses, batch_size=context.batch_size, reference=reference)
+    if found is None or found[0] < limits["excursion_limit"]:
+        return None
+    value, place = found
+    severity = _overshoot_severity(context, value, place, limits)
+    first = _first_above(context, limits["excursion_limit"] * reference)
+    if severity is None:
+        return None
+    return _Rule(
+        severity=severity,
+        message=f"loss reached {number(value)} x its starting level at step "
+        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])})",
+        step=first,
+        value=value,
+        threshold=limits["excursion_limit"],
+        unit="x start",
+        factor=value,
+    )
+
+
+def _overshoot_severity(
+    context: RunContext, value: float, place: int, limits: Limits
+) -> Severity | None:
+    progress, naive = context.progress, context.baseline.naive
+    became_nan = not np.isfinite(context.losses).all()
+    if progress.state is State.UNKNOWN and not became_nan:
+        return Severity.INFO
+    sure = naive is not None or not progress.improving or value >= EXCURSION_UNKNOWN
+    if became_nan or (value >= limits["excursion_error"] and sure):
+        return Severity.ERROR
+    if progress.failing:
+        return Severity.WARNING
+    catapult = place <= CATAPULT_STEPS and progress.end < progress.start
+    high = naive is not None and progress.end > RECOVERED_SHARE * naive
+    return Severity.WARNING if high and not catapult else None
+
+
+def _first_above(context: RunContext, level: float) -> int:
+    above = np.flatnonzero(context.losses[1:] >= level)
+    return int(context.loss_steps[1 + above[0]]) if above.size else int(context.loss_steps[-1])
+
+
+def _last_high(context: RunContext, limits: Limits) -> int:
+    level = limits["excursion_limit"] * context.loss_reference
+    above = np.flatnonzero(~(context.losses < level))
+    return int(context.loss_steps[above[-1]]) if above.size else 0
+
+
+def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
+    if early is None:
+        return None
+    state = context.progress.state
+    limit, severity = limits["early_limit"], None
+    if context.is_adaptive and early.ratio >= limit:
+        severity = Severity.INFO if state is State.UNKNOWN else Severity.WARNING
+    elif context.progress.failing and early.ratio >= limits["early_failing"]:
+        limit, severity = limits["early_failing"], Severity.WARNING
+    elif context.is_adaptive and early.ratio >= limits["early_info"]:
+        limit, severity = limits["early_info"], Severity.INFO
+    if severity is None:
+        return None
+    return _Rule(
+        severity=severity,
+        message=f"the first steps change the median weight matrix by {number(early.ratio)} of its "
+        f"norm (limit {number(limit)})",
+        step=early.step,
+        value=early.ratio,
+        threshold=limit,
+        unit="update/weight",
+        factor=early.ratio / USUAL_UPDATE,
+    )
+
+
+def _early(rows: Rows, context: RunContext) -> _Early | None:
+    matrices = context.network.matrices
+    ratios = grids(rows)["update_ratio"].columns([matrix.id for matrix in matrices])
+    start = _warm_up_end(context.steps.step, context.steps.lr)
+    near = (ratios.steps >= start) & (ratios.steps < start + EARLY_STEPS)
+    seen = np.flatnonzero((~np.isnan(ratios.values[near])).any(axis=0))
+    if not seen.size:
+        return None
+    largest = np.nanmax(ratios.values[near][:, seen], axis=0)
+    owners = [matrices[place].layer for place in seen]
+    order = np.argsort(-largest)
+    return _Early(
+        ratio=float(np.median(largest)),
+        layers=tuple(dict.fromkeys(owners[place] for place in order)),
+        step=int(ratios.steps[near][0]),
+    )
+
+
+def _warm_up_end(steps: IntArray, rates: FloatArray) -> int:
+    """First step at nine tenths of the highest rate, if the rate only rose until there."""
+    known = np.flatnonzero(np.isfinite(rates))
+    if not known.size:
+        return 0
+    peak = int(known[np.argmax(rates[known] >= PEAK_SHARE * rates[known].max())])
+    rising = bool((np.diff(rates[known[known <= peak]]) >= 0).all())
+    return int(steps[peak]) if rising else int(steps[known[0]])
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="steps overshoot: the loss leaves its start or the initialisation is erased",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={
+        "excursion_limit": EXCURSION_LIMIT,
+        "excursion_error": EXCURSION_ERROR,
+        "early_limit": EARLY_LIMIT,
+        "early_info": EARLY_INFO,
+        "early_failing": EARLY_FAILING,
+        "early_steps": EARLY_STEPS,
+    },
+    advice="Divide the learning rate by at least 4, or add warm-up.",
+    source="arXiv:2103.00065, arXiv:2102.06604",
+    judge=judge,
+)

@@ -1,0 +1,118 @@
+"""The run does not learn.
+
+Symptom: after at least 100 steps the loss is where it began, or above.
+Fix: the cause is usually another finding; without one, try to overfit a single batch: a network
+that cannot is wired wrongly, one that can has a learning-rate or data problem.
+Not flagged: runs whose loss does not measure progress (tags gan, rl; losses that change sign;
+adversaries with optimizers of their own); a loss too noisy to exclude a fall of 15 %; a fine-tuned
+model that starts and stays well below what guessing costs; steps of a warm-up that has not reached
+a tenth of its peak.
+Source: Zhang et al., AUTOTRAINER, ICSE 2021; the gate is `telemetry.diagnose.progress`.
+
+A symptom: it is a root only when nothing else is found.
+"""
+
+import numpy as np
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.progress import State
+from telemetry.diagnose.wording import number
+from telemetry.store.rows import Rows
+
+ID = "loss_not_decreasing"
+MIN_STEPS = 100
+PLAN_SHARE = 0.1
+ERROR_STEPS = 300
+ERROR_PLAN_SHARE = 0.2
+BASELINE_SHARE = 0.98
+WARM_UP_SHARE = 0.1  # of the peak learning rate: below, nothing is expected to move
+
+SQL = """
+SELECT
+    s.step,
+    s.lr
+FROM steps AS s
+WHERE s.run = $run
+    AND s.loss IS NOT NULL
+ORDER BY s.step
+"""
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """The progress gate over the steps that had a learning rate worth the name."""
+    progress = context.progress
+    if progress.state is State.UNKNOWN:
+        return NotChecked(detector=ID, reason=progress.reason)
+    if not progress.failing or not np.isfinite(progress.end):
+        return None
+    rates = rows.floats("lr")
+    if _is_warming_up(rates):
+        return NotChecked(detector=ID, reason="the learning rate is still warming up")
+    counted = rows.ints("step")[~(rates < WARM_UP_SHARE * np.nanmax(rates, initial=0.0))]
+    needed = max(limits["min_steps"], PLAN_SHARE * (context.total_steps or 0))
+    if counted.size < needed:
+        return NotChecked(
+            detector=ID,
+            reason=f"{counted.size} steps; {needed:.0f} are needed before a loss that does not "
+            "fall means anything",
+        )
+    return _finding(context, first_step=int(counted[int(needed) - 1]), last_step=int(counted[-1]))
+
+
+def _is_warming_up(rates: np.typing.NDArray[np.float64]) -> bool:
+    """The rate still rises at the end, and began below half of that."""
+    known = rates[np.isfinite(rates)]
+    if known.size < 2:  # noqa: PLR2004 - a rise takes two
+        return False
+    rising = known[-1] > known[-2] and known[-1] >= known.max()
+    return bool(rising and known[0] < known[-1] / 2)
+
+
+def _finding(context: RunContext, *, first_step: int, last_step: int) -> Finding:
+    progress, levels = context.progress, context.baseline
+    level = levels.constant or levels.naive
+    guessing = level is not None and progress.end >= BASELINE_SHARE * level
+    seen = max(ERROR_STEPS, ERROR_PLAN_SHARE * (context.total_steps or 0))
+    is_error = guessing and context.losses.size >= seen
+    if progress.state is State.DIVERGED:
+        what = f"loss rose from {number(progress.start)} to {number(progress.end)}"
+    else:
+        what = f"loss {number(progress.end)} after {context.losses.size} steps, "
+        what += f"{number(progress.start)} at the start"
+    if guessing and level is not None:
+        what += f"; answering without looking costs {number(level)}"
+    return Finding(
+        detector=ID,
+        severity=Severity.ERROR if is_error else Severity.WARNING,
+        message=what,
+        advice="Try to overfit one batch: if that fails, labels, loss or a detached graph are "
+        "wrong; if it works, change the learning rate by 10 in either direction.",
+        first_step=first_step,
+        last_step=last_step,
+        value=progress.end,
+        threshold=level if level is not None else progress.start,
+        unit="loss",
+        evidence={
+            "state": progress.state,
+            "z": progress.z,
+            "fall_share": progress.r,
+            "noise": progress.noise,
+            "query": "select step, loss, lr from steps order by step",
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="the run does not learn",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={"min_steps": MIN_STEPS},
+    advice="Look for the cause among the other findings; else try to overfit one batch.",
+    source="Zhang et al., AUTOTRAINER, ICSE 2021",
+    judge=judge,
+)

@@ -1,0 +1,174 @@
+"""The loss jumps above its recent level and stays there for a while.
+
+Symptom: the median of five losses is 1.5 times the median of the 50 before and ten times the noise
+of one step above it.
+Fix: look at the batch of that step, clip the gradient norm, lower beta2 of Adam or the learning
+rate.
+Not flagged: single hard batches, which small batches have all the time (five losses must agree);
+jumps below a tenth of the starting level; the rise after a warm restart of the learning rate; a
+spike that recovers within 50 steps is information, unless there are three per thousand steps;
+losses that do not measure progress.
+Source: Chowdhery et al., arXiv:2204.02311; Wortsman et al., arXiv:2304.09871.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.progress import State
+from telemetry.diagnose.robust import FloatArray, recent_medians, step_noise
+from telemetry.diagnose.wording import gated, number
+from telemetry.store.rows import Rows
+
+ID = "loss_spike"
+NOISE_FACTOR = 10.0
+LEVEL_FACTOR = 1.5
+RECENT = 50
+MIN_RECENT = 20
+SUSTAINED = 5  # losses whose median must jump: one hard batch is no spike
+FLOOR_SHARE = 0.1  # of the starting level: a jump from nothing to little is no spike
+RECOVERY_STEPS = 50
+RECOVERY_NOISE = 3.0
+FREQUENT = 3  # spikes, and per thousand steps
+RESTART_RISE = 1.5  # rise of the learning rate that explains a jump ...
+RESTART_STEPS = 30  # ... within this many steps before it
+
+SQL = """
+SELECT
+    s.step,
+    s.loss,
+    s.lr
+FROM steps AS s
+WHERE s.run = $run
+    AND s.loss IS NOT NULL
+ORDER BY s.step
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spike:
+    """One jump; `end` is the place where the loss was back, None if it never was."""
+
+    place: int
+    end: int | None
+    height: float
+    before: float
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Sustained jumps of the loss, those after a restart of the learning rate left out."""
+    losses, steps = rows.floats("loss"), rows.ints("step")
+    if losses.size < MIN_RECENT + SUSTAINED:
+        return NotChecked(detector=ID, reason=f"{losses.size} losses; a spike takes 25")
+    if (losses[np.isfinite(losses)] < 0).any():
+        return NotChecked(detector=ID, reason="the loss has negative values: 1.5 x means nothing")
+    spikes = [
+        spike
+        for spike in _spikes(losses, context, limits)
+        if not _follows_restart(rows.floats("lr"), spike.place)
+    ]
+    if not spikes:
+        return None
+    lasting = [s for s in spikes if s.end is None or s.end - s.place > RECOVERY_STEPS]
+    rate = 1000 * len(spikes) / losses.size
+    is_warning = bool(lasting) or (len(spikes) >= FREQUENT and rate >= FREQUENT)
+    worst = max(spikes, key=lambda s: s.height)
+    return _finding(context, steps, spikes, worst, severity=_severity(context, is_warning))
+
+
+def _severity(context: RunContext, is_warning: bool) -> Severity:  # noqa: FBT001 - one flag, named
+    if context.progress.state is State.UNKNOWN or not is_warning:
+        return Severity.INFO
+    diverged = context.progress.state is State.DIVERGED
+    return Severity.ERROR if diverged else gated(context.progress, extreme=True)
+
+
+def _spikes(losses: FloatArray, context: RunContext, limits: Limits) -> list[_Spike]:
+    finite = np.where(np.isfinite(losses), losses, np.nan)
+    level = context.loss_reference if context.loss_reference > 0 else 0.0
+    noise = step_noise(finite)
+    rise = max(limits["noise_factor"] * noise, FLOOR_SHARE * level)
+    before = recent_medians(finite, width=RECENT, at_least=MIN_RECENT, rise=rise)
+    found: list[_Spike] = []
+    free_from = 0
+    for place in np.flatnonzero(finite - before >= rise).tolist():
+        if place < free_from:
+            continue
+        height = float(np.nanmedian(finite[place : place + SUSTAINED]))
+        usual = float(before[place])
+        if place + SUSTAINED > finite.size or height < usual + rise:
+            continue
+        if height < limits["level_factor"] * usual:
+            continue
+        end = _recovered(finite, place, usual + RECOVERY_NOISE * noise)
+        found.append(_Spike(place=place, end=end, height=height / usual, before=usual))
+        free_from = finite.size if end is None else end
+    return found
+
+
+def _recovered(losses: FloatArray, place: int, level: float) -> int | None:
+    """First place after which five losses have a median at the level again."""
+    later = losses[place:]
+    if later.size < SUSTAINED:
+        return None
+    windows = np.lib.stride_tricks.sliding_window_view(later, SUSTAINED)
+    back = np.flatnonzero(np.median(windows, axis=1) <= level)
+    return None if not back.size else place + int(back[0])
+
+
+def _follows_restart(rates: FloatArray, place: int) -> bool:
+    recent = rates[max(0, place - RESTART_STEPS) : place + 1]
+    known = recent[np.isfinite(recent)]
+    return bool(known.size and known[-1] > 0 and known[-1] >= RESTART_RISE * known.min())
+
+
+def _finding(
+    context: RunContext,
+    steps: np.typing.NDArray[np.int64],
+    spikes: Sequence[_Spike],
+    worst: _Spike,
+    *,
+    severity: Severity,
+) -> Finding:
+    recovered = [s.end is not None for s in spikes]
+    back = "" if all(recovered) else ", and did not come back"
+    last = spikes[-1].end
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=f"loss {number(worst.height)} x the median of the 50 steps before at step "
+        f"{steps[worst.place]} (limit {LEVEL_FACTOR:g}), {len(spikes)} spike"
+        f"{'s' if len(spikes) > 1 else ''} in {steps.size} steps{back}",
+        advice="Look at the batch of that step; clip the gradient norm, lower the learning rate or "
+        "beta2 of Adam (0.95), or skip such steps.",
+        first_step=int(steps[spikes[0].place]),
+        last_step=int(steps[-1] if last is None else steps[last]),
+        value=worst.height,
+        threshold=LEVEL_FACTOR,
+        unit="x recent median",
+        evidence={
+            "steps": [int(steps[spike.place]) for spike in spikes[:20]],
+            "n_spikes": len(spikes),
+            "n_recovered": sum(recovered),
+            "state": context.progress.state,
+            "query": "select step, loss, lr, grad_norm_total from steps order by step",
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="the loss jumps above its recent level",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={"noise_factor": NOISE_FACTOR, "level_factor": LEVEL_FACTOR},
+    advice="Look at the batch, clip the gradient norm, lower beta2 or the learning rate.",
+    source="arXiv:2204.02311, arXiv:2304.09871",
+    judge=judge,
+)

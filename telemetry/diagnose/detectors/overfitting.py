@@ -1,0 +1,212 @@
+"""Validation gets worse while training still improves.
+
+Symptom: the validation loss has risen by a fifth above its best and a validation metric has fallen
+beyond its noise, for at least three evaluations, while the training loss fell on.
+Fix: keep the checkpoint of the best step, stop there, add augmentation or weight decay.
+Not flagged: a validation loss that rises while accuracy holds (confidence, not errors: that is
+information); training loss above validation loss (dropout); fewer than five evaluations; a rise
+within the noise.
+Source: Zhang et al., arXiv:1611.03530.
+
+Without a metric of quality the loss alone decides: a rise of a fifth that is also a tenth of what
+answering without looking costs, or of one half where that is not known.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.robust import FloatArray, IntArray, median, step_noise, trend
+from telemetry.diagnose.wording import number
+from telemetry.directions import higher_is_better
+from telemetry.store.rows import Rows
+
+ID = "overfitting"
+RISE_LIMIT = 1.2  # last over best validation loss
+RISE_ALONE = 1.5  # where neither a metric nor a level says that it hurts
+LEVEL_SHARE = 0.1  # of the level of knowing nothing
+METRIC_NOISES = 3.0
+METRIC_SHARE = 0.02  # least relative fall of a metric that counts
+MIN_EVALUATIONS = 5
+AFTER_BEST = 3
+LOSS_WORDS = frozenset({"loss", "nll", "ce", "bce", "mse", "xent", "bpc", "bpb"})
+PERPLEXITY = frozenset({"ppl", "perplexity"})
+ERROR_WORDS = frozenset({"error", "errors", "err", "mae", "rmse", "mape", "wer", "cer", "eer"})
+TREND_Z = 1.5
+
+SQL = """
+SELECT
+    m.name,
+    m.step,
+    MAX(m.value) AS value
+FROM metrics AS m
+WHERE m.run = $run
+    AND m.phase = 'eval'
+    AND m.value IS NOT NULL
+GROUP BY m.name, m.step
+ORDER BY m.name, m.step
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """One evaluated quantity over the steps, finite, lower is better."""
+
+    name: str
+    steps: IntArray
+    values: FloatArray
+    is_loss: bool
+
+    @property
+    def best(self) -> int:
+        """Place of the best evaluation, of medians of three."""
+        return int(np.argmin(self.smooth))
+
+    @property
+    def smooth(self) -> FloatArray:
+        """Medians of three, so that one lucky evaluation is no best."""
+        if self.values.size < 3:  # noqa: PLR2004 - a median of three
+            return self.values
+        windows = np.lib.stride_tricks.sliding_window_view(self.values, 3)
+        middle = np.median(windows, axis=1)
+        return np.concatenate([middle[:1], middle, middle[-1:]])
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """The validation loss with the largest rise, and whether a metric agrees."""
+    series = _series(rows)
+    losses = [s for s in series if s.is_loss and s.values.size >= MIN_EVALUATIONS]
+    metrics = [s for s in series if not s.is_loss and s.values.size >= MIN_EVALUATIONS]
+    if not losses and not metrics:
+        most = max((s.values.size for s in series), default=0)
+        return NotChecked(
+            detector=ID,
+            reason=f"{most} evaluations of a validation loss or metric of known direction; "
+            f"{MIN_EVALUATIONS} are needed",
+        )
+    fallen = [metric for metric in metrics if _has_fallen(metric, limits)]
+    rising = [loss for loss in losses if _rise(loss) >= limits["rise_limit"] and _is_rising(loss)]
+    if rising:
+        loss = max(rising, key=_rise)
+        if not _train_improves(context, int(loss.steps[loss.best])):
+            return None
+        return _finding(context, loss, fallen, severity=_severity(context, loss, metrics, fallen))
+    if fallen and not losses and _train_improves(context, int(fallen[0].steps[fallen[0].best])):
+        return _finding(context, fallen[0], fallen, severity=Severity.WARNING)
+    return None
+
+
+def _series(rows: Rows) -> list[_Series]:
+    """Evaluated quantities of known direction; perplexity counts as the loss it is made of."""
+    codes, names = rows.codes("name")
+    steps, values = rows.ints("step"), rows.floats("value")
+    found = []
+    for index, name in enumerate(names):
+        words: list[str] = re.findall(r"[a-z]+", name.lower())
+        is_higher = higher_is_better(name) and "throughput" not in words
+        is_loss = not is_higher and not (LOSS_WORDS | PERPLEXITY).isdisjoint(words)
+        if not (is_higher or is_loss) and ERROR_WORDS.isdisjoint(words):
+            continue
+        kept = (codes == index) & np.isfinite(values)
+        own = -values[kept] if is_higher else values[kept]
+        if is_loss and not PERPLEXITY.isdisjoint(words):
+            own = np.log(np.maximum(own, 1.0))
+        found.append(_Series(name=name, steps=steps[kept], values=own, is_loss=is_loss))
+    return found
+
+
+def _rise(loss: _Series) -> float:
+    best = float(loss.smooth[loss.best])
+    return float(median(loss.values[-3:]) / best) if best > 0 else 0.0
+
+
+def _is_rising(loss: _Series) -> bool:
+    after = loss.values[loss.best :]
+    return after.size > AFTER_BEST and trend(after)[1] >= TREND_Z
+
+
+def _has_fallen(metric: _Series, limits: Limits) -> bool:
+    best = float(metric.smooth[metric.best])
+    drop = median(metric.values[-3:]) - best
+    noise = step_noise(metric.values)
+    after = metric.values.size - metric.best
+    enough = drop >= max(limits["metric_noises"] * noise, METRIC_SHARE * abs(best))
+    return bool(after > AFTER_BEST and drop > 0 and enough)
+
+
+def _train_improves(context: RunContext, best_step: int) -> bool:
+    """The training loss at the end lies below its level around the best evaluation."""
+    losses = context.losses
+    window = max(3, losses.size // 20)
+    place = int(np.searchsorted(context.loss_steps, best_step))
+    around = losses[max(0, place - window) : place + window + 1]
+    return bool(median(losses[-window:]) < median(around))
+
+
+def _severity(
+    context: RunContext, loss: _Series, metrics: list[_Series], fallen: list[_Series]
+) -> Severity:
+    if fallen:
+        return Severity.WARNING
+    if metrics:
+        return Severity.INFO
+    level = context.baseline.constant or context.baseline.naive
+    rise = median(loss.values[-3:]) - float(loss.smooth[loss.best])
+    hurts = _rise(loss) >= RISE_ALONE if level is None else rise >= LEVEL_SHARE * level
+    return Severity.WARNING if hurts else Severity.INFO
+
+
+def _finding(
+    context: RunContext, loss: _Series, fallen: list[_Series], *, severity: Severity
+) -> Finding:
+    best_step = int(loss.steps[loss.best])
+    last = median(loss.values[-3:])
+    best = float(loss.smooth[loss.best])
+    parts = [
+        f"{loss.name} went from {number(abs(best))} at step {best_step} to {number(abs(last))}"
+    ]
+    parts += [
+        f"{metric.name} from {number(abs(float(metric.smooth[metric.best])))} to "
+        f"{number(abs(median(metric.values[-3:])))}"
+        for metric in fallen[:2]
+        if metric is not loss
+    ]
+    held = "" if fallen else ", no metric fell"
+    is_loss = loss.is_loss
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=f"{', '.join(parts)} while the training loss fell on{held}",
+        advice=f"Keep the checkpoint of step {best_step} and stop there; add augmentation, weight "
+        "decay or dropout, or more data.",
+        first_step=best_step,
+        last_step=int(loss.steps[-1]),
+        value=_rise(loss) if is_loss else abs(last / best),
+        threshold=RISE_LIMIT if is_loss else 1.0,
+        unit="last/best",
+        evidence={
+            "best_step": best_step,
+            "n_evaluations": int(loss.values.size),
+            "metrics_fallen": [metric.name for metric in fallen],
+            "state": context.progress.state,
+            "query": "select step, name, value from metrics where phase = 'eval' order by step",
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="validation gets worse while training improves",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.EVALUATION, Need.LOSS),
+    sql=SQL,
+    parameters={"rise_limit": RISE_LIMIT, "metric_noises": METRIC_NOISES},
+    advice="Keep the best checkpoint, stop earlier, regularise, or get more data.",
+    source="arXiv:1611.03530",
+    judge=judge,
+)

@@ -1,0 +1,313 @@
+"""A parameter that should train does not move.
+
+Symptom: over at least five sampled steps with a learning rate, (a) a parameter receives gradients
+but is in no optimizer and stays as it is; (b) the gradient of the first layers is None although
+their forward ran with gradient: the graph is cut behind them; (c) a parameter of the optimizer
+receives gradients and no element of it changes: the optimizer steps another tensor.
+Fix: give the parameter to the optimizer, remove the detach, build the optimizer after the model is
+complete and on its device.
+Not flagged: requires_grad=False; modules whose forward never ran with gradient (unused heads and
+teachers: information); branches beside the trained path that get no gradient (information); a
+learning rate of zero; steps the loss scaler skipped; updates too small for the weight's precision;
+a model of which only the last layers are given to the optimizer (linear probing: information, as
+long as it learns).
+Source: Humbatova et al., arXiv:1910.11015; Jiang et al., TrainCheck, arXiv:2506.14813.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.network import LAST, Parameter
+from telemetry.diagnose.wording import and_more, example
+from telemetry.store.rows import Rows, SqlValue, as_float
+
+ID = "unchanged_parameters"
+MIN_SAMPLES = 5
+ROUNDED_SHARE = 1e-6  # rate x gradient over weight: below, float32 may round the step away
+LOW_PRECISION = frozenset({"bfloat16", "float16"})
+
+SQL = """
+SELECT
+    p.param_id,
+    MAX(f.n_forwards) AS n_forwards,
+    SUM(CASE WHEN p.kind = 'gradient' THEN 1 ELSE 0 END) AS n_gradient,
+    SUM(CASE WHEN p.kind = 'gradient' AND p.n_sampled = 0 THEN 1 ELSE 0 END) AS n_none,
+    SUM(CASE WHEN p.kind = 'gradient' AND p.sumsq > 0 THEN 1 ELSE 0 END) AS n_moving_gradient,
+    SUM(CASE WHEN p.kind = 'update' AND p.n_sampled > 0 THEN 1 ELSE 0 END) AS n_update,
+    SUM(CASE WHEN p.kind = 'update' AND p.n_zero = p.n_sampled THEN 1 ELSE 0 END) AS n_still,
+    MAX(CASE WHEN p.kind = 'weight' THEN p.sumsq END)
+        - MIN(CASE WHEN p.kind = 'weight' THEN p.sumsq END) AS weight_range,
+    SUM(CASE WHEN p.kind = 'weight' THEN 1 ELSE 0 END) AS n_weight,
+    MAX(CASE WHEN p.kind = 'gradient' THEN SQRT(p.sumsq / p.n) END) AS gradient_rms,
+    MAX(CASE WHEN p.kind = 'weight' THEN SQRT(p.sumsq / p.n) END) AS weight_rms,
+    MAX(CASE WHEN t.lr_group = 0 THEN s.lr ELSE g.lr END) AS lr,
+    MIN(p.step) AS first_step,
+    MAX(p.step) AS last_step
+FROM tensor_points AS p
+JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
+JOIN steps AS s ON s.run = p.run AND s.step = p.step
+LEFT JOIN (
+    SELECT r.run, r.module_id, COUNT(*) AS n_forwards
+    FROM module_rows AS r
+    WHERE r.phase = 'train' AND r.site = 'output'
+    GROUP BY r.run, r.module_id
+) AS f ON f.run = t.run AND f.module_id = t.module_id
+LEFT JOIN (
+    SELECT m.run, m.name, MAX(m.value) AS lr
+    FROM metrics AS m
+    WHERE m.name LIKE 'lr/%'
+    GROUP BY m.run, m.name
+) AS g ON g.run = t.run AND g.name = 'lr/' || CAST(t.lr_group AS VARCHAR)
+WHERE p.run = $run
+    AND (s.lr IS NULL OR s.lr > 0)
+    AND MOD(s.flags, 4) < 2
+GROUP BY p.param_id
+ORDER BY p.param_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Observed:
+    """Counts of one parameter over the sampled steps that had a learning rate."""
+
+    parameter: Parameter
+    n_forwards: int
+    n_gradient: int
+    n_none: int
+    n_moving_gradient: int
+    n_update: int
+    n_still: int
+    n_weight: int
+    weight_range: float
+    gradient_rms: float
+    weight_rms: float
+    lr: float
+    first_step: int
+    last_step: int
+
+    @property
+    def still(self) -> bool:
+        """No element changed in any sample."""
+        if self.n_update:
+            return self.n_update == self.n_still
+        return self.n_weight >= MIN_SAMPLES and self.weight_range == 0.0
+
+    @property
+    def no_gradient(self) -> bool:
+        """The gradient was None in every sample."""
+        return self.n_gradient >= MIN_SAMPLES and self.n_none == self.n_gradient
+
+    @property
+    def gets_gradient(self) -> bool:
+        """The gradient was there and not zero in at least five samples."""
+        return self.n_moving_gradient >= MIN_SAMPLES
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Left out of the optimizer, cut off from the loss, or stepped elsewhere."""
+    del limits
+    known = {p.id: p for p in context.network.parameters if p.trainable}
+    observed = [
+        _observed(record, known[identity])
+        for record in rows.records()
+        if isinstance(identity := record["param_id"], int) and identity in known
+    ]
+    if max((entry.n_weight for entry in observed), default=0) < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID,
+            reason=f"fewer than {MIN_SAMPLES} sampled steps with a learning rate above zero",
+        )
+    observed.sort(key=lambda entry: (entry.parameter.depth, entry.parameter.name))
+    return (
+        _left_out(observed, context)
+        or _cut_off(observed)
+        or _stepped_elsewhere(observed, context)
+        or _unused(observed)
+    )
+
+
+def _observed(record: dict[str, SqlValue], parameter: Parameter) -> _Observed:
+    def count(name: str) -> int:
+        return int(as_float(record[name])) if record[name] is not None else 0
+
+    return _Observed(
+        parameter=parameter,
+        n_forwards=count("n_forwards"),
+        n_gradient=count("n_gradient"),
+        n_none=count("n_none"),
+        n_moving_gradient=count("n_moving_gradient"),
+        n_update=count("n_update"),
+        n_still=count("n_still"),
+        n_weight=count("n_weight"),
+        weight_range=as_float(record["weight_range"]),
+        gradient_rms=as_float(record["gradient_rms"]),
+        weight_rms=as_float(record["weight_rms"]),
+        lr=as_float(record["lr"]),
+        first_step=count("first_step"),
+        last_step=count("last_step"),
+    )
+
+
+def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+    """Gradients, no optimizer, no movement."""
+    found = [
+        entry
+        for entry in observed
+        if entry.parameter.lr_group is None and entry.gets_gradient and entry.still
+    ]
+    if not found:
+        return None
+    held = [entry for entry in observed if entry.parameter.lr_group is not None]
+    first_held = min((e.parameter.depth for e in held), default=LAST)
+    probing = (
+        bool(held)
+        and not context.network.n_foreign
+        and all(entry.parameter.depth < first_held for entry in found)
+        and not context.progress.failing
+    )
+    how = (
+        f"; the optimizer holds {context.network.n_foreign} tensors that are not the model's"
+        if context.network.n_foreign
+        else ""
+    )
+    return _finding(
+        found,
+        severity=Severity.INFO if probing else Severity.ERROR,
+        message=f"{_names(found)} {_get(found)} gradients, {_is(found)} in no optimizer and "
+        f"never changed{how}",
+        advice="If they are frozen on purpose, say requires_grad_(False): backward is cheaper. "
+        if probing
+        else "Build the optimizer from model.parameters() after every layer is in place "
+        "(heads, adapters, .to(device)), or add a parameter group for them.",
+    )
+
+
+def _cut_off(observed: Sequence[_Observed]) -> Finding | None:
+    """No gradient for the first layers although their forward ran with gradient."""
+    matrices = [entry for entry in observed if entry.parameter.is_matrix]
+    found = [
+        e for e in observed if e.no_gradient and e.n_forwards and e.parameter.lr_group is not None
+    ]
+    reached = [e.parameter.depth for e in matrices if e.gets_gradient]
+    if not found or not reached:
+        return None
+    cut = [e for e in found if e.parameter.depth < min(reached)]
+    before = [e for e in matrices if e.parameter.depth < min(reached)]
+    if not cut or not before or not all(e.no_gradient for e in before):
+        return None
+    nearest = max(cut, key=lambda e: (e.parameter.depth, e.parameter.name))
+    after = next(e for e in matrices if e.parameter.depth == min(reached))
+    rest = [entry for entry in reversed(cut) if entry is not nearest]
+    return _finding(
+        [nearest, *rest],
+        severity=Severity.ERROR,
+        message=f"no gradient reaches {and_more([e.parameter.name for e in (nearest, *rest)])}: "
+        f"the graph is cut between {nearest.parameter.layer or 'the model'} and "
+        f"{after.parameter.layer or 'the model'}",
+        advice=f"Look for .detach(), torch.no_grad(), .data, .item() or numpy between "
+        f"{nearest.parameter.layer or 'the model'} and {after.parameter.layer or 'the model'}; "
+        "freeze layers with requires_grad_(False) if this is intended.",
+    )
+
+
+def _stepped_elsewhere(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+    """In the optimizer, gradients, no movement."""
+    found = [
+        entry
+        for entry in observed
+        if entry.parameter.lr_group is not None
+        and entry.gets_gradient
+        and entry.still
+        and entry.n_update >= MIN_SAMPLES
+        and _should_move(entry)
+    ]
+    if not found or not context.optimizers:
+        return None
+    return _finding(
+        found,
+        severity=Severity.ERROR,
+        message=f"{_names(found)} {_get(found)} gradients and {_is(found)} in the optimizer, yet "
+        "no element changed in any sampled step",
+        advice="The optimizer steps other tensors than the model uses: build it after .to(), "
+        "weight loading or adapter injection, and do not replace parameters afterwards.",
+    )
+
+
+def _should_move(entry: _Observed) -> bool:
+    if entry.parameter.dtype in LOW_PRECISION or not entry.lr > 0:
+        return False
+    return entry.lr * entry.gradient_rms >= ROUNDED_SHARE * max(entry.weight_rms, 1e-12)
+
+
+def _unused(observed: Sequence[_Observed]) -> Finding | None:
+    """Never any gradient, and not because the graph is cut: a description."""
+    if not any(entry.gets_gradient for entry in observed):
+        return None
+    found = [e for e in observed if e.no_gradient and e.parameter.lr_group is not None]
+    if not found:
+        return None
+    return _finding(
+        found,
+        severity=Severity.INFO,
+        message=f"{_names(found)} never got a gradient: unused, or on a branch that the loss does "
+        "not reach",
+        advice="Remove them, freeze them with requires_grad_(False), or let the loss use them.",
+    )
+
+
+def _finding(
+    found: Sequence[_Observed], *, severity: Severity, message: str, advice: str
+) -> Finding:
+    names = tuple(entry.parameter.name for entry in found)
+    worst = found[0]
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=message,
+        advice=advice,
+        layer=names[0],
+        layers=names,
+        first_step=min(entry.first_step for entry in found),
+        last_step=max(entry.last_step for entry in found),
+        value=float(len(found)),
+        threshold=0.0,
+        unit="parameters",
+        evidence={
+            "n_elements": sum(entry.parameter.n for entry in found),
+            "n_samples": worst.n_weight,
+            "query": example(
+                "layers",
+                "step, parameter, grad_norm_seen, update_norm, lr_group",
+                layer=worst.parameter.layer,
+            ),
+        },
+    )
+
+
+def _names(found: Sequence[_Observed]) -> str:
+    return and_more([entry.parameter.name for entry in found])
+
+
+def _get(found: Sequence[_Observed]) -> str:
+    return "gets" if len(found) == 1 else "get"
+
+
+def _is(found: Sequence[_Observed]) -> str:
+    return "is" if len(found) == 1 else "are"
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="a parameter that should train does not move",
+    tier=Tier.INVARIANT,
+    severity=Severity.ERROR,
+    needs=(Need.WEIGHT,),
+    sql=SQL,
+    parameters={},
+    advice="Give it to the optimizer, remove the detach, or build the optimizer later.",
+    source="arXiv:1910.11015, arXiv:2506.14813",
+    judge=judge,
+)

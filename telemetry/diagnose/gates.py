@@ -1,0 +1,94 @@
+"""Gates of persistence: a condition counts when it stays, and after the first steps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
+
+PERSISTENT_K = 3
+PERSISTENT_N = 5
+LASTING_SHARE = 0.5  # of the samples after the first: what goes away by itself is no fault
+WARM_IN_STEPS = 20
+WARM_IN_SHARE = 0.02
+SMALL_BATCH = 16  # samples; below, one step's loss is mostly noise
+
+
+def warm_in(total_steps: int | None) -> int:
+    """Steps before statistical rules look: 20, or 2 % of the plan if that is more."""
+    return max(WARM_IN_STEPS, int(WARM_IN_SHARE * (total_steps or 0)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persistence:
+    """Where a condition holds: the steps of its first and last sample, and all of them."""
+
+    first_step: int
+    last_step: int
+    where: IntArray
+
+
+def persistence(
+    steps: IntArray,
+    condition: BoolArray,
+    *,
+    k: int = PERSISTENT_K,
+    n: int = PERSISTENT_N,
+    start: int = 0,
+    lasting_share: float = LASTING_SHARE,
+) -> Persistence | None:
+    """The condition if it held in k of n successive samples and a share of those after.
+
+    Args:
+        steps: Sampled steps, ascending, shape (n_samples,).
+        condition: Whether it holds at each, shape (n_samples,).
+        k: Samples that must agree.
+        n: Samples looked at together.
+        start: Samples before this step are not looked at (`warm_in`).
+        lasting_share: Share of the samples from the first on in which it must hold.
+
+    Returns:
+        None when the condition does not persist. `where` holds positions into `steps`.
+    """
+    kept = np.flatnonzero(steps >= start)
+    holds = condition[kept]
+    if int(holds.sum()) < k:
+        return None
+    counts = np.convolve(holds.astype(np.int64), np.ones(n, dtype=np.int64))[: holds.size]
+    reached = np.flatnonzero(counts >= k)
+    if not reached.size:
+        return None
+    window = np.arange(max(0, int(reached[0]) - n + 1), int(reached[0]) + 1)
+    first = int(window[holds[window]][0])
+    if holds[first:].mean() < lasting_share:
+        return None
+    where = kept[np.flatnonzero(holds)]
+    where = where[where >= kept[first]]
+    return Persistence(
+        first_step=int(steps[kept[first]]), last_step=int(steps[where[-1]]), where=where
+    )
+
+
+def excursion(
+    losses: FloatArray, *, batch_size: float, reference: float
+) -> tuple[float, int] | None:
+    """Largest loss after the first step over a reference level, and its position.
+
+    With a batch below 16 a single step is noise: medians of three are compared. A loss that is not
+    finite is no excursion (non_finite says so); None when there are fewer than two losses.
+    """
+    smooth = losses
+    if batch_size < SMALL_BATCH and losses.size >= 3:  # noqa: PLR2004 - a median of three
+        windows = np.lib.stride_tricks.sliding_window_view(losses, 3)
+        smooth = np.concatenate([losses[:1], np.median(windows, axis=1), losses[-1:]])
+    later = np.where(np.isfinite(smooth[1:]), smooth[1:], -np.inf)
+    if not later.size or reference <= 0 or not np.isfinite(later).any():
+        return None
+    place = int(np.argmax(later)) + 1
+    return float(smooth[place] / reference), place
+
+
+def usual(values: FloatArray, fallback: float) -> float:
+    """Median of the values, or the fallback when none was recorded."""
+    found = median(values)
+    return fallback if np.isnan(found) else found

@@ -1,0 +1,45 @@
+"""How findings say numbers, layers and the query behind them."""
+
+from collections.abc import Sequence
+
+from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.progress import Progress
+from telemetry.store.sql import quoted
+
+
+def number(value: float) -> str:
+    """Three significant digits, no exponent for everyday sizes."""
+    return f"{value:,.3g}".replace(",", " ") if abs(value) < 1e6 else f"{value:.2e}"  # noqa: PLR2004 - a million
+
+
+def and_more(names: Sequence[str]) -> str:
+    """The first name and how many follow."""
+    first = names[0] or "the model"
+    return first if len(names) == 1 else f"{first} (and {len(names) - 1} more)"
+
+
+def example(
+    view: str, columns: str, *, last_step: int | None = None, layer: str | None = None
+) -> str:
+    """A statement that a user may give to `telemetry query --run ID`."""
+    conditions = []
+    if layer is not None:
+        conditions.append(f"layer = {quoted(layer)}")
+    if last_step is not None:
+        conditions.append(f"step <= {last_step}")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    # A text for the user to run, not a statement that runs here; the layer is quoted above.
+    return f"select {columns} from {view}{where} order by step"  # noqa: S608
+
+
+def gated(
+    progress: Progress, *, failing: Severity = Severity.WARNING, extreme: bool = False
+) -> Severity:
+    """Severity of a statistical finding, softened by progress.
+
+    What would be a warning in a run that fails to learn is information in one that learns, unless
+    it lies far outside anything healthy (`extreme`); where the state is unknown it is information.
+    """
+    if progress.failing:
+        return failing
+    return Severity.WARNING if extreme and progress.improving else Severity.INFO
