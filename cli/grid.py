@@ -55,12 +55,16 @@ class Column:
         header: Its title; measured columns are upper case.
         align: Numbers keep right.
         shrinks: Texts that may end in an ellipsis when the terminal is narrow.
+        least: Cells of a shrunk text that still tell two rows apart.
+        folds: Sentences that go on in the next line instead.
         rank: 0 stays; of the others the highest rank is left out first when they do not fit.
     """
 
     header: str
     align: Align = Align.LEFT
     shrinks: bool = False
+    least: int = 14
+    folds: bool = False
     rank: int = 0
 
 

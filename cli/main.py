@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from telemetry.cli import commands, render
 from telemetry.cli.options import common_options, default_settings, verb_name
-from telemetry.errors import RunNotFound, TelemetryError
+from telemetry.errors import TelemetryError
 
 PROGRAM = "telemetry"
 COMPLETION_VARIABLE = "_TELEMETRY_COMPLETE"
@@ -48,7 +48,7 @@ class Verbs(click.Group):
         found = import_module(f"{commands.__name__}.{module}").command
         return found if isinstance(found, click.Command) else None
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         """Verbs and options that begin with what was typed; no verb is imported for it."""
         verbs = [
             CompletionItem(name, help=short_help(module))
@@ -158,8 +158,7 @@ def _lost_reader() -> int:
 def _report(error: TelemetryError, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    names = error.candidates if isinstance(error, RunNotFound) else ()
-    render.complain(str(error), f"try: {', '.join(names)}" if names else "")
+    render.complain(str(error), "")
     return error.exit_code
 
 

@@ -9,15 +9,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ParamSpec
 
 import click
-from click.shell_completion import CompletionItem
 
+from telemetry.cli.texts import clean
 from telemetry.runs import DEFAULT_STORE
 
 STORE_VARIABLE = "TELEMETRY_STORE"
 EXAMPLES_HEADING = "Examples:"
 Value = str | bool | None
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +127,11 @@ class Verb(click.Command):
         """Own options first, those of every verb under a title of their own."""
         names = {parameter.name for parameter in common_options()}
         help_option = self.get_help_option(ctx)
-        own, common = [], []
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue  # the usage line and the sentence say what it is
             record = parameter.get_help_record(ctx)
             shared = parameter.name in names or parameter is help_option
             if record is not None:
@@ -137,10 +142,7 @@ class Verb(click.Command):
                     formatter.write_dl(rows)
 
 
-Body = Callable[..., int | None]
-
-
-def verb(module: str, doc: str | None) -> Callable[[Body], Verb]:
+def verb(module: str, doc: str | None) -> Callable[[Callable[P, int | None]], Verb]:
     """Turns the function of a command's module into its click command.
 
     Args:
@@ -148,7 +150,7 @@ def verb(module: str, doc: str | None) -> Callable[[Body], Verb]:
         doc: `__doc__` of the module: a sentence, perhaps more, then `Examples:`.
     """
 
-    def decorate(body: Body) -> Verb:
+    def decorate(body: Callable[P, int | None]) -> Verb:
         params: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
         command = Verb(verb_name(module), doc=doc or "", params=params)
         command.callback = body
@@ -162,24 +164,13 @@ def verb_name(module: str) -> str:
     return module.rpartition(".")[2].rstrip("_").replace("_", "-")
 
 
-class RunSelector(click.ParamType[str]):
-    """A selector of one run: id or short-id prefix, name, `latest~1`, `project/name`."""
+def complete_runs(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """For the shell: `latest`, names and short ids that begin with what was typed."""
+    from telemetry.store.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
 
-    name = "run"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Names and short ids that begin with what was typed."""
-        from telemetry.store.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
-
-        del param
-        runs = list_runs(settings_of(ctx).store)
-        names = [CompletionItem(run.name, help=f"{run.status} {run.short}") for run in runs]
-        ids = [CompletionItem(run.short, help=run.name) for run in runs]
-        latest = [CompletionItem("latest", help="the run started last")] if runs else []
-        found = [item for item in (*latest, *names, *ids) if item.value.startswith(incomplete)]
-        return list({item.value: item for item in found}.values())
-
-
-RUN = RunSelector()
+    runs = list_runs(settings_of(context).store)
+    known = [*(["latest"] if runs else []), *(r.name for r in runs), *(r.short for r in runs)]
+    usable = [text for text in dict.fromkeys(known) if text == clean(text)]
+    return [text for text in usable if text.startswith(incomplete)]

@@ -10,17 +10,18 @@ import shutil
 import sys
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from telemetry import json_values
 from telemetry.cli import sparklines
 from telemetry.cli.grid import Cell, Grid, Span, span
 from telemetry.cli.options import Settings
-from telemetry.cli.texts import clean
+from telemetry.cli.texts import clean, clean_lines
 from telemetry.json_values import Json
 
 SCHEMA_VERSION = 1
 MAX_WIDTH = 99  # columns; longer lines are hard to follow, --wide lifts it
+LABEL_WIDTH = 10  # of a labelled paragraph
 TREND_WIDTH = 12  # characters of a sparkline
 
 
@@ -51,6 +52,10 @@ class Screen(ABC):
         """A sentence, folded at the width of a terminal; `label` stands before it."""
 
     @abstractmethod
+    def verbatim(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """Something to copy, such as a command: never broken into lines."""
+
+    @abstractmethod
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """A table."""
 
@@ -58,15 +63,15 @@ class Screen(ABC):
         """An empty line between parts, for people only."""
         self.note("")
 
-    def trend(self, values: list[float | None], *, width: int = TREND_WIDTH) -> Span:
+    def trend(self, values: Sequence[float | None], *, width: int = TREND_WIDTH) -> Span:
         """A sparkline in the characters that this output knows."""
         levels = sparklines.BLOCKS if self._unicode else sparklines.ASCII_LEVELS
         return Span(sparklines.sparkline(sparklines.condense(values, width), levels=levels))
 
-    def json(self, document: Mapping[str, Json]) -> None:
+    def json(self, document: Mapping[str, Json], *, indent: int | None = 2) -> None:
         """One strict JSON object with its schema version."""
-        text = json_values.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2)
-        write(text if self._unicode else _ascii_json(text))
+        text = json_values.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=indent)
+        write(safe_json(text, ascii_only=not self._unicode))
 
     def warn(self, message: str) -> None:
         """Something the reader must know that is not part of the result."""
@@ -87,6 +92,10 @@ class PlainScreen(Screen):
         """The label and the sentence, unfolded, in as many leading cells as it is indented."""
         del indent
         self.line(*([label] if label else []), text)
+
+    def verbatim(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """The label and the text."""
+        self.paragraph(text, indent=indent, label=label)
 
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """Header and rows."""
@@ -123,9 +132,14 @@ def terminal_width(settings: Settings) -> int:
     return columns if settings.wide else min(columns, MAX_WIDTH)
 
 
+def leading(*, indent: int, label: str) -> str:
+    """What stands before a labelled text."""
+    return " " * indent + (f"{label:<{LABEL_WIDTH}}" if label else "")
+
+
 def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
     """A sentence in lines of at most `width` characters, its label in a column of its own."""
-    first = " " * indent + (f"{label:<10}" if label else "")
+    first = leading(indent=indent, label=label)
     return textwrap.wrap(
         clean(text),
         width=max(width, len(first) + 20),
@@ -153,7 +167,7 @@ def warn(message: str) -> None:
 
 def complain(message: str, hint: str) -> None:
     """The error that ends the command, and what to do about it."""
-    lines = [f"telemetry: error: {clean(message)}", *([f"  {clean(hint)}"] if hint else [])]
+    lines = [f"telemetry: error: {clean_lines(message)}", *([f"  {clean(hint)}"] if hint else [])]
     print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the one writer
 
 
@@ -162,5 +176,14 @@ def _piped(cell: Cell) -> str:
     return clean(piece.text if piece.piped is None else piece.piped)
 
 
-def _ascii_json(text: str) -> str:
-    return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+def safe_json(text: str, *, ascii_only: bool) -> str:
+    """JSON text whose strings hold no control characters, and only ASCII if so wished."""
+
+    def written(character: str) -> str:
+        stays = character == "\n" or clean(character) == character
+        if stays and (character.isascii() or not ascii_only):
+            return character
+        return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+    plain = text.isascii() and "\x7f" not in text
+    return text if plain else "".join(map(written, text))

@@ -12,7 +12,6 @@ from telemetry.cli.options import Settings
 from telemetry.cli.texts import clean
 
 COLUMN_GAP = 2
-SHRUNK_WIDTH = 14  # characters of a shrunk text that still tell two names apart
 
 
 class TerminalScreen(render.Screen):
@@ -48,6 +47,11 @@ class TerminalScreen(render.Screen):
         for line in render.fold(text, width=self._width, indent=indent, label=label):
             self._console.print(Text(line), soft_wrap=True)
 
+    def verbatim(self, text: str, *, indent: int = 0, label: str = "") -> None:
+        """One line that the terminal itself wraps, so that it is copied whole."""
+        line = render.leading(indent=indent, label=label) + clean(text)
+        self._console.print(Text(line), soft_wrap=True)
+
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """Columns two blanks apart; what does not fit is left out by rank, then shortened."""
         widths = [
@@ -62,7 +66,7 @@ class TerminalScreen(render.Screen):
                 Text(column.header), justify=column.align.value, no_wrap=not column.shrinks
             )
         for row in grid.rows:
-            table.add_row(*(self._text(row[index], one_line=True) for index in kept))
+            table.add_row(*(self._text(row[i], one_line=not grid.columns[i].folds) for i in kept))
         self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     def _text(self, *cells: Cell, one_line: bool = False) -> Text:
@@ -86,7 +90,7 @@ def fitting(columns: tuple[Column, ...], widths: list[int], width: int) -> list[
         width: Columns of the terminal that are free.
     """
     needed = [
-        min(natural, max(SHRUNK_WIDTH, cell_len(column.header))) if column.shrinks else natural
+        min(natural, max(column.least, cell_len(column.header))) if column.shrinks else natural
         for column, natural in zip(columns, widths, strict=True)
     ]
     kept = list(range(len(columns)))

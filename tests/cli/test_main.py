@@ -13,7 +13,7 @@ from command_line import Telemetry
 
 from telemetry.cli import main
 from telemetry.cli.options import Settings, verb
-from telemetry.errors import Inconclusive, RunNotFound, StoreUnreadable
+from telemetry.errors import Inconclusive, StoreUnreadable
 
 
 def fails_with(error: BaseException) -> Callable[[], click.Group]:
@@ -34,7 +34,6 @@ def fails_with(error: BaseException) -> Callable[[], click.Group]:
     [
         (StoreUnreadable("no store at x."), 2, "telemetry: error: no store at x."),
         (Inconclusive("too few steps."), 3, "telemetry: error: too few steps."),
-        (RunNotFound("no run fits 'bse'.", ("base",)), 2, "  try: base"),
         (click.ClickException("wrong"), 2, "telemetry: error: wrong"),
         (click.Abort(), 2, "aborted; nothing was changed."),
         (EOFError(), 2, "aborted; nothing was changed."),

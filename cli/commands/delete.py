@@ -1,0 +1,101 @@
+"""Delete runs: lists them and asks on a terminal, needs --yes elsewhere.
+
+Examples:
+  telemetry delete 7f3a
+  telemetry delete "sweep/*" --dry-run
+  telemetry delete tag=scratch --yes
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Column, Grid, Span, Style, counted
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
+from telemetry.errors import UsageError
+
+if TYPE_CHECKING:
+    from telemetry.store.catalog import Run
+
+
+@verb(__name__, __doc__)
+@click.argument(
+    "selectors", metavar="RUN...", shell_complete=complete_runs, nargs=-1, required=True
+)
+@click.option("--dry-run", is_flag=True, help="List what would be deleted, and stop.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Also runs that are still running.")
+@click.pass_obj
+def command(
+    settings: Settings, *, selectors: tuple[str, ...], dry_run: bool, yes: bool, force: bool
+) -> None:
+    """List, ask, delete."""
+    from telemetry.store.archive import delete_runs  # noqa: PLC0415 - keeps --help fast
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    runs = chosen_runs(store, selectors)
+    if not screen.wants_json:
+        _list(screen, runs)
+    if not dry_run:
+        if not yes:
+            _ask(runs)
+        delete_runs(store, runs, force=force)
+    _report(screen, runs, deleted=not dry_run)
+
+
+def chosen_runs(store: "telemetry.Store", selectors: Sequence[str]) -> list["Run"]:
+    """The runs of all selectors, each once.
+
+    Raises:
+        RunNotFound: a selector fits no run.
+    """
+    from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
+
+    known = store.runs()
+    found = [run for selector in selectors for run in select_group(known, selector)]
+    return list({run.ref.path: run for run in found}.values())
+
+
+def _ask(runs: Sequence["Run"]) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{plural(len(runs), 'run')} would be deleted; there is no terminal to ask on, so add "
+            "--yes, or --dry-run to look first."
+        )
+    click.confirm(f"delete {plural(len(runs), 'run')}?", abort=True, err=True)
+
+
+def _list(screen: Screen, runs: Sequence["Run"]) -> None:
+    columns = (
+        Column(header="RUN"),
+        Column(header="PROJECT", shrinks=True, rank=1),
+        Column(header="NAME", shrinks=True),
+        Column(header="STATUS"),
+        Column(header="STEPS", align=Align.RIGHT),
+        Column(header="SIZE", align=Align.RIGHT),
+    )
+    rows = tuple(
+        (run.run, run.project, run.name, run.status, counted(run.steps), numbers.size(size(run)))
+        for run in runs
+    )
+    screen.grid(Grid(columns=columns, rows=rows), indent=0)
+
+
+def size(run: "Run") -> int:
+    """Bytes of the files of a run."""
+    return sum(path.lstat().st_size for path in run.ref.path.rglob("*"))
+
+
+def _report(screen: Screen, runs: Sequence["Run"], *, deleted: bool) -> None:
+    if screen.wants_json:
+        screen.json({"runs": [run.run for run in runs], "deleted": deleted})
+    else:
+        words = "deleted" if deleted else "would be deleted; nothing was changed"
+        screen.note(Span(f"{plural(len(runs), 'run')} {words}", Style.STRONG))

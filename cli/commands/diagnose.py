@@ -1,0 +1,134 @@
+"""Say what is wrong with a run, in which layer, since which step, and what to do.
+
+Examples:
+  telemetry diagnose latest
+  telemetry diagnose base --fail-on error
+  telemetry diagnose 7f3a --detector vanishing_gradient --detector dead_units
+  telemetry diagnose latest --since 1000 --json
+"""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import findings as finding_lines
+from telemetry.cli import numbers
+from telemetry.cli.grid import Cell, Span, Style
+from telemetry.cli.judging import judged
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
+from telemetry.diagnose.finding import Diagnosis, Finding, Severity
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
+    from telemetry.store.catalog import Run
+
+FAIL_ON = ("error", "warning", "never")
+EXIT_FOUND = 1
+EXIT_NOTHING_CHECKED = 3
+
+
+@verb(__name__, __doc__)
+@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
+@click.option("--detector", "detectors", metavar="ID", multiple=True, help="Only this rule.")
+@click.option("--since", metavar="STEP", type=int, help="What ended before this step is over.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="warning",
+    show_default=True,
+    help="Exit with 1 from this severity on.",
+)
+@click.pass_obj
+def command(
+    settings: Settings, *, run: str, detectors: tuple[str, ...], since: int | None, fail_on: str
+) -> int:
+    """Judge, show, and fail if something is wrong."""
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    chosen = store.select(run)
+    if detectors or since is not None:
+        diagnosis = telemetry.diagnose_run(store, chosen, detectors=detectors or None, since=since)
+    else:
+        diagnosis = judged(store, chosen)
+    if screen.wants_json:
+        counts: dict[str, Json] = {
+            "n_steps": diagnosis.n_steps,
+            "n_samples": diagnosis.n_samples,
+        }
+        screen.json({"run": chosen.to_json(), **diagnosis.to_json(), **counts})
+    else:
+        show(screen, chosen, diagnosis)
+    return exit_code(diagnosis, fail_on)
+
+
+def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
+    """1 for a finding at or above the level, 3 when no detector could judge, else 0."""
+    counted = [f for f in diagnosis.findings if fail_on != "never" and f.severity in level(fail_on)]
+    if counted:
+        return EXIT_FOUND
+    checked = bool(diagnosis.findings or diagnosis.passed)
+    return 0 if checked or fail_on == "never" else EXIT_NOTHING_CHECKED
+
+
+def level(fail_on: str) -> set[Severity]:
+    """Severities that make the command fail; `info` never does."""
+    limit = Severity(fail_on).rank
+    return {severity for severity in Severity if severity.rank <= limit}
+
+
+def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
+    """Roots with their consequences indented under them, then what passed and was not checked."""
+    screen.line(
+        Span(run.name, Style.STRONG),
+        run.short,
+        f"{numbers.count(diagnosis.n_steps)} steps, "
+        f"{numbers.count(diagnosis.n_samples)} samples, {diagnosis.state}",
+        summary(diagnosis),
+    )
+    for finding, head in zip(
+        diagnosis.findings, finding_lines.heads(diagnosis.findings), strict=True
+    ):
+        _show_finding(screen, finding, head, short=run.short)
+    _show_outcomes(screen, diagnosis)
+
+
+def summary(diagnosis: Diagnosis) -> Span:
+    """`1 cause, 2 consequences`, or that there is none."""
+    if not diagnosis.findings:
+        return Span("no findings", Style.GOOD)
+    n_consequences = sum(finding.consequence_of is not None for finding in diagnosis.findings)
+    n_causes = len(diagnosis.findings) - n_consequences
+    words = [plural(n_causes, "cause")]
+    if n_consequences:
+        words.append(plural(n_consequences, "consequence"))
+    return Span(", ".join(words))
+
+
+def _show_finding(screen: Screen, finding: Finding, head: tuple[Cell, ...], *, short: str) -> None:
+    indent = 4 if finding.consequence_of else 2
+    screen.line(*head)
+    screen.paragraph(finding.message, indent=indent)
+    if finding.consequence_of is None:
+        if finding.advice:
+            screen.paragraph(finding.advice, indent=indent, label="try")
+        query = finding_lines.evidence_query(finding, short=short)
+        if query:
+            screen.verbatim(query, indent=indent, label="evidence")
+
+
+def _show_outcomes(screen: Screen, diagnosis: Diagnosis) -> None:
+    n_found, n_passed = len(diagnosis.findings), len(diagnosis.passed)
+    n_skipped = len(diagnosis.not_checked)
+    screen.line(
+        f"{plural(n_found + n_passed + n_skipped, 'detector')}: "
+        f"{n_found} found, {n_passed} passed, {n_skipped} not checked"
+    )
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for entry in diagnosis.not_checked:
+        by_reason[entry.reason].append(entry.detector)
+    for reason, detectors in by_reason.items():
+        screen.paragraph(f"{', '.join(detectors)}: {reason}", indent=2)

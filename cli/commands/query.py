@@ -1,0 +1,147 @@
+"""Run one SELECT over the views of the store; it can read runs and do nothing else.
+
+Examples:
+  telemetry query "select layer, max(grad_norm) from layers group by 1"
+  telemetry query --run latest "select step, loss from steps order by step" --format csv
+  telemetry query "from findings" --json
+  telemetry query "from steps" --format parquet --output steps.parquet
+  telemetry query --schema layers
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import reference, results
+from telemetry.cli.grid import Span, Style
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import UsageError
+
+if TYPE_CHECKING:
+    from telemetry.store.catalog import Run
+    from telemetry.store.query import QueryResult
+
+FORMATS = ("table", "csv", "json", "parquet")
+TERMINAL_ROWS = {"table": 200, "csv": 10_000, "json": 10_000}
+DEFAULT_TIMEOUT_S = 60.0
+FINDINGS = "findings"  # a view that is filled when it is first asked for
+
+
+@verb(__name__, __doc__)
+@click.argument("sql", metavar="[SQL]", required=False)
+@click.option(
+    "--run",
+    "selectors",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    multiple=True,
+    help="Only these runs; tag=x and patterns too.",
+)
+@click.option("--project", metavar="NAME", help="Only runs of this project.")
+@click.option("--since", metavar="AGE", help="Only runs started since 12h, 2d or 2026-01-31.")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="How to write the rows; else a table."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@click.option("--schema", is_flag=True, help="List the views; with a name, its columns.")
+@click.option("--limit", metavar="N", type=click.IntRange(0), help="Most rows.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    default=DEFAULT_TIMEOUT_S,
+    show_default=True,
+    help="Longest time.",
+)
+@click.option("--memory", metavar="SIZE", help="Most memory, such as 4GB.")
+@click.pass_obj
+def command(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    sql: str | None,
+    selectors: tuple[str, ...],
+    project: str | None,
+    since: str | None,
+    format_: str | None,
+    output: Path | None,
+    schema: bool,
+    limit: int | None,
+    timeout: float,
+    memory: str | None,
+) -> None:
+    """Choose the runs, run the statement, write the rows."""
+    screen = open_screen(settings)
+    if schema:
+        reference.show_views(screen, telemetry.Store(settings.store), sql)
+        return
+    if sql is None:
+        raise UsageError("no SQL is given; telemetry query --schema lists the views.")
+    statement = sys.stdin.read() if sql == "-" else sql
+    form = format_ or ("json" if screen.wants_json else "table")
+    if form == "parquet" and output is None:
+        raise UsageError("--format parquet writes a file; add --output FILE.")
+    store = telemetry.Store.open(settings.store)
+    runs = chosen_runs(store, selectors, project=project, since=since)
+    _ensure_findings(store, runs, statement)
+    result = telemetry.query_runs(
+        store,
+        statement,
+        runs=runs,
+        limit=limit if limit is not None else _default_limit(screen, form, output),
+        timeout_s=timeout,
+        memory_bytes=results.parse_size(memory) if memory else None,
+    )
+    for warning in result.warnings:
+        screen.warn(warning)
+    if output is None:
+        _show(screen, result, form)
+    else:
+        results.write_file(result, form, output)
+        screen.note(Span(f"{result.arrow.num_rows} rows in {output}", Style.FAINT))
+
+
+def chosen_runs(
+    store: "telemetry.Store", selectors: Sequence[str], *, project: str | None, since: str | None
+) -> list["Run"]:
+    """The runs that the views shall show, newest first.
+
+    Raises:
+        RunNotFound: a selector fits no run.
+    """
+    from telemetry.store.select import filter_runs, select_group  # noqa: PLC0415 - as below
+
+    known = store.runs()
+    if selectors:
+        found = [run for selector in selectors for run in select_group(known, selector)]
+        known = list({run.ref.path: run for run in found}.values())
+    return filter_runs(known, project=project, since=since)
+
+
+def _ensure_findings(store: "telemetry.Store", runs: Sequence["Run"], statement: str) -> None:
+    from telemetry.store.sql import mentioned  # noqa: PLC0415 - keeps --help fast
+
+    if mentioned(statement, [FINDINGS]):
+        from telemetry.diagnose.diagnose import ensure_findings  # noqa: PLC0415 - only then
+
+        ensure_findings(store, runs)
+
+
+def _default_limit(screen: Screen, form: str, output: Path | None) -> int | None:
+    return TERMINAL_ROWS.get(form) if screen.for_people and output is None else None
+
+
+def _show(screen: Screen, result: "QueryResult", form: str) -> None:
+    if form == "json":
+        screen.json(results.to_json(result), indent=None)
+    elif form == "csv":
+        results.write_csv(result, sys.stdout, clean_cells=screen.for_people)
+    else:
+        screen.grid(results.grid(result), indent=0)
+        if result.truncated:
+            screen.note(
+                Span(f"the first {result.arrow.num_rows} rows; --limit shows more", Style.FAINT)
+            )

@@ -1,0 +1,203 @@
+"""List the runs of a store, newest first.
+
+Examples:
+  telemetry runs
+  telemetry runs --project demo --status failed
+  telemetry runs --tag main --since 2d --sort val_loss
+  telemetry runs --where "steps > 1000 and n_error > 0" --all
+  telemetry runs --json
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+import telemetry
+from telemetry.cli import findings as finding_lines
+from telemetry.cli import numbers
+from telemetry.cli.describing import STATUS_STYLES
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.options import Settings, verb
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.sorting import sorted_runs
+from telemetry.cli.texts import plural
+from telemetry.manifest import (
+    HEARTBEAT_INTERVAL_S,
+    STALE_AFTER_INTERVALS,
+    Status,
+    heartbeat_age_s,
+)
+from telemetry.store.catalog import Run
+
+DEFAULT_LIMIT = 20
+LOSS = "loss"
+Trends = Mapping[str, Sequence[float | None]]
+
+
+@verb(__name__, __doc__)
+@click.option("--project", metavar="NAME", help="Only this project; a pattern such as 'lm-*'.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only runs with this tag.")
+@click.option(
+    "--status", type=click.Choice([s.value for s in Status]), help="Only runs in this state."
+)
+@click.option("--since", metavar="AGE", help="Started since 12h, 2d or 2026-01-31.")
+@click.option("--where", metavar="SQL", help="Only runs for which this holds in view runs.")
+@click.option("--sort", metavar="COLUMN", help="started, name, steps, a metric or a setting.")
+@click.option(
+    "--limit",
+    metavar="N",
+    default=DEFAULT_LIMIT,
+    type=click.IntRange(1),
+    show_default="20",
+    help="Most runs.",
+)
+@click.option("--all", "show_all", is_flag=True, help="Every run, however many.")
+@click.pass_obj
+def command(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    project: str | None,
+    tags: tuple[str, ...],
+    status: str | None,
+    since: str | None,
+    where: str | None,
+    sort: str | None,
+    limit: int,
+    show_all: bool,
+) -> None:
+    """Filter, sort, and show what is left."""
+    from telemetry.store.select import filter_runs  # noqa: PLC0415 - keeps --help fast
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    found = filter_runs(
+        store.runs(), project=project, tags=tags, status=status, since=since, now=now()
+    )
+    if where is not None:
+        found = _where(store, found, where)
+    found = sorted_runs(found, sort)
+    shown = found if show_all else found[:limit]
+    for run in shown:
+        if run.manifest is None:
+            screen.warn(run.reason)
+    if screen.wants_json:
+        screen.json({"runs": [run.to_json() for run in shown], "total": len(found)})
+        return
+    trends = _trends(store, shown, screen)
+    screen.note(*_title(settings, found))
+    screen.grid(_grid(screen, shown, trends))
+    _footer(screen, shown, n_more=len(found) - len(shown))
+
+
+def now() -> datetime:
+    """The moment that ages count from."""
+    return datetime.now(UTC)
+
+
+def _where(store: "telemetry.Store", runs: Sequence[Run], condition: str) -> list[Run]:
+    # The condition is the user's own SQL and runs on the locked connection of `query`.
+    statement = "SELECT project, run FROM runs WHERE (" + condition + "\n)"  # noqa: S608 - see above
+    result = telemetry.query_runs(store, statement, runs=runs)
+    wanted = {(row["project"], row["run"]) for row in result.arrow.to_pylist()}
+    return [run for run in runs if (run.ref.project, run.run) in wanted]
+
+
+def _trends(store: "telemetry.Store", runs: Sequence[Run], screen: Screen) -> Trends:
+    from telemetry.store.summaries import loss_trends  # noqa: PLC0415 - keeps --help fast
+
+    readable = [run for run in runs if run.manifest is not None]
+    with store.session(readable) as session:
+        trends = loss_trends(session)
+        for warning in session.warnings:
+            screen.warn(warning)
+    return trends
+
+
+def _title(settings: Settings, runs: Sequence[Run]) -> tuple[Cell, ...]:
+    projects = sorted({run.project for run in runs})
+    name = projects[0] if len(projects) == 1 else plural(len(projects), "project")
+    return Span(name, Style.STRONG), str(settings.store), plural(len(runs), "run")
+
+
+def _grid(screen: Screen, runs: Sequence[Run], trends: Trends) -> Grid:
+    several = len({run.project for run in runs}) > 1
+    metric = evaluated_metric(runs)
+    columns = (
+        Column(header="RUN"),
+        *([Column(header="PROJECT", shrinks=True, rank=2)] if several else []),
+        Column(header="NAME", shrinks=True),
+        Column(header="STATUS"),
+        Column(header="STEPS", align=Align.RIGHT),
+        Column(header="AGE", align=Align.RIGHT, rank=3),
+        Column(header="LOSS", align=Align.RIGHT),
+        Column(header="trend", rank=1),
+        *([Column(header=metric.upper(), align=Align.RIGHT, rank=4)] if metric else []),
+        Column(header="FINDINGS"),
+    )
+    moment = now()
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            run.short,
+            *([run.project] if several else []),
+            run.name,
+            _status(run, moment),
+            counted(run.steps),
+            _age(run, moment),
+            numbers.number(last_value(run, LOSS)),
+            screen.trend(trends.get(run.run, ())),
+            *([numbers.number(last_value(run, metric))] if metric else []),
+            finding_lines.tally(run.finding_counts),
+        )
+        for run in runs
+    )
+    return Grid(columns=columns, rows=rows)
+
+
+def evaluated_metric(runs: Sequence[Run]) -> str:
+    """The metric besides the loss that says most about these runs; '' when there is none."""
+    from telemetry.compare.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
+
+    names = by_importance(name for run in runs for name in run.metrics)
+    best = next((name for name in names if not name.startswith("lr/")), LOSS)
+    return "" if best == LOSS else best
+
+
+def last_value(run: Run, metric: str) -> float | None:
+    """The last recorded value of a metric as the manifest has it."""
+    entry = run.metrics.get(metric)
+    value = entry.get("last") if isinstance(entry, Mapping) else None
+    try:
+        return None if value is None else float(str(value))
+    except ValueError:
+        return None
+
+
+def _status(run: Run, moment: datetime) -> Span:
+    style = STATUS_STYLES[run.status]
+    if run.status is Status.RUNNING and run.manifest is not None:
+        age_s = heartbeat_age_s(run.manifest, now=moment)
+        if age_s > STALE_AFTER_INTERVALS * HEARTBEAT_INTERVAL_S:
+            return Span(f"stale {numbers.age(age_s)}", Style.WARNING)
+    return Span(run.status, style)
+
+
+def _age(run: Run, moment: datetime) -> str:
+    try:
+        return numbers.age((moment - datetime.fromisoformat(run.started)).total_seconds())
+    except (ValueError, TypeError):
+        return numbers.NOTHING
+
+
+def _footer(screen: Screen, runs: Sequence[Run], *, n_more: int) -> None:
+    notes = []
+    if n_more:
+        notes.append(f"{n_more} more, use --all")
+    if any(run.status is Status.KILLED for run in runs):
+        notes.append("killed: process gone without an end record")
+    if any(run.finding_counts is None for run in runs):
+        notes.append("?: not diagnosed yet")
+    if notes:
+        screen.note(Span("; ".join(notes), Style.FAINT))
+    if not runs:
+        screen.note("no run fits these filters")

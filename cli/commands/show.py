@@ -1,0 +1,225 @@
+"""Show one run: its curves, model, optimizer, what was recorded, and what is wrong with it.
+
+Examples:
+  telemetry show latest
+  telemetry show 7f3a
+  telemetry show demo/base --json
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import findings as finding_lines
+from telemetry.cli import numbers, sparklines
+from telemetry.cli.describing import (
+    cadence_of,
+    capture_line,
+    headline,
+    model_line,
+    overhead_of,
+)
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.judging import judged
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import TREND_WIDTH, Screen, open_screen
+from telemetry.errors import StoreUnreadable
+from telemetry.json_values import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from telemetry.diagnose.finding import Diagnosis
+    from telemetry.store.catalog import Run
+    from telemetry.store.summaries import Curve, Curves, Description, Footprint, Timing
+
+SHOWN_CURVES = 24  # of a terminal; a pipe gets all
+FIRST_CURVES = ("loss", "grad_norm")
+LAST_CURVES = ("lr", "step_s")
+
+
+@verb(__name__, __doc__)
+@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
+@click.pass_obj
+def command(settings: Settings, *, run: str) -> None:
+    """Read everything once, then write it."""
+    screen = open_screen(settings)
+    summary = read_summary(telemetry.Store.open(settings.store), run)
+    for warning in summary.warnings:
+        screen.warn(warning)
+    if screen.wants_json:
+        screen.json(summary.to_json())
+    else:
+        show(screen, summary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Everything the screen says."""
+
+    run: "Run"
+    curves: "Curves"
+    description: "Description"
+    footprint: "Footprint"
+    diagnosis: "Diagnosis"
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Body of `show --json`."""
+        manifest, timing = self.run.manifest, self.curves.timing
+        return {
+            "run": self.run.to_json(),
+            "attempts": len(manifest.attempts) if manifest else 0,
+            "error": manifest.error if manifest else None,
+            "elapsed_s": timing.elapsed_s,
+            "environment": manifest.environment if manifest else {},
+            "model": self.description.model,
+            "optimizers": self.description.optimizers,
+            "capture": {
+                "cadence": cadence_of(self.run, self.description),
+                "overhead_share": overhead_of(self.run, timing),
+                "n_samples": self.footprint.n_samples,
+                "n_bytes": self.footprint.n_bytes,
+                "n_tensor_rows": self.footprint.n_tensor_rows,
+                "bytes_per_tensor_row": self.footprint.bytes_per_tensor_row,
+            },
+            "metrics": [_curve_json(curve) for curve in self.curves.curves],
+            "findings": [finding.to_json() for finding in self.diagnosis.findings],
+            "state": self.diagnosis.state,
+        }
+
+
+def _curve_json(curve: "Curve") -> dict[str, Json]:
+    best = curve.best
+    return {
+        "name": curve.name,
+        "phase": curve.phase,
+        "n": int(curve.values.size),
+        "first": curve.first,
+        "last": curve.last,
+        "best": best[0] if best else None,
+        "best_step": best[1] if best else None,
+        "direction": "higher" if curve.higher_is_better else "lower",
+        "trend": sparklines.condense(curve.values.tolist(), TREND_WIDTH),
+    }
+
+
+def read_summary(store: "telemetry.Store", selector: str) -> Summary:
+    """The run of a selector, with its curves, its description and its diagnosis.
+
+    Raises:
+        StoreUnreadable: the manifest cannot be read.
+    """
+    from telemetry.store.summaries import (  # noqa: PLC0415 - keeps --help fast
+        footprint,
+        run_curves,
+        run_description,
+    )
+
+    run = store.select(selector)
+    if run.manifest is None:
+        raise StoreUnreadable(f"run {run.run} cannot be shown: {run.reason}")
+    with store.session([run]) as session:
+        return Summary(
+            run=run,
+            curves=run_curves(session, run),
+            description=run_description(session, run),
+            footprint=footprint(session, run),
+            diagnosis=judged(store, run),
+            warnings=session.warnings,
+        )
+
+
+def show(screen: Screen, summary: Summary) -> None:
+    """What it is, its curves, and what is wrong with it."""
+    run, timing = summary.run, summary.curves.timing
+    screen.line(*headline(run, timing))
+    described = model_line(summary.description)
+    if described:
+        screen.paragraph(described, indent=2, label="model")
+    screen.paragraph(
+        capture_line(run, summary.description, timing, summary.footprint),
+        indent=2,
+        label="capture",
+    )
+    if run.config:
+        settings = [f"{key} {numbers.literal(value)}" for key, value in run.config.items()]
+        screen.paragraph(", ".join(settings), indent=2, label="config")
+    _show_curves(screen, summary.curves)
+    _show_findings(screen, summary)
+
+
+def _show_curves(screen: Screen, curves: "Curves") -> None:
+    if not curves.curves:
+        screen.paragraph("no optimizer step and no metric was recorded", indent=2, label="curves")
+        return
+    ordered = in_order(curves.curves)
+    shown = ordered[:SHOWN_CURVES] if screen.for_people else ordered
+    columns = (
+        Column(header="METRIC", shrinks=True),
+        Column(header="FIRST", align=Align.RIGHT),
+        Column(header="BEST", align=Align.RIGHT),
+        Column(header="@step", align=Align.RIGHT),
+        Column(header="LAST", align=Align.RIGHT),
+        Column(header="trend"),
+        Column(header="", rank=1),
+    )
+    rows = tuple(_curve_row(screen, curve, curves.timing) for curve in shown)
+    screen.blank()
+    screen.grid(Grid(columns=columns, rows=rows))
+    if len(shown) < len(ordered):
+        screen.note(Span(f"  {len(ordered) - len(shown)} more with --json", Style.FAINT))
+
+
+def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
+    """Loss and gradient norm, metrics by what they say about the run, rates and times."""
+    from telemetry.compare.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
+
+    names = by_importance(curve.name for curve in curves)
+
+    def key(curve: "Curve") -> tuple[int, int]:
+        if curve.name in FIRST_CURVES:
+            return (0, FIRST_CURVES.index(curve.name))
+        if curve.name in LAST_CURVES or curve.name.startswith("lr/"):
+            return (2, names.index(curve.name))
+        return (1, names.index(curve.name))
+
+    return sorted(curves, key=key)
+
+
+def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, ...]:
+    write = numbers.duration if curve.name.endswith("_s") else numbers.number
+    best = curve.best
+    return (
+        f"{curve.name} ({curve.phase})" if curve.phase == "train" else curve.name,
+        write(curve.first),
+        write(best[0] if best else None),
+        counted(best[1]) if best else numbers.NOTHING,
+        write(curve.last),
+        screen.trend(curve.values.tolist()),
+        Span(_remark(curve.name, timing), Style.FAINT),
+    )
+
+
+def _remark(name: str, timing: "Timing") -> str:
+    if name == "grad_norm" and timing.clipped_share > 0:
+        return f"clipped on {numbers.percent(timing.clipped_share)} of steps"
+    if name == "step_s" and timing.data_share > 0:
+        return f"data wait {numbers.percent(timing.data_share)}"
+    return ""
+
+
+def _show_findings(screen: Screen, summary: Summary) -> None:
+    diagnosis = summary.diagnosis
+    screen.blank()
+    finding_lines.show_findings(screen, diagnosis.findings)
+    words = (
+        f"{len(diagnosis.passed)} detectors passed, {len(diagnosis.not_checked)} not checked; "
+        f"the run is {diagnosis.state}"
+    )
+    if not diagnosis.findings:
+        screen.line(Span("no findings", Style.GOOD), words)
+    else:
+        screen.note(Span(f"{words}; telemetry diagnose {summary.run.short}", Style.FAINT))

@@ -1,0 +1,57 @@
+"""The order of runs: by what every run has, by a metric, or by a setting of its configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from telemetry.directions import higher_is_better
+from telemetry.errors import UsageError
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+
+COLUMNS: Mapping[str, Callable[[Run], str | int]] = {
+    "started": lambda run: run.started,
+    "steps": lambda run: run.steps,
+    "name": lambda run: run.name,
+    "project": lambda run: run.project,
+    "status": lambda run: run.status,
+}
+NEWEST_OR_LARGEST_FIRST = frozenset({"started", "steps"})
+
+
+def sorted_runs(runs: Sequence[Run], column: str | None) -> list[Run]:
+    """The runs by a column, the best metric or the newest first; those without it at the end.
+
+    Args:
+        runs: Runs, newest first.
+        column: One of COLUMNS, a metric (its last value), or a key of the configuration.
+
+    Raises:
+        UsageError: no run has such a column; the message names what there is.
+    """
+    if column is None or not runs:
+        return list(runs)
+    if column in COLUMNS:
+        descending = column in NEWEST_OR_LARGEST_FIRST
+        return sorted(runs, key=COLUMNS[column], reverse=descending)
+    if any(column in run.metrics for run in runs):
+        sign = -1 if higher_is_better(column) else 1
+        return sorted(runs, key=lambda run: _metric_key(run.metrics.get(column), sign))
+    if any(column in run.config for run in runs):
+        return sorted(runs, key=lambda run: _setting_key(run.config.get(column)))
+    metrics = sorted({name for run in runs for name in run.metrics})
+    settings = sorted({key for run in runs for key in run.config})
+    raise UsageError(
+        f"--sort {column!r} is no column, metric or setting; there are "
+        f"{', '.join([*COLUMNS, *metrics, *settings])}."
+    )
+
+
+def _metric_key(entry: Json, sign: int) -> tuple[bool, float]:
+    value = entry.get("last") if isinstance(entry, Mapping) else None
+    number = float(value) if isinstance(value, int | float) else float("nan")
+    return (number != number, sign * number if number == number else 0.0)  # noqa: PLR0124 - NaN
+
+
+def _setting_key(value: Json) -> tuple[int, float, str]:
+    if isinstance(value, int | float):
+        return (0, float(value), "")
+    return (2 if value is None else 1, 0.0, str(value))
