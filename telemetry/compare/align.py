@@ -84,9 +84,10 @@ def paired(base: Series, candidate: Series) -> tuple[Ints, Floats, Floats]:
     )
     pair = base.values[left], candidate.values[right]
     if 2 * steps.size < min(len(base), len(candidate)):
-        sparse = base if len(base) <= len(candidate) else candidate
+        sparse = min(base, candidate, key=lambda s: (len(s), int(s.steps[0]), int(s.steps[-1])))
         start = max(int(base.steps[0]), int(candidate.steps[0]))
-        steps = sparse.steps[sparse.steps >= start]
+        end = min(int(base.steps[-1]), int(candidate.steps[-1]))
+        steps = sparse.steps[(sparse.steps >= start) & (sparse.steps <= end)]
         pair = _latest(base, steps), _latest(candidate, steps)
     finite = np.isfinite(pair[0]) & np.isfinite(pair[1])
     return steps[finite], pair[0][finite], pair[1][finite]

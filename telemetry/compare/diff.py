@@ -18,7 +18,7 @@ from telemetry.compare.sides import (
     side_warnings,
     without_twins,
 )
-from telemetry.diagnose.diagnose import diagnose_run
+from telemetry.compare.stored_findings import findings_of
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
@@ -70,7 +70,7 @@ def diff_runs(
     changes, twins = _measured(questions, sides[0], sides[1])
     deciding = changes[0].name if changes else None
     new, fixed = finding_changes(
-        *([diagnose_run(store, run).findings for run in runs] for runs in (left, right))
+        *([findings_of(store, run) for run in runs] for runs in (left, right))
     )
     return Diff(
         base=left,

@@ -14,7 +14,7 @@ Mask = npt.NDArray[np.bool_]
 
 SEED = 20260102
 SHUFFLES = 400
-CHANCE_LIMIT = 0.05  # share of shuffled labels that a rule may separate as well
+CHANCE_LIMIT = 0.2  # share of shuffled sweeps with a rule as good from which none is stated
 MOST_CUTS = 10  # thresholds tried per numeric parameter
 SECOND_CONDITION_GAIN = 2  # errors that a second condition must save to be worth reading
 
@@ -74,7 +74,7 @@ def _pairs(singles: Sequence[Rule]) -> Iterator[Rule]:
 def _attributed(
     detector: str, mask: Mask, singles: Sequence[Rule], pairs: Sequence[Rule]
 ) -> Failure:
-    rule = _best_rule(mask, singles, pairs)
+    rule, chance = _best_rule(mask, singles, pairs)
     inside = rule.inside if rule else np.ones(mask.size, dtype=np.bool_)
     return Failure(
         detector=detector,
@@ -82,13 +82,19 @@ def _attributed(
         matching_runs=int(np.count_nonzero(inside & mask)),
         rule_runs=int(np.count_nonzero(inside)),
         failed_runs=int(np.count_nonzero(mask)),
+        chance=chance,
     )
 
 
-def _best_rule(mask: Mask, singles: Sequence[Rule], pairs: Sequence[Rule]) -> Rule | None:
-    """The rule with the fewest errors, two conditions only where they save two; None by chance."""
+def _best_rule(
+    mask: Mask, singles: Sequence[Rule], pairs: Sequence[Rule]
+) -> tuple[Rule | None, float]:
+    """The rule with the fewest errors, and how often chance gives one as good.
+
+    Two conditions only where they save two errors; no rule where chance often does as well.
+    """
     if not singles or mask.all():
-        return None
+        return None, 1.0
     matrix = _matrix(singles)
     single_errors = _errors(matrix, mask[None, :])[:, 0]
     chosen, errors = singles[int(single_errors.argmin())], float(single_errors.min())
@@ -100,8 +106,8 @@ def _best_rule(mask: Mask, singles: Sequence[Rule], pairs: Sequence[Rule]) -> Ru
             matrix = np.vstack([matrix, both])
     generator = np.random.default_rng(SEED)
     shuffled = generator.permuted(np.tile(mask, (SHUFFLES, 1)), axis=1)
-    by_chance = np.mean(_errors(matrix, shuffled).min(axis=0) <= errors)
-    return chosen if by_chance <= CHANCE_LIMIT else None
+    chance = float(np.mean(_errors(matrix, shuffled).min(axis=0) <= errors))
+    return chosen if chance <= CHANCE_LIMIT else None, chance
 
 
 def _matrix(rules: Sequence[Rule]) -> npt.NDArray[np.float32]:

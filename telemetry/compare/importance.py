@@ -22,6 +22,7 @@ BAND = 0.95  # of the largest share over all parameters under the null: a family
 LATER_BAND = 0.99  # for what is only visible once the strongest parameters are taken out
 INTERVAL = (0.025, 0.975)
 FEWEST_RUNS = 5
+NO_SPREAD = 1e-9  # of ranks, whose variance is at least 1/12 where any two differ
 RESIDUAL_DF = 4  # runs that must be left over when strong parameters are taken out
 
 
@@ -78,7 +79,7 @@ def mean_ranks(values: Floats) -> Floats:
 def shares(parameter: Varied, ranks: Floats) -> Floats:
     """Explained share for each row of ranks, shape (n_rows, n) to (n_rows,)."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
-    total = np.maximum((centred**2).sum(axis=1), np.finfo(np.float64).tiny)
+    total = np.maximum((centred**2).sum(axis=1), NO_SPREAD)
     one_hot = _one_hot(parameter)
     between = ((centred @ one_hot) ** 2 / one_hot.sum(axis=0)).sum(axis=1) / total
     n, k = one_hot.shape
@@ -124,7 +125,7 @@ def _resampled(parameter: Varied, ranks: Floats, weights: Floats) -> Floats:
     n = ranks.size
     one_hot = _one_hot(parameter)
     mean = weights @ ranks / n
-    total = np.maximum(weights @ ranks**2 / n - mean**2, np.finfo(np.float64).tiny)
+    total = np.maximum(weights @ ranks**2 / n - mean**2, NO_SPREAD)
     sizes = weights @ one_hot
     sums = weights @ (one_hot * ranks[:, None])
     filled = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0)
@@ -134,7 +135,7 @@ def _resampled(parameter: Varied, ranks: Floats, weights: Floats) -> Floats:
     if parameter.numbers is not None:
         x = mean_ranks(parameter.numbers)
         x_mean = weights @ x / n
-        spread = np.maximum(weights @ x**2 / n - x_mean**2, np.finfo(np.float64).tiny)
+        spread = np.maximum(weights @ x**2 / n - x_mean**2, NO_SPREAD)
         best = np.maximum(best, (weights @ (x * ranks) / n - x_mean * mean) ** 2 / (total * spread))
     return np.asarray(np.clip(best, 0, 1), dtype=np.float64)
 

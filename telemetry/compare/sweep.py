@@ -12,7 +12,7 @@ from telemetry.compare.failures import attribute_failures
 from telemetry.compare.importance import importances, mean_ranks
 from telemetry.compare.metric_names import direction_of
 from telemetry.compare.parameters import Varied, varied_parameters
-from telemetry.compare.root_findings import root_detectors
+from telemetry.compare.stored_findings import roots_of_runs
 from telemetry.compare.sweep_curves import SweepCurves, order_is_open, read_sweep
 from telemetry.compare.sweep_result import Failure, Parameter, Sweep, SweepRun
 from telemetry.errors import StoreUnreadable, UsageError
@@ -22,6 +22,7 @@ from telemetry.store.store import Store
 
 RUNS_PER_PARAMETER = 4  # below this the importances of several parameters run into each other
 FEWEST_RUNS_TO_TELL = 8  # fewer runs leave even a strong parameter inside the null band
+CHANCE_TO_MENTION = 0.05
 ORDER_LIMIT = 0.7  # rank correlation of the runs at three quarters with the end
 
 
@@ -136,18 +137,23 @@ def _parameters(
 
 def _failures(store: Store, runs: Sequence[Run]) -> tuple[tuple[Failure, ...], list[str]]:
     """Failures attributed to parameters, and warnings for runs that could not be diagnosed."""
-    roots: list[frozenset[str]] = []
-    read: list[Run] = []
-    warnings: list[str] = []
-    for run in runs:
-        try:
-            roots.append(root_detectors(store, run))
-            read.append(run)
-        except StoreUnreadable as error:
-            warnings.append(f"{run.run} is not diagnosed: {error}")
-    detectors = sorted(set().union(*roots))
-    masks = {name: np.array([name in found for found in roots]) for name in detectors}
-    return attribute_failures(varied_parameters([run.config for run in read]), masks), warnings
+    outcomes = roots_of_runs(store, runs)
+    read = [(run, roots) for run, roots in outcomes if not isinstance(roots, StoreUnreadable)]
+    warnings = [
+        f"{run.run} is not diagnosed: {error}"
+        for run, error in outcomes
+        if isinstance(error, StoreUnreadable)
+    ]
+    detectors = sorted(set().union(*(roots for _, roots in read)))
+    masks = {name: np.array([name in roots for _, roots in read]) for name in detectors}
+    failures = attribute_failures(varied_parameters([run.config for run, _ in read]), masks)
+    warnings += [
+        f"{failure.detector}: a rule as good as {failure.rule!r} comes up by chance in "
+        f"{failure.chance:.0%} of shuffled sweeps of this size."
+        for failure in failures
+        if failure.rule and failure.chance > CHANCE_TO_MENTION
+    ]
+    return failures, warnings
 
 
 def _run_warnings(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) -> list[str]:

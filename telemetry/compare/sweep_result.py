@@ -45,7 +45,8 @@ class Failure:
 
     `matching_runs` of the runs inside the rule have the finding, `rule_runs` are inside it;
     `failed_runs` have the finding anywhere. An empty rule means that no simple
-    rule separates them better than chance would; then every run counts as inside.
+    rule separates them better than chance would; then every run counts as inside. `chance` is the
+    share of shuffled sweeps in which a rule separates as well.
     """
 
     detector: str
@@ -53,6 +54,7 @@ class Failure:
     matching_runs: int
     rule_runs: int
     failed_runs: int
+    chance: float = 0.0
 
     @property
     def errors(self) -> int:

@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+from compare.curve_makers import loss_curve
+
+from telemetry.compare.align import Series
+from telemetry.compare.diff_result import Direction, Verdict
+from telemetry.compare.intervals import judge
+from telemetry.compare.single_runs import resolution, seed_allowance, single_difference
+
+
+def verdict(base: Series, candidate: Series) -> Verdict | None:
+    single = single_difference(base, candidate, Direction.LOWER)
+    return judge(single.estimate, Direction.LOWER, 0.01 * base.final()) if single else None
+
+
+@pytest.mark.parametrize("every", [1, 30])
+def test_runs_that_differ_by_seed_are_never_called_a_regression(every: int) -> None:
+    curves = [loss_curve(i, every=every) for i in range(40)]
+    verdicts = [verdict(a, b) for a, b in zip(curves[::2], curves[1::2], strict=True)]
+    assert set(verdicts) == {Verdict.INCONCLUSIVE}
+
+
+def test_a_difference_that_no_seed_explains_is_found_without_other_seeds() -> None:
+    assert verdict(loss_curve(0), loss_curve(1, shift=1.0)) is Verdict.REGRESSION
+    assert verdict(loss_curve(0, shift=1.0), loss_curve(1)) is Verdict.IMPROVEMENT
+
+
+def test_a_candidate_that_does_not_learn_is_a_regression() -> None:
+    stuck = Series(steps=np.arange(300), values=np.full(300, 2.5))
+    assert verdict(loss_curve(0), stuck) is Verdict.REGRESSION
+
+
+def test_a_candidate_that_explodes_late_is_a_regression() -> None:
+    curve = loss_curve(1)
+    exploded = np.where(curve.steps > 200, 2.0 ** (curve.steps / 10.0), curve.values)
+    assert verdict(loss_curve(0), Series(steps=curve.steps, values=exploded)) is Verdict.REGRESSION
+
+
+def test_the_same_values_are_no_change_with_certainty() -> None:
+    single = single_difference(loss_curve(0), loss_curve(0), Direction.LOWER)
+    assert single is not None
+    assert single.estimate.interval() == (0.0, 0.0)
+
+
+def test_two_evaluations_say_nothing() -> None:
+    two = Series(steps=np.array([10, 20]), values=np.array([1.0, 0.5]))
+    assert single_difference(two, two, Direction.LOWER) is None
+
+
+def test_the_error_grows_with_the_noise_of_the_curves() -> None:
+    errors = []
+    for noise in (0.02, 0.4):
+        pair = (loss_curve(1, step_noise=noise), loss_curve(2, step_noise=noise))
+        single = single_difference(*pair, Direction.LOWER)
+        assert single is not None
+        errors.append(single.estimate.standard_error)
+    assert errors[1] > 1.5 * errors[0]
+
+
+def test_the_allowance_grows_with_progress_that_was_still_going_on() -> None:
+    steps = np.arange(100)
+    settled = Series(steps=steps, values=np.where(steps < 20, 2.0 - steps / 20, 1.0))
+    falling = Series(steps=steps, values=2.0 - steps / 100)
+    assert seed_allowance(settled, settled, Direction.LOWER) == pytest.approx(0.04 * 0.75, rel=0.1)
+    assert seed_allowance(falling, falling, Direction.LOWER) > 0.15
+
+
+def test_one_example_more_or_less_is_within_the_allowance() -> None:
+    accuracy = Series(steps=np.arange(5), values=np.array([0.97, 0.98, 0.97, 0.98, 0.97]))
+    assert seed_allowance(accuracy, accuracy, Direction.HIGHER) >= 0.005
+    assert resolution(np.array([0.5, 0.5, math.nan])) == 0.0
