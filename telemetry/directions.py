@@ -37,6 +37,7 @@ def higher_is_better(name: str) -> bool:
 
 def _words(name: str) -> set[str]:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    words = re.findall(r"[a-z]+\d*", spaced.lower())
+    # both `topAccuracy` and `mIoU` are one word written in two cases
+    words = re.findall(r"[a-z]+\d*", f"{spaced} {name}".lower())
     # `acc1`, `f1score` and `hits10` count as their word; `top5` and `r2` are words themselves.
     return {*words, *(word.rstrip("0123456789") for word in words)}
