@@ -240,6 +240,7 @@ class RunBuilder:
         """Publish every table and the manifest; returns the run folder."""
         steps = [int(str(row["step"])) for row in self.rows.get("steps", [])]
         last = max(steps, default=0)
+        self.path.mkdir(parents=True, exist_ok=True)
         for name, rows in self.rows.items():
             schema = table(name)
             arrays = {
