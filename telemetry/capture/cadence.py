@@ -173,12 +173,12 @@ def lasting_gap_s(spending: Spending) -> float:
 
 def _until_affordable_s(spending: Spending) -> float:
     """Time from now until the budget has earned another sample."""
-    if not spending.budget_share:
-        return math.inf
     others_share = min(
         spending.base_s / spending.plain_step_s, OTHERS_SHARE_LIMIT * spending.budget_share
     )
+    net_share = spending.budget_share - others_share
+    if net_share <= 0:
+        return math.inf
     start_s = max(spending.takeover_s, spending.elapsed_s)
     owed_s = spending.samples_s + spending.sample_s - spending.for_samples_s(start_s)
-    net_share = spending.budget_share - others_share
     return start_s - spending.elapsed_s + max(owed_s, 0.0) / net_share
