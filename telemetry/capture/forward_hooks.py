@@ -1,0 +1,189 @@
+"""Hooks that the module half puts on modules and tensors for one sampled step.
+
+They are inert under torch.compile, which may trace them, and they do not travel: a copy or pickle
+of a model takes a standard library function in their place that does nothing, so that it can be
+loaded where this package is not installed.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from telemetry.capture.module_nodes import ModuleNode
+from telemetry.capture.module_observation import Forward
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+
+class ForwardEvents(Protocol):
+    """Who is told of forwards and gradients."""
+
+    def enter_outermost(
+        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """A forward may begin here."""
+        ...
+
+    def enter(self, node: ModuleNode) -> None:
+        """The forward of a module inside begins."""
+        ...
+
+    def leave(self, node: ModuleNode, output: object) -> None:
+        """The forward of a module has ended; the output is None after an exception."""
+        ...
+
+    def gradient(self, visit: "Visit", node: ModuleNode, forward: Forward, values: Tensor) -> None:
+        """The gradient of a module's output has arrived."""
+        ...
+
+
+class Frame:
+    """A module whose forward is running, and how often it called each functional activation."""
+
+    __slots__ = ("counts", "node")
+
+    def __init__(self, node: ModuleNode) -> None:
+        self.node = node
+        self.counts: Counter[str] = Counter()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Visit:
+    """What a sampled step has on the model, and what is running.
+
+    Attributes:
+        step: Optimizer step.
+        thread: The only thread whose forwards are looked at.
+        entry_handles: Hooks that stay for the step.
+        inner_handles: Hooks of the forward that is running.
+        frames: Modules whose forward is running, the outermost first.
+        forward: The outermost forward that is running.
+        order: Paths in the order of their first call.
+        entries: Nodes that were outermost.
+        mode_is_on: Whether the dispatch mode was entered and not left.
+        failed: Whether something went wrong: nothing more is looked at.
+        train_seen: Whether a forward with gradient was observed.
+        roots_seen: Whether a backward pass began.
+    """
+
+    step: int
+    thread: int = field(default_factory=threading.get_ident)
+    entry_handles: "list[RemovableHandle]" = field(default_factory=list)
+    inner_handles: "list[RemovableHandle]" = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    forward: Forward | None = None
+    order: dict[str, None] = field(default_factory=dict)
+    entries: list[ModuleNode] = field(default_factory=list)
+    mode_is_on: bool = False
+    failed: bool = False
+    train_seen: bool = False
+    roots_seen: bool = False
+
+    def is_inside(self) -> bool:
+        """Whether this thread runs an outermost forward that is observed."""
+        return bool(self.frames) and threading.get_ident() == self.thread
+
+    def push(self, node: ModuleNode) -> None:
+        """The forward of a module begins."""
+        self.order.setdefault(node.path)
+        self.frames.append(Frame(node))
+
+    def pop(self, node: ModuleNode) -> bool:
+        """The forward of a module has ended; what it left open inside has ended with it.
+
+        Returns:
+            Whether that forward was known to have begun.
+        """
+        for depth in range(len(self.frames) - 1, -1, -1):
+            if self.frames[depth].node is node:
+                del self.frames[depth:]
+                return True
+        return False
+
+
+class _DoesNotTravel:
+    """A hook whose copies and pickles do nothing."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        # The exit of a null context takes any arguments and returns None, as a hook must.
+        return getattr, (nullcontext(), "__exit__")
+
+
+class EntryHook(_DoesNotTravel):
+    """Forward pre-hook, with keyword arguments, of a module through which a forward may enter."""
+
+    __slots__ = ("_events", "_node")
+
+    def __init__(self, events: ForwardEvents, node: ModuleNode) -> None:
+        self._events = events
+        self._node = node
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """Tell; changes nothing."""
+        del module
+        if not torch.compiler.is_compiling():
+            self._events.enter_outermost(self._node, args, kwargs)
+
+
+class EnterHook(_DoesNotTravel):
+    """Forward pre-hook of a module inside."""
+
+    __slots__ = ("_events", "_node")
+
+    def __init__(self, events: ForwardEvents, node: ModuleNode) -> None:
+        self._events = events
+        self._node = node
+
+    def __call__(self, module: nn.Module, args: tuple[object, ...]) -> None:
+        """Tell; changes nothing."""
+        del module, args
+        if not torch.compiler.is_compiling():
+            self._events.enter(self._node)
+
+
+class LeaveHook(_DoesNotTravel):
+    """Forward hook that is called after an exception too."""
+
+    __slots__ = ("_events", "_node")
+
+    def __init__(self, events: ForwardEvents, node: ModuleNode) -> None:
+        self._events = events
+        self._node = node
+
+    def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        """Tell; changes nothing."""
+        del module, args
+        if not torch.compiler.is_compiling():
+            self._events.leave(self._node, output)
+
+
+class GradientHook(_DoesNotTravel):
+    """Tensor hook on a module's output."""
+
+    __slots__ = ("_events", "_forward", "_node", "_visit")
+
+    # torch warns when a tensor with hooks is pickled, unless a hook says that it may be lost.
+    __torch_unserializable__ = True
+
+    def __init__(
+        self, events: ForwardEvents, visit: Visit, node: ModuleNode, forward: Forward
+    ) -> None:
+        self._events = events
+        self._visit = visit
+        self._node = node
+        self._forward = forward
+
+    def __call__(self, gradient: Tensor) -> None:
+        """Tell; changes nothing."""
+        self._events.gradient(self._visit, self._node, self._forward, gradient)

@@ -1,0 +1,174 @@
+"""Which modules are observed, and how: decided once per model, before any forward."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from telemetry.capture.catalogue import clean_path
+from telemetry.capture.functional_ops import RECURRENT, module_family
+from telemetry.capture.module_statistics import Family, default_unit_dim
+
+CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
+FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+# They hand on what the module before them returned.
+TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten)
+# In evaluation without gradient these run a fused kernel, unless a hook stands on a module inside.
+FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+PARAMETRIZATIONS = "parametrizations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModuleNode:
+    """One module of the model.
+
+    Attributes:
+        path: As `named_modules()` gives it, without the parts of torch.compile.
+        module: The module.
+        observed: Its output is recorded: it has no child, or parameters of its own.
+        family: Of an activation function.
+        sees_operations: Functional activations in its forward are sites of it; not so inside an
+            activation module, which is a site itself, nor among the gates of a recurrent one.
+        fast_path: Outermost enclosing module (or itself) with a fused kernel for evaluation.
+        has_parameters: It owns parameters itself.
+    """
+
+    path: str
+    module: nn.Module
+    observed: bool
+    family: Family | None
+    sees_operations: bool
+    fast_path: nn.Module | None
+    has_parameters: bool
+
+    def runs_fused(self) -> bool:
+        """Whether a forward without gradient takes the fused kernel that hooks would switch off."""
+        return self.fast_path is not None and not self.fast_path.training
+
+
+def module_nodes(model: nn.Module) -> tuple[list[ModuleNode], dict[str, str]]:
+    """The modules that can be hooked, and the reason for each subtree that cannot, by path."""
+    nodes: list[ModuleNode] = []
+    hidden: dict[str, str] = {}
+    for raw_path, module, fast_path in _walk(model, hidden):
+        children = [name for name, _ in module.named_children() if name != PARAMETRIZATIONS]
+        own = next(module.parameters(recurse=False), None)
+        family = module_family(module)
+        nodes.append(
+            ModuleNode(
+                path=clean_path(raw_path),
+                module=module,
+                observed=(not children or own is not None) and not isinstance(module, TRANSPARENT),
+                family=family,
+                sees_operations=family is None and not isinstance(module, RECURRENT),
+                fast_path=fast_path,
+                has_parameters=own is not None,
+            )
+        )
+    return nodes, hidden
+
+
+def _walk(
+    model: nn.Module, hidden: dict[str, str]
+) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
+    seen: set[nn.Module] = set()
+    stack: list[tuple[str, nn.Module, nn.Module | None]] = [("", model, None)]
+    while stack:
+        path, module, fast_path = stack.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        reason = unobservable(module)
+        if reason is not None:
+            hidden[clean_path(path)] = reason
+            continue
+        if fast_path is None and isinstance(module, FAST_PATHS):
+            fast_path = module
+        yield path, module, fast_path
+        children = [
+            (f"{path}.{name}" if path else name, child, fast_path)
+            for name, child in module.named_children()
+            if name != PARAMETRIZATIONS
+        ]
+        stack.extend(reversed(children))
+
+
+def unobservable(module: nn.Module) -> str | None:
+    """Why no hook may stand on a module or inside it; None if it may."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript runs without hooks"
+    compiled = (
+        hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+    )
+    return "compiled by torch.compile" if compiled else None
+
+
+def forward_is_plain() -> bool:
+    """Whether this forward runs eagerly on real tensors, so that it can be looked at."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None  # noqa: SLF001 - no typed name
+        or torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - no public name
+        or torch.utils._python_dispatch._get_current_dispatch_mode() is not None  # noqa: SLF001
+        or (
+            torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+            and torch.cuda.is_current_stream_capturing()
+        )
+        or in_backward()
+    )
+
+
+def in_backward() -> bool:
+    """Whether this thread runs a backward pass, which recomputes checkpointed forwards."""
+    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name
+
+
+def something_was_compiled() -> bool:
+    """Whether torch.compile has been at work; new hooks might make it compile once more."""
+    convert_frame = sys.modules.get("torch._dynamo.convert_frame")
+    return bool(getattr(getattr(convert_frame, "input_codes", None), "seen", False))
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """The first tensor of what a module returned: of tuples, lists, dictionaries, data classes."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, tuple | list):
+        for item in output:
+            found = first_tensor(item)
+            if found is not None:
+                return found
+    return None
+
+
+class UnitDims:
+    """Which dimension holds the units of a tensor, learnt from what linear and conv layers return.
+
+    A 4-d activation may be an image with channels in front or tokens with features at the end;
+    the shape that the last layer of either kind returned tells them apart.
+    """
+
+    def __init__(self) -> None:
+        self._dims: dict[torch.Size, int] = {}
+
+    def learn(self, module: nn.Module, output: Tensor) -> None:
+        """Remember where the units of an output of this module are."""
+        if isinstance(module, CHANNELS_FIRST) and output.dim() > 1:
+            # A convolution without batch dimension has its channels first.
+            unbatched = isinstance(module, _ConvNd) and output.dim() < module.weight.dim()
+            self._dims[output.shape] = 0 if unbatched else 1
+        elif isinstance(module, FEATURES_LAST) and output.dim():
+            self._dims[output.shape] = output.dim() - 1
+
+    def of(self, output: Tensor) -> int | None:
+        """The dimension; None for a scalar."""
+        known = self._dims.get(output.shape)
+        return default_unit_dim(output.dim()) if known is None else known

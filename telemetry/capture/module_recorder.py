@@ -1,0 +1,142 @@
+"""Measures the sites of one sampled step and keeps what was measured until it is packed."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from telemetry.capture.loss_graph import note_first_logits
+from telemetry.capture.loss_statistics import observe_losses, observe_output_logits
+from telemetry.capture.module_nodes import ModuleNode, UnitDims
+from telemetry.capture.module_observation import Forward, Label, Measures, Observation
+from telemetry.capture.module_statistics import (
+    MAX_ELEMENTS,
+    Family,
+    dtype_name,
+    is_observable,
+    leading,
+    measure,
+    measure_gradient,
+    measure_input,
+)
+
+MAX_CALLS = 64  # of one site in one step: a cell called once per time step is seen that often
+ROOT = ""
+
+
+class SiteRecorder:
+    """Observations of one model, step after step."""
+
+    def __init__(self) -> None:
+        self._observations: list[Observation[Tensor]] = []
+        # Logits of a root whose loss is not known yet; a known loss says more about them.
+        self._candidates: list[Observation[Tensor]] = []
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._unit_dims = UnitDims()
+        self._loss_known = False
+        self._loss_seen = False
+
+    def take(self) -> list[Observation[Tensor]]:
+        """What was observed since the last call and whose phase is known; the rest stays."""
+        if not self._loss_seen:
+            self._observations += self._candidates
+        self._loss_known, self._loss_seen = self._loss_seen, False
+        self._candidates = []
+        self._calls.clear()
+        known = [o for o in self._observations if o.label.forward.phase is not None]
+        self._observations = [o for o in self._observations if o.label.forward.phase is None]
+        return known
+
+    def input(self, node: ModuleNode, values: Iterable[Tensor], forward: Forward) -> None:
+        """The first floating tensor that enters an outermost forward."""
+        entering = next((value for value in values if is_observable(value)), None)
+        if entering is None or not self._wanted(node.path, "input"):
+            return
+        with torch.no_grad():
+            part = leading(entering.detach(), MAX_ELEMENTS)
+            self._add(node, "input", part, forward, measure_input(part))
+
+    def output(self, node: ModuleNode, output: Tensor, forward: Forward) -> bool:
+        """The output of an observed module; False if it cannot be or has been seen often enough."""
+        if not is_observable(output):
+            return False
+        self._unit_dims.learn(node.module, output)
+        return self._activation(node, "output", node.family, output, forward)
+
+    def operation(
+        self, node: ModuleNode, site: str, family: Family, result: Tensor, forward: Forward
+    ) -> None:
+        """The result of a functional activation in the forward of a module."""
+        if is_observable(result):
+            self._activation(node, site, family, result, forward)
+
+    def gradient(self, node: ModuleNode, gradient: Tensor, forward: Forward) -> None:
+        """The gradient of the loss with respect to a module's output."""
+        if is_observable(gradient) and self._wanted(node.path, "output_grad"):
+            with torch.no_grad():
+                part = leading(gradient.detach(), MAX_ELEMENTS)
+                self._add(node, "output_grad", part, forward, measure_gradient(part))
+
+    def root_outputs(self, node: ModuleNode, outputs: Iterable[Tensor], forward: Forward) -> None:
+        """What an outermost forward returned: maybe the logits of a loss."""
+        with torch.no_grad():
+            floating = [output for output in outputs if is_observable(output)]
+            for output in floating:
+                note_first_logits(output)
+            if node.path != ROOT or (self._loss_known and forward.phase is not None):
+                return
+            for output in floating:
+                training = node.module.training
+                logits = observe_output_logits(output.detach(), forward, training=training)
+                if logits is not None and self._wanted(ROOT, "logits"):
+                    kept = self._observations if forward.phase is None else self._candidates
+                    kept.append(logits)
+                    return
+
+    def losses(self, roots: Sequence[Tensor], forward: Forward) -> None:
+        """Logits and targets of the losses that a backward pass starts from."""
+        observations = observe_losses(roots, forward)
+        self._loss_seen |= bool(observations)
+        self._observations += observations
+
+    def _activation(
+        self,
+        node: ModuleNode,
+        site: str,
+        family: Family | None,
+        values: Tensor,
+        forward: Forward,
+    ) -> bool:
+        if not self._wanted(node.path, site):
+            return False
+        with torch.no_grad():
+            part = leading(values.detach(), MAX_ELEMENTS)
+            unit_dim = self._unit_dims.of(values)
+            measures = measure(part, family=family, unit_dim=unit_dim)
+            self._add(node, site, part, forward, measures, unit_dim)
+        return True
+
+    def _wanted(self, path: str, site: str) -> bool:
+        self._calls[path, site] += 1
+        return self._calls[path, site] <= MAX_CALLS
+
+    def _add(
+        self,
+        node: ModuleNode,
+        site: str,
+        values: Tensor,
+        forward: Forward,
+        measures: Measures[Tensor],
+        unit_dim: int | None = None,
+    ) -> None:
+        label = Label(
+            path=node.path,
+            site=site,
+            forward=forward,
+            dtype=dtype_name(values),
+            n=values.numel(),
+            n_units=None if unit_dim is None else values.shape[unit_dim],
+            training=node.module.training,
+        )
+        self._observations.append(Observation(label=label, measures=measures))

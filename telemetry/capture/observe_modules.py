@@ -1,0 +1,332 @@
+"""Activations, output gradients and loss inputs of the forwards of sampled steps.
+
+Between sampled steps nothing stands on the model. When one begins, a pre-hook waits on each module
+through which a forward may enter; that hook puts others on the modules inside for this forward
+alone, so that a copy or pickle of the model made between forwards takes no more than an inert
+entry hook with it. Forwards under torch.compile, tracing, functional transforms, graph capture,
+another dispatch mode or in another thread are left alone, and so is what checkpointing recomputes.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from telemetry.capture.entry_hook import entry_modules
+from telemetry.capture.forward_hooks import EnterHook, EntryHook, GradientHook, LeaveHook, Visit
+from telemetry.capture.functional_ops import ActivationMode, modes_are_safe
+from telemetry.capture.guard import Guard
+from telemetry.capture.module_nodes import (
+    ModuleNode,
+    first_tensor,
+    forward_is_plain,
+    in_backward,
+    module_nodes,
+    something_was_compiled,
+    unobservable,
+)
+from telemetry.capture.module_observation import Forward
+from telemetry.capture.module_packet import ModulePacket
+from telemetry.capture.module_recorder import SiteRecorder
+from telemetry.capture.module_statistics import Family
+from telemetry.capture.observe_inputs import tensors_in
+from telemetry.capture.statistics.dead_bitmap import DeadWindows
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+PART = "modules"
+TRAIN = "train"
+N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have no functional ones
+OPERATIONS_EVERY = 8  # sampled steps between two looks for them in such a model
+MAX_SITES = 16  # of one functional activation in one forward of a module
+N_SEARCHES = 3  # steps in which every module may be an entry, to find loops that skip the root
+NOTHING_SEEN = "no forward was seen: compiled by torch.compile, or run in another thread"
+FAST_PATH = "its fused kernel for evaluation runs without hooks"
+
+
+class ModuleObserver:
+    """Observes the modules of a model on sampled steps.
+
+    Args:
+        model: Unwrapped; paths are those of its `named_modules()`.
+        guard: Contains what fails inside a hook; without one it is raised.
+
+    Attributes:
+        execution_order: Paths in the order of their first call in the first step whose training
+            forward was observed; empty until then.
+        not_observed: Reason by path for what cannot be seen.
+    """
+
+    def __init__(self, model: nn.Module, *, guard: Guard | None = None) -> None:
+        self.execution_order: tuple[str, ...] = ()
+        self._nodes, self.not_observed = module_nodes(model)
+        entries = set(entry_modules(model))
+        self._entries = [node for node in self._nodes if node.module in entries]
+        self._guard = guard or Guard(strict=True, on_failure=_is_raised)
+        self._recorder = SiteRecorder()
+        self._windows = DeadWindows()
+        self._mode = ActivationMode(self._on_operation)
+        self._clock = _Clock()
+        # Forwards without gradient whose phase is not known, by entry: one each.
+        self._waiting: dict[str, Forward] = {}
+        self._searches_left = N_SEARCHES
+        self._searching = False
+        self._visits = 0
+        self._last_operation = 0
+        self._mode_wanted = True
+        self._visit: Visit | None = None
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds spent inside hooks so far; `begin`, `end` and `observe_roots` are not in it."""
+        return self._clock.total_s + self._mode.cost_s
+
+    def begin(self, step: int) -> None:
+        """Wait for the forwards of a sampled step.
+
+        Args:
+            step: Optimizer step to which forwards and gradients belong.
+        """
+        self._disarm()
+        self._visit = visit = Visit(step=step)
+        # Each operation costs 8 µs more under the mode, whether it is an activation or not.
+        quiet = self._visits - self._last_operation >= N_WITHOUT_OPERATIONS
+        self._mode_wanted = not quiet or self._visits % OPERATIONS_EVERY == 0
+        self._visits += 1
+        for node in self._nodes if self._searching else self._entries:
+            reason = unobservable(node.module)
+            if reason is not None:
+                self.not_observed[node.path] = reason
+                continue
+            hook = EntryHook(self, node)
+            handle = node.module.register_forward_pre_hook(hook, with_kwargs=True)
+            visit.entry_handles.append(handle)
+
+    def end(self) -> ModulePacket | None:
+        """Remove every hook, leave the mode, and pack what was seen and is settled.
+
+        Returns:
+            None when there is nothing to write.
+        """
+        visit = self._disarm()
+        if visit is not None:
+            self._learn(visit)
+        observations = self._recorder.take()
+        return ModulePacket.of(observations, self._windows) if observations else None
+
+    def settle(self, phase: str, step: int | None = None) -> None:
+        """Say what the forwards without gradient were that wait for it.
+
+        Args:
+            phase: `eval` or `no_grad`.
+            step: Step they belong to; None: the one during which they ran.
+        """
+        for forward in self._waiting.values():
+            forward.phase = phase
+            forward.step = forward.step if step is None else step
+        self._waiting.clear()
+
+    def observe_roots(self, roots: Sequence[Tensor]) -> None:
+        """Look at the losses a backward pass starts from, before it frees them."""
+        visit = self._visit
+        if visit is not None:
+            visit.roots_seen = True
+            self._recorder.losses(roots, Forward(step=visit.step, phase=TRAIN))
+
+    # --- what the hooks call ------------------------------------------------------------------
+
+    def enter_outermost(
+        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """A forward may begin here: hook what is inside, if it is one that can be seen."""
+        visit = self._visit
+        if visit is None or visit.failed or threading.get_ident() != visit.thread:
+            return
+        if visit.frames:
+            if visit.frames[0].node is node:
+                visit.push(node)  # it calls itself; as the entry it has no EnterHook
+            return
+        if not forward_is_plain():
+            return
+        visit.failed = True
+        with self._clock, self._guard(PART):
+            forward = self._open(visit, node)
+            if forward is not None:
+                with _undispatched():
+                    self._recorder.input(node, (*tensors_in(args), *tensors_in(kwargs)), forward)
+            visit.failed = False
+
+    def enter(self, node: ModuleNode) -> None:
+        """The forward of a module inside begins."""
+        visit = self._visit
+        if visit is not None and visit.is_inside():
+            visit.push(node)
+
+    def leave(self, node: ModuleNode, output: object) -> None:
+        """The forward of a module has ended; the output is None after an exception."""
+        visit = self._visit
+        if visit is None or not visit.is_inside() or not visit.pop(node):
+            return
+        with self._clock:
+            if output is not None and not visit.failed:
+                visit.failed = True
+                with self._guard(PART), _undispatched():
+                    self._observe_output(visit, node, output)
+                    visit.failed = False
+            if not visit.frames:
+                self._close(visit)
+
+    def gradient(self, visit: Visit, node: ModuleNode, forward: Forward, values: Tensor) -> None:
+        """The gradient of a module's output; those of graphs of other steps come too late."""
+        if visit is self._visit and not visit.failed:
+            visit.failed = True
+            with self._clock, self._guard(PART):
+                self._recorder.gradient(node, values, forward)
+                visit.failed = False
+
+    def _on_operation(self, name: str, family: Family, result: Tensor) -> None:
+        visit = self._visit
+        if visit is None or visit.failed or visit.forward is None or not visit.is_inside():
+            return
+        frame = visit.frames[-1]
+        if not frame.node.sees_operations or in_backward():
+            return
+        self._last_operation = self._visits
+        count = frame.counts[name]
+        frame.counts[name] += 1
+        if count < MAX_SITES:
+            visit.failed = True
+            with self._guard(PART):
+                site = f"{name}#{count}"
+                self._recorder.operation(frame.node, site, family, result, visit.forward)
+                visit.failed = False
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _open(self, visit: Visit, node: ModuleNode) -> Forward | None:
+        """Hook the modules inside for one outermost forward; None if it is not to be seen."""
+        has_gradient = torch.is_grad_enabled()
+        if not has_gradient and (node.path in self._waiting or node.runs_fused()):
+            return None
+        forward = Forward(step=visit.step, phase=TRAIN if has_gradient else None)
+        if has_gradient:
+            visit.train_seen = True
+        else:
+            self._waiting[node.path] = forward
+        _remove(visit.inner_handles)  # one that an exception kept from being removed
+        visit.forward = forward
+        visit.entries.append(node)
+        visit.push(node)
+        self._hook_leave(visit, node)
+        for inner in self._nodes:
+            if inner is node:
+                continue
+            if not has_gradient and inner.runs_fused():
+                self.not_observed.setdefault(inner.path, FAST_PATH)
+                continue
+            hook = EnterHook(self, inner)
+            visit.inner_handles.append(inner.module.register_forward_pre_hook(hook))
+            self._hook_leave(visit, inner)
+        if self._mode_wanted and modes_are_safe():
+            self._mode.__enter__()  # type: ignore[no-untyped-call]
+            visit.mode_is_on = True
+        return forward
+
+    def _hook_leave(self, visit: Visit, node: ModuleNode) -> None:
+        hook = LeaveHook(self, node)
+        visit.inner_handles.append(node.module.register_forward_hook(hook, always_call=True))
+
+    def _observe_output(self, visit: Visit, node: ModuleNode, output: object) -> None:
+        forward = visit.forward
+        if forward is None:
+            return
+        first = first_tensor(output) if node.observed else None
+        if (
+            first is not None
+            and self._recorder.output(node, first, forward)
+            and first.grad_fn is not None
+            and forward.phase == TRAIN
+        ):
+            hook = GradientHook(self, visit, node, forward)
+            first.register_hook(hook)  # type: ignore[no-untyped-call]
+        if not visit.frames:
+            self._recorder.root_outputs(node, tensors_in(output), forward)
+
+    def _close(self, visit: Visit) -> None:
+        """The outermost forward is over: leave the mode, take the hooks inside away."""
+        visit.frames.clear()
+        visit.forward = None
+        # Another mode on top was entered in the forward and not left; ours stays below it, idle.
+        if visit.mode_is_on and _get_current_dispatch_mode() is self._mode:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            visit.mode_is_on = False
+        if sys.exc_info()[0] is None:
+            _remove(visit.inner_handles)
+        # Else torch may be walking over these very hooks; the next forward or `end` removes them.
+
+    def _disarm(self) -> Visit | None:
+        visit, self._visit = self._visit, None
+        if visit is not None:
+            self._close(visit)
+            _remove(visit.inner_handles)
+            _remove(visit.entry_handles)
+        return visit
+
+    def _learn(self, visit: Visit) -> None:
+        """Take the execution order, and find out through which modules forwards enter."""
+        if visit.train_seen and not self.execution_order:
+            self.execution_order = tuple(visit.order)
+        if visit.train_seen and self.not_observed.get("") == NOTHING_SEEN:
+            del self.not_observed[""]
+        elif visit.roots_seen and not visit.train_seen:
+            self.not_observed.setdefault("", NOTHING_SEEN)
+        self._entries = list(dict.fromkeys([*self._entries, *visit.entries]))
+        unseen = any(n.has_parameters and n.path not in visit.order for n in self._nodes)
+        self._searching = (
+            unseen and visit.roots_seen and self._searches_left > 0 and not something_was_compiled()
+        )
+        self._searches_left -= self._searching
+
+
+class _Clock:
+    """Adds up the time of blocks; they do not nest."""
+
+    __slots__ = ("_started_s", "total_s")
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+        self._started_s = 0.0
+
+    def __enter__(self) -> None:
+        self._started_s = time.perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.total_s += time.perf_counter() - self._started_s
+
+
+def _undispatched() -> AbstractContextManager[object]:
+    """What is measured inside a forward does not go through the dispatch mode around it."""
+    return torch._C._DisableTorchDispatch()  # noqa: SLF001 - no public name
+
+
+def _remove(handles: "list[RemovableHandle]") -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
+
+
+def _is_raised(part: str, error: Exception) -> None:
+    del part, error
