@@ -71,19 +71,12 @@ class Binder:
             if name in self._bound or name not in known_names():
                 continue
             if name in MANIFEST_TABLES:
-                self._bind_manifest_table(name)
+                self._connection.register(name, manifest_table(name, self._listing))
             elif name.startswith(sql.RAW_PREFIX):
                 self._bind_raw(table(name.removeprefix(sql.RAW_PREFIX)))
             else:
                 self._bind_view(name)
             self._bound.add(name)
-
-    def _bind_manifest_table(self, name: str) -> None:
-        given = f"given_{name}"
-        self._connection.register(given, manifest_table(name, self._listing))
-        target = sql.identifier(name)
-        self._connection.execute(f"CREATE TABLE {target} AS FROM {sql.identifier(given)}")
-        self._connection.unregister(given)
 
     def _bind_raw(self, schema: Table) -> None:
         files = self._listing.files(schema.name)

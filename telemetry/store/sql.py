@@ -96,6 +96,12 @@ def mentioned(sql: str, known: Iterable[str]) -> set[str]:
     return words & set(known)
 
 
+def first_word(sql: str) -> str:
+    """The first word of a statement in capitals, or its opening bracket."""
+    found = re.match(r"\s*(\(|\w+)", _LITERAL.sub(" ", sql))
+    return found[1].upper() if found else ""
+
+
 def without_parameters(sql: str) -> str:
     """The statement with literals emptied and `$name` replaced by NULL, for parsers of names."""
     return _PARAMETER.sub("NULL", _LITERAL.sub(_empty_literal, sql))

@@ -6,6 +6,7 @@ from telemetry.errors import UsageError
 from telemetry.store import sql
 from telemetry.store.binding import known_names
 
+READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "SHOW", "DESCRIBE", "SUMMARIZE", "TABLE", "(")
 # The statement is at fault, or the limits; any other error may come from a shard.
 MISTAKES = (
     duckdb.BinderException,
@@ -33,10 +34,12 @@ def one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.
         raise UsageError(first_line(error)) from error
     if len(found) != 1:
         raise UsageError(f"one statement is expected, {len(found)} are given.")
-    if found[0].type != duckdb.StatementType.SELECT:
+    word = sql.first_word(statement)
+    # DuckDB 1.5 classes `PRAGMA database_list` as SELECT, hence the word as well.
+    if found[0].type != duckdb.StatementType.SELECT or word not in READING_WORDS:
         raise UsageError(
-            f"{found[0].type.name} is refused: only SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE "
-            "and SUMMARIZE read runs. PIVOT works as `FROM (PIVOT ...)`."
+            f"{word or found[0].type.name} is refused: only {', '.join(READING_WORDS[:-1])} read "
+            "runs. PIVOT works as `FROM (PIVOT ... ON column IN (...) USING ...)`."
         )
     return found[0]
 

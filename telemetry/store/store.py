@@ -37,7 +37,8 @@ class Store:
         if not folder.is_dir():
             raise StoreUnreadable(f"{folder}: a store is a folder, this is a file. {HINT}")
         try:
-            next(os.scandir(folder), None)
+            with os.scandir(folder):
+                pass
         except OSError as error:
             raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error
         if next(run_folders(folder), None) is None:
