@@ -23,14 +23,20 @@ The `--help` of every command, written by `python -m tests.update_docs`.
 def cli_page() -> str:
     """The help of the group and of each verb."""
     group = cli.group()
-    root = click.Context(group, info_name=cli.PROGRAM, terminal_width=HELP_WIDTH)
+    root = _context(group, cli.PROGRAM, None)
     parts = [_section(cli.PROGRAM, group.get_help(root))]
     for verb in group.list_commands(root):
         command = group.get_command(root, verb)
         if command is not None:
-            context = click.Context(command, info_name=verb, parent=root, terminal_width=HELP_WIDTH)
+            context = _context(command, verb, root)
             parts.append(_section(f"{cli.PROGRAM} {verb}", command.get_help(context)))
     return CLI_INTRODUCTION + "\n".join(parts)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    return command.make_context(
+        name, [], parent=parent, resilient_parsing=True, terminal_width=HELP_WIDTH
+    )
 
 
 def _section(title: str, help_text: str) -> str:

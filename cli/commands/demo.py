@@ -29,6 +29,7 @@ from telemetry.cli import main, render
 from telemetry.cli.options import settings_of, verb
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
 from telemetry.json_values import Json
+from telemetry.runs import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -118,7 +119,7 @@ def _tour(runs: list[TrainedRun]) -> Iterator[list[str]]:
     yield ["runs"]
     for run in runs:
         if FAULTY_TAG in run.tags:
-            yield ["diagnose", run.run]
+            yield ["diagnose", run.run[-SHORT_ID_LENGTH:]]
     yield ["diff", "--base", "tag=main", "--candidate", "tag=pr-12"]
     yield ["sweep", "--project", "demo-sweep", "--metric", "val_loss"]
 
@@ -157,6 +158,7 @@ def _train(store: Path, progress: Progressing) -> list[TrainedRun]:
     """
     command_line = [*CHILD, "--store", str(store), "--json-progress"]
     environment = {k: v for k, v in os.environ.items() if k not in DROPPED_VARIABLES}
+    environment["TELEMETRY_COMPACT"] = "wait"  # each run is judged before the next one trains
     runs: list[TrainedRun] = []
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages,

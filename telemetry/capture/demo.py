@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from telemetry.json_values import Json
 STEPS = 300
 SWEEP_STEPS = 200
 SEEDS = (0, 1, 2)
-REGRESSED_WEIGHT_DECAY = 5.0  # a slip of two digits: it still trains, and generalises worse
+HEALTHY = Hyperparameters()
+# A slip of two digits: it still trains, and generalises worse.
+REGRESSED = Hyperparameters(weight_decay=100 * HEALTHY.weight_decay)
 SWEEP_LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 SWEEP_WIDTHS = (4, 8, 16)
 
@@ -36,31 +39,21 @@ Report = Callable[[dict[str, Json]], None]
 
 
 def experiments() -> list[Experiment]:
-    """All runs of the demo in the order in which they are trained."""
-    return [*_seeds(), _faulty(), *_sweep()]
+    """All runs of the demo as they are trained, one after the other; lists show the last first."""
+    return [*_sweep(), _faulty(), *_seeds("pr-12", REGRESSED), *_seeds("main", HEALTHY)]
 
 
-def _seeds() -> list[Experiment]:
-    """The same convnet three times, and three times with the regression of a pull request."""
-    main = [
+def _seeds(tag: str, settings: Hyperparameters) -> list[Experiment]:
+    """The same convnet with several seeds, under the tag by which `diff` finds the group."""
+    return [
         Experiment(
-            name=f"convnet-{seed}",
+            name=f"{tag}-seed{seed}",
             steps=STEPS,
-            tags=("main",),
-            settings=Hyperparameters(seed=seed),
+            tags=(tag,),
+            settings=replace(settings, seed=seed),
         )
         for seed in SEEDS
     ]
-    regressed = [
-        Experiment(
-            name=f"convnet-pr-12-{seed}",
-            steps=STEPS,
-            tags=("pr-12",),
-            settings=Hyperparameters(seed=seed, weight_decay=REGRESSED_WEIGHT_DECAY),
-        )
-        for seed in SEEDS
-    ]
-    return [*main, *regressed]
 
 
 def _faulty() -> Experiment:
@@ -75,7 +68,7 @@ def _faulty() -> Experiment:
 def _sweep() -> list[Experiment]:
     return [
         Experiment(
-            name=f"lr{learning_rate:g}-width{width}",
+            name=f"lr{learning_rate:g}-w{width}",
             steps=SWEEP_STEPS,
             project=SWEEP_PROJECT,
             settings=Hyperparameters(learning_rate=learning_rate, width=width),

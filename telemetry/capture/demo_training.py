@@ -4,6 +4,7 @@ Each experiment is an ordinary PyTorch loop around one `TelemetryCallback`; noth
 diagnosis along.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -83,29 +84,33 @@ def read_digits() -> Digits:
 def convnet(settings: Hyperparameters) -> nn.Sequential:
     """Two convolutions and two linear layers, in the framework's default initialisation."""
     width = settings.width
-    pooled_side = IMAGE_SIDE // 2
+    n_features = 2 * width * (IMAGE_SIDE // 2) ** 2
     return nn.Sequential(
-        nn.Conv2d(1, width, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(width, 2 * width, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(2 * width * pooled_side**2, 64),
-        nn.ReLU(),
-        nn.Dropout(settings.dropout),
-        nn.Linear(64, N_CLASSES),
+        OrderedDict(
+            conv1=nn.Conv2d(1, width, kernel_size=3, padding=1),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(width, 2 * width, kernel_size=3, padding=1),
+            relu2=nn.ReLU(),
+            pool=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            hidden=nn.Linear(n_features, 64),
+            relu3=nn.ReLU(),
+            dropout=nn.Dropout(settings.dropout),
+            head=nn.Linear(64, N_CLASSES),
+        )
     )
 
 
 def deep_sigmoid(settings: Hyperparameters, *, n_hidden: int = 9) -> nn.Sequential:
     """Nine sigmoid layers: each divides the gradient by at least four on its way to the first."""
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     n_inputs = IMAGE_SIDE**2
-    for _ in range(n_hidden):
-        layers += [nn.Linear(n_inputs, settings.width), nn.Sigmoid()]
+    for number in range(1, n_hidden + 1):
+        layers[f"hidden{number}"] = nn.Linear(n_inputs, settings.width)
+        layers[f"sigmoid{number}"] = nn.Sigmoid()
         n_inputs = settings.width
-    return nn.Sequential(*layers, nn.Linear(n_inputs, N_CLASSES))
+    layers["head"] = nn.Linear(n_inputs, N_CLASSES)
+    return nn.Sequential(layers)
 
 
 BUILDERS: dict[Network, Callable[[Hyperparameters], nn.Sequential]] = {
