@@ -96,18 +96,18 @@ class Publisher:
         self._tell_losses(step)
         for name in self.buffer.tables():
             limit = None if name in AT_ANY_TIME else up_to
-            rows, n_misfits = self.buffer.take(name, up_to=limit)
-            self._lose(name, n_misfits)
-            if rows is None:
+            taken = self.buffer.take(name, up_to=limit)
+            self._lose(name, taken.n_lost)
+            if taken.rows is None:
                 continue
             try:
-                self._publish(name, rows, step)
+                self._publish(name, taken.rows, step)
             except OSError as error:
-                self.buffer.give_back(name, rows)
-                self._failed(name, rows.num_rows, error, now_s=now_s, step=step)
+                self.buffer.give_back(name, taken)
+                self._failed(name, taken.rows.num_rows, error, now_s=now_s, step=step)
                 return False
             except (SchemaMismatch, pa.ArrowException) as error:
-                self._lose(name, rows.num_rows)
+                self._lose(name, taken.rows.num_rows)
                 self._misfit(name, error)
         self._n_failures = 0
         return True

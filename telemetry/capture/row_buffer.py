@@ -30,6 +30,21 @@ class Chunk:
     n_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Rows of a table on their way to a shard, None when there are none.
+
+    Attributes:
+        rows: With all columns of their table.
+        n_lost: Rows that did not fit the table.
+        chunks: Where the rows come from, to be given back if the shard cannot be written.
+    """
+
+    rows: pa.Table | None
+    n_lost: int
+    chunks: tuple[Chunk, ...]
+
+
 class RowBuffer:
     """Buffers rows of all tables until a shard takes them.
 
@@ -74,20 +89,16 @@ class RowBuffer:
         """Keep rows given as dictionaries; they become a table when a shard takes them."""
         self._records.setdefault(name, []).extend(records)
 
-    def give_back(self, name: str, rows: pa.Table) -> None:
+    def give_back(self, name: str, taken: Taken) -> None:
         """Keep rows that were taken and could not be written; they are the oldest again."""
-        self._chunks.setdefault(name, []).insert(0, _chunk(rows))
+        self._chunks[name] = [*taken.chunks, *self._chunks.get(name, ())]
 
-    def take(self, name: str, *, up_to: int | None) -> tuple[pa.Table | None, int]:
+    def take(self, name: str, *, up_to: int | None) -> Taken:
         """Remove and return the rows of a table.
 
         Args:
             name: The table.
             up_to: Take only rows whose packet holds no later step; None: all.
-
-        Returns:
-            The rows with all columns of their table, None when there are none; and how many rows
-            did not fit the table and are lost.
         """
         n_lost = self._settle_records(name)
         chunks = self._chunks.pop(name, [])
@@ -95,10 +106,10 @@ class RowBuffer:
         waiting = [c for c in chunks if up_to is not None and c.last_step > up_to]
         if waiting:
             self._chunks[name] = waiting
-        if not ready:
-            return None, n_lost
-        rows, n_misfits = self._joined(name, [chunk.rows for chunk in ready])
-        return rows, n_lost + n_misfits
+        rows, fitting = self._joined(name, ready)
+        n_ready = sum(chunk.rows.num_rows for chunk in ready)
+        n_lost += n_ready - (0 if rows is None else rows.num_rows)
+        return Taken(rows=rows, n_lost=n_lost, chunks=tuple(fitting))
 
     def trim(self, limit_bytes: int) -> dict[str, int]:
         """Give up rows until the rest fits: histograms first, then statistics, oldest first.
@@ -156,21 +167,27 @@ class RowBuffer:
             n_lost += self._settle_records(name)
         return n_lost
 
-    def _joined(self, name: str, tables: Sequence[pa.Table]) -> tuple[pa.Table | None, int]:
-        """The tables as one, arranged by their schema; those that do not fit it are left out."""
+    def _joined(
+        self, name: str, chunks: Sequence[Chunk]
+    ) -> tuple[pa.Table | None, Sequence[Chunk]]:
+        """The chunks as one table, arranged by its schema; those that do not fit are left out."""
+        if not chunks:
+            return None, ()
         schema = table(name)
+        tables = [chunk.rows for chunk in chunks]
         try:
-            return arrange(schema, pa.concat_tables(tables, promote_options="default")), 0
+            return arrange(schema, pa.concat_tables(tables, promote_options="default")), chunks
         except (pa.ArrowException, SchemaMismatch):
             pass
-        fitting, n_lost = [], 0
-        for rows in tables:
+        arranged, fitting = [], []
+        for chunk in chunks:
             try:
-                fitting.append(arrange(schema, rows))
+                arranged.append(arrange(schema, chunk.rows))
             except (pa.ArrowException, SchemaMismatch) as error:
                 self._on_misfit(name, error)
-                n_lost += rows.num_rows
-        return (pa.concat_tables(fitting) if fitting else None), n_lost
+            else:
+                fitting.append(chunk)
+        return (pa.concat_tables(arranged) if arranged else None), fitting
 
 
 def _chunk(rows: pa.Table) -> Chunk:

@@ -230,14 +230,12 @@ def bounded(manifest: Manifest) -> Manifest:
     n_files = sum(len(v) for v in manifest.files.values() if isinstance(v, list))
     if n_files > FILES_LIMIT:
         manifest = replace(manifest, files={})
-    smaller = replace(manifest, files={})
-    smallest = replace(
-        smaller, summary={**manifest.summary, "metrics": {}}, config={"telemetry.left_out": True}
-    )
-    for candidate in (manifest, smaller):
+    no_files = replace(manifest, files={})
+    no_metrics = replace(no_files, summary={**manifest.summary, "metrics": {}})
+    for candidate in (manifest, no_files, no_metrics):
         if len(encoded(candidate.to_json())) <= MANIFEST_BYTES:
             return candidate
-    return smallest
+    return replace(no_metrics, config={"telemetry.left_out": True}, environment={})
 
 
 def _merged_files(
