@@ -296,6 +296,8 @@ class RunBuilder:
     def _metric_summary(self) -> dict[str, Json]:
         series: dict[str, list[tuple[int, float]]] = {}
         for row in self.rows.get("steps", []):
+            if row.get("loss") is None:
+                continue
             series.setdefault("loss", []).append((int(str(row["step"])), float(str(row["loss"]))))
         for row in self.rows.get("metrics", []):
             entry = (int(str(row["step"])), float(str(row["value"])))

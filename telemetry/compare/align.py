@@ -50,6 +50,12 @@ class Series:
         finite = window[np.isfinite(window)]
         return float(np.median(finite)) if 2 * finite.size > window.size else math.nan
 
+    def not_finite_from(self) -> int:
+        """The step after the last finite value; the last step where the last value is finite."""
+        finite = np.flatnonzero(np.isfinite(self.values))
+        first = int(finite[-1]) + 1 if finite.size else 0
+        return int(self.steps[min(first, len(self) - 1)])
+
     def best(self, direction: Direction) -> float:
         """The best finite value; NaN if there is none."""
         finite = self.values[np.isfinite(self.values)]

@@ -15,6 +15,9 @@ from telemetry.store.store import Session
 
 NOISE_FLOOR = 0.2  # bits; 14 recipes x 66 pairs of seeds: 0 to 1.5 % of layers pass it and 2 sigma
 NOISE_SIGMAS = 2.0
+# Bits times sqrt(elements): three standard deviations of the log2 ratio of the norms of two random
+# tensors, 3 * sqrt(2) / (sqrt(2) * ln 2); below 450 elements it exceeds the floor.
+INITIAL_NOISE = 4.33
 NOISE_CAP = 1.0  # bits; medians over 10 steps and more of healthy pairs differ by at most 0.8
 CAPPED_FROM = 10  # common steps
 SEEDS_QUANTILE = 0.995
@@ -27,6 +30,7 @@ NORMS_SQL = """
 SELECT
     layer,
     step,
+    SUM(n) AS n,
     SQRT(SUM(grad_norm * grad_norm)) AS grad_norm,
     SQRT(SUM(weight_norm * weight_norm)) AS weight_norm,
     SQRT(SUM(update_norm * update_norm) / NULLIF(SUM(weight_norm * weight_norm), 0))
@@ -58,7 +62,15 @@ ORDER BY
 """
 STATISTICS = ("grad_norm", "weight_norm", "update_ratio")
 
-LayerCurves = Mapping[tuple[str, str], Series]
+Key = tuple[str, str]  # layer and statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LayerCurve:
+    """Log2 of one statistic of one layer over steps, and the floor of its noise in bits."""
+
+    series: Series
+    floor: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +87,9 @@ def compare_layers(
 ) -> LayerComparison:
     """Log2 ratios of the layers' statistics, candidate over base, against the noise.
 
-    One run a side: the median ratio over the common steps, against two standard deviations of the
-    ratio between steps. Groups: the difference of the runs' medians, against its interval over the
-    runs. Both at least 0.2 bits.
+    The median ratio over the common steps counts as a change when it exceeds two standard
+    deviations of the ratio between steps, what random initialisation explains in a layer of that
+    size, 0.2 bits, and, for groups, its interval over the runs.
     """
     sides = [[_layer_curves(session, run) for run in side] for side in (base, candidate)]
     keys = [set.union(*(set(curves) for curves in side)) for side in sides]
@@ -94,15 +106,16 @@ def compare_layers(
     )
 
 
-def ratio_noise(ratios: Floats) -> float:
-    """Noise band of a ratio between two runs in bits, from its scatter over steps.
+def ratio_noise(ratios: Floats, floor: float = NOISE_FLOOR) -> float:
+    """Noise band of a ratio in bits, from its scatter over steps.
 
     Args:
         ratios: Log2 ratio at each common step, shape (n,).
+        floor: Least noise, in bits.
     """
     scatter = MAD_TO_DEVIATION * float(np.median(np.abs(ratios - np.median(ratios))))
     band = NOISE_SIGMAS * scatter
-    return max(NOISE_FLOOR, min(band, NOISE_CAP) if ratios.size >= CAPPED_FROM else band)
+    return max(floor, min(band, NOISE_CAP) if ratios.size >= CAPPED_FROM else band)
 
 
 def seeds_noise(base: Floats, candidate: Floats) -> float:
@@ -116,24 +129,21 @@ def seeds_noise(base: Floats, candidate: Floats) -> float:
     df = sum(group.size - 1 for group in groups)
     pooled = sum(float(np.var(group)) * group.size for group in groups) / df
     error = np.sqrt(pooled * (1 / base.size + 1 / candidate.size))
-    return max(NOISE_FLOOR, t_quantile(SEEDS_QUANTILE, float(df)) * float(error))
+    return t_quantile(SEEDS_QUANTILE, float(df)) * float(error)
 
 
-def _compared(key: tuple[str, str], sides: Sequence[Sequence[Series]]) -> LayerChange | None:
+def _compared(key: Key, sides: Sequence[Sequence[LayerCurve]]) -> LayerChange | None:
     """The change of one statistic of one layer, None within the noise or without common steps."""
-    steps = reduce(np.intersect1d, [series.steps for side in sides for series in side])
+    curves = [curve for side in sides for curve in side]
+    steps = reduce(np.intersect1d, [curve.series.steps for curve in curves])
     if steps.size == 0:
         return None
-    base, candidate = (
-        np.array([series.values[np.isin(series.steps, steps)] for series in side]) for side in sides
-    )
+    base, candidate = (np.array([_at(curve.series, steps) for curve in side]) for side in sides)
     ratios = candidate.mean(axis=0) - base.mean(axis=0)
-    if len(base) == len(candidate) == 1:
-        ratio, noise = float(np.median(ratios)), ratio_noise(ratios)
-    else:
-        medians = np.median(base, axis=1), np.median(candidate, axis=1)
-        ratio = float(medians[1].mean() - medians[0].mean())
-        noise = seeds_noise(*medians)
+    ratio = float(np.median(ratios))
+    noise = ratio_noise(ratios, max(curve.floor for curve in curves))
+    if len(curves) > 2:  # noqa: PLR2004 - with one run a side there is no scatter between runs
+        noise = max(noise, seeds_noise(np.median(base, axis=1), np.median(candidate, axis=1)))
     if abs(ratio) <= noise:
         return None
     layer, statistic = key
@@ -146,6 +156,10 @@ def _compared(key: tuple[str, str], sides: Sequence[Sequence[Series]]) -> LayerC
     )
 
 
+def _at(series: Series, steps: Ints) -> Floats:
+    return series.values[np.searchsorted(series.steps, steps)]
+
+
 def _first_beyond(steps: Ints, ratios: Floats, noise: float) -> int | None:
     """The first of three common steps in a row (or all, if fewer) with a ratio above the noise."""
     length = min(PERSISTENT, steps.size)
@@ -154,16 +168,18 @@ def _first_beyond(steps: Ints, ratios: Floats, noise: float) -> int | None:
     return int(steps[found[0]]) if found.size else None
 
 
-def _layer_curves(session: Session, run: Run) -> LayerCurves:
-    """Log2 of each statistic by layer and statistic; steps where it is not finite are left out."""
+def _layer_curves(session: Session, run: Run) -> Mapping[Key, LayerCurve]:
+    """Log2 of each statistic; steps where it is not finite are left out."""
     parameters = {"run": run.run}
     norms = session.query(NORMS_SQL, parameters)
-    found: dict[tuple[str, str], Series] = {}
+    floors = np.maximum(NOISE_FLOOR, INITIAL_NOISE / np.sqrt(np.maximum(norms.floats("n"), 1)))
+    found: dict[Key, LayerCurve] = {}
     for name in STATISTICS:
         values = np.maximum(_log2(norms.floats(name)), LOWEST_LOG2)
-        found.update(_by_layer(norms, name, values))
+        found.update(_by_layer(norms, name, values, floors))
     dead = session.query(DEAD_SQL, parameters)
-    found.update(_by_layer(dead, "dead_share", np.log2(dead.floats("dead_share") + DEAD_OFFSET)))
+    values = _log2(dead.floats("dead_share") + DEAD_OFFSET)
+    found.update(_by_layer(dead, "dead_share", values, np.full(len(dead), NOISE_FLOOR)))
     return found
 
 
@@ -172,14 +188,17 @@ def _log2(values: Floats) -> Floats:
         return np.log2(values)
 
 
-def _by_layer(rows: Rows, name: str, values: Floats) -> LayerCurves:
+def _by_layer(rows: Rows, name: str, values: Floats, floors: Floats) -> Mapping[Key, LayerCurve]:
     codes, layers = rows.codes("layer")
     steps = rows.ints("step")
     keep = np.isfinite(values)
-    codes, steps, values = codes[keep], steps[keep], values[keep]
+    codes, steps, values, floors = codes[keep], steps[keep], values[keep], floors[keep]
     edges = np.searchsorted(codes, np.arange(len(layers) + 1))
     return {
-        (layer, name): Series(steps=steps[first:end], values=values[first:end])
+        (layer, name): LayerCurve(
+            series=Series(steps=steps[first:end], values=values[first:end]),
+            floor=float(floors[first]),
+        )
         for layer, first, end in zip(layers, edges[:-1], edges[1:], strict=True)
         if end > first
     }

@@ -26,11 +26,13 @@ Side = tuple[Series, ...]
 class Group:
     """One side of a comparison for one metric.
 
-    `n_diverged` runs ended without a finite loss or metric; `curves` are those of the others.
+    `n_diverged` runs ended without a finite loss or metric, the first of them from step
+    `diverged_at` on; `curves` are those of the others.
     """
 
     curves: Side
     n_diverged: int = 0
+    diverged_at: int | None = None
 
     @property
     def mostly_diverged(self) -> bool:
@@ -64,7 +66,7 @@ def measure(question: Question, base: Group, candidate: Group) -> Measured:
     fate = _fate(base, candidate)
     if fate is not None:
         described = _described(question, base.curves, candidate.curves)
-        reason = reasons.diverged(question.name, base.n_diverged, candidate.n_diverged)
+        reason = _fate_reason(question, base, candidate)
         return Measured(change=replace(described, verdict=fate, reason=reason), p=0.0)
     left, right = _cut(base.curves, candidate.curves)
     described = _described(question, left, right)
@@ -109,6 +111,13 @@ def _fate(base: Group, candidate: Group) -> Verdict | None:
     if candidate.mostly_diverged:
         return Verdict.REGRESSION
     return Verdict.IMPROVEMENT if base.mostly_diverged else None
+
+
+def _fate_reason(question: Question, base: Group, candidate: Group) -> str:
+    if base.mostly_diverged and candidate.mostly_diverged:
+        return reasons.both_diverged(question.name)
+    name, side = ("candidate", candidate) if candidate.mostly_diverged else ("base", base)
+    return reasons.diverged(name, side.n_diverged, side.diverged_at)
 
 
 def _cut(base: Side, candidate: Side) -> tuple[Side, Side]:

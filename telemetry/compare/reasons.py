@@ -27,12 +27,15 @@ def judged(change: MetricChange, estimate: Estimate, margin: float) -> str:
     return f"{moved}: {'better' if better else 'worse'} by more than the margin of {limit}."
 
 
-def diverged(name: str, n_base: int, n_candidate: int) -> str:
+def diverged(side: str, n_runs: int, step: int | None) -> str:
     """Why survival decides."""
-    if n_base and n_candidate:
-        return f"{name} cannot be compared: runs of both sides ended in values that are not finite."
-    side, n = ("candidate", n_candidate) if n_candidate else ("base", n_base)
-    return f"{_runs(n)} of the {side} ended in a loss or {name} that is not finite."
+    since = "" if step is None else f" from step {step} on"
+    return f"{_runs(n_runs)} of the {side} ended in values that are not finite{since}."
+
+
+def both_diverged(name: str) -> str:
+    """Why nothing can be compared."""
+    return f"{name} cannot be compared: runs of both sides ended in values that are not finite."
 
 
 def some_diverged(n_candidate: int, reason: str) -> str:

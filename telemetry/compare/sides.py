@@ -19,7 +19,7 @@ LENGTHS_DIFFER_FROM = 1.05  # ratio of last steps from which the shorter run is 
 ALIVE = frozenset({Status.FINISHED, Status.UNREADABLE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
     """One run with its curves by metric name."""
 
@@ -108,12 +108,13 @@ def without_twins(side: Side) -> tuple[Side, tuple[str, ...]]:
 def group(side: Side, name: str) -> Group:
     """The side for one metric: curves of living runs that have it, and how many runs died."""
     having = [member for member in side if name in member.curves or member.diverged]
-    alive = [
-        member.curves[name]
-        for member in having
-        if not member.diverged and not math.isnan(member.curves[name].final())
-    ]
-    return Group(curves=tuple(alive), n_diverged=len(having) - len(alive))
+    dead = [m for m in having if m.diverged or math.isnan(m.curves[name].final())]
+    ends = [m.curves[LOSS if m.diverged else name].not_finite_from() for m in dead]
+    return Group(
+        curves=tuple(member.curves[name] for member in having if member not in dead),
+        n_diverged=len(dead),
+        diverged_at=min(ends, default=None),
+    )
 
 
 def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str]:

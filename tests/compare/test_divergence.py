@@ -1,0 +1,193 @@
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compare.run_makers import LAYERS, builder
+from synthetic import RunBuilder
+
+from telemetry.compare.diff_result import ConfigChange, Divergence, DivergenceKind
+from telemetry.compare.divergence import first_divergence
+from telemetry.store.catalog import Run, load_run
+from telemetry.store.store import Store
+
+N_STEPS = 12
+LEARNING_RATE = (ConfigChange(key="lr", base=0.1, candidate=0.2),)
+SEED_ONLY = (ConfigChange(key="seed", base=0, candidate=1),)
+
+
+def recorded(  # noqa: PLR0913 - each keyword is one thing that can differ
+    store: Path,
+    index: int,
+    *,
+    weights: Mapping[str, float] | None = None,
+    losses: Mapping[int, float] | None = None,
+    batches: Mapping[int, int] | None = None,
+    lr: Mapping[int, float] | None = None,
+    gradients: Mapping[tuple[str, int], float] | None = None,
+    updates: Mapping[tuple[str, int], float] | None = None,
+    checksum: int = 7,
+    hashed: bool = True,
+    sampled: bool = True,
+    shape: tuple[int, ...] = (4, 4),
+    layers: Sequence[str] = LAYERS,
+    first: int = 0,
+) -> Run:
+    """A deterministic run of twelve steps, sampled at even ones, with the given differences."""
+    built = builder(store, index)
+    for step in range(first, N_STEPS):
+        built.add(
+            "steps",
+            step=step,
+            loss=(losses or {}).get(step, 1.0 / (step + 1)),
+            lr=(lr or {}).get(step, 0.1),
+            batch_hash=(batches or {}).get(step, 2**61 + step) if hashed else None,
+            param_checksum=checksum + step if sampled and step % 2 == 0 else None,
+            samples=64,
+            flags=1,
+        )
+    for depth, layer in enumerate(layers):
+        name = f"{layer}.weight"
+        built.module(layer, depth=depth).parameter(name, shape=shape, depth=depth)
+        for step in range(first, N_STEPS, 2) if sampled else ():
+            _sample(built, name, step, (weights or {}).get(layer, 1.0))
+            built.norm(name, "gradient", step, (gradients or {}).get((layer, step), 2.0), n=16)
+            built.norm(name, "update", step, (updates or {}).get((layer, step), 0.1), n=16)
+    return load_run(built.write())
+
+
+def _sample(built: RunBuilder, name: str, step: int, value: float) -> None:
+    values = np.linspace(0.1, 0.2 * value + 0.01 * step, 16, dtype=np.float32)
+    built.tensor(name, "weight", step, values)
+
+
+def divergence(
+    store: Path, base: Run, candidate: Run, config: Sequence[ConfigChange] = ()
+) -> Divergence:
+    with Store.open(store).session([base, candidate]) as session:
+        return first_divergence(session, base, candidate, config)
+
+
+def test_replayed_runs_part_nowhere(tmp_path: Path) -> None:
+    found = divergence(tmp_path, recorded(tmp_path, 1), recorded(tmp_path, 2))
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.NONE, None, None)
+    assert "step 11" in found.detail
+
+
+def test_other_initial_weights_are_named_by_the_first_layer_that_has_them(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, weights={"body": 2.0, "head": 3.0}, losses={0: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other, LEARNING_RATE)
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.INITIAL_WEIGHTS, 0, "body")
+
+
+def test_other_weights_and_other_data_are_both_told(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, weights={"stem": 2.0}, batches={0: 5}, losses={0: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.layer) == (DivergenceKind.INITIAL_WEIGHTS, "stem")
+    assert "batches differ too" in found.detail
+
+
+def test_weights_that_only_the_checksum_tells_apart_are_other_weights(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, checksum=8, losses={0: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.INITIAL_WEIGHTS, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "layer"),
+    [((4, 5), LAYERS, "stem"), ((4, 4), ("stem", "head"), "body"), ((4, 4), (*LAYERS, "x"), "x")],
+)
+def test_another_architecture_is_other_initial_weights(
+    tmp_path: Path, shape: tuple[int, ...], layers: tuple[str, ...], layer: str
+) -> None:
+    other = recorded(tmp_path, 2, shape=shape, layers=layers)
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.layer) == (DivergenceKind.INITIAL_WEIGHTS, layer)
+
+
+def test_another_batch_is_data_even_if_the_loss_differs_at_the_same_step(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, batches={5: 2**61 + 6}, losses={5: 9.0, 6: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other, LEARNING_RATE)
+    assert (found.kind, found.step) == (DivergenceKind.DATA, 5)
+
+
+def test_hashes_that_differ_in_the_last_bit_only_are_other_data(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, batches={0: 2**61 + 1})
+    assert divergence(tmp_path, recorded(tmp_path, 1), other).kind is DivergenceKind.DATA
+
+
+def test_another_learning_rate_is_optimization(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, lr={4: 0.2}, losses={5: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.step) == (DivergenceKind.OPTIMIZATION, 4)
+    assert "learning rate" in found.detail
+
+
+def test_another_update_from_equal_gradients_is_optimization_where_settings_differ(
+    tmp_path: Path,
+) -> None:
+    changed = {("body", 0): 0.3, ("head", 0): 0.3}
+    other = recorded(tmp_path, 2, updates=changed, losses={1: 9.0})
+    base = recorded(tmp_path, 1)
+    found = divergence(tmp_path, base, other, LEARNING_RATE)
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.OPTIMIZATION, 0, "body")
+    assert divergence(tmp_path, base, other).kind is DivergenceKind.NONDETERMINISM
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (LEARNING_RATE, DivergenceKind.OPTIMIZATION),
+        (SEED_ONLY, DivergenceKind.NONDETERMINISM),
+        ((), DivergenceKind.NONDETERMINISM),
+    ],
+)
+def test_equal_weights_and_batch_part_by_settings_or_not_at_all(
+    tmp_path: Path, config: Sequence[ConfigChange], kind: DivergenceKind
+) -> None:
+    other = recorded(tmp_path, 2, losses={4: 9.0}, gradients={("head", 4): 2.5})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other, config)
+    assert (found.kind, found.step, found.layer) == (kind, 4, "head")
+
+
+def test_a_loss_that_turns_into_nan_is_a_difference(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, losses={3: float("nan")})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.NONDETERMINISM, 3, None)
+
+
+def test_nan_at_the_same_step_is_no_difference(tmp_path: Path) -> None:
+    losses = {3: float("nan")}
+    pair = recorded(tmp_path, 1, losses=losses), recorded(tmp_path, 2, losses=losses)
+    assert divergence(tmp_path, *pair).kind is DivergenceKind.NONE
+
+
+def test_without_batch_hashes_the_cause_is_unknown(tmp_path: Path) -> None:
+    base = recorded(tmp_path, 1, hashed=False)
+    found = divergence(tmp_path, base, recorded(tmp_path, 2, hashed=False, losses={4: 9.0}))
+    assert (found.kind, found.step) == (DivergenceKind.UNKNOWN, 4)
+    assert "fingerprinted" in found.detail
+
+
+def test_without_sampled_weights_a_difference_at_the_start_is_unknown(tmp_path: Path) -> None:
+    base = recorded(tmp_path, 1, sampled=False)
+    other = recorded(tmp_path, 2, sampled=False, losses={0: 9.0})
+    assert divergence(tmp_path, base, other).kind is DivergenceKind.UNKNOWN
+    silent = recorded(tmp_path, 3, sampled=False, hashed=False)
+    equal = recorded(tmp_path, 4, sampled=False, hashed=False)
+    assert divergence(tmp_path, silent, equal).kind is DivergenceKind.UNKNOWN
+
+
+def test_runs_without_a_common_step_cannot_be_compared(tmp_path: Path) -> None:
+    late = builder(tmp_path, 9)
+    for step in range(100, 105):
+        late.add("steps", step=step, loss=1.0, flags=1)
+    found = divergence(tmp_path, recorded(tmp_path, 1), load_run(late.write()))
+    assert (found.kind, found.step) == (DivergenceKind.UNKNOWN, None)
+
+
+def test_a_run_that_starts_later_is_not_compared_by_its_first_weights(tmp_path: Path) -> None:
+    late = recorded(tmp_path, 2, first=4, weights={"stem": 2.0}, losses={4: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), late)
+    assert found.kind is not DivergenceKind.INITIAL_WEIGHTS
+    assert found.step == 4
