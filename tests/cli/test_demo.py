@@ -118,6 +118,20 @@ def test_no_progress_is_drawn_where_stderr_is_not_a_terminal(
     assert telemetry("demo", "--json", "--store", str(tmp_path)).err == ""
 
 
+def test_a_terminal_sees_a_bar_that_names_the_run_in_training(
+    tmp_path: Path,
+    scripted: Callable[..., None],
+    telemetry: Telemetry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    scripted(EVENTS)
+    done = telemetry("demo", "--json", "--store", str(tmp_path))
+    assert "deep-sigmoid" in done.err
+    assert "40/40" in done.err
+    assert "40/40" not in done.out
+
+
 def test_a_training_that_fails_is_an_error_with_its_last_words(
     tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
 ) -> None:
