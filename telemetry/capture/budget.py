@@ -5,19 +5,19 @@ run stays unobserved (`cadence.py` decides, this module measures).
 """
 
 import math
+import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from telemetry.capture.cadence import Spending, allowed_s, next_cadence
+from telemetry.capture.cadence import Promise, Spending, next_cadence
 from telemetry.json_values import Json
 
-# Of the last samples the dearest is foreseen again: the bound must hold. Of the last step times the
-# shortest: an evaluation between two samples must not look like slow steps. Of the costs between
-# samples the least: hashing of batches comes and goes, and keeps to a budget of its own.
-N_REMEMBERED = 3
-RETRIES = 10  # per cadence: a sample that could not be afforded, or is late, waits no longer
-LATE_FACTOR = 2.0
+# Medians of few: one cold first sample must not decide, nor an evaluation between two steps.
+N_REMEMBERED = 5
+DECISION_EVERY = 64  # steps, also without a sample: steps may have become slower
+# Of the promise: where steps without a sample cost more, samples are not given up for them.
+OTHERS_SHARE_LIMIT = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +71,20 @@ class Governor:
         self.cadence = every or 1
         self.cost_s = 0.0
         self._finest = self.cadence
-        self._budget_share = budget_share
-        self._allowance_s = allowance_s
+        self._promise = (
+            None
+            if budget_share is None
+            else Promise(allowance_s=allowance_s, budget_share=budget_share)
+        )
         self._clock = clock
         self._started_s = clock()
         self._decided_step = -1
         self._is_sampled = False
+        # At the last decision and before the step in progress: step, elapsed and cost.
+        self._window = (-1, 0.0, 0.0)
         self._cost_before_step_s = 0.0
-        self._window = (-1, 0.0, 0.0)  # step, elapsed and cost at the last decision
         self._sample_s: deque[float] = deque(maxlen=N_REMEMBERED)
         self._step_s: deque[float] = deque(maxlen=N_REMEMBERED)
-        self._retry_every = self._finest
-        self._is_late = False  # a sample was due and could not be afforded
-        self._late_s = math.inf  # elapsed time from which a sample is overdue: steps became slower
         self._base_s: deque[float] = deque(maxlen=N_REMEMBERED)
         self._samples_s = 0.0
 
@@ -101,18 +102,13 @@ class Governor:
     @property
     def allowed_s(self) -> float:
         """What recording should have cost by now at most; infinite without a budget."""
-        if self._budget_share is None:
-            return math.inf
-        return allowed_s(
-            self.elapsed_s, allowance_s=self._allowance_s, budget_share=self._budget_share
-        )
+        return math.inf if self._promise is None else self._promise.allowed_s(self.elapsed_s)
 
     def sampled(self, step: int) -> bool:
         """Whether a step is sampled; asked again for the same step, the answer is the same."""
-        if step == self._decided_step:
-            return self._is_sampled
-        self._decided_step = step
-        self._is_sampled = step % self._retry_every == 0 and self._is_due(step)
+        if step != self._decided_step:
+            self._decided_step = step
+            self._is_sampled = step % self.cadence == 0 and self._is_affordable()
         return self._is_sampled
 
     def charge(self, seconds: float) -> None:
@@ -121,59 +117,59 @@ class Governor:
 
     def step_ended(self, step: int) -> CadenceChange | None:
         """Note the end of a step; says if the cadence is another from the next step on."""
-        if step != self._decided_step or not self._is_sampled or self._budget_share is None:
+        sampled = self._is_sampled and step == self._decided_step
+        if self._promise is None or not (sampled or step % DECISION_EVERY == 0):
             self._cost_before_step_s = self.cost_s
             return None
         elapsed_s = self.elapsed_s
-        self._measure(step, elapsed_s)
-        self._cost_before_step_s = self.cost_s
+        self._measure(step, elapsed_s, sampled=sampled)
         before = self.cadence
-        spending = self._spending(elapsed_s)
-        self.cadence = next_cadence(before, self._finest, spending)
-        self._retry_every = max(self._finest, self.cadence // RETRIES)
-        step_s = spending.step_s + spending.base_s
-        self._late_s = elapsed_s + LATE_FACTOR * self.cadence * step_s + spending.sample_s
+        self.cadence = next_cadence(before, self._finest, self._spending(elapsed_s), self._promise)
         if self.cadence == before:
             return None
         return CadenceChange(
             step=step, before=before, after=self.cadence, cost_s=self.cost_s, elapsed_s=elapsed_s
         )
 
-    def _is_due(self, step: int) -> bool:
-        """A multiple of the cadence that can be afforded; else the first that can, once late."""
-        if self._budget_share is None:
-            return step % self.cadence == 0
+    def _is_affordable(self) -> bool:
+        """Whether a sample as dear as the dearest of the last ones keeps the promise."""
+        if self._promise is None or not self._sample_s:
+            return True
         elapsed_s = self.elapsed_s
-        if step % self.cadence and not self._is_late and elapsed_s < self._late_s:
-            return False
-        affordable = max(self._sample_s, default=0.0) <= self._spending(elapsed_s).remaining_s
-        self._is_late = not affordable
-        return affordable
+        dearest_s = max(self._sample_s) + max(self._base_s, default=0.0)
+        return self._counted_s(elapsed_s) + dearest_s <= self._promise.limit_s(elapsed_s)
 
-    def _measure(self, step: int, elapsed_s: float) -> None:
-        """What this window of steps, which ends with a sample, says about the costs."""
+    def _counted_s(self, elapsed_s: float) -> float:
+        """What counts against the promise: samples, and of the rest what makes room for them."""
+        if self._promise is None:
+            return self.cost_s
+        limit_s = OTHERS_SHARE_LIMIT * self._promise.limit_s(elapsed_s)
+        return self._samples_s + min(self.cost_s - self._samples_s, limit_s)
+
+    def _measure(self, step: int, elapsed_s: float, *, sampled: bool) -> None:
+        """What the steps since the last decision say about the costs."""
         last_step, last_elapsed_s, last_cost_s = self._window
-        self._window = (step, elapsed_s, self.cost_s)
-        n_steps = max(step - last_step, 1)
         in_last_step_s = self.cost_s - self._cost_before_step_s
-        before_it_s = self.cost_s - last_cost_s - in_last_step_s
-        if n_steps > 1:
-            self._base_s.append(max(before_it_s, 0.0) / (n_steps - 1))
-        if self._decided_step == step and self._is_sampled:
-            sample_s = max(in_last_step_s - min(self._base_s, default=0.0), 0.0)
+        n_steps = max(step - last_step, 1)
+        n_plain = n_steps - 1 if sampled else n_steps
+        if n_plain:
+            spent_s = self.cost_s - last_cost_s - (in_last_step_s if sampled else 0.0)
+            self._base_s.append(spent_s / n_plain)
+        if sampled:
+            base_s = statistics.median(self._base_s) if self._base_s else 0.0
+            sample_s = max(in_last_step_s - base_s, 0.0)
             self._sample_s.append(sample_s)
             self._samples_s += sample_s
         own_s = elapsed_s - last_elapsed_s - (self.cost_s - last_cost_s)
         self._step_s.append(max(own_s, 0.0) / n_steps)
+        self._window = (step, elapsed_s, self.cost_s)
+        self._cost_before_step_s = self.cost_s
 
     def _spending(self, elapsed_s: float) -> Spending:
         return Spending(
             elapsed_s=elapsed_s,
-            samples_s=self._samples_s,
-            others_s=self.cost_s - self._samples_s,
-            step_s=min(self._step_s, default=0.0),
-            sample_s=max(self._sample_s, default=0.0),
-            base_s=min(self._base_s, default=0.0),
-            allowance_s=self._allowance_s,
-            budget_share=self._budget_share or 0.0,
+            cost_s=self._counted_s(elapsed_s),
+            step_s=statistics.median(self._step_s),
+            sample_s=statistics.median(self._sample_s) if self._sample_s else 0.0,
+            base_s=statistics.median(self._base_s) if self._base_s else 0.0,
         )

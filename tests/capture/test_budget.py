@@ -64,8 +64,8 @@ def test_cheap_samples_are_taken_at_every_step() -> None:
 
 
 def test_a_short_run_is_observed_at_every_step() -> None:
-    loop = Loop().run(60, step_s=0.001, sample_s=0.004)
-    assert len(loop.samples) == 60
+    loop = Loop().run(40, step_s=0.001, sample_s=0.004)
+    assert len(loop.samples) == 40
 
 
 def test_a_long_run_keeps_to_the_budget_and_uses_it() -> None:
