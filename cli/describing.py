@@ -89,9 +89,7 @@ def _optimizer(optimizer: Mapping[str, Json]) -> str:
     groups = optimizer.get("groups")
     first = groups[0] if isinstance(groups, list) and groups else {}
     group = first if isinstance(first, Mapping) else {}
-    settings = [
-        f"{key} {_setting(group[key])}" for key in OPTIMIZER_KEYS if group.get(key) not in {None, 0}
-    ]
+    settings = [f"{key} {_setting(group[key])}" for key in OPTIMIZER_KEYS if group.get(key)]
     n_groups = len(groups) if isinstance(groups, list) else 1
     more = [plural(n_groups, "group")] if n_groups > 1 else []
     name = " ".join([str(optimizer.get("class", "optimizer")), *settings[:1]])

@@ -14,9 +14,11 @@ QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behin
 
 
 def show_findings(screen: Screen, findings: Sequence[Finding]) -> None:
-    """One line a finding, consequences under their root."""
+    """One line a finding, consequences under their root, and what the roots say."""
     for finding, head in zip(findings, heads(findings), strict=True):
-        screen.line(*head, clean(finding.message))
+        screen.line(*head)
+        if finding.consequence_of is None:
+            screen.paragraph(finding.message, indent=2)
 
 
 def heads(findings: Sequence[Finding]) -> list[tuple[Cell, ...]]:

@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING
 
 import telemetry
+from telemetry.cli.progress import tracked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry.diagnose.finding import Diagnosis
     from telemetry.store.catalog import Run
 
@@ -22,3 +25,11 @@ def judged(store: "telemetry.Store", run: "Run") -> "Diagnosis":
         options_hash=options_hash(None, {}),
     )
     return diagnosis
+
+
+def judge_all(store: "telemetry.Store", runs: "Sequence[Run]") -> None:
+    """Every run that has ended gets its findings, as far as it lacks them; a bar says how far."""
+    from telemetry.diagnose.diagnose import ensure_findings  # noqa: PLC0415 - duckdb
+
+    for run in tracked(runs, "diagnosing"):
+        ensure_findings(store, [run])

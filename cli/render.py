@@ -29,6 +29,7 @@ class Screen(ABC):
     """Somewhere to show results."""
 
     for_people = False  # a terminal shows the first rows of a long table, a pipe all
+    trend_width = TREND_WIDTH
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -63,10 +64,11 @@ class Screen(ABC):
         """An empty line between parts, for people only."""
         self.note("")
 
-    def trend(self, values: Sequence[float | None], *, width: int = TREND_WIDTH) -> Span:
+    def trend(self, values: Sequence[float | None]) -> Span:
         """A sparkline in the characters that this output knows."""
         levels = sparklines.BLOCKS if self._unicode else sparklines.ASCII_LEVELS
-        return Span(sparklines.sparkline(sparklines.condense(values, width), levels=levels))
+        few = sparklines.condense(values, self.trend_width)
+        return Span(sparklines.sparkline(few, levels=levels))
 
     def json(self, document: Mapping[str, Json], *, indent: int | None = 2) -> None:
         """One strict JSON object with its schema version."""
@@ -83,7 +85,7 @@ class PlainScreen(Screen):
 
     def line(self, *cells: Cell) -> None:
         """One line, cells separated by tabs."""
-        write("\t".join(_piped(cell) for cell in cells))
+        write("\t".join(map(_piped, cells)).rstrip("\t"))
 
     def note(self, *cells: Cell) -> None:
         """Nothing: a program does not read titles."""
@@ -100,9 +102,9 @@ class PlainScreen(Screen):
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """Header and rows."""
         del indent
-        self.line(*(column.header for column in grid.columns))
+        write("\t".join(column.header for column in grid.columns))
         for row in grid.rows:
-            self.line(*row)
+            write("\t".join(map(_piped, row)))
 
 
 def open_screen(settings: Settings) -> Screen:

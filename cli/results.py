@@ -137,9 +137,10 @@ def write_file(result: "QueryResult", form: str, path: Path) -> None:
 
 def _file_text(result: "QueryResult", form: str) -> str:
     if form == "json":
-        document = {"schema_version": SCHEMA_VERSION, **to_json(result)}
-        return json_values.dumps(document) + "\n"
-    stream = io.StringIO(newline="")
-    write_csv(result, stream)
-    text = stream.getvalue()
-    return text if form == "csv" else text.replace("\r\n", "\n")
+        return json_values.dumps({"schema_version": SCHEMA_VERSION, **to_json(result)}) + "\n"
+    if form == "csv":
+        stream = io.StringIO(newline="")
+        write_csv(result, stream)
+        return stream.getvalue()
+    lines = [[name for name, _ in result.columns], *(map(exact_text, row) for row in rows(result))]
+    return "".join("\t".join(map(clean, line)) + "\n" for line in lines)

@@ -12,6 +12,7 @@ from telemetry.cli.options import Settings
 from telemetry.cli.texts import clean
 
 COLUMN_GAP = 2
+NARROW_WIDTH, NARROW_TREND_WIDTH = 90, 8  # trends give way before columns are left out
 
 
 class TerminalScreen(render.Screen):
@@ -22,6 +23,8 @@ class TerminalScreen(render.Screen):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._width = render.terminal_width(settings)
+        if self._width < NARROW_WIDTH:
+            self.trend_width = NARROW_TREND_WIDTH
         self._console = Console(
             width=self._width,
             force_terminal=True,

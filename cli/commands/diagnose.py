@@ -15,6 +15,7 @@ import click
 import telemetry
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
+from telemetry.cli.damage import warn_of_files
 from telemetry.cli.grid import Cell, Span, Style
 from telemetry.cli.judging import judged
 from telemetry.cli.options import Settings, complete_runs, verb
@@ -50,6 +51,7 @@ def command(
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
+    warn_of_files(screen, [chosen])
     if detectors or since is not None:
         diagnosis = telemetry.diagnose_run(store, chosen, detectors=detectors or None, since=since)
     else:

@@ -16,16 +16,18 @@ import click
 import telemetry
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
+from telemetry.cli.damage import show_warnings, warn_of_files
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import clean, plural
+from telemetry.cli.texts import plural
 from telemetry.compare.diff_result import Diff, Direction, Divergence, DivergenceKind, Verdict
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import LayerChange, MetricChange
     from telemetry.diagnose.finding import Finding
+    from telemetry.json_values import Json
     from telemetry.store.catalog import Run
 
 EXIT_CODES = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3}
@@ -84,8 +86,8 @@ def command(
     diff = telemetry.diff_runs(
         store, left, right, metrics=metrics or None, margin=share, directions=ways
     )
-    for warning in diff.warnings:
-        screen.warn(warning)
+    warn_of_files(screen, [*left, *right])
+    show_warnings(screen, diff.warnings)
     if screen.wants_json:
         screen.json(diff.to_json())
     else:
@@ -163,11 +165,15 @@ def _group(runs: Sequence["Run"]) -> str:
 def _show_config(screen: Screen, diff: Diff) -> None:
     n_keys = len({key for run in (*diff.base, *diff.candidate) for key in run.config})
     changes = [
-        f"{change.key} {numbers.literal(change.base)} -> {numbers.literal(change.candidate)}"
+        f"{change.key} {_setting(change.base)} -> {_setting(change.candidate)}"
         for change in diff.config
     ]
     text = f"{len(changes)} of {n_keys} differ"
     screen.paragraph("; ".join([text, *changes]) if n_keys else "none", indent=2, label="config")
+
+
+def _setting(value: "Json") -> str:
+    return "absent" if value is None else numbers.literal(value)
 
 
 def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
@@ -243,16 +249,13 @@ def ratio(log2_ratio: float) -> str:
 def _show_findings(screen: Screen, diff: Diff) -> None:
     screen.blank()
     for label, findings in (("new", diff.new_findings), ("fixed", diff.fixed_findings)):
-        if not findings:
-            screen.line(f"  {label:<10}none")
-        for finding in findings:
-            screen.line(f"  {label:<10}" + _finding_text(finding))
+        for text in map(_finding_text, findings) if findings else ("no findings",):
+            screen.paragraph(text, indent=2, label=label)
 
 
 def _finding_text(finding: "Finding") -> str:
     severity = SEVERITY_MARKS[finding.severity]
-    text = f"{severity} {finding.detector} {finding_lines.place(finding)}: {finding.message}"
-    return clean(text)
+    return f"{severity} {finding.detector} {finding_lines.place(finding)}: {finding.message}"
 
 
 def divergence(found: Divergence) -> str:

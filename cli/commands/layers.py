@@ -17,6 +17,7 @@ import click
 
 import telemetry
 from telemetry.cli import numbers
+from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
@@ -98,8 +99,7 @@ def command(  # noqa: PLR0913 - one argument per option
             session, chosen, shown=shown, trend=shown if range_ else whole, quantiles=quantiles
         )
         warnings = session.warnings
-    for warning in warnings:
-        screen.warn(warning)
+    show_warnings(screen, warnings)
     rows = ordered(rows, sort)
     if screen.wants_json:
         screen.json(to_json(chosen, shown, rows, quantiles=quantiles, ranged=range_ is not None))

@@ -17,7 +17,9 @@ import click
 
 import telemetry
 from telemetry.cli import reference, results
+from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Span, Style
+from telemetry.cli.judging import judge_all
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import UsageError
@@ -95,8 +97,7 @@ def command(  # noqa: PLR0913 - one argument per option
         timeout_s=timeout,
         memory_bytes=results.parse_size(memory) if memory else None,
     )
-    for warning in result.warnings:
-        screen.warn(warning)
+    show_warnings(screen, result.warnings)
     if output is None:
         _show(screen, result, form)
     else:
@@ -125,9 +126,7 @@ def _ensure_findings(store: "telemetry.Store", runs: Sequence["Run"], statement:
     from telemetry.store.sql import mentioned  # noqa: PLC0415 - keeps --help fast
 
     if mentioned(statement, [FINDINGS]):
-        from telemetry.diagnose.diagnose import ensure_findings  # noqa: PLC0415 - only then
-
-        ensure_findings(store, runs)
+        judge_all(store, runs)
 
 
 def _default_limit(screen: Screen, form: str, output: Path | None) -> int | None:

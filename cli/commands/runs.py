@@ -16,6 +16,7 @@ import click
 import telemetry
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
+from telemetry.cli.damage import show_warnings
 from telemetry.cli.describing import STATUS_STYLES
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.options import Settings, verb
@@ -49,7 +50,7 @@ Trends = Mapping[str, Sequence[float | None]]
     metavar="N",
     default=DEFAULT_LIMIT,
     type=click.IntRange(1),
-    show_default="20",
+    show_default=True,
     help="Most runs.",
 )
 @click.option("--all", "show_all", is_flag=True, help="Every run, however many.")
@@ -86,7 +87,7 @@ def command(  # noqa: PLR0913 - one argument per option
         return
     trends = _trends(store, shown, screen)
     screen.note(*_title(settings, found))
-    screen.grid(_grid(screen, shown, trends))
+    screen.grid(_grid(screen, shown, trends), indent=0)
     _footer(screen, shown, n_more=len(found) - len(shown))
 
 
@@ -109,8 +110,7 @@ def _trends(store: "telemetry.Store", runs: Sequence[Run], screen: Screen) -> Tr
     readable = [run for run in runs if run.manifest is not None]
     with store.session(readable) as session:
         trends = loss_trends(session)
-        for warning in session.warnings:
-            screen.warn(warning)
+        show_warnings(screen, session.warnings)
     return trends
 
 
@@ -121,15 +121,15 @@ def _title(settings: Settings, runs: Sequence[Run]) -> tuple[Cell, ...]:
 
 
 def _grid(screen: Screen, runs: Sequence[Run], trends: Trends) -> Grid:
-    several = len({run.project for run in runs}) > 1
+    several = len({run.project for run in runs}) > 1 or not screen.for_people
     metric = evaluated_metric(runs)
     columns = (
         Column(header="RUN"),
-        *([Column(header="PROJECT", shrinks=True, rank=2)] if several else []),
+        *([Column(header="PROJECT", shrinks=True, rank=3)] if several else []),
         Column(header="NAME", shrinks=True),
         Column(header="STATUS"),
         Column(header="STEPS", align=Align.RIGHT),
-        Column(header="AGE", align=Align.RIGHT, rank=3),
+        Column(header="AGE", align=Align.RIGHT, rank=5),
         Column(header="LOSS", align=Align.RIGHT),
         Column(header="trend", rank=1),
         *([Column(header=metric.upper(), align=Align.RIGHT, rank=4)] if metric else []),

@@ -14,6 +14,7 @@ import click
 import telemetry
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers, sparklines
+from telemetry.cli.damage import show_warnings
 from telemetry.cli.describing import (
     cadence_of,
     capture_line,
@@ -47,8 +48,7 @@ def command(settings: Settings, *, run: str) -> None:
     """Read everything once, then write it."""
     screen = open_screen(settings)
     summary = read_summary(telemetry.Store.open(settings.store), run)
-    for warning in summary.warnings:
-        screen.warn(warning)
+    show_warnings(screen, summary.warnings)
     if screen.wants_json:
         screen.json(summary.to_json())
     else:
@@ -215,11 +215,10 @@ def _show_findings(screen: Screen, summary: Summary) -> None:
     diagnosis = summary.diagnosis
     screen.blank()
     finding_lines.show_findings(screen, diagnosis.findings)
-    words = (
-        f"{len(diagnosis.passed)} detectors passed, {len(diagnosis.not_checked)} not checked; "
-        f"the run is {diagnosis.state}"
-    )
-    if not diagnosis.findings:
-        screen.line(Span("no findings", Style.GOOD), words)
+    n_passed, n_skipped = len(diagnosis.passed), len(diagnosis.not_checked)
+    words = f"{n_passed} passed, {n_skipped} not checked; state: {diagnosis.state}"
+    if diagnosis.findings:
+        more = f"telemetry diagnose {summary.run.short}"
+        screen.note(Span(words, Style.FAINT), Span(more, Style.FAINT))
     else:
-        screen.note(Span(f"{words}; telemetry diagnose {summary.run.short}", Style.FAINT))
+        screen.line(Span("no findings", Style.GOOD), words)

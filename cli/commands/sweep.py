@@ -14,7 +14,9 @@ import click
 
 import telemetry
 from telemetry.cli import numbers, sparklines
+from telemetry.cli.damage import show_warnings, warn_of_files
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.judging import judge_all
 from telemetry.cli.options import Settings, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -58,11 +60,12 @@ def command(
     if not runs:
         there = ", ".join(sorted({run.project for run in known}))
         raise UsageError(f"no run fits; there are the projects {there}.")
+    judge_all(store, runs)
     sweep = telemetry.sweep_runs(
         store, runs, metric=metric, goal=GOALS[goal] if goal is not None else None
     )
-    for warning in sweep.warnings:
-        screen.warn(warning)
+    warn_of_files(screen, runs)
+    show_warnings(screen, sweep.warnings)
     if screen.wants_json:
         screen.json(sweep.to_json())
     else:
@@ -79,6 +82,7 @@ def show(screen: Screen, sweep: "Sweep") -> None:
         *([Span(f"{n_failed} failed", Style.ERROR)] if n_failed else []),
         f"{goal} {sweep.metric}",
         *([_best(finite[0])] if finite else ["none is finite"]),
+        *([f"seed noise {numbers.number(sweep.seed_noise)}"] if sweep.seed_noise else []),
     )
     _show_parameters(screen, sweep.parameters)
     _show_failures(screen, sweep.failures)
@@ -96,7 +100,7 @@ def _show_parameters(screen: Screen, parameters: Sequence["Parameter"]) -> None:
         Column(header="IMPORTANCE", align=Align.RIGHT),
         Column(header="95 % INTERVAL", align=Align.RIGHT),
         Column(header="BEST REGION", shrinks=True),
-        Column(header="EFFECT low -> high", rank=1),
+        Column(header="low -> high", rank=1),
     )
     rows = tuple(
         (

@@ -1,0 +1,163 @@
+from collections.abc import Sequence
+
+import pytest
+from command_line import Golden, Telemetry, Terminal, widest
+from example_results import diff_of
+
+import telemetry as package
+from telemetry.cli.commands import diff
+from telemetry.compare.diff_result import Diff, Direction, Divergence, DivergenceKind, Verdict
+from telemetry.errors import UsageError
+from telemetry.store.catalog import Run
+
+pytestmark = pytest.mark.usefixtures("example")
+
+
+def pretend(verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    calls: list[dict[str, object]] = []
+
+    def diff_runs(
+        _store: object, base: Sequence[Run], candidate: Sequence[Run], **options: object
+    ) -> Diff:
+        names = ([r.name for r in base], [r.name for r in candidate])
+        calls.append({"runs": names, **options})
+        return diff_of(base, candidate, verdict)
+
+    monkeypatch.setattr(package, "diff_runs", diff_runs, raising=False)
+    return calls
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_verdict_comes_first_and_all_fits(
+    width: int,
+    telemetry: Telemetry,
+    terminal: Terminal,
+    golden: Golden,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(Verdict.REGRESSION, monkeypatch)
+    terminal(width)
+    done = telemetry("diff", "base", "wide", "--no-color")
+    assert done.out.startswith("VERDICT  regression")
+    assert widest(done.out) <= min(width, 99)
+    assert "the candidate ends earlier." in done.err
+    golden(f"cli/diff-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
+
+
+def test_a_pipe_gets_every_layer(
+    telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(Verdict.REGRESSION, monkeypatch)
+    done = telemetry("diff", "base", "wide")
+    assert done.out.count("update_ratio") == 11
+    golden("cli/diff.tsv", done.out)
+
+
+def test_json_is_the_stable_document(
+    telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(Verdict.REGRESSION, monkeypatch)
+    golden("cli/diff.json", telemetry("diff", "base", "wide", "--json").out)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        (Verdict.REGRESSION, 1),
+        (Verdict.IMPROVEMENT, 0),
+        (Verdict.NO_CHANGE, 0),
+        (Verdict.INCONCLUSIVE, 3),
+    ],
+)
+def test_the_verdict_is_the_exit_code(
+    verdict: Verdict, code: int, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(verdict, monkeypatch)
+    assert telemetry("diff", "base", "wide").code == code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["base", "wide"],
+        ["--base", "tag=main", "--candidate", "tag=pr-12"],
+        ["--base", "base", "wide"],
+        ["base", "--candidate", "demo/wi*"],
+        ["aaaaaa", "bbbb"],
+    ],
+)
+def test_two_sides_are_chosen_in_many_ways(
+    arguments: list[str], telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pretend(Verdict.NO_CHANGE, monkeypatch)
+    assert telemetry("diff", *arguments).code == 0
+    assert calls[0]["runs"] == (["base"], ["wide"])
+
+
+def test_options_reach_the_comparison(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pretend(Verdict.NO_CHANGE, monkeypatch)
+    options = ["--metric", "val_accuracy", "--margin", "2 %", "--direction", "a=b=higher"]
+    assert telemetry("diff", "base", "wide", *options).code == 0
+    assert calls[0]["metrics"] == ("val_accuracy",)
+    assert calls[0]["margin"] == pytest.approx(0.02)
+    assert calls[0]["directions"] == {"a=b": Direction.HIGHER}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["base"], "diff compares two, 1 given"),
+        (["base", "wide", "broken"], "diff compares two, 3 given"),
+        (["base", "wide", "--margin", "wide"], "is not a share"),
+        (["base", "wide", "--margin", "150%"], "is not a share"),
+        (["base", "wide", "--direction", "loss=up"], "is not METRIC=higher"),
+        (["base", "tag=absent"], "no run has the tag"),
+        (["base", "base"], "base and candidate at once"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(
+    arguments: list[str], words: str, telemetry: Telemetry
+) -> None:
+    done = telemetry("diff", *arguments)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_margins_are_shares_or_percentages() -> None:
+    assert [diff.parse_margin(text) for text in ("1%", "0.01", " 1 % ", "0")] == [
+        0.01,
+        0.01,
+        0.01,
+        0.0,
+    ]
+    with pytest.raises(UsageError):
+        diff.parse_margin("nan")
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "layer", "text"),
+    [
+        (DivergenceKind.NONE, None, None, "nowhere: the recorded numbers are equal"),
+        (DivergenceKind.UNKNOWN, None, None, "unknown (why)"),
+        (DivergenceKind.INITIAL_WEIGHTS, 0, "net.0", "step 0, net.0: initial weights (why)"),
+    ],
+)
+def test_where_runs_part_is_said_in_words(
+    kind: DivergenceKind, step: int | None, layer: str | None, text: str
+) -> None:
+    found = Divergence(step=step, kind=kind, layer=layer, detail="why")
+    assert diff.divergence(found) == text
+
+
+def test_real_runs_of_different_seeds_are_not_called_a_regression(telemetry: Telemetry) -> None:
+    done = telemetry("diff", "base", "wide")
+    assert done.code in {0, 3}
+    assert "initial weights" in done.out
+
+
+def test_a_run_without_data_is_inconclusive(telemetry: Telemetry) -> None:
+    done = telemetry("diff", "base", "nothing")
+    assert done.code == 3
+    assert "nothing" in done.err

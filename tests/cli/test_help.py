@@ -1,0 +1,70 @@
+"""Every verb explains itself, and its examples are commands that exist."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from command_line import Telemetry
+
+from telemetry.cli.main import Verbs, group, modules
+from telemetry.cli.options import Verb, complete_runs, default_settings
+
+NAMES = sorted(modules())
+
+
+def command(name: str) -> Verb:
+    found = group().get_command(click.Context(group()), name)
+    assert isinstance(found, Verb)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_verb_has_one_sentence_and_examples(name: str, telemetry: Telemetry) -> None:
+    done = telemetry(name, "--help")
+    assert done.code == 0
+    assert done.out == telemetry(name, "-h").out
+    sentence = (command(name).help or "").partition("\n\n")[0]
+    assert sentence.endswith(".")
+    assert 2 <= len(command(name).examples) <= 6
+    assert max(map(len, done.out.splitlines())) <= 90
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_can_be_parsed(name: str) -> None:
+    for example in command(name).examples:
+        program, *arguments = shlex.split(example)
+        assert program == "telemetry"
+        root: Verbs = group()
+        with root.make_context(program, arguments, obj=default_settings()) as context:
+            rest = [*context._protected_args, *context.args]
+            verb, found, rest = root.resolve_command(context, rest)
+            assert verb == name
+            assert found is not None
+            found.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_explained(name: str) -> None:
+    options = [p for p in command(name).params if isinstance(p, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_list_of_verbs_shows_their_first_lines(telemetry: Telemetry) -> None:
+    out = telemetry("--help").out
+    for name in NAMES:
+        assert f"  {name} " in out
+    assert "Exit codes: 0 clean" in out
+
+
+def test_run_names_and_ids_are_completed(template: Path) -> None:
+    context = click.Context(group(), obj=default_settings())
+    context.obj = replace(default_settings(), store=template)
+    every = complete_runs(context, click.Argument(["run"]), "")
+    assert every[0] == "latest"
+    assert {"base", "aaaaaa", "wide"} <= set(every)
+    assert not any("\x1b" in text for text in every)
+    assert complete_runs(context, click.Argument(["run"]), "bb") == ["bbbbbb"]
+    context.obj = replace(default_settings(), store=Path("absent"))
+    assert complete_runs(context, click.Argument(["run"]), "") == []

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+from command_line import Golden, Telemetry, Terminal, steady, validated, widest
+from example_results import DIAGNOSIS, HEALTHY
+from example_store import trained
+from synthetic import RunBuilder
+
+from telemetry.cli.commands import show
+
+pytestmark = pytest.mark.usefixtures("example")
+
+
+@pytest.fixture
+def _sick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "judged", lambda _store, _run: DIAGNOSIS)
+
+
+@pytest.mark.usefixtures("_sick")
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_failed_run_fits_the_terminal(
+    width: int, telemetry: Telemetry, terminal: Terminal, golden: Golden
+) -> None:
+    terminal(width)
+    done = telemetry("show", "broken", "--no-color")
+    assert done.code == 0
+    assert widest(done.out) <= min(width, 99)
+    golden(f"cli/show-{width}.txt", steady(done.out))
+
+
+@pytest.mark.usefixtures("_sick")
+def test_a_pipe_gets_tabs(telemetry: Telemetry, golden: Golden) -> None:
+    golden("cli/show.tsv", steady(telemetry("show", "broken").out))
+
+
+@pytest.mark.usefixtures("_sick")
+def test_json_holds_curves_model_capture_and_findings(telemetry: Telemetry, golden: Golden) -> None:
+    done = telemetry("show", "broken", "--json")
+    document = validated("show", done.out)
+    capture = document.pop("capture")
+    assert capture["n_samples"] == 4
+    assert capture["n_tensor_rows"] == 4 * 6 * 3
+    assert capture["n_bytes"] > capture["bytes_per_tensor_row"] * capture["n_tensor_rows"] > 0
+    assert document["state"] == "diverged"
+    loss = next(entry for entry in document["metrics"] if entry["name"] == "loss")
+    assert (loss["n"], loss["last"], loss["best_step"]) == (70, "nan", 59)
+    golden("cli/show.json", _without_capture(done.out))
+
+
+def _without_capture(text: str) -> str:
+    """Sizes of files depend on the version of pyarrow."""
+    lines = text.splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if '"capture"' in line)
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("  }"))
+    return "".join([*lines[:start], *lines[end + 1 :]])
+
+
+def test_a_healthy_run_says_so(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "judged", lambda _store, _run: HEALTHY)
+    done = telemetry("show", "base")
+    assert "no findings\t2 passed, 0 not checked; state: learning" in done.out
+
+
+def test_without_a_selector_the_latest_run_is_shown(telemetry: Telemetry) -> None:
+    assert "ffffff" in telemetry("show").out.splitlines()[0]
+
+
+def test_a_run_without_a_step_is_described_in_words(telemetry: Telemetry) -> None:
+    done = telemetry("show", "nothing")
+    assert done.code == 0
+    assert "finished, 0 steps" in done.out
+    assert "no optimizer step and no metric was recorded" in done.out
+    document = validated("show", telemetry("show", "nothing", "--json").out)
+    assert document["metrics"] == []
+
+
+def test_a_hostile_name_and_tag_stay_on_their_line(
+    telemetry: Telemetry, terminal: Terminal
+) -> None:
+    terminal(120)
+    done = telemetry("show", "ffffff", "--no-color")
+    assert "\x1b" not in done.out
+    assert "\\x1b[31mred" in done.out.splitlines()[0]
+
+
+def test_an_unknown_run_names_the_nearest(telemetry: Telemetry) -> None:
+    done = telemetry("show", "broke")
+    assert done.code == 2
+    assert "Nearest: broken" in done.err
+
+
+def test_an_ambiguous_run_names_the_candidates(telemetry: Telemetry, example: Path) -> None:
+    trained(example, "base", hours=5).write()
+    done = telemetry("show", "base")
+    assert done.code == 2
+    assert "fits 2 runs" in done.err
+    assert "  aaaaaa  demo/base  started 2026-01-02T03:04:05" in done.err.splitlines()
+
+
+def test_an_unreadable_manifest_is_an_error_in_words(telemetry: Telemetry, example: Path) -> None:
+    next(example.glob("project=demo/*bbbbbb/run.json")).write_bytes(b"\xff\xfe")
+    for verb in ("show", "layers", "diagnose"):
+        done = telemetry(verb, "bbbbbb")
+        assert done.code == 2
+        assert "not readable as JSON" in done.err
+        assert "Traceback" not in done.err
+
+
+def test_a_torn_shard_is_named_and_the_rest_is_shown(telemetry: Telemetry, example: Path) -> None:
+    shard = next(example.glob("project=demo/*bbbbbb/metrics/*/*.parquet"))
+    shard.write_bytes(b"")
+    done = telemetry("show", "wide")
+    assert done.code == 0
+    assert shard.name in done.err
+    assert "loss" in done.out
+    assert "val_loss" not in done.out
+
+
+def test_clipping_groups_and_train_metrics_are_told(
+    telemetry: Telemetry, store: Path, example: Path
+) -> None:
+    builder = RunBuilder(store=example, run="20260103-000000-zzzzzz", name="clipped")
+    builder.losses([2.0, 1.0, 0.5, 0.4], clip_coefficient=0.5, grad_norm_total=3.0)
+    builder.metric("accuracy", {0: 0.1, 3: 0.9}, phase="train")
+    payload = {
+        "class": "AdamW",
+        "groups": [{"lr": 3e-4, "betas": [0.9, 0.95], "weight_decay": 0}, {"lr": 1e-3}],
+    }
+    builder.event("optimizer", **payload).event("cadence", step=2, cadence=2)
+    builder.write()
+    done = telemetry("show", "clipped")
+    assert "AdamW lr 0.0003, betas 0.9 0.95, 2 groups" in done.out
+    assert "clipped on 100 % of steps" in done.out
+    assert "accuracy (train)" in done.out
+    assert "every 2 steps" in done.out
+    assert store.is_dir()
+
+
+def test_many_metrics_are_cut_for_people_and_whole_for_programs(
+    telemetry: Telemetry, terminal: Terminal, example: Path
+) -> None:
+    builder = RunBuilder(store=example, run="20260103-000000-zzzzzz", name="talkative")
+    builder.losses([2.0, 1.0])
+    for index in range(40):
+        builder.metric(f"val_metric_{index}", {0: 1.0, 1: 2.0})
+    builder.write()
+    assert telemetry("show", "talkative").out.count("val_metric_") == 40
+    terminal(100)
+    assert "19 more with --json" in telemetry("show", "talkative").out
