@@ -74,12 +74,10 @@ WITH differing AS (
             OR b.n_inf <> c.n_inf
             OR COALESCE(b.sumsq, -1) <> COALESCE(c.sumsq, -1)
             OR COALESCE(b.sum, 0) <> COALESCE(c.sum, 0)
-            OR COALESCE(b.min, 0) <> COALESCE(c.min, 0)
-            OR COALESCE(b.max, 0) <> COALESCE(c.max, 0)
             OR HEX(b.hist) <> HEX(c.hist)
         )
 )
-SELECT
+SELECT DISTINCT
     d.step,
     t.kind,
     t.name,
@@ -90,12 +88,6 @@ JOIN tensors AS t
     ON t.tensor_id = d.tensor_id
 WHERE t.run = $base
     AND d.step = (SELECT MIN(step) FROM differing)
-GROUP BY
-    d.step,
-    t.kind,
-    t.name,
-    t.module,
-    t.depth
 ORDER BY
     t.depth,
     t.name

@@ -18,8 +18,12 @@ def t_cdf(t: float, df: float) -> float:
     """
     if df >= NORMAL_FROM_DF or math.isinf(t):
         return NormalDist().cdf(t)
-    tail = 0.5 * _regularised_beta(df / 2, 0.5, df / (df + t * t))
-    return tail if t < 0 else 1.0 - tail
+    far, near = df / (df + t * t), t * t / (df + t * t)
+    if near < 1.5 / (df / 2 + 2.5):  # where the fraction of this side converges fast
+        within = _regularised_beta(0.5, df / 2, near, far)
+    else:
+        within = 1.0 - _regularised_beta(df / 2, 0.5, far, near)
+    return 0.5 + math.copysign(within / 2, t)
 
 
 @cache
@@ -40,16 +44,13 @@ def t_quantile(p: float, df: float) -> float:
     return (low + high) / 2
 
 
-def _regularised_beta(a: float, b: float, x: float) -> float:
-    """I_x(a, b) by its continued fraction, on the side where the fraction converges fast."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    if x < (a + 1) / (a + b + 2):
-        return front * _beta_fraction(a, b, x) / a
-    return 1.0 - front * _beta_fraction(b, a, 1 - x) / b
+def _regularised_beta(a: float, b: float, x: float, complement: float) -> float:
+    """I_x(a, b) for x below its mean; `complement` is 1 - x without the rounding."""
+    if x <= 0:
+        return 0.0
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(scale + a * math.log(x) + b * math.log(complement))
+    return front * _beta_fraction(a, b, x) / a
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:
