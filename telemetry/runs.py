@@ -17,6 +17,7 @@ SHORT_ID_LENGTH = 6
 CROCKFORD_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 DEFAULT_STORE = "telemetry-runs"
 MANIFEST_NAME = "run.json"
+RUN_ID_VARIABLE = "TELEMETRY_RUN_ID"
 FILE_MODE = 0o640  # and the umask: what a run records is the user's own
 
 _SHARD_PATTERN = re.compile(r"(\d{12})-(\d{12})-L(\d{1,2})-([0-9a-f]{4})([0-9a-f]{12})\.parquet")

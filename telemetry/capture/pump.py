@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from telemetry.capture.environment import git_state
 from telemetry.capture.guard import contained
 from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, RowsPacket
 from telemetry.capture.publisher import Publisher
+from telemetry.capture.repository import git_state
 from telemetry.capture.run_folder import Progress, RunFolder
 from telemetry.errors import CaptureError
 from telemetry.json_values import Json

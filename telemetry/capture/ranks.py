@@ -9,11 +9,10 @@ from typing import Protocol
 
 from torch import distributed
 
-from telemetry.runs import new_run_id
+from telemetry.runs import RUN_ID_VARIABLE, new_run_id
 
 logger = logging.getLogger(__name__)
 
-RUN_ID_VARIABLE = "TELEMETRY_RUN_ID"
 WAIT_LIMIT = timedelta(seconds=30)
 # (rank, world size) as torchrun and mpirun export them, before a process group exists.
 RANK_VARIABLES = (

@@ -15,11 +15,11 @@ from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.publisher import event_record
 from telemetry.capture.pump import Pump
-from telemetry.capture.ranks import RUN_ID_VARIABLE
 from telemetry.capture.run_folder import Progress, RunFolder, RunSettings
 from telemetry.errors import CaptureError
 from telemetry.json_values import Json
 from telemetry.manifest import Status
+from telemetry.runs import RUN_ID_VARIABLE
 
 __all__ = ["RunSettings", "RunWriter"]
 

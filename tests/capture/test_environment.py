@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,40 +9,9 @@ from telemetry.capture import environment
 from telemetry.capture.environment import (
     ALLOWED_VARIABLES,
     capture_environment,
-    git_state,
     script_name,
 )
 from telemetry.json_values import dumps
-
-GIT_IDENTITY = {
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.org",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-}
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", *words],  # noqa: S607 - whichever git the tests' machine has
-        cwd=folder,
-        env={**os.environ, **GIT_IDENTITY},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "-q", "-b", "trunk")
-    (tmp_path / "train.py").write_text("lr = 0.1\n")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-q", "-m", "first")
-    return tmp_path
 
 
 def test_versions_host_and_devices_are_known_at_once() -> None:
@@ -96,47 +64,6 @@ def test_the_script_is_named_without_its_folder(
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
     assert script_name() == name
-
-
-def test_the_commit_and_whether_it_was_changed(repository: Path) -> None:
-    commit = git(repository, "rev-parse", "HEAD")
-    clean = {"git_commit": commit, "git_dirty": False, "git_branch": "trunk"}
-    assert git_state(repository) == clean
-    (repository / "notes.txt").write_text("untracked files change no training\n")
-    assert git_state(repository) == clean
-    (repository / "train.py").write_text("lr = 0.2\n")
-    assert git_state(repository) == {**clean, "git_dirty": True}
-
-
-def test_a_detached_head_has_no_branch(repository: Path) -> None:
-    git(repository, "checkout", "-q", "--detach")
-    assert set(git_state(repository)) == {"git_commit", "git_dirty"}
-
-
-def test_outside_of_a_repository_there_is_nothing_to_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_state(tmp_path) == {}
-    assert git_state(tmp_path / "gone") == {}
-
-
-def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
-    git(tmp_path, "init", "-q")
-    assert git_state(tmp_path) == {}
-
-
-def test_a_git_that_hangs_or_is_missing_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hang(*_: object, **keywords: object) -> None:
-        raise subprocess.TimeoutExpired("git", float(str(keywords["timeout"])))
-
-    monkeypatch.setattr(subprocess, "run", hang)
-    assert git_state(tmp_path, timeout_s=0.1) == {}
-    monkeypatch.undo()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state(tmp_path) == {}
 
 
 def test_a_system_without_proc_and_affinity_still_answers(

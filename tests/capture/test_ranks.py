@@ -5,14 +5,14 @@ from torch import distributed
 
 from telemetry.capture import ranks
 from telemetry.capture.ranks import exchanged_run_id, rank_and_world_size, shared_run_id
-from telemetry.runs import check_run_id
+from telemetry.runs import RUN_ID_VARIABLE, check_run_id
 
 VARIABLES = ("RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*VARIABLES, *ranks.JOB_VARIABLES, ranks.RUN_ID_VARIABLE):
+    for name in (*VARIABLES, *ranks.JOB_VARIABLES, RUN_ID_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -73,7 +73,7 @@ def test_a_rank_does_not_wait_for_ever_for_one_that_records_nothing(
 
 
 def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ranks.RUN_ID_VARIABLE, "mine")
+    monkeypatch.setenv(RUN_ID_VARIABLE, "mine")
     assert shared_run_id(0, 1) == "mine"
     assert shared_run_id(1, 2) == "mine"
 
