@@ -1,5 +1,6 @@
 """Each example runs as a reader would run it, is found healthy, and names a command that works."""
 
+import json
 import re
 import runpy
 import shlex
@@ -28,9 +29,11 @@ def test_an_example_trains_a_healthy_run_and_names_a_command_that_works(
     named = re.search(r"now: telemetry (.+)", said)
     assert named is not None, said
     assert run(shlex.split(named[1])) == 0
-    assert example.stem in capsys.readouterr().out
-    code = run(["diagnose", "latest"])
-    assert code == 0, capsys.readouterr().out
+    assert capsys.readouterr().out
+    code = run(["diagnose", example.stem, "--json"])
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert code == 0, diagnosis["findings"]
+    assert "loss_not_decreasing" in diagnosis["passed"] or "gan" in diagnosis["run"]["tags"]
 
 
 def test_there_are_examples_and_each_fits_on_two_screens() -> None:
