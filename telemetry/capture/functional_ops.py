@@ -46,7 +46,7 @@ ACTIVATION_MODULES: dict[type[nn.Module], Family] = {
 }
 # Own classes of libraries, such as NewGELUActivation, whose inner tanh is no activation of its own.
 ACTIVATION_WORDS = ("gelu", "silu", "swish", "mish", "relu")
-DISPATCH_S = 8e-6  # measured: an operation costs that much more under a mode
+DISPATCH_S = 12e-6  # measured: an operation costs that much more under a mode
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 # Site name and family by operation; an in-place twin has the name of the other.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from telemetry.capture.catalogue import clean_path
 from telemetry.capture.functional_ops import RECURRENT, module_family
@@ -115,13 +116,18 @@ def forward_is_plain() -> bool:
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None  # noqa: SLF001 - no typed name
         or torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - no public name
-        or torch.utils._python_dispatch._get_current_dispatch_mode() is not None  # noqa: SLF001
+        or any(is_tracing_mode(mode) for mode in _get_current_dispatch_mode_stack())
         or (
             torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
             and torch.cuda.is_current_stream_capturing()
         )
         or in_backward()
     )
+
+
+def is_tracing_mode(mode: TorchDispatchMode) -> bool:
+    """Whether a dispatch mode is one of torch's own, which trace or fake what they see."""
+    return type(mode).__module__.startswith(("torch._", "torch.fx"))
 
 
 def in_backward() -> bool:
