@@ -11,7 +11,7 @@ from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.student import t_cdf, t_quantile
 
 CONFIDENCE = 0.95
-MOST_REPLICATES = 200  # where the search for "how many seeds would settle it" gives up
+MOST_REPLICATES = 50  # where the search for "how many seeds would settle it" gives up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def replicates_needed(estimate: Estimate, spread: float, margin: float) -> int |
         margin: Half-width of the zone of no change, in the estimate's unit.
 
     Returns:
-        None when more than 200 would be needed.
+        None when more than 50 would be needed.
     """
     room = abs(abs(estimate.difference) - margin)
     for n in range(2, MOST_REPLICATES + 1):

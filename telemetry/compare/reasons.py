@@ -3,7 +3,7 @@
 import math
 
 from telemetry.compare.diff_result import MetricChange, Verdict
-from telemetry.compare.intervals import Estimate, replicates_needed
+from telemetry.compare.intervals import MOST_REPLICATES, Estimate, replicates_needed
 
 MORE_RUNS = "record more seeds of each and compare the groups (--base tag=... --candidate tag=...)"
 
@@ -66,7 +66,10 @@ def _what_is_open(change: MetricChange, estimate: Estimate, margin: float) -> st
     spread = estimate.standard_error / math.sqrt(1 / change.n_base + 1 / change.n_candidate)
     needed = replicates_needed(estimate, spread, margin * abs(change.base))
     if needed is None:
-        return "the difference lies at the margin; no reasonable number of runs would settle it."
+        return (
+            f"seeds vary more than that; over {MOST_REPLICATES} runs a side or a wider --margin "
+            "would settle it."
+        )
     return f"about {max(needed, smaller + 1)} runs a side would settle it."
 
 

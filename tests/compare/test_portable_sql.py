@@ -16,7 +16,7 @@ STATEMENTS = [
 
 @pytest.mark.parametrize(("name", "text"), STATEMENTS, ids=[name for name, _ in STATEMENTS])
 def test_statements_are_ordered_explicit_and_run_on_spark(name: str, text: str) -> None:
-    assert len(text.strip().splitlines()) <= 45, name
+    assert len(text.strip().splitlines()) <= 40, name
     parsed = sqlglot.parse_one(text, read="duckdb")
     assert isinstance(parsed, sqlglot.exp.Select)
     assert parsed.args.get("order") is not None
