@@ -111,11 +111,17 @@ def capture_line(
     parts = [
         "" if cadence is None else f"every {plural(cadence, 'step') if cadence > 1 else 'step'}",
         plural(footprint.n_samples, "sample"),
-        "" if overhead is None else f"overhead {numbers.percent(overhead)}",
+        "" if overhead is None else _overhead(overhead, timing.elapsed_s),
         numbers.size(footprint.n_bytes),
         "" if per_row is None else f"{per_row:.0f} B per tensor row",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _overhead(share: float, elapsed_s: float) -> str:
+    # The seconds as well: of a short run an allowance of two seconds is a large share.
+    text = f"overhead {numbers.percent(share)}"
+    return f"{text} ({numbers.duration(share * elapsed_s)})" if elapsed_s > 0 else text
 
 
 def cadence_of(run: "Run", description: "Description") -> int | None:

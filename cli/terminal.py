@@ -92,11 +92,12 @@ def fitting(columns: tuple[Column, ...], widths: list[int], width: int) -> list[
         widths: Natural width of each, header included.
         width: Columns of the terminal that are free.
     """
+    # A column of nothing would get one cell from rich, taken from its neighbours.
+    kept = [index for index, natural in enumerate(widths) if natural]
     needed = [
         min(natural, max(column.least, cell_len(column.header))) if column.shrinks else natural
         for column, natural in zip(columns, widths, strict=True)
     ]
-    kept = list(range(len(columns)))
     while sum(needed[index] + COLUMN_GAP for index in kept) - COLUMN_GAP > width:
         droppable = [index for index in kept if columns[index].rank > 0]
         if not droppable:

@@ -50,7 +50,7 @@ def test_a_verb_is_named_after_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", modules("telemetry.capture.statistics"))
 def test_a_statistic_is_named_after_its_file(name: str) -> None:
     statistic = import_module(f"telemetry.capture.statistics.{name}").STATISTIC
-    assert statistic.name == name
+    assert statistic.id == name
 
 
 @pytest.mark.parametrize("name", table_names())

@@ -8,6 +8,8 @@ import click
 import pytest
 from command_line import Telemetry
 
+from telemetry.cli import main
+from telemetry.cli.commands.detectors import complete_detectors
 from telemetry.cli.main import Verbs, group, modules
 from telemetry.cli.options import Verb, complete_runs, default_settings
 
@@ -56,6 +58,27 @@ def test_the_list_of_verbs_shows_their_first_lines(telemetry: Telemetry) -> None
     for name in NAMES:
         assert f"  {name} " in out
     assert "Exit codes: 0 clean" in out
+
+
+def test_verbs_and_detectors_are_completed() -> None:
+    context = click.Context(group(), obj=default_settings())
+    found = {item.value: item.help for item in group().shell_complete(context, "d")}
+    assert set(found) == {"delete", "demo", "detectors", "diagnose", "diff"}
+    assert found["diff"].startswith("Compare two runs")
+    assert complete_detectors(context, click.Argument(["name"]), "dead") == ["dead_units"]
+
+
+def test_a_shell_that_asks_is_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.complete() is None
+    monkeypatch.setenv(main.COMPLETION_VARIABLE, "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "telemetry ru")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit) as done:
+        main.main()
+    assert done.value.code == 0
+    assert capsys.readouterr().out == "plain,runs\n"
 
 
 def test_run_names_and_ids_are_completed(template: Path) -> None:

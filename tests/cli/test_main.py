@@ -13,6 +13,7 @@ from command_line import Telemetry
 
 from telemetry.cli import main
 from telemetry.cli.options import Settings, verb
+from telemetry.cli.versions import library_version
 from telemetry.errors import Inconclusive, StoreUnreadable
 
 
@@ -191,6 +192,10 @@ def test_the_shell_completes_verbs() -> None:
         COMP_CWORD="1",
     )
     assert done.stdout.split() == ["plain,diagnose"]
+
+
+def test_an_absent_library_is_called_absent() -> None:
+    assert library_version("no-such-distribution") == "absent"
 
 
 def test_a_reader_that_leaves_early_causes_no_noise() -> None:
