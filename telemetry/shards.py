@@ -27,6 +27,8 @@ from telemetry.tables import Table
 ROW_GROUP_ROWS = 122_880  # DuckDB's own unit of parallelism
 COMPRESSION_LEVEL = 3
 DIGEST_BYTES = 16
+# What pyarrow raises for a damaged file; ValueError where a name in the footer is not UTF-8.
+UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,7 @@ def read_shard(path: Path) -> pa.Table:
     """
     try:
         return pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
 
 
@@ -188,7 +190,7 @@ def read_footer(path: Path) -> Footer:
     """
     try:
         found = pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
     metadata = found.metadata or {}
     version = metadata.get(b"telemetry.schema", b"")

@@ -7,6 +7,7 @@ there; it never adds a file.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
@@ -33,6 +34,10 @@ class ShardFile:
     def place(self) -> str:
         """Path below the run folder."""
         return str(self.path.relative_to(self.run.path))
+
+
+# Why a shard is unusable, '' when it is fine.
+Fault: TypeAlias = Callable[[ShardFile], str]
 
 
 class Listing:
@@ -83,18 +88,22 @@ class Listing:
         """List again when asked next; files that were found bad stay excluded."""
         self._files.clear()
 
-    def exclude_unreadable(self) -> bool:
-        """After a failed read: look for what changed or is torn; True if the files differ now."""
+    def exclude_unreadable(self, *scans: Fault) -> bool:
+        """After a failed read: look for what changed or is torn; True if the files differ now.
+
+        Args:
+            scans: Ways to read every page of a shard, tried in turn where no footer explains the
+                failure: the engine that failed may be more particular than pyarrow.
+        """
         before = dict(self._files)
         self.forget()
         after = {name: self.files(name) for name in before}
         if after != before:
             return True
         files = [file for found in after.values() for file in found]
-        # Every page is read only where no footer explains the failure.
-        return self._exclude(files, footer_fault) or self._exclude(files, page_fault)
+        return any(self._exclude(files, fault) for fault in (footer_fault, page_fault, *scans))
 
-    def _exclude(self, files: Sequence[ShardFile], fault: Callable[[ShardFile], str]) -> bool:
+    def _exclude(self, files: Sequence[ShardFile], fault: Fault) -> bool:
         reasons = {file: reason for file in files if (reason := fault(file))}
         for file, reason in reasons.items():
             self._skip(file.path, f"{file.run.run}/{file.place}", reason)

@@ -12,9 +12,11 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.store.arrow_results import plain_numbers
 from telemetry.store.binding import COMPUTED_ONCE_ROWS, Binder, ParquetFiles
 from telemetry.store.catalog import Run
-from telemetry.store.listing import Listing
+from telemetry.store.listing import Listing, ShardFile
 from telemetry.store.rows import Rows, SqlValue
+from telemetry.store.sql import scan_by_value
 from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
+from telemetry.tables import table
 
 MAX_THREADS = 4
 READ_TRIES = 5
@@ -69,7 +71,7 @@ class Session:
                 raise _as_ours(error, sql) from error
             except duckdb.Error as error:
                 failure = error
-            if not self._listing.exclude_unreadable():
+            if not self._listing.exclude_unreadable(_scan_fault):
                 raise _as_ours(failure, sql) from failure
             self._rebind()
         raise StoreUnreadable(
@@ -136,6 +138,20 @@ def thread_count() -> int:
 
 def _connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config={**CONFIG, "threads": thread_count()})
+
+
+def _scan_fault(file: ShardFile) -> str:
+    """Why DuckDB cannot read every page of a shard, '' when it can."""
+    scan = scan_by_value(
+        table(file.table), [str(file.path)], version=file.version, project="", run="", rank=0
+    )
+    try:
+        with _connect() as connection:
+            for _ in connection.sql(scan).to_arrow_reader(BATCH_ROWS):
+                pass
+    except (duckdb.Error, pa.ArrowException) as error:
+        return f"not a readable shard ({first_line(error)})."
+    return ""
 
 
 def _as_ours(error: Exception, sql: str) -> UsageError | StoreUnreadable:

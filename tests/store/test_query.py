@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from synthetic import RunBuilder
+from two_shards import break_pages
 
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.runs import new_shard_name
@@ -236,10 +237,7 @@ def test_a_torn_shard_is_skipped_and_named(store: Store) -> None:
 
 def test_broken_pages_are_skipped_and_named(store: Store) -> None:
     torn = next(store.path.rglob("steps/rank=0/*.parquet"))
-    content = bytearray(torn.read_bytes())
-    footer = int.from_bytes(content[-8:-4], "little")
-    content[4 : len(content) - footer - 8] = bytes(len(content) - footer - 12)
-    torn.write_bytes(content)
+    break_pages(torn)
 
     result = query_runs(store, "SELECT * FROM steps")
 
