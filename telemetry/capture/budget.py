@@ -16,7 +16,8 @@ from telemetry.json_values import Json
 # Medians of few: one cold first sample must not decide, nor an evaluation between two steps.
 N_REMEMBERED = 5
 DECISION_EVERY = 64  # steps, also without a sample: steps may have become slower
-# Of the promise: where steps without a sample cost more, samples are not given up for them.
+# Of the promise: where recording outside of samples costs more, samples do not make room for it,
+# or a run would go blind because its hooks are dear.
 OTHERS_SHARE_LIMIT = 0.5
 
 
@@ -136,8 +137,9 @@ class Governor:
         if self._promise is None or not self._sample_s:
             return True
         elapsed_s = self.elapsed_s
-        dearest_s = max(self._sample_s) + max(self._base_s, default=0.0)
-        return self._counted_s(elapsed_s) + dearest_s <= self._promise.limit_s(elapsed_s)
+        spending = self._spending(elapsed_s)
+        net = self._promise.for_samples(spending.base_share)
+        return spending.samples_s(self._promise) + max(self._sample_s) <= net.limit_s(elapsed_s)
 
     def _counted_s(self, elapsed_s: float) -> float:
         """What counts against the promise: samples, and of the rest what makes room for them."""
@@ -169,7 +171,7 @@ class Governor:
         return Spending(
             elapsed_s=elapsed_s,
             cost_s=self._counted_s(elapsed_s),
-            step_s=statistics.median(self._step_s),
+            step_s=statistics.median(self._step_s) if self._step_s else 0.0,
             sample_s=statistics.median(self._sample_s) if self._sample_s else 0.0,
             base_s=statistics.median(self._base_s) if self._base_s else 0.0,
         )

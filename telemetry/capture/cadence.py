@@ -18,6 +18,9 @@ LARGEST_CADENCE = 10_000_000
 ALLOWANCE_EXPONENT = 0.25  # 1/2 would observe the first 5 s of a 1 ms/step loop 2.5 times less
 SHRINK_MARGIN = 2.0  # a finer cadence must be affordable twice over, or the cadence would swing
 SAVINGS_SPAN = 0.25  # of the elapsed time: over so much time what was saved is spent
+# Of the promise, set aside for what recording costs outside of samples. Hashing of batches keeps to
+# a quarter; it costs most at the beginning, when samples are needed most: more would starve them.
+SET_ASIDE_LIMIT = 0.3
 INSTANT_S = 1e-9
 
 
@@ -48,6 +51,17 @@ class Promise:
             return self.budget_share
         return ALLOWANCE_EXPONENT * self.allowed_s(elapsed_s) / max(elapsed_s, INSTANT_S)
 
+    def for_samples(self, base_share: float) -> "Promise":
+        """What is left of it for samples.
+
+        Args:
+            base_share: Of the time, what recording takes in every step.
+        """
+        if not self.budget_share:
+            return self
+        left = 1 - min(base_share / self.budget_share, SET_ASIDE_LIMIT)
+        return Promise(allowance_s=self.allowance_s * left, budget_share=self.budget_share * left)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
@@ -67,12 +81,27 @@ class Spending:
     sample_s: float
     base_s: float
 
+    @property
+    def plain_step_s(self) -> float:
+        """A step that is not sampled, its recording included."""
+        return max(self.step_s + self.base_s, INSTANT_S)
+
+    @property
+    def base_share(self) -> float:
+        """Share of the time that recording takes in every step."""
+        return self.base_s / self.plain_step_s
+
+    def samples_s(self, promise: Promise) -> float:
+        """What has been spent of the samples' part of a promise."""
+        net = promise.for_samples(self.base_share)
+        return max(self.cost_s - (promise.budget_share - net.budget_share) * self.elapsed_s, 0.0)
+
 
 def next_cadence(cadence: int, finest: int, spending: Spending, promise: Promise) -> int:
     """The finest cadence on the ladder whose samples can be kept up from here on.
 
     They may cost what `allowed_s` grows by, and what was saved is spent over a quarter of the time
-    that has passed; a quarter of the growth is always theirs, whatever else recording costs.
+    that has passed; a quarter of the growth is always theirs.
 
     Args:
         cadence: Steps between samples until now.
@@ -81,11 +110,11 @@ def next_cadence(cadence: int, finest: int, spending: Spending, promise: Promise
         promise: What recording may cost.
     """
     elapsed_s = max(spending.elapsed_s, INSTANT_S)
-    growth = promise.rate(elapsed_s)
-    saved_s = promise.allowed_s(elapsed_s) - spending.cost_s
-    step_s = max(spending.step_s + spending.base_s, INSTANT_S)
-    affordable = growth + saved_s / (SAVINGS_SPAN * elapsed_s) - spending.base_s / step_s
-    per_step_s = max(affordable, growth / 4, INSTANT_S) * step_s
+    net = promise.for_samples(spending.base_share)
+    growth = net.rate(elapsed_s)
+    saved_s = net.allowed_s(elapsed_s) - spending.samples_s(promise)
+    affordable = growth + saved_s / (SAVINGS_SPAN * elapsed_s)
+    per_step_s = max(affordable, growth / 4, INSTANT_S) * spending.plain_step_s
     for candidate in ladder(finest):
         margin = SHRINK_MARGIN if candidate < cadence else 1.0
         if spending.sample_s * margin <= candidate * per_step_s:

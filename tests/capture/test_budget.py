@@ -177,6 +177,12 @@ def test_dear_hooks_do_not_make_a_run_blind() -> None:
     assert loop.longest_gap_share(after_s=1.0) < 1.0
 
 
+def test_what_is_recorded_between_samples_is_within_the_promise() -> None:
+    loop = Loop().run(250_000, step_s=0.001, sample_s=0.004, base_s=0.000003)
+    assert loop.worst_excess_s <= 1e-9
+    assert loop.longest_gap_share(after_s=0.5) <= 0.25
+
+
 def test_a_budget_without_an_allowance_samples_first_and_saves_then() -> None:
     loop = Loop(allowance_s=0.0).run(20_000, step_s=0.001, sample_s=0.004)
     assert loop.samples[0][0] == 0

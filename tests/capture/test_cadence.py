@@ -78,3 +78,25 @@ def test_what_other_recording_costs_is_not_left_for_samples() -> None:
     free = next_cadence(1, 1, spending(), PROMISE)
     dear = next_cadence(1, 1, spending(base_s=0.0002), PROMISE)
     assert dear > free
+
+
+@given(TIMES, st.floats(0.0, 0.003))
+def test_what_hooks_cost_and_what_is_left_for_samples_make_up_the_promise(
+    elapsed_s: float, base_share: float
+) -> None:
+    net = PROMISE.for_samples(base_share)
+    whole_s = net.limit_s(elapsed_s) + base_share * max(elapsed_s, 200.0)
+    assert whole_s == pytest.approx(PROMISE.limit_s(elapsed_s))
+
+
+def test_dear_hooks_leave_most_of_the_promise_for_samples() -> None:
+    net = PROMISE.for_samples(base_share=0.5)
+    assert (net.allowance_s, net.budget_share) == pytest.approx((1.4, 0.007))
+    without = Promise(allowance_s=2.0, budget_share=0.0)
+    assert without.for_samples(base_share=0.5) == without
+
+
+def test_what_hooks_have_cost_is_not_counted_twice() -> None:
+    hooks = spending(elapsed_s=100.0, cost_s=0.5, base_s=0.00002)
+    assert hooks.base_share == pytest.approx(0.002, rel=0.01)
+    assert hooks.samples_s(PROMISE) == pytest.approx(0.3, rel=0.01)
