@@ -203,6 +203,26 @@ def test_activations_are_moments_and_shares(tmp_path: Path) -> None:
     assert row["nonfinite"] == 1
 
 
+def test_a_site_that_keeps_squares_alone_has_a_root_mean_square_and_no_deviation(
+    tmp_path: Path,
+) -> None:
+    builder = RunBuilder(store=tmp_path).module("fc")
+    builder.activation("fc", "output_grad", 4, n=100, sum=None, sumsq=4.0).write()
+
+    (row,) = query(tmp_path, "SELECT mean, std, rms FROM activations").records()
+
+    assert row == {"mean": None, "std": None, "rms": pytest.approx(0.2)}
+
+
+def test_a_weight_without_a_finite_element_has_no_deviation(tmp_path: Path) -> None:
+    builder = one_parameter(tmp_path)
+    builder.tensor("fc.weight", "weight", 0, np.full(64, np.nan, dtype=np.float32)).write()
+
+    (row,) = query(tmp_path, "SELECT weight_norm, weight_std, nonfinite FROM layers").records()
+
+    assert row == {"weight_norm": None, "weight_std": None, "nonfinite": 64}
+
+
 def test_histograms_count_elements_per_octave(tmp_path: Path) -> None:
     values = np.array([0.0, 1.0, 1.5, -3.0, 0.25, 0.0], dtype=np.float32)
     builder = one_parameter(tmp_path).tensor("fc.weight", "gradient", 0, values)

@@ -10,12 +10,16 @@ SELECT
     s.phase,
     s.module_id,
     SUM(s.sum) / SUM(s.n) AS mean,  -- Mean of the elements.
-    SQRT(
-        GREATEST(
-            SUM(s.sumsq) / SUM(s.n) - (SUM(s.sum) / SUM(s.n)) * (SUM(s.sum) / SUM(s.n)),
-            0
-        )
-    ) AS std,  -- Standard deviation of the elements.
+    CASE
+        WHEN SUM(s.sum) IS NOT NULL  -- GREATEST would make 0 of NULL
+            THEN SQRT(
+                GREATEST(
+                    SUM(s.sumsq) / SUM(s.n) - (SUM(s.sum) / SUM(s.n)) * (SUM(s.sum) / SUM(s.n)),
+                    0
+                )
+            )
+    END AS std,  -- Standard deviation of the elements.
+    SQRT(SUM(s.sumsq) / SUM(s.n)) AS rms,  -- Root mean square of the elements; all a gradient has.
     MAX(s.absmax) AS absmax,
     CAST(SUM(s.n_zero) AS DOUBLE) / SUM(s.n) AS zero_share,  -- Share of elements that are zero.
     MAX(s.n_units) AS n_units,

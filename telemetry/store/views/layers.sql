@@ -55,7 +55,7 @@ FROM (
         ) AS grad_mean,
         MAX(
             CASE
-                WHEN kind = 'weight' AND n_sampled > 0
+                WHEN kind = 'weight' AND n_sampled > 0 AND sumsq IS NOT NULL
                     THEN SQRT(
                         GREATEST(sumsq / n - (sum / n_sampled) * (sum / n_sampled), 0)
                     )
