@@ -211,10 +211,10 @@ class RunWriter:
         with self._finishing:
             if self._is_finished or self._end is None:
                 return
-            self._is_finished = True
             status, error = self._end
             with contained(self._turn_failed):
                 self._pump.finish(self._clock(), status, error)
+            self._is_finished = True  # last: a second close() waits for the first
         for request in self._flushes:
             request.done.set()
 
