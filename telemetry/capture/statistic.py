@@ -1,7 +1,7 @@
 """What a recorded quantity is, and how the files of `statistics/` are found.
 
-Each file of `statistics/` computes one quantity and defines STATISTIC, whose id is the file's name.
-A quantity of parameters is a `ParameterStatistic`: a pure function from the samples of one kind,
+Each file of `statistics/` computes one quantity. One of parameters defines STATISTIC, a
+`ParameterStatistic` whose id is the file's name: a pure function from the samples of one kind,
 which lie in one flat buffer, to one value per tensor and column of `tensor_stats`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,20 +33,6 @@ class Kind(StrEnum):
     GRADIENT = "gradient"
     UPDATE = "update"
     OPTIMIZER_STATE = "optimizer_state"
-
-
-class Statistic(Protocol):
-    """What every file of `statistics/` defines as STATISTIC."""
-
-    @property
-    def id(self) -> str:
-        """Name of its file."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it fills."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,6 +75,29 @@ class Previous:
     sumsq: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Relations:
+    """What a sample relates to; each is None where it is not there.
+
+    Attributes:
+        tensors: The whole tensors of gradients and weights, a 0-d zero where there is none.
+        previous: The same kind one sample ago.
+        weight: Sample of the weights before the step.
+        gradient: Sample of the gradients as the optimizer saw them.
+        first_moment: Mean past gradients of Adam-type optimizers, laid out as the sample.
+        second_moment: Sample of the bias-corrected second moments.
+        settings: What the optimizer's rule used.
+    """
+
+    tensors: Sequence[Tensor] = ()
+    previous: Previous | None = None
+    weight: "Sample | None" = None
+    gradient: "Sample | None" = None
+    first_moment: Tensor | None = None
+    second_moment: "Sample | None" = None
+    settings: OptimizerSettings = OptimizerSettings()
+
+
 class Sample:
     """The sampled elements of some tensors of one kind at one step, and what relates to them.
 
@@ -99,17 +108,16 @@ class Sample:
         values: Buffer owned by the caller, shape (n_rows, 256), float32 (float64 for float64
             parameters). Non-finite elements are counted and then replaced by zero in place.
         workspace: Scratch of the same device and dtype.
-        tensors: The whole tensors, None where there is none; read while statistics run, then
-            dropped by `release`.
-        previous: The same kind one sample ago.
-        weight: Sample of the weights before the step.
-        gradient: Sample of the gradients as the optimizer saw them.
-        first_moment: Mean of past gradients of Adam-type optimizers, laid out as `values`.
-        second_moment: Sample of the bias-corrected second moment.
-        settings: What the optimizer's rule used.
+        relations: Read while statistics run, then dropped by `release`.
+
+    Attributes:
+        finite: Which elements are finite and no padding; None where all are finite.
+        n_nan: NaN elements, shape (n_segments,); None where all are finite.
+        n_inf: Infinite elements, the same.
+        row_sums: Sums of the finite values of each row, shape (n_rows,).
     """
 
-    def __init__(  # noqa: PLR0913 - a record of everything a statistic may look at
+    def __init__(
         self,
         *,
         kind: Kind,
@@ -117,26 +125,14 @@ class Sample:
         segments: Segments,
         values: Tensor,
         workspace: Workspace,
-        tensors: Sequence[Tensor | None] = (),
-        previous: Previous | None = None,
-        weight: "Sample | None" = None,
-        gradient: "Sample | None" = None,
-        first_moment: Tensor | None = None,
-        second_moment: "Sample | None" = None,
-        settings: OptimizerSettings | None = None,
+        relations: Relations,
     ) -> None:
         self.kind = kind
         self.step = step
         self.segments = segments
         self.values = values
         self.workspace = workspace
-        self.tensors = tensors
-        self.previous = previous
-        self.weight = weight
-        self.gradient = gradient
-        self.first_moment = first_moment
-        self.second_moment = second_moment
-        self.settings = settings or OptimizerSettings()
+        self.relations = relations
         self.row_sums = values.sum(1)
         self.n_nan: Tensor | None = None
         self.n_inf: Tensor | None = None
@@ -145,11 +141,8 @@ class Sample:
             self._set_aside_non_finite()
 
     def release(self) -> None:
-        """Let go of the tensors of training and of the samples this one was related to."""
-        self.tensors = ()
-        self.previous = None
-        self.weight = self.gradient = self.second_moment = None
-        self.first_moment = None
+        """Let go of the tensors of training and of older samples."""
+        self.relations = Relations()
 
     @cached_property
     def n_zero_with_padding(self) -> Tensor:
@@ -234,16 +227,24 @@ class ParameterStatistic:
 
 
 @cache
-def all_statistics() -> tuple[Statistic, ...]:
-    """STATISTIC of every file of `statistics/`, sorted by file name."""
+def parameter_statistics() -> tuple[ParameterStatistic, ...]:
+    """STATISTIC of every file of `statistics/` that fills columns of `tensor_stats`, by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(statistics.__path__))
     modules = [importlib.import_module(f"{statistics.__name__}.{name}") for name in names]
-    return tuple(module.STATISTIC for module in modules)
+    found = [getattr(module, "STATISTIC", None) for module in modules]
+    return tuple(entry for entry in found if isinstance(entry, ParameterStatistic))
 
 
-def parameter_statistics() -> tuple[ParameterStatistic, ...]:
-    """The quantities of `tensor_stats`."""
-    return tuple(s for s in all_statistics() if isinstance(s, ParameterStatistic))
+def run(
+    statistics: Sequence[ParameterStatistic], sample: Sample
+) -> list[tuple[ParameterStatistic, Tensor]]:
+    """The statistics of a sample's kind with their results, those that have one."""
+    results = [
+        (statistic, statistic.compute(sample))
+        for statistic in statistics
+        if sample.kind in statistic.kinds
+    ]
+    return [(statistic, result) for statistic, result in results if result is not None]
 
 
 def known_finite(row_sums: Tensor) -> bool:

@@ -11,12 +11,13 @@ SMALLEST_RMS = 1e-18
 
 def compute(sample: Sample) -> Tensor | None:
     """Column cos_prev, NaN where one of the two samples is zero."""
-    if sample.previous is None:
+    previous = sample.relations.previous
+    if previous is None:
         return None
-    dot = sample.dot(sample.previous.values)
+    dot = sample.dot(previous.values)
     smallest = sample.segments.n_elements.to(dot.dtype) * SMALLEST_RMS**2
-    known = (sample.sumsq > smallest).logical_and_(sample.previous.sumsq > smallest)
-    cosine = dot / (sample.sumsq * sample.previous.sumsq).sqrt_()
+    known = (sample.sumsq > smallest).logical_and_(previous.sumsq > smallest)
+    cosine = dot / (sample.sumsq * previous.sumsq).sqrt_()
     return torch.where(known, cosine.clamp_(-1, 1), torch.nan).float().unsqueeze(0)
 
 

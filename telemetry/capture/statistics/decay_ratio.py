@@ -14,7 +14,8 @@ def compute(sample: Sample) -> Tensor | None:
     Decoupled (AdamW): the update is -lr x decay x weight plus the gradient part. Coupled (SGD,
     Adam): decay x weight is added to the gradient.
     """
-    settings, weight, gradient = sample.settings, sample.weight, sample.gradient
+    relations = sample.relations
+    settings, weight, gradient = relations.settings, relations.weight, relations.gradient
     if weight is None or gradient is None:
         return None
     if settings.decoupled_decay is not None:

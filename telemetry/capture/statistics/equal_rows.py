@@ -19,7 +19,9 @@ def compute(sample: Sample) -> Tensor | None:
     if sample.step > LAST_STEP:
         return None
     unknown = torch.full((), torch.nan, device=sample.values.device)
-    equal = [rows_equal(t) if t.dim() > 1 and len(t) > 1 else unknown for t in sample.tensors]
+    equal = [
+        rows_equal(t) if t.dim() > 1 and len(t) > 1 else unknown for t in sample.relations.tensors
+    ]
     return torch.stack(equal).unsqueeze(0)
 
 

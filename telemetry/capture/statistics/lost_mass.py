@@ -14,11 +14,12 @@ from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
 
 def compute(sample: Sample) -> Tensor | None:
     """Column lost_mass of float16 and bfloat16 weights; None without Adam's state."""
-    settings, second = sample.settings, sample.second_moment
+    relations = sample.relations
+    settings, second = relations.settings, relations.second_moment
     if (
-        sample.first_moment is None
+        relations.first_moment is None
         or second is None
-        or sample.weight is None
+        or relations.weight is None
         or settings.lr is None
         or settings.epsilon is None
         or settings.first_correction is None
@@ -30,9 +31,9 @@ def compute(sample: Sample) -> Tensor | None:
     # Padding has 0 / epsilon = 0; epsilon = 0 would make it NaN.
     root.add_(segments.spread(settings.epsilon).clamp(min=torch.finfo(torch.float32).tiny))
     step_size = segments.spread(-settings.lr / settings.first_correction)
-    intended = torch.mul(sample.first_moment, step_size, out=scratch.second).div_(root)
+    intended = torch.mul(relations.first_moment, step_size, out=scratch.second).div_(root)
     if settings.decoupled_decay is not None:
-        intended.sub_(sample.weight.values * segments.spread(settings.decoupled_decay))
+        intended.sub_(relations.weight.values * segments.spread(settings.decoupled_decay))
     kept = sample.dot(intended)
     norms = segments.total(torch.linalg.vector_norm(intended, dim=1).square_())
     lost = (1 - kept / norms).float()

@@ -26,13 +26,13 @@ HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 def compute(sample: Sample) -> Tensor:
     """Columns sumsq, n_nan, n_inf, float64."""
     if sample.values.device.type == "cpu":
-        norms = torch.stack(host_norms(sample.tensors)).double()
+        norms = torch.stack(host_norms(sample.relations.tensors)).double()
         found = torch.zeros((3, len(norms)), dtype=torch.float64)
         torch.mul(norms, norms, out=found[0])
         for i in unsafe(norms, sample):
-            _read_again(sample.tensors[i], found[:, i])
+            _read_again(sample.relations.tensors[i], found[:, i])
         return found
-    norms = torch.stack(device_norms(sample.tensors))
+    norms = torch.stack(device_norms(sample.relations.tensors))
     known = torch.isfinite(norms)
     none = torch.zeros_like(norms)
     n_nan = none if sample.n_nan is None else sample.n_nan.to(norms.dtype)
@@ -50,7 +50,7 @@ def host_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Norms in float32, float64 for float64 tensors; one call for each dtype."""
     dtypes = {tensor.dtype for tensor in tensors}
     if dtypes == {torch.float32}:
-        return list(torch._foreach_norm(tensors))
+        return list(torch._foreach_norm(tensors))  # noqa: SLF001 - it has no public name
     result: dict[int, Tensor] = {}
     for dtype in dtypes:
         index = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
@@ -58,7 +58,8 @@ def host_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         if not dtype.is_floating_point:
             group = [tensor.float() for tensor in group]
         # A norm of half precision in its own type has three digits.
-        norms = torch._foreach_norm(group, 2, torch.float32 if dtype in HALF_TYPES else None)
+        wider = torch.float32 if dtype in HALF_TYPES else None
+        norms = torch._foreach_norm(group, 2, wider)  # noqa: SLF001 - it has no public name
         result.update(zip(index, (norm.double() for norm in norms), strict=True))
     return [result[i] for i in range(len(tensors))]
 
@@ -69,7 +70,7 @@ def device_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     floats = [t if t.dtype.is_floating_point else t.float() for t in tensors]
     if dtype == torch.float32:
         floats = [t.float() for t in floats]
-    return list(torch._foreach_norm(floats, 2, dtype))
+    return list(torch._foreach_norm(floats, 2, dtype))  # noqa: SLF001 - it has no public name
 
 
 def unsafe(norms: Tensor, sample: Sample) -> list[int]:

@@ -14,11 +14,11 @@ SMALLEST_SQUARE = 1e-37  # keeps zero second moments and epsilon = 0 from dividi
 
 def compute(sample: Sample) -> Tensor | None:
     """Columns rms_ratio = sqrt(mean(g^2 / max(v, eps^2))), and n_below_eps: 0 < sqrt(v) < eps."""
-    epsilon, gradient = sample.settings.epsilon, sample.gradient
-    if epsilon is None or gradient is None:
+    settings, gradient = sample.relations.settings, sample.relations.gradient
+    if settings.epsilon is None or gradient is None:
         return None
     segments, scratch = sample.segments, sample.workspace
-    square = segments.spread(epsilon.square()).to(sample.values.dtype)
+    square = segments.spread(settings.epsilon.square()).to(sample.values.dtype)
     torch.lt(sample.values, square, out=scratch.first)
     n_below = segments.total(scratch.first.sum(1))
     torch.le(sample.values, 0, out=scratch.first)
@@ -28,8 +28,8 @@ def compute(sample: Sample) -> Tensor | None:
     ratio = torch.div(gradient.values, scratch.first.sqrt_(), out=scratch.second)
     norms = torch.linalg.vector_norm(ratio, dim=1)
     rms = (segments.total(wide(norms).square_()) / segments.n_elements).sqrt_()
-    if sample.settings.loss_scale is not None:
-        rms = rms / sample.settings.loss_scale
+    if settings.loss_scale is not None:
+        rms = rms / settings.loss_scale
     return torch.stack([rms.float(), n_below.clamp_(min=0).float()])
 
 

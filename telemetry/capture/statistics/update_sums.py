@@ -8,9 +8,9 @@ from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
 
 def compute(sample: Sample) -> Tensor | None:
     """Columns dot_grad, and n_stuck: elements of non-zero gradient and zero update."""
-    if sample.gradient is None:
+    if sample.relations.gradient is None:
         return None
-    gradient = sample.gradient.values
+    gradient = sample.relations.gradient.values
     dot = sample.dot(gradient)
     integer = sample.workspace.integers.dtype
     # Negative zero was made positive, so zero is the only value without a bit.

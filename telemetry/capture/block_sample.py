@@ -1,0 +1,188 @@
+"""One block of parameters at one step: what is read and computed before and after the step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from telemetry.capture import optimizer_settings
+from telemetry.capture.gradient_scales import unscaled_sumsq
+from telemetry.capture.parameter_rows import BoolArray, GradientScales, GroupResults, RowGroup
+from telemetry.capture.plain_tensors import plain
+from telemetry.capture.sampled_block import SampledBlock
+from telemetry.capture.statistic import (
+    Kind,
+    ParameterStatistic,
+    Previous,
+    Relations,
+    Sample,
+    run,
+)
+
+
+class BlockSample:
+    """Gradients and weights of one block before a step, then its update and optimizer state.
+
+    Args:
+        block: The parameters.
+        statistics: What is computed.
+        step: Optimizer step.
+        scales: State of the gradients.
+
+    Attributes:
+        results: Rows with the statistics computed so far.
+        checksum: Positional hash of the probed weights before the step, 0-d.
+    """
+
+    def __init__(
+        self,
+        block: SampledBlock,
+        statistics: Sequence[ParameterStatistic],
+        *,
+        step: int,
+        scales: GradientScales,
+    ) -> None:
+        self.results: list[GroupResults] = []
+        self._block = block
+        self._statistics = statistics
+        self._step = step
+        self._scales = scales
+        grads = [parameter.grad for parameter in block.parameters]
+        self._has_gradient: BoolArray = np.array([grad is not None for grad in grads])
+        self._gradient = self._sample_gradients(grads)
+        weights = block.weights()
+        rows = block.weight.read(weights)
+        self.checksum = block.checksum(rows)
+        self._weight = self._sample(Kind.WEIGHT, rows, Relations(tensors=block.whole(weights)))
+
+    def observe_step(self, optimizer: Optimizer, loss_scale: Tensor | None) -> None:
+        """Read the weights and the optimizer's state after its step."""
+        block = self._block
+        settings = optimizer_settings.settings_of(optimizer, block, loss_scale=loss_scale)
+        second = self._sample_second_moment(
+            optimizer, Relations(gradient=self._gradient, settings=settings)
+        )
+        rows = block.updates[0].read(block.weights()).sub_(self._weight.values)
+        relations = Relations(
+            previous=block.previous_update,
+            weight=self._weight,
+            gradient=self._gradient,
+            second_moment=second,
+            first_moment=None if second is None else self._first_moments(optimizer),
+            settings=settings,
+        )
+        update = self._sample(Kind.UPDATE, rows.add_(0.0), relations)
+        block.previous_update = Previous(values=update.values, sumsq=update.sumsq)
+        self._end()
+
+    def observe_difference(self) -> None:
+        """Tell what parameters of no optimizer did since their previous sample."""
+        block = self._block
+        current, former = self._weight.values, block.former_weight
+        if former is None:
+            block.former_weight = current.clone()
+        else:
+            rows = torch.sub(current, former, out=block.updates[0].rows)
+            self._sample(Kind.UPDATE, rows, Relations())
+            former.copy_(current)
+        self._end()
+
+    def norm_parts(self) -> tuple[Tensor, Tensor | None]:
+        """Sum of squares of all gradients as seen, and without clipping and loss scale, 0-d.
+
+        NaN where an element is not finite; the second is None where the scale cannot be told.
+        """
+        found = next(r for s, r in self.results[0][1] if s.columns[0] == "sumsq")
+        nothing = torch.full((), torch.nan, dtype=found.dtype, device=found.device)
+        sumsq = torch.where(found[1:].sum() == 0, found[0], nothing)
+        return sumsq.sum(), unscaled_sumsq(sumsq, self._scales)
+
+    # --- samples ------------------------------------------------------------------------------
+
+    def _sample_gradients(self, grads: Sequence[Tensor | None]) -> Sample:
+        block = self._block
+        readable = [None if grad is None else _plain_gradient(grad) for grad in grads]
+        return self._sample(
+            Kind.GRADIENT,
+            block.gradients[0].read(readable),
+            Relations(tensors=block.whole(readable), previous=block.previous_gradient),
+            is_known=np.array([tensor is not None for tensor in readable]),
+        )
+
+    def _sample_second_moment(self, optimizer: Optimizer, relations: Relations) -> Sample | None:
+        block = self._block
+        if not optimizer_settings.is_adam_type(optimizer):
+            return None
+        moments = self._moments(optimizer, optimizer_settings.SECOND_MOMENTS)
+        exists = np.array([moment is not None for moment in moments])
+        if not exists.any():
+            return None
+        correction = optimizer_settings.bias_correction(optimizer, block, beta=1)
+        rows = block.moment(2).read(moments)
+        rows.mul_(block.segments.spread(correction.reciprocal()))
+        return self._sample(Kind.OPTIMIZER_STATE, rows, relations, is_written=exists)
+
+    def _first_moments(self, optimizer: Optimizer) -> Tensor | None:
+        """Mean past gradients, where the rounding of the update is judged by them."""
+        if self._block.low_precision is None or not optimizer_settings.implies_update(optimizer):
+            return None
+        moments = self._moments(optimizer, optimizer_settings.FIRST_MOMENTS)
+        return self._block.moment(1).read(moments)
+
+    def _moments(self, optimizer: Optimizer, keys: Sequence[str]) -> list[Tensor | None]:
+        found: list[Tensor | None] = []
+        for member in self._block.members:
+            moment = optimizer_settings.state_tensor(optimizer, member.parameter, keys)
+            tensor = None if moment is None else plain(moment)
+            fits = tensor is not None and tensor.shape == member.plan.shape
+            found.append(tensor if fits else None)
+        return found
+
+    def _sample(
+        self,
+        kind: Kind,
+        values: Tensor,
+        relations: Relations,
+        *,
+        is_known: BoolArray | None = None,
+        is_written: BoolArray | None = None,
+    ) -> Sample:
+        """A sample whose statistics are computed and added to the results."""
+        block = self._block
+        sample = Sample(
+            kind=kind,
+            step=self._step,
+            segments=block.segments,
+            values=values,
+            workspace=block.workspace,
+            relations=relations,
+        )
+        computed = run(self._statistics, sample)
+        sample.release()
+        every = np.ones(len(block.members), dtype=np.bool_)
+        is_read = self._has_gradient if kind == Kind.GRADIENT else every
+        rows = RowGroup(
+            kind=kind,
+            names=block.names[kind],
+            n_sampled=np.where(is_read, block.n_sampled, 0),
+            is_known=every if is_known is None else is_known,
+            has_gradient=self._has_gradient,
+            is_written=every if is_written is None else is_written,
+            scales=self._scales if kind == Kind.GRADIENT else None,
+        )
+        self.results.append((rows, computed))
+        return sample
+
+    def _end(self) -> None:
+        """The samples of this step become those before the next."""
+        block = self._block
+        block.previous_gradient = Previous(values=self._gradient.values, sumsq=self._gradient.sumsq)
+        block.swap()
+
+
+def _plain_gradient(grad: Tensor) -> Tensor | None:
+    if type(grad) is Tensor and grad.layout is torch.strided and not grad.is_complex():
+        return grad
+    return plain(grad)

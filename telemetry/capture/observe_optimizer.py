@@ -1,0 +1,201 @@
+"""Gradients, weights, updates and optimizer state at the boundary of an optimizer's step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from telemetry.capture.block_sample import BlockSample
+from telemetry.capture.catalogue import Catalogue, ParameterEntry
+from telemetry.capture.gradient_scales import scales_of
+from telemetry.capture.parameter_packet import ParameterPacket
+from telemetry.capture.parameter_rows import GroupResults, RowGroup
+from telemetry.capture.provenance import ClipRecord, loss_scale
+from telemetry.capture.sampled_block import SampledBlock, plan_blocks, row_names
+from telemetry.capture.statistic import Kind, ParameterStatistic, parameter_statistics
+
+# Samples between two searches of the model for parameters that are in no optimizer.
+SEARCH_EVERY = 16
+
+
+class ParameterObserver:
+    """Reads the parameters of each optimizer before and after its step, on sampled steps.
+
+    Nothing of training is written to or kept; no random number is drawn; no device is waited for.
+    The first optimizer's sample also holds the trainable parameters that are in no optimizer: their
+    update is the difference to their previous sample.
+
+    Args:
+        catalogue: Names of the parameters.
+        histograms: Whether log2 histograms are recorded.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, histograms: bool) -> None:
+        self._catalogue = catalogue
+        self._statistics = tuple(
+            statistic
+            for statistic in parameter_statistics()
+            if histograms or "hist" not in statistic.columns
+        )
+        self._owned: dict[Optimizer, _Parameters] = {}
+        self._unowned = _Parameters()
+        self._n_samples = 0
+        self._open: _OpenSample | None = None
+
+    def before(self, optimizer: Optimizer, step: int, clip: ClipRecord | None) -> None:
+        """Sample gradients and weights; to be called by the optimizer's step pre-hook.
+
+        Args:
+            optimizer: About to step.
+            step: Optimizer step.
+            clip: The clippings of its gradients since its last step.
+        """
+        self._open = None
+        with torch.no_grad():
+            owned = self._owned.setdefault(optimizer, _Parameters())
+            owned.follow(_stepping(optimizer), self._catalogue)
+            self._open = _OpenSample(
+                optimizer, step, clip=clip, parameters=owned, statistics=self._statistics
+            )
+            if optimizer is self._catalogue.optimizers[0]:
+                self._open.unowned = self._sample_unowned(step, clip)
+
+    def after(self, optimizer: Optimizer, step: int) -> ParameterPacket | None:
+        """Sample updates and optimizer state; to be called by the optimizer's step post-hook.
+
+        Returns:
+            The whole sample; None if `before` was not called for this step, or nothing was read.
+        """
+        opened, self._open = self._open, None
+        if opened is None or opened.optimizer is not optimizer or opened.step != step:
+            return None
+        with torch.no_grad():
+            return opened.finished()
+
+    def _sample_unowned(self, step: int, clip: ClipRecord | None) -> list[GroupResults]:
+        if self._n_samples % SEARCH_EVERY == 0:
+            self._catalogue.refresh()
+            found = [(parameter, 0) for parameter in self._catalogue.without_optimizer()]
+            self._unowned.follow(found, self._catalogue)
+        self._n_samples += 1
+        results = self._unowned.unreadable_rows()
+        for block in self._unowned.blocks:
+            scales = scales_of(block.parameters, clip, None)
+            sample = BlockSample(block, self._statistics, step=step, scales=scales)
+            sample.observe_difference()
+            results.extend(sample.results)
+        return results
+
+
+class _Parameters:
+    """The blocks of some parameters, made anew when the parameters change."""
+
+    def __init__(self) -> None:
+        self.blocks: list[SampledBlock] = []
+        self._unreadable: list[tuple[Tensor, ParameterEntry]] = []
+        self._signature: list[object] = []
+
+    def follow(self, parameters: Sequence[tuple[Tensor, int]], catalogue: Catalogue) -> None:
+        """Take these parameters and the indices of their groups."""
+        signature: list[object] = [
+            (id(p), group, p.dtype, p.device, p.shape) for p, group in parameters
+        ]
+        signature.append(catalogue.revision)
+        if signature == self._signature:
+            return
+        if any(catalogue.entry(parameter) is None for parameter, _ in parameters):
+            catalogue.refresh()
+            signature[-1] = catalogue.revision
+        named = [
+            (parameter, entry, group)
+            for parameter, group in parameters
+            if (entry := catalogue.entry(parameter)) is not None
+        ]
+        self.blocks, self._unreadable = plan_blocks(named)
+        self._signature = signature
+
+    def unreadable_rows(self) -> list[GroupResults]:
+        """Weight rows without statistics, for parameters that cannot be read."""
+        if not self._unreadable:
+            return []
+        entries = [entry for _, entry in self._unreadable]
+        nothing = np.zeros(len(entries), dtype=np.int64)
+        none = np.zeros(len(entries), dtype=np.bool_)
+        names = row_names(entries, [parameter.numel() for parameter, _ in self._unreadable])
+        rows = RowGroup(
+            kind=Kind.WEIGHT,
+            names=names[Kind.WEIGHT],
+            n_sampled=nothing,
+            is_known=none,
+            has_gradient=none,
+            is_written=~none,
+        )
+        return [(rows, [])]
+
+
+class _OpenSample:
+    """A sample between the hooks before and after one step of an optimizer."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        step: int,
+        *,
+        clip: ClipRecord | None,
+        parameters: _Parameters,
+        statistics: Sequence[ParameterStatistic],
+    ) -> None:
+        self.optimizer = optimizer
+        self.step = step
+        self.unowned: list[GroupResults] = []
+        self._loss_scale = loss_scale(optimizer)
+        self._unreadable = parameters.unreadable_rows()
+        self._samples = [
+            BlockSample(
+                block,
+                statistics,
+                step=step,
+                scales=scales_of(block.parameters, clip, self._loss_scale),
+            )
+            for block in parameters.blocks
+        ]
+
+    def finished(self) -> ParameterPacket | None:
+        """The packet of the sample, after the step; None if there is no parameter at all."""
+        for sample in self._samples:
+            sample.observe_step(self.optimizer, self._loss_scale)
+        groups = [*self._unreadable, *self.unowned]
+        groups.extend(group for sample in self._samples for group in sample.results)
+        if not groups:
+            return None
+        norms = [sample.norm_parts() for sample in self._samples]
+        unscaled = [part for _, part in norms if part is not None]
+        is_told = bool(unscaled) and len(unscaled) == len(norms)
+        return ParameterPacket(
+            step=self.step,
+            groups=groups,
+            grad_sumsq_total=_total([seen for seen, _ in norms]),
+            grad_norm_unscaled=_total(unscaled).sqrt() if is_told else None,
+            weight_checksum=_total([sample.checksum for sample in self._samples]),
+        )
+
+
+def _stepping(optimizer: Optimizer) -> list[tuple[Tensor, int]]:
+    """Parameters that may move in the coming step, with the indices of their groups."""
+    return [
+        (parameter, index)
+        for index, group in enumerate(optimizer.param_groups)
+        for parameter in group["params"]
+        if parameter.requires_grad or parameter.grad is not None
+    ]
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    """Sum of 0-d tensors, on the device of the first."""
+    if not parts:
+        return torch.zeros((), dtype=torch.int64)
+    if len(parts) == 1:
+        return parts[0]
+    return torch.stack([part.to(parts[0].device, non_blocking=True) for part in parts]).sum()

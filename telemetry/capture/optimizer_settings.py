@@ -1,0 +1,122 @@
+"""What an optimizer's rule used in a step: learning rates, decay, epsilon, bias corrections."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from telemetry.capture.sampled_block import SampledBlock
+from telemetry.capture.statistic import OptimizerSettings
+
+Number: TypeAlias = "float | Tensor"
+IndexArray: TypeAlias = npt.NDArray[np.int64]
+
+# Keys that several optimizers of torch share and that mean the same in all of them.
+SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")  # AMSGrad divides by the former
+FIRST_MOMENTS = ("exp_avg",)
+ADAM_RULES = frozenset({"Adam", "AdamW"})
+DECOUPLED_RULES = frozenset({"AdamW", "Adafactor", "Muon"})
+
+
+def is_adam_type(optimizer: Optimizer) -> bool:
+    """Whether the optimizer keeps a second moment that it divides by, plus epsilon."""
+    return all("betas" in group and "eps" in group for group in optimizer.param_groups)
+
+
+def implies_update(optimizer: Optimizer) -> bool:
+    """Whether the update follows from the two moments as Adam's does; NAdam's does not."""
+    return _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
+
+
+def has_decoupled_decay(optimizer: Optimizer) -> bool | None:
+    """Whether weight decay acts apart from the gradient; None where the rule is not known.
+
+    Known are the optimizers of torch: some shrink the weight by lr x decay, the others add
+    decay x weight to the gradient.
+    """
+    if not _is_of_torch(optimizer) or "weight_decay" not in optimizer.defaults:
+        return None
+    told = bool(optimizer.defaults.get("decoupled_weight_decay", False))
+    return told or type(optimizer).__name__ in DECOUPLED_RULES
+
+
+def state_tensor(optimizer: Optimizer, parameter: Tensor, keys: Sequence[str]) -> Tensor | None:
+    """The first of these entries in the optimizer's state of a parameter."""
+    # The state is a defaultdict: asking it by [] would add to it.
+    state: Mapping[str, object] = optimizer.state.get(parameter, {})
+    for key in keys:
+        value = state.get(key)
+        if isinstance(value, Tensor):
+            return value
+    return None
+
+
+def settings_of(
+    optimizer: Optimizer, block: SampledBlock, *, loss_scale: Tensor | None
+) -> OptimizerSettings:
+    """The settings of a block's parameters, on its device, without waiting for it.
+
+    Args:
+        optimizer: Its parameter groups are read now.
+        block: Some of its parameters.
+        loss_scale: Factor still in the gradients, 0-d.
+    """
+    decoupled = has_decoupled_decay(optimizer)
+    lr = per_parameter(optimizer, block, "lr")
+    decay = None if decoupled is None else per_parameter(optimizer, block, "weight_decay")
+    implied = block.low_precision is not None and implies_update(optimizer)
+    return OptimizerSettings(
+        decoupled_decay=lr * decay if decay is not None and decoupled else None,
+        coupled_decay=decay if decay is not None and not decoupled else None,
+        lr=lr,
+        epsilon=per_parameter(optimizer, block, "eps") if is_adam_type(optimizer) else None,
+        first_correction=bias_correction(optimizer, block, beta=0) if implied else None,
+        low_precision=block.low_precision,
+        loss_scale=loss_scale,
+    )
+
+
+def bias_correction(optimizer: Optimizer, block: SampledBlock, *, beta: int) -> Tensor:
+    """1 - beta^t of each parameter, float32, shape (n_parameters,); 1 before its first step."""
+    counts = [_step_count(optimizer.state.get(p, {})) for p in block.parameters]
+    steps = torch.stack([count.to(counts[0].device, non_blocking=True) for count in counts])
+    dtype = torch.float32 if steps.device.type == "mps" else torch.float64
+    betas = [group["betas"][beta] for group in optimizer.param_groups]
+    powers = spread(betas, block.groups, steps.device).to(dtype) ** steps.to(dtype)
+    return (1 - powers).to(block.segments.device, torch.float32, non_blocking=True)
+
+
+def per_parameter(optimizer: Optimizer, block: SampledBlock, key: str) -> Tensor:
+    """One setting of each parameter's group, float32, shape (n_parameters,)."""
+    values = [group[key] for group in optimizer.param_groups]
+    return spread(values, block.groups, block.segments.device).float()
+
+
+def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -> Tensor:
+    """A value of each group as one value per parameter, shape (n_parameters,).
+
+    float64 where the values are numbers, else the values' own type.
+    """
+    if not any(isinstance(value, Tensor) for value in values):
+        host = torch.from_numpy(np.array(values, dtype=np.float64)[groups])
+        return (host.float() if device.type == "mps" else host).to(device, non_blocking=True)
+    scalars = [v.detach() if isinstance(v, Tensor) else torch.tensor(v) for v in values]
+    moved = [s.reshape(()).to(device, torch.float32, non_blocking=True) for s in scalars]
+    index = torch.from_numpy(groups).to(device, non_blocking=True)
+    return torch.stack(moved).index_select(0, index)
+
+
+def _step_count(state: Mapping[str, object]) -> Tensor:
+    count = state.get("step")
+    if isinstance(count, Tensor):
+        return count.detach().reshape(())
+    # A large count stands for "no state": its correction is 1.
+    return torch.tensor(float(count) if isinstance(count, int | float) else torch.inf)
+
+
+def _is_of_torch(optimizer: Optimizer) -> bool:
+    return type(optimizer).__module__.split(".")[:2] == ["torch", "optim"]

@@ -1,0 +1,174 @@
+"""Rows of `tensor_stats` from what was computed: NULLs, provenance, Arrow types."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from torch import Tensor
+
+from telemetry.capture.provenance import Provenance
+from telemetry.capture.statistic import ColumnValues, FloatArray, Kind, ParameterStatistic
+from telemetry.tables import table
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+# 24 bits of sumsq are kept, the leading one is not stored: relative error 6e-8, the price of REAL.
+_DROPPED_BITS = np.uint64(52 - 23)
+_HALF = np.uint64(1) << (_DROPPED_BITS - np.uint64(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowNames:
+    """What identifies the rows of one kind of one block, shape (n_rows,) each.
+
+    Attributes:
+        tensor_id: Id of the row's tensor.
+        param_id: Id of the parameter's weight.
+        n: Elements of the tensor on this rank.
+    """
+
+    tensor_id: IntArray
+    param_id: IntArray
+    n: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GradientScales:
+    """State of the gradients of one block.
+
+    Attributes:
+        provenance: One of `Provenance` per parameter.
+        factors: 0-d tensors: clip coefficients and the loss scale.
+        applies: Which factor is in which gradient, shape (n_factors, n_parameters).
+        unknown: Gradients whose scale cannot be told (value clipping), shape (n_parameters,).
+    """
+
+    provenance: Sequence[Provenance]
+    factors: Sequence[Tensor]
+    applies: BoolArray
+    unknown: BoolArray
+
+    def values(self) -> FloatArray:
+        """Seen = scale x unscaled; NaN where it cannot be told. May wait for the device."""
+        result = np.where(self.unknown, np.nan, 1.0)
+        for factor, applies in zip(self.factors, self.applies, strict=True):
+            result = np.where(applies, result * float(factor), result)
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowGroup:
+    """Rows of one kind of one block.
+
+    Attributes:
+        kind: What the rows describe.
+        names: Their ids.
+        n_sampled: Elements that were read, shape (n_rows,).
+        is_known: Rows that have statistics; the others are NULL.
+        has_gradient: Rows whose parameter had a gradient.
+        is_written: Rows that exist; the others are left out.
+        scales: State of the gradients; None for other kinds.
+    """
+
+    kind: Kind
+    names: RowNames
+    n_sampled: IntArray
+    is_known: BoolArray
+    has_gradient: BoolArray
+    is_written: BoolArray
+    scales: GradientScales | None = None
+
+
+# Rows and, for each statistic that had something to say, its result on the device.
+GroupResults: TypeAlias = tuple[RowGroup, Sequence[tuple[ParameterStatistic, Tensor]]]
+
+
+def truncated(values: FloatArray) -> FloatArray:
+    """The values with 24 bits of mantissa, rounded to nearest."""
+    bits = np.where(np.isfinite(values), values, 0.0).view(np.uint64)
+    kept = ((bits + _HALF) >> _DROPPED_BITS) << _DROPPED_BITS
+    return np.where(np.isfinite(values), kept.view(np.float64), values)
+
+
+def null_where_unknown(column: ColumnValues, known: BoolArray) -> ColumnValues:
+    """The column with NULL in the rows that are not known."""
+    if isinstance(column, list):
+        return [value if is_known else None for value, is_known in zip(column, known, strict=True)]
+    return np.where(known, column, np.nan)
+
+
+Column: TypeAlias = "ColumnValues | IntArray | list[str]"
+
+
+def group_columns(
+    step: int, group: RowGroup, statistics: Mapping[str, ColumnValues]
+) -> dict[str, Column]:
+    """Columns of the rows of a group that exist, NaN or None for NULL.
+
+    Args:
+        step: Optimizer step.
+        group: The rows.
+        statistics: What was computed, shape (n_rows,) each.
+    """
+    n_rows = len(group.n_sampled)
+    columns: dict[str, Column] = {
+        **statistics,
+        "step": np.full(n_rows, step, dtype=np.int64),
+        "tensor_id": group.names.tensor_id,
+        "param_id": group.names.param_id,
+        "kind": [str(group.kind)] * n_rows,
+        "provenance": [""] * n_rows,
+        "n": group.names.n,
+        "n_sampled": group.n_sampled,
+    }
+    if "sumsq" in statistics:
+        columns["sumsq"] = truncated(np.asarray(statistics["sumsq"], dtype=np.float64))
+    if group.scales is not None:
+        columns["provenance"] = [str(state) for state in group.scales.provenance]
+        columns["scale"] = np.where(group.has_gradient, group.scales.values(), np.nan)
+    return {name: _kept(column, group.is_written) for name, column in columns.items()}
+
+
+def _kept(column: Column, kept: BoolArray) -> Column:
+    if isinstance(column, np.ndarray):
+        return column[kept]
+    return list(itertools.compress(column, kept))
+
+
+def arrow_table(groups: Sequence[Mapping[str, Column]]) -> pa.Table:
+    """The rows of several groups as one table of `tensor_stats`."""
+    n_rows = [len(group["step"]) for group in groups]
+    arrays: dict[str, pa.Array] = {}
+    for column in table("tensor_stats").columns:
+        if column.name == "attempt":
+            continue
+        if column.type in {"VARCHAR", "BLOB"}:
+            lists = [
+                group.get(column.name, [None] * n) for group, n in zip(groups, n_rows, strict=True)
+            ]
+            arrays[column.name] = pa.array(itertools.chain(*lists), column.arrow_type)
+            continue
+        parts = [
+            group.get(column.name, np.full(n, np.nan))
+            for group, n in zip(groups, n_rows, strict=True)
+        ]
+        arrays[column.name] = _numbers(np.concatenate(parts), column.arrow_type)
+    return pa.table(arrays)
+
+
+def _numbers(values: FloatArray | IntArray, kind: pa.DataType) -> pa.Array:
+    """An Arrow column; NaN is NULL."""
+    missing = np.isnan(values)
+    if pa.types.is_floating(kind):
+        return pa.array(values.astype(np.float64), pa.float64(), mask=missing).cast(
+            kind, safe=False
+        )
+    whole = np.where(missing, 0, values).astype(np.int64)
+    if pa.types.is_boolean(kind):
+        return pa.array(whole != 0, mask=missing)
+    return pa.array(whole, pa.int64(), mask=missing).cast(kind)

@@ -1,0 +1,35 @@
+"""Any tensor of training as a plain one: strided, real, on this rank."""
+
+import torch
+from torch import Tensor
+
+DENSE_LIMIT = 1 << 24  # elements; a larger sparse gradient is not unfolded
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this rank holds of a distributed tensor; any other as it is."""
+    # By name, not by class: importing torch.distributed.tensor takes half a second.
+    if hasattr(tensor, "to_local") and hasattr(tensor, "placements"):
+        local = tensor.to_local()
+        if isinstance(local, Tensor):
+            return local
+    return tensor
+
+
+def plain(tensor: Tensor) -> Tensor | None:
+    """The same values as a strided real tensor, a view where that is possible.
+
+    Returns:
+        None for what cannot be read: no memory behind it (meta), quantized, empty, or sparse and
+        too large to unfold.
+    """
+    tensor = local_part(tensor)
+    if tensor.layout is not torch.strided:
+        if tensor.numel() > DENSE_LIMIT or tensor.is_meta:
+            return None
+        tensor = tensor.to_dense()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    if tensor.is_meta or tensor.is_quantized or not tensor.numel():
+        return None
+    return tensor

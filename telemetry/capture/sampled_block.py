@@ -1,0 +1,246 @@
+"""Buffers of the parameters that lie on one device, and the reading of their samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from telemetry.capture.catalogue import ParameterEntry
+from telemetry.capture.parameter_rows import IntArray, RowNames
+from telemetry.capture.plain_tensors import plain
+from telemetry.capture.sample_plan import (
+    ROW_LENGTH,
+    Segments,
+    TensorPlan,
+    plan_tensor,
+    sampled,
+)
+from telemetry.capture.statistic import Kind, Previous, Workspace
+
+# Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
+HOST_BLOCK_ELEMENTS = 1 << 21
+DEVICE_BLOCK_ELEMENTS = 1 << 25
+WIDE_TYPES = frozenset({torch.float64, torch.complex128})
+HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
+N_PROBES = 16  # parameters in the checksum, detectors.md rank_desync
+PROBE_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Member:
+    """One parameter of a block.
+
+    Attributes:
+        parameter: As the optimizer holds it.
+        entry: Its name and ids.
+        plan: Which elements of its plain form are read.
+        group: Index of its parameter group in its optimizer; 0 without optimizer.
+        is_plain: Whether it is its own plain form.
+        is_probe: Whether it is part of the checksum.
+    """
+
+    parameter: Tensor
+    entry: ParameterEntry
+    plan: TensorPlan
+    group: int
+    is_plain: bool
+    is_probe: bool
+
+
+class Buffer:
+    """Memory for one sample of every member, and the views that the samples are copied to."""
+
+    def __init__(self, segments: Segments, dtype: torch.dtype) -> None:
+        self.rows = segments.buffer(dtype)
+        self._plans = segments.plans
+        self._places = segments.places(self.rows)
+
+    def read(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Copy the planned elements of plain tensors; zeros where there is none.
+
+        Returns:
+            The rows of the buffer, negative zeros made positive.
+        """
+        present = [i for i, tensor in enumerate(tensors) if tensor is not None]
+        views = [
+            sampled(plan, tensor)
+            for plan, tensor in zip(self._plans, tensors, strict=True)
+            if tensor is not None
+        ]
+        places = self._places
+        if len(present) < len(places):
+            self.rows.zero_()
+            places = [places[i] for i in present]
+        if places:
+            torch._foreach_copy_(places, views)
+        return self.rows.add_(0.0)
+
+
+class SampledBlock:
+    """Some parameters of one device and width: layout, buffers, and the sample before.
+
+    Attributes:
+        members: Its parameters, in the order of all per-tensor results.
+        groups: Index of each parameter's group, shape (n_parameters,).
+        names: Ids of the rows of each kind.
+        segments: Where their samples lie.
+        former_weight: The weights one sample ago, of parameters in no optimizer.
+        low_precision: Which weights are float16 or bfloat16; None where none is.
+    """
+
+    def __init__(self, members: Sequence[Member], workspace: Workspace, dtype: torch.dtype) -> None:
+        self.members = tuple(members)
+        self.parameters = [member.parameter for member in members]
+        self.groups: IntArray = np.array([m.group for m in members], dtype=np.int64)
+        self.dtype = dtype
+        self.n_sampled: IntArray = np.array([m.plan.n_sampled for m in members], dtype=np.int64)
+        self.names = row_names([m.entry for m in members], [m.plan.n for m in members])
+        self.segments = Segments([m.plan for m in members], device=workspace.first.device)
+        rows = self.segments.n_rows
+        self.workspace = Workspace(
+            first=workspace.first[:rows],
+            second=workspace.second[:rows],
+            integers=workspace.integers[:rows],
+        )
+        self.weight = Buffer(self.segments, dtype)
+        self.gradients = (Buffer(self.segments, dtype), Buffer(self.segments, dtype))
+        self.updates = (Buffer(self.segments, dtype), Buffer(self.segments, dtype))
+        self.previous_gradient: Previous | None = None
+        self.previous_update: Previous | None = None
+        self.former_weight: Tensor | None = None
+        self._moments: dict[int, Buffer] = {}
+        self._absent = torch.zeros((), dtype=dtype, device=self.segments.device)
+        is_low = [parameter.dtype in HALF_TYPES for parameter in self.parameters]
+        self.low_precision = self.segments.move(torch.tensor(is_low)) if any(is_low) else None
+        self._probe_rows, self._probe_weights = self._probes()
+
+    def weights(self) -> list[Tensor | None]:
+        """The parameters as plain tensors."""
+        return [m.parameter if m.is_plain else plain(m.parameter) for m in self.members]
+
+    def moment(self, order: int) -> Buffer:
+        """The buffer of the first or second moment, made when first wanted."""
+        if order not in self._moments:
+            self._moments[order] = Buffer(self.segments, self.dtype)
+        return self._moments[order]
+
+    def whole(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """The tensors with a zero in place of None, whose results nobody reads."""
+        return [self._absent if tensor is None else tensor for tensor in tensors]
+
+    def swap(self) -> None:
+        """What was written last becomes the sample before."""
+        self.gradients = self.gradients[::-1]
+        self.updates = self.updates[::-1]
+
+    def checksum(self, rows: Tensor) -> Tensor:
+        """Sum of bits times position hashes over the probes' first rows, modulo 2^64, 0-d.
+
+        Differs, up to collisions, when any probed element or its place differs.
+        """
+        probed = rows.index_select(0, self._probe_rows)
+        bits = probed.view(self.workspace.integers.dtype).long()
+        return bits.mul_(self._probe_weights).sum()
+
+    def _probes(self) -> tuple[Tensor, Tensor]:
+        rows: list[int] = []
+        salts: list[int] = []
+        for segment, member in enumerate(self.members):
+            if member.is_probe:
+                first = int(self.segments.first_rows[segment])
+                n_rows = min(PROBE_ROWS, -(-member.plan.n_sampled // ROW_LENGTH))
+                rows.extend(range(first, first + n_rows))
+                salts.extend(member.entry.param_id + row for row in range(n_rows))
+        index = torch.tensor(rows, dtype=torch.int64)
+        return self.segments.move(index), self.segments.move(torch.from_numpy(_weights(salts)))
+
+
+def plan_blocks(
+    parameters: Sequence[tuple[Tensor, ParameterEntry, int]],
+) -> tuple[list[SampledBlock], list[tuple[Tensor, ParameterEntry]]]:
+    """Blocks of what can be read, and the parameters that cannot.
+
+    Args:
+        parameters: Parameter, entry, and index of its group.
+    """
+    readable: list[Member] = []
+    unreadable: list[tuple[Tensor, ParameterEntry]] = []
+    spacing = max(1, len(parameters) // N_PROBES)
+    for place, (parameter, entry, group) in enumerate(parameters):
+        tensor = plain(parameter)
+        if tensor is None:
+            unreadable.append((parameter, entry))
+            continue
+        readable.append(
+            Member(
+                parameter=parameter,
+                entry=entry,
+                plan=plan_tensor(tensor),
+                group=group,
+                is_plain=tensor is parameter,
+                is_probe=place % spacing == 0 and place < spacing * N_PROBES,
+            )
+        )
+    return _blocks(readable), unreadable
+
+
+def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
+    by_place: dict[tuple[torch.device, torch.dtype], list[list[Member]]] = {}
+    for member in members:
+        parameter = member.parameter
+        # Differences of float64 weights are lost in float32.
+        dtype = torch.float64 if parameter.dtype in WIDE_TYPES else torch.float32
+        chunks = by_place.setdefault((parameter.device, dtype), [[]])
+        limit = HOST_BLOCK_ELEMENTS if parameter.device.type == "cpu" else DEVICE_BLOCK_ELEMENTS
+        if sum(m.plan.n_sampled for m in chunks[-1]) + member.plan.n_sampled > limit:
+            chunks.append([])
+        chunks[-1].append(member)
+    result: list[SampledBlock] = []
+    for (device, dtype), chunks in by_place.items():
+        n_rows = max(sum(-(-m.plan.n_sampled // ROW_LENGTH) for m in chunk) for chunk in chunks)
+        workspace = new_workspace(n_rows, device=device, dtype=dtype)
+        result.extend(SampledBlock(chunk, workspace, dtype) for chunk in chunks if chunk)
+    return result
+
+
+def row_names(entries: Sequence[ParameterEntry], n: Sequence[int]) -> dict[Kind, RowNames]:
+    """Ids of the rows of some parameters, by kind.
+
+    Args:
+        entries: Of the parameters.
+        n: Elements of each on this rank.
+    """
+    param_id = np.array([entry.param_id for entry in entries], dtype=np.int64)
+    return {
+        kind: RowNames(
+            tensor_id=np.array([entry.ids[kind] for entry in entries], dtype=np.int64),
+            param_id=param_id,
+            n=np.array(n, dtype=np.int64),
+        )
+        for kind in Kind
+    }
+
+
+def new_workspace(n_rows: int, *, device: torch.device, dtype: torch.dtype) -> Workspace:
+    """Scratch for blocks of up to that many rows."""
+    shape = (n_rows, ROW_LENGTH)
+    integer = torch.int64 if dtype == torch.float64 else torch.int32
+    return Workspace(
+        first=torch.empty(shape, dtype=dtype, device=device),
+        second=torch.empty(shape, dtype=dtype, device=device),
+        integers=torch.empty(shape, dtype=integer, device=device),
+    )
+
+
+def _weights(salts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """splitmix64 of (salt, column), odd, shape (n_salts, 256)."""
+    columns = np.arange(ROW_LENGTH, dtype=np.uint64)
+    state = np.array(salts, dtype=np.uint64)[:, None] * np.uint64(ROW_LENGTH) + columns
+    with np.errstate(over="ignore"):
+        state = (state + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((state ^ (state >> np.uint64(31))) | np.uint64(1)).view(np.int64)
