@@ -8,6 +8,7 @@ Examples:
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -90,7 +91,11 @@ def _list(screen: Screen, runs: Sequence["Run"]) -> None:
 
 def size(run: "Run") -> int:
     """Bytes of the files of a run."""
-    return sum(path.lstat().st_size for path in run.ref.path.rglob("*"))
+    total = 0
+    for path in run.ref.path.rglob("*"):
+        with suppress(OSError):  # merged or removed meanwhile
+            total += path.lstat().st_size
+    return total
 
 
 def _report(screen: Screen, runs: Sequence["Run"], *, deleted: bool) -> None:

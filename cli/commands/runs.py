@@ -196,7 +196,7 @@ def _footer(screen: Screen, runs: Sequence[Run], *, n_more: int) -> None:
     if any(run.status is Status.KILLED for run in runs):
         notes.append("killed: process gone without an end record")
     if any(run.finding_counts is None for run in runs):
-        notes.append("?: not diagnosed yet")
+        notes.append("?: not diagnosed yet, telemetry diagnose RUN")
     if notes:
         screen.note(Span("; ".join(notes), Style.FAINT))
     if not runs:

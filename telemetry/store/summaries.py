@@ -92,11 +92,20 @@ ORDER BY s.project, s.run, part
 
 SAMPLES_SQL = """
 SELECT
-    COUNT(DISTINCT t.step) AS n_samples,
-    COUNT(*) AS n_rows
+    COUNT(DISTINCT t.step) AS n_samples
 FROM tensor_rows AS t
 WHERE t.project = $project
     AND t.run = $run
+"""
+
+FILES_SQL = """
+SELECT
+    COALESCE(SUM(f.n_bytes), 0) AS n_bytes,
+    COALESCE(SUM(CASE WHEN f.table_name = 'tensor_stats' THEN f.n_bytes END), 0) AS n_tensor_bytes,
+    COALESCE(SUM(CASE WHEN f.table_name = 'tensor_stats' THEN f.n_rows END), 0) AS n_tensor_rows
+FROM files AS f
+WHERE f.project = $project
+    AND f.run = $run
 """
 
 
@@ -256,14 +265,13 @@ def _payload(text: str) -> dict[str, Json]:
 
 def footprint(session: Session, run: Run) -> Footprint:
     """Rows and bytes of one run."""
-    (record,) = session.query(SAMPLES_SQL, _key(run)).records()
-    tensors = run.ref.path / "tensor_stats"
-    shards = {path: path.stat().st_size for path in run.ref.path.rglob("*.parquet")}
+    (samples,) = session.query(SAMPLES_SQL, _key(run)).records()
+    (files,) = session.query(FILES_SQL, _key(run)).records()
     return Footprint(
-        n_samples=int(as_float(record["n_samples"])),
-        n_tensor_rows=int(as_float(record["n_rows"])),
-        n_bytes=sum(shards.values()),
-        n_tensor_bytes=sum(n for path, n in shards.items() if tensors in path.parents),
+        n_samples=int(as_float(samples["n_samples"])),
+        n_tensor_rows=int(as_float(files["n_tensor_rows"])),
+        n_bytes=int(as_float(files["n_bytes"])),
+        n_tensor_bytes=int(as_float(files["n_tensor_bytes"])),
     )
 
 
