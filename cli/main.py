@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -106,25 +107,27 @@ def group() -> Verbs:
     )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code; every error becomes one line on stderr."""
-    debug = "--debug" in arguments
+def run(arguments: Sequence[str], interrupts: Sequence[int] = ()) -> int:
+    """Runs one command line and returns its exit code; every error becomes one line on stderr.
+
+    Args:
+        arguments: Words after `telemetry`; none are the same as `--help`.
+        interrupts: Grows with each Ctrl-C: DuckDB turns it into an error of its own.
+    """
     try:
         code = _invoke(list(arguments) or ["--help"])
         sys.stdout.flush()
-    except click.ClickException as error:
-        render.complain(error.format_message(), _usage_hint(error))
     except (click.Abort, EOFError, KeyboardInterrupt) as error:
-        return _interrupted(error)
+        return _aborted(by_user=KeyboardInterrupt in {type(error), type(error.__context__)})
     except BrokenPipeError:
         return _lost_reader()
-    except TelemetryError as error:
-        return _report(error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last resort: exit 1 would mean findings
-        return _report_unexpected(error, debug=debug)
-    else:
-        return code
-    return EXIT_ERROR
+        if interrupts:
+            return _aborted(by_user=True)
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        return _report(error)
+    return code
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -138,13 +141,7 @@ def _invoke(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage_hint(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"try: {context.command_path} --help" if context else ""
-
-
-def _interrupted(error: BaseException) -> int:
-    by_user = KeyboardInterrupt in {type(error), type(error.__context__)}
+def _aborted(*, by_user: bool) -> int:
     render.complain("interrupted." if by_user else "aborted; nothing was changed.", "")
     return EXIT_INTERRUPTED if by_user else EXIT_ERROR
 
@@ -155,20 +152,32 @@ def _lost_reader() -> int:
     return EXIT_BROKEN_PIPE
 
 
-def _report(error: TelemetryError, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
-    render.complain(str(error), "")
-    return error.exit_code
-
-
-def _report_unexpected(error: Exception, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
+def _report(error: Exception) -> int:
+    if isinstance(error, TelemetryError):
+        render.complain(str(error), "")
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f"try: {context.command_path} --help" if context else ""
+        render.complain(error.format_message(), hint)
+        return EXIT_ERROR
     first_line = (str(error).splitlines() or ["no message"])[0]
-    hint = "" if debug else "this is a defect of telemetry; --debug shows where"
+    hint = "this is a defect of telemetry; --debug shows where"
     render.complain(f"{type(error).__name__}: {first_line}", hint)
     return EXIT_ERROR
+
+
+def _count_interrupts() -> list[int]:
+    """A list that grows with each Ctrl-C, which goes on as KeyboardInterrupt."""
+    seen: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # nohup and shells in the background
+        signal.signal(signal.SIGINT, handler)
+    return seen
 
 
 def complete() -> int | None:
@@ -187,4 +196,4 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names no encoding can write
     code = complete()
-    sys.exit(run(sys.argv[1:]) if code is None else code)
+    sys.exit(run(sys.argv[1:], _count_interrupts()) if code is None else code)

@@ -209,3 +209,25 @@ def test_a_reader_that_leaves_early_causes_no_noise() -> None:
     _, err = child.communicate()
     assert err == b""
     assert child.returncode == 128 + signal.SIGPIPE
+
+
+def test_ctrl_c_during_a_query_ends_with_130(template: Path) -> None:
+    """DuckDB turns the interrupt into a RuntimeError of its own."""
+    sql = "select count(*) from range(100000000) a, range(100000000) b"
+    child = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, "query", sql, "--store", str(template)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, "")
+    assert err == "telemetry: error: interrupted.\n"
+
+
+INTERRUPTED = """
+import os, signal, threading
+from telemetry.cli.main import main
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+main()
+"""
