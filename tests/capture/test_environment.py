@@ -83,3 +83,18 @@ def test_a_distribution_that_is_not_installed_has_no_version(
 ) -> None:
     monkeypatch.setattr(environment, "DISTRIBUTION", "no-such-distribution")
     assert capture_environment()["product"] == ""
+
+
+def test_an_apple_device_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(environment, "Path", lambda *parts: tmp_path.joinpath("none", *parts[1:]))
+    assert capture_environment()["devices"] == ["Apple MPS"]
+
+
+def test_a_kernel_that_does_not_name_the_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    silent = tmp_path / "cpuinfo"
+    silent.write_text("processor : 0\n")
+    monkeypatch.setattr(environment, "Path", lambda *_: silent)
+    assert capture_environment()["cpu"] == ""

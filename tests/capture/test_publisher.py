@@ -327,3 +327,16 @@ def test_what_is_given_up_at_the_end_is_counted(
     publisher.give_up_all()
     assert progress.dropped_rows == 3 + 1  # and the event that tells of it
     assert publisher.buffer.n_rows == 0
+
+
+def test_rows_that_cannot_be_encoded_are_not_tried_again(
+    publisher: Publisher, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise pa.ArrowInvalid("no such encoding")
+
+    monkeypatch.setattr("telemetry.capture.publisher.write_shard", fail)
+    add_steps(publisher, range(3))
+    assert publisher.flush(START_S, step=2, up_to=None)
+    assert progress.dropped_rows >= 3
+    assert "steps" not in publisher.buffer.tables()
