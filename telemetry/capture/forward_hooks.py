@@ -95,7 +95,7 @@ class Visit:
         self.order.setdefault(node.path)
         self.frames.append(Frame(node))
 
-    def pop(self, node: ModuleNode) -> bool:
+    def left(self, node: ModuleNode) -> bool:
         """The forward of a module has ended; what it left open inside has ended with it.
 
         Returns:
@@ -105,7 +105,9 @@ class Visit:
             if self.frames[depth].node is node:
                 del self.frames[depth:]
                 return True
-        return False
+        if not node.needs_frame:
+            self.order.setdefault(node.path)
+        return not node.needs_frame
 
 
 class _DoesNotTravel:

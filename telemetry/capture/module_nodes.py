@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from telemetry.capture.catalogue import clean_path
@@ -16,6 +17,7 @@ from telemetry.capture.module_statistics import Family, default_unit_dim
 
 CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
 FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+PLAIN = (*CHANNELS_FIRST, *FEATURES_LAST, _DropoutNd)
 # They hand on what the module before them returned.
 TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten)
 # In evaluation without gradient these run a fused kernel, unless a hook stands on a module inside.
@@ -36,6 +38,8 @@ class ModuleNode:
             activation module, which is a site itself, nor among the gates of a recurrent one.
         fast_path: Outermost enclosing module (or itself) with a fused kernel for evaluation.
         has_parameters: It owns parameters itself.
+        needs_frame: Its forward may run other modules or functional activations; torch's own
+            linear, convolution, normalisation and dropout layers do neither.
     """
 
     path: str
@@ -45,6 +49,7 @@ class ModuleNode:
     sees_operations: bool
     fast_path: nn.Module | None
     has_parameters: bool
+    needs_frame: bool
 
     def runs_fused(self) -> bool:
         """Whether a forward without gradient takes the fused kernel that hooks would switch off."""
@@ -68,6 +73,7 @@ def module_nodes(model: nn.Module) -> tuple[list[ModuleNode], dict[str, str]]:
                 sees_operations=family is None and not isinstance(module, RECURRENT),
                 fast_path=fast_path,
                 has_parameters=own is not None,
+                needs_frame=bool(children) or not is_plain(module),
             )
         )
     return nodes, hidden
@@ -96,6 +102,11 @@ def _walk(
             if name != PARAMETRIZATIONS
         ]
         stack.extend(reversed(children))
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a layer of torch itself, whose forward is one operation."""
+    return isinstance(module, PLAIN) and type(module).__module__.startswith("torch.nn.")
 
 
 def unobservable(module: nn.Module) -> str | None:

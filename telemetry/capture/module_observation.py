@@ -59,8 +59,9 @@ class Measures(NamedTuple, Generic[T]):
     Attributes:
         sum: Sum of the finite elements.
         norm: L2 norm of the finite elements.
-        low: Smallest finite element; not finite where that is unknown.
-        high: Largest finite element; not finite where that is unknown.
+        low: Smallest finite element; not finite where that is unknown, None where it follows from
+            those of the units.
+        high: Largest finite element, likewise.
         n_nonzero: Elements that are not exactly zero; None where they are not counted.
         n_nan: NaN elements; None: there are none.
         n_inf: Infinite elements; None: there are none.

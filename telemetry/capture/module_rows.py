@@ -69,8 +69,8 @@ class _Merged:
         n_nan = self._total("n_nan", missing=0.0)
         n_inf = self._total("n_inf", missing=0.0)
         some_finite = n_nan + n_inf < n
-        low = self._extreme(np.fmin, "low")
-        high = self._extreme(np.fmax, "high")
+        low = self._extreme(np.fmin, self._array(_low))
+        high = self._extreme(np.fmax, self._array(_high))
         squares = self._array(lambda o: _scalar(o.measures.norm) ** 2)
         return {
             "n": n,
@@ -84,7 +84,7 @@ class _Merged:
             "n_inf": n_inf,
             "n_saturated_entries": self._total("n_saturated_entries"),
             "log_partition": self._total("log_partition") / self._lengths,
-            "row_sum_error": self._extreme(np.fmax, "row_sum_error"),
+            "row_sum_error": self._extreme(np.fmax, self._named("row_sum_error")),
         }
 
     def _array(self, value: Callable[[Observation[FloatArray]], float]) -> FloatArray:
@@ -100,10 +100,29 @@ class _Merged:
         values = self._named(name)
         return self._reduced(np.add, np.where(np.isnan(values), missing, values))
 
-    def _extreme(self, operation: np.ufunc, name: str) -> FloatArray:
+    def _extreme(self, operation: np.ufunc, values: FloatArray) -> FloatArray:
         # Not finite where no element is, or where the device could not be asked: unknown.
-        values = self._reduced(operation, self._named(name))
-        return np.where(np.isfinite(values), values, np.nan)
+        reduced = self._reduced(operation, values)
+        return np.where(np.isfinite(reduced), reduced, np.nan)
+
+
+def _low(observation: Observation[FloatArray]) -> float:
+    """Smallest element; of a ReLU it is zero where any unit is at rest, else unknown."""
+    measures = observation.measures
+    if measures.low is not None:
+        return float(measures.low[0])
+    if measures.unit_lows is not None:
+        return float(measures.unit_lows.min())
+    is_at_rest = measures.n_nonzero is not None and measures.n_nonzero[0] < observation.label.n
+    return 0.0 if is_at_rest else np.nan
+
+
+def _high(observation: Observation[FloatArray]) -> float:
+    """Largest element."""
+    measures = observation.measures
+    if measures.high is not None:
+        return float(measures.high[0])
+    return np.nan if measures.unit_highs is None else float(measures.unit_highs.max())
 
 
 def _dead_columns(rows: Sequence[Group], windows: DeadWindows) -> dict[str, Column]:

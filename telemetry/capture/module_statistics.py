@@ -80,16 +80,21 @@ def measure(
     if family is None or not positions:
         return measure_moments(values)
     if family is Family.RELU:
-        highs = values.amax(positions)
-        moments = _moments(values, values.amin(), highs.amax())
         # Nothing is negative: each sign that is not zero is one.
-        n_nonzero = values.sign().sum(dtype=_counter(values))
-        return moments._replace(unit_highs=highs, n_nonzero=n_nonzero)
+        return measure_moments(values, with_extremes=False)._replace(
+            n_nonzero=values.sign().sum(dtype=_counter(values)), unit_highs=values.amax(positions)
+        )
     if family is Family.SMOOTH:
-        highs, lows = values.amax(positions), values.amin(positions)
-        moments = _moments(values, lows.amin(), highs.amax())
-        return moments._replace(unit_highs=highs, unit_lows=lows)
-    return _saturation(values, family, positions)
+        return measure_moments(values, with_extremes=False)._replace(
+            unit_highs=values.amax(positions), unit_lows=values.amin(positions)
+        )
+    # A sigmoid is (1 + tanh) / 2: on that scale both derivatives are 1 - a^2.
+    scaled = values if family is Family.TANH else values * 2 - 1
+    beyond = torch.nn.functional.hardshrink(scaled, SATURATED_LEVEL).sign_().abs_()
+    return measure_moments(values)._replace(
+        unit_squares=(scaled * scaled).sum(positions, dtype=_accumulator(values)),
+        n_saturated_entries=beyond.sum(dtype=_counter(values)),
+    )
 
 
 def measure_gradient(gradient: Tensor) -> Measures[Tensor]:
@@ -117,22 +122,25 @@ def measure_input(values: Tensor) -> Measures[Tensor]:
     return moments._replace(feature_means=means.flatten(), feature_variances=variances)
 
 
-def measure_moments(values: Tensor) -> Measures[Tensor]:
-    """Moments and extremes of the finite elements, and how many are not finite."""
-    low, high = torch.aminmax(values)
-    return _moments(values, low, high)
+def measure_moments(values: Tensor, *, with_extremes: bool = True) -> Measures[Tensor]:
+    """Moments and extremes of the finite elements, and how many are not finite.
 
-
-def _moments(values: Tensor, low: Tensor, high: Tensor) -> Measures[Tensor]:
+    Args:
+        values: Any shape.
+        with_extremes: Not needed where they follow from those of the units.
+    """
     norm = _norm(values)
     if is_known_finite(norm):
+        low, high = torch.aminmax(values) if with_extremes else (None, None)
         return Measures(values.sum(dtype=_accumulator(values)), norm, low, high)
     n_nan, n_inf, kept = _non_finite(values)
     if values.device.type == "cpu":
         finite = torch.isfinite(values)
         low = torch.where(finite, values, torch.inf).amin()
         high = torch.where(finite, values, -torch.inf).amax()
-    # Elsewhere a non-finite minimum or maximum becomes NULL: a device cannot be asked here.
+    else:
+        # Not finite if any element is not, and then NULL: a device cannot be asked here.
+        low, high = torch.aminmax(values)
     return Measures(
         sum=kept.sum(dtype=_accumulator(values)),
         norm=_norm(kept),
@@ -143,23 +151,14 @@ def _moments(values: Tensor, low: Tensor, high: Tensor) -> Measures[Tensor]:
     )
 
 
-def _saturation(values: Tensor, family: Family, positions: list[int]) -> Measures[Tensor]:
-    # A sigmoid is (1 + tanh) / 2: on that scale both derivatives are 1 - a^2.
-    scaled = values if family is Family.TANH else values * 2 - 1
-    beyond = torch.nn.functional.hardshrink(scaled, SATURATED_LEVEL).sign_().abs_()
-    return measure_moments(values)._replace(
-        unit_squares=(scaled * scaled).sum(positions, dtype=_accumulator(values)),
-        n_saturated_entries=beyond.sum(dtype=_counter(values)),
-    )
-
-
 def _norm(values: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(values, dtype=_accumulator(values))
     return norm
 
 
-def _accumulator(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype is torch.float64 else torch.float32
+def _accumulator(values: Tensor) -> torch.dtype | None:
+    """The type to reduce in; None, which is faster, for the tensor's own."""
+    return None if values.dtype in {torch.float32, torch.float64} else torch.float32
 
 
 def _counter(values: Tensor) -> torch.dtype:

@@ -177,7 +177,7 @@ class ModuleObserver:
     def leave(self, node: ModuleNode, output: object) -> None:
         """The forward of a module has ended; the output is None after an exception."""
         visit = self._visit
-        if visit is None or not visit.is_inside() or not visit.pop(node):
+        if visit is None or not visit.is_inside() or not visit.left(node):
             return
         with self._clock:
             if output is not None and not visit.failed:
@@ -247,8 +247,9 @@ class ModuleObserver:
             if not has_gradient and inner.runs_fused():
                 self.not_observed.setdefault(inner.path, FAST_PATH)
                 continue
-            hook = EnterHook(self, inner)
-            visit.inner_handles.append(inner.module.register_forward_pre_hook(hook))
+            if inner.needs_frame:
+                hook = EnterHook(self, inner)
+                visit.inner_handles.append(inner.module.register_forward_pre_hook(hook))
             self._hook_leave(visit, inner)
         if self._mode_wanted and modes_are_safe():
             self._mode.__enter__()  # type: ignore[no-untyped-call]
