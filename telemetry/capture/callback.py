@@ -183,7 +183,8 @@ class TelemetryCallback:
         open_callbacks.forget(self._model, self)
         if self._recording is not None:
             self._recording.close(status, error)
-            start_diagnosis(self._recording.writer.ref)
+            if self._recording.writer.is_owned:  # a forked child closes nothing
+                start_diagnosis(self._recording.writer.ref)
 
     @staticmethod
     def _close_former(former: open_callbacks.Closable, *, strict: bool) -> None:

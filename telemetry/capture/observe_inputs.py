@@ -14,7 +14,7 @@ from torch import Tensor
 MAX_ELEMENTS = 4096
 WORD = 1 << 64
 WINDOW_STEPS = 64
-BUDGET_SHARE = 0.25  # of what capture may cost; repeated batches need consecutive steps
+HASH_SHARE = 0.25  # of what capture may cost; repeated batches need consecutive steps
 BITS_OF_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -88,9 +88,7 @@ def bit_sample(values: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.int64, device=values.device)
     count = values.numel()
     stride = -(-count // MAX_ELEMENTS)
-    in_memory_order = values.permute(
-        sorted(range(values.dim()), key=lambda dim: values.stride(dim), reverse=True)
-    )
+    in_memory_order = values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
     if in_memory_order.is_contiguous():
         # Also channels_last batches: no copy of the batch is made.
         flat = in_memory_order.view(-1)[::stride]
@@ -106,7 +104,11 @@ def batch_size(arguments: Sequence[Tensor]) -> int:
 
 
 class HashWindows:
-    """Opens windows of 64 consecutive steps while hashing stays within its share of the budget."""
+    """Opens windows of 64 consecutive steps while hashing stays within its share of the budget.
+
+    Hashing has a purse of its own: windows that open and close would make the cadence of the
+    samples swing.
+    """
 
     def __init__(self) -> None:
         self.cost_s = 0.0
@@ -117,8 +119,8 @@ class HashWindows:
 
         Args:
             step: Optimizer step; windows begin at its multiples of 64, so ranks share them.
-            allowed_s: What capture as a whole may have cost by now.
+            allowed_s: What hashing may have cost by now.
         """
         if step % WINDOW_STEPS == 0:
-            self._open = self.cost_s <= BUDGET_SHARE * allowed_s
+            self._open = self.cost_s <= allowed_s
         return self._open

@@ -19,7 +19,13 @@ from telemetry.capture import entry_hook, observe_backward
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.guard import Guard
-from telemetry.capture.observe_inputs import BatchHasher, HashWindows, batch_size, tensors_in
+from telemetry.capture.observe_inputs import (
+    HASH_SHARE,
+    BatchHasher,
+    HashWindows,
+    batch_size,
+    tensors_in,
+)
 from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.provenance import ClipObserver, ClipRecord
@@ -70,10 +76,11 @@ class Recording:
         self._activations = options.activations
         self._optimizers = list(optimizers)
         self._guard = Guard(strict=options.strict, on_failure=self._failed)
+        budget = options.overhead_budget
         self._governor = Governor(
             every=options.every,
-            budget_share=options.overhead_budget,
-            allowance_s=options.overhead_allowance_s,
+            budget_share=None if budget is None else (1 - HASH_SHARE) * budget,
+            allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
             clock=clock,
         )
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
@@ -131,8 +138,10 @@ class Recording:
             if self._ledger.has_stepped or current.losses or current.roots:
                 self._end_record()
             self._send(final=True)
+            cost_s = self._governor.cost_s + self._windows.cost_s
             self.writer.add_summary(
-                overhead_share=self._governor.overhead_share, cadence=self._governor.cadence
+                overhead_share=cost_s / max(self._governor.elapsed_s, 1e-9),
+                cadence=self._governor.cadence,
             )
         self.writer.close(status, error=error)
 
@@ -149,14 +158,15 @@ class Recording:
             record = self._ledger.current
             tensors = [*tensors_in(args), *tensors_in(kwargs)]
             record.samples += batch_size(tensors)
-            windowed = self._windows.wanted(record.step, allowed_s=self._governor.allowed_s)
-            if windowed or self._governor.sampled(record.step):
-                with self._charged() as cost:
-                    for tensor in tensors:
-                        digest = self._hasher(tensor)
-                        known = record.batch_hash
-                        record.batch_hash = digest if known is None else known + digest
-                self._windows.cost_s += cost[0]
+            if self._is_hashed(record.step):
+                started_s = self._clock()
+                for tensor in tensors:
+                    digest = self._hasher(tensor)
+                    known = record.batch_hash
+                    record.batch_hash = digest if known is None else known + digest
+                cost_s = self._clock() - started_s
+                self._windows.cost_s += cost_s
+                self._step_cost_s += cost_s
 
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
         if observe_backward.n_observers() > 1 and not self._train_forward:
@@ -230,6 +240,10 @@ class Recording:
         self._handles.clear()
         observe_backward.forget(self._on_backward)
         self._clip.close()
+
+    def _is_hashed(self, step: int) -> bool:
+        allowed_s = HASH_SHARE / (1 - HASH_SHARE) * self._governor.allowed_s
+        return self._windows.wanted(step, allowed_s=allowed_s) or self._governor.sampled(step)
 
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger
@@ -335,15 +349,13 @@ class Recording:
         self._emit(Event(kind="telemetry_error", severity="warning", message=message))
 
     @contextmanager
-    def _charged(self) -> Iterator[list[float]]:
-        """Count the time of a block as telemetry's own; the list holds it afterwards."""
-        cost = [0.0]
+    def _charged(self) -> Iterator[None]:
+        """Count the time of a block as telemetry's own."""
         started_s = self._clock()
         try:
-            yield cost
+            yield
         finally:
-            cost[0] = self._clock() - started_s
-            self._charge(cost[0])
+            self._charge(self._clock() - started_s)
 
     def _charge(self, seconds: float) -> None:
         self._step_cost_s += seconds
