@@ -7,7 +7,7 @@ from telemetry.cli import numbers
 from telemetry.cli.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import cells, clean, pad
-from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 from telemetry.json_values import Json
 
 QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
@@ -60,6 +60,13 @@ def when(finding: Finding) -> str:
         return ""
     several = first is None or last not in {None, first}
     return f"{'steps' if several else 'step'} {numbers.steps(first, last)}"
+
+
+def silence(diagnosis: Diagnosis) -> Span:
+    """What no finding means: health, or that there was nothing to look at."""
+    if diagnosis.n_steps == 0:
+        return Span("no step was recorded, nothing could be judged", Style.WARNING)
+    return Span("no findings", Style.GOOD)
 
 
 def evidence_query(finding: Finding, *, short: str) -> str:

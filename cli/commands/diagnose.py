@@ -72,7 +72,7 @@ def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
     counted = [f for f in diagnosis.findings if fail_on != "never" and f.severity in level(fail_on)]
     if counted:
         return EXIT_FOUND
-    checked = bool(diagnosis.findings or diagnosis.passed)
+    checked = bool(diagnosis.findings or (diagnosis.passed and diagnosis.n_steps))
     return 0 if checked or fail_on == "never" else EXIT_NOTHING_CHECKED
 
 
@@ -101,7 +101,7 @@ def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
 def summary(diagnosis: Diagnosis) -> Span:
     """`1 cause, 2 consequences`, or that there is none."""
     if not diagnosis.findings:
-        return Span("no findings", Style.GOOD)
+        return finding_lines.silence(diagnosis)
     n_consequences = sum(finding.consequence_of is not None for finding in diagnosis.findings)
     n_causes = len(diagnosis.findings) - n_consequences
     words = [plural(n_causes, "cause")]

@@ -30,13 +30,13 @@ from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from telemetry.diagnose.finding import Diagnosis
     from telemetry.store.catalog import Run
     from telemetry.store.summaries import Curve, Curves, Description, Footprint, Timing
 
-SHOWN_CURVES = 24  # of a terminal; a pipe gets all
+SHOWN_CURVES, SHOWN_SETTINGS = 24, 24  # of a terminal; a pipe gets all
 FIRST_CURVES = ("loss", "grad_norm")
 LAST_CURVES = ("lr", "step_s")
 
@@ -145,10 +145,16 @@ def show(screen: Screen, summary: Summary) -> None:
         label="capture",
     )
     if run.config:
-        settings = [f"{key} {numbers.literal(value)}" for key, value in run.config.items()]
-        screen.paragraph(", ".join(settings), indent=2, label="config")
+        screen.paragraph(_config(screen, run), indent=2, label="config")
     _show_curves(screen, summary.curves)
     _show_findings(screen, summary)
+
+
+def _config(screen: Screen, run: "Run") -> str:
+    settings = [f"{key} {numbers.literal(value)}" for key, value in run.config.items()]
+    shown = settings[:SHOWN_SETTINGS] if screen.for_people else settings
+    more = len(settings) - len(shown)
+    return ", ".join([*shown, *([f"{more} more with --json"] if more else [])])
 
 
 def _show_curves(screen: Screen, curves: "Curves") -> None:
@@ -190,7 +196,7 @@ def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
 
 
 def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, ...]:
-    write = numbers.duration if curve.name.endswith("_s") else numbers.number
+    write = _writer(curve.name)
     best = curve.best
     return (
         f"{curve.name} ({curve.phase})" if curve.phase == "train" else curve.name,
@@ -201,6 +207,12 @@ def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, 
         screen.trend(curve.values.tolist()),
         Span(_remark(curve.name, timing), Style.FAINT),
     )
+
+
+def _writer(name: str) -> "Callable[[float | None], str]":
+    if name == "lr" or name.startswith("lr/"):
+        return numbers.literal
+    return numbers.duration if name.endswith("_s") else numbers.number
 
 
 def _remark(name: str, timing: "Timing") -> str:
@@ -221,4 +233,4 @@ def _show_findings(screen: Screen, summary: Summary) -> None:
         more = f"telemetry diagnose {summary.run.short}"
         screen.note(Span(words, Style.FAINT), Span(more, Style.FAINT))
     else:
-        screen.line(Span("no findings", Style.GOOD), words)
+        screen.line(finding_lines.silence(diagnosis), words)

@@ -142,3 +142,11 @@ def test_a_torn_shard_is_named_on_stderr(telemetry: Telemetry, example: Path) ->
     done = telemetry("diagnose", "broken")
     assert done.code == 1
     assert shard.name in done.err
+
+
+def test_a_run_without_a_step_is_not_called_healthy(telemetry: Telemetry) -> None:
+    for verb, code in (("diagnose", 3), ("show", 0)):
+        done = telemetry(verb, "nothing")
+        assert done.code == code
+        assert "no step was recorded, nothing could be judged" in done.out
+        assert "no findings" not in done.out

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import pytest
-from command_line import Golden, Telemetry, Terminal, widest
+from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import diff_of
 
 import telemetry as package
@@ -57,7 +57,9 @@ def test_json_is_the_stable_document(
     telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(Verdict.REGRESSION, monkeypatch)
-    golden("cli/diff.json", telemetry("diff", "base", "wide", "--json").out)
+    done = telemetry("diff", "base", "wide", "--json")
+    assert validated("diff", done.out)["verdict"] == "regression"
+    golden("cli/diff.json", done.out)
 
 
 @pytest.mark.parametrize(
@@ -152,9 +154,10 @@ def test_where_runs_part_is_said_in_words(
 
 
 def test_real_runs_of_different_seeds_are_not_called_a_regression(telemetry: Telemetry) -> None:
-    done = telemetry("diff", "base", "wide")
+    done = telemetry("diff", "base", "wide", "--json")
     assert done.code in {0, 3}
-    assert "initial weights" in done.out
+    document = validated("diff", done.out)
+    assert document["first_divergence"]["kind"] == "initial_weights"
 
 
 def test_a_run_without_data_is_inconclusive(telemetry: Telemetry) -> None:

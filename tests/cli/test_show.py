@@ -136,6 +136,16 @@ def test_clipping_groups_and_train_metrics_are_told(
     assert store.is_dir()
 
 
+def test_a_long_configuration_is_cut_for_people_and_whole_for_programs(
+    telemetry: Telemetry, terminal: Terminal, example: Path
+) -> None:
+    config = {f"setting_{index}": index for index in range(40)}
+    RunBuilder(store=example, run="20260103-000000-zzzzzz", name="set", config=config).write()
+    assert telemetry("show", "set").out.count("setting_") == 40
+    terminal(100)
+    assert "16 more with --json" in " ".join(telemetry("show", "set").out.split())
+
+
 def test_many_metrics_are_cut_for_people_and_whole_for_programs(
     telemetry: Telemetry, terminal: Terminal, example: Path
 ) -> None:

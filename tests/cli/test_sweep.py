@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import pytest
-from command_line import Golden, Telemetry, Terminal, widest
+from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import sweep_of
 
 import telemetry as package
@@ -42,7 +42,9 @@ def test_parameters_failures_and_ranking_fit_the_terminal(
 
 @pytest.mark.usefixtures("calls")
 def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> None:
-    golden("cli/sweep.json", telemetry("sweep", "demo", "--json").out)
+    done = telemetry("sweep", "demo", "--json")
+    assert validated("sweep", done.out)["seed_noise"] == 0.008
+    golden("cli/sweep.json", done.out)
 
 
 @pytest.mark.parametrize(
