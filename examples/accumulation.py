@@ -2,7 +2,7 @@
 
 What is recorded per step is the complete gradient, before and after clipping. Run it with
 `python examples/accumulation.py`, then ask
-`telemetry query "select step, grad_norm, clip_coefficient from steps"`.
+`telemetry query --run latest "select step, grad_norm_total, clip_coefficient from steps"`.
 """
 
 import torch
@@ -14,7 +14,7 @@ N_STEPS = 300
 N_MICRO_BATCHES = 4
 MICRO_BATCH_SIZE = 16
 N_FEATURES = 20
-MAX_GRAD_NORM = 1.0
+MAX_GRAD_NORM = 0.5
 
 
 def batch(weights: Tensor) -> tuple[Tensor, Tensor]:
