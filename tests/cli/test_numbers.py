@@ -1,10 +1,12 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telemetry.cli import numbers
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ def test_a_measured_value_has_four_significant_digits(value: float | None, text:
     assert numbers.number(value) == text
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(st.floats(-1.797e308, 1.797e308))
 def test_a_written_number_is_within_half_a_unit_of_its_fourth_digit(value: float) -> None:
     written = float(numbers.number(value))

@@ -1,11 +1,13 @@
 import math
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telemetry.cli.sparklines import ASCII_LEVELS, BLOCKS, bar, condense, sparkline
 
-VALUES = st.lists(st.none() | st.floats(), max_size=200)
+VALUES = st.lists(st.none() | st.floats(), max_size=60)
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_a_falling_series_falls() -> None:
@@ -29,7 +31,7 @@ def test_extremes_of_a_double_do_not_overflow() -> None:
     assert sparkline([-1.7e308, 0.0, 1.7e308]) == "▁▅█"
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(VALUES, st.integers(min_value=1, max_value=40))
 def test_a_condensed_series_has_at_most_the_width_and_one_character_each(
     values: list[float | None], width: int
@@ -39,8 +41,8 @@ def test_a_condensed_series_has_at_most_the_width_and_one_character_each(
     assert len(sparkline(condensed)) == len(condensed)
 
 
-@settings(deadline=None)
-@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=200), st.integers(1, 40))
+@UNHURRIED
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=60), st.integers(1, 40))
 def test_the_highest_level_marks_the_largest_value(values: list[float], width: int) -> None:
     condensed = [value for value in condense(values, width) if value is not None]
     line = sparkline(condensed)

@@ -1,7 +1,9 @@
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telemetry.cli.texts import clean, clean_lines, plural
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_an_escape_sequence_is_written_out() -> None:
@@ -27,7 +29,7 @@ def test_text_that_has_lines_keeps_them() -> None:
     assert clean_lines("a\n\x1bb") == "a\n\\x1bb"
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(st.text())
 def test_a_cleaned_text_is_one_line_without_control_characters(text: str) -> None:
     cleaned = clean(text)
