@@ -73,8 +73,8 @@ class BlockSample:
             first_moment=None if second is None else self._first_moments(optimizer),
             settings=settings,
         )
-        update = self._sample(Kind.UPDATE, rows.add_(0.0), relations)
-        block.previous_update = Previous(values=update.values, sumsq=update.sumsq)
+        update = self._sample(Kind.UPDATE, rows, relations)
+        block.previous_update = Previous(values=update.values, norms=update.norms)
         self._end()
 
     def observe_difference(self) -> None:
@@ -94,9 +94,11 @@ class BlockSample:
 
         NaN where an element is not finite; the second is None where the scale cannot be told.
         """
-        found = next(r for s, r in self.results[0][1] if s.columns[0] == "sumsq")
-        nothing = torch.full((), torch.nan, dtype=found.dtype, device=found.device)
-        sumsq = torch.where(found[1:].sum() == 0, found[0], nothing)
+        partials = self.results[0].partials
+        sumsq = partials["tensor_norms"].square()
+        for name in ("tensor_n_nan", "tensor_n_inf"):
+            if name in partials:
+                sumsq = sumsq.masked_fill(partials[name] > 0, torch.nan)
         return sumsq.sum(), unscaled_sumsq(sumsq, self._scales)
 
     # --- samples ------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ class BlockSample:
             workspace=block.workspace,
             relations=relations,
         )
-        computed = run(self._statistics, sample)
+        statistics, partials = run(self._statistics, sample)
         sample.release()
         every = np.ones(len(block.members), dtype=np.bool_)
         is_read = self._has_gradient if kind == Kind.GRADIENT else every
@@ -172,13 +174,17 @@ class BlockSample:
             is_written=every if is_written is None else is_written,
             scales=self._scales if kind == Kind.GRADIENT else None,
         )
-        self.results.append((rows, computed))
+        self.results.append(
+            GroupResults(
+                rows=rows, statistics=statistics, partials=partials, layout=block.segments.layout
+            )
+        )
         return sample
 
     def _end(self) -> None:
         """The samples of this step become those before the next."""
         block = self._block
-        block.previous_gradient = Previous(values=self._gradient.values, sumsq=self._gradient.sumsq)
+        block.previous_gradient = Previous(values=self._gradient.values, norms=self._gradient.norms)
         block.swap()
 
 

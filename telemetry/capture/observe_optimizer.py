@@ -132,7 +132,7 @@ class _Parameters:
             has_gradient=none,
             is_written=~none,
         )
-        return [(rows, [])]
+        return [GroupResults(rows=rows, statistics=(), partials={}, layout=None)]
 
 
 class _OpenSample:

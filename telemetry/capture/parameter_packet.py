@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -11,21 +11,20 @@ from torch import Tensor
 
 from telemetry.capture.parameter_rows import (
     GroupResults,
-    RowGroup,
     arrow_table,
     group_columns,
     null_where_unknown,
 )
-from telemetry.capture.statistic import ColumnValues, ParameterStatistic, ResultArray
+from telemetry.capture.sample_plan import AnyFloatArray
+from telemetry.capture.statistic import ColumnValues
 
 Pool: TypeAlias = tuple[torch.device, torch.dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Slot:
-    """Where a statistic's result lies in the pool of its device and dtype."""
+class _Place:
+    """Where a partial result lies in the pool of its device and dtype."""
 
-    statistic: ParameterStatistic
     pool: Pool
     start: int
     shape: tuple[int, ...]
@@ -36,7 +35,7 @@ class ParameterPacket:
 
     Args:
         step: Optimizer step.
-        groups: Rows, and for each group the statistics with their results on the device.
+        groups: At least one.
         grad_sumsq_total: See attribute.
         grad_norm_unscaled: See attribute.
         weight_checksum: See attribute.
@@ -66,18 +65,16 @@ class ParameterPacket:
         self.weight_checksum = weight_checksum
         parts: dict[Pool, list[Tensor]] = {}
         filled: dict[Pool, int] = {}
-        self._groups: list[tuple[RowGroup, list[_Slot]]] = []
-        for group, results in groups:
-            slots: list[_Slot] = []
-            for statistic, result in results:
-                pool = (result.device, result.dtype)
+        self._groups: list[tuple[GroupResults, dict[str, _Place]]] = []
+        for group in groups:
+            places: dict[str, _Place] = {}
+            for name, partial in group.partials.items():
+                pool = (partial.device, partial.dtype)
                 start = filled.get(pool, 0)
-                parts.setdefault(pool, []).append(result.reshape(-1))
-                filled[pool] = start + result.numel()
-                slots.append(
-                    _Slot(statistic=statistic, pool=pool, start=start, shape=tuple(result.shape))
-                )
-            self._groups.append((group, slots))
+                parts.setdefault(pool, []).append(partial.reshape(-1))
+                filled[pool] = start + partial.numel()
+                places[name] = _Place(pool=pool, start=start, shape=tuple(partial.shape))
+            self._groups.append((replace(group, partials={}), places))
         # Few tensors to copy to the host, whatever was recorded.
         self._pools = {pool: torch.cat(tensors) for pool, tensors in parts.items()}
 
@@ -88,28 +85,31 @@ class ParameterPacket:
 
     def rows(self) -> Iterable[tuple[str, pa.Table]]:
         """One table of `tensor_stats` rows; waits for the device."""
-        if self._groups:
-            host = {pool: values.cpu().numpy() for pool, values in self._pools.items()}
-            rows = [
-                group_columns(self.step, group, _statistic_columns(group, slots, host))
-                for group, slots in self._groups
-            ]
-            yield "tensor_stats", arrow_table(rows)
+        host = {pool: values.cpu().numpy() for pool, values in self._pools.items()}
+        rows = [
+            group_columns(self.step, group.rows, _statistic_columns(group, places, host))
+            for group, places in self._groups
+        ]
+        yield "tensor_stats", arrow_table(rows)
 
 
 def _statistic_columns(
-    group: RowGroup,
-    slots: Sequence[_Slot],
-    host: Mapping[Pool, ResultArray],
+    group: GroupResults, places: Mapping[str, _Place], host: Mapping[Pool, AnyFloatArray]
 ) -> dict[str, ColumnValues]:
     columns: dict[str, ColumnValues] = {}
-    for slot in slots:
-        stop = slot.start + math.prod(slot.shape)
-        result = host[slot.pool][slot.start : stop].reshape(slot.shape)
-        known = group.is_known
-        if slot.statistic.needs_gradient:
-            known = known & group.has_gradient
-        values = slot.statistic.column_values(result)
-        for name, column in zip(slot.statistic.columns, values, strict=True):
-            columns[name] = null_where_unknown(column, known)
+    if group.layout is None:
+        return columns
+    partials = {
+        name: host[place.pool][place.start : place.start + math.prod(place.shape)].reshape(
+            place.shape
+        )
+        for name, place in places.items()
+    }
+    for statistic in group.statistics:
+        is_known = group.rows.is_known
+        if statistic.needs_gradient:
+            is_known = is_known & group.rows.has_gradient
+        values = statistic.finish(partials, group.layout)
+        for name, column in zip(statistic.columns, values, strict=True):
+            columns[name] = null_where_unknown(column, is_known)
     return columns

@@ -11,11 +11,11 @@ import pyarrow as pa
 from torch import Tensor
 
 from telemetry.capture.provenance import Provenance
-from telemetry.capture.statistic import ColumnValues, FloatArray, Kind, ParameterStatistic
+from telemetry.capture.sample_plan import FloatArray, IntArray, RowLayout
+from telemetry.capture.statistic import ColumnValues, Kind, ParameterStatistic
 from telemetry.tables import table
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 # 24 bits of sumsq are kept, the leading one is not stored: relative error 6e-8, the price of REAL.
 _DROPPED_BITS = np.uint64(52 - 23)
@@ -84,8 +84,21 @@ class RowGroup:
     scales: GradientScales | None = None
 
 
-# Rows and, for each statistic that had something to say, its result on the device.
-GroupResults: TypeAlias = tuple[RowGroup, Sequence[tuple[ParameterStatistic, Tensor]]]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupResults:
+    """Rows and what was computed for them, on the device.
+
+    Attributes:
+        rows: One per parameter.
+        statistics: Those that have something to say.
+        partials: Their partial results by name.
+        layout: Where the parameters' samples lay; None without statistics.
+    """
+
+    rows: RowGroup
+    statistics: Sequence[ParameterStatistic]
+    partials: Mapping[str, Tensor]
+    layout: RowLayout | None
 
 
 def truncated(values: FloatArray) -> FloatArray:
@@ -147,28 +160,39 @@ def arrow_table(groups: Sequence[Mapping[str, Column]]) -> pa.Table:
     for column in table("tensor_stats").columns:
         if column.name == "attempt":
             continue
-        if column.type in {"VARCHAR", "BLOB"}:
+        if not any(column.name in group for group in groups):
+            arrays[column.name] = pa.nulls(sum(n_rows), column.arrow_type)
+        elif column.type in {"VARCHAR", "BLOB"}:
             lists = [
                 group.get(column.name, [None] * n) for group, n in zip(groups, n_rows, strict=True)
             ]
             arrays[column.name] = pa.array(itertools.chain(*lists), column.arrow_type)
-            continue
-        parts = [
-            group.get(column.name, np.full(n, np.nan))
-            for group, n in zip(groups, n_rows, strict=True)
-        ]
-        arrays[column.name] = _numbers(np.concatenate(parts), column.arrow_type)
+        else:
+            parts = [
+                group.get(column.name, np.full(n, np.nan))
+                for group, n in zip(groups, n_rows, strict=True)
+            ]
+            arrays[column.name] = _numbers(np.concatenate(parts), column.type)
     return pa.table(arrays)
 
 
-def _numbers(values: FloatArray | IntArray, kind: pa.DataType) -> pa.Array:
-    """An Arrow column; NaN is NULL."""
+def _numbers(values: FloatArray | IntArray, kind: str) -> pa.Array:
+    """An Arrow column of that SQL type; NaN is NULL."""
+    target = _NUMPY_TYPES[kind]
+    if values.dtype == target:
+        return pa.array(values, mask=np.isnan(values) if target == np.float64 else None)
     missing = np.isnan(values)
-    if pa.types.is_floating(kind):
-        return pa.array(values.astype(np.float64), pa.float64(), mask=missing).cast(
-            kind, safe=False
-        )
-    whole = np.where(missing, 0, values).astype(np.int64)
-    if pa.types.is_boolean(kind):
-        return pa.array(whole != 0, mask=missing)
-    return pa.array(whole, pa.int64(), mask=missing).cast(kind)
+    if target == np.float32:
+        with np.errstate(over="ignore"):
+            return pa.array(values.astype(np.float32), mask=missing)
+    whole = np.where(missing, 0, values)
+    return pa.array(whole != 0 if kind == "BOOLEAN" else whole.astype(target), mask=missing)
+
+
+_NUMPY_TYPES = {
+    "BOOLEAN": np.dtype(np.bool_),
+    "INTEGER": np.dtype(np.int32),
+    "BIGINT": np.dtype(np.int64),
+    "REAL": np.dtype(np.float32),
+    "DOUBLE": np.dtype(np.float64),
+}

@@ -4,14 +4,16 @@ A tensor of up to 65,536 elements is read whole. A larger one gives 1,024 blocks
 spread evenly over it as a strided view: no random numbers, no gather, the same elements each time,
 so that updates and cosines compare like with like.
 
-In the buffer every tensor begins a new row of 256 elements; its last row is padded with zeros.
-Reductions run over rows first, where they are vectorised, then over the rows of each tensor.
+In the buffer every tensor begins a new row of 1,024 elements; its last row is padded with zeros.
+The device reduces rows, in few operations whatever the number of tensors; the writer thread reduces
+the rows of each tensor.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +21,14 @@ import torch
 from torch import Tensor
 
 WHOLE_LIMIT = 65_536  # elements; 256 KiB in float32
+N_FIELDS = 512  # sign and exponent of a float32
 BLOCK_LENGTH = 64  # elements: one to two cache lines more than a gather would touch, vectorised
 N_BLOCKS = WHOLE_LIMIT // BLOCK_LENGTH
-ROW_LENGTH = 256  # measured: rows of 64 reduce 2.5 times slower, rows of 1,024 pad biases too much
+ROW_LENGTH = 1_024  # measured: rows of 64 reduce 2.5 times slower; longer ones pad biases too much
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+AnyFloatArray: TypeAlias = "npt.NDArray[np.float32] | FloatArray"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,31 +107,56 @@ def sampled(plan: TensorPlan, tensor: Tensor) -> Tensor:
     return tensor.as_strided(size, (plan.spacing, 1), tensor.storage_offset())
 
 
-class Segments:
-    """The layout of some tensors' samples in a buffer of shape (n_rows, 256) on one device.
+class RowLayout:
+    """Which rows of a buffer belong to which tensor; the host's half of `Segments`.
 
-    Per-tensor results have shape (n_segments,) in the order of `plans`.
+    Args:
+        sizes: Elements that are read of each tensor, at least 1, shape (n_tensors,).
+    """
+
+    def __init__(self, sizes: IntArray) -> None:
+        self.sizes = sizes
+        self.n_rows_each: IntArray = -(-sizes // ROW_LENGTH)
+        self.first_rows: IntArray = np.cumsum(self.n_rows_each) - self.n_rows_each
+        self.n_rows = int(self.n_rows_each.sum())
+        self.n_padding: IntArray = self.n_rows_each * ROW_LENGTH - sizes
+        partial = np.flatnonzero(self.n_padding)
+        # Rows that end in padding, and how many elements they hold.
+        self.tail_rows: IntArray = (self.first_rows + self.n_rows_each - 1)[partial]
+        self.tail_sizes: IntArray = (sizes % ROW_LENGTH)[partial]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def total(self, rows: AnyFloatArray) -> FloatArray:
+        """Sums over the rows of each tensor, in float64: shape (n_rows,) to (n_tensors,)."""
+        return np.add.reduceat(rows.astype(np.float64), self.first_rows)
+
+    def smallest(self, rows: AnyFloatArray) -> FloatArray:
+        """Minima over the rows of each tensor."""
+        return np.minimum.reduceat(rows, self.first_rows).astype(np.float64)
+
+    def largest(self, rows: AnyFloatArray) -> FloatArray:
+        """Maxima over the rows of each tensor."""
+        return np.maximum.reduceat(rows, self.first_rows).astype(np.float64)
+
+
+class Segments:
+    """The layout of some tensors' samples in a buffer of shape (n_rows, 1024) on one device.
+
+    Args:
+        plans: Of the tensors, each of at least one element.
+        device: Where the buffers lie.
     """
 
     def __init__(self, plans: Sequence[TensorPlan], *, device: torch.device) -> None:
         self.plans = tuple(plans)
         self.device = device
-        sizes = np.array([plan.n_sampled for plan in plans], dtype=np.int64)
-        rows = -(-sizes // ROW_LENGTH)
-        self.n_rows = int(rows.sum())
-        self.first_rows: npt.NDArray[np.int64] = np.cumsum(rows) - rows
-        self.row_lengths = self.move(torch.from_numpy(rows))
-        self.n_elements = self.move(torch.from_numpy(sizes.astype(np.float32)))
-        self.n_padding = self.move(torch.from_numpy((rows * ROW_LENGTH - sizes).astype(np.float32)))
-        self.row_segment = self.move(torch.from_numpy(np.repeat(np.arange(len(plans)), rows)))
-        partial = np.flatnonzero(sizes % ROW_LENGTH)
-        columns = np.arange(ROW_LENGTH)
-        # None where every row is full: nothing has to be masked then.
-        self.tail_rows: Tensor | None = None
-        if len(partial):
-            self.tail_rows = self.move(torch.from_numpy((self.first_rows + rows - 1)[partial]))
-            kept = columns < (sizes % ROW_LENGTH)[partial, None]
-            self.tail_padding = self.move(torch.from_numpy(~kept))
+        self.layout = RowLayout(np.array([plan.n_sampled for plan in plans], dtype=np.int64))
+        self.n_rows = self.layout.n_rows
+        owner = np.repeat(np.arange(len(plans)), self.layout.n_rows_each)
+        self._owner = self.move(torch.from_numpy(owner))
+        self.tail_rows = self.move(torch.from_numpy(self.layout.tail_rows))
 
     def __len__(self) -> int:
         return len(self.plans)
@@ -135,37 +167,31 @@ class Segments:
 
     @cached_property
     def padding(self) -> Tensor:
-        """Which elements of the buffer belong to no tensor, bool, shape (n_rows, 256)."""
-        result = torch.zeros((self.n_rows, ROW_LENGTH), dtype=torch.bool, device=self.device)
-        if self.tail_rows is not None:
-            result.index_copy_(0, self.tail_rows, self.tail_padding)
-        return result
+        """Which elements of the buffer belong to no tensor, bool, shape (n_rows, 1024)."""
+        held = np.full(self.n_rows, ROW_LENGTH)
+        held[self.layout.tail_rows] = self.layout.tail_sizes
+        columns = torch.arange(ROW_LENGTH, device=self.device)
+        return columns >= self.move(torch.from_numpy(held)).unsqueeze(1)
+
+    @cached_property
+    def first_fields(self) -> Tensor:
+        """Counter of the field 0 of each row's tensor, 512 per tensor, int32, shape (n_rows, 1)."""
+        first = torch.arange(len(self), dtype=torch.int32, device=self.device) * N_FIELDS
+        return self.spread(first + N_FIELDS // 2)
 
     def buffer(self, dtype: torch.dtype) -> Tensor:
-        """A zeroed buffer, shape (n_rows, 256); its padding stays zero."""
+        """A zeroed buffer, shape (n_rows, 1024); its padding stays zero."""
         return torch.zeros((self.n_rows, ROW_LENGTH), dtype=dtype, device=self.device)
 
     def places(self, buffer: Tensor) -> list[Tensor]:
         """Views of the buffer that the samples are copied to, one per tensor."""
         flat = buffer.view(-1)
-        starts = [int(row) * ROW_LENGTH for row in self.first_rows]
+        starts = [int(row) * ROW_LENGTH for row in self.layout.first_rows]
         return [
             flat[start : start + plan.n_sampled].view(plan.view_shape)
             for start, plan in zip(starts, self.plans, strict=True)
         ]
 
-    def total(self, rows: Tensor) -> Tensor:
-        """Sums over the rows of each tensor: shape (n_rows,) to (n_segments,)."""
-        return torch.segment_reduce(rows, "sum", lengths=self.row_lengths, unsafe=True)
-
-    def smallest(self, rows: Tensor) -> Tensor:
-        """Minima over the rows of each tensor."""
-        return torch.segment_reduce(rows, "min", lengths=self.row_lengths, unsafe=True)
-
-    def largest(self, rows: Tensor) -> Tensor:
-        """Maxima over the rows of each tensor."""
-        return torch.segment_reduce(rows, "max", lengths=self.row_lengths, unsafe=True)
-
     def spread(self, values: Tensor) -> Tensor:
-        """One value per tensor repeated for its rows: shape (n_segments,) to (n_rows, 1)."""
-        return values.index_select(0, self.row_segment).unsqueeze(1)
+        """One value per tensor repeated for its rows: shape (n_tensors,) to (n_rows, 1)."""
+        return values.index_select(0, self._owner).unsqueeze(1)

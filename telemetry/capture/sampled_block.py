@@ -21,12 +21,11 @@ from telemetry.capture.sample_plan import (
 from telemetry.capture.statistic import Kind, Previous, Workspace
 
 # Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
-HOST_BLOCK_ELEMENTS = 1 << 21
+HOST_BLOCK_ELEMENTS = 1 << 19
 DEVICE_BLOCK_ELEMENTS = 1 << 25
 WIDE_TYPES = frozenset({torch.float64, torch.complex128})
 HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 N_PROBES = 16  # parameters in the checksum, detectors.md rank_desync
-PROBE_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +61,7 @@ class Buffer:
         """Copy the planned elements of plain tensors; zeros where there is none.
 
         Returns:
-            The rows of the buffer, negative zeros made positive.
+            The rows of the buffer.
         """
         present = [i for i, tensor in enumerate(tensors) if tensor is not None]
         views = [
@@ -76,7 +75,7 @@ class Buffer:
             places = [places[i] for i in present]
         if places:
             torch._foreach_copy_(places, views)
-        return self.rows.add_(0.0)
+        return self.rows
 
 
 class SampledBlock:
@@ -150,10 +149,9 @@ class SampledBlock:
         salts: list[int] = []
         for segment, member in enumerate(self.members):
             if member.is_probe:
-                first = int(self.segments.first_rows[segment])
-                n_rows = min(PROBE_ROWS, -(-member.plan.n_sampled // ROW_LENGTH))
-                rows.extend(range(first, first + n_rows))
-                salts.extend(member.entry.param_id + row for row in range(n_rows))
+                first = int(self.segments.layout.first_rows[segment])
+                rows.append(first)
+                salts.append(member.entry.param_id)
         index = torch.tensor(rows, dtype=torch.int64)
         return self.segments.move(index), self.segments.move(torch.from_numpy(_weights(salts)))
 
@@ -236,7 +234,7 @@ def new_workspace(n_rows: int, *, device: torch.device, dtype: torch.dtype) -> W
 
 
 def _weights(salts: Sequence[int]) -> npt.NDArray[np.int64]:
-    """splitmix64 of (salt, column), odd, shape (n_salts, 256)."""
+    """splitmix64 of (salt, column), odd, shape (n_salts, 1024)."""
     columns = np.arange(ROW_LENGTH, dtype=np.uint64)
     state = np.array(salts, dtype=np.uint64)[:, None] * np.uint64(ROW_LENGTH) + columns
     with np.errstate(over="ignore"):

@@ -1,29 +1,37 @@
 """What a recorded quantity is, and how the files of `statistics/` are found.
 
 Each file of `statistics/` computes one quantity. One of parameters defines STATISTIC, a
-`ParameterStatistic` whose id is the file's name: a pure function from the samples of one kind,
-which lie in one flat buffer, to one value per tensor and column of `tensor_stats`.
+`ParameterStatistic` whose id is the file's name. It is two pure functions: on the training thread,
+from the samples of one kind, which lie in one flat buffer, to partial results on the device, mostly
+one value for each row of the buffer; on the writer thread, from these to one value per tensor and
+column of `tensor_stats`.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from telemetry.capture import statistics
-from telemetry.capture.sample_plan import Segments
+from telemetry.capture.sample_plan import (
+    ROW_LENGTH,
+    AnyFloatArray,
+    FloatArray,
+    RowLayout,
+    Segments,
+)
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-ResultArray: TypeAlias = "npt.NDArray[np.float32] | FloatArray | npt.NDArray[np.int32]"
 ColumnValues: TypeAlias = "FloatArray | list[bytes | None]"
+# Partial results by name. Statistics share what they name alike.
+Partials: TypeAlias = dict[str, Tensor]
+HostPartials: TypeAlias = Mapping[str, AnyFloatArray]
 
 
 class Kind(StrEnum):
@@ -37,7 +45,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Workspace:
-    """Scratch memory of one device, shape (n_rows, 256) each; holds nothing between two calls."""
+    """Scratch memory of one device, shape (n_rows, 1024) each; holds nothing between two calls."""
 
     first: Tensor
     second: Tensor
@@ -46,7 +54,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OptimizerSettings:
-    """What the optimizer's rule used in this step, per tensor, float32, shape (n_segments,).
+    """What the optimizer's rule used in this step, per tensor, float32, shape (n_tensors,).
 
     Attributes:
         decoupled_decay: lr x weight decay where the weight is shrunk apart from the gradient.
@@ -69,10 +77,10 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Previous:
-    """The sample before: its finite values and their squared norms."""
+    """The sample before: its finite values and the norms of their rows."""
 
     values: Tensor
-    sumsq: Tensor
+    norms: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,16 +113,15 @@ class Sample:
         kind: What the tensors are.
         step: Optimizer step.
         segments: Where each tensor lies in `values`.
-        values: Buffer owned by the caller, shape (n_rows, 256), float32 (float64 for float64
+        values: Buffer owned by the caller, shape (n_rows, 1024), float32 (float64 for float64
             parameters). Non-finite elements are counted and then replaced by zero in place.
         workspace: Scratch of the same device and dtype.
         relations: Read while statistics run, then dropped by `release`.
 
     Attributes:
+        sums: Sums of the finite values of each row, shape (n_rows,).
         finite: Which elements are finite and no padding; None where all are finite.
-        n_nan: NaN elements, shape (n_segments,); None where all are finite.
-        n_inf: Infinite elements, the same.
-        row_sums: Sums of the finite values of each row, shape (n_rows,).
+        non_finite: Row counts `n_nan` and `n_inf`; empty where all are finite.
     """
 
     def __init__(
@@ -133,11 +140,10 @@ class Sample:
         self.values = values
         self.workspace = workspace
         self.relations = relations
-        self.row_sums = values.sum(1)
-        self.n_nan: Tensor | None = None
-        self.n_inf: Tensor | None = None
+        self.sums = values.sum(1)
         self.finite: Tensor | None = None
-        if not known_finite(self.row_sums):
+        self.non_finite: Partials = {}
+        if not known_finite(self.sums):
             self._set_aside_non_finite()
 
     def release(self) -> None:
@@ -145,55 +151,39 @@ class Sample:
         self.relations = Relations()
 
     @cached_property
-    def n_zero_with_padding(self) -> Tensor:
-        """Zeros of the buffer, padding and replaced elements included, shape (n_segments,)."""
-        zeros = torch.eq(self.values, 0, out=self.workspace.first)
-        return self.segments.total(zeros.sum(1))
+    def zeros(self) -> Tensor:
+        """Zeros of each row, padding and replaced elements included, shape (n_rows,)."""
+        return torch.eq(self.values, 0, out=self.workspace.first).sum(1)
 
     @cached_property
-    def n_invalid(self) -> Tensor:
-        """Elements of the buffer that are padding or not finite, shape (n_segments,)."""
-        if self.n_nan is None or self.n_inf is None:
-            return self.segments.n_padding
-        return self.segments.n_padding + self.n_nan + self.n_inf
-
-    @cached_property
-    def sumsq(self) -> Tensor:
-        """Sum of squares of the finite values, float64, shape (n_segments,).
-
-        Elements below 1e-19 vanish in it: their squares are no float32.
-        """
-        norms = torch.linalg.vector_norm(self.values, dim=1)
-        return self.segments.total(wide(norms).square_())
+    def norms(self) -> Tensor:
+        """L2 norm of the finite values of each row; elements below 1e-19 vanish in it."""
+        return torch.linalg.vector_norm(self.values, dim=1)
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Smallest and largest finite value; (inf, -inf) where there is none."""
-        if self.finite is not None:
-            low = torch.where(self.finite, self.values, torch.inf).amin(1)
-            high = torch.where(self.finite, self.values, -torch.inf).amax(1)
-        else:
-            low, high = self.values.amin(1), self.values.amax(1)
-            if self.segments.tail_rows is not None:
-                tails = self.values.index_select(0, self.segments.tail_rows)
-                tails.masked_fill_(self.segments.tail_padding, torch.inf)
-                low.index_copy_(0, self.segments.tail_rows, tails.amin(1))
-                tails.masked_fill_(self.segments.tail_padding, -torch.inf)
-                high.index_copy_(0, self.segments.tail_rows, tails.amax(1))
-        return self.segments.smallest(low), self.segments.largest(high)
+        """Smallest and largest element of each row.
 
-    def dot(self, other: Tensor) -> Tensor:
-        """Inner product of the values with a buffer of the same layout, float64."""
-        product = torch.mul(self.values, other, out=self.workspace.first)
-        return self.segments.total(wide(product.sum(1)))
+        Of the finite ones, (inf, -inf) where there is none, if `finite` is known; else padding
+        counts as zero.
+        """
+        if self.finite is None:
+            return self.values.amin(1), self.values.amax(1)
+        low = torch.where(self.finite, self.values, torch.inf).amin(1)
+        return low, torch.where(self.finite, self.values, -torch.inf).amax(1)
+
+    def dots(self, other: Tensor) -> Tensor:
+        """Inner product of each row with that of a buffer of the same layout, shape (n_rows,)."""
+        return torch.mul(self.values, other, out=self.workspace.first).sum(1)
 
     def _set_aside_non_finite(self) -> None:
-        total = self.segments.total
-        self.n_nan = total(torch.isnan(self.values).sum(1, dtype=torch.float32))
-        self.n_inf = total(torch.isinf(self.values).sum(1, dtype=torch.float32))
+        self.non_finite = {
+            "n_nan": torch.isnan(self.values).sum(1, dtype=torch.float32),
+            "n_inf": torch.isinf(self.values).sum(1, dtype=torch.float32),
+        }
         self.finite = torch.isfinite(self.values).logical_and_(~self.segments.padding)
         self.values.masked_fill_(~self.finite, 0.0)
-        self.row_sums = self.values.sum(1)
+        self.sums = self.values.sum(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,26 +194,19 @@ class ParameterStatistic:
         id: Name of its file.
         kinds: The kinds of rows it is computed for.
         columns: Columns of `tensor_stats` that it fills.
-        compute: Runs on the training thread and waits for no device: values of shape
-            (len(columns), n_segments), NaN for NULL, or whatever `finish` understands; None when
-            what it needs is not there.
-        finish: Runs on the writer thread: columns of shape (n_segments,) from what `compute` gave;
-            None: each row of the result is a column.
+        compute: Runs on the training thread and waits for no device: partial results on the
+            device; None when what it needs is not there.
+        finish: Runs on the writer thread: a column of shape (n_tensors,) for each of `columns`,
+            NaN or None for NULL.
         needs_gradient: NULL for parameters whose gradient is None.
     """
 
     id: str
     kinds: frozenset[Kind]
     columns: tuple[str, ...]
-    compute: Callable[[Sample], Tensor | None]
-    finish: Callable[[ResultArray], tuple[ColumnValues, ...]] | None = None
+    compute: Callable[[Sample], Partials | None]
+    finish: Callable[[HostPartials, RowLayout], tuple[ColumnValues, ...]]
     needs_gradient: bool = False
-
-    def column_values(self, result: ResultArray) -> tuple[ColumnValues, ...]:
-        """The columns, in order, with NaN or None for NULL."""
-        if self.finish is not None:
-            return self.finish(result)
-        return tuple(row.astype(np.float64) for row in result)
 
 
 @cache
@@ -237,25 +220,48 @@ def parameter_statistics() -> tuple[ParameterStatistic, ...]:
 
 def run(
     statistics: Sequence[ParameterStatistic], sample: Sample
-) -> list[tuple[ParameterStatistic, Tensor]]:
-    """The statistics of a sample's kind with their results, those that have one."""
-    results = [
-        (statistic, statistic.compute(sample))
-        for statistic in statistics
-        if sample.kind in statistic.kinds
-    ]
-    return [(statistic, result) for statistic, result in results if result is not None]
+) -> tuple[list[ParameterStatistic], Partials]:
+    """The statistics of a sample's kind that have something to say, and all partial results."""
+    done: list[ParameterStatistic] = []
+    partials: Partials = {}
+    for statistic in statistics:
+        if sample.kind in statistic.kinds:
+            result = statistic.compute(sample)
+            if result is not None:
+                done.append(statistic)
+                partials.update(result)
+    return done, partials
 
 
-def known_finite(row_sums: Tensor) -> bool:
+def known_finite(sums: Tensor) -> bool:
     """Whether the host can tell at once that no element is NaN or infinite.
 
     An accelerator is not asked, for that would wait for it; a sum of finite values that overflows
     only leads to the longer way.
     """
-    return row_sums.device.type == "cpu" and bool(np.isfinite(row_sums.numpy()).all())
+    return on_host(sums) and bool(np.isfinite(sums.numpy()).all())
 
 
-def wide(values: Tensor) -> Tensor:
-    """The values in float64, or as they are where the device has none."""
-    return values if values.device.type == "mps" else values.double()
+def on_host(values: Tensor) -> bool:
+    """Whether `numpy()` shows the values without waiting for a device."""
+    return values.device.type == "cpu"
+
+
+def n_valid(partials: HostPartials, layout: RowLayout) -> FloatArray:
+    """Finite elements that were read of each tensor, shape (n_tensors,)."""
+    n_finite = layout.sizes.astype(np.float64)
+    for name in ("n_nan", "n_inf"):
+        if name in partials:
+            n_finite -= layout.total(partials[name])
+    return n_finite
+
+
+def n_zero(partials: HostPartials, layout: RowLayout) -> FloatArray:
+    """Exact zeros of each tensor, from `zeros`, shape (n_tensors,)."""
+    n_places = layout.n_rows_each * ROW_LENGTH
+    return layout.total(partials["zeros"]) - (n_places - n_valid(partials, layout))
+
+
+def sum_of_squares(norms: AnyFloatArray, layout: RowLayout) -> FloatArray:
+    """Squared norm of each tensor from the norms of its rows, in float64."""
+    return layout.total(norms.astype(np.float64) ** 2)

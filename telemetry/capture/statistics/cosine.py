@@ -1,24 +1,42 @@
 """Cosine of gradients and updates with the same tensor's previous sample."""
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    sum_of_squares,
+)
 
 # Root mean square below which products of elements lose digits in float32: no cosine then.
 SMALLEST_RMS = 1e-18
 
 
-def compute(sample: Sample) -> Tensor | None:
-    """Column cos_prev, NaN where one of the two samples is zero."""
+def compute(sample: Sample) -> Partials | None:
+    """Inner products of the rows with the sample before, and both norms."""
     previous = sample.relations.previous
     if previous is None:
         return None
-    dot = sample.dot(previous.values)
-    smallest = sample.segments.n_elements.to(dot.dtype) * SMALLEST_RMS**2
-    known = (sample.sumsq > smallest).logical_and_(previous.sumsq > smallest)
-    cosine = dot / (sample.sumsq * previous.sumsq).sqrt_()
-    return torch.where(known, cosine.clamp_(-1, 1), torch.nan).float().unsqueeze(0)
+    return {
+        "previous_dots": sample.dots(previous.values),
+        "norms": sample.norms,
+        "previous_norms": previous.norms,
+    }
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Column cos_prev; NULL where one of the two samples is zero."""
+    now = sum_of_squares(partials["norms"], layout)
+    before = sum_of_squares(partials["previous_norms"], layout)
+    is_known = np.minimum(now, before) > layout.sizes * SMALLEST_RMS**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = layout.total(partials["previous_dots"]) / np.sqrt(now * before)
+    return (np.where(is_known, np.clip(cosine, -1, 1), np.nan),)
 
 
 STATISTIC = ParameterStatistic(
@@ -26,4 +44,5 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.GRADIENT, Kind.UPDATE}),
     columns=("cos_prev",),
     compute=compute,
+    finish=finish,
 )

@@ -1,35 +1,59 @@
 """How strong weight decay is against what the gradient does: ||decay part|| / ||gradient part||.
 
+Decoupled (AdamW): the update is -lr x decay x weight plus the gradient part. Coupled (SGD, Adam):
+decay x weight is added to the gradient.
+
 Source: decoupled weight decay, arXiv:1711.05101.
 """
 
-from torch import Tensor
+import numpy as np
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    on_host,
+    sum_of_squares,
+)
 
 
-def compute(sample: Sample) -> Tensor | None:
-    """Column decay_ratio; None where the optimizer's rule is not known.
-
-    Decoupled (AdamW): the update is -lr x decay x weight plus the gradient part. Coupled (SGD,
-    Adam): decay x weight is added to the gradient.
-    """
+def compute(sample: Sample) -> Partials | None:
+    """What the two rules need; None where the optimizer's rule is not known."""
     relations = sample.relations
     settings, weight, gradient = relations.settings, relations.weight, relations.gradient
-    if weight is None or gradient is None:
+    decay = settings.decoupled_decay
+    factor = settings.coupled_decay if decay is None else decay
+    if factor is None or weight is None or gradient is None:
         return None
-    if settings.decoupled_decay is not None:
-        shrink = settings.decoupled_decay.to(weight.sumsq.dtype)
-        decay = shrink.square() * weight.sumsq
-        rest = sample.sumsq + 2 * shrink * sample.dot(weight.values) + decay
-        return (decay / rest.clamp_(min=0)).sqrt_().float().unsqueeze(0)
-    if settings.coupled_decay is not None:
-        norm = gradient.sumsq.sqrt()
-        if settings.loss_scale is not None:
-            norm = norm / settings.loss_scale
-        ratio = settings.coupled_decay * weight.sumsq.sqrt() / norm
-        return ratio.float().unsqueeze(0)
-    return None
+    if on_host(factor) and not factor.numpy().any():
+        return {"decay": factor}
+    partials = {"decay": factor, "weight_norms": weight.norms}
+    if decay is not None:
+        return partials | {"norms": sample.norms, "weight_dots": sample.dots(weight.values)}
+    if settings.loss_scale is not None:
+        partials["loss_scale"] = settings.loss_scale
+    return partials | {"gradient_norms": gradient.norms}
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Column decay_ratio."""
+    factor = partials["decay"].astype(np.float64)
+    if "weight_norms" not in partials:
+        return (np.zeros(len(layout)),)
+    decay = factor**2 * sum_of_squares(partials["weight_norms"], layout)
+    if "weight_dots" in partials:
+        cross = 2 * factor * layout.total(partials["weight_dots"])
+        rest = sum_of_squares(partials["norms"], layout) + cross + decay
+    else:
+        rest = sum_of_squares(partials["gradient_norms"], layout)
+        if "loss_scale" in partials:
+            rest = rest / partials["loss_scale"].astype(np.float64) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.sqrt(decay / np.maximum(rest, 0)),)
 
 
 STATISTIC = ParameterStatistic(
@@ -37,5 +61,6 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.UPDATE}),
     columns=("decay_ratio",),
     compute=compute,
+    finish=finish,
     needs_gradient=True,
 )

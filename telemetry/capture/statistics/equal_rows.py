@@ -4,25 +4,41 @@ Units that start equal and receive equal gradients stay equal. Up to 64 evenly s
 first 1,024 elements are compared: bit-identical there means identical.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+)
 
 LAST_STEP = 2
 N_ROWS = 64
 N_COLUMNS = 1_024
 
 
-def compute(sample: Sample) -> Tensor | None:
-    """Column rows_equal, 1 or 0; NaN for tensors of fewer than two dimensions or rows."""
+def compute(sample: Sample) -> Partials | None:
+    """1 or 0 for each tensor; NaN for those of fewer than two dimensions or rows."""
     if sample.step > LAST_STEP:
         return None
     unknown = torch.full((), torch.nan, device=sample.values.device)
     equal = [
-        rows_equal(t) if t.dim() > 1 and len(t) > 1 else unknown for t in sample.relations.tensors
+        rows_equal(tensor) if tensor.dim() > 1 and len(tensor) > 1 else unknown
+        for tensor in sample.relations.tensors
     ]
-    return torch.stack(equal).unsqueeze(0)
+    return {"rows_equal": torch.stack(equal)}
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Column rows_equal."""
+    del layout
+    return (partials["rows_equal"].astype(np.float64),)
 
 
 def rows_equal(matrix: Tensor) -> Tensor:
@@ -37,4 +53,5 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.GRADIENT, Kind.WEIGHT}),
     columns=("rows_equal",),
     compute=compute,
+    finish=finish,
 )

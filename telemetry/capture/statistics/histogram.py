@@ -9,29 +9,31 @@ import torch
 from torch import Tensor
 
 from telemetry import histograms
-from telemetry.capture.statistic import ColumnValues, Kind, ParameterStatistic, ResultArray, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+)
 
 MANTISSA_BITS = 23
 HALF_FIELDS = histograms.N_FIELDS // 2
 
 
-def compute(sample: Sample) -> Tensor:
-    """Counts per field, shape (n_segments, 512), int32: negative fields first, zeros removed."""
-    segments = sample.segments
-    n_fields = histograms.N_FIELDS * len(segments)
+def compute(sample: Sample) -> Partials:
+    """Counts per field, shape (n_tensors * 512,), int32: for each tensor negative fields first."""
     if sample.values.dtype == torch.float32:
         fields = sample.workspace.integers
         torch.bitwise_right_shift(sample.values.view(torch.int32), MANTISSA_BITS, out=fields)
     else:
         fields = sample.values.float().view(torch.int32) >> MANTISSA_BITS
     # The shift keeps the sign, so negative values have fields -256..-1.
-    first = torch.arange(
-        HALF_FIELDS, n_fields, histograms.N_FIELDS, dtype=torch.int32, device=segments.device
-    )
-    fields.add_(segments.spread(first))
-    counts = count(fields.view(-1), n_fields).view(len(segments), histograms.N_FIELDS)
-    counts[:, HALF_FIELDS] -= sample.n_zero_with_padding.to(torch.int32)
-    return counts
+    fields.add_(sample.segments.first_fields)
+    counts = count(fields.view(-1), histograms.N_FIELDS * len(sample.segments))
+    return {"fields": counts, "zeros": sample.zeros}
 
 
 def count(fields: Tensor, n_fields: int) -> Tensor:
@@ -44,14 +46,23 @@ def count(fields: Tensor, n_fields: int) -> Tensor:
     return counts.scatter_add_(0, fields.long(), ones)
 
 
-def finish(result: ResultArray) -> tuple[ColumnValues, ...]:
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
     """Columns hist_exp and hist; NULL where no element is finite and not zero."""
-    fields = np.roll(result.astype(np.int64), HALF_FIELDS, axis=1)
+    fields = partials["fields"].astype(np.int64).reshape(len(layout), histograms.N_FIELDS)
+    fields = np.roll(fields, HALF_FIELDS, axis=1)
+    # Subnormals share a field with the zeros of their sign. Zeros are known in number, not in sign:
+    # what is left is exact unless a tensor holds negative zeros and subnormals both.
+    n_zero = layout.total(partials["zeros"]).astype(np.int64)
+    n_subnormal = fields[:, 0] + fields[:, HALF_FIELDS] - n_zero
+    fields[:, HALF_FIELDS] = np.minimum(fields[:, HALF_FIELDS], n_subnormal)
+    fields[:, 0] = n_subnormal - fields[:, HALF_FIELDS]
     exponents, counts = histograms.fold(fields)
-    filled = counts.any(axis=1)
+    is_filled = counts.any(axis=1)
     codes = histograms.encode_counts(counts)
-    blobs = [row.tobytes() if any_ else None for row, any_ in zip(codes, filled, strict=True)]
-    return np.where(filled, exponents, np.nan), blobs
+    blobs = [
+        row.tobytes() if filled else None for row, filled in zip(codes, is_filled, strict=True)
+    ]
+    return np.where(is_filled, exponents, np.nan), blobs
 
 
 STATISTIC = ParameterStatistic(

@@ -6,14 +6,23 @@ lost where |u*| is below half a unit in the last place of the weight.
 Source: arXiv:2010.06192.
 """
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    sum_of_squares,
+)
 
 
-def compute(sample: Sample) -> Tensor | None:
-    """Column lost_mass of float16 and bfloat16 weights; None without Adam's state."""
+def compute(sample: Sample) -> Partials | None:
+    """Of each row: inner product of update and intended update, and norm of the latter."""
     relations = sample.relations
     settings, second = relations.settings, relations.second_moment
     if (
@@ -26,18 +35,27 @@ def compute(sample: Sample) -> Tensor | None:
         or settings.low_precision is None
     ):
         return None
-    segments, scratch = sample.segments, sample.workspace
-    root = torch.sqrt(second.values.clamp(min=0), out=scratch.first)
+    spread, scratch = sample.segments.spread, sample.workspace
+    root = torch.clamp(second.values, min=0, out=scratch.first).sqrt_()
     # Padding has 0 / epsilon = 0; epsilon = 0 would make it NaN.
-    root.add_(segments.spread(settings.epsilon).clamp(min=torch.finfo(torch.float32).tiny))
-    step_size = segments.spread(-settings.lr / settings.first_correction)
+    root.add_(spread(settings.epsilon).clamp(min=torch.finfo(torch.float32).tiny))
+    step_size = spread(-settings.lr / settings.first_correction)
     intended = torch.mul(relations.first_moment, step_size, out=scratch.second).div_(root)
     if settings.decoupled_decay is not None:
-        intended.sub_(relations.weight.values * segments.spread(settings.decoupled_decay))
-    kept = sample.dot(intended)
-    norms = segments.total(torch.linalg.vector_norm(intended, dim=1).square_())
-    lost = (1 - kept / norms).float()
-    return torch.where(settings.low_precision, lost, torch.nan).unsqueeze(0)
+        intended.sub_(relations.weight.values * spread(settings.decoupled_decay))
+    return {
+        "kept": sample.dots(intended),
+        "intended_norms": torch.linalg.vector_norm(intended, dim=1),
+        "low_precision": settings.low_precision,
+    }
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Column lost_mass of float16 and bfloat16 weights; NULL for others."""
+    intended = sum_of_squares(partials["intended_norms"], layout)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lost = 1 - layout.total(partials["kept"]) / intended
+    return (np.where(partials["low_precision"] > 0, lost, np.nan),)
 
 
 STATISTIC = ParameterStatistic(
@@ -45,5 +63,6 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.UPDATE}),
     columns=("lost_mass",),
     compute=compute,
+    finish=finish,
     needs_gradient=True,
 )

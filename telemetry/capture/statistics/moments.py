@@ -1,19 +1,57 @@
 """Sum, minimum, maximum, largest magnitude and exact zeros of the sampled finite elements."""
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import ROW_LENGTH, AnyFloatArray, RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    n_valid,
+    n_zero,
+)
 
 
-def compute(sample: Sample) -> Tensor:
-    """Columns sum, min, max, absmax, n_zero; all but n_zero NaN where no element is finite."""
-    segments = sample.segments
+def compute(sample: Sample) -> Partials:
+    """Sums, bounds and zeros of each row, and the rows that end in padding themselves."""
     low, high = sample.bounds
-    n_zero = sample.n_zero_with_padding - sample.n_invalid
-    values = torch.stack([segments.total(sample.row_sums), low, high, torch.maximum(-low, high)])
-    values.masked_fill_(torch.gt(low, high), torch.nan)
-    return torch.cat([values, n_zero.unsqueeze(0)]).float()
+    partials = {"sums": sample.sums, "lows": low, "highs": high, "zeros": sample.zeros}
+    if sample.finite is None and len(sample.segments.tail_rows):
+        # Their bounds count padding as zero; the writer thread looks at the elements.
+        partials["tails"] = sample.values.index_select(0, sample.segments.tail_rows)
+    return partials | sample.non_finite
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Columns sum, min, max, absmax, n_zero; all but n_zero NULL where no element is finite."""
+    lows, highs = partials["lows"], partials["highs"]
+    if "tails" in partials:
+        lows, highs = with_tails(lows, highs, partials["tails"], layout)
+    low, high = layout.smallest(lows), layout.largest(highs)
+    is_any = n_valid(partials, layout) > 0
+    values = (layout.total(partials["sums"]), low, high, np.maximum(-low, high))
+    return (*(np.where(is_any, column, np.nan) for column in values), n_zero(partials, layout))
+
+
+def with_tails(
+    lows: AnyFloatArray, highs: AnyFloatArray, tails: AnyFloatArray, layout: RowLayout
+) -> tuple[AnyFloatArray, AnyFloatArray]:
+    """The bounds of rows with those of the tail rows taken without their padding.
+
+    Args:
+        lows: Shape (n_rows,).
+        highs: Shape (n_rows,).
+        tails: The tail rows, shape (n_tails, 1024).
+        layout: Says where they are.
+    """
+    is_held = np.arange(ROW_LENGTH) < layout.tail_sizes[:, None]
+    lows, highs = lows.copy(), highs.copy()
+    lows[layout.tail_rows] = np.where(is_held, tails, np.inf).min(axis=1)
+    highs[layout.tail_rows] = np.where(is_held, tails, -np.inf).max(axis=1)
+    return lows, highs
 
 
 STATISTIC = ParameterStatistic(
@@ -21,4 +59,5 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset(Kind),
     columns=("sum", "min", "max", "absmax", "n_zero"),
     compute=compute,
+    finish=finish,
 )

@@ -16,34 +16,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import ROW_LENGTH, FloatArray, RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    on_host,
+)
 
 # Outside, squares of float32 elements overflow, or lose digits and vanish.
 SAFE_NORM = (1e-15, 1e18)
 HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 
 
-def compute(sample: Sample) -> Tensor:
-    """Columns sumsq, n_nan, n_inf, float64."""
-    if sample.values.device.type == "cpu":
-        norms = torch.stack(host_norms(sample.relations.tensors)).double()
-        found = torch.zeros((3, len(norms)), dtype=torch.float64)
-        torch.mul(norms, norms, out=found[0])
-        for i in unsafe(norms, sample):
-            _read_again(sample.relations.tensors[i], found[:, i])
-        return found
-    norms = torch.stack(device_norms(sample.relations.tensors))
-    known = torch.isfinite(norms)
-    none = torch.zeros_like(norms)
-    n_nan = none if sample.n_nan is None else sample.n_nan.to(norms.dtype)
-    n_inf = none if sample.n_inf is None else sample.n_inf.to(norms.dtype)
-    return torch.stack(
-        [
-            torch.where(known, norms.square(), torch.nan),
-            torch.maximum(n_nan, torch.isnan(norms).to(norms.dtype)),
-            torch.maximum(n_inf, torch.isinf(norms).to(norms.dtype)),
-        ]
-    )
+def compute(sample: Sample) -> Partials:
+    """Norm of each tensor; where the host can look, what is not exact in it is read again."""
+    tensors = sample.relations.tensors
+    if not on_host(sample.values):
+        return {"tensor_norms": torch.stack(device_norms(tensors))} | sample.non_finite
+    norms = torch.stack(host_norms(tensors)).double()
+    doubtful = unsafe(norms.numpy(), sample)
+    if not doubtful:
+        return {"tensor_norms": norms}
+    counts = torch.zeros((2, len(norms)), dtype=torch.float64)
+    for i in doubtful:
+        finite = torch.isfinite(tensors[i])
+        kept = torch.where(finite, tensors[i], torch.zeros((), dtype=tensors[i].dtype))
+        norms[i] = torch.linalg.vector_norm(kept, dtype=torch.float64)
+        counts[0, i] = torch.isnan(tensors[i]).sum()
+        counts[1, i] = torch.isinf(tensors[i]).sum()
+    return {"tensor_norms": norms, "tensor_n_nan": counts[0], "tensor_n_inf": counts[1]}
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Columns sumsq, n_nan, n_inf."""
+    norms = partials["tensor_norms"].astype(np.float64)
+    none = np.zeros(len(norms))
+    if "n_nan" in partials and "tensor_n_nan" not in partials and not np.isfinite(norms).all():
+        n_nan = np.maximum(layout.total(partials["n_nan"]), np.isnan(norms))
+        n_inf = np.maximum(layout.total(partials["n_inf"]), np.isinf(norms))
+        return np.where(np.isfinite(norms), norms**2, np.nan), n_nan, n_inf
+    n_nan = partials.get("tensor_n_nan", none)
+    n_inf = partials.get("tensor_n_inf", none)
+    return norms**2, n_nan.astype(np.float64), n_inf.astype(np.float64)
 
 
 def host_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -73,24 +91,16 @@ def device_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return list(torch._foreach_norm(floats, 2, dtype))  # noqa: SLF001 - it has no public name
 
 
-def unsafe(norms: Tensor, sample: Sample) -> list[int]:
-    """Tensors whose float32 norm is not finite or not exact; they are on the host already."""
-    seen = norms.numpy()
+def unsafe(norms: FloatArray, sample: Sample) -> list[int]:
+    """Tensors whose float32 norm is not finite or not exact."""
     with np.errstate(invalid="ignore"):
-        doubtful = ~((seen >= SAFE_NORM[0]) & (seen <= SAFE_NORM[1]))
+        doubtful = ~((norms >= SAFE_NORM[0]) & (norms <= SAFE_NORM[1]))
     if not doubtful.any():
         return []
     # A norm of zero whose sample is all zero too is what it says: a fresh bias, an unused row.
-    n_nonzero = (sample.segments.n_elements - sample.n_zero_with_padding).numpy()
-    return [int(i) for i in np.flatnonzero(doubtful & ~((seen == 0) & (n_nonzero == 0)))]
-
-
-def _read_again(tensor: Tensor, found: Tensor) -> None:
-    finite = torch.isfinite(tensor)
-    kept = torch.where(finite, tensor, torch.zeros((), dtype=tensor.dtype))
-    found[0] = torch.linalg.vector_norm(kept, dtype=torch.float64).square()
-    found[1] = torch.isnan(tensor).sum()
-    found[2] = torch.isinf(tensor).sum()
+    layout = sample.segments.layout
+    is_zero = layout.total(sample.zeros.numpy()) == layout.n_rows_each * ROW_LENGTH
+    return [int(i) for i in np.flatnonzero(doubtful & ~((norms == 0) & is_zero))]
 
 
 STATISTIC = ParameterStatistic(
@@ -98,4 +108,5 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.GRADIENT, Kind.WEIGHT}),
     columns=("sumsq", "n_nan", "n_inf"),
     compute=compute,
+    finish=finish,
 )

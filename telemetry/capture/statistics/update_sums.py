@@ -3,28 +3,61 @@
 import torch
 from torch import Tensor
 
-from telemetry.capture.statistic import Kind, ParameterStatistic, Sample
+from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.statistic import (
+    ColumnValues,
+    HostPartials,
+    Kind,
+    ParameterStatistic,
+    Partials,
+    Sample,
+    n_zero,
+    on_host,
+)
 
 
-def compute(sample: Sample) -> Tensor | None:
-    """Columns dot_grad, and n_stuck: elements of non-zero gradient and zero update."""
+def compute(sample: Sample) -> Partials | None:
+    """Inner products of the rows with the gradient, and how many elements are stuck."""
     if sample.relations.gradient is None:
         return None
-    gradient = sample.relations.gradient.values
-    dot = sample.dot(gradient)
+    gradient = sample.relations.gradient
+    partials = {"gradient_dots": sample.dots(gradient.values)}
+    # Zeros on both sides are rare in networks without sparsity, and finding them costs as much as
+    # all moments of the update.
+    if known_without_zeros(sample) or known_without_zeros(gradient):
+        return partials | {"zeros": sample.zeros} | sample.non_finite
+    return partials | {"stuck": stuck(sample, gradient.values)}
+
+
+def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
+    """Columns dot_grad, and n_stuck: elements of non-zero gradient and zero update."""
+    is_counted = "stuck" in partials
+    n_stuck = layout.total(partials["stuck"]) if is_counted else n_zero(partials, layout)
+    return layout.total(partials["gradient_dots"]), n_stuck
+
+
+def known_without_zeros(sample: Sample) -> bool:
+    """Whether the host can tell that every element is finite and none is zero."""
+    if sample.finite is not None or not on_host(sample.zeros):
+        return False
+    n_padding = sample.segments.layout.n_padding.sum()
+    return bool(sample.zeros.numpy().sum() == n_padding)
+
+
+def stuck(sample: Sample, gradient: Tensor) -> Tensor:
+    """Elements of non-zero gradient and zero update of each row."""
     integer = sample.workspace.integers.dtype
-    # Negative zero was made positive, so zero is the only value without a bit.
     both = torch.bitwise_or(
         sample.values.view(integer), gradient.view(integer), out=sample.workspace.integers
     )
-    zeros = torch.eq(both, 0, out=sample.workspace.first)
-    n_both_zero = sample.segments.total(zeros.sum(1))
-    n_stuck = sample.n_zero_with_padding - n_both_zero
+    # Without the sign bit, for the sake of negative zeros.
+    both_zero = torch.eq(both.bitwise_left_shift_(1), 0, out=sample.workspace.first)
+    n_stuck = sample.zeros - both_zero.sum(1)
     if sample.finite is not None:
         # Non-finite updates were replaced by zeros; they are no zeros.
         replaced = torch.ne(gradient, 0).logical_and_(~sample.finite)
-        n_stuck = n_stuck - sample.segments.total(replaced.sum(1, dtype=torch.float32))
-    return torch.stack([dot.float(), n_stuck.float()])
+        n_stuck = n_stuck - replaced.sum(1, dtype=n_stuck.dtype)
+    return n_stuck
 
 
 STATISTIC = ParameterStatistic(
@@ -32,5 +65,6 @@ STATISTIC = ParameterStatistic(
     kinds=frozenset({Kind.UPDATE}),
     columns=("dot_grad", "n_stuck"),
     compute=compute,
+    finish=finish,
     needs_gradient=True,
 )
