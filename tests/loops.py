@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from telemetry import TelemetryCallback
 from telemetry.shards import listed_shards, read_shard
 
 Batch = tuple[Tensor, Tensor]
@@ -107,3 +108,18 @@ def rows_of(run: Path, table: str, rank: int = 0) -> pa.Table:
 
 def records(run: Path, table: str) -> list[dict[str, object]]:
     return list(rows_of(run, table).to_pylist())
+
+
+def recorded(training: Training, store: Path, n_steps: int, **options: object) -> Path:
+    """Train with a callback that is told the loss; returns the run folder."""
+    with TelemetryCallback(
+        training.model,
+        training.optimizer,
+        store=store,
+        strict=True,
+        **options,  # type: ignore[arg-type]
+    ) as telemetry:
+        for loss in training.steps(n_steps):
+            telemetry.step(loss=loss)
+        assert telemetry.path is not None
+        return telemetry.path

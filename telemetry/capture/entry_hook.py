@@ -4,6 +4,7 @@ Everything else is hooked on sampled steps only, so an unsampled forward costs o
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -13,9 +14,9 @@ ForwardObserver = Callable[[tuple[object, ...], Mapping[str, object]], None]
 
 
 class EntryHook:
-    """A forward pre-hook that does not travel: copies and pickles of the model get an inert one."""
+    """A forward pre-hook that does not travel: copies and pickles of the model do nothing there."""
 
-    def __init__(self, observer: ForwardObserver | None) -> None:
+    def __init__(self, observer: ForwardObserver) -> None:
         self._observer = observer
 
     def __call__(
@@ -23,15 +24,12 @@ class EntryHook:
     ) -> None:
         """See one forward begin; never changes its arguments."""
         del module
-        if self._observer is not None and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():
             self._observer(args, kwargs)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "EntryHook":
-        del memo
-        return EntryHook(None)
-
-    def __reduce__(self) -> tuple[type["EntryHook"], tuple[None]]:
-        return EntryHook, (None,)
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        # The exit of a null context takes any arguments and returns None, as a hook must.
+        return getattr, (nullcontext(), "__exit__")
 
 
 def install(model: nn.Module, observer: ForwardObserver) -> list[RemovableHandle]:

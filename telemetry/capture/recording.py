@@ -133,6 +133,8 @@ class Recording:
         with self._guard("close"):
             self._detach()
             self._finish_modules()
+            if not self._ordered:
+                self._note_not_observed()
         with self._guard("close"):
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
