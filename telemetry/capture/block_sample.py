@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from telemetry.capture import optimizer_settings
 from telemetry.capture.gradient_scales import unscaled_sumsq
+from telemetry.capture.optimizer_rules import implies_update, is_adam_type
 from telemetry.capture.parameter_rows import BoolArray, GradientScales, GroupResults, RowGroup
 from telemetry.capture.plain_tensors import plain
 from telemetry.capture.sampled_block import SampledBlock
@@ -115,7 +116,7 @@ class BlockSample:
 
     def _sample_second_moment(self, optimizer: Optimizer, relations: Relations) -> Sample | None:
         block = self._block
-        if not optimizer_settings.is_adam_type(optimizer):
+        if not is_adam_type(optimizer):
             return None
         moments = self._moments(optimizer, optimizer_settings.SECOND_MOMENTS)
         exists = np.array([moment is not None for moment in moments])
@@ -128,7 +129,7 @@ class BlockSample:
 
     def _first_moments(self, optimizer: Optimizer) -> Tensor | None:
         """Mean past gradients, where the rounding of the update is judged by them."""
-        if self._block.low_precision is None or not optimizer_settings.implies_update(optimizer):
+        if self._block.low_precision is None or not implies_update(optimizer):
             return None
         moments = self._moments(optimizer, optimizer_settings.FIRST_MOMENTS)
         return self._block.moment(1).read(moments)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from telemetry.capture.catalogue_packet import CataloguePacket, ModuleRow, TensorRow
 from telemetry.capture.module_roles import plain_attributes, role_of, transposed_weight
+from telemetry.capture.optimizer_rules import is_adam_type
 from telemetry.capture.plain_tensors import local_part
 from telemetry.capture.statistic import Kind
 
@@ -104,6 +105,11 @@ class Catalogue:
         self._register()
         return self._changed
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether something changed since the last `packet`."""
+        return self._changed
+
     def packet(self) -> CataloguePacket:
         """The rows of both tables as they are now."""
         self._changed = False
@@ -121,6 +127,12 @@ class Catalogue:
         for path, module in modules.items():
             self._register_module(path, module)
         groups = self._lr_groups()
+        adam_type = {
+            id(parameter)
+            for optimizer in filter(is_adam_type, self.optimizers)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         entries: dict[int, tuple[weakref.ref[Tensor], ParameterEntry]] = {}
         storages: dict[tuple[int, ...], int] = {}
         rows: dict[int, TensorRow] = {}
@@ -132,7 +144,7 @@ class Catalogue:
             owner = storages.setdefault(storage_key(parameter), entry.param_id)
             row = self._weight_row(entry, path, modules[path], parameter)
             row = replace(row, shared_with=None if owner == entry.param_id else owner)
-            for kind in (Kind.WEIGHT,) if is_alias else Kind:
+            for kind in _kinds(is_alias=is_alias, has_moments=id(parameter) in adam_type):
                 rows[entry.ids[kind]] = replace(row, tensor_id=entry.ids[kind], kind=kind)
         if self._known(self._entries) != self._known(entries):
             self.revision += 1
@@ -213,6 +225,13 @@ class Catalogue:
             shared_with=None,
             sharding="sharded" if is_sharded(parameter) else "replicated",
         )
+
+
+def _kinds(*, is_alias: bool, has_moments: bool) -> Sequence[Kind]:
+    """Kinds of rows that a parameter has; a second name of it stands for its weight alone."""
+    if is_alias:
+        return (Kind.WEIGHT,)
+    return tuple(Kind) if has_moments else (Kind.WEIGHT, Kind.GRADIENT, Kind.UPDATE)
 
 
 class IdRegistry:

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.optimizer_rules import (
+    has_decoupled_decay,
+    implies_update,
+    is_adam_type,
+)
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import OptimizerSettings
 
@@ -18,30 +23,6 @@ IndexArray: TypeAlias = npt.NDArray[np.int64]
 # Keys that several optimizers of torch share and that mean the same in all of them.
 SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")  # AMSGrad divides by the former
 FIRST_MOMENTS = ("exp_avg",)
-ADAM_RULES = frozenset({"Adam", "AdamW"})
-DECOUPLED_RULES = frozenset({"AdamW", "Adafactor", "Muon"})
-
-
-def is_adam_type(optimizer: Optimizer) -> bool:
-    """Whether the optimizer keeps a second moment that it divides by, plus epsilon."""
-    return all("betas" in group and "eps" in group for group in optimizer.param_groups)
-
-
-def implies_update(optimizer: Optimizer) -> bool:
-    """Whether the update follows from the two moments as Adam's does; NAdam's does not."""
-    return _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
-
-
-def has_decoupled_decay(optimizer: Optimizer) -> bool | None:
-    """Whether weight decay acts apart from the gradient; None where the rule is not known.
-
-    Known are the optimizers of torch: some shrink the weight by lr x decay, the others add
-    decay x weight to the gradient.
-    """
-    if not _is_of_torch(optimizer) or "weight_decay" not in optimizer.defaults:
-        return None
-    told = bool(optimizer.defaults.get("decoupled_weight_decay", False))
-    return told or type(optimizer).__name__ in DECOUPLED_RULES
 
 
 def state_tensor(optimizer: Optimizer, parameter: Tensor, keys: Sequence[str]) -> Tensor | None:
@@ -116,7 +97,3 @@ def _step_count(state: Mapping[str, object]) -> Tensor:
         return count.detach().reshape(())
     # A large count stands for "no state": its correction is 1.
     return torch.tensor(float(count) if isinstance(count, int | float) else torch.inf)
-
-
-def _is_of_torch(optimizer: Optimizer) -> bool:
-    return type(optimizer).__module__.split(".")[:2] == ["torch", "optim"]

@@ -115,7 +115,9 @@ def null_where_unknown(column: ColumnValues, known: BoolArray) -> ColumnValues:
     return np.where(known, column, np.nan)
 
 
-Column: TypeAlias = "ColumnValues | IntArray | list[str]"
+Column: TypeAlias = (
+    "FloatArray | IntArray | list[bytes | None] | list[str] | list[str | bytes | None]"
+)
 
 
 def group_columns(
@@ -150,7 +152,7 @@ def group_columns(
 def _kept(column: Column, kept: BoolArray) -> Column:
     if isinstance(column, np.ndarray):
         return column[kept]
-    return list(itertools.compress(column, kept))
+    return [value for value, is_kept in zip(column, kept, strict=True) if is_kept]
 
 
 def arrow_table(groups: Sequence[Mapping[str, Column]]) -> pa.Table:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -200,8 +200,8 @@ _originals: list[tuple[types.ModuleType, str, object]] = []
 
 def _patch() -> None:
     replacements = {
-        "clip_grad_norm_": _observed_norm(clip_grad.clip_grad_norm_),
-        "clip_grad_value_": _observed_value(clip_grad.clip_grad_value_),
+        "clip_grad_norm_": _observed_norm(cast("_ClipNorm", clip_grad.clip_grad_norm_)),
+        "clip_grad_value_": _observed_value(cast("_ClipValue", clip_grad.clip_grad_value_)),
     }
     for name, replacement in replacements.items():
         for module in (clip_grad, utils):

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.catalogue import ParameterEntry
-from telemetry.capture.parameter_rows import IntArray, RowNames
+from telemetry.capture.parameter_rows import RowNames
 from telemetry.capture.plain_tensors import plain
 from telemetry.capture.sample_plan import (
     ROW_LENGTH,
+    IntArray,
     Segments,
     TensorPlan,
     plan_tensor,

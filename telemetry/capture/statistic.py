@@ -158,7 +158,8 @@ class Sample:
     @cached_property
     def norms(self) -> Tensor:
         """L2 norm of the finite values of each row; elements below 1e-19 vanish in it."""
-        return torch.linalg.vector_norm(self.values, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(self.values, dim=1)
+        return norms
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
     fields[:, HALF_FIELDS] = np.minimum(fields[:, HALF_FIELDS], n_subnormal)
     fields[:, 0] = n_subnormal - fields[:, HALF_FIELDS]
     exponents, counts = histograms.fold(fields)
-    is_filled = counts.any(axis=1)
+    is_filled = counts.sum(axis=1) > 0
     codes = histograms.encode_counts(counts)
     blobs = [
         row.tobytes() if filled else None for row, filled in zip(codes, is_filled, strict=True)

@@ -10,8 +10,6 @@ NaN or infinity shows in it; tensors for which it does not suffice are read agai
   of the sample, at least 1 where the norm says so.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,7 +32,7 @@ HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 
 def compute(sample: Sample) -> Partials:
     """Norm of each tensor; where the host can look, what is not exact in it is read again."""
-    tensors = sample.relations.tensors
+    tensors = list(sample.relations.tensors)
     if not on_host(sample.values):
         return {"tensor_norms": torch.stack(device_norms(tensors))} | sample.non_finite
     norms = torch.stack(host_norms(tensors)).double()
@@ -64,7 +62,7 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
     return norms**2, n_nan.astype(np.float64), n_inf.astype(np.float64)
 
 
-def host_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+def host_norms(tensors: list[Tensor]) -> list[Tensor]:
     """Norms in float32, float64 for float64 tensors; one call for each dtype."""
     dtypes = {tensor.dtype for tensor in tensors}
     if dtypes == {torch.float32}:
@@ -82,7 +80,7 @@ def host_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [result[i] for i in range(len(tensors))]
 
 
-def device_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+def device_norms(tensors: list[Tensor]) -> list[Tensor]:
     """Norms accumulated in float64 where the device has it."""
     dtype = torch.float32 if tensors[0].device.type == "mps" else torch.float64
     floats = [t if t.dtype.is_floating_point else t.float() for t in tensors]

@@ -1,0 +1,32 @@
+"""What is known of the rules of optimizers."""
+
+from torch.optim import Optimizer
+
+ADAM_RULES = frozenset({"Adam", "AdamW"})
+DECOUPLED_RULES = frozenset({"AdamW", "Adafactor", "Muon"})
+
+
+def is_adam_type(optimizer: Optimizer) -> bool:
+    """Whether the optimizer keeps a second moment that it divides by, plus epsilon."""
+    return all("betas" in group and "eps" in group for group in optimizer.param_groups)
+
+
+def implies_update(optimizer: Optimizer) -> bool:
+    """Whether the update follows from the two moments as Adam's does; NAdam's does not."""
+    return _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
+
+
+def has_decoupled_decay(optimizer: Optimizer) -> bool | None:
+    """Whether weight decay acts apart from the gradient; None where the rule is not known.
+
+    Known are the optimizers of torch: some shrink the weight by lr x decay, the others add
+    decay x weight to the gradient.
+    """
+    if not _is_of_torch(optimizer) or "weight_decay" not in optimizer.defaults:
+        return None
+    told = bool(optimizer.defaults.get("decoupled_weight_decay", False))
+    return told or type(optimizer).__name__ in DECOUPLED_RULES
+
+
+def _is_of_torch(optimizer: Optimizer) -> bool:
+    return type(optimizer).__module__.split(".")[:2] == ["torch", "optim"]
