@@ -17,6 +17,7 @@ from telemetry.capture.statistic import (
     ParameterStatistic,
     Partials,
     Sample,
+    on_host,
 )
 
 MANTISSA_BITS = 23
@@ -38,7 +39,7 @@ def compute(sample: Sample) -> Partials:
 
 def count(fields: Tensor, n_fields: int) -> Tensor:
     """How often each of 0..n_fields - 1 occurs, int32, shape (n_fields,)."""
-    if fields.device.type == "cpu":
+    if on_host(fields):
         return torch.bincount(fields, minlength=n_fields).to(torch.int32)
     # bincount asks an accelerator for the largest value, which waits for it.
     ones = torch.ones((), dtype=torch.int32, device=fields.device).expand(len(fields))
