@@ -8,7 +8,7 @@ run is compared with its own start.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -111,7 +111,13 @@ def baseline(rows: Rows, steps: IntArray, losses: FloatArray, samples: FloatArra
         return Baseline(kind=op, reason=f"no level is known for {op}")
     unit = _unit(op, pairs, levels[0])
     if unit is None:
-        return Baseline(kind=op, reason=f"the loss is not {op} alone, nor its mean nor its sum")
+        opposite = [replace(pair, loss=-pair.loss) for pair in pairs]
+        return Baseline(
+            kind=op,
+            negated=all(pair.loss < 0 for pair in pairs)
+            and _unit(op, opposite, levels[0]) is not None,
+            reason=f"the loss is not {op} alone, nor its mean nor its sum",
+        )
     naive, constant = levels
     return Baseline(
         naive=naive * unit, constant=None if constant is None else constant * unit, kind=op

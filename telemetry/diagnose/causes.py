@@ -14,8 +14,8 @@ NOT_A_CAUSE = frozenset(
     {SYMPTOM, "loss_plateau", "class_collapse", "overfitting", "leakage", "input_stall"}
 )
 
-# What each cause brings about. poor_initialization -> learning_rate_too_high is ours: a network
-# that starts far off overshoots at any learning rate.
+# What each cause brings about. Two edges to learning_rate_too_high are ours: a network that starts
+# far off overshoots at any rate, and a loss that is climbed leaves its level.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
         "poor_initialization",
@@ -67,7 +67,13 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "clip_saturation",
     ),
     "loss_multiplier": ("learning_rate_too_high", "clip_saturation", "epsilon_domination"),
-    "gradient_ascent": ("weight_norm_growth", "non_finite", SYMPTOM, "class_collapse"),
+    "gradient_ascent": (
+        "weight_norm_growth",
+        "non_finite",
+        "learning_rate_too_high",
+        SYMPTOM,
+        "class_collapse",
+    ),
     "dead_units": (SYMPTOM,),
     "vanishing_gradient": (SYMPTOM, "layer_imbalance"),
     "unchanged_parameters": (SYMPTOM,),

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag, StrEnum
 from typing import Protocol
 
@@ -98,10 +98,10 @@ class StepSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerInfo:
-    """One optimizer as attached: class name and tensors that it was given."""
+    """One optimizer as attached: class name, and whether any of its groups maximises."""
 
     name: str
-    n_tensors: int
+    maximises: bool
 
     @property
     def is_adaptive(self) -> bool:
@@ -306,16 +306,7 @@ def _judged_progress(
 
 
 def _unknown(found: Progress, reason: str) -> Progress:
-    return Progress(
-        state=State.UNKNOWN,
-        z=found.z,
-        r=found.r,
-        start=found.start,
-        end=found.end,
-        noise=found.noise,
-        flat=found.flat,
-        reason=reason,
-    )
+    return replace(found, state=State.UNKNOWN, measurable=False, reason=reason)
 
 
 def _adversarial(optimizers: Sequence[OptimizerInfo], backward_calls: float, net: Network) -> bool:
@@ -339,7 +330,7 @@ def _optimizers(rows: Rows) -> tuple[OptimizerInfo, ...]:
         groups = payload.get("groups", [])
         found[int(payload.get("index", 0))] = OptimizerInfo(
             name=as_text(payload.get("class")),
-            n_tensors=sum(int(group.get("tensors", 0)) for group in groups),
+            maximises=any(bool(group.get("maximize")) for group in groups),
         )
     return tuple(found[index] for index in sorted(found))
 

@@ -11,7 +11,7 @@ PERSISTENT_N = 5
 LASTING_SHARE = 0.5  # of the samples after the first: what goes away by itself is no fault
 WARM_IN_STEPS = 20
 WARM_IN_SHARE = 0.02
-SMALL_BATCH = 16  # samples; below, one step's loss is mostly noise
+SUSTAINED_SAMPLES = 32  # a median of three single squared errors reaches four times their mean
 
 
 def warm_in(total_steps: int | None) -> int:
@@ -69,23 +69,37 @@ def persistence(
     )
 
 
-def excursion(
-    losses: FloatArray, *, batch_size: float, reference: float
-) -> tuple[float, int] | None:
+def excursion(losses: FloatArray, reference: float, *, width: int) -> tuple[float, int] | None:
     """Largest loss after the first step over a reference level, and its position.
 
-    With a batch below 16 a single step is noise: medians of three are compared. A loss that is not
-    finite is no excursion (non_finite says so); None when there are fewer than two losses.
+    Losses that are not finite are left out (non_finite tells of them).
+
+    Args:
+        losses: Shape (n,), oldest first.
+        reference: Level to compare with, positive.
+        width: Losses whose median is compared: one step may be a hard batch.
+
+    Returns:
+        None when there is nothing to compare.
     """
     smooth = losses
-    if batch_size < SMALL_BATCH and losses.size >= 3:  # noqa: PLR2004 - a median of three
-        windows = np.lib.stride_tricks.sliding_window_view(losses, 3)
-        smooth = np.concatenate([losses[:1], np.median(windows, axis=1), losses[-1:]])
+    if losses.size >= width > 1:
+        windows = np.lib.stride_tricks.sliding_window_view(losses, width)
+        lead = width // 2
+        smooth = np.concatenate(
+            [losses[:1], np.full(lead - 1, -np.inf), np.median(windows, axis=1)]
+        )
     later = np.where(np.isfinite(smooth[1:]), smooth[1:], -np.inf)
-    if not later.size or reference <= 0 or not np.isfinite(later).any():
+    if not later.size or not reference > 0 or not np.isfinite(later).any():
         return None
     place = int(np.argmax(later)) + 1
     return float(smooth[place] / reference), place
+
+
+def sustained_width(batch_size: float) -> int:
+    """Losses whose median is no matter of one hard sample: 3 to 25, 32 samples together."""
+    needed = min(25.0, max(3.0, SUSTAINED_SAMPLES / max(1.0, batch_size)))
+    return int(needed) // 2 * 2 + 1
 
 
 def usual(values: FloatArray, fallback: float) -> float:

@@ -46,7 +46,8 @@ class Progress:
     """Verdict on the loss curve; `start`, `end`, `noise` are in the unit of the loss.
 
     z is the fall in standard errors, r relative to the start, both of the window where the fall
-    is clearest; `reason` says why the state is unknown.
+    is clearest; `reason` says why the state is unknown. `measurable` is False where the loss does
+    not tell progress at all: too few, of either sign, or of adversaries; else unknown means noisy.
     """
 
     state: State
@@ -56,6 +57,7 @@ class Progress:
     end: float = float("nan")
     noise: float = 0.0
     flat: bool = False
+    measurable: bool = True
     reason: str = ""
 
     @property
@@ -77,12 +79,14 @@ class Baseline:
         naive: Loss of a network that knows nothing: ln C, mean y^2.
         constant: Loss of the best constant answer: entropy of the labels, Var y.
         kind: Loss function the levels belong to, '' when it is unknown.
+        negated: The recorded loss is minus that function's value; there are no levels then.
         reason: Why a level is missing.
     """
 
     naive: float | None = None
     constant: float | None = None
     kind: str = ""
+    negated: bool = False
     reason: str = ""
 
 
@@ -110,14 +114,16 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
     if finite.size < MIN_LOSSES:
         return Progress(
             state=State.UNKNOWN,
+            measurable=False,
             reason=f"{finite.size} losses, {MIN_LOSSES} are needed to see progress",
         )
     curve = _Curve(finite)
     if (finite < 0).any():
-        return curve.progress(_signed_state(curve), reason=SIGNED)
-    return curve.progress(_state(curve, baseline), reason="the loss is too noisy to tell")
+        return curve.progress(_signed_state(curve), reason=SIGNED, measurable=False)
+    return curve.progress(_state(curve, baseline), reason=NOISY, measurable=True)
 
 
+NOISY = "the loss is too noisy to tell"
 SIGNED = "the loss has negative values: it has no level to compare with"
 
 
@@ -169,7 +175,7 @@ class _Curve:
         error = MEDIAN_INEFFICIENCY * self.noise * float(np.sqrt(2 / third))
         return drop + 2 * error < RESOLUTION * before
 
-    def progress(self, state: State, *, reason: str) -> Progress:
+    def progress(self, state: State, *, reason: str, measurable: bool) -> Progress:
         return Progress(
             state=state,
             z=self.z,
@@ -178,6 +184,7 @@ class _Curve:
             end=self.end,
             noise=self.noise,
             flat=self.flat,
+            measurable=measurable,
             reason=reason if state is State.UNKNOWN else "",
         )
 

@@ -38,8 +38,9 @@ def gated(
     """Severity of a statistical finding, softened by progress.
 
     What would be a warning in a run that fails to learn is information in one that learns, unless
-    it lies far outside anything healthy (`extreme`); where the state is unknown it is information.
+    it lies far outside anything healthy (`extreme`); where the loss does not measure progress it is
+    information.
     """
     if progress.failing:
         return failing
-    return Severity.WARNING if extreme and progress.improving else Severity.INFO
+    return Severity.WARNING if extreme and progress.measurable else Severity.INFO

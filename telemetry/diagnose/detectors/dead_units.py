@@ -21,7 +21,6 @@ from telemetry.diagnose.baselines import CROSS_ENTROPIES
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
 from telemetry.diagnose.wording import and_more, example, number
 from telemetry.store.rows import Rows
@@ -113,7 +112,7 @@ def _dead(site: Site, steps: IntArray, shares: FloatArray, limit: float) -> _Dea
 
 def _severity(dead: _Dead, context: RunContext, limits: Limits) -> Severity:
     progress = context.progress
-    if dead.share < limits["dead_limit"] or progress.state is State.UNKNOWN:
+    if dead.share < limits["dead_limit"] or not progress.measurable:
         return Severity.INFO
     if _is_dictionary(dead.site, context):
         return Severity.INFO
@@ -137,7 +136,13 @@ def _is_dictionary(site: Site, context: RunContext) -> bool:
 def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding:
     severities = [_severity(dead, context, limits) for dead in found]
     best = min(severities, key=lambda severity: severity.rank)
-    chosen = [d for d, severity in zip(found, severities, strict=True) if severity is best]
+    # What dies first in the order of execution silences what follows: it is named, however many
+    # units the later ones lost.
+    chosen = [
+        dead
+        for dead, severity in zip(found, severities, strict=True)
+        if best is Severity.INFO or severity is not Severity.INFO
+    ]
     worst = chosen[0]
     names = tuple(dict.fromkeys(dead.site.named for dead in chosen))
     rate = context.lr_at(worst.jump_step)

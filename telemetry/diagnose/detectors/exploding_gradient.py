@@ -18,7 +18,7 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.gates import persistence
+from telemetry.diagnose.gates import excursion, persistence, sustained_width
 from telemetry.diagnose.grids import grids
 from telemetry.diagnose.profiles import (
     Profile,
@@ -26,7 +26,6 @@ from telemetry.diagnose.profiles import (
     layer_profile,
     recurrent_excess,
 )
-from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import (
     FloatArray,
     IntArray,
@@ -154,7 +153,7 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     if held is None:
         return None
     effect = _effect(context, held.first_step) or _replaced(rows, held.first_step)
-    if effect is None or context.progress.state is State.UNKNOWN:
+    if effect is None or not context.progress.measurable:
         return None
     value = float(np.nanmax(jumps[held.where]))
     broken = not np.isfinite(context.losses[-1:]).all()
@@ -186,9 +185,10 @@ def _effect(context: RunContext, step: int) -> str | None:
     if not np.isfinite(losses).all():
         return "and the loss became non-finite"
     reference = max(context.loss_reference, context.progress.start)
-    if losses.size and losses.max() >= EFFECT_LOSS * reference > 0:
-        return f"and the loss reached {number(losses.max() / reference)} x its start"
-    return None
+    found = excursion(losses, reference, width=sustained_width(context.batch_size))
+    if found is None or found[0] < EFFECT_LOSS:
+        return None
+    return f"and the loss reached {number(found[0])} x its start"
 
 
 def _replaced(rows: Rows, step: int) -> str | None:

@@ -6,9 +6,10 @@ large as the weights within the first ten steps; (3) steps of 15 % of the weight
 run that learns nothing.
 Fix: divide the learning rate by the factor that the finding prints, or warm it up.
 Not flagged: the edge of stability (2103.00065); a catapult in the first twenty steps that ends
-below the start (2003.02218); large steps on scale-invariant weights with SGD; warm restarts;
-single hard batches of small-batch runs (medians of three are compared); runs whose loss does not
-measure progress; a loss whose level is unknown, unless it ends above its start or passed 16 times.
+below the start (2003.02218); large steps on scale-invariant weights with SGD; warm restarts; single
+hard batches (medians over 32 samples are compared unless the steps are large); runs whose loss does
+not measure progress; a loss whose level is unknown, unless it ends above its start or passed 16
+times.
 Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
 """
 
@@ -20,11 +21,10 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.gates import excursion
+from telemetry.diagnose.gates import excursion, sustained_width
 from telemetry.diagnose.grids import grids
-from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import FloatArray, IntArray
-from telemetry.diagnose.wording import example, number
+from telemetry.diagnose.wording import example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "learning_rate_too_high"
@@ -39,6 +39,7 @@ EARLY_FAILING = 0.15  # healthy 0.14 (adaptive); SGD faults 0.18 to 0.38
 EARLY_STEPS = 10
 PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
 USUAL_UPDATE = 0.1
+SMALL_BATCH = 16  # samples; below, one step's loss is mostly noise
 
 # Only the first steps, and those after the rate has come near its peak, are looked at.
 SQL = """
@@ -93,7 +94,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(detector=ID, reason="fewer than two losses; train longer")
     early = _early(rows, context)
     rules = [
-        rule for rule in (_overshoot(context, limits), _erased(context, early, limits)) if rule
+        rule
+        for rule in (_overshoot(context, early, limits), _erased(context, early, limits))
+        if rule is not None
     ]
     if not rules:
         return None
@@ -125,11 +128,19 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
 
 
-def _overshoot(context: RunContext, limits: Limits) -> _Rule | None:
+def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
+    """Medians of three, or single losses where the steps are known to be large.
+
+    A single loss of twice the start is a hard batch in a run of small steps: targets with heavy
+    tails have them all the time.
+    """
     reference = context.loss_reference
     if math.isnan(reference) or (context.losses[np.isfinite(context.losses)] < 0).any():
         return None
-    found = excursion(context.losses, batch_size=context.batch_size, reference=reference)
+    large_steps = early is not None and early.ratio >= limits["early_failing"]
+    single = large_steps and context.batch_size >= SMALL_BATCH
+    width = 1 if single else sustained_width(context.batch_size)
+    found = excursion(context.losses, reference, width=width)
     if found is None or found[0] < limits["excursion_limit"]:
         return None
     value, place = found
@@ -154,7 +165,7 @@ def _overshoot_severity(
 ) -> Severity | None:
     progress, naive = context.progress, context.baseline.naive
     became_nan = not np.isfinite(context.losses).all()
-    if progress.state is State.UNKNOWN and not became_nan:
+    if not progress.measurable and not became_nan:
         return Severity.INFO
     sure = naive is not None or not progress.improving or value >= EXCURSION_UNKNOWN
     if became_nan or (value >= limits["excursion_error"] and sure):
@@ -180,10 +191,9 @@ def _last_high(context: RunContext, limits: Limits) -> int:
 def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
     if early is None:
         return None
-    state = context.progress.state
     limit, severity = limits["early_limit"], None
     if context.is_adaptive and early.ratio >= limit:
-        severity = Severity.INFO if state is State.UNKNOWN else Severity.WARNING
+        severity = gated(context.progress, extreme=True)
     elif context.progress.failing and early.ratio >= limits["early_failing"]:
         limit, severity = limits["early_failing"], Severity.WARNING
     elif context.is_adaptive and early.ratio >= limits["early_info"]:

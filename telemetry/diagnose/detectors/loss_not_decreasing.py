@@ -76,7 +76,7 @@ def _finding(context: RunContext, *, first_step: int, last_step: int) -> Finding
     guessing = level is not None and progress.end >= BASELINE_SHARE * level
     seen = max(ERROR_STEPS, ERROR_PLAN_SHARE * (context.total_steps or 0))
     is_error = guessing and context.losses.size >= seen
-    if progress.state is State.DIVERGED:
+    if progress.state is State.DIVERGED and progress.end > progress.start:
         what = f"loss rose from {number(progress.start)} to {number(progress.end)}"
     else:
         what = f"loss {number(progress.end)} after {context.losses.size} steps, "

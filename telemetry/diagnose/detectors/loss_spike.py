@@ -1,7 +1,7 @@
 """The loss jumps above its recent level and stays there for a while.
 
-Symptom: the median of five losses is 1.5 times the median of the 50 before and ten times the noise
-of one step above it.
+Symptom: the median of five losses is 1.5 times the median of the 50 before, above all of them, and
+ten times the noise of one step above their median.
 Fix: look at the batch of that step, clip the gradient norm, lower beta2 of Adam or the learning
 rate.
 Not flagged: single hard batches, which small batches have all the time (five losses must agree);
@@ -56,7 +56,6 @@ class _Spike:
     place: int
     end: int | None
     height: float
-    before: float
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -81,7 +80,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 
 def _severity(context: RunContext, is_warning: bool) -> Severity:  # noqa: FBT001 - one flag, named
-    if context.progress.state is State.UNKNOWN or not is_warning:
+    if not context.progress.measurable or not is_warning:
         return Severity.INFO
     diverged = context.progress.state is State.DIVERGED
     return Severity.ERROR if diverged else gated(context.progress, extreme=True)
@@ -96,18 +95,27 @@ def _spikes(losses: FloatArray, context: RunContext, limits: Limits) -> list[_Sp
     found: list[_Spike] = []
     free_from = 0
     for place in np.flatnonzero(finite - before >= rise).tolist():
-        if place < free_from:
-            continue
-        height = float(np.nanmedian(finite[place : place + SUSTAINED]))
         usual = float(before[place])
-        if place + SUSTAINED > finite.size or height < usual + rise:
+        if place < free_from or not _stands_out(finite, place, usual, limits):
             continue
-        if height < limits["level_factor"] * usual:
-            continue
+        height = float(np.nanmedian(finite[place : place + SUSTAINED])) / usual
         end = _recovered(finite, place, usual + RECOVERY_NOISE * noise)
-        found.append(_Spike(place=place, end=end, height=height / usual, before=usual))
+        found.append(_Spike(place=place, end=end, height=height))
         free_from = finite.size if end is None else end
     return found
+
+
+def _stands_out(losses: FloatArray, place: int, usual: float, limits: Limits) -> bool:
+    """The median of five losses is above all of the 50 before, and above their own noise.
+
+    Whatever the distribution of the batches' losses, five in a row seldom do that.
+    """
+    recent, here = losses[max(0, place - RECENT) : place], losses[place : place + SUSTAINED]
+    if here.size < SUSTAINED:
+        return False
+    height = float(np.nanmedian(here))
+    above_noise = height - usual >= limits["noise_factor"] * step_noise(recent)
+    return above_noise and height >= max(float(np.nanmax(recent)), limits["level_factor"] * usual)
 
 
 def _recovered(losses: FloatArray, place: int, level: float) -> int | None:

@@ -9,7 +9,8 @@ within the noise.
 Source: Zhang et al., arXiv:1611.03530.
 
 Without a metric of quality the loss alone decides: a rise of a fifth that is also a tenth of what
-answering without looking costs, or of one half where that is not known.
+answering without looking costs, or of one half where that is not known. A validation loss that was
+better than knowing nothing and is now worse decides whatever the metrics say.
 """
 
 import re
@@ -29,6 +30,8 @@ ID = "overfitting"
 RISE_LIMIT = 1.2  # last over best validation loss
 RISE_ALONE = 1.5  # where neither a metric nor a level says that it hurts
 LEVEL_SHARE = 0.1  # of the level of knowing nothing
+BETTER = 0.9  # of the naive level: the model knew something ...
+WORSE = 1.2  # ... and its confidence now costs more than knowing nothing
 METRIC_NOISES = 3.0
 METRIC_SHARE = 0.02  # least relative fall of a metric that counts
 MIN_EVALUATIONS = 5
@@ -150,12 +153,15 @@ def _train_improves(context: RunContext, best_step: int) -> bool:
 def _severity(
     context: RunContext, loss: _Series, metrics: list[_Series], fallen: list[_Series]
 ) -> Severity:
-    if fallen:
+    best, last = float(loss.smooth[loss.best]), median(loss.values[-3:])
+    naive = context.baseline.naive
+    lost = naive is not None and best <= BETTER * naive and last >= WORSE * naive
+    if fallen or lost:
         return Severity.WARNING
     if metrics:
         return Severity.INFO
-    level = context.baseline.constant or context.baseline.naive
-    rise = median(loss.values[-3:]) - float(loss.smooth[loss.best])
+    level = context.baseline.constant or naive
+    rise = last - best
     hurts = _rise(loss) >= RISE_ALONE if level is None else rise >= LEVEL_SHARE * level
     return Severity.WARNING if hurts else Severity.INFO
 

@@ -15,7 +15,6 @@ Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -96,7 +95,7 @@ class _Rule:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """Symmetry, silence, first loss, gains: the worst is the finding, the others its evidence."""
+    """Symmetry, silence, gains, first loss: the worst is the finding, the others its evidence."""
     if not context.n_steps or context.steps.step[0] > LAST_STEP:
         return NotChecked(detector=ID, reason="the run does not begin at step 0")
     signals = grids(rows)
@@ -105,10 +104,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         for rule in (
             _symmetric(signals, context),
             _silent(signals, context),
-            _start_loss(context, limits),
-            _forward(rows, context, limits),
             _backward(rows, context, limits),
+            _forward(rows, context, limits),
             _recurrent(rows, context, limits),
+            _start_loss(context, limits),
         )
         if rule is not None
     ]

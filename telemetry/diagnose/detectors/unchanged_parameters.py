@@ -120,7 +120,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason=f"fewer than {MIN_SAMPLES} sampled steps with a learning rate above zero",
         )
-    observed.sort(key=lambda entry: (entry.parameter.depth, entry.parameter.name))
+    # A layer is named by its matrix, not by its bias.
+    observed.sort(key=lambda e: (e.parameter.depth, not e.parameter.is_matrix, e.parameter.name))
     return (
         _left_out(observed, context)
         or _cut_off(observed)
@@ -198,7 +199,7 @@ def _cut_off(observed: Sequence[_Observed]) -> Finding | None:
     before = [e for e in matrices if e.parameter.depth < min(reached)]
     if not cut or not before or not all(e.no_gradient for e in before):
         return None
-    nearest = max(cut, key=lambda e: (e.parameter.depth, e.parameter.name))
+    nearest = max(cut, key=lambda e: (e.parameter.depth, e.parameter.is_matrix))
     after = next(e for e in matrices if e.parameter.depth == min(reached))
     rest = [entry for entry in reversed(cut) if entry is not nearest]
     return _finding(

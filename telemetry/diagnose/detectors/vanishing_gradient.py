@@ -8,7 +8,7 @@ Fix: replace sigmoid and tanh by ReLU or GELU, add normalisation or residual con
 by He or Xavier.
 Not flagged: biases, embeddings, adapters and frozen layers; zero-initialised residual branches and
 LayerScale in their first steps; a run that learns (information only, unless the first layers get
-less than 2^-20 of the head's gradient); layers whose gradient is exactly zero, which are dead or
+less than 2^-13 of the head's gradient); layers whose gradient is exactly zero, which are dead or
 cut off, not vanishing.
 Source: He et al., arXiv:1502.01852; Schoenholz et al., arXiv:1611.01232.
 
@@ -31,6 +31,7 @@ from telemetry.store.rows import Rows
 ID = "vanishing_gradient"
 SLOPE_LIMIT = 1.0  # bits a layer; healthy after warm-in at most 0.33, sigmoid stacks 2.3 to 2.8
 DROP_LIMIT = 10.0  # bits from head to first layer; healthy at most 2.6, sigmoid stacks 17 to 20
+DROP_ANY_STATE = 13.0  # bits: a warning even in a run that learns; sigmoid-3 learns with 7
 DROP_ERROR = 20.0  # bits: the first layers get a millionth of the head's gradient
 GAIN_LIMIT = 2.0  # bits a layer lost by output gradients; healthy 1.28, faults 2.8 to 4.1
 LONG_SLOPE = 0.4  # bits a layer that count in a deep net ...
@@ -114,7 +115,7 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
         for layer, bits in zip(profile.layers, usual, strict=True)
         if usual[-1] - bits >= limits["drop_limit"]
     ]
-    extreme = lost >= limits["drop_error"]
+    severe = lost >= limits["drop_error"]
     of_weights = profile.of_weights
     what = "the gradient" if of_weights else "the gradient of the layers' outputs"
     limit = limits["slope_limit" if of_weights else "gain_limit"]
@@ -122,8 +123,8 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
         detector=ID,
         severity=gated(
             context.progress,
-            failing=Severity.ERROR if extreme else Severity.WARNING,
-            extreme=extreme,
+            failing=Severity.ERROR if severe else Severity.WARNING,
+            extreme=lost >= limits["drop_any_state"],
         ),
         message=f"{what} shrinks by {slope:.1f} bits a layer toward the input (limit {limit:g}): "
         f"{first} gets 2^-{lost:.0f} of what {profile.layers[-1]} gets",
@@ -166,6 +167,7 @@ DETECTOR = Detector(
     parameters={
         "slope_limit": SLOPE_LIMIT,
         "drop_limit": DROP_LIMIT,
+        "drop_any_state": DROP_ANY_STATE,
         "drop_error": DROP_ERROR,
         "gain_limit": GAIN_LIMIT,
     },

@@ -1,0 +1,57 @@
+"""What a recipe is, and the registry that `run.py` reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from material import Bench
+
+Build = Callable[[Bench], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One fault or one healthy control of detectors.md section 3.
+
+    Attributes:
+        id: `F01`, `H01`.
+        build: Trains once, for a seed.
+        roots: Accepted root causes; empty for a control.
+        layers: Accepted layers by prefix; empty where none is defined.
+        by: Latest step of the first finding.
+    """
+
+    id: str
+    build: Build
+    roots: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    by: int | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """A control: nothing may be found."""
+        return not self.roots
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def fault(
+    name: str, *roots: str, by: int, layers: tuple[str, ...] = ()
+) -> Callable[[Build], Build]:
+    """Register a faulty recipe."""
+
+    def register(build: Build) -> Build:
+        RECIPES[name] = Recipe(id=name, build=build, roots=roots, layers=layers, by=by)
+        return build
+
+    return register
+
+
+def healthy(name: str) -> Callable[[Build], Build]:
+    """Register a healthy control."""
+
+    def register(build: Build) -> Build:
+        RECIPES[name] = Recipe(id=name, build=build)
+        return build
+
+    return register
