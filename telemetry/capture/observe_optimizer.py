@@ -42,6 +42,7 @@ class ParameterObserver:
         self._owned: dict[Optimizer, _Parameters] = {}
         self._unowned = _Parameters()
         self._n_samples = 0
+        self._revision = -1
         self._open: _OpenSample | None = None
 
     def before(self, optimizer: Optimizer, step: int, clip: ClipRecord | None) -> None:
@@ -75,8 +76,10 @@ class ParameterObserver:
             return opened.finished()
 
     def _sample_unowned(self, step: int, clip: ClipRecord | None) -> list[GroupResults]:
-        if self._n_samples % SEARCH_EVERY == 0:
+        is_due = self._n_samples % SEARCH_EVERY == 0
+        if is_due or self._revision != self._catalogue.revision:
             self._catalogue.refresh()
+            self._revision = self._catalogue.revision
             found = [(parameter, 0) for parameter in self._catalogue.without_optimizer()]
             self._unowned.follow(found, self._catalogue)
         self._n_samples += 1
@@ -105,9 +108,9 @@ class _Parameters:
         signature.append(catalogue.revision)
         if signature == self._signature:
             return
-        if any(catalogue.entry(parameter) is None for parameter, _ in parameters):
-            catalogue.refresh()
-            signature[-1] = catalogue.revision
+        # Names and owners may have changed with the parameters.
+        catalogue.refresh()
+        signature[-1] = catalogue.revision
         named = [
             (parameter, entry, group)
             for parameter, group in parameters

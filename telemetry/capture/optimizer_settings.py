@@ -64,7 +64,9 @@ def settings_of(
 def bias_correction(optimizer: Optimizer, block: SampledBlock, *, beta: int) -> Tensor:
     """1 - beta^t of each parameter, float32, shape (n_parameters,); 1 before its first step."""
     counts = [_step_count(optimizer.state.get(p, {})) for p in block.parameters]
-    steps = torch.stack([count.to(counts[0].device, non_blocking=True) for count in counts])
+    if len({count.device for count in counts}) > 1:
+        counts = [count.to(counts[0].device, non_blocking=True) for count in counts]
+    steps = torch.stack(counts)
     dtype = torch.float32 if steps.device.type == "mps" else torch.float64
     betas = [group["betas"][beta] for group in optimizer.param_groups]
     powers = spread(betas, block.groups, steps.device).to(dtype) ** steps.to(dtype)
@@ -94,6 +96,6 @@ def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -
 def _step_count(state: Mapping[str, object]) -> Tensor:
     count = state.get("step")
     if isinstance(count, Tensor):
-        return count.detach().reshape(())
+        return count.reshape(()) if count.dim() else count
     # A large count stands for "no state": its correction is 1.
     return torch.tensor(float(count) if isinstance(count, int | float) else torch.inf)

@@ -130,8 +130,9 @@ class ClipObserver:
 
     def install(self) -> None:
         """Begin to observe; harmless when called again."""
-        if self not in _observers:
-            _observers.append(self)
+        if self in _observers:
+            return
+        _observers.append(self)
         if len(_observers) == 1:
             _patch()
 

@@ -1,0 +1,237 @@
+import math
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad
+
+from telemetry.capture.gradient_scales import scales_of, unscaled_sumsq
+from telemetry.capture.provenance import ClipObserver, Provenance, loss_scale
+
+ORIGINALS = (
+    nn.utils.clip_grad_norm_,
+    nn.utils.clip_grad_value_,
+    clip_grad.clip_grad_norm_,
+    clip_grad.clip_grad_value_,
+)
+
+
+@pytest.fixture
+def observer() -> Iterator[ClipObserver]:
+    made = ClipObserver()
+    made.install()
+    yield made
+    made.close()
+
+
+def parameters(*gradients: list[float]) -> list[nn.Parameter]:
+    made = []
+    for gradient in gradients:
+        parameter = nn.Parameter(torch.zeros(len(gradient)))
+        parameter.grad = torch.tensor(gradient)
+        made.append(parameter)
+    return made
+
+
+def now() -> tuple[object, ...]:
+    return (
+        nn.utils.clip_grad_norm_,
+        nn.utils.clip_grad_value_,
+        clip_grad.clip_grad_norm_,
+        clip_grad.clip_grad_value_,
+    )
+
+
+def number(value: Tensor | None) -> float:
+    assert value is not None
+    return value.item()
+
+
+def test_the_functions_are_replaced_while_an_observer_is_installed_and_put_back_after() -> None:
+    first, second = ClipObserver(), ClipObserver()
+    first.install()
+    first.install()
+    second.install()
+    assert all(mine is not theirs for mine, theirs in zip(now(), ORIGINALS, strict=True))
+    first.close()
+    assert now() != ORIGINALS
+    second.close()
+    second.close()
+    assert now() == ORIGINALS
+
+
+def test_a_name_that_somebody_replaced_later_stays_theirs(
+    observer: ClipObserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.utils, "clip_grad_norm_", number)
+        observer.close()
+        assert nn.utils.clip_grad_norm_ is number
+        assert clip_grad.clip_grad_norm_ is ORIGINALS[2]
+        patch.undo()
+    nn.utils.clip_grad_norm_ = ORIGINALS[0]
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, math.inf])
+def test_arguments_results_and_gradients_stay_as_they_were(
+    observer: ClipObserver, norm_type: float
+) -> None:
+    plain, observed = parameters([3.0, 4.0], [12.0]), parameters([3.0, 4.0], [12.0])
+    expected = ORIGINALS[0](plain, 6.5, norm_type, foreach=False)
+    state = torch.get_rng_state()
+    got = nn.utils.clip_grad_norm_(
+        parameters=observed, max_norm=6.5, norm_type=norm_type, foreach=False
+    )
+    assert torch.equal(got, expected)
+    assert torch.equal(torch.get_rng_state(), state)
+    for left, right in zip(plain, observed, strict=True):
+        assert torch.equal(left.grad, right.grad)  # type: ignore[arg-type]
+    record = observer.take(observed)
+    assert record is not None
+    assert number(record.coefficient) == pytest.approx(min(1.0, 6.5 / (expected.item() + 1e-6)))
+    assert (record.total_norm is None) == (norm_type != 2.0)
+
+
+def test_a_clipping_is_told_once_with_norm_limit_and_coefficient(observer: ClipObserver) -> None:
+    clipped = parameters([3.0, 4.0])
+    nn.utils.clip_grad_norm_(clipped, 1.0)
+    record = observer.take(clipped)
+    assert record is not None
+    assert (number(record.total_norm), record.max_norm, record.by_value) == (5.0, 1.0, False)
+    assert number(record.coefficient) == pytest.approx(0.2)
+    assert observer.take(clipped) is None
+
+
+def test_a_norm_below_the_limit_has_coefficient_one(observer: ClipObserver) -> None:
+    clipped = parameters([3.0, 4.0])
+    nn.utils.clip_grad_norm_(clipped, 10.0)
+    record = observer.take(clipped)
+    assert record is not None
+    assert number(record.coefficient) == 1.0
+
+
+def test_clippings_of_other_parameters_wait_for_their_own_take(observer: ClipObserver) -> None:
+    generator, discriminator = parameters([3.0, 4.0]), parameters([6.0, 8.0])
+    nn.utils.clip_grad_norm_(generator, 1.0)
+    nn.utils.clip_grad_norm_(discriminator, 1.0)
+    mine = observer.take(discriminator)
+    theirs = observer.take(generator)
+    assert mine is not None
+    assert theirs is not None
+    assert (number(mine.total_norm), number(theirs.total_norm)) == (10.0, 5.0)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "generator", "filter", "tuple"])
+def test_parameters_may_come_in_any_form(observer: ClipObserver, kind: str) -> None:
+    clipped = parameters([3.0, 4.0])
+    forms = {
+        "tensor": clipped[0],
+        "generator": (parameter for parameter in clipped),
+        "filter": filter(torch.is_tensor, clipped),
+        "tuple": tuple(clipped),
+    }
+    assert nn.utils.clip_grad_norm_(forms[kind], 1.0).item() == 5.0  # type: ignore[arg-type]
+    assert observer.take(clipped) is not None
+    assert clipped[0].grad is not None
+    assert clipped[0].grad.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.usefixtures("observer")
+def test_torch_still_warns_of_an_empty_generator() -> None:
+    with pytest.warns(UserWarning, match="empty generator"):
+        nn.utils.clip_grad_norm_((parameter for parameter in ()), 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nn.utils.clip_grad_norm_((), 1.0)
+
+
+def test_an_error_of_torch_reaches_the_caller_and_is_no_clipping(observer: ClipObserver) -> None:
+    clipped = parameters([math.nan])
+    with pytest.raises(RuntimeError, match="non-finite"):
+        nn.utils.clip_grad_norm_(clipped, 1.0, error_if_nonfinite=True)
+    assert observer.take(clipped) is None
+
+
+def test_value_clipping_has_no_coefficient(observer: ClipObserver) -> None:
+    clipped = parameters([3.0, -4.0])
+    nn.utils.clip_grad_value_(clipped, clip_value=1.0)
+    record = observer.take(clipped)
+    assert record is not None
+    assert record.by_value
+    assert record.coefficient is record.total_norm is record.max_norm is None
+    assert clipped[0].grad is not None
+    assert clipped[0].grad.tolist() == [1.0, -1.0]
+
+
+def test_calls_on_disjoint_parameters_add_up_and_overlapping_ones_do_not(
+    observer: ClipObserver,
+) -> None:
+    clipped = parameters([3.0], [4.0])
+    nn.utils.clip_grad_norm_(clipped[:1], 1.5)
+    nn.utils.clip_grad_norm_(clipped[1:], 1.0)
+    record = observer.take(clipped)
+    assert record is not None
+    assert number(record.total_norm) == 5.0
+    assert number(record.coefficient) == pytest.approx(0.25)
+    nn.utils.clip_grad_norm_(clipped, 0.5)
+    nn.utils.clip_grad_norm_(clipped[1:], 0.1)
+    record = observer.take(clipped)
+    assert record is not None
+    assert record.total_norm is None
+
+
+def test_every_installed_observer_is_told(observer: ClipObserver) -> None:
+    second = ClipObserver()
+    second.install()
+    clipped = parameters([3.0, 4.0])
+    nn.utils.clip_grad_norm_(clipped, 1.0)
+    assert observer.take(clipped) is not None
+    assert second.take(clipped) is not None
+    second.close()
+
+
+# --- scales ---------------------------------------------------------------------------------------
+
+
+def test_each_gradient_has_the_scale_of_the_calls_that_touched_it(observer: ClipObserver) -> None:
+    first, second, third = made = parameters([3.0], [4.0], [12.0])
+    nn.utils.clip_grad_norm_([first, second], 1.0)
+    nn.utils.clip_grad_norm_([second], 0.4)
+    scales = scales_of(made, observer.take(made), None)
+    assert list(scales.provenance) == [
+        Provenance.CLIPPED,
+        Provenance.CLIPPED,
+        Provenance.UNSCALED,
+    ]
+    assert scales.values() == pytest.approx([0.2, 0.1, 1.0], rel=1e-4)
+    seen = torch.stack([p.grad.square().sum() for p in made if p.grad is not None])
+    assert third.grad is not None
+    assert number(unscaled_sumsq(seen, scales)) == pytest.approx(169.0, rel=1e-4)
+
+
+def test_a_loss_scale_in_the_gradient_makes_it_raw(observer: ClipObserver) -> None:
+    made = parameters([3.0], [4.0])
+    nn.utils.clip_grad_norm_(made[:1], 1.5)
+    scales = scales_of(made, observer.take(made), torch.tensor(1024.0))
+    assert list(scales.provenance) == [Provenance.RAW, Provenance.RAW]
+    assert scales.values() == pytest.approx([512.0, 1024.0], rel=1e-4)
+
+
+def test_value_clipping_leaves_no_scale(observer: ClipObserver) -> None:
+    made = parameters([3.0], [4.0])
+    nn.utils.clip_grad_value_(made[:1], 1.0)
+    scales = scales_of(made, observer.take(made), None)
+    assert math.isnan(scales.values()[0])
+    assert scales.values()[1] == 1.0
+    assert unscaled_sumsq(torch.ones(2), scales) is None
+
+
+def test_the_loss_scale_of_a_fused_optimizer_is_copied() -> None:
+    optimizer = torch.optim.SGD(parameters([1.0]), lr=0.1)
+    assert loss_scale(optimizer) is None
+    optimizer.grad_scale = torch.tensor(8.0)  # type: ignore[attr-defined]
+    scale = loss_scale(optimizer)
+    optimizer.grad_scale.fill_(4.0)  # type: ignore[attr-defined]
+    assert number(scale) == 8.0
