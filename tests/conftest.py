@@ -1,10 +1,15 @@
 """Options and fixtures that every test may use."""
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side, one per core: threads of torch would wait for each other. Set before torch
+# is imported, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE_OPTION = "--update-golden"
