@@ -4,6 +4,7 @@ Each experiment is an ordinary PyTorch loop around one `TelemetryCallback`; noth
 diagnosis along.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from telemetry.capture.callback import TelemetryCallback
+from telemetry.errors import CaptureError
 
 BATCH_SIZE = 64
 N_VALIDATION = 360  # of 1,797 images
@@ -132,6 +134,9 @@ def train(
 
     Returns:
         The id of the recorded run.
+
+    Raises:
+        CaptureError: the store cannot be written.
     """
     settings = experiment.settings
     torch.manual_seed(settings.seed)
@@ -149,10 +154,12 @@ def train(
         config={**asdict(settings), "batch_size": BATCH_SIZE},
         total_steps=experiment.steps,
     ) as telemetry:
+        if telemetry.run is None:
+            raise CaptureError(f"{store}: nothing can be recorded here; choose another --store.")
         for step, (images, labels) in enumerate(_batches(digits, experiment.steps), start=1):
             loss = nn.functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
             optimizer.step()
             telemetry.step(loss=loss)
             if step % STEPS_PER_EVALUATION == 0 or step == experiment.steps:
@@ -163,15 +170,15 @@ def train(
 
 
 def _batches(digits: Digits, n_steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled full batches over as many epochs as `n_steps` needs."""
+    """Shuffled batches over as many epochs as `n_steps` needs."""
     n_train = len(digits.train_labels)
-    step = 0
-    while True:
-        for chosen in torch.randperm(n_train).split(BATCH_SIZE):
-            if step == n_steps:
-                return
-            step += 1
-            yield digits.train_images[chosen], digits.train_labels[chosen]
+    steps_per_epoch = math.ceil(n_train / BATCH_SIZE)
+    for step in range(n_steps):
+        place = step % steps_per_epoch
+        if place == 0:
+            order = torch.randperm(n_train)
+        chosen = order[place * BATCH_SIZE : (place + 1) * BATCH_SIZE]
+        yield digits.train_images[chosen], digits.train_labels[chosen]
 
 
 def evaluate(model: nn.Module, digits: Digits) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import pytest
 
 from telemetry.capture import demo, demo_training
 from telemetry.cli.main import run as run_command
+from telemetry.errors import CaptureError
 
 pytestmark = pytest.mark.torch
 
@@ -64,3 +65,13 @@ def test_without_json_progress_nothing_is_written_to_stdout(
     monkeypatch.setattr(demo, "experiments", list)
     demo.main(["--store", str(tmp_path)])
     assert capsys.readouterr().out == ""
+
+
+def test_a_store_that_cannot_be_written_ends_the_training_with_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(CaptureError, match="choose another --store"):
+        demo.main(["--store", str(path)])
+    assert "nothing is recorded" in caplog.text
