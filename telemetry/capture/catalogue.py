@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue_packet import CataloguePacket, ModuleRow, TensorRow
-from telemetry.capture.module_roles import plain_attributes, role_of, transposed_weight
+from telemetry.capture.module_roles import class_name, plain_attributes, role_of, transposed_weight
 from telemetry.capture.optimizer_rules import is_adam_type
 from telemetry.capture.plain_tensors import local_part
 from telemetry.capture.statistic import Kind
@@ -65,6 +66,7 @@ class Catalogue:
         self._tensors: dict[int, TensorRow] = {}
         self._groups: dict[tuple[int, int], int] = {}
         self._order: dict[str, int] = {}
+        self._shared: frozenset[int] = frozenset()
         self._changed = False
         self._register()
 
@@ -80,6 +82,11 @@ class Catalogue:
         """Name and ids of a parameter; None when it was never seen."""
         found = self._entries.get(id(parameter))
         return found[1] if found is not None and found[0]() is parameter else None
+
+    @property
+    def of_several_optimizers(self) -> frozenset[int]:
+        """Identities of the parameters that more than one observed optimizer holds."""
+        return self._shared
 
     def without_optimizer(self) -> list[Tensor]:
         """Parameters of the model that require a gradient and are in no observed optimizer."""
@@ -167,7 +174,7 @@ class Catalogue:
             module_id=self.module_id(path),
             parent_id=self.module_id(path.rpartition(".")[0]) if path else None,
             path=path,
-            type=type(module).__name__,
+            type=class_name(module),
             n_parameters=sum(parameter.numel() for parameter in own),
             role=role_of(module),
             attributes=plain_attributes(module),
@@ -191,11 +198,14 @@ class Catalogue:
     def _lr_groups(self) -> dict[int, int]:
         """Number of the parameter group that each parameter is in; the first one counts."""
         result: dict[int, int] = {}
+        holders: Counter[int] = Counter()
         for index, optimizer in enumerate(self.optimizers):
             for position, group in enumerate(optimizer.param_groups):
                 number = self._groups.setdefault((index, position), len(self._groups))
+                holders.update(map(id, group["params"]))
                 for parameter in group["params"]:
                     result.setdefault(id(parameter), number)
+        self._shared = frozenset(key for key, n_holders in holders.items() if n_holders > 1)
         return result
 
     def _new_entry(self, name: str, lr_group: int | None) -> ParameterEntry:
@@ -215,7 +225,7 @@ class Catalogue:
             kind=Kind.WEIGHT,
             module=path,
             module_id=self.module_id(path),
-            module_type=type(module).__name__,
+            module_type=class_name(module),
             shape=tuple(parameter.shape),
             dtype=str(parameter.dtype).removeprefix("torch."),
             n=n_real(parameter),

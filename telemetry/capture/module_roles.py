@@ -12,6 +12,7 @@ from telemetry.json_values import Json
 
 N_ATTRIBUTES = 32
 N_ITEMS = 8
+FSDP_BASES = 2  # FSDPLinear, FSDPModule, Linear, ...
 
 
 class Role(StrEnum):
@@ -61,7 +62,7 @@ def role_of(module: nn.Module) -> Role:
     for classes, role in _BY_CLASS:
         if isinstance(module, classes):
             return role
-    name = type(module).__name__
+    name = class_name(module)
     if _is_linear_of_transformers(module):
         return Role.LINEAR
     if type(module).__module__ == activation.__name__:
@@ -70,6 +71,14 @@ def role_of(module: nn.Module) -> Role:
         if name.lower().endswith(ending):
             return role
     return Role.OTHER
+
+
+def class_name(module: nn.Module) -> str:
+    """Name of the class that the user wrote; FSDP2 puts one of its own in front of it."""
+    name = type(module).__name__
+    bases = type(module).__mro__
+    is_wrapped = len(bases) > FSDP_BASES and name == f"FSDP{bases[FSDP_BASES].__name__}"
+    return name.removeprefix("FSDP") if is_wrapped else name
 
 
 def transposed_weight(module: nn.Module) -> bool:
@@ -100,4 +109,4 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 def _is_linear_of_transformers(module: nn.Module) -> bool:
     """`transformers.pytorch_utils.Conv1D`: a linear layer whose weight is stored transposed."""
-    return type(module).__name__ == "Conv1D" and not isinstance(module, conv._ConvNd)  # noqa: SLF001
+    return class_name(module) == "Conv1D" and not isinstance(module, conv._ConvNd)  # noqa: SLF001

@@ -41,6 +41,8 @@ class ParameterObserver:
         )
         self._owned: dict[Optimizer, _Parameters] = {}
         self._unowned = _Parameters()
+        self._seen_step = -1
+        self._seen: set[int] = set()
         self._n_samples = 0
         self._revision = -1
         self._open: _OpenSample | None = None
@@ -56,7 +58,7 @@ class ParameterObserver:
         self._open = None
         with torch.no_grad():
             owned = self._owned.setdefault(optimizer, _Parameters())
-            owned.follow(_stepping(optimizer), self._catalogue)
+            owned.follow(self._stepping(optimizer, step), self._catalogue)
             self._open = _OpenSample(
                 optimizer, step, clip=clip, parameters=owned, statistics=self._statistics
             )
@@ -74,6 +76,28 @@ class ParameterObserver:
             return None
         with torch.no_grad():
             return opened.finished()
+
+    def _stepping(self, optimizer: Optimizer, step: int) -> list[tuple[Tensor, int]]:
+        """Parameters that may move in the coming step, with the indices of their groups.
+
+        What two optimizers hold is sampled by the one that steps first.
+        """
+        found = [
+            (parameter, index)
+            for index, group in enumerate(optimizer.param_groups)
+            for parameter in group["params"]
+            if parameter.requires_grad or parameter.grad is not None
+        ]
+        shared = self._catalogue.of_several_optimizers
+        if not shared:
+            return found
+        if self._seen_step != step:
+            self._seen_step, self._seen = step, set()
+        found = [
+            (parameter, index) for parameter, index in found if id(parameter) not in self._seen
+        ]
+        self._seen |= shared.intersection(id(parameter) for parameter, _ in found)
+        return found
 
     def _sample_unowned(self, step: int, clip: ClipRecord | None) -> list[GroupResults]:
         is_due = self._n_samples % SEARCH_EVERY == 0
@@ -185,20 +209,10 @@ class _OpenSample:
         )
 
 
-def _stepping(optimizer: Optimizer) -> list[tuple[Tensor, int]]:
-    """Parameters that may move in the coming step, with the indices of their groups."""
-    return [
-        (parameter, index)
-        for index, group in enumerate(optimizer.param_groups)
-        for parameter in group["params"]
-        if parameter.requires_grad or parameter.grad is not None
-    ]
-
-
 def _total(parts: Sequence[Tensor]) -> Tensor:
     """Sum of 0-d tensors, on the device of the first."""
     if not parts:
-        return torch.zeros((), dtype=torch.int64)
+        return torch.zeros((), dtype=torch.int64, device="cpu")
     if len(parts) == 1:
         return parts[0]
     return torch.stack([part.to(parts[0].device, non_blocking=True) for part in parts]).sum()

@@ -87,7 +87,9 @@ def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -
     if not any(isinstance(value, Tensor) for value in values):
         host = torch.from_numpy(np.array(values, dtype=np.float64)[groups])
         return (host.float() if device.type == "mps" else host).to(device, non_blocking=True)
-    scalars = [v.detach() if isinstance(v, Tensor) else torch.tensor(v) for v in values]
+    scalars = [
+        v.detach() if isinstance(v, Tensor) else torch.tensor(v, device="cpu") for v in values
+    ]
     moved = [s.reshape(()).to(device, torch.float32, non_blocking=True) for s in scalars]
     index = torch.from_numpy(groups).to(device, non_blocking=True)
     return torch.stack(moved).index_select(0, index)
@@ -98,4 +100,5 @@ def _step_count(state: Mapping[str, object]) -> Tensor:
     if isinstance(count, Tensor):
         return count.reshape(()) if count.dim() else count
     # A large count stands for "no state": its correction is 1.
-    return torch.tensor(float(count) if isinstance(count, int | float) else torch.inf)
+    known = float(count) if isinstance(count, int | float) else torch.inf
+    return torch.tensor(known, dtype=torch.float32, device="cpu")

@@ -40,7 +40,7 @@ class Provenance(StrEnum):
     RAW = "raw"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # no slots: the coefficient is cached
 class ClipCall:
     """One call of a clipping function.
 
@@ -59,7 +59,7 @@ class ClipCall:
     max_norm: float | None = None
     norm_type: float = 2.0
 
-    @property
+    @functools.cached_property
     def coefficient(self) -> Tensor | None:
         """Factor that every gradient was multiplied by, 0-d; None where it is not known."""
         if self.total_norm is None or self.max_norm is None:
@@ -112,10 +112,6 @@ class ClipRecord:
         if len(found) <= 1:
             return found[0] if found else None
         return torch.stack([c.to(found[0].device) for c in found]).min()
-
-    def touching(self, parameter: int) -> tuple[int, ...]:
-        """Which calls clipped the parameter of that identity, by index."""
-        return tuple(i for i, call in enumerate(self.calls) if parameter in call.parameters)
 
 
 class ClipObserver:

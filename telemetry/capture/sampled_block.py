@@ -114,7 +114,9 @@ class SampledBlock:
         self._moments: dict[int, Buffer] = {}
         self._absent = torch.zeros((), dtype=dtype, device=self.segments.device)
         is_low = [parameter.dtype in HALF_TYPES for parameter in self.parameters]
-        self.low_precision = self.segments.move(torch.tensor(is_low)) if any(is_low) else None
+        self.low_precision = (
+            self.segments.move(torch.from_numpy(np.array(is_low))) if any(is_low) else None
+        )
         self._probe_rows, self._probe_weights = self._probes()
 
     def weights(self) -> list[Tensor | None]:
@@ -153,7 +155,7 @@ class SampledBlock:
                 first = int(self.segments.layout.first_rows[segment])
                 rows.append(first)
                 salts.append(member.entry.param_id)
-        index = torch.tensor(rows, dtype=torch.int64)
+        index = torch.from_numpy(np.array(rows, dtype=np.int64))
         return self.segments.move(index), self.segments.move(torch.from_numpy(_weights(salts)))
 
 

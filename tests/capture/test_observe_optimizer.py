@@ -3,13 +3,15 @@ import gc
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import pytest
 import torch
 from observed_parameters import Observed, Row, clipped, one_parameter, rows_of
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -255,6 +257,17 @@ def test_several_optimizers_sample_their_own_parameters() -> None:
     assert {name for name, _ in rows} == {"3.weight", "3.bias"}
 
 
+def test_what_two_optimizers_hold_is_sampled_once_a_step_by_whichever_steps() -> None:
+    model = net()
+    optimizers = [sgd(model[0]), sgd(model)]
+    observed = Observed(model, optimizers)
+    backward(model)
+    assert {name for name, _ in observed.step(optimizer=0)} == {"0.weight", "0.bias"}
+    observed.n_steps = 0
+    assert not {name for name, _ in observed.step(optimizer=1)} & {"0.weight", "0.bias"}
+    assert ("0.weight", "update") in observed.step(optimizer=1)
+
+
 def test_trainable_parameters_of_no_optimizer_are_compared_with_their_previous_sample() -> None:
     model = net()
     observed = Observed(model, [sgd(model[0]), sgd(model[3])])
@@ -402,6 +415,57 @@ def test_an_integer_parameter_does_not_stop_the_sample() -> None:
     )
     backward(model)
     assert Observed(model, sgd(model)).step()
+
+
+def test_settings_of_torch_that_a_script_changed_do_not_matter() -> None:
+    model = net()
+    observed = Observed(model, torch.optim.AdamW(model.parameters()))
+    optimizer = observed.optimizers[0]
+    torch.use_deterministic_algorithms(mode=True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for seed in range(2):
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in model.parameters():
+                parameter.grad = torch.randn(
+                    parameter.shape, generator=generator, dtype=torch.float32
+                )
+            parameter.grad[0] = math.nan  # type: ignore[index]
+            with torch.device("meta"):
+                observed.observer.before(optimizer, seed, None)
+            optimizer.step()
+            with torch.device("meta"):
+                packet = observed.observer.after(optimizer, seed)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.use_deterministic_algorithms(mode=False)
+    assert packet is not None
+    rows = rows_of(packet, observed.catalogue)
+    assert rows["0.weight", "gradient"]["n_nan"] == 0
+    assert rows["6.bias", "gradient"]["n_nan"] == 1
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_sharded_model_is_read_by_its_local_parts(mesh: DeviceMesh) -> None:
+    model = net(depth=1)
+    fully_shard(model, mesh=mesh)
+    observed = Observed(model, torch.optim.AdamW(model.parameters()))
+    backward(model)
+    record = clipped(list(model.parameters()), 0.1)
+    rows = observed.step(clip=record)
+    assert rows["0.weight", "gradient"]["n_sampled"] == 144
+    assert rows["0.weight", "optimizer_state"]["rms_ratio"] is not None
+    assert (record.total_norm, rows["0.weight", "gradient"]["scale"]) == (None, None)
+    modules = dict(observed.catalogue.packet().rows())["modules"].to_pylist()
+    assert modules[0]["type"] == "Sequential"
 
 
 # --- provenance -----------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ def compute(sample: Sample) -> Partials:
     doubtful = unsafe(norms.numpy(), sample)
     if not doubtful:
         return {"tensor_norms": norms}
-    counts = torch.zeros((2, len(norms)), dtype=torch.float64)
+    counts = torch.zeros_like(norms).repeat(2, 1)
     for i in doubtful:
         finite = torch.isfinite(tensors[i])
-        kept = torch.where(finite, tensors[i], torch.zeros((), dtype=tensors[i].dtype))
+        kept = tensors[i].masked_fill(~finite, 0)
         norms[i] = torch.linalg.vector_norm(kept, dtype=torch.float64)
         counts[0, i] = torch.isnan(tensors[i]).sum()
         counts[1, i] = torch.isinf(tensors[i]).sum()
