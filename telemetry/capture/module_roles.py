@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeGuard
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, conv, loss, normalization, rnn
 
 from telemetry.json_values import Json
@@ -81,9 +81,13 @@ def class_name(module: nn.Module) -> str:
     return name.removeprefix("FSDP") if is_wrapped else name
 
 
-def transposed_weight(module: nn.Module) -> bool:
-    """Whether output rows of the module's weight are its second dimension."""
-    return isinstance(module, conv._ConvTransposeNd) or _is_linear_of_transformers(module)  # noqa: SLF001 - no public name
+def fan_in(parameter: Tensor, module: nn.Module) -> int:
+    """Elements per output row of a module's parameter; n of a 1-d tensor, at least 1."""
+    shape = parameter.shape
+    is_transposed = isinstance(module, conv._ConvTransposeNd)  # noqa: SLF001 - no public name
+    is_transposed |= _is_linear_of_transformers(module)
+    rows = shape[1 if is_transposed else 0] if len(shape) > 1 else 1
+    return max(1, math.prod(shape) // max(1, rows))
 
 
 def plain_attributes(module: nn.Module) -> Mapping[str, Json]:

@@ -33,3 +33,21 @@ def plain(tensor: Tensor) -> Tensor | None:
     if tensor.is_meta or tensor.is_quantized or not tensor.numel():
         return None
     return tensor
+
+
+def storage_key(parameter: Tensor) -> tuple[int, ...]:
+    """Equal for parameters that lie in the same memory; the identity where there is none."""
+    local = local_part(parameter)
+    if local.is_meta or not local.numel() or local.is_sparse:
+        return (id(parameter),)
+    return (local.data_ptr(), *local.shape, *local.stride())
+
+
+def n_real(parameter: Tensor) -> int:
+    """Real numbers of the whole parameter; a complex element is two."""
+    return parameter.numel() * (2 if parameter.is_complex() else 1)
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether this rank holds a part of the parameter only."""
+    return local_part(parameter).numel() != parameter.numel()
