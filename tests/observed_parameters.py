@@ -1,19 +1,26 @@
 """Drives the parameter observer over a few steps and looks at the rows it made."""
 
+import importlib
+import math
+import pkgutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from telemetry import histograms
+from telemetry.capture import statistics
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.parameter_packet import ParameterPacket
 from telemetry.capture.provenance import ClipObserver, ClipRecord
 from telemetry.capture.sample_plan import plan_tensor, sampled
 
+FloatArray = npt.NDArray[np.float64]
 Row = dict[str, object]
 Rows = dict[tuple[str, str], Row]
 
@@ -90,3 +97,92 @@ def clipped(parameters: Sequence[Tensor], max_norm: float) -> ClipRecord:
         observer.close()
     assert record is not None
     return record
+
+
+def take_device_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute as on an accelerator, which is never asked, though on the CPU."""
+    names = [f"{statistics.__name__}.{m.name}" for m in pkgutil.iter_modules(statistics.__path__)]
+    for name in ["telemetry.capture.statistic", *names]:
+        if hasattr(importlib.import_module(name), "on_host"):
+            monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
+
+
+def random(shape: tuple[int, ...], seed: int = 0, *, scale: float = 1.0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def observe(
+    weight: Tensor,
+    gradients: list[Tensor | None],
+    *,
+    updates: list[Tensor] | None = None,
+    with_histograms: bool = True,
+) -> tuple[Row, Row, Row]:
+    """Gradient, weight and update row of the last of some steps of one parameter."""
+    model, parameter = one_parameter(weight)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    observed = Observed(model, optimizer, histograms=with_histograms)
+    rows = {}
+    for i, gradient in enumerate(gradients):
+        parameter.grad = gradient
+
+        def move(i: int = i) -> None:
+            if updates is None:
+                optimizer.step()
+            else:
+                parameter.data.add_(updates[i])
+
+        rows = observed.step(between=move)
+    return rows["weight", "gradient"], rows["weight", "weight"], rows["weight", "update"]
+
+
+def close(value: object, expected: float, relative: float = 1e-5) -> bool:
+    return math.isclose(float(str(value)), expected, rel_tol=relative, abs_tol=1e-30)
+
+
+def check_moments(row: Row, values: FloatArray) -> None:
+    finite = values[np.isfinite(values)]
+    assert row["n_sampled"] == len(values)
+    assert row["n_zero"] == (finite == 0).sum()
+    if not len(finite):
+        assert all(row[name] is None for name in ("sum", "min", "max", "absmax"))
+        return
+    assert abs(float(str(row["sum"])) - finite.sum()) <= 1e-5 * np.abs(finite).sum()
+    assert close(row["min"], finite.min())
+    assert close(row["max"], finite.max())
+    assert close(row["absmax"], np.abs(finite).max())
+
+
+def check_histogram(row: Row, values: FloatArray) -> None:
+    fields = histograms.fields_of(values.astype(np.float32))[None]
+    if not fields.any():
+        assert (row["hist_exp"], row["hist"]) == (None, None)
+        return
+    exponent, counts = histograms.fold(fields)
+    assert row["hist_exp"] == exponent[0]
+    assert row["hist"] == histograms.encode_counts(counts)[0].tobytes()
+
+
+def net(*, width: int = 12, depth: int = 2, seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1)]
+        return nn.Sequential(*layers, nn.Linear(width, 3))
+
+
+def backward(model: nn.Module, *, seed: int = 1) -> None:
+    """Fresh gradients of a forward on random input."""
+    generator = torch.Generator().manual_seed(seed)
+    model.zero_grad()
+    x = torch.randn(
+        8,
+        next(m for m in model.modules() if isinstance(m, nn.Linear)).in_features,
+        generator=generator,
+    )
+    model(x).square().mean().backward()
+
+
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

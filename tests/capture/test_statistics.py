@@ -13,7 +13,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from observed_parameters import Observed, Row, one_parameter, sampled_values
+from observed_parameters import (
+    check_histogram,
+    check_moments,
+    close,
+    observe,
+    random,
+    sampled_values,
+    take_device_route,
+)
 from torch import Tensor
 
 from telemetry import histograms
@@ -28,69 +36,8 @@ SHAPES = [(), (10,), (1024,), (3, 700), (300, 300), (8, 32, 17, 17)]
 @pytest.fixture(params=["host", "device"])
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "device":
-        modules = [
-            f"{statistics.__name__}.{m.name}" for m in pkgutil.iter_modules(statistics.__path__)
-        ]
-        for name in ["telemetry.capture.statistic", *modules]:
-            if hasattr(importlib.import_module(name), "on_host"):
-                monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
+        take_device_route(monkeypatch)
     return str(request.param)
-
-
-def random(shape: tuple[int, ...], seed: int = 0, *, scale: float = 1.0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
-
-
-def observe(
-    weight: Tensor,
-    gradients: list[Tensor | None],
-    *,
-    updates: list[Tensor] | None = None,
-    histograms: bool = True,
-) -> tuple[Row, Row, Row]:
-    """Gradient, weight and update row of the last of some steps of one parameter."""
-    model, parameter = one_parameter(weight)
-    optimizer = torch.optim.SGD([parameter], lr=0.1)
-    observed = Observed(model, optimizer, histograms=histograms)
-    rows = {}
-    for i, gradient in enumerate(gradients):
-        parameter.grad = gradient
-
-        def move(i: int = i) -> None:
-            if updates is None:
-                optimizer.step()
-            else:
-                parameter.data.add_(updates[i])
-
-        rows = observed.step(between=move)
-    return rows["weight", "gradient"], rows["weight", "weight"], rows["weight", "update"]
-
-
-def close(value: object, expected: float, relative: float = 1e-5) -> bool:
-    return math.isclose(float(str(value)), expected, rel_tol=relative, abs_tol=1e-30)
-
-
-def check_moments(row: Row, values: FloatArray) -> None:
-    finite = values[np.isfinite(values)]
-    assert row["n_sampled"] == len(values)
-    assert row["n_zero"] == (finite == 0).sum()
-    if not len(finite):
-        assert all(row[name] is None for name in ("sum", "min", "max", "absmax"))
-        return
-    assert abs(float(str(row["sum"])) - finite.sum()) <= 1e-5 * np.abs(finite).sum()
-    assert close(row["min"], finite.min())
-    assert close(row["max"], finite.max())
-    assert close(row["absmax"], np.abs(finite).max())
-
-
-def check_histogram(row: Row, values: FloatArray) -> None:
-    fields = histograms.fields_of(values.astype(np.float32))[None]
-    if not fields.any():
-        assert (row["hist_exp"], row["hist"]) == (None, None)
-        return
-    exponent, counts = histograms.fold(fields)
-    assert row["hist_exp"] == exponent[0]
-    assert row["hist"] == histograms.encode_counts(counts)[0].tobytes()
 
 
 # --- discovery ------------------------------------------------------------------------------------
@@ -202,7 +149,7 @@ def test_negative_zeros_are_zeros_and_subnormals_are_underflow() -> None:
 
 
 def test_histograms_can_be_left_out() -> None:
-    row, weight_row, _ = observe(random((9,)), [random((9,), 1)], histograms=False)
+    row, weight_row, _ = observe(random((9,)), [random((9,), 1)], with_histograms=False)
     assert row["hist"] is row["hist_exp"] is weight_row["hist"] is None
     assert row["absmax"] is not None
 
@@ -219,161 +166,6 @@ def test_histogram_counts_sum_to_what_was_read_less_zeros(
     blob = row["hist"]
     decoded = 0 if blob is None else histograms.decode_counts(np.frombuffer(blob, np.uint8)).sum()  # type: ignore[call-overload]
     assert abs(decoded - total) <= 0.08 * total
-
-
-# --- cosines and updates --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("route")
-def test_updates_and_cosines_equal_the_reference(shape: tuple[int, ...]) -> None:
-    gradients = [random(shape, 1), random(shape, 2)]
-    updates = [random(shape, 3, scale=0.01), random(shape, 4, scale=0.01) - 0.1 * gradients[1]]
-    if gradients[0].numel() > 4:
-        updates[1].view(-1)[::4] = 0
-        gradients[1].view(-1)[::8] = 0
-    weight = random(shape, 5)
-    row, _, update = observe(weight, [*gradients], updates=updates)
-    moved = weight + updates[0]
-    u = sampled_values((moved + updates[1]) - moved)
-    g = sampled_values(gradients[1])
-    check_moments(update, u)
-    assert close(update["sumsq"], (u**2).sum())
-    assert update["n_stuck"] == ((u == 0) & (g != 0)).sum()
-    scale = np.linalg.norm(u) * np.linalg.norm(g)
-    assert abs(float(str(update["dot_grad"])) - u @ g) <= 1e-5 * scale
-    for got, now, before in (
-        (update, u, sampled_values(moved - weight)),
-        (row, g, sampled_values(gradients[0])),
-    ):
-        expected = now @ before / np.linalg.norm(now) / np.linalg.norm(before)
-        assert abs(float(str(got["cos_prev"])) - expected) < 1e-5
-
-
-def test_the_first_sample_has_no_cosine() -> None:
-    row, _, update = observe(random((4,)), [random((4,), 1)])
-    assert row["cos_prev"] is update["cos_prev"] is None
-
-
-@pytest.mark.usefixtures("route")
-def test_a_sample_of_zeros_has_no_cosine() -> None:
-    row, _, update = observe(random((4,)), [torch.zeros(4), random((4,), 1)])
-    assert row["cos_prev"] is update["cos_prev"] is None
-
-
-@pytest.mark.usefixtures("route")
-def test_updates_to_nan_are_not_stuck() -> None:
-    gradient = torch.ones(6)
-    update = torch.tensor([math.nan, math.nan, 0.0, 1.0, 0.0, 1.0])
-    _, _, row = observe(torch.ones(6), [gradient], updates=[update])
-    assert (row["n_stuck"], row["n_nan"], row["n_zero"]) == (2, 2, 2)
-
-
-def test_small_updates_of_float64_weights_are_seen() -> None:
-    weight = random((100,)).double()
-    update = torch.full((100,), 1e-12, dtype=torch.float64)
-    _, _, row = observe(weight, [torch.ones(100).double()], updates=[update])
-    assert (row["n_zero"], row["n_stuck"]) == (0, 0)
-    assert close(row["sum"], 1e-10, 1e-3)
-
-
-# --- weight decay and optimizer state -------------------------------------------------------------
-
-
-def optimized(
-    optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, model: torch.nn.Module, n: int
-) -> dict[tuple[str, str], Row]:
-    observed = Observed(model, optimizer)
-    rows = {}
-    for i in range(n):
-        parameter.grad = random(tuple(parameter.shape), 10 + i).to(parameter.dtype)
-        rows = observed.step()
-    return rows
-
-
-@pytest.mark.usefixtures("route")
-def test_decay_of_sgd_is_held_against_the_gradient() -> None:
-    model, weight = one_parameter(random((20, 30)))
-    optimizer = torch.optim.SGD([weight], lr=0.1, weight_decay=0.3)
-    expected = 0.3 * weight.norm().item() / random((20, 30), 10).norm().item()
-    rows = optimized(optimizer, weight, model, 1)
-    assert close(rows["weight", "update"]["decay_ratio"], expected)
-
-
-@pytest.mark.parametrize("lr", [0.01, torch.tensor(0.01)])
-@pytest.mark.usefixtures("route")
-def test_decoupled_decay_is_held_against_the_rest_of_the_update(lr: float | Tensor) -> None:
-    model, weight = one_parameter(random((20, 30)))
-    before = weight.detach().clone()
-    optimizer = torch.optim.AdamW([weight], lr=lr, weight_decay=0.5)
-    rows = optimized(optimizer, weight, model, 1)
-    decay = 0.01 * 0.5 * before
-    rest = weight.detach() - before + decay
-    expected = decay.norm().item() / rest.norm().item()
-    assert close(rows["weight", "update"]["decay_ratio"], expected, 1e-3)
-
-
-def test_no_decay_is_a_ratio_of_zero() -> None:
-    model, weight = one_parameter(random((5,)))
-    rows = optimized(torch.optim.SGD([weight], lr=0.1), weight, model, 1)
-    assert rows["weight", "update"]["decay_ratio"] == 0
-
-
-class ForeignOptimizer(torch.optim.SGD):
-    """An optimizer whose rule nobody told."""
-
-
-def test_the_decay_of_an_unknown_optimizer_is_not_guessed() -> None:
-    model, weight = one_parameter(random((5,)))
-    optimizer = ForeignOptimizer([weight], lr=0.1, weight_decay=0.1)
-    rows = optimized(optimizer, weight, model, 1)
-    assert rows["weight", "update"]["decay_ratio"] is None
-
-
-@pytest.mark.parametrize("shape", [(), (10,), (300, 300)])
-@pytest.mark.usefixtures("route")
-def test_the_second_moment_is_bias_corrected_and_held_against_gradient_and_epsilon(
-    shape: tuple[int, ...],
-) -> None:
-    model, weight = one_parameter(random(shape))
-    optimizer = torch.optim.Adam([weight], lr=0.01, eps=0.5)
-    rows = optimized(optimizer, weight, model, 3)
-    row = rows["weight", "optimizer_state"]
-    corrected = optimizer.state[weight]["exp_avg_sq"] / (1 - 0.999**3)
-    v, g = sampled_values(corrected), sampled_values(random(shape, 12))
-    check_moments(row, v)
-    assert close(row["sumsq"], (v**2).sum())
-    assert row["n_below_eps"] == ((v > 0) & (np.sqrt(v) < 0.5)).sum()
-    assert close(row["rms_ratio"], math.sqrt((g**2 / np.maximum(v, 0.25)).mean()), 1e-4)
-
-
-@pytest.mark.usefixtures("route")
-def test_negative_and_non_finite_second_moments_show() -> None:
-    model, weight = one_parameter(random((6,)))
-    optimizer = torch.optim.Adam([weight], lr=0.01)
-    optimized(optimizer, weight, model, 1)
-    optimizer.state[weight]["exp_avg_sq"][:2] = torch.tensor([-1.0, math.nan])
-    row = optimized(optimizer, weight, model, 1)["weight", "optimizer_state"]
-    assert float(str(row["min"])) < 0
-    assert row["n_nan"] == 1
-    assert row["n_below_eps"] == 0
-
-
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
-@pytest.mark.parametrize(("lr", "low", "high"), [(1e-5, 0.9, 1.01), (0.1, -0.05, 0.05)])
-@pytest.mark.usefixtures("route")
-def test_mass_that_rounding_loses_is_measured_on_bfloat16_weights(
-    kind: type[torch.optim.Adam], lr: float, low: float, high: float
-) -> None:
-    model, weight = one_parameter(random((64, 64)).bfloat16())
-    rows = optimized(kind([weight], lr=lr, weight_decay=0.01), weight, model, 4)
-    assert low <= float(str(rows["weight", "update"]["lost_mass"])) <= high
-
-
-def test_float32_weights_have_no_lost_mass() -> None:
-    model, weight = one_parameter(random((8, 8)))
-    rows = optimized(torch.optim.Adam([weight], lr=1e-3), weight, model, 1)
-    assert rows["weight", "update"]["lost_mass"] is None
 
 
 # --- symmetry -------------------------------------------------------------------------------------
