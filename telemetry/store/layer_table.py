@@ -15,6 +15,8 @@ from telemetry.store.session import Session
 TREND_POINTS = 12
 QUANTILES = ("p01", "p25", "p50", "p75", "p99")
 
+# An evaluation belongs to the last step begun, which is seldom a sampled one; and a step whose
+# forward alone was seen would show a table without a parameter.
 SAMPLED_STEPS_SQL = """
 SELECT
     t.step
@@ -27,6 +29,13 @@ SELECT
 FROM module_rows AS m
 WHERE m.project = $project
     AND m.run = $run
+    AND m.phase = 'train'
+    AND NOT EXISTS (
+        SELECT 1
+        FROM tensor_rows AS p
+        WHERE p.project = $project
+            AND p.run = $run
+    )
 ORDER BY step
 """
 
