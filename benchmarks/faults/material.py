@@ -1,5 +1,6 @@
 """Data, models and the plain loop that the recipes share."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def digits(*, images: bool = False) -> Data:
     return Data(x=x[train], y=y[train], val_x=x[val], val_y=y[val])
 
 
-def blobs(  # noqa: PLR0913 - what make_classification takes
+def blobs(
     seed: int, *, n: int, n_val: int, features: int = 20, classes: int = 2, flip: float = 0.0
 ) -> Data:
     """make_classification with flipped labels."""
@@ -98,7 +99,7 @@ def mlp(
 ) -> nn.Sequential:
     """Linear layers with an activation between them."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         linear = nn.Linear(n_in, n_out)
         if start is not None:
             start(linear)

@@ -1,4 +1,6 @@
 """Further faults in other tasks and shapes than those of the table."""
+# A recipe is described by its name and by its row in the table, not by a docstring.
+# ruff: noqa: D103
 
 import torch
 from material import (
@@ -133,8 +135,7 @@ def root_of_zero(bench: Bench) -> None:
         Adam(model.parameters(), 1e-3),
         data.batches(bench.generator(), 64, 60),
         loss_of=lambda out, y: (
-            functional.cross_entropy(out, y)
-            + 1e-3 * (out - out.detach()).square().sum().sqrt()
+            functional.cross_entropy(out, y) + 1e-3 * (out - out.detach()).square().sum().sqrt()
         ),
     )
 

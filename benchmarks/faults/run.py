@@ -17,17 +17,17 @@ from pathlib import Path
 os.environ["TELEMETRY_COMPACT"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
-import controls  # noqa: E402, F401 - registers its recipes
-import faulty  # noqa: E402, F401
-import more_controls  # noqa: E402, F401
-import more_faults  # noqa: E402, F401
-import torch  # noqa: E402
-from material import Bench  # noqa: E402
-from recipe import RECIPES, Recipe  # noqa: E402
+import controls  # noqa: F401 - registers its recipes
+import faulty  # noqa: F401
+import more_controls  # noqa: F401
+import more_faults  # noqa: F401
+import torch
+from material import Bench
+from recipe import RECIPES, Recipe
 
-from telemetry.diagnose.diagnose import diagnose_run  # noqa: E402
-from telemetry.diagnose.finding import Diagnosis, Finding, Severity  # noqa: E402
-from telemetry.store.store import Store  # noqa: E402
+from telemetry.diagnose.diagnose import diagnose_run
+from telemetry.diagnose.finding import Diagnosis, Finding, Severity
+from telemetry.store.store import Store
 
 SEEDS = (0, 1, 2)
 
@@ -67,7 +67,7 @@ def run_once(recipe: Recipe, seed: int, store: Path, options: dict[str, object])
     )
 
 
-def judged(  # noqa: PLR0913 - the parts of an outcome
+def judged(
     recipe: Recipe,
     seed: int,
     diagnosis: Diagnosis,

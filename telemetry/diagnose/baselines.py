@@ -211,7 +211,9 @@ def _unit(op: str, pairs: list[_Step], naive: float) -> float | None:
     The recorded loss must lie inside the bounds at each of the first sampled steps.
     """
     checked = pairs[:CHECKED_STEPS]
-    for unit in (_one, _elements, _samples, _elements_per_sample):
+    # Without the answer there are no bounds, and one unit too many would fit any loss.
+    known = any(pair.answer is not None for pair in checked)
+    for unit in (_one, _elements, _samples, _elements_per_sample) if known else (_one,):
         if checked and all(_inside(op, pair, unit(op, pair), naive) for pair in checked):
             return float(np.median([unit(op, pair) for pair in pairs]))
     return None

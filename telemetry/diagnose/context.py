@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from telemetry.diagnose.baselines import LOSS_INPUTS_SQL, baseline
-from telemetry.diagnose.gates import usual, warm_in
+from telemetry.diagnose.gates import sustained_width, usual, warm_in
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
-from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
+from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 UNJUDGED_TAGS = frozenset({"gan", "rl", "reinforcement-learning"})
@@ -159,7 +159,14 @@ class RunContext:
 
     @property
     def loss_reference(self) -> float:
-        """Level that an excursion is measured from: the first loss, or the naive one if higher."""
+        """Level that an excursion is measured from: the first loss, or the naive one if higher.
+
+        Where no level is known and batches are small, the first loss is one sample's: the median
+        of the first few is taken.
+        """
+        width = sustained_width(self.batch_size)
+        if self.baseline.naive is None and width > sustained_width(np.inf):
+            return max(self.first_loss, median(self.losses[:width]))
         return float(np.fmax(self.first_loss, self.baseline.naive or np.nan))
 
     def lr_at(self, step: int) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from telemetry.diagnose.causes import ordered
 from telemetry.diagnose.context import RunContext, load_context
 from telemetry.diagnose.detector import Detector, Limits, Tier, all_detectors, find_detector
@@ -44,7 +46,8 @@ def diagnose_run(
     bounds = _bounds(chosen, limits or {})
     if run.manifest is None:
         raise StoreUnreadable(f"run {run.run}: {run.reason}")
-    with store.session([run]) as session:
+    # Runs that blow up hold values near the largest float: ratios may overflow, and say so.
+    with store.session([run]) as session, np.errstate(all="ignore"):
         context = load_context(
             session, run.run, tags=run.tags, total_steps=run.manifest.total_steps
         )

@@ -44,8 +44,8 @@ class Grid:
 
     def seen(self) -> frozenset[int]:
         """Ids that have a value at any step."""
-        some = ~np.isnan(self.values).all(axis=0)
-        return frozenset(own for own, kept in zip(self.ids, some, strict=True) if kept)
+        some = np.flatnonzero((~np.isnan(self.values)).any(axis=0))
+        return frozenset(self.ids[place] for place in some.tolist())
 
 
 NO_GRID = Grid(steps=np.zeros(0, dtype=np.int64), ids=(), values=np.zeros((0, 0)))

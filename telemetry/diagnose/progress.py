@@ -27,6 +27,7 @@ DIVERGED_FACTOR = 1.5
 LARGE_DROP = 0.15  # seen from a few first losses, or above the constant answer's level
 START_LOSSES = 10  # the level at which a run starts
 RESOLUTION = 0.15  # a fall of this share must be excluded before a run counts as stalled
+LARGEST = 1e100  # beyond, differences and products of losses overflow
 FLAT_Z = 2.0
 FLAT_CHANGE = 0.01
 
@@ -108,7 +109,7 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
         losses: Shape (n,).
         baseline: Levels to compare with.
     """
-    finite = losses[np.isfinite(losses)]
+    finite = np.clip(losses[np.isfinite(losses)], -LARGEST, LARGEST)
     if losses.size and not np.isfinite(losses[-_window(losses.size) :]).any():
         return Progress(state=State.DIVERGED, reason="the loss is not finite")
     if finite.size < MIN_LOSSES:

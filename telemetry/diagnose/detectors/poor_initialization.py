@@ -1,6 +1,6 @@
 """Scale, symmetry or gain of the initial weights prevents learning.
 
-Symptom, before anything was learned: (a) the first loss is three times what knowing nothing costs;
+Symptom: before anything was learned, (a) the first loss is three times what knowing nothing costs;
 (b) pre-activations shrink by 1.5 or grow by 1.0 bits a layer, or their gradients grow by 0.65 or
 shrink by 2 bits a layer toward the input, or a recurrent layer gets 2^12 times the gradient of the
 others; (c) all rows of a hidden matrix are equal in weight and gradient: its units stay copies;

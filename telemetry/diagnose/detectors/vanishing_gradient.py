@@ -93,7 +93,8 @@ def _steep(profile: Profile, limits: Limits) -> np.typing.NDArray[np.bool_]:
     slope, lost = profile.slope, -profile.drop
     short = (slope >= limits["slope_limit"]) & (lost >= limits["drop_limit"])
     total = slope * max(1, profile.n_layers - 1)
-    deep = (slope >= LONG_SLOPE) & (total >= LONG_DROP) & (lost >= LONG_DROP)
+    long_drop = limits["long_drop"]
+    deep = (slope >= limits["long_slope"]) & (total >= long_drop) & (lost >= long_drop)
     return short | deep
 
 
@@ -170,6 +171,8 @@ DETECTOR = Detector(
         "drop_any_state": DROP_ANY_STATE,
         "drop_error": DROP_ERROR,
         "gain_limit": GAIN_LIMIT,
+        "long_slope": LONG_SLOPE,
+        "long_drop": LONG_DROP,
     },
     advice="Use ReLU or GELU, He or Xavier initialisation, normalisation or residual connections.",
     source="arXiv:1502.01852, arXiv:1611.01232",

@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from telemetry.diagnose.baselines import baseline
+from telemetry.diagnose.progress import Baseline
+from telemetry.store.rows import Rows
+
+COLUMNS = {
+    "step": pa.int64(),
+    "site": pa.string(),
+    "loss_op": pa.string(),
+    "n": pa.int64(),
+    "sum": pa.float64(),
+    "sumsq": pa.float64(),
+    "min": pa.float64(),
+    "max": pa.float64(),
+    "absmax": pa.float64(),
+    "n_units": pa.int64(),
+    "n_profile": pa.int64(),
+    "profile": pa.binary(),
+}
+
+
+def rows(*records: dict[str, object]) -> Rows:
+    return Rows(
+        pa.table({k: pa.array([r.get(k) for r in records], type=t) for k, t in COLUMNS.items()})
+    )
+
+
+def classes(counts: list[float], *, absmax: float = 0.4, op: str = "cross_entropy") -> list[dict]:
+    n, profile = len(counts), np.array(counts, dtype=np.float32).tobytes()
+    common = {"step": 0, "loss_op": op, "n_units": n, "n_profile": n, "profile": profile}
+    return [
+        {**common, "site": "logits", "n": 64 * n, "sumsq": 1.0, "sum": 0.0, "absmax": absmax},
+        {**common, "site": "target", "n": 64},
+    ]
+
+
+def values(
+    target: np.ndarray, answer: np.ndarray | None = None, op: str = "mse_loss"
+) -> list[dict]:
+    found = [
+        {
+            "step": 0, "site": "target", "loss_op": op, "n": target.size,
+            "sum": target.sum(), "sumsq": (target**2).sum(),
+        }
+    ]  # fmt: skip
+    if answer is not None:
+        found.append(
+            {
+                "step": 0, "site": "output", "n": answer.size, "sum": answer.sum(),
+                "sumsq": (answer**2).sum(),
+            }
+        )  # fmt: skip
+    return found
+
+
+def levels(records: list[dict], loss: float, samples: float = 64.0) -> Baseline:
+    one = np.array([loss])
+    return baseline(rows(*records), np.array([0]), one, np.array([samples]))
+
+
+def test_ten_balanced_classes_cost_their_logarithm() -> None:
+    found = levels(classes([64.0] * 10), 2.31)
+    assert found.naive == pytest.approx(math.log(10))
+    assert found.constant == pytest.approx(math.log(10), rel=0.01)
+
+
+def test_rare_classes_cost_their_entropy() -> None:
+    found = levels(classes([950.0, 50.0]), 0.7)
+    assert found.naive == pytest.approx(math.log(2))
+    assert found.constant == pytest.approx(0.199, rel=0.01)
+
+
+def test_few_labels_give_no_entropy() -> None:
+    assert levels(classes([1.0] * 10), 2.31).constant is None
+
+
+def test_a_sum_over_the_batch_is_recognised() -> None:
+    found = levels(classes([64.0] * 10), 64 * 2.31)
+    assert found.naive == pytest.approx(64 * math.log(10))
+
+
+def test_a_weighted_loss_has_no_level() -> None:
+    found = levels(classes([64.0] * 10), 1e-3 * 2.31)
+    assert found.naive is None
+    assert "nor its mean nor its sum" in found.reason
+
+
+def test_minus_the_loss_is_recognised() -> None:
+    assert levels(classes([64.0] * 10), -2.31).negated
+    assert not levels(classes([64.0] * 10), -900.0).negated
+
+
+def test_large_logits_allow_a_large_mean() -> None:
+    assert levels(classes([64.0] * 10, absmax=300.0), 147.0).naive == pytest.approx(math.log(10))
+
+
+def test_squared_error_has_the_levels_of_its_target() -> None:
+    target = 3 + np.random.default_rng(0).standard_normal(640)
+    answer = np.zeros(640) + 0.01
+    found = levels(values(target, answer), float((target**2).mean()))
+    assert found.naive == pytest.approx((target**2).mean())
+    assert found.constant == pytest.approx(target.var(), rel=1e-6)
+
+
+def test_summed_squared_error_is_recognised() -> None:
+    target = np.random.default_rng(0).standard_normal(640)
+    answer = np.full(640, 0.01)
+    summed = levels(values(target, answer), float((target**2).sum()))
+    assert summed.naive == pytest.approx((target**2).sum())
+    per_sample = levels(values(target, answer), float((target**2).sum() / 64))
+    assert per_sample.naive == pytest.approx((target**2).sum() / 64)
+
+
+def test_an_exploded_answer_keeps_the_level_of_the_target() -> None:
+    target = np.random.default_rng(0).standard_normal(640)
+    answer = np.full(640, 1000.0)
+    assert levels(values(target, answer), 1e6).naive == pytest.approx((target**2).mean())
+
+
+def test_without_the_answer_a_start_near_the_level_is_believed() -> None:
+    target = np.random.default_rng(0).standard_normal(640)
+    assert levels(values(target), 1.2).naive is not None
+    assert levels(values(target), 12.0).naive is None
+
+
+@pytest.mark.parametrize(
+    ("op", "low", "high"),
+    [("binary_cross_entropy_with_logits", -0.2, 0.2), ("binary_cross_entropy", 0.45, 0.55)],
+)
+def test_binary_losses_cost_ln_2(op: str, low: float, high: float) -> None:
+    records = [
+        {
+            "step": 0, "site": "logits", "loss_op": op, "n": 640, "sum": 0.0, "sumsq": 6.0,
+            "min": low, "max": high, "absmax": 0.2, "n_units": 2,
+        },
+        {"step": 0, "site": "target", "loss_op": op, "n": 640, "sum": 64.0, "sumsq": 64.0},
+    ]  # fmt: skip
+    found = levels(records, 0.69)
+    assert found.naive == pytest.approx(math.log(2))
+    assert found.constant == pytest.approx(0.325, rel=0.01)
+
+
+def test_other_and_several_losses_have_no_level() -> None:
+    target = np.ones(64)
+    assert "smooth_l1_loss" in levels(values(target, op="smooth_l1_loss"), 0.5).reason
+    both = [*classes([64.0] * 10), *values(target)]
+    assert levels(both, 2.3).reason == "several losses"
+    assert "no known loss" in levels([], 2.3).reason
+
+
+def test_a_loss_that_is_not_finite_gives_no_level() -> None:
+    assert levels(classes([64.0] * 10), float("nan")).naive is None

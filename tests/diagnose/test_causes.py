@@ -1,0 +1,106 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from telemetry.diagnose.causes import EDGES, descendants, ordered
+from telemetry.diagnose.finding import Finding, Severity
+
+RANKS = {"non_finite": 0, "unchanged_parameters": 0}
+
+
+def finding(detector: str, step: int = 0, severity: Severity = Severity.WARNING) -> Finding:
+    return Finding(detector=detector, severity=severity, message="", advice="", first_step=step)
+
+
+def arranged(*findings: Finding, period: int = 1) -> list[tuple[str, str | None]]:
+    ranks = {f.detector: RANKS.get(f.detector, 1) for f in findings}
+    return [
+        (f.detector, f.consequence_of) for f in ordered(findings, tier_ranks=ranks, period=period)
+    ]
+
+
+def test_a_root_is_followed_by_its_consequences() -> None:
+    assert arranged(
+        finding("dead_units", 30),
+        finding("loss_not_decreasing", 99),
+        finding("learning_rate_too_high", 0),
+    ) == [
+        ("learning_rate_too_high", None),
+        ("dead_units", "learning_rate_too_high"),
+        ("loss_not_decreasing", "learning_rate_too_high"),
+    ]
+
+
+def test_a_cause_does_not_come_after_its_effect() -> None:
+    late = arranged(finding("learning_rate_too_high", 50), finding("dead_units", 7))
+    assert [root for _, root in late] == [None, None]
+    within = arranged(finding("learning_rate_too_high", 50), finding("dead_units", 45), period=5)
+    assert ("dead_units", "learning_rate_too_high") in within
+
+
+def test_the_root_is_named_not_the_step_between() -> None:
+    assert arranged(
+        finding("poor_initialization"), finding("exploding_gradient"), finding("non_finite", 5)
+    )[1:] == [
+        ("non_finite", "poor_initialization"),
+        ("exploding_gradient", "poor_initialization"),
+    ]
+
+
+def test_an_ancestor_counts_when_what_lies_between_was_not_found() -> None:
+    assert ("non_finite", "poor_initialization") in arranged(
+        finding("poor_initialization"), finding("non_finite", 5)
+    )
+
+
+def test_information_causes_nothing() -> None:
+    assert ("loss_not_decreasing", None) in arranged(
+        finding("dead_units", severity=Severity.INFO), finding("loss_not_decreasing", 99)
+    )
+
+
+def test_a_loss_that_does_not_fall_is_a_root_only_alone() -> None:
+    assert arranged(finding("loss_not_decreasing", 99)) == [("loss_not_decreasing", None)]
+    assert ("loss_not_decreasing", "exploding_gradient") in arranged(
+        finding("loss_not_decreasing", 99), finding("exploding_gradient", 150)
+    )
+    assert ("loss_not_decreasing", None) in arranged(
+        finding("loss_not_decreasing", 99), finding("overfitting", 10)
+    )
+
+
+def test_invariants_come_before_statistics_and_errors_before_warnings() -> None:
+    order = arranged(
+        finding("update_ratio"),
+        finding("overfitting", severity=Severity.ERROR),
+        finding("unchanged_parameters"),
+        finding("loss_spike", severity=Severity.INFO),
+    )
+    assert [name for name, _ in order] == [
+        "unchanged_parameters",
+        "overfitting",
+        "update_ratio",
+        "loss_spike",
+    ]
+
+
+def test_no_cause_is_its_own_descendant() -> None:
+    for cause in EDGES:
+        assert cause not in descendants(cause), cause
+
+
+names = st.sampled_from(sorted({*EDGES, *(name for ends in EDGES.values() for name in ends)}))
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(names, st.tuples(st.integers(0, 200), st.sampled_from(list(Severity)))),
+    st.integers(1, 50),
+)
+def test_no_finding_is_lost_and_every_root_is_one(
+    found: dict[str, tuple[int, Severity]], period: int
+) -> None:
+    findings = [finding(name, step, severity) for name, (step, severity) in found.items()]
+    result = ordered(findings, tier_ranks={}, period=period)
+    assert sorted(f.detector for f in result) == sorted(found)
+    roots = {f.detector for f in result if f.consequence_of is None}
+    assert all(f.consequence_of in roots for f in result if f.consequence_of)

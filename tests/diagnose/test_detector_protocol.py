@@ -1,0 +1,86 @@
+import importlib
+import pkgutil
+import re
+
+import pytest
+import sqlglot
+from sqlglot import expressions as exp
+
+from telemetry.diagnose import detectors as package
+from telemetry.diagnose.detector import Detector, all_detectors, find_detector
+from telemetry.diagnose.finding import Severity
+from telemetry.errors import UsageError
+
+DETECTORS = all_detectors()
+NAMED = pytest.mark.parametrize("detector", DETECTORS, ids=[d.id for d in DETECTORS])
+
+
+def test_every_module_is_one_detector_of_its_name() -> None:
+    names = [entry.name for entry in pkgutil.iter_modules(package.__path__)]
+    for name in names:
+        assert importlib.import_module(f"{package.__name__}.{name}").DETECTOR.id == name
+    assert [d.id for d in DETECTORS] == sorted(names)
+
+
+@NAMED
+def test_the_docstring_is_a_documentation_page(detector: Detector) -> None:
+    for section in ("Symptom: ", "Fix: ", "Not flagged: ", "Source: "):
+        assert f"\n{section}" in detector.doc or f"\n\n{section}" in detector.doc, section
+    assert detector.title
+    assert detector.advice.endswith(".")
+    assert detector.source
+
+
+@NAMED
+def test_the_statement_is_one_ordered_portable_select(detector: Detector) -> None:
+    assert len(detector.sql.strip().splitlines()) <= 40
+    (statement,) = sqlglot.parse(detector.sql, read="duckdb")
+    assert isinstance(statement, exp.Query)
+    assert statement.args.get("order") is not None
+    assert not list(statement.find_all(exp.Star)) or "COUNT(*)" in detector.sql
+    sqlglot.transpile(
+        detector.sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE
+    )
+
+
+@NAMED
+def test_every_value_of_the_statement_is_a_named_parameter(detector: Detector) -> None:
+    used = set(re.findall(r"\$(\w+)", detector.sql))
+    assert "run" in used
+    assert used - {"run"} <= set(detector.parameters)
+    bound = detector.bound("some-run", detector.parameters)
+    assert set(bound) == used
+    assert bound["run"] == "some-run"
+
+
+@NAMED
+def test_limits_are_numbers_that_can_be_overridden_by_name(detector: Detector) -> None:
+    assert detector.limits({}) == dict(detector.parameters)
+    for name in detector.parameters:
+        assert detector.limits({name: 7})[name] == 7.0
+    with pytest.raises(UsageError, match="has no parameter 'nonsense'"):
+        detector.limits({"nonsense": 1.0})
+
+
+@NAMED
+def test_severity_and_needs_are_said(detector: Detector) -> None:
+    assert detector.severity in Severity
+    for need in detector.needs:
+        assert "." in need
+        assert need.remedy
+
+
+def test_an_unknown_detector_is_refused_with_its_neighbours() -> None:
+    with pytest.raises(UsageError, match="vanishing_gradient"):
+        find_detector("vanishing_gradients")
+    assert find_detector("dead_units").id == "dead_units"
+
+
+def test_a_former_id_still_finds_its_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from telemetry.diagnose import detector as module
+
+    renamed = replace(DETECTORS[0], id="new_name", aliases=("old_name",))
+    monkeypatch.setattr(module, "all_detectors", lambda: (renamed,))
+    assert find_detector("old_name").id == "new_name"

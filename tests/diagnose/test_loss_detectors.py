@@ -1,0 +1,309 @@
+"""loss_not_decreasing, loss_spike, learning_rate_too_high, overfitting on synthetic curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+
+def adam(run: Chain) -> Chain:
+    run.event("optimizer", index=0, **{"class": "Adam", "groups": [{"tensors": 2}]})
+    return run
+
+
+def early(run: Chain, ratio: float, *, steps: Sequence[int] = range(12)) -> Chain:
+    for step in steps:
+        for index in range(run.n_layers):
+            run.norm(f"l{index}.weight", "weight", step, 8.0, n=4096)
+            run.norm(f"l{index}.weight", "update", step, 8.0 * ratio, n=4096)
+    return run
+
+
+# --- loss_not_decreasing ------------------------------------------------------------------------
+
+
+def test_a_loss_that_stays_is_found_from_the_hundredth_step(chain: Chains) -> None:
+    result = found(diagnosed(chain(2).losses(stalled(5.0, 150))), "loss_not_decreasing")
+    assert (result.severity, result.first_step, result.last_step) == (Severity.WARNING, 99, 149)
+
+
+def test_guessing_for_three_hundred_steps_is_an_error(chain: Chains) -> None:
+    run = chain(2).losses(stalled(np.log(10), 320), every=10).logits(0).logits(10)
+    result = found(diagnosed(run), "loss_not_decreasing")
+    assert result.severity is Severity.ERROR
+    assert "answering without looking costs 2.3" in result.message
+
+
+def test_fewer_steps_than_a_tenth_of_the_plan_say_nothing(chain: Chains) -> None:
+    run = chain(2, total_steps=5000).losses(stalled(5.0, 150))
+    assert "500 are needed" in not_checked(diagnosed(run), "loss_not_decreasing").reason
+
+
+def test_a_warm_up_is_waited_for(chain: Chains) -> None:
+    run = chain(2)
+    for step, loss in enumerate(stalled(5.0, 150)):
+        run.add("steps", step=step, loss=loss, lr=1e-6 * step, flags=1)
+    assert "warming up" in not_checked(diagnosed(run), "loss_not_decreasing").reason
+
+
+def test_a_run_that_learns_passes(chain: Chains) -> None:
+    assert "loss_not_decreasing" in diagnosed(chain(2).losses(learning(150))).passed
+
+
+@pytest.mark.parametrize("tag", ["gan", "rl", "reinforcement-learning"])
+def test_a_loss_that_measures_nothing_is_not_judged(chain: Chains, tag: str) -> None:
+    run = chain(2, tags=(tag,)).losses(stalled(5.0, 150))
+    result = diagnosed(run)
+    assert result.state == "unknown"
+    assert f"tag {tag}" in not_checked(result, "loss_not_decreasing").reason
+
+
+def test_adversaries_with_optimizers_of_their_own_are_recognised(chain: Chains) -> None:
+    run = chain(2).losses(list(np.linspace(0.7, 3.0, 200)), backward_calls=3)
+    for index in range(2):
+        run.event("optimizer", index=index, **{"class": "Adam", "groups": [{"tensors": 1}]})
+    result = diagnosed(run)
+    assert "adversaries" in not_checked(result, "loss_not_decreasing").reason
+    assert {finding.severity for finding in result.findings} <= {Severity.INFO}
+
+
+def test_two_optimizers_of_one_loss_are_judged(chain: Chains) -> None:
+    run = chain(2).losses(stalled(5.0, 150), backward_calls=1)
+    for index in range(2):
+        run.event("optimizer", index=index, **{"class": "SGD", "groups": [{"tensors": 1}]})
+    assert found(diagnosed(run), "loss_not_decreasing") is not None
+
+
+def test_modules_named_as_adversaries_are_recognised(chain: Chains) -> None:
+    run = chain(2).losses(list(np.linspace(0.7, 3.0, 200)))
+    run.module("netG", type_="Net", role="other", depth=1)
+    run.module("discriminator", type_="Net", role="other", depth=2)
+    assert "adversaries" in not_checked(diagnosed(run), "loss_not_decreasing").reason
+
+
+# --- loss_spike ---------------------------------------------------------------------------------
+
+
+def spiked(losses: list[float], places: list[int], *, length: int = 10) -> list[float]:
+    raised = list(losses)
+    for place in places:
+        for step in range(place, min(place + length, len(raised))):
+            raised[step] *= 4
+    return raised
+
+
+def test_three_spikes_warn(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 299), [80, 160, 240])]
+    result = found(diagnosed(chain(2).losses(losses)), "loss_spike")
+    assert result.severity is Severity.WARNING
+    assert result.evidence["steps"] == [81, 161, 241]
+    assert result.first_step == 81
+    assert result.value == pytest.approx(4.0, rel=0.1)
+
+
+def test_one_spike_that_recovers_is_information(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 299), [80])]
+    assert found(diagnosed(chain(2).losses(losses)), "loss_spike").severity is Severity.INFO
+
+
+def test_a_spike_that_stays_warns(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 199), [80], length=120)]
+    result = found(diagnosed(chain(2).losses(losses)), "loss_spike")
+    assert result.severity in {Severity.WARNING, Severity.ERROR}
+    assert "did not come back" in result.message
+
+
+def test_single_hard_batches_pass(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 299), list(range(60, 290, 9)), length=1)]
+    assert "loss_spike" in diagnosed(chain(2).losses(losses)).passed
+
+
+def test_batches_of_one_pass(chain: Chains) -> None:
+    losses = np.random.default_rng(0).standard_normal(600) ** 2
+    run = chain(2)
+    for step, loss in enumerate(losses):
+        run.add("steps", step=step, loss=float(loss), lr=0.1, samples=1, flags=1)
+    assert diagnosed(run).findings == ()
+
+
+def test_a_jump_from_nothing_to_little_passes(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(0.01, 299), [80, 160, 240])]
+    assert "loss_spike" in diagnosed(chain(2).losses(losses)).passed
+
+
+def test_a_warm_restart_explains_a_spike(chain: Chains) -> None:
+    run = chain(2)
+    for step, loss in enumerate([2.3, *spiked(stalled(0.6, 299), [100, 200])]):
+        rate = 0.1 * (1 - (step % 100) / 101)
+        run.add("steps", step=step, loss=loss, lr=rate, flags=1)
+    assert "loss_spike" in diagnosed(run).passed
+
+
+def test_spikes_need_a_positive_loss_and_some_steps(chain: Chains) -> None:
+    few = diagnosed(chain(2).losses([1.0] * 10))
+    assert "a spike takes 25" in not_checked(few, "loss_spike").reason
+    signed = diagnosed(chain(2).losses(list(np.linspace(1, -1, 60))))
+    assert "negative" in not_checked(signed, "loss_spike").reason
+
+
+# --- learning_rate_too_high ---------------------------------------------------------------------
+
+
+def test_a_loss_that_leaves_its_start_for_good_is_an_error(chain: Chains) -> None:
+    run = early(chain(2).losses([2.3, *stalled(40.0, 99)], lr=3.0), 0.3)
+    result = found(diagnosed(run), "learning_rate_too_high")
+    assert result.severity is Severity.ERROR
+    assert result.first_step == 0  # the steps that brought it there
+    assert result.value == pytest.approx(17.4, rel=0.1)
+    assert "Divide the learning rate by 32 (from 3 to 0.0938)" in result.advice
+
+
+def test_a_single_jump_counts_where_steps_are_large(chain: Chains) -> None:
+    losses = learning(100, start=2.3)
+    losses[1] = 17.7
+    run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10), 1.3)
+    assert found(diagnosed(adam(run)), "learning_rate_too_high").severity is Severity.ERROR
+
+
+def test_a_single_hard_batch_does_not_count_where_steps_are_small(chain: Chains) -> None:
+    losses = learning(100, start=2.3)
+    losses[40] = 17.7
+    run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10), 0.01)
+    assert "learning_rate_too_high" in diagnosed(adam(run)).passed
+
+
+def test_a_catapult_that_ends_below_its_start_passes(chain: Chains) -> None:
+    losses = [2.3, 5.0, 6.0, 5.0, *learning(96, start=2.0, end=0.9)]
+    run = early(chain(2).losses(losses, every=10).logits(0).logits(10), 0.05)
+    assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+def test_weights_replaced_in_the_first_steps_warn_in_any_state(chain: Chains) -> None:
+    run = adam(early(chain(2).losses(learning(100), lr=0.1), 1.4))
+    result = found(diagnosed(run), "learning_rate_too_high")
+    assert (result.severity, result.unit) == (Severity.WARNING, "update/weight")
+    half = adam(early(chain(2).losses(learning(100), lr=0.1), 0.6))
+    assert found(diagnosed(half), "learning_rate_too_high").severity is Severity.INFO
+
+
+def test_scale_invariant_weights_may_take_large_steps_with_sgd(chain: Chains) -> None:
+    run = early(chain(2).losses(learning(100), lr=3.0), 1.4)
+    run.event("optimizer", index=0, **{"class": "SGD", "groups": [{"tensors": 2}]})
+    assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+def test_large_steps_explain_a_run_that_learns_nothing(chain: Chains) -> None:
+    run = early(chain(2).losses(stalled(2.3, 120), lr=3.0), 0.3)
+    result = diagnosed(run)
+    assert found(result, "learning_rate_too_high").severity is Severity.WARNING
+    assert found(result, "loss_not_decreasing").consequence_of == "learning_rate_too_high"
+
+
+def test_steps_after_a_warm_up_are_looked_at(chain: Chains) -> None:
+    run = adam(chain(2))
+    for step, loss in enumerate(learning(100)):
+        run.add("steps", step=step, loss=loss, lr=min(1.0, step / 40), samples=64, flags=17)
+    early(early(run, 0.01), 1.5, steps=range(36, 46))
+    result = found(diagnosed(run), "learning_rate_too_high")
+    assert result.first_step == 36
+
+
+def test_a_spread_of_values_without_level_is_no_excursion(chain: Chains) -> None:
+    """The first loss is small by chance; nothing says what knowing nothing costs."""
+    run = chain(2).losses([0.2, 0.9, 1.0, 0.95, *learning(120, start=1.0, end=0.02)])
+    assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+def test_an_excursion_takes_two_losses(chain: Chains) -> None:
+    assert (
+        "two losses"
+        in not_checked(diagnosed(chain(2).losses([1.0])), "learning_rate_too_high").reason
+    )
+
+
+# --- overfitting --------------------------------------------------------------------------------
+
+
+def evaluated(
+    run: Chain,
+    losses: Sequence[float],
+    accuracies: Sequence[float] | None = None,
+    *,
+    name: str = "val_loss",
+) -> Chain:
+    run.metric(name, {10 * i: v for i, v in enumerate(losses)})
+    if accuracies is not None:
+        run.metric("val_accuracy", {10 * i: v for i, v in enumerate(accuracies)})
+    return run
+
+
+RISING = [1.0, 0.6, 0.5, 0.5, 0.55, 0.62, 0.7, 0.8, 0.9, 1.0]
+FALLING_ACCURACY = [0.5, 0.7, 0.8, 0.8, 0.79, 0.77, 0.75, 0.73, 0.72, 0.71]
+CONSTANT_ACCURACY = [0.5, 0.7, 0.8, 0.8, 0.8, 0.8, 0.81, 0.8, 0.8, 0.8]
+
+
+def test_both_loss_and_metric_worse_warn(chain: Chains) -> None:
+    run = evaluated(chain(2).losses(learning(100)), RISING, FALLING_ACCURACY)
+    result = found(diagnosed(run), "overfitting")
+    assert result.severity is Severity.WARNING
+    assert result.first_step in {20, 30}
+    assert "val_accuracy from 0.8 to 0.72" in result.message
+
+
+def test_confidence_alone_is_information(chain: Chains) -> None:
+    run = evaluated(chain(2).losses(learning(100)), RISING, CONSTANT_ACCURACY)
+    assert found(diagnosed(run), "overfitting").severity is Severity.INFO
+
+
+def test_confidence_that_costs_more_than_guessing_warns(chain: Chains) -> None:
+    run = chain(2).losses(learning(100, start=0.7), every=10)
+    run.logits(0, classes=2).logits(10, classes=2)
+    assert (
+        found(diagnosed(evaluated(run, RISING, CONSTANT_ACCURACY)), "overfitting").severity
+        is Severity.WARNING
+    )
+
+
+def test_a_loss_alone_must_rise_by_half_or_by_a_level(chain: Chains) -> None:
+    run = evaluated(chain(2).losses(learning(100)), RISING)
+    assert found(diagnosed(run), "overfitting").severity is Severity.WARNING
+    little = [1.0, 0.6, 0.5, 0.5, 0.52, 0.54, 0.57, 0.6, 0.62, 0.63]
+    run = evaluated(chain(2).losses(learning(100)), little)
+    assert found(diagnosed(run), "overfitting").severity is Severity.INFO
+
+
+def test_a_metric_alone_that_falls_warns(chain: Chains) -> None:
+    run = chain(2).losses(learning(100))
+    run.metric("val_accuracy", {10 * i: v for i, v in enumerate(FALLING_ACCURACY)})
+    assert found(diagnosed(run), "overfitting").severity is Severity.WARNING
+
+
+def test_perplexity_is_the_loss_it_is_made_of(chain: Chains) -> None:
+    small = [float(np.exp(v)) for v in [3.5, 3.2, 3.0, 3.0, 3.02, 3.05, 3.1, 3.1, 3.12, 3.15]]
+    run = evaluated(chain(2).losses(learning(100)), small, name="val_ppl")
+    assert "overfitting" in diagnosed(run).passed
+
+
+def test_noise_of_an_evaluation_is_no_fall(chain: Chains) -> None:
+    rng = np.random.default_rng(0)
+    accuracies = 0.9 + 0.02 * rng.standard_normal(20)
+    run = (
+        chain(2)
+        .losses(learning(200))
+        .metric("val_accuracy", {10 * i: float(v) for i, v in enumerate(accuracies)})
+    )
+    assert "overfitting" in diagnosed(run).passed
+
+
+def test_training_that_does_not_improve_is_not_overfitting(chain: Chains) -> None:
+    run = evaluated(chain(2).losses(list(np.linspace(1.0, 2.0, 100))), RISING, FALLING_ACCURACY)
+    assert "overfitting" in diagnosed(run).passed
+
+
+def test_four_evaluations_and_unknown_names_say_nothing(chain: Chains) -> None:
+    run = evaluated(chain(2).losses(learning(100)), RISING[:4])
+    run.metric("val_widgets", dict.fromkeys(range(0, 100, 10), 1.0))
+    assert "4 evaluations" in not_checked(diagnosed(run), "overfitting").reason

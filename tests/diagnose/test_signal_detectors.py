@@ -1,0 +1,282 @@
+"""vanishing_gradient, exploding_gradient, poor_initialization on synthetic profiles."""
+
+import itertools
+
+import numpy as np
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+STEPS = range(0, 120, 4)
+
+
+def with_profile(run: Chain, losses: list[float], norms: list[float]) -> Chain:
+    run.losses(losses, every=4)
+    for step in STEPS:
+        run.gradients(step, norms)
+    return run
+
+
+def geometric(n: int, bits: float) -> list[float]:
+    """Norms that fall by so many bits a layer toward the input."""
+    return [2.0 ** (-bits * (n - 1 - index)) for index in range(n)]
+
+
+def test_a_gradient_that_halves_twice_a_layer_vanishes(chain: Chains) -> None:
+    run = with_profile(chain(8), stalled(2.3, 120), geometric(8, 2.0))
+    result = found(diagnosed(run), "vanishing_gradient")
+    assert result.severity is Severity.WARNING
+    assert result.layer == "l0"
+    assert result.layers == ("l0", "l1", "l2")  # 2^-10 of the head and below
+    assert result.first_step == 20
+    assert result.last_step == 116
+    assert result.value == pytest.approx(2.0)
+    assert "2^-14" in result.message
+    assert "select" in result.evidence["query"]
+
+
+def test_a_millionth_of_the_gradient_is_an_error(chain: Chains) -> None:
+    run = with_profile(chain(10), stalled(2.3, 120), geometric(10, 2.5))
+    assert found(diagnosed(run), "vanishing_gradient").severity is Severity.ERROR
+
+
+def test_a_run_that_learns_is_only_told(chain: Chains) -> None:
+    run = with_profile(chain(6), learning(120), geometric(6, 2.2))
+    assert found(diagnosed(run), "vanishing_gradient").severity is Severity.INFO
+
+
+def test_a_short_steep_profile_and_a_flat_one_pass(chain: Chains) -> None:
+    for bits in (0.0, 0.3, 0.9):
+        run = with_profile(chain(8), stalled(2.3, 120), geometric(8, bits))
+        assert "vanishing_gradient" in diagnosed(run, detectors=["vanishing_gradient"]).passed
+
+
+def test_layers_without_any_gradient_are_not_vanishing(chain: Chains) -> None:
+    run = with_profile(chain(8), stalled(2.3, 120), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    assert "vanishing_gradient" in diagnosed(run).passed
+
+
+def test_output_gradients_show_small_weights(chain: Chains) -> None:
+    """Every weight gets the same gradient; only the layers' outputs tell."""
+    run = with_profile(chain(8), stalled(2.3, 120), [1e-6] * 8)
+    for step in STEPS:
+        for index, norm in enumerate(geometric(8, 3.0)):
+            run.activation(f"l{index}", "output_grad", step, sumsq=norm**2)
+    result = found(diagnosed(run), "vanishing_gradient")
+    assert result.value == pytest.approx(3.0)
+    assert "outputs" in result.message
+
+
+def test_fan_in_is_no_slope(chain: Chains) -> None:
+    """A funnel from 4,096 to 4 units whose gradients per output are equal."""
+    run = chain(0).losses(stalled(2.3, 120), every=4)
+    widths = [4 ** (7 - index) for index in range(8)]
+    for index, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        run.module(f"w{index}", depth=index + 1)
+        run.parameter(f"w{index}.weight", shape=(n_out, n_in), depth=index + 1)
+        for step in STEPS:
+            run.norm(f"w{index}.weight", "gradient", step, n_in**0.5, n=n_in * n_out)
+    assert "vanishing_gradient" in diagnosed(run, detectors=["vanishing_gradient"]).passed
+
+
+def test_four_matrices_are_too_few(chain: Chains) -> None:
+    run = with_profile(chain(4), stalled(2.3, 120), geometric(4, 5.0))
+    assert "a slope takes 5" in not_checked(diagnosed(run), "vanishing_gradient").reason
+
+
+def test_samples_of_the_warm_in_are_too_few(chain: Chains) -> None:
+    run = chain(8).losses(stalled(2.3, 120), every=1)
+    for step in range(20):
+        run.gradients(step, geometric(8, 3.0))
+    assert "after step 20" in not_checked(diagnosed(run), "vanishing_gradient").reason
+
+
+def test_value_clipping_hides_the_gradient(chain: Chains) -> None:
+    run = chain(8).losses(stalled(2.3, 120), every=4)
+    for step in STEPS:
+        for index in range(8):
+            run.norm(f"l{index}.weight", "gradient", step, 1.0, n=64, scale=None)
+    assert "clip by norm" in not_checked(diagnosed(run), "vanishing_gradient").reason
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1.0, 1e9])
+def test_scaling_loss_and_gradients_changes_no_verdict(chain: Chains, factor: float) -> None:
+    run = chain(8).losses([factor * loss for loss in stalled(2.3, 120)], every=4)
+    for step in STEPS:
+        run.gradients(step, geometric(8, 2.0), factor=factor)
+    result = diagnosed(run)
+    assert [(f.detector, f.severity, f.layer) for f in result.findings] == [
+        ("vanishing_gradient", "warning", "l0"),
+        ("loss_not_decreasing", "warning", None),
+    ]
+
+
+# --- exploding_gradient -------------------------------------------------------------------------
+
+
+def with_norms(run: Chain, losses: list[float], norms: list[float]) -> Chain:
+    for step, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+        run.add("steps", step=step, loss=loss, lr=0.1, samples=64, flags=17, grad_norm_total=norm)
+        run.gradients(step, [norm] * run.n_layers)
+    return run
+
+
+def test_a_jump_with_an_effect_explodes(chain: Chains) -> None:
+    losses = [*stalled(2.3, 60), *stalled(30.0, 10)]
+    norms = [1.0] * 58 + [100.0] * 12
+    result = found(diagnosed(with_norms(chain(2), losses, norms)), "exploding_gradient")
+    assert result.severity is Severity.WARNING
+    assert result.first_step == 58
+    assert "x its start" in result.message
+
+
+def test_a_jump_into_nan_is_an_error(chain: Chains) -> None:
+    losses = [*stalled(2.3, 60), *[float("nan")] * 10]
+    norms = [1.0] * 58 + [100.0] * 4 + [float("nan")] * 8
+    result = found(diagnosed(with_norms(chain(2), losses, norms)), "exploding_gradient")
+    assert result.severity is Severity.ERROR
+
+
+def test_a_jump_without_effect_passes(chain: Chains) -> None:
+    norms = [1.0] * 58 + [100.0] * 12
+    assert "exploding_gradient" in diagnosed(with_norms(chain(2), learning(70), norms)).passed
+
+
+def test_one_heavy_batch_is_no_explosion(chain: Chains) -> None:
+    losses, norms = stalled(2.3, 80), [1.0] * 80
+    losses[60], norms[60] = 50.0, 900.0
+    losses[70], norms[70] = 50.0, 900.0
+    assert "exploding_gradient" in diagnosed(with_norms(chain(2), losses, norms)).passed
+
+
+def test_constant_large_norms_pass(chain: Chains) -> None:
+    assert (
+        "exploding_gradient" in diagnosed(with_norms(chain(2), stalled(2.3, 80), [1e9] * 80)).passed
+    )
+
+
+def test_growth_over_depth_explodes_a_run_that_learns_nothing(chain: Chains) -> None:
+    run = chain(8).losses(stalled(2.3, 120), every=4)
+    for step in STEPS:
+        run.gradients(step, [1.0] * 8)
+        for index, norm in enumerate(geometric(8, -1.0)):
+            run.activation(f"l{index}", "output_grad", step, sumsq=norm**2)
+    result = found(diagnosed(run, detectors=["exploding_gradient"]), "exploding_gradient")
+    assert result.severity is Severity.WARNING
+    assert result.layer == "l0"
+    assert result.value == pytest.approx(1.0)
+
+
+def test_a_recurrent_layer_that_gets_thousands_of_times_the_gradient_explodes(
+    chain: Chains,
+) -> None:
+    run = chain(1).losses(stalled(2.1, 120), every=4)
+    run.module("rnn", type_="RNN", role="recurrent", depth=0)
+    run.parameter("rnn.weight_hh_l0", shape=(32, 32), depth=0, module_type="RNN")
+    for step in STEPS:
+        run.norm("rnn.weight_hh_l0", "gradient", step, 1e5, n=1024)
+        run.norm("l0.weight", "gradient", step, 1.0, n=4096)
+    result = diagnosed(run)
+    assert found(result, "poor_initialization").layer == "rnn"
+    assert found(result, "exploding_gradient").consequence_of == "poor_initialization"
+
+
+def test_few_norms_say_nothing(chain: Chains) -> None:
+    run = with_norms(chain(2), stalled(2.3, 8), [1.0] * 8)
+    assert "a jump takes 12" in not_checked(diagnosed(run), "exploding_gradient").reason
+
+
+# --- poor_initialization ------------------------------------------------------------------------
+
+
+def test_a_first_loss_far_above_guessing_is_a_bad_start(chain: Chains) -> None:
+    run = chain(3).losses(stalled(40.0, 60), every=4).logits(0, absmax=60.0).logits(4, absmax=60.0)
+    result = found(diagnosed(run), "poor_initialization")
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(40.0 / np.log(10), rel=0.1)
+    assert result.first_step == 0
+
+
+def test_a_summed_loss_is_no_bad_start(chain: Chains) -> None:
+    """147 is 64 times ln 10: a sum over the batch, for the logits are small."""
+    run = chain(3).losses([64 * loss for loss in learning(60)], every=4).logits(0).logits(4)
+    assert diagnosed(run).findings == ()
+
+
+def test_a_weighted_sum_of_losses_has_no_level(chain: Chains) -> None:
+    run = chain(3).losses([17 * loss for loss in learning(60)], every=4).logits(0).logits(4)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
+def test_large_inputs_are_named_in_the_advice(chain: Chains) -> None:
+    run = chain(3).losses(stalled(40.0, 60), every=4).logits(0, absmax=60.0)
+    run.activation("", "input", 0, n=100, sum=0.0, sumsq=100 * 200.0**2)
+    assert "Standardise the inputs" in found(diagnosed(run), "poor_initialization").advice
+
+
+@pytest.mark.parametrize(("bits", "wrong"), [(-1.8, True), (1.2, True), (-0.5, False)])
+def test_the_gain_of_the_layers_is_judged(chain: Chains, bits: float, *, wrong: bool) -> None:
+    run = chain(8).losses(stalled(2.3, 60), every=4)
+    for index in range(8):
+        run.activation(f"l{index}", "output", 0, n=100, sum=0.0, sumsq=100 * 4.0 ** (bits * index))
+    assert ("poor_initialization" in diagnosed(run).passed) is not wrong
+
+
+def test_a_steep_gain_warns_even_a_run_that_learns(chain: Chains) -> None:
+    run = chain(12).losses(learning(120), every=4)
+    for index, norm in enumerate(geometric(12, -1.2)):
+        run.activation(f"l{index}", "output_grad", 0, sumsq=norm**2)
+    assert found(diagnosed(run), "poor_initialization").severity is Severity.WARNING
+
+
+def symmetric(run: Chain, *, gradient: float) -> Chain:
+    for step in range(3):
+        for index in range(3):
+            hidden = index < 2
+            run.norm(f"l{index}.weight", "weight", step, 1.0, n=4096, rows_equal=hidden)
+            run.norm(f"l{index}.weight", "gradient", step, gradient, n=4096, rows_equal=hidden)
+    return run
+
+
+def test_equal_rows_with_equal_gradients_stay_copies(chain: Chains) -> None:
+    run = symmetric(chain(3).losses(learning(60), every=1), gradient=0.1)
+    result = found(diagnosed(run), "poor_initialization")
+    assert result.severity is Severity.ERROR
+    assert result.layers == ("l0", "l1")
+
+
+def test_equal_rows_with_different_gradients_pass(chain: Chains) -> None:
+    run = chain(3).losses(learning(60), every=1)
+    for step in range(3):
+        run.norm("l0.weight", "weight", step, 0.0, n=4096, rows_equal=True)
+        run.norm("l0.weight", "gradient", step, 0.1, n=4096, rows_equal=False)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
+def test_zero_weights_stop_every_gradient(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 60), every=1)
+    for step in range(3):
+        for index in range(3):
+            run.norm(f"l{index}.weight", "weight", step, 0.0, n=4096)
+            run.norm(f"l{index}.weight", "gradient", step, 0.0, n=4096)
+    result = found(diagnosed(run), "poor_initialization")
+    assert result.severity is Severity.ERROR
+    assert "no gradient reaches" in result.message
+
+
+def test_a_zero_head_lets_gradients_through_after_a_step(chain: Chains) -> None:
+    run = chain(3).losses(learning(60), every=1)
+    for step in range(3):
+        for index in range(3):
+            run.norm(f"l{index}.weight", "weight", step, float(index < 2), n=4096)
+            value = 0.1 if step else float(index == 2)
+            run.norm(f"l{index}.weight", "gradient", step, value, n=4096)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
+def test_a_resumed_run_has_no_start(chain: Chains) -> None:
+    run = chain(3)
+    for step, loss in enumerate(learning(60), start=500):
+        run.add("steps", step=step, loss=loss, lr=0.1, flags=1)
+    assert "step 0" in not_checked(diagnosed(run), "poor_initialization").reason

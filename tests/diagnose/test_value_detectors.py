@@ -1,0 +1,414 @@
+"""non_finite, dead_units, saturated_units, unchanged_parameters, update_ratio, gradient_ascent."""
+
+from collections.abc import Sequence
+
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+NAN = float("nan")
+
+
+def broken(run: Chain, step: int, names: Sequence[str], *, kind: str = "gradient") -> Chain:
+    for name in names:
+        run.norm(f"{name}.weight", kind, step, 1.0, n=4096, n_nan=5)
+    return run
+
+
+def test_a_finite_run_passes(chain: Chains) -> None:
+    run = chain(3).losses(learning(60), every=4)
+    assert "non_finite" in diagnosed(run).passed
+
+
+def test_the_first_layer_with_a_broken_output_is_the_origin(chain: Chains) -> None:
+    run = chain(4).losses([*learning(50), *[NAN] * 10], every=1)
+    for index in (2, 3):
+        run.activation(f"l{index}", "output", 50, n_nan=7)
+    broken(run, 50, ("l0", "l1", "l2", "l3"))
+    broken(run, 51, ("l0", "l1", "l2", "l3"), kind="weight")
+    result = found(diagnosed(run), "non_finite")
+    assert result.severity is Severity.ERROR
+    assert result.layer == "l2"
+    assert result.first_step == 50
+    assert "the loss is not finite at step 50, first seen in the output of l2" in result.message
+
+
+def test_a_broken_batch_is_named(chain: Chains) -> None:
+    run = chain(2).losses([*learning(50), *[NAN] * 10], every=1)
+    for path, site in (("", "input"), ("l0", "output"), ("l1", "output")):
+        run.activation(path, site, 50, n_nan=1)
+    assert "batch" in found(diagnosed(run), "non_finite").advice
+
+
+def test_a_gradient_alone_points_to_the_layer_nearest_the_loss(chain: Chains) -> None:
+    run = broken(chain(4).losses(learning(60), every=1), 30, ("l0", "l1", "l2"))
+    result = found(diagnosed(run), "non_finite")
+    assert result.severity is Severity.WARNING
+    assert result.layer == "l2"
+    assert "derivative" in result.advice
+
+
+def test_parameters_that_break_are_an_error(chain: Chains) -> None:
+    run = broken(chain(2).losses(learning(60), every=1), 30, ("l0",), kind="weight")
+    assert found(diagnosed(run), "non_finite").severity is Severity.ERROR
+
+
+def test_an_overflow_that_the_scaler_skipped_passes(chain: Chains) -> None:
+    run = chain(2)
+    for step, loss in enumerate(learning(60)):
+        skipped = step in {3, 4}
+        run.add("steps", step=step, loss=NAN if skipped else loss, flags=17 | 2 * skipped)
+        if skipped:
+            broken(run, step, ("l0", "l1"))
+    assert "non_finite" in diagnosed(run).passed
+
+
+def test_a_masked_activation_alone_passes(chain: Chains) -> None:
+    run = chain(2).losses(learning(60), every=1)
+    for step in range(60):
+        run.activation("l0", "output", step, n_inf=100)
+    assert "non_finite" in diagnosed(run).passed
+
+
+def test_one_loss_that_is_not_finite_is_a_warning(chain: Chains) -> None:
+    losses = learning(60)
+    losses[30] = float("inf")
+    result = found(diagnosed(chain(2).losses(losses)), "non_finite")
+    assert result.severity is Severity.WARNING
+    assert result.layer is None
+
+
+def test_what_is_seen_at_the_next_sample_says_so(chain: Chains) -> None:
+    run = chain(2).losses([*learning(45), *[NAN] * 15], every=10)
+    broken(run, 50, ("l0", "l1"), kind="weight")
+    assert "at step 50, the first sample after it" in found(diagnosed(run), "non_finite").message
+
+
+# --- dead_units ---------------------------------------------------------------------------------
+
+
+def dead(
+    run: Chain, layer: str, shares: list[float], *, units: int = 64, site: str = "output"
+) -> Chain:
+    for index, share in enumerate(shares):
+        run.activation(
+            layer, site, 7 + 8 * index, n_units=units, n_dead=round(share * units),
+            window_samples=512,
+        )  # fmt: skip
+    return run
+
+
+def test_units_that_die_block_a_run_that_learns_nothing(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 60), every=1)
+    dead(dead(run, "a0", [0.2, 0.9, 0.9, 0.9]), "a1", [0.1, 1.0, 1.0, 1.0])
+    result = found(diagnosed(run), "dead_units")
+    assert result.severity is Severity.ERROR  # the second layer lost all
+    assert result.layer == "a0"  # but the first to die is named
+    assert result.first_step == 15
+    assert result.evidence["jump_step"] == 15
+    assert "58 of 64 units of a0 (and 1 more)" in result.message
+
+
+def test_dead_units_of_a_run_that_learns_are_information(chain: Chains) -> None:
+    run = dead(chain(3).losses(learning(60), every=1), "a0", [0.8] * 4)
+    assert found(diagnosed(run), "dead_units").severity is Severity.INFO
+
+
+def test_nine_of_ten_dead_units_warn_in_any_state(chain: Chains) -> None:
+    run = dead(chain(3).losses(learning(60), every=1), "a0", [0.95] * 4)
+    assert found(diagnosed(run), "dead_units").severity is Severity.WARNING
+
+
+@pytest.mark.parametrize("shares", [[0.3] * 4, [0.9, 0.9, 0.9, 0.2]])
+def test_few_dead_units_and_those_that_wake_pass(chain: Chains, shares: list[float]) -> None:
+    run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", shares)
+    assert "dead_units" in diagnosed(run).passed
+
+
+def test_a_small_layer_is_dead_only_as_a_whole(chain: Chains) -> None:
+    run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", [0.8] * 4, units=5)
+    assert "dead_units" in diagnosed(run).passed
+
+
+def test_windows_that_are_not_full_do_not_count(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 60), every=1)
+    for step in range(7):
+        run.activation("a0", "output", step, n_units=64, n_dead=64, window_samples=64)
+    assert "no window" in not_checked(diagnosed(run), "dead_units").reason
+    run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", [1.0, 1.0])
+    assert "fewer than 3 windows" in not_checked(diagnosed(run), "dead_units").reason
+
+
+def test_a_functional_activation_is_named_by_the_layer_that_feeds_it(chain: Chains) -> None:
+    run = chain(0).losses(stalled(2.3, 60), every=1)
+    run.rows["modules"] = []
+    run.module("", type_="Net", role="other", depth=0)
+    for index in range(3):
+        run.module(f"l{index}", depth=index + 1)
+        run.parameter(f"l{index}.weight", shape=(64, 64), depth=index + 1)
+    dead(run, "", [0.1] * 4, site="relu#0")
+    dead(run, "", [1.0] * 4, site="relu#1")
+    result = found(diagnosed(run), "dead_units")
+    assert result.layer == "l1"
+    assert "l1 (relu#1)" in result.evidence["dead_share"]
+
+
+def test_a_wide_dictionary_is_exempt(chain: Chains) -> None:
+    run = chain(0).losses(stalled(1.0, 60), every=1)
+    run.module("encoder", depth=1).module("act", type_="ReLU", role="activation", depth=2)
+    run.module("decoder", depth=3)
+    run.parameter("encoder.weight", shape=(512, 64), depth=1)
+    run.parameter("decoder.weight", shape=(64, 512), depth=3)
+    dead(run, "act", [0.95] * 4, units=512)
+    assert found(diagnosed(run), "dead_units").severity is Severity.INFO
+
+
+# --- saturated_units ----------------------------------------------------------------------------
+
+
+def saturated(
+    run: Chain,
+    layer: str,
+    share: float,
+    *,
+    steps: Sequence[int] = range(24, 60, 2),
+    site: str = "output",
+) -> Chain:
+    for step in steps:
+        run.activation(
+            layer, site, step, n=6400, n_units=64, n_saturated=round(share * 64),
+            n_saturated_entries=round(share * 6400),
+        )  # fmt: skip
+    return run
+
+
+def test_saturated_units_hurt_a_run_that_learns_nothing(chain: Chains) -> None:
+    run = saturated(chain(3, activation="Tanh").losses(stalled(2.3, 60), every=2), "a0", 0.7)
+    result = found(diagnosed(run), "saturated_units")
+    assert (result.severity, result.layer, result.first_step) == (Severity.WARNING, "a0", 24)
+
+
+def test_nearly_all_units_saturated_is_an_error(chain: Chains) -> None:
+    run = saturated(chain(3, activation="Tanh").losses(stalled(2.3, 60), every=2), "a0", 0.95)
+    assert found(diagnosed(run), "saturated_units").severity is Severity.ERROR
+
+
+def test_entries_saturated_at_the_start_are_told(chain: Chains) -> None:
+    run = chain(3, activation="Tanh").losses(stalled(2.3, 60), every=2)
+    saturated(run, "a0", 0.8, steps=[0])
+    result = found(diagnosed(run), "saturated_units")
+    assert "entries" in result.message
+    assert result.first_step == 0
+
+
+def test_saturation_of_a_run_that_learns_is_information(chain: Chains) -> None:
+    run = saturated(chain(3, activation="Tanh").losses(learning(60), every=2), "a0", 0.7)
+    assert found(diagnosed(run), "saturated_units").severity is Severity.INFO
+
+
+def test_the_output_of_the_network_may_saturate(chain: Chains) -> None:
+    run = saturated(chain(3, activation="Tanh").losses(stalled(2.3, 60), every=2), "a2", 1.0)
+    assert "gates or outputs" in not_checked(diagnosed(run), "saturated_units").reason
+
+
+def test_gates_may_saturate(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 60), every=2).module("cell", type_="Cell", depth=1)
+    saturated(run, "cell", 1.0, site="sigmoid#0")
+    saturated(run, "cell", 0.1, site="tanh#0")
+    assert "saturated_units" in diagnosed(run).passed
+
+
+# --- unchanged_parameters -----------------------------------------------------------------------
+
+
+def trained(run: Chain, name: str, *, moves: bool = True, gradient: float | None = 0.1) -> Chain:
+    for step in range(0, 60, 6):
+        run.norm(name, "weight", step, 5.0 + (0.01 * step if moves else 0), n=4096)
+        run.norm(name, "update", step, 0.01 if moves else 0.0, n=4096)
+        if gradient is None:
+            run.norm(name, "gradient", step, 0.0, n=4096, n_sampled=0, sumsq=None, scale=None)
+        else:
+            run.norm(name, "gradient", step, gradient, n=4096)
+    return run
+
+
+def forwards(run: Chain, *layers: str) -> Chain:
+    for step in range(0, 60, 6):
+        for layer in layers:
+            run.activation(layer, "output", step)
+    return run
+
+
+def test_moving_parameters_pass(chain: Chains) -> None:
+    run = chain(3).losses(learning(60), every=6)
+    for index in range(3):
+        trained(run, f"l{index}.weight")
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+def test_a_layer_in_no_optimizer_is_found(chain: Chains) -> None:
+    run = chain(2).losses(learning(60), every=6)
+    run.module("head", depth=9).parameter("head.weight", shape=(64, 64), depth=9, lr_group=None)
+    for name in ("l0.weight", "l1.weight"):
+        trained(run, name)
+    trained(run, "head.weight", moves=False)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert result.layer == "head.weight"
+    assert "in no optimizer" in result.message
+
+
+def test_training_the_head_alone_is_information(chain: Chains) -> None:
+    run = chain(0).losses(learning(60), every=6)
+    for index, group in enumerate((None, None, 0)):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(f"m{index}.weight", shape=(64, 64), depth=index + 1, lr_group=group)
+        trained(run, f"m{index}.weight", moves=group is not None)
+    assert found(diagnosed(run), "unchanged_parameters").severity is Severity.INFO
+
+
+def test_an_optimizer_of_another_model_is_found(chain: Chains) -> None:
+    run = chain(0).losses(stalled(2.3, 60), every=6)
+    run.module("", depth=0, role="other")
+    for index in range(2):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(f"m{index}.weight", shape=(64, 64), depth=index + 1, lr_group=None)
+        trained(run, f"m{index}.weight", moves=False)
+    run.parameter("optimizer.0.0", shape=(64, 64), depth=0)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert "1 tensors that are not the model's" in result.message
+
+
+def test_a_cut_graph_is_found_at_the_cut(chain: Chains) -> None:
+    run = forwards(chain(4).losses(learning(60), every=6), "l0", "l1", "l2", "l3")
+    for index in range(4):
+        trained(run, f"l{index}.weight", moves=index > 1, gradient=None if index < 2 else 0.1)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert result.layer == "l1.weight"
+    assert "cut between l1 and l2" in result.message
+
+
+def test_a_branch_without_gradient_is_information(chain: Chains) -> None:
+    run = forwards(chain(4).losses(learning(60), every=6), "l0", "l1", "l2", "l3")
+    for index in range(4):
+        trained(run, f"l{index}.weight", moves=index != 2, gradient=None if index == 2 else 0.1)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layer) == (Severity.INFO, "l2.weight")
+
+
+def optimizer(run: Chain) -> Chain:
+    run.event("optimizer", index=0, **{"class": "Adam", "groups": [{"tensors": 2}]})
+    return run
+
+
+def test_an_optimizer_that_steps_other_tensors_is_found(chain: Chains) -> None:
+    run = optimizer(chain(2).losses(learning(60), every=6))
+    trained(run, "l0.weight", moves=False)
+    trained(run, "l1.weight")
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert "no element changed" in result.message
+
+
+def test_updates_too_small_for_float32_are_not_blamed(chain: Chains) -> None:
+    run = optimizer(chain(2).losses(learning(60), every=6))
+    trained(run, "l0.weight", moves=False, gradient=1e-9)
+    trained(run, "l1.weight")
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+def test_a_rate_of_zero_moves_nothing(chain: Chains) -> None:
+    run = chain(2).losses(learning(60), every=6, lr=0.0)
+    trained(run, "l0.weight", moves=False)
+    assert "above zero" in not_checked(diagnosed(run), "unchanged_parameters").reason
+
+
+def test_a_group_with_a_rate_of_zero_is_frozen(chain: Chains) -> None:
+    run = optimizer(chain(1).losses(learning(60), every=6))
+    run.parameter("l0.extra", shape=(64, 64), depth=1, lr_group=1)
+    run.metric("lr/1", {0: 0.0}, phase="train")
+    trained(trained(run, "l0.weight"), "l0.extra", moves=False)
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+# --- update_ratio -------------------------------------------------------------------------------
+
+
+def updates(run: Chain, ratios: list[float], *, steps: Sequence[int] = range(0, 80, 4)) -> Chain:
+    for step in steps:
+        for index, ratio in enumerate(ratios):
+            run.norm(f"l{index}.weight", "weight", step, 8.0, n=4096)
+            run.norm(f"l{index}.weight", "update", step, 8.0 * ratio, n=4096)
+    return run
+
+
+def test_large_steps_of_a_failing_run_warn(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [0.2, 0.3, 0.4])
+    result = found(diagnosed(run, detectors=["update_ratio"]), "update_ratio")
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(0.3)
+    assert result.layer == "l2"
+    assert result.first_step == 20
+
+
+def test_large_steps_of_a_learning_run_are_information(chain: Chains) -> None:
+    run = updates(chain(3).losses(learning(80), every=4), [0.2, 0.3, 0.4])
+    assert found(diagnosed(run), "update_ratio").severity is Severity.INFO
+
+
+def test_one_matrix_that_is_replaced_is_named(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [0.001, 2.0, 0.001])
+    result = found(diagnosed(run, detectors=["update_ratio"]), "update_ratio")
+    assert result.layers == ("l1",)
+
+
+def test_usual_steps_pass_and_few_are_not_judged(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [1e-3] * 3)
+    assert "update_ratio" in diagnosed(run).passed
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [1e-3] * 3, steps=range(0, 24, 4))
+    assert "after step 20" in not_checked(diagnosed(run), "update_ratio").reason
+
+
+# --- gradient_ascent ----------------------------------------------------------------------------
+
+
+def climbing(run: Chain, sign: float) -> Chain:
+    for step in range(20):
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
+    return run
+
+
+def test_updates_along_the_gradient_climb(chain: Chains) -> None:
+    losses = [2.3 + 0.1 * step for step in range(60)]
+    result = diagnosed(climbing(chain(2).losses(losses, every=1), 1.0))
+    assert result.findings[0].detector == "gradient_ascent"
+    assert found(result, "gradient_ascent").severity is Severity.ERROR
+    assert {f.consequence_of for f in result.findings[1:]} == {"gradient_ascent"}
+
+
+def test_updates_against_the_gradient_pass(chain: Chains) -> None:
+    run = climbing(chain(2).losses(learning(60), every=1), -1.0)
+    assert "gradient_ascent" in diagnosed(run).passed
+
+
+def test_backward_from_minus_the_loss_climbs(chain: Chains) -> None:
+    run = climbing(chain(2), -1.0)
+    for step in range(60):
+        loss = 2.3 + 0.1 * step
+        run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+    run.logits(0).logits(1)
+    assert "minus the loss" in found(diagnosed(run), "gradient_ascent").message
+
+
+def test_a_negative_cross_entropy_is_climbed(chain: Chains) -> None:
+    losses = [-2.3 - 0.1 * step for step in range(60)]
+    run = climbing(chain(2).losses(losses, every=1), -1.0).logits(0).logits(1)
+    assert found(diagnosed(run), "gradient_ascent").severity is Severity.ERROR
+
+
+def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
+    run = climbing(chain(2, tags=("RL",)).losses(learning(60), every=1), 1.0)
+    assert "tag rl" in not_checked(diagnosed(run), "gradient_ascent").reason
