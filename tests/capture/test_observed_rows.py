@@ -57,6 +57,16 @@ def test_a_parameter_without_gradient_has_rows_that_say_so() -> None:
     assert rows["0.weight", "update"]["decay_ratio"] is not None
 
 
+def test_a_gradient_has_no_cosine_with_one_that_was_none() -> None:
+    model, weight = one_parameter(torch.ones(3))
+    observed = Observed(model, torch.optim.SGD([weight], lr=0.1))
+    cosines = []
+    for gradient in (torch.ones(3), torch.ones(3), None, torch.ones(3), torch.ones(3)):
+        weight.grad = gradient
+        cosines.append(observed.step()["weight", "gradient"]["cos_prev"])
+    assert cosines == [None, pytest.approx(1.0), None, None, pytest.approx(1.0)]
+
+
 def test_frozen_parameters_have_no_rows() -> None:
     model = net()
     model[0].requires_grad_(requires_grad=False)

@@ -69,6 +69,14 @@ def test_a_sample_of_zeros_has_no_cosine() -> None:
 
 
 @pytest.mark.usefixtures("route")
+def test_a_negative_zero_gradient_is_not_stuck() -> None:
+    gradient = torch.tensor([-0.0, 0.0, 1.0, 1.0])
+    update = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    _, _, row = observe(torch.ones(4), [gradient], updates=[update])
+    assert (row["n_stuck"], row["n_zero"]) == (1, 3)
+
+
+@pytest.mark.usefixtures("route")
 def test_updates_to_nan_are_not_stuck() -> None:
     gradient = torch.ones(6)
     update = torch.tensor([math.nan, math.nan, 0.0, 1.0, 0.0, 1.0])
