@@ -105,6 +105,7 @@ def take_device_route(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ["telemetry.capture.statistic", *names]:
         if hasattr(importlib.import_module(name), "on_host"):
             monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
+    monkeypatch.setattr("telemetry.capture.tensor_norms.on_host", lambda values: values is None)
 
 
 def random(shape: tuple[int, ...], seed: int = 0, *, scale: float = 1.0) -> Tensor:

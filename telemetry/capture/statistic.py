@@ -89,6 +89,7 @@ class Relations:
 
     Attributes:
         tensors: The whole tensors of gradients and weights, a 0-d zero where there is none.
+        tensor_norms: Their L2 norms, see `tensor_norms`.
         previous: The same kind one sample ago.
         weight: Sample of the weights before the step.
         gradient: Sample of the gradients as the optimizer saw them.
@@ -98,6 +99,7 @@ class Relations:
     """
 
     tensors: Sequence[Tensor] = ()
+    tensor_norms: Tensor | None = None
     previous: Previous | None = None
     weight: "Sample | None" = None
     gradient: "Sample | None" = None

@@ -12,7 +12,6 @@ NaN or infinity shows in it; tensors for which it does not suffice are read agai
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from telemetry.capture.sample_plan import ROW_LENGTH, FloatArray, RowLayout
 from telemetry.capture.statistic import (
@@ -27,15 +26,16 @@ from telemetry.capture.statistic import (
 
 # Outside, squares of float32 elements overflow, or lose digits and vanish.
 SAFE_NORM = (1e-15, 1e18)
-HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 
 
-def compute(sample: Sample) -> Partials:
+def compute(sample: Sample) -> Partials | None:
     """Norm of each tensor; where the host can look, what is not exact in it is read again."""
-    tensors = list(sample.relations.tensors)
+    tensors, norms = sample.relations.tensors, sample.relations.tensor_norms
+    if norms is None:
+        return None
     if not on_host(sample.values):
-        return {"tensor_norms": torch.stack(device_norms(tensors))} | sample.non_finite
-    norms = torch.stack(host_norms(tensors)).double()
+        return {"tensor_norms": norms} | sample.non_finite
+    norms = norms.clone()
     doubtful = unsafe(norms.numpy(), sample)
     if not doubtful:
         return {"tensor_norms": norms}
@@ -60,33 +60,6 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
     n_nan = partials.get("tensor_n_nan", none)
     n_inf = partials.get("tensor_n_inf", none)
     return norms**2, n_nan.astype(np.float64), n_inf.astype(np.float64)
-
-
-def host_norms(tensors: list[Tensor]) -> list[Tensor]:
-    """Norms in float32, float64 for float64 tensors; one call for each dtype."""
-    dtypes = {tensor.dtype for tensor in tensors}
-    if dtypes == {torch.float32}:
-        return list(torch._foreach_norm(tensors))  # noqa: SLF001 - it has no public name
-    result: dict[int, Tensor] = {}
-    for dtype in dtypes:
-        index = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        group = [tensors[i] for i in index]
-        if not dtype.is_floating_point:
-            group = [tensor.float() for tensor in group]
-        # A norm of half precision in its own type has three digits.
-        wider = torch.float32 if dtype in HALF_TYPES else None
-        norms = torch._foreach_norm(group, 2, wider)  # noqa: SLF001 - it has no public name
-        result.update(zip(index, (norm.double() for norm in norms), strict=True))
-    return [result[i] for i in range(len(tensors))]
-
-
-def device_norms(tensors: list[Tensor]) -> list[Tensor]:
-    """Norms accumulated in float64 where the device has it."""
-    dtype = torch.float32 if tensors[0].device.type == "mps" else torch.float64
-    floats = [t if t.dtype.is_floating_point else t.float() for t in tensors]
-    if dtype == torch.float32:
-        floats = [t.float() for t in floats]
-    return list(torch._foreach_norm(floats, 2, dtype))  # noqa: SLF001 - it has no public name
 
 
 def unsafe(norms: FloatArray, sample: Sample) -> list[int]:
