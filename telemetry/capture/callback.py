@@ -55,7 +55,7 @@ class TelemetryCallback:
         overhead_budget: Share of the elapsed time that recording may cost; None: no limit.
         overhead_allowance_s: Seconds that recording may cost in any case, so that short runs are
             observed closely.
-        histograms: Record log2 histograms of gradients, weights and updates.
+        histograms: Record log2 histograms of gradients and weights.
         activations: Record activations, output gradients and loss inputs on sampled steps.
         strict: Raise CaptureError instead of switching off the part that failed.
 

@@ -1,13 +1,14 @@
 """In which state the optimizer sees a gradient: unscaled, clipped, or with the loss scale in it.
 
-Clipping is observed by replacing `clip_grad_norm_` and `clip_grad_value_` in `torch.nn.utils` and
-`torch.nn.utils.clip_grad` with functions that call the originals and note what they did; the
-originals are put back when the last observer closes. A name that a script imported before, by
-`from torch.nn.utils import clip_grad_norm_`, still means the original: such a clipping is not seen,
-and its gradients pass as unscaled.
+Clipping by norm is observed where all its forms meet: `clip_grad_norm_`, however a script imported
+it, looks up `_get_total_norm` and `_clip_grads_with_norm_` in `torch.nn.utils.clip_grad` on each
+call. They are replaced by functions that call the originals and note what they did, as are the
+public names of the second; the originals are put back when the last observer closes. Value
+clipping has no such inside: a `clip_grad_value_` that a script imported by name before is not seen.
 """
 
 import functools
+import threading
 import types
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -174,15 +175,21 @@ def loss_scale(optimizer: Optimizer) -> Tensor | None:
 # --- the replaced functions -----------------------------------------------------------------------
 
 
-class _ClipNorm(Protocol):
+class _TotalNorm(Protocol):
+    def __call__(
+        self, tensors: _Parameters, norm_type: float = ..., *rest: object, **options: object
+    ) -> Tensor: ...
+
+
+class _ClipWithNorm(Protocol):
     def __call__(
         self,
         parameters: _Parameters,
         max_norm: float,
-        norm_type: float = ...,
+        total_norm: Tensor,
         *rest: object,
         **options: object,
-    ) -> Tensor: ...
+    ) -> None: ...
 
 
 class _ClipValue(Protocol):
@@ -191,19 +198,26 @@ class _ClipValue(Protocol):
     ) -> None: ...
 
 
+# Of the last total norm that a thread asked for: the scaling that follows is not told its order.
+_last_total = threading.local()
 _observers: list[ClipObserver] = []
 _originals: list[tuple[types.ModuleType, str, object]] = []
 
 
 def _patch() -> None:
-    replacements = {
-        "clip_grad_norm_": _observed_norm(cast("_ClipNorm", clip_grad.clip_grad_norm_)),
-        "clip_grad_value_": _observed_value(cast("_ClipValue", clip_grad.clip_grad_value_)),
-    }
-    for name, replacement in replacements.items():
-        for module in (clip_grad, utils):
-            _originals.append((module, name, getattr(module, name)))
-            setattr(module, name, replacement)
+    scaling = _observed_scaling(cast("_ClipWithNorm", clip_grad._clip_grads_with_norm_))
+    total = _observed_total(cast("_TotalNorm", clip_grad._get_total_norm))  # noqa: SLF001
+    value = _observed_value(cast("_ClipValue", clip_grad.clip_grad_value_))
+    for module, name, replacement in (
+        (clip_grad, "_get_total_norm", total),
+        (utils, "get_total_norm", total),
+        (clip_grad, "_clip_grads_with_norm_", scaling),
+        (utils, "clip_grads_with_norm_", scaling),
+        (clip_grad, "clip_grad_value_", value),
+        (utils, "clip_grad_value_", value),
+    ):
+        _originals.append((module, name, getattr(module, name)))
+        setattr(module, name, replacement)
 
 
 def _restore() -> None:
@@ -214,19 +228,32 @@ def _restore() -> None:
     _originals.clear()
 
 
-def _observed_norm(original: _ClipNorm) -> _ClipNorm:
+def _observed_total(original: _TotalNorm) -> _TotalNorm:
     @functools.wraps(original)
-    def clip_grad_norm_(
+    def get_total_norm(
+        tensors: _Parameters, norm_type: float = L2, *rest: object, **options: object
+    ) -> Tensor:
+        total_norm = original(tensors, norm_type, *rest, **options)
+        if not torch.compiler.is_compiling():
+            _last_total.norm_type = float(norm_type)
+        return total_norm
+
+    return get_total_norm
+
+
+def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
+    @functools.wraps(original)
+    def clip_grads_with_norm_(
         parameters: _Parameters,
         max_norm: float,
-        norm_type: float = L2,
+        total_norm: Tensor,
         *rest: object,
         **options: object,
-    ) -> Tensor:
+    ) -> None:
         if torch.compiler.is_compiling():
-            return original(parameters, max_norm, norm_type, *rest, **options)
+            return original(parameters, max_norm, total_norm, *rest, **options)
         again, identities = _read_once(parameters)
-        total_norm = original(again, max_norm, norm_type, *rest, **options)
+        original(again, max_norm, total_norm, *rest, **options)
         is_whole = local_part(total_norm) is total_norm
         _tell(
             ClipCall(
@@ -234,12 +261,12 @@ def _observed_norm(original: _ClipNorm) -> _ClipNorm:
                 by_value=False,
                 total_norm=total_norm if is_whole else None,
                 max_norm=float(max_norm),
-                norm_type=float(norm_type),
+                norm_type=getattr(_last_total, "norm_type", L2),
             )
         )
-        return total_norm
+        return None
 
-    return clip_grad_norm_
+    return clip_grads_with_norm_
 
 
 def _observed_value(original: _ClipValue) -> _ClipValue:

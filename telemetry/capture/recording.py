@@ -266,6 +266,8 @@ class Recording:
         if record.grad_norm_total is None:
             record.grad_norm_total = packet.grad_norm_unscaled
         self.writer.put(packet)
+        if self._catalogue.has_changed:
+            self.writer.put(self._catalogue.packet())
 
     def _take_clip(self, optimizer: Optimizer) -> ClipRecord | None:
         clip = self._clip.take([p for group in optimizer.param_groups for p in group["params"]])

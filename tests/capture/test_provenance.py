@@ -10,11 +10,13 @@ from torch.nn.utils import clip_grad
 from telemetry.capture.gradient_scales import scales_of, unscaled_sumsq
 from telemetry.capture.provenance import ClipObserver, Provenance, loss_scale
 
+CLIP_GRAD_NORM = nn.utils.clip_grad_norm_  # as `from torch.nn.utils import clip_grad_norm_`
 ORIGINALS = (
-    nn.utils.clip_grad_norm_,
+    nn.utils.clip_grads_with_norm_,
     nn.utils.clip_grad_value_,
-    clip_grad.clip_grad_norm_,
+    clip_grad._clip_grads_with_norm_,
     clip_grad.clip_grad_value_,
+    clip_grad._get_total_norm,
 )
 
 
@@ -37,10 +39,11 @@ def parameters(*gradients: list[float]) -> list[nn.Parameter]:
 
 def now() -> tuple[object, ...]:
     return (
-        nn.utils.clip_grad_norm_,
+        nn.utils.clip_grads_with_norm_,
         nn.utils.clip_grad_value_,
-        clip_grad.clip_grad_norm_,
+        clip_grad._clip_grads_with_norm_,
         clip_grad.clip_grad_value_,
+        clip_grad._get_total_norm,
     )
 
 
@@ -66,12 +69,12 @@ def test_a_name_that_somebody_replaced_later_stays_theirs(
     observer: ClipObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(nn.utils, "clip_grad_norm_", number)
+        patch.setattr(nn.utils, "clip_grad_value_", number)
         observer.close()
-        assert nn.utils.clip_grad_norm_ is number
-        assert clip_grad.clip_grad_norm_ is ORIGINALS[2]
+        assert nn.utils.clip_grad_value_ is number
+        assert clip_grad.clip_grad_value_ is ORIGINALS[3]
         patch.undo()
-    nn.utils.clip_grad_norm_ = ORIGINALS[0]
+    nn.utils.clip_grad_value_ = ORIGINALS[1]
 
 
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, math.inf])
@@ -79,7 +82,9 @@ def test_arguments_results_and_gradients_stay_as_they_were(
     observer: ClipObserver, norm_type: float
 ) -> None:
     plain, observed = parameters([3.0, 4.0], [12.0]), parameters([3.0, 4.0], [12.0])
-    expected = ORIGINALS[0](plain, 6.5, norm_type, foreach=False)
+    expected = torch.linalg.vector_norm(torch.tensor([3.0, 4.0, 12.0]), norm_type)
+    for parameter in plain:
+        parameter.grad *= torch.clamp(6.5 / (expected + 1e-6), max=1.0)  # type: ignore[operator]
     state = torch.get_rng_state()
     got = nn.utils.clip_grad_norm_(
         parameters=observed, max_norm=6.5, norm_type=norm_type, foreach=False
@@ -102,6 +107,25 @@ def test_a_clipping_is_told_once_with_norm_limit_and_coefficient(observer: ClipO
     assert (number(record.total_norm), record.max_norm, record.by_value) == (5.0, 1.0, False)
     assert number(record.coefficient) == pytest.approx(0.2)
     assert observer.take(clipped) is None
+
+
+def test_a_function_that_the_script_imported_by_name_before_is_seen(
+    observer: ClipObserver,
+) -> None:
+    clipped = parameters([3.0, 4.0])
+    CLIP_GRAD_NORM(clipped, 1.0)
+    record = observer.take(clipped)
+    assert record is not None
+    assert number(record.total_norm) == 5.0
+
+
+def test_scaling_by_a_norm_computed_apart_is_a_clipping(observer: ClipObserver) -> None:
+    clipped = parameters([3.0, 4.0])
+    total_norm = nn.utils.get_total_norm([p.grad for p in clipped if p.grad is not None])
+    nn.utils.clip_grads_with_norm_(clipped, 1.0, total_norm)
+    record = observer.take(clipped)
+    assert record is not None
+    assert number(record.coefficient) == pytest.approx(0.2)
 
 
 def test_a_norm_below_the_limit_has_coefficient_one(observer: ClipObserver) -> None:
