@@ -7,15 +7,23 @@ It is installed while somebody observes and put back with the last observer.
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 RootsObserver = Callable[[Sequence[Tensor]], None]
 
+
+class _Backward(Protocol):
+    def __call__(
+        self, tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object
+    ) -> None: ...
+
+
 _lock = threading.Lock()
 _observers: list[RootsObserver] = []
-_original: Callable[..., None] | None = None
+_original: _Backward | None = None
 
 
 def observe(observer: RootsObserver) -> None:
@@ -24,8 +32,8 @@ def observe(observer: RootsObserver) -> None:
     with _lock:
         _observers.append(observer)
         if _original is None:
-            _original = torch.autograd.backward
-            torch.autograd.backward = _observed(_original)
+            _original = cast("_Backward", torch.autograd.backward)
+            torch.autograd.backward = _observed(_original)  # type: ignore[assignment]
 
 
 def forget(observer: RootsObserver) -> None:
@@ -36,7 +44,7 @@ def forget(observer: RootsObserver) -> None:
             _observers.remove(observer)
         current = torch.autograd.backward
         if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
-            torch.autograd.backward = _original
+            torch.autograd.backward = _original  # type: ignore[assignment]
             _original = None
 
 
@@ -45,11 +53,12 @@ def n_observers() -> int:
     return len(_observers)
 
 
-def _observed(original: Callable[..., None]) -> Callable[..., None]:
+def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
         if not torch.compiler.is_compiling():
-            roots = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+            given = (tensors,) if isinstance(tensors, Tensor) else tensors
+            roots = tuple(root for root in given if isinstance(root, Tensor))  # no GradientEdge
             for observer in tuple(_observers):
                 observer(roots)
         return original(tensors, *args, **kwargs)

@@ -29,7 +29,8 @@ class Closable(Protocol):
 
 _lock = threading.Lock()
 _open: dict[int, Closable] = {}  # by id of the model, which the callback keeps alive
-_previous_hook: list[Callable[..., object]] = []
+_Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+_previous_hook: list[_Hook] = []
 
 
 def register(model: nn.Module, callback: Closable) -> Closable | None:

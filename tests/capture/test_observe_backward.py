@@ -52,3 +52,15 @@ def test_arguments_and_errors_of_backward_are_untouched() -> None:
     observe_backward.forget(observer)
     assert x.grad is not None
     assert x.grad.tolist() == [2.0, 40.0]
+
+
+def test_a_backward_from_an_edge_of_the_graph_runs_and_has_no_root_to_tell() -> None:
+    seen: list[object] = []
+    observe_backward.observe(seen.append)
+    x = torch.tensor(2.0, requires_grad=True)
+    edge = torch.autograd.graph.get_gradient_edge(x * x)
+    torch.autograd.backward(edge, torch.tensor(1.0))
+    observe_backward.forget(seen.append)
+    assert seen == [()]
+    assert x.grad is not None
+    assert float(x.grad) == 4.0
