@@ -1,0 +1,47 @@
+"""A wide network on a few samples of two noisy classes, validated as it trains."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from telemetry import TelemetryCallback
+
+Record = Callable[..., TelemetryCallback]
+
+
+def train(
+    record: Record, *, seed: int, n_samples: int = 4000, flipped: float = 0.1, steps: int = 300
+) -> None:
+    """Train and record once.
+
+    Args:
+        record: Makes the callback.
+        seed: Of model and data.
+        n_samples: Training samples; few are memorised.
+        flipped: Share of wrong labels.
+        steps: Optimizer steps.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n_samples + 1000, 16, generator=generator)
+    y = (x[:, :4].sum(-1) > 0).long()
+    wrong = torch.rand(len(y), generator=generator) < flipped
+    y = torch.where(wrong, 1 - y, y)
+    held_x, held_y = x[n_samples:], y[n_samples:]
+    model = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with record(model, optimizer) as telemetry:
+        for step in range(steps):
+            picked = torch.randint(n_samples, (64,), generator=generator)
+            loss = functional.cross_entropy(model(x[picked]), y[picked])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            telemetry.step(loss=loss)
+            if step % 15 == 14:
+                with torch.no_grad():
+                    out = model(held_x)
+                right = (out.argmax(-1) == held_y).float().mean()
+                telemetry.log(val_loss=functional.cross_entropy(out, held_y), val_accuracy=right)

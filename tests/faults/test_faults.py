@@ -1,0 +1,110 @@
+"""Real training, one fault each: the right cause is named first, and its healthy twin is silent."""
+
+import importlib.util
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from telemetry import TelemetryCallback
+from telemetry.diagnose.detector import all_detectors
+from telemetry.diagnose.diagnose import diagnose_run
+from telemetry.diagnose.finding import Severity
+from telemetry.store.store import Store
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One case of a detector's fixture; `root` is a detector or `none`."""
+
+    detector: str
+    name: str
+    recipe: str
+    seed: int
+    root: str
+    layers: tuple[str, ...]
+    by: int | None
+    change: dict[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.detector}-{self.name}-{self.seed}"
+
+
+def cases() -> Iterator[Case]:
+    for path in sorted(HERE.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text("utf-8"))["case"]:
+            for seed in entry.get("seeds", [0]):
+                yield Case(
+                    detector=path.stem,
+                    name=entry["name"],
+                    recipe=entry["recipe"],
+                    seed=seed,
+                    root=entry["expect"]["root"],
+                    layers=_layers(entry["expect"]),
+                    by=entry["expect"].get("by"),
+                    change=entry.get("change", {}),
+                )
+
+
+def _layers(expect: dict[str, object]) -> tuple[str, ...]:
+    """`layer`, or `layers` where either of two neighbours is right."""
+    several = expect.get("layers", [expect["layer"]] if "layer" in expect else [])
+    assert isinstance(several, list)
+    return tuple(str(layer) for layer in several)
+
+
+def load(recipe: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(recipe, HERE / "recipes" / f"{recipe}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TelemetryCallback]:
+    """Every fourth step is sampled, whatever the machine does besides."""
+    monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+
+    def make(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TelemetryCallback:
+        return TelemetryCallback(model, optimizer, store=tmp_path, every=4, overhead_budget=None)
+
+    return make
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_the_cause_is_named(
+    case: Case, record: Callable[..., TelemetryCallback], tmp_path: Path
+) -> None:
+    load(case.recipe).train(record, seed=case.seed, **case.change)
+    store = Store.open(tmp_path)
+    findings = diagnose_run(store, store.runs()[0]).findings
+    serious = [f for f in findings if f.severity is not Severity.INFO]
+    if case.root == "none":
+        assert not serious, [f.message for f in serious]
+        return
+    assert serious, "nothing was found"
+    assert serious[0].detector == case.root, [(f.detector, f.message) for f in serious]
+    assert serious[0].consequence_of is None
+    assert all(f.consequence_of == case.root for f in serious[1:]), serious
+    if case.layers:
+        assert serious[0].layer in case.layers
+    if case.by is not None:
+        assert serious[0].first_step is not None
+        assert serious[0].first_step <= case.by
+
+
+def test_every_detector_has_a_fault_and_a_healthy_twin() -> None:
+    known = list(cases())
+    for detector in all_detectors():
+        own = [case for case in known if case.detector == detector.id]
+        assert any(case.root != "none" for case in own), detector.id
+        assert any(case.root == "none" for case in own), detector.id
