@@ -57,8 +57,11 @@ def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
         if not torch.compiler.is_compiling():
-            given = (tensors,) if isinstance(tensors, Tensor) else tensors
-            roots = tuple(root for root in given if isinstance(root, Tensor))  # no GradientEdge
+            roots: tuple[Tensor, ...]
+            if isinstance(tensors, Tensor):
+                roots = (tensors,)
+            else:
+                roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
             for observer in tuple(_observers):
                 observer(roots)
         return original(tensors, *args, **kwargs)

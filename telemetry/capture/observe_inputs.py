@@ -6,7 +6,7 @@ batches had 1,703 distinct plain sums and 2,000 distinct positional ones).
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -98,9 +98,12 @@ def bit_sample(values: Tensor) -> Tensor:
     return flat.contiguous().view(width)
 
 
-def batch_size(arguments: Sequence[Tensor]) -> int:
-    """First dimension of the first tensor; 0 without one."""
-    return next((int(tensor.shape[0]) for tensor in arguments if tensor.dim()), 0)
+def batch_size(args: tuple[object, ...], kwargs: Mapping[str, object]) -> int:
+    """First dimension of the first tensor among the arguments of a forward; 0 without one."""
+    first = args[0] if args else None
+    if not isinstance(first, Tensor):  # rare: what follows is too slow for every forward
+        first = next((t for t in (*tensors_in(args), *tensors_in(kwargs)) if t.dim()), None)
+    return int(first.shape[0]) if first is not None and first.dim() else 0
 
 
 class HashWindows:
@@ -114,13 +117,13 @@ class HashWindows:
         self.cost_s = 0.0
         self._open = True
 
-    def wanted(self, step: int, *, allowed_s: float) -> bool:
+    def wanted(self, step: int, allowed_s: Callable[[], float]) -> bool:
         """Whether the batches of this step are hashed.
 
         Args:
             step: Optimizer step; windows begin at its multiples of 64, so ranks share them.
-            allowed_s: What hashing may have cost by now.
+            allowed_s: Tells what hashing may have cost by now.
         """
         if step % WINDOW_STEPS == 0:
-            self._open = self.cost_s <= allowed_s
+            self._open = self.cost_s <= allowed_s()
         return self._open

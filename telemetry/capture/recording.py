@@ -158,11 +158,11 @@ class Recording:
             return
         with self._guard("inputs"):
             record = self._ledger.current
-            tensors = [*tensors_in(args), *tensors_in(kwargs)]
-            record.samples += batch_size(tensors)
-            if self._is_hashed(record.step):
+            record.samples += batch_size(args, kwargs)
+            windowed = self._windows.wanted(record.step, self._allowed_for_hashes_s)
+            if windowed or self._governor.sampled(record.step):
                 started_s = self._clock()
-                for tensor in tensors:
+                for tensor in (*tensors_in(args), *tensors_in(kwargs)):
                     digest = self._hasher(tensor)
                     known = record.batch_hash
                     record.batch_hash = digest if known is None else known + digest
@@ -179,7 +179,7 @@ class Recording:
             record.backward_calls += 1
             for root in roots:
                 node = root.grad_fn
-                record.root_types["leaf" if node is None else node.name()] += 1
+                record.root_types.append("leaf" if node is None else node.name())
                 if root.numel() == 1:
                     record.roots.append(root.detach())
         if self._observing_modules and self._guard.enabled("modules"):
@@ -243,9 +243,8 @@ class Recording:
         observe_backward.forget(self._on_backward)
         self._clip.close()
 
-    def _is_hashed(self, step: int) -> bool:
-        allowed_s = HASH_SHARE / (1 - HASH_SHARE) * self._governor.allowed_s
-        return self._windows.wanted(step, allowed_s=allowed_s) or self._governor.sampled(step)
+    def _allowed_for_hashes_s(self) -> float:
+        return HASH_SHARE / (1 - HASH_SHARE) * self._governor.allowed_s
 
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger

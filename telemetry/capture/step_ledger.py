@@ -5,9 +5,9 @@ optimizer has stepped since the last call, else its loss is averaged into the co
 calls, a step ends when every optimizer that takes part has stepped.
 """
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import IntFlag
 
 from torch import Tensor
@@ -33,7 +33,7 @@ class StepRecord:
     flags: int = 0
     losses: list[Tensor | float] = field(default_factory=list)
     roots: list[Tensor] = field(default_factory=list)
-    root_types: Counter[str] = field(default_factory=Counter)
+    root_types: list[str] = field(default_factory=list)
     backward_calls: int = 0
     lr: Tensor | float | None = None
     batch_hash: Tensor | None = None
@@ -41,7 +41,7 @@ class StepRecord:
     grad_norm_total: Tensor | float | None = None
     clip_coefficient: Tensor | float | None = None
     param_checksum: Tensor | None = None
-    wall_time: datetime | None = None
+    wall_time_s: float = 0.0  # since 1970; made a date on the writer thread
     elapsed_s: float = 0.0
     step_s: float = 0.0
     overhead_s: float = 0.0
@@ -49,7 +49,7 @@ class StepRecord:
     @property
     def accumulation(self) -> int:
         """Backward calls of the commonest root type."""
-        return max(self.root_types.values(), default=0)
+        return max(Counter(self.root_types).values(), default=0)
 
 
 class StepLedger:
@@ -125,7 +125,7 @@ class StepLedger:
         record.elapsed_s = now_s - self._started_s
         record.step_s = max(0.0, now_s - self._step_started_s - overhead_s)
         record.overhead_s = overhead_s
-        record.wall_time = datetime.now(UTC).replace(tzinfo=None)
+        record.wall_time_s = time.time()
         if self._stepped:
             self._expected = frozenset(self._stepped)
         self._stepped = set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import torch
@@ -74,6 +74,10 @@ def _as_double(value: Tensor) -> Tensor:
     return value.real.double() if value.is_complex() else value.double()
 
 
+def _date(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
@@ -91,7 +95,7 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
     roots = [sum(group) if group else None for group in _sums([r.roots for r in records])]
     columns: dict[str, Sequence[object]] = {
         "step": [record.step for record in records],
-        "wall_time": [record.wall_time for record in records],
+        "wall_time": [_date(record.wall_time_s) for record in records],
         "elapsed_s": [record.elapsed_s for record in records],
         "loss": [
             root if loss is None else loss for loss, root in zip(reported, roots, strict=True)

@@ -80,15 +80,26 @@ def test_tensors_are_found_in_containers_in_a_fixed_order() -> None:
     assert list(tensors_in((a, {"x": [b, "text"], "y": c}, 7))) == [a, b, c]
 
 
-def test_the_batch_size_is_the_first_dimension_of_the_first_tensor() -> None:
-    assert batch_size([torch.tensor(1.0), torch.zeros(5, 2)]) == 5
-    assert batch_size([]) == 0
+@pytest.mark.parametrize(
+    ("args", "kwargs", "size"),
+    [
+        ((torch.zeros(5, 2),), {}, 5),
+        ((torch.tensor(1.0), torch.zeros(5, 2)), {}, 0),
+        (("text", {"x": torch.zeros(3)}), {}, 3),
+        ((), {"x": torch.zeros(4, 1)}, 4),
+        ((), {}, 0),
+    ],
+)
+def test_the_batch_size_is_the_first_dimension_of_the_first_tensor(
+    args: tuple[object, ...], kwargs: dict[str, object], size: int
+) -> None:
+    assert batch_size(args, kwargs) == size
 
 
 def test_hash_windows_close_when_their_share_of_the_budget_is_spent() -> None:
     windows = HashWindows()
-    assert windows.wanted(0, allowed_s=0.2)
+    assert windows.wanted(0, lambda: 0.2)
     windows.cost_s = 0.3
-    assert windows.wanted(63, allowed_s=0.2), "a window is never cut short"
-    assert not windows.wanted(64, allowed_s=0.2)
-    assert windows.wanted(128, allowed_s=0.4)
+    assert windows.wanted(63, lambda: 0.2), "a window is never cut short"
+    assert not windows.wanted(64, lambda: 0.2)
+    assert windows.wanted(128, lambda: 0.4)
