@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+UNLIMITED_SHARE = 0.01  # of the elapsed time: from what hashing has its share without a budget
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -244,7 +246,9 @@ class Recording:
         self._clip.close()
 
     def _allowed_for_hashes_s(self) -> float:
-        return HASH_SHARE / (1 - HASH_SHARE) * self._governor.allowed_s
+        # Without a budget samples are what was asked for; hashing every step between them is not.
+        allowed_s = min(self._governor.allowed_s, UNLIMITED_SHARE * self._governor.elapsed_s + 1.0)
+        return HASH_SHARE / (1 - HASH_SHARE) * allowed_s
 
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger
