@@ -5,6 +5,7 @@ event of the run, and never reaches the loop (unless `strict`).
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -246,8 +247,9 @@ class Recording:
         self._clip.close()
 
     def _allowed_for_hashes_s(self) -> float:
-        # Without a budget samples are what was asked for; hashing every step between them is not.
-        allowed_s = min(self._governor.allowed_s, UNLIMITED_SHARE * self._governor.elapsed_s + 1.0)
+        allowed_s = self._governor.allowed_s
+        if math.isinf(allowed_s):  # samples were asked for, not hashes of every step between them
+            allowed_s = UNLIMITED_SHARE * self._governor.elapsed_s
         return HASH_SHARE / (1 - HASH_SHARE) * allowed_s
 
     def _is_sampled(self, index: int) -> bool:
