@@ -95,7 +95,7 @@ def large_recurrence(bench: Bench) -> None:
     _recall(bench, model, 60, 300, 1e-3)
 
 
-@fault("F10", "dead_units", "poor_initialization", by=30, layers=("0", "1", "2"))
+@fault("F10", "dead_units", "poor_initialization", by=30, layers=("0", "1", "2", "3"))
 def negative_bias(bench: Bench) -> None:
     model = mlp(MLP_3)
     for layer in (model[0], model[2]):

@@ -207,7 +207,8 @@ def _over_depth(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     growing = -profile.slope >= limits["gain_limit"]
     if growing[0] and _exploded_at_start(context):
         where = np.flatnonzero(growing[:1])
-        return _depth_rule(profile, where, int(profile.steps[0]), Severity.WARNING, limits)
+        severity = gated(context.progress)
+        return _depth_rule(profile, where, int(profile.steps[0]), severity, limits)
     held = persistence(profile.steps, growing, start=context.warm_in)
     if held is None:
         return None

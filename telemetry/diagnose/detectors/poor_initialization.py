@@ -8,7 +8,7 @@ others; (c) all rows of a hidden matrix are equal in weight and gradient: its un
 Fix: He, Xavier or orthogonal initialisation of the layers named; scale inputs to about one.
 Not flagged: zero heads, adapters, zero-initialised residual branches (their gradient rows differ,
 or become non-zero after a step); pretrained starts (loss below naive); losses of unknown scale (a);
-runs that learn in spite of (a) or (b), unless far outside anything healthy; resumed runs.
+runs that learn in spite of (a) or (b), unless far outside anything healthy or both; resumed runs.
 Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 """
 
@@ -115,9 +115,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not rules:
         return None
     worst = min(rules, key=lambda rule: rule.severity.rank)
+    severity = worst.severity
+    if len(rules) > 1 and severity is Severity.INFO:
+        severity = gated(context.progress, extreme=True)
     return Finding(
         detector=ID,
-        severity=worst.severity,
+        severity=severity,
         message=worst.message,
         advice=_advice(signals, context, worst),
         layer=worst.layers[0] if worst.layers else None,
