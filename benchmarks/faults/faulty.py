@@ -1,4 +1,4 @@
-"""Faulty recipes of detectors.md section 3; ids and accepted roots are those of its table."""
+"""Faulty recipes: an id, the roots that count as right, and by when."""
 # A recipe is described by its name and by its row in the table, not by a docstring.
 # ruff: noqa: D103
 

@@ -10,7 +10,7 @@ Build = Callable[[Bench], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One fault or one healthy control of detectors.md section 3.
+    """One fault or one healthy control of the benchmark.
 
     Attributes:
         id: `F01`, `H01`.

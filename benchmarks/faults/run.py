@@ -17,8 +17,11 @@ from pathlib import Path
 os.environ["TELEMETRY_COMPACT"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
+import control_tasks  # noqa: F401
+import control_variants  # noqa: F401
 import controls  # noqa: F401 - registers its recipes
 import faulty  # noqa: F401
+import later_controls  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
 import torch
@@ -76,7 +79,7 @@ def judged(
     train_s: float,
     diagnose_s: float,
 ) -> Outcome:
-    """Verdict by section 4 of detectors.md."""
+    """Verdict: is an accepted root found, and nothing else called a root?"""
     serious = [f for f in diagnosis.findings if f.severity is not Severity.INFO]
     roots = [f for f in serious if f.consequence_of is None]
     accepted = [f for f in roots if f.detector in recipe.roots]

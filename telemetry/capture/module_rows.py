@@ -13,8 +13,8 @@ from telemetry.capture.parameter_rows import truncated
 from telemetry.capture.statistics.dead_bitmap import DeadUnits, DeadWindows
 from telemetry.tables import table
 
-FIRED_RMS_SHARE = 1e-3  # |out| of a smooth activation that counts as activity, detectors.md
-SATURATED_UNIT_SLOPE = 0.05  # mean derivative of a saturated unit, detectors.md saturated_units
+FIRED_RMS_SHARE = 1e-3  # |out| of a smooth activation that counts as activity
+SATURATED_UNIT_SLOPE = 0.05  # mean derivative of a saturated unit, as in saturated_units
 TRAIN = "train"
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]

@@ -17,8 +17,8 @@ from telemetry.capture.module_observation import Measures
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MAX_ELEMENTS = 1 << 26  # of one tensor: a reduction's temporary stays under 256 MiB
-MAX_PROFILE = 4096  # values that a profile keeps, storage.md
-SATURATED_ENTRY_SLOPE = 0.06  # derivative of a saturated entry, detectors.md saturated_units
+MAX_PROFILE = 4096  # values that a profile keeps
+SATURATED_ENTRY_SLOPE = 0.06  # derivative of a saturated entry, as in saturated_units
 SATURATED_LEVEL = (1 - SATURATED_ENTRY_SLOPE) ** 0.5  # |tanh| at that derivative
 FLOAT32_EXACT = 1 << 24  # integers that a float32 sum holds exactly
 CHANNELS_FIRST_DIMS = 4  # from here on the second dimension holds the channels by default

@@ -26,7 +26,7 @@ HOST_BLOCK_ELEMENTS = 1 << 19
 DEVICE_BLOCK_ELEMENTS = 1 << 25
 WIDE_TYPES = frozenset({torch.float64, torch.complex128})
 HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
-N_PROBES = 16  # parameters in the checksum, detectors.md rank_desync
+N_PROBES = 16  # parameters in the checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SMOOTHED_FROM = 20  # points from which the final value is a median and not the last point
-WINDOW_SHARE = 0.1  # of the steps seen; the window of detectors.md section 1.3
+WINDOW_SHARE = 0.1  # of the steps seen; the window of the progress gate
 SHORTEST_WINDOW = 3  # points
 
 

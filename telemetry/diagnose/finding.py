@@ -73,7 +73,7 @@ class NotChecked:
 class Diagnosis:
     """All outcomes for one run: roots first, each followed by its consequences.
 
-    `state` is the progress state of detectors.md (learning, converged, stalled, diverged,
+    `state` is the progress state (learning, converged, stalled, diverged,
     unknown); `n_steps` and `n_samples` say how much was seen.
     """
 

@@ -62,8 +62,8 @@ def read_findings(
         options_hash: Hash of the thresholds and options that would be applied now.
 
     Returns:
-        Rows with the keys of a finding of design.md §7.1 (`layers` and `evidence` parsed), sorted
-        by detector; `([], False)` when nothing stored was made by the same rules from the same
+        Rows as findings in `diagnose --json` (`layers` and `evidence` parsed), sorted by
+        detector; `([], False)` when nothing stored was made by the same rules from the same
         files.
     """
     wanted = (detector_version, options_hash, input_hash(run.ref))
@@ -85,7 +85,7 @@ def store_findings(
 
     Args:
         run: The run that was diagnosed.
-        rows: Findings with the keys of design.md §7.1, such as `Finding.to_json()` gives.
+        rows: Findings as in `diagnose --json`, such as `Finding.to_json()` gives.
         detector_version: Version of the rules that were applied.
         options_hash: Hash of the thresholds and options.
     """

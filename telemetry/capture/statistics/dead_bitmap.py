@@ -1,7 +1,7 @@
 """Units that fired in no sample of a window, per site; runs on the writer thread.
 
 One batch is no evidence of death: on one batch of a sparse autoencoder 53 % of the units were
-silent, over all data 22 % (detectors.md). So the "ever fired" bits of the sampled training steps
+silent, over all data 22 %. So the "ever fired" bits of the sampled training steps
 are OR-ed until a window holds 8 samples and 512 positions; the next sample begins a new window.
 
 Each row carries the running window. `window_samples` counts its positions, but stays below 512
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 BoolArray = npt.NDArray[np.bool_]
 
-WINDOW_SAMPLES = 8  # sampled training steps, detectors.md dead_units
-WINDOW_POSITIONS = 512  # positions (elements per unit), detectors.md dead_units
+WINDOW_SAMPLES = 8  # sampled training steps, as dead_units needs them
+WINDOW_POSITIONS = 512  # positions (elements per unit), as dead_units needs them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

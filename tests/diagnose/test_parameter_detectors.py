@@ -1,0 +1,202 @@
+"""unchanged_parameters, update_ratio, gradient_ascent."""
+
+from collections.abc import Sequence
+
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+# --- unchanged_parameters -----------------------------------------------------------------------
+
+
+def trained(run: Chain, name: str, *, moves: bool = True, gradient: float | None = 0.1) -> Chain:
+    for step in range(0, 60, 6):
+        run.norm(name, "weight", step, 5.0 + (0.01 * step if moves else 0), n=4096)
+        run.norm(name, "update", step, 0.01 if moves else 0.0, n=4096)
+        if gradient is None:
+            run.norm(name, "gradient", step, 0.0, n=4096, n_sampled=0, sumsq=None, scale=None)
+        else:
+            run.norm(name, "gradient", step, gradient, n=4096)
+    return run
+
+
+def forwards(run: Chain, *layers: str) -> Chain:
+    for step in range(0, 60, 6):
+        for layer in layers:
+            run.activation(layer, "output", step)
+    return run
+
+
+def test_moving_parameters_pass(chain: Chains) -> None:
+    run = chain(3).losses(learning(60), every=6)
+    for index in range(3):
+        trained(run, f"l{index}.weight")
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+def test_a_layer_in_no_optimizer_is_found(chain: Chains) -> None:
+    run = chain(2).losses(learning(60), every=6)
+    run.module("head", depth=9).parameter("head.weight", shape=(64, 64), depth=9, lr_group=None)
+    for name in ("l0.weight", "l1.weight"):
+        trained(run, name)
+    trained(run, "head.weight", moves=False)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert result.layer == "head.weight"
+    assert "in no optimizer" in result.message
+
+
+def test_training_the_head_alone_is_information(chain: Chains) -> None:
+    run = chain(0).losses(learning(60), every=6)
+    for index, group in enumerate((None, None, 0)):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(f"m{index}.weight", shape=(64, 64), depth=index + 1, lr_group=group)
+        trained(run, f"m{index}.weight", moves=group is not None)
+    assert found(diagnosed(run), "unchanged_parameters").severity is Severity.INFO
+
+
+def test_an_optimizer_of_another_model_is_found(chain: Chains) -> None:
+    run = chain(0).losses(stalled(2.3, 60), every=6)
+    run.module("", depth=0, role="other")
+    for index in range(2):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(f"m{index}.weight", shape=(64, 64), depth=index + 1, lr_group=None)
+        trained(run, f"m{index}.weight", moves=False)
+    run.parameter("optimizer.0.0", shape=(64, 64), depth=0)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert "1 tensors that are not the model's" in result.message
+
+
+def test_a_cut_graph_is_found_at_the_cut(chain: Chains) -> None:
+    run = forwards(chain(4).losses(learning(60), every=6), "l0", "l1", "l2", "l3")
+    for index in range(4):
+        trained(run, f"l{index}.weight", moves=index > 1, gradient=None if index < 2 else 0.1)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert result.layer == "l1.weight"
+    assert "cut between l1 and l2" in result.message
+
+
+def test_a_branch_without_gradient_is_information(chain: Chains) -> None:
+    run = forwards(chain(4).losses(learning(60), every=6), "l0", "l1", "l2", "l3")
+    for index in range(4):
+        trained(run, f"l{index}.weight", moves=index != 2, gradient=None if index == 2 else 0.1)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layer) == (Severity.INFO, "l2.weight")
+
+
+def optimizer(run: Chain) -> Chain:
+    run.event("optimizer", index=0, **{"class": "Adam", "groups": [{"tensors": 2}]})
+    return run
+
+
+def test_an_optimizer_that_steps_other_tensors_is_found(chain: Chains) -> None:
+    run = optimizer(chain(2).losses(learning(60), every=6))
+    trained(run, "l0.weight", moves=False)
+    trained(run, "l1.weight")
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert result.severity is Severity.ERROR
+    assert "no element changed" in result.message
+
+
+def test_updates_too_small_for_float32_are_not_blamed(chain: Chains) -> None:
+    run = optimizer(chain(2).losses(learning(60), every=6))
+    trained(run, "l0.weight", moves=False, gradient=1e-9)
+    trained(run, "l1.weight")
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+def test_a_rate_of_zero_moves_nothing(chain: Chains) -> None:
+    run = chain(2).losses(learning(60), every=6, lr=0.0)
+    trained(run, "l0.weight", moves=False)
+    assert "above zero" in not_checked(diagnosed(run), "unchanged_parameters").reason
+
+
+def test_a_group_with_a_rate_of_zero_is_frozen(chain: Chains) -> None:
+    run = optimizer(chain(1).losses(learning(60), every=6))
+    run.parameter("l0.extra", shape=(64, 64), depth=1, lr_group=1)
+    run.metric("lr/1", {0: 0.0}, phase="train")
+    trained(trained(run, "l0.weight"), "l0.extra", moves=False)
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+# --- update_ratio -------------------------------------------------------------------------------
+
+
+def updates(run: Chain, ratios: list[float], *, steps: Sequence[int] = range(0, 80, 4)) -> Chain:
+    for step in steps:
+        for index, ratio in enumerate(ratios):
+            run.norm(f"l{index}.weight", "weight", step, 8.0, n=4096)
+            run.norm(f"l{index}.weight", "update", step, 8.0 * ratio, n=4096)
+    return run
+
+
+def test_large_steps_of_a_failing_run_warn(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [0.2, 0.3, 0.4])
+    result = found(diagnosed(run, detectors=["update_ratio"]), "update_ratio")
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(0.3)
+    assert result.layer == "l2"
+    assert result.first_step == 20
+
+
+def test_large_steps_of_a_learning_run_are_information(chain: Chains) -> None:
+    run = updates(chain(3).losses(learning(80), every=4), [0.2, 0.3, 0.4])
+    assert found(diagnosed(run), "update_ratio").severity is Severity.INFO
+
+
+def test_one_matrix_that_is_replaced_is_named(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [0.001, 2.0, 0.001])
+    result = found(diagnosed(run, detectors=["update_ratio"]), "update_ratio")
+    assert result.layers == ("l1",)
+
+
+def test_usual_steps_pass_and_few_are_not_judged(chain: Chains) -> None:
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [1e-3] * 3)
+    assert "update_ratio" in diagnosed(run).passed
+    run = updates(chain(3).losses(stalled(2.3, 80), every=4), [1e-3] * 3, steps=range(0, 24, 4))
+    assert "after step 20" in not_checked(diagnosed(run), "update_ratio").reason
+
+
+# --- gradient_ascent ----------------------------------------------------------------------------
+
+
+def climbing(run: Chain, sign: float) -> Chain:
+    for step in range(20):
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
+    return run
+
+
+def test_updates_along_the_gradient_climb(chain: Chains) -> None:
+    losses = [2.3 + 0.1 * step for step in range(60)]
+    result = diagnosed(climbing(chain(2).losses(losses, every=1), 1.0))
+    assert result.findings[0].detector == "gradient_ascent"
+    assert found(result, "gradient_ascent").severity is Severity.ERROR
+    assert {f.consequence_of for f in result.findings[1:]} == {"gradient_ascent"}
+
+
+def test_updates_against_the_gradient_pass(chain: Chains) -> None:
+    run = climbing(chain(2).losses(learning(60), every=1), -1.0)
+    assert "gradient_ascent" in diagnosed(run).passed
+
+
+def test_backward_from_minus_the_loss_climbs(chain: Chains) -> None:
+    run = climbing(chain(2), -1.0)
+    for step in range(60):
+        loss = 2.3 + 0.1 * step
+        run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+    run.logits(0).logits(1)
+    assert "minus the loss" in found(diagnosed(run), "gradient_ascent").message
+
+
+def test_a_negative_cross_entropy_is_climbed(chain: Chains) -> None:
+    losses = [-2.3 - 0.1 * step for step in range(60)]
+    run = climbing(chain(2).losses(losses, every=1), -1.0).logits(0).logits(1)
+    assert found(diagnosed(run), "gradient_ascent").severity is Severity.ERROR
+
+
+def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
+    run = climbing(chain(2, tags=("RL",)).losses(learning(60), every=1), 1.0)
+    assert "tag rl" in not_checked(diagnosed(run), "gradient_ascent").reason
