@@ -125,6 +125,8 @@ class Recording:
             step = self._ledger.last_begun.step
             self._settle("eval", step)
             self._scalars.add(metrics, step=step, closes_evaluation=closes)
+            if self._scalars.is_due(self._clock()):
+                self._send(final=False)
 
     def close_evaluation(self) -> None:
         """The end of an explicit evaluation block."""

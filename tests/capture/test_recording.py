@@ -188,3 +188,16 @@ def test_what_is_not_a_number_is_refused_once_and_the_rest_is_kept(
     assert telemetry.path is not None
     assert [r["name"] for r in records(telemetry.path, "metrics")] == ["val_loss"] * 2
     assert caplog.text.count("not a number") == 1
+
+
+def test_values_logged_without_a_step_do_not_pile_up(tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    telemetry = TelemetryCallback(training.model, training.optimizer, store=tmp_path)
+    recording = telemetry._recording
+    assert recording is not None
+    recording._scalars._due_s = 0.0  # as if the last packet had left long ago
+    telemetry.log(val_loss=1.0)
+    assert recording._scalars._metrics == []
+    telemetry.close()
+    assert telemetry.path is not None
+    assert [row["value"] for row in records(telemetry.path, "metrics")] == [1.0]
