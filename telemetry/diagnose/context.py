@@ -16,6 +16,7 @@ from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.store.rows import Rows, SqlValue, as_text
 
+RECOVERED_SHARE = 0.25
 UNJUDGED_TAGS = frozenset({"gan", "rl", "reinforcement-learning"})
 ADVERSARIAL_NAME = re.compile(
     r"(?:^|[._])(?:net)?(?:disc|discriminator|critic|d)\d*$", re.IGNORECASE
@@ -168,6 +169,18 @@ class RunContext:
         if self.baseline.naive is None and width > sustained_width(np.inf):
             return max(self.first_loss, median(self.losses[:width]))
         return float(np.fmax(self.first_loss, self.baseline.naive or np.nan))
+
+    @property
+    def recovered(self) -> bool:
+        """The run ended at a quarter of what knowing nothing costs, or of its own start.
+
+        Whatever it did at first, it did no lasting harm.
+        """
+        if not self.progress.improving:
+            return False
+        if self.baseline.naive is None:
+            return self.progress.r >= 1 - RECOVERED_SHARE
+        return self.progress.end <= RECOVERED_SHARE * self.baseline.naive
 
     def lr_at(self, step: int) -> float:
         """Learning rate of a step; NaN when unknown."""

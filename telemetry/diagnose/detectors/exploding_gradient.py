@@ -157,8 +157,9 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
         return None
     value = float(np.nanmax(jumps[held.where]))
     broken = not np.isfinite(context.losses[-1:]).all()
+    harmless = Severity.INFO if context.recovered else Severity.WARNING
     return _Rule(
-        severity=Severity.ERROR if broken else Severity.WARNING,
+        severity=Severity.ERROR if broken else harmless,
         message=f"gradient norm {2 ** min(value, 60):.0f} x its recent median at step "
         f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}) {effect}",
         layer=None,
