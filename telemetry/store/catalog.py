@@ -20,6 +20,7 @@ class Run:
     manifest: Manifest | None
     status: Status
     reason: str = ""
+    steps_on_disk: int = 0
 
     @property
     def run(self) -> str:
@@ -66,7 +67,7 @@ class Run:
     def steps(self) -> int:
         """Optimizer steps recorded so far."""
         found = self.manifest.summary.get("steps") if self.manifest else None
-        return found if isinstance(found, int) else 0
+        return max(found if isinstance(found, int) else 0, self.steps_on_disk)
 
     @property
     def finding_counts(self) -> Mapping[str, Json] | None:
@@ -101,7 +102,8 @@ def load_run(path: Path, *, now: datetime | None = None) -> Run:
     except StoreUnreadable as error:
         return Run(ref=ref, manifest=None, status=Status.UNREADABLE, reason=str(error))
     status = inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
-    return Run(ref=ref, manifest=manifest, status=status)
+    steps = 0 if manifest.closed else _steps_on_disk(path)
+    return Run(ref=ref, manifest=manifest, status=status, steps_on_disk=steps)
 
 
 def list_runs(store: Path) -> list[Run]:
@@ -117,6 +119,23 @@ def run_folders(store: Path) -> Iterator[Path]:
         for run in _folders(Path(project.path), "run="):
             if (Path(run.path) / MANIFEST_NAME).exists():
                 yield Path(run.path)
+
+
+def _steps_on_disk(path: Path) -> int:
+    """Steps up to the newest readable shard: a manifest that nobody closed lags a heartbeat."""
+    from telemetry.shards import (  # noqa: PLC0415 - loads pyarrow: 0.2 s that lists need not pay
+        listed_shards,
+        read_footer,
+        table_folder,
+    )
+
+    for shard in reversed(listed_shards(table_folder(path, "steps", 0))):
+        try:
+            last = read_footer(shard).max_step
+        except StoreUnreadable:
+            continue
+        return 0 if last is None else last + 1
+    return 0
 
 
 def _modified(path: Path) -> datetime | None:

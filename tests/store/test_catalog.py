@@ -85,3 +85,16 @@ def test_a_summary_of_other_types_counts_as_none(tmp_path: Path, summary: object
     run = load_run(path)
 
     assert (run.metrics, run.steps, run.finding_counts) == ({}, 0, None)
+
+
+def test_the_steps_of_a_run_that_nobody_closed_are_those_on_disk(tmp_path: Path) -> None:
+    path = RunBuilder(store=tmp_path, run="a").losses([1.0] * 40).write(status=Status.RUNNING)
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["summary"] = {"steps": 3}  # of the last heartbeat
+    (path / "run.json").write_text(json.dumps(manifest))
+    assert load_run(path).steps == 40
+    (shard,) = (path / "steps" / "rank=0").iterdir()
+    shard.write_bytes(b"torn")
+    assert load_run(path).steps == 3
+    shard.unlink()
+    assert load_run(path).steps == 3
