@@ -162,7 +162,7 @@ def test_a_loss_that_leaves_its_start_for_good_is_an_error(chain: Chains) -> Non
 
 
 def test_a_single_jump_counts_where_steps_are_large(chain: Chains) -> None:
-    losses = learning(100, start=2.3)
+    losses = learning(100, start=2.3, end=1.0)
     losses[1] = 17.7
     run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10), 1.3)
     assert found(diagnosed(adam(run)), "learning_rate_too_high").severity is Severity.ERROR
@@ -181,12 +181,21 @@ def test_a_catapult_that_ends_below_its_start_passes(chain: Chains) -> None:
     assert "learning_rate_too_high" in diagnosed(run).passed
 
 
-def test_weights_replaced_in_the_first_steps_warn_in_any_state(chain: Chains) -> None:
-    run = adam(early(chain(2).losses(learning(100), lr=0.1), 1.4))
-    result = found(diagnosed(run), "learning_rate_too_high")
+def test_weights_replaced_in_the_first_steps_warn_unless_the_run_recovers(chain: Chains) -> None:
+    harmed, recovered = learning(100, start=2.3, end=1.5), learning(100)
+    result = found(
+        diagnosed(adam(early(chain(2).losses(harmed, lr=0.1), 1.4))), "learning_rate_too_high"
+    )
     assert (result.severity, result.unit) == (Severity.WARNING, "update/weight")
-    half = adam(early(chain(2).losses(learning(100), lr=0.1), 0.6))
-    assert found(diagnosed(half), "learning_rate_too_high").severity is Severity.INFO
+    for losses, ratio in ((harmed, 0.6), (recovered, 1.4)):
+        run = adam(early(chain(2).losses(losses, lr=0.1), ratio))
+        assert found(diagnosed(run), "learning_rate_too_high").severity is Severity.INFO
+
+
+def test_an_excursion_that_the_run_recovers_from_is_information(chain: Chains) -> None:
+    losses = [2.3, 30.0, 20.0, 10.0, *learning(96)]
+    run = early(chain(2).losses(losses, every=10).logits(0).logits(10), 0.3)
+    assert found(diagnosed(run), "learning_rate_too_high").severity is Severity.INFO
 
 
 def test_scale_invariant_weights_may_take_large_steps_with_sgd(chain: Chains) -> None:
@@ -213,7 +222,7 @@ def test_steps_after_a_warm_up_are_looked_at(chain: Chains) -> None:
 
 def test_a_spread_of_values_without_level_is_no_excursion(chain: Chains) -> None:
     """The first loss is small by chance; nothing says what knowing nothing costs."""
-    run = chain(2).losses([0.2, 0.9, 1.0, 0.95, *learning(120, start=1.0, end=0.02)])
+    run = chain(2).losses([0.2, 0.9, 1.0, 0.95, *learning(120, start=1.0, end=0.5)])
     assert "learning_rate_too_high" in diagnosed(run).passed
 
 
