@@ -64,13 +64,11 @@ class Manifest:
     status: Status = Status.RUNNING
     ended: str | None = None
     tags: tuple[str, ...] = ()
-    notes: str = ""
     config: Mapping[str, Json] = field(default_factory=dict)
     environment: Mapping[str, Json] = field(default_factory=dict)
     total_steps: int | None = None
     error: Mapping[str, Json] | None = None
     attempts: tuple[Attempt, ...] = ()
-    sampling: Mapping[str, Json] = field(default_factory=dict)
     closed: bool = False
     files: Mapping[str, Json] = field(default_factory=dict)
     summary: Mapping[str, Json] = field(default_factory=dict)
@@ -161,13 +159,11 @@ def parse_manifest(raw: Mapping[str, Json], *, where: str) -> Manifest:
             status=Status(str(raw.get("status"))),
             ended=_optional_text(raw, "ended"),
             tags=_texts(raw.get("tags")),
-            notes=_optional_text(raw, "notes") or "",
             config=_mapping(raw.get("config")),
             environment=_mapping(raw.get("environment")),
             total_steps=_optional_int(raw, "total_steps"),
             error=_mapping(raw.get("error")) or None,
             attempts=_attempts(raw.get("attempts", [])),
-            sampling=_mapping(raw.get("sampling")),
             closed=raw.get("closed") is True,
             files=_mapping(raw.get("files")),
             summary=_mapping(raw.get("summary")),
@@ -259,6 +255,14 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def writer_of(manifest: Manifest) -> Attempt | ProcessIdentity | None:
+    """The process that writes a run, or did last; None when nobody is known to have.
+
+    Until its first step, a resumed run has a new owner, but the attempt of an old one.
+    """
+    return manifest.owner or (manifest.attempts[-1] if manifest.attempts else None)
+
+
 def is_alive(attempt: Attempt | ProcessIdentity) -> bool | None:
     """Whether the process of an attempt lives; None where that cannot be looked up from here."""
     return is_running(
@@ -303,8 +307,7 @@ def inferred_status(
     """
     if manifest.status is not Status.RUNNING:
         return manifest.status
-    # Until its first step, a resumed run has a new owner, but the attempt of an old one.
-    writer = manifest.owner or (manifest.attempts[-1] if manifest.attempts else None)
+    writer = writer_of(manifest)
     alive = None if writer is None else is_alive(writer)
     if alive is None:
         limit_s = KILLED_AFTER_INTERVALS * HEARTBEAT_INTERVAL_S

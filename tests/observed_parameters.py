@@ -102,7 +102,7 @@ def clipped(parameters: Sequence[Tensor], max_norm: float) -> ClipRecord:
 def take_device_route(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute as on an accelerator, which is never asked, though on the CPU."""
     names = [f"{statistics.__name__}.{m.name}" for m in pkgutil.iter_modules(statistics.__path__)]
-    for name in ["telemetry.capture.statistic", *names]:
+    for name in ["telemetry.capture.host", *names]:
         if hasattr(importlib.import_module(name), "on_host"):
             monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
     monkeypatch.setattr("telemetry.capture.tensor_norms.on_host", lambda values: values is None)

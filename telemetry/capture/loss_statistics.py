@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from telemetry.capture.host import is_known_finite
 from telemetry.capture.loss_graph import LossInputs, LossOp, losses_of
 from telemetry.capture.module_observation import Forward, Label, Measures, Observation
 from telemetry.capture.module_statistics import (
     MAX_ELEMENTS,
     MAX_PROFILE,
     dtype_name,
-    is_known_finite,
     is_observable,
     leading,
     measure,

@@ -1,33 +1,19 @@
 """One sample of parameters on its way to the writer: table `tensor_stats`."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
-import torch
 from torch import Tensor
 
+from telemetry.capture.host import PackedTensors
 from telemetry.capture.parameter_rows import (
     GroupResults,
     arrow_table,
     group_columns,
     null_where_unknown,
 )
-from telemetry.capture.sample_plan import AnyFloatArray
-from telemetry.capture.statistic import ColumnValues
-
-Pool: TypeAlias = tuple[torch.device, torch.dtype]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Place:
-    """Where a partial result lies in the pool of its device and dtype."""
-
-    pool: Pool
-    start: int
-    shape: tuple[int, ...]
+from telemetry.capture.statistic import ColumnValues, HostPartials
 
 
 class ParameterPacket:
@@ -63,48 +49,34 @@ class ParameterPacket:
         self.grad_sumsq_total = grad_sumsq_total
         self.grad_norm_unscaled = grad_norm_unscaled
         self.weight_checksum = weight_checksum
-        parts: dict[Pool, list[Tensor]] = {}
-        filled: dict[Pool, int] = {}
-        self._groups: list[tuple[GroupResults, dict[str, _Place]]] = []
+        self._groups: list[tuple[GroupResults, dict[str, tuple[int, ...]]]] = []
+        partials: list[Tensor] = []
         for group in groups:
-            places: dict[str, _Place] = {}
-            for name, partial in group.partials.items():
-                pool = (partial.device, partial.dtype)
-                start = filled.get(pool, 0)
-                parts.setdefault(pool, []).append(partial.reshape(-1))
-                filled[pool] = start + partial.numel()
-                places[name] = _Place(pool=pool, start=start, shape=tuple(partial.shape))
-            self._groups.append((replace(group, partials={}), places))
+            shapes = {name: tuple(partial.shape) for name, partial in group.partials.items()}
+            self._groups.append((replace(group, partials={}), shapes))
+            partials.extend(group.partials.values())
         # Few tensors to copy to the host, whatever was recorded.
-        self._pools = {pool: torch.cat(tensors) for pool, tensors in parts.items()}
+        self._packed = PackedTensors(partials)
 
     @property
     def n_bytes(self) -> int:
         """Memory held until the packet is written."""
-        return sum(pool.numel() * pool.element_size() for pool in self._pools.values())
+        return self._packed.n_bytes
 
     def rows(self) -> Iterable[tuple[str, pa.Table]]:
         """One table of `tensor_stats` rows; waits for the device."""
-        host = {pool: values.cpu().numpy() for pool, values in self._pools.items()}
-        rows = [
-            group_columns(self.step, group.rows, _statistic_columns(group, places, host))
-            for group, places in self._groups
-        ]
+        arrays = iter(self._packed.arrays())
+        rows = []
+        for group, shapes in self._groups:
+            partials = {name: next(arrays).reshape(shape) for name, shape in shapes.items()}
+            rows.append(group_columns(self.step, group.rows, _statistic_columns(group, partials)))
         yield "tensor_stats", arrow_table(rows)
 
 
-def _statistic_columns(
-    group: GroupResults, places: Mapping[str, _Place], host: Mapping[Pool, AnyFloatArray]
-) -> dict[str, ColumnValues]:
+def _statistic_columns(group: GroupResults, partials: HostPartials) -> dict[str, ColumnValues]:
     columns: dict[str, ColumnValues] = {}
     if group.layout is None:
         return columns
-    partials = {
-        name: host[place.pool][place.start : place.start + math.prod(place.shape)].reshape(
-            place.shape
-        )
-        for name, place in places.items()
-    }
     for statistic in group.statistics:
         is_known = group.rows.is_known
         if statistic.needs_gradient:

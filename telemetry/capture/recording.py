@@ -37,10 +37,11 @@ from telemetry.capture.run_events import (
     warnings_at_attach,
 )
 from telemetry.capture.scalar_log import ScalarLog
-from telemetry.capture.step_ledger import StepFlag, StepLedger, StepRecord
+from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.writer import RunWriter
 from telemetry.json_values import Json
 from telemetry.manifest import Status
+from telemetry.step_flags import StepFlag
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle

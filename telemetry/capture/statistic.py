@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture import statistics
+from telemetry.capture.host import is_known_finite
 from telemetry.capture.sample_plan import (
     ROW_LENGTH,
     AnyFloatArray,
@@ -145,7 +146,7 @@ class Sample:
         self.sums = values.sum(1)
         self.finite: Tensor | None = None
         self.non_finite: Partials = {}
-        if not known_finite(self.sums):
+        if not is_known_finite(self.sums):
             self._set_aside_non_finite()
 
     def release(self) -> None:
@@ -234,20 +235,6 @@ def run(
                 done.append(statistic)
                 partials.update(result)
     return done, partials
-
-
-def known_finite(sums: Tensor) -> bool:
-    """Whether the host can tell at once that no element is NaN or infinite.
-
-    An accelerator is not asked, for that would wait for it; a sum of finite values that overflows
-    only leads to the longer way.
-    """
-    return on_host(sums) and bool(np.isfinite(sums.numpy()).all())
-
-
-def on_host(values: Tensor) -> bool:
-    """Whether `numpy()` shows the values without waiting for a device."""
-    return values.device.type == "cpu"
 
 
 def n_valid(partials: HostPartials, layout: RowLayout) -> FloatArray:

@@ -8,21 +8,12 @@ calls, a step ends when every optimizer that takes part has stepped.
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import IntFlag
 
 from torch import Tensor
 
+from telemetry.step_flags import StepFlag
+
 CALLS_WITHOUT_STEP_LIMIT = 64
-
-
-class StepFlag(IntFlag):
-    """Bits of `steps.flags`."""
-
-    LOSS_REPORTED = 1
-    SKIPPED = 2
-    CLIPPED_BEFORE_UNSCALING = 4
-    VALUE_CLIPPING = 8
-    SAMPLED = 16
 
 
 @dataclass(slots=True)

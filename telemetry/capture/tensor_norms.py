@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from telemetry.capture.statistic import on_host
+from telemetry.capture.host import on_host
 
 HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
 

@@ -18,7 +18,7 @@ from telemetry.compare.sides import (
     side_warnings,
     without_twins,
 )
-from telemetry.compare.stored_findings import findings_of
+from telemetry.diagnose.diagnose import findings_of
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store

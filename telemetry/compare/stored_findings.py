@@ -1,31 +1,14 @@
-"""Findings of runs, from stored diagnoses where they hold; a new diagnosis is kept."""
+"""Root causes of many runs, from stored diagnoses where they hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from telemetry.diagnose.diagnose import diagnose_run, options_hash, rules_version
-from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.diagnose import findings_of
+from telemetry.diagnose.finding import Severity
 from telemetry.errors import StoreUnreadable
-from telemetry.json_values import Json
 from telemetry.store.catalog import Run
-from telemetry.store.findings_cache import read_findings, store_findings
 from telemetry.store.store import Store
 
 FAILING = frozenset({Severity.ERROR, Severity.WARNING})
-
-
-def findings_of(store: Store, run: Run) -> tuple[Finding, ...]:
-    """All findings of a run.
-
-    Raises:
-        StoreUnreadable: the run's manifest cannot be read.
-    """
-    keys = {"detector_version": rules_version(), "options_hash": options_hash(None, {})}
-    rows, holds = read_findings(run, **keys)
-    if holds:
-        return tuple(_finding(row) for row in rows)
-    findings = diagnose_run(store, run).findings
-    store_findings(run, [finding.to_json() for finding in findings], **keys)
-    return findings
 
 
 def roots_of_runs(
@@ -44,34 +27,3 @@ def roots_of_runs(
         else:
             found.append((run, frozenset(f.detector for f in roots if f.severity in FAILING)))
     return found
-
-
-def _finding(row: Mapping[str, Json]) -> Finding:
-    layers, evidence = row["layers"], row["evidence"]
-    return Finding(
-        detector=str(row["detector"]),
-        severity=Severity(str(row["severity"])),
-        message=str(row["message"]),
-        advice=str(row["advice"]),
-        layer=_text(row["layer"]),
-        layers=tuple(str(layer) for layer in layers) if isinstance(layers, list) else (),
-        first_step=_whole(row["first_step"]),
-        last_step=_whole(row["last_step"]),
-        value=_number(row["value"]),
-        threshold=_number(row["threshold"]),
-        unit=_text(row["unit"]) or "",
-        evidence=evidence if isinstance(evidence, Mapping) else {},
-        consequence_of=_text(row["consequence_of"]),
-    )
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _whole(value: Json) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

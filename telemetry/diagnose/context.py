@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import IntFlag, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from telemetry.diagnose.gates import sustained_width, usual, warm_in
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.step_flags import StepFlag
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 RECOVERED_SHARE = 0.25
@@ -25,16 +26,6 @@ GENERATOR_NAME = re.compile(r"(?:^|[._])(?:net)?(?:gen|generator|actor|g)\d*$", 
 ADAPTIVE = re.compile(
     r"adam|adagrad|adadelta|rmsprop|adafactor|lion|lamb|sophia|rprop", re.IGNORECASE
 )
-
-
-class StepFlag(IntFlag):
-    """Bits of `steps.flags`."""
-
-    LOSS_REPORTED = 1
-    SKIPPED = 2
-    CLIPPED_BEFORE_UNSCALING = 4
-    VALUE_CLIPPING = 8
-    SAMPLED = 16
 
 
 class Need(StrEnum):

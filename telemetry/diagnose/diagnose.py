@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +59,29 @@ def diagnose_run(
     return _assembled(chosen, verdicts, context, since=since)
 
 
+def diagnose_and_keep(store: Store, run: Run) -> Diagnosis:
+    """What every rule says about a run by default; a run that has ended keeps the findings.
+
+    Raises:
+        StoreUnreadable: the run's manifest cannot be read.
+    """
+    diagnosis = diagnose_run(store, run)
+    store_findings(run, [finding.to_json() for finding in diagnosis.findings], **_cache_keys())
+    return diagnosis
+
+
+def findings_of(store: Store, run: Run) -> tuple[Finding, ...]:
+    """All findings of a run: those it keeps where they hold, else of a new diagnosis.
+
+    Raises:
+        StoreUnreadable: the run's manifest cannot be read.
+    """
+    rows, holds = read_findings(run, **_cache_keys())
+    if holds:
+        return tuple(Finding.from_json(row) for row in rows)
+    return diagnose_and_keep(store, run).findings
+
+
 def ensure_findings(store: Store, runs: Sequence[Run]) -> None:
     """Fill the cache of findings for closed runs that have no valid one.
 
@@ -65,16 +89,13 @@ def ensure_findings(store: Store, runs: Sequence[Run]) -> None:
     diagnosed.
     """
     for run in runs:
-        if run.manifest is None or run.status is Status.RUNNING:
-            continue
-        keys = {"detector_version": rules_version(), "options_hash": options_hash(None, {})}
-        if read_findings(run, **keys)[1]:
-            continue
-        try:
-            diagnosis = diagnose_run(store, run)
-        except TelemetryError:
-            continue
-        store_findings(run, [finding.to_json() for finding in diagnosis.findings], **keys)
+        if run.manifest is not None and run.status is not Status.RUNNING:
+            with suppress(TelemetryError):
+                findings_of(store, run)
+
+
+def _cache_keys() -> dict[str, str]:
+    return {"detector_version": rules_version(), "options_hash": options_hash(None, {})}
 
 
 @cache

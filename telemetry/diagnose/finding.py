@@ -42,6 +42,26 @@ class Finding:
     evidence: Mapping[str, Json] = field(default_factory=dict)
     consequence_of: str | None = None
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Json]) -> "Finding":
+        """The finding that `to_json` wrote."""
+        layers, evidence = row["layers"], row["evidence"]
+        return cls(
+            detector=str(row["detector"]),
+            severity=Severity(str(row["severity"])),
+            message=str(row["message"]),
+            advice=str(row["advice"]),
+            layer=_text(row["layer"]),
+            layers=tuple(str(layer) for layer in layers) if isinstance(layers, list) else (),
+            first_step=_whole(row["first_step"]),
+            last_step=_whole(row["last_step"]),
+            value=_number(row["value"]),
+            threshold=_number(row["threshold"]),
+            unit=_text(row["unit"]) or "",
+            evidence=evidence if isinstance(evidence, Mapping) else {},
+            consequence_of=_text(row["consequence_of"]),
+        )
+
     def to_json(self) -> dict[str, Json]:
         """The finding object of `diagnose --json`."""
         return {
@@ -101,3 +121,15 @@ class Diagnosis:
             severity: sum(finding.severity is severity for finding in self.findings)
             for severity in Severity
         }
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Json) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -15,7 +15,14 @@ import pyarrow as pa
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
-from telemetry.manifest import Manifest, Status, is_alive, read_manifest, write_manifest
+from telemetry.manifest import (
+    Manifest,
+    Status,
+    is_alive,
+    read_manifest,
+    write_manifest,
+    writer_of,
+)
 from telemetry.runs import RunRef, live_shards, new_shard_name, parse_shard_name
 from telemetry.shards import read_shard, table_folder, write_shard
 from telemetry.store.attempts import OUTSIDE_TRAINING
@@ -162,4 +169,5 @@ def _is_over(manifest: Manifest) -> bool:
     """Closed, or a process of this host that is gone; elsewhere a silent writer may come back."""
     if manifest.closed:
         return True
-    return bool(manifest.attempts) and is_alive(manifest.attempts[-1]) is False
+    writer = writer_of(manifest)
+    return writer is not None and is_alive(writer) is False

@@ -14,7 +14,8 @@ from observed import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from telemetry.capture.module_statistics import Family, is_known_finite, measure
+from telemetry.capture.host import is_known_finite
+from telemetry.capture.module_statistics import Family, measure
 from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.capture.statistics.dead_bitmap import WINDOW_POSITIONS, WINDOW_SAMPLES
 

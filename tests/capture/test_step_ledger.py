@@ -2,10 +2,10 @@ import pytest
 
 from telemetry.capture.step_ledger import (
     CALLS_WITHOUT_STEP_LIMIT,
-    StepFlag,
     StepLedger,
     metric_phase,
 )
+from telemetry.step_flags import StepFlag
 
 
 def ledger(n_optimizers: int = 1) -> StepLedger:

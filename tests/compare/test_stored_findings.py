@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from compare.run_makers import builder, trained
 
-from telemetry.compare import stored_findings
-from telemetry.compare.stored_findings import findings_of, roots_of_runs
+from telemetry.compare.stored_findings import roots_of_runs
+from telemetry.diagnose import diagnose
+from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.errors import StoreUnreadable
 from telemetry.runs import MANIFEST_NAME
@@ -22,7 +23,7 @@ def test_a_stored_diagnosis_is_served_as_it_was_made(
     run, store = trained(tmp_path, 0, tweak=exploding), Store.open(tmp_path)
     made = findings_of(store, run)
     assert {finding.detector for finding in made} >= {"non_finite"}
-    monkeypatch.delattr(stored_findings, "diagnose_run")
+    monkeypatch.delattr(diagnose, "diagnose_run")
     served = findings_of(store, run)
     assert len(served) == len(made)
     assert {f.detector: f.to_json() for f in served} == {f.detector: f.to_json() for f in made}

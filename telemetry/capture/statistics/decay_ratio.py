@@ -8,6 +8,7 @@ Source: decoupled weight decay, arXiv:1711.05101.
 
 import numpy as np
 
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -16,7 +17,6 @@ from telemetry.capture.statistic import (
     ParameterStatistic,
     Partials,
     Sample,
-    on_host,
     sum_of_squares,
 )
 

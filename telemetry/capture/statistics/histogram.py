@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from telemetry import histograms
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -17,7 +18,6 @@ from telemetry.capture.statistic import (
     ParameterStatistic,
     Partials,
     Sample,
-    on_host,
 )
 
 MANTISSA_BITS = 23

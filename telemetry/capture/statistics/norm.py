@@ -13,6 +13,7 @@ NaN or infinity shows in it; tensors for which it does not suffice are read agai
 import numpy as np
 import torch
 
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import ROW_LENGTH, FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -21,7 +22,6 @@ from telemetry.capture.statistic import (
     ParameterStatistic,
     Partials,
     Sample,
-    on_host,
 )
 
 # Outside, squares of float32 elements overflow, or lose digits and vanish.

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import ROW_LENGTH, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -12,7 +13,6 @@ from telemetry.capture.statistic import (
     Partials,
     Sample,
     n_valid,
-    on_host,
     sum_of_squares,
 )
 

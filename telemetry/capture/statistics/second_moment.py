@@ -7,6 +7,7 @@ arXiv:2309.14322.
 import numpy as np
 import torch
 
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -15,7 +16,6 @@ from telemetry.capture.statistic import (
     ParameterStatistic,
     Partials,
     Sample,
-    on_host,
     sum_of_squares,
 )
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
@@ -12,7 +13,6 @@ from telemetry.capture.statistic import (
     Partials,
     Sample,
     n_zero,
-    on_host,
 )
 
 

@@ -1,0 +1,86 @@
+"""The way of values from their device to the host, and what the host may read at once.
+
+The training thread never waits for a device. It may read a CPU tensor, which is memory of its own;
+everything else it packs, and the writer thread brings it over.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from telemetry.capture.sample_plan import AnyFloatArray
+
+_Group = tuple[torch.device, torch.dtype, bool]
+
+
+def on_host(values: Tensor) -> bool:
+    """Whether `numpy()` shows the values without waiting for a device."""
+    return values.device.type == "cpu"
+
+
+def is_known_finite(values: Tensor) -> bool:
+    """Whether the host can tell at once that no element is NaN or infinite.
+
+    An accelerator is not asked, for that would wait for it; a sum or norm of finite elements that
+    overflows only leads to the longer way.
+
+    Args:
+        values: A sum or a norm, or a few of them.
+    """
+    if not on_host(values):
+        return False
+    host = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+    return math.isfinite(host) if host.ndim == 0 else bool(np.isfinite(host).all())
+
+
+class PackedTensors:
+    """Small tensors joined per device and dtype, so that few transfers bring them to the host.
+
+    Made on the training thread, which only launches the joining; `arrays` is for the writer
+    thread.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        groups: dict[_Group, list[Tensor]] = {}
+        ends: dict[_Group, int] = {}
+        self._slots: list[tuple[_Group, int, int]] = []
+        for tensor in tensors:
+            key = (tensor.device, tensor.dtype, tensor.dim() == 0)
+            groups.setdefault(key, []).append(tensor)
+            start = ends.get(key, 0)
+            ends[key] = start + tensor.numel()
+            self._slots.append((key, start, ends[key]))
+        self._joined = {
+            key: torch.stack(group) if key[2] else torch.cat([t.reshape(-1) for t in group])
+            for key, group in groups.items()
+        }
+        self._ready = [_recorded_event(key[0]) for key in groups if key[0].type == "cuda"]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the joined tensors."""
+        return sum(joined.numel() * joined.element_size() for joined in self._joined.values())
+
+    def arrays(self) -> list[AnyFloatArray]:
+        """The tensors on the host in their order, flat; waits for the device."""
+        for event in self._ready:
+            event.synchronize()
+        host = {key: _host_array(joined) for key, joined in self._joined.items()}
+        return [host[key][start:stop] for key, start, stop in self._slots]
+
+
+def _recorded_event(device: torch.device) -> torch.cuda.Event:
+    """Passed once the stream that training uses has made the tensors; the writer waits for it."""
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _host_array(values: Tensor) -> AnyFloatArray:
+    host = values.cpu()  # on the writer thread, after the event: the one place that waits
+    # numpy has no bfloat16.
+    array: AnyFloatArray = (host.float() if host.dtype is torch.bfloat16 else host).numpy()
+    return array
