@@ -5,7 +5,7 @@ everything else it packs, and the writer thread brings it over.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -36,6 +36,28 @@ def is_known_finite(values: Tensor) -> bool:
     return math.isfinite(host) if host.ndim == 0 else bool(np.isfinite(host).all())
 
 
+class Readiness:
+    """A moment of training's streams: once it has passed, tensors made before may be read.
+
+    Args:
+        devices: Where the tensors lie; only CUDA runs behind the host.
+    """
+
+    def __init__(self, devices: Iterable[torch.device]) -> None:
+        self._events = [_recorded_event(device) for device in devices if device.type == "cuda"]
+
+    def wait(self) -> None:
+        """Wait for it; on the writer thread."""
+        for event in self._events:
+            event.synchronize()
+
+
+def _recorded_event(device: torch.device) -> torch.cuda.Event:
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
 class PackedTensors:
     """Small tensors joined per device and dtype, so that few transfers bring them to the host.
 
@@ -57,7 +79,7 @@ class PackedTensors:
             key: torch.stack(group) if key[2] else torch.cat([t.reshape(-1) for t in group])
             for key, group in groups.items()
         }
-        self._ready = [_recorded_event(key[0]) for key in groups if key[0].type == "cuda"]
+        self._ready = Readiness(key[0] for key in groups)
 
     @property
     def n_bytes(self) -> int:
@@ -66,17 +88,9 @@ class PackedTensors:
 
     def arrays(self) -> list[AnyFloatArray]:
         """The tensors on the host in their order, flat; waits for the device."""
-        for event in self._ready:
-            event.synchronize()
+        self._ready.wait()
         host = {key: _host_array(joined) for key, joined in self._joined.items()}
         return [host[key][start:stop] for key, start, stop in self._slots]
-
-
-def _recorded_event(device: torch.device) -> torch.cuda.Event:
-    """Passed once the stream that training uses has made the tensors; the writer waits for it."""
-    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    return event
 
 
 def _host_array(values: Tensor) -> AnyFloatArray:

@@ -5,29 +5,23 @@ A batch hash is the sum over at most 4,096 strided elements of bits(x_i) * split
 batches had 1,703 distinct plain sums and 2,000 distinct positional ones).
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.capture.budget import Governor
+from telemetry.capture.position_hash import splitmix64
+from telemetry.capture.step_ledger import StepRecord
+
 MAX_ELEMENTS = 4096
-WORD = 1 << 64
 WINDOW_STEPS = 64
+UNLIMITED_SHARE = 0.01  # of the elapsed time: what hashing has its share of without a budget
 HASH_SHARE = 0.25  # of what capture may cost; repeated batches need consecutive steps
 BITS_OF_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def splitmix64(index: int) -> int:
-    """The index-th output of the splitmix64 generator seeded with 0, as a signed 64-bit number.
-
-    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-    """
-    word = (index + 1) * 0x9E3779B97F4A7C15 % WORD
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % WORD
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % WORD
-    word ^= word >> 31
-    return word - WORD if word >= WORD // 2 else word
 
 
 def tensors_in(arguments: object) -> Iterator[Tensor]:
@@ -59,8 +53,8 @@ class BatchHasher:
             bits = bit_sample(batch.detach()).to(torch.int64)
             multipliers = self._multipliers.get(bits.device)
             if multipliers is None:
-                words = [splitmix64(index) for index in range(MAX_ELEMENTS)]
-                multipliers = torch.tensor(words, dtype=torch.int64).to(bits.device)
+                words = splitmix64(np.arange(MAX_ELEMENTS))
+                multipliers = torch.from_numpy(words).to(bits.device)
                 self._multipliers[bits.device] = multipliers
             return (bits * multipliers[: bits.numel()]).sum() + self._salt(batch)
 
@@ -127,3 +121,46 @@ class HashWindows:
         if step % WINDOW_STEPS == 0:
             self._open = self.cost_s <= allowed_s()
         return self._open
+
+
+class InputObserver:
+    """Notes size and hash of the batches of training forwards.
+
+    Args:
+        governor: Says which steps are sampled, and what recording may cost.
+        clock: Seconds.
+    """
+
+    def __init__(self, governor: Governor, *, clock: Callable[[], float]) -> None:
+        self._governor = governor
+        self._clock = clock
+        self._hasher = BatchHasher()
+        self._windows = HashWindows()
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds spent on hashing so far."""
+        return self._windows.cost_s
+
+    def observe(
+        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> float:
+        """Add a forward's arguments to its step; returns the seconds that hashing took."""
+        record.samples += batch_size(args, kwargs)
+        windowed = self._windows.wanted(record.step, self._allowed_s)
+        if not windowed and not self._governor.sampled(record.step):
+            return 0.0
+        started_s = self._clock()
+        for tensor in (*tensors_in(args), *tensors_in(kwargs)):
+            digest = self._hasher(tensor)
+            known = record.batch_hash
+            record.batch_hash = digest if known is None else known + digest
+        spent_s = self._clock() - started_s
+        self._windows.cost_s += spent_s
+        return spent_s
+
+    def _allowed_s(self) -> float:
+        allowed_s = self._governor.allowed_s
+        if math.isinf(allowed_s):  # samples were asked for, not hashes of every step between them
+            allowed_s = UNLIMITED_SHARE * self._governor.elapsed_s
+        return HASH_SHARE / (1 - HASH_SHARE) * allowed_s

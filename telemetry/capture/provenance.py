@@ -141,7 +141,7 @@ class ClipObserver:
                 _restore()
         self._calls.clear()
 
-    def take(self, parameters: Collection[Tensor]) -> ClipRecord | None:
+    def take(self, parameters: Iterable[Tensor]) -> ClipRecord | None:
         """The clippings since the last take that touched these parameters.
 
         Call it before every optimizer step: what is not taken would be told of a later one.

@@ -5,7 +5,6 @@ event of the run, and never reaches the loop (unless `strict`).
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,13 +19,7 @@ from telemetry.capture import entry_hook, observe_backward
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.guard import Guard
-from telemetry.capture.observe_inputs import (
-    HASH_SHARE,
-    BatchHasher,
-    HashWindows,
-    batch_size,
-    tensors_in,
-)
+from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.provenance import ClipObserver, ClipRecord
@@ -48,7 +41,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UNLIMITED_SHARE = 0.01  # of the elapsed time: from what hashing has its share without a budget
+NEVER_STEPPED = Event(
+    kind="optimizer_never_stepped",
+    severity="warning",
+    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
+    "here; pass the optimizer that the loop steps.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +91,7 @@ class Recording:
         self._parameters = ParameterObserver(self._catalogue, histograms=options.histograms)
         self._modules = ModuleObserver(self._catalogue.model, guard=self._guard)
         self._clip = ClipObserver()
-        self._hasher = BatchHasher()
-        self._windows = HashWindows()
+        self._inputs = InputObserver(self._governor, clock=clock)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._train_forward = False
@@ -108,6 +105,8 @@ class Recording:
 
     def step(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
         """A `step()` call of the loop: the loss of this step, and perhaps its end."""
+        if not self._guard.enabled("steps"):
+            return
         with self._guard("steps"):
             never = self._ledger.never_stepped
             ends = self._ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
@@ -121,6 +120,8 @@ class Recording:
 
     def log(self, metrics: Mapping[str, object]) -> None:
         """Metrics of the last step begun; logging closes an evaluation."""
+        if not self._guard.enabled("metrics"):
+            return
         with self._guard("metrics"):
             closes = self._no_grad_forward
             step = self._ledger.last_begun.step
@@ -146,7 +147,7 @@ class Recording:
             if self._ledger.has_stepped or current.losses or current.roots:
                 self._end_record()
             self._send(final=True)
-            cost_s = self._governor.cost_s + self._windows.cost_s
+            cost_s = self._governor.cost_s + self._inputs.cost_s
             self.writer.add_summary(
                 overhead_share=cost_s / max(self._governor.elapsed_s, 1e-9),
                 cadence=self._governor.cadence,
@@ -163,36 +164,31 @@ class Recording:
         if not self._guard.enabled("inputs"):
             return
         with self._guard("inputs"):
-            record = self._ledger.current
-            record.samples += batch_size(args, kwargs)
-            windowed = self._windows.wanted(record.step, self._allowed_for_hashes_s)
-            if windowed or self._governor.sampled(record.step):
-                started_s = self._clock()
-                for tensor in (*tensors_in(args), *tensors_in(kwargs)):
-                    digest = self._hasher(tensor)
-                    known = record.batch_hash
-                    record.batch_hash = digest if known is None else known + digest
-                cost_s = self._clock() - started_s
-                self._windows.cost_s += cost_s
-                self._step_cost_s += cost_s
+            self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
 
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
-        with self._guard("backward"):
-            self._settle("no_grad")
-            record = self._ledger.current
-            record.backward_calls += 1
-            for root in roots:
-                node = root.grad_fn
-                record.root_types.append("leaf" if node is None else node.name())
-                if root.numel() == 1:
-                    record.roots.append(root.detach())
+        if self._guard.enabled("backward"):
+            with self._guard("backward"):
+                self._note_backward(roots)
         if self._observing_modules and self._guard.enabled("modules"):
             with self._guard("modules"), self._charged():
                 self._modules.observe_roots(roots)
 
+    def _note_backward(self, roots: Sequence[Tensor]) -> None:
+        self._settle("no_grad")
+        record = self._ledger.current
+        record.backward_calls += 1
+        for root in roots:
+            node = root.grad_fn
+            record.root_types.append("leaf" if node is None else node.name())
+            if root.numel() == 1:
+                record.roots.append(root.detach())
+
     def _before_step(self, index: int, optimizer: Optimizer) -> None:
+        if not self._guard.enabled("steps"):
+            return  # which step this is, nobody knows any more
         clip = None
         with self._guard("steps"):
             if self._ledger.must_end_before(index):
@@ -206,6 +202,8 @@ class Recording:
                 self._parameters.before(optimizer, self._ledger.current.step, clip)
 
     def _after_step(self, index: int, optimizer: Optimizer) -> None:
+        if not self._guard.enabled("steps"):
+            return
         if self._is_sampled(index):
             with self._guard("parameters"), self._charged():
                 self._collect(optimizer)
@@ -249,12 +247,6 @@ class Recording:
         observe_backward.forget(self._on_backward)
         self._clip.close()
 
-    def _allowed_for_hashes_s(self) -> float:
-        allowed_s = self._governor.allowed_s
-        if math.isinf(allowed_s):  # samples were asked for, not hashes of every step between them
-            allowed_s = UNLIMITED_SHARE * self._governor.elapsed_s
-        return HASH_SHARE / (1 - HASH_SHARE) * allowed_s
-
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger
         return (
@@ -278,7 +270,7 @@ class Recording:
             self.writer.put(self._catalogue.packet())
 
     def _take_clip(self, optimizer: Optimizer) -> ClipRecord | None:
-        clip = self._clip.take([p for group in optimizer.param_groups for p in group["params"]])
+        clip = self._clip.take(p for group in optimizer.param_groups for p in group["params"])
         if clip is None:
             return None
         record = self._ledger.current
@@ -372,11 +364,3 @@ class Recording:
     def _charge(self, seconds: float) -> None:
         self._step_cost_s += seconds
         self._governor.charge(seconds)
-
-
-NEVER_STEPPED = Event(
-    kind="optimizer_never_stepped",
-    severity="warning",
-    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
-    "here; pass the optimizer that the loop steps.",
-)

@@ -11,6 +11,7 @@ from torch import Tensor
 from telemetry.capture.catalogue import ParameterEntry
 from telemetry.capture.parameter_rows import RowNames
 from telemetry.capture.plain_tensors import plain
+from telemetry.capture.position_hash import splitmix64
 from telemetry.capture.sample_plan import (
     ROW_LENGTH,
     IntArray,
@@ -239,9 +240,6 @@ def new_workspace(n_rows: int, *, device: torch.device, dtype: torch.dtype) -> W
 def _weights(salts: Sequence[int]) -> npt.NDArray[np.int64]:
     """splitmix64 of (salt, column), odd, shape (n_salts, 1024)."""
     columns = np.arange(ROW_LENGTH, dtype=np.uint64)
-    state = np.array(salts, dtype=np.uint64)[:, None] * np.uint64(ROW_LENGTH) + columns
     with np.errstate(over="ignore"):
-        state = (state + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((state ^ (state >> np.uint64(31))) | np.uint64(1)).view(np.int64)
+        index = np.array(salts, dtype=np.uint64)[:, None] * np.uint64(ROW_LENGTH) + columns
+    return splitmix64(index) | 1

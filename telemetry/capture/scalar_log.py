@@ -65,7 +65,7 @@ class ScalarLog:
         metrics, self._metrics = self._metrics, []
         if not steps and not metrics:
             return None
-        return StepPacket(steps=tuple(steps), metrics=tuple(metrics))
+        return StepPacket.of(steps, metrics)
 
     def _refuse(self, name: str, value: object) -> None:
         if name not in self._refused:

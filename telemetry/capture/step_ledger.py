@@ -38,6 +38,19 @@ class StepRecord:
     overhead_s: float = 0.0
 
     @property
+    def scalars(self) -> list[Tensor | float | None]:
+        """All values that may still be on a device."""
+        return [
+            *self.losses,
+            *self.roots,
+            self.lr,
+            self.batch_hash,
+            self.grad_norm_total,
+            self.clip_coefficient,
+            self.param_checksum,
+        ]
+
+    @property
     def accumulation(self) -> int:
         """Backward calls of the commonest root type."""
         return max(Counter(self.root_types).values(), default=0)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from telemetry.capture.host import PackedTensors, Readiness
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.tables import table
 
@@ -32,6 +33,15 @@ class StepPacket:
 
     steps: tuple[StepRecord, ...]
     metrics: tuple[MetricRecord, ...]
+    ready: Readiness
+
+    @classmethod
+    def of(cls, steps: Sequence[StepRecord], metrics: Sequence[MetricRecord]) -> "StepPacket":
+        """The packet of what the training thread has made so far."""
+        scalars = [scalar for record in steps for scalar in record.scalars]
+        scalars += [record.value for record in metrics]
+        devices = {scalar.device for scalar in scalars if isinstance(scalar, Tensor)}
+        return cls(steps=tuple(steps), metrics=tuple(metrics), ready=Readiness(devices))
 
     @property
     def n_bytes(self) -> int:
@@ -40,6 +50,7 @@ class StepPacket:
 
     def rows(self) -> Iterator[tuple[str, pa.Table]]:
         """Rows of `steps` and `metrics`; waits for the device."""
+        self.ready.wait()
         if self.steps:
             yield "steps", _steps_table(self.steps)
         if self.metrics:
@@ -58,6 +69,7 @@ def host_floats(values: Sequence[Scalar]) -> list[float | None]:
     for indices in devices.values():
         tensors = [values[index] for index in indices]
         stacked = torch.stack([_as_double(t) for t in tensors if isinstance(t, Tensor)])
+        # On the writer thread: one transfer instead of one per value.
         for index, number in zip(indices, stacked.tolist(), strict=True):
             result[index] = number
     return result
@@ -65,7 +77,9 @@ def host_floats(values: Sequence[Scalar]) -> list[float | None]:
 
 def host_ints(values: Sequence[Tensor | None]) -> list[int | None]:
     """Integers of 0-d int64 tensors, in order."""
-    return [None if value is None else int(value) for value in values]
+    found = [value for value in values if value is not None]
+    numbers = iter(PackedTensors(found).arrays())
+    return [None if value is None else int(next(numbers)[0]) for value in values]
 
 
 def _as_double(value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

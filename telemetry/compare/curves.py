@@ -7,7 +7,7 @@ from telemetry.compare.align import Series
 from telemetry.compare.metric_names import LOSS, STEP_COLUMNS
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 # Ranks see different parts of a batch: their mean is the step's loss. NULL is "not recorded" and
 # left out, NaN is a value and kept.

@@ -1,6 +1,6 @@
 """Compares two runs, or two groups: is the candidate worse, where did they part, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from telemetry.compare.config_changes import config_changes
 from telemetry.compare.diff_result import Diff, Direction, MetricChange, Verdict
@@ -68,7 +68,6 @@ def diff_runs(
         divergence = first_divergence(session, left[0], right[0], config)
     questions = _questions(sides[0], sides[1], metrics, margin, directions)
     changes, twins = _measured(questions, sides[0], sides[1])
-    deciding = changes[0].name if changes else None
     new, fixed = finding_changes(
         *([findings_of(store, run) for run in runs] for runs in (left, right))
     )
@@ -84,13 +83,17 @@ def diff_runs(
         new_findings=new,
         fixed_findings=fixed,
         first_divergence=divergence,
-        warnings=(
-            *twins,
-            *side_warnings(sides[0], sides[1], deciding),
-            *_regressed_besides(changes),
-            *_layer_warnings(layers),
-        ),
+        warnings=(*twins, *_warnings(sides, changes, layers)),
     )
+
+
+def _warnings(
+    sides: Sequence[Side], changes: Sequence[MetricChange], layers: LayerComparison
+) -> Iterator[str]:
+    deciding = changes[0].name if changes else None
+    yield from side_warnings(sides[0], sides[1], deciding)
+    yield from _regressed_besides(changes)
+    yield from _layer_warnings(layers)
 
 
 def _questions(

@@ -10,7 +10,7 @@ from telemetry.compare.bitwise import CommonSteps, Mask, TensorDifference
 from telemetry.compare.config_changes import is_repeat_key
 from telemetry.compare.diff_result import ConfigChange, Divergence, DivergenceKind
 from telemetry.store.catalog import Run
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

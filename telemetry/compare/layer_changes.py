@@ -11,7 +11,7 @@ from telemetry.compare.diff_result import LayerChange
 from telemetry.compare.student import t_quantile
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 NOISE_FLOOR = 0.2  # bits; 14 recipes x 66 pairs of seeds: 0 to 1.5 % of layers pass it and 2 sigma
 NOISE_SIGMAS = 2.0

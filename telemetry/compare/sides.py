@@ -13,7 +13,7 @@ from telemetry.compare.metric_names import LOSS
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 LENGTHS_DIFFER_FROM = 1.05  # ratio of last steps from which the shorter run is pointed out
 ALIVE = frozenset({Status.FINISHED, Status.UNREADABLE})

@@ -11,7 +11,7 @@ from telemetry.compare.diff_result import Direction
 from telemetry.compare.metric_names import LOSS, by_importance
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.store.rows import Rows
-from telemetry.store.store import Session
+from telemetry.store.session import Session
 
 COMMON_SHARE = 0.5  # of the runs that have the commonest metric; rarer ones are not chosen unasked
 

@@ -17,7 +17,8 @@ from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
 from telemetry.store.findings_cache import read_findings, store_findings
-from telemetry.store.store import Session, Store
+from telemetry.store.session import Session
+from telemetry.store.store import Store
 
 Overrides = Mapping[str, Limits]
 

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from telemetry.errors import StoreUnreadable
 from telemetry.runs import DEFAULT_STORE
 from telemetry.store.catalog import Run, list_runs, run_folders
 from telemetry.store.select import select_run
-from telemetry.store.session import Session
 
-__all__ = ["Session", "Store"]
+if TYPE_CHECKING:
+    from telemetry.store.session import Session
 
 HINT = (
     "Record a first run with `TelemetryCallback(model, optimizer)` in a training script "
@@ -57,11 +58,13 @@ class Store:
         """
         return select_run(self.runs(), selector)
 
-    def session(self, runs: Sequence[Run], *, all_attempts: bool = False) -> Session:
+    def session(self, runs: Sequence[Run], *, all_attempts: bool = False) -> "Session":
         """Views over the shards of runs.
 
         Args:
             runs: The runs to show; their order is that of the raw rows.
             all_attempts: Also show rows that a later attempt repeated.
         """
+        from telemetry.store.session import Session  # noqa: PLC0415 - listing runs needs no DuckDB
+
         return Session(runs, all_attempts=all_attempts)

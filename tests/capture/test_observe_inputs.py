@@ -9,9 +9,9 @@ from telemetry.capture.observe_inputs import (
     HashWindows,
     batch_size,
     bit_sample,
-    splitmix64,
     tensors_in,
 )
+from telemetry.capture.position_hash import splitmix64
 
 
 def digest(batch: Tensor) -> int:
@@ -21,13 +21,13 @@ def digest(batch: Tensor) -> int:
 def reference(batch: Tensor) -> int:
     """The definition, element by element."""
     bits = batch.contiguous().view(-1).view(torch.int32).tolist()
-    total = sum(value * splitmix64(index) for index, value in enumerate(bits))
+    total = sum(value * int(splitmix64(index)) for index, value in enumerate(bits))
     return total % 2**64
 
 
 def test_splitmix64_gives_the_published_sequence() -> None:
     # First outputs for seed 0 of the reference implementation.
-    words = [splitmix64(index) % 2**64 for index in range(3)]
+    words = [int(word) % 2**64 for word in splitmix64([0, 1, 2])]
     assert words == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 

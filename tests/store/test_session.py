@@ -8,7 +8,8 @@ from two_shards import STEPS, read, run_with_two_shards, shards
 
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.store import session
-from telemetry.store.store import Session, Store
+from telemetry.store.session import Session
+from telemetry.store.store import Store
 from telemetry.tables import table
 
 

@@ -53,7 +53,7 @@ SELECT
     'large_update_share' AS signal,
     l.step,
     CAST(0 AS BIGINT) AS id,
-    AVG(CASE WHEN l.update_ratio >= 0.5 THEN 1.0 ELSE 0.0 END) AS value
+    AVG(CASE WHEN l.update_ratio >= $effect_update THEN 1.0 ELSE 0.0 END) AS value
 FROM layers AS l
 JOIN tensors AS t ON t.run = l.run AND t.tensor_id = l.param_id AND t.fan_in < t.n
 WHERE l.run = $run
@@ -152,7 +152,7 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     held = persistence(steps, jumps >= limits["jump_limit"], k=2, n=10, lasting_share=0.0)
     if held is None:
         return None
-    effect = _effect(context, held.first_step) or _replaced(rows, held.first_step)
+    effect = _effect(context, held.first_step) or _replaced(rows, held.first_step, limits)
     if effect is None or not context.progress.measurable:
         return None
     value = float(np.nanmax(jumps[held.where]))
@@ -192,13 +192,13 @@ def _effect(context: RunContext, step: int) -> str | None:
     return f"and the loss reached {number(found[0])} x its start"
 
 
-def _replaced(rows: Rows, step: int) -> str | None:
+def _replaced(rows: Rows, step: int, limits: Limits) -> str | None:
     """Whether most matrices changed by half of their norm in one of the 50 steps after a jump."""
     shares = grids(rows)["large_update_share"]
     near = (shares.steps >= step) & (shares.steps <= step + EFFECT_STEPS)
     if not (shares.values[near] >= MOST_MATRICES).any():
         return None
-    return f"and most matrices changed by {EFFECT_UPDATE:.0%} of their norm in a step"
+    return f"and most matrices changed by {limits['effect_update']:.0%} of their norm in a step"
 
 
 def _over_depth(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
@@ -274,6 +274,7 @@ DETECTOR = Detector(
         "jump_limit": JUMP_LIMIT,
         "gain_limit": GAIN_LIMIT,
         "recurrent_limit": RECURRENT_LIMIT,
+        "effect_update": EFFECT_UPDATE,
     },
     advice="Lower the learning rate, clip at twice the median norm, mend the initialisation.",
     source="arXiv:1211.5063",

@@ -56,7 +56,7 @@ CROSS JOIN (
         SELECT MAX(t.lr) AS peak_lr FROM steps AS t WHERE t.run = $run
     ) AS m
     WHERE s.run = $run
-        AND s.lr >= 0.9 * m.peak_lr
+        AND s.lr >= $peak_share * m.peak_lr
 ) AS p
 WHERE l.run = $run
     AND l.update_ratio IS NOT NULL
@@ -91,7 +91,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Excursion of the loss, then size of the early steps."""
     if context.losses.size < 2:  # noqa: PLR2004 - an excursion takes two
         return NotChecked(detector=ID, reason="fewer than two losses; train longer")
-    early = _early(rows, context)
+    early = _early(rows, context, limits)
     rules = [
         rule
         for rule in (_overshoot(context, early, limits), _erased(context, early, limits))
@@ -210,10 +210,10 @@ def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule 
     )
 
 
-def _early(rows: Rows, context: RunContext) -> _Early | None:
+def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
     matrices = context.network.matrices
     ratios = grids(rows)["update_ratio"].columns([matrix.id for matrix in matrices])
-    start = _warm_up_end(context.steps.step, context.steps.lr)
+    start = _warm_up_end(context.steps.step, context.steps.lr, share=limits["peak_share"])
     near = (ratios.steps >= start) & (ratios.steps < start + EARLY_STEPS)
     seen = np.flatnonzero((~np.isnan(ratios.values[near])).any(axis=0))
     if not seen.size:
@@ -228,12 +228,12 @@ def _early(rows: Rows, context: RunContext) -> _Early | None:
     )
 
 
-def _warm_up_end(steps: IntArray, rates: FloatArray) -> int:
-    """First step at nine tenths of the highest rate, if the rate only rose until there."""
+def _warm_up_end(steps: IntArray, rates: FloatArray, *, share: float) -> int:
+    """First step at that share of the highest rate, if the rate only rose until there."""
     known = np.flatnonzero(np.isfinite(rates))
     if not known.size:
         return 0
-    peak = int(known[np.argmax(rates[known] >= PEAK_SHARE * rates[known].max())])
+    peak = int(known[np.argmax(rates[known] >= share * rates[known].max())])
     rising = bool((np.diff(rates[known[known <= peak]]) >= 0).all())
     return int(steps[peak]) if rising else int(steps[known[0]])
 
@@ -252,6 +252,7 @@ DETECTOR = Detector(
         "early_info": EARLY_INFO,
         "early_failing": EARLY_FAILING,
         "early_steps": EARLY_STEPS,
+        "peak_share": PEAK_SHARE,
     },
     advice="Divide the learning rate by at least 4, or add warm-up.",
     source="arXiv:2103.00065, arXiv:2102.06604",
