@@ -15,8 +15,9 @@ from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
 from telemetry.capture.environment import capture_environment
+from telemetry.capture.options import Options
 from telemetry.capture.ranks import rank_and_world_size, shared_run_id
-from telemetry.capture.recording import Options, Recording
+from telemetry.capture.recording import Recording
 from telemetry.capture.writer import RunSettings, RunWriter
 from telemetry.errors import CaptureError, UsageError
 from telemetry.json_values import Json

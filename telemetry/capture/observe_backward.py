@@ -1,4 +1,4 @@
-"""Sees every `backward()` call before it runs, through `torch.autograd.backward`.
+"""Sees every `backward()` call before and after it runs, through `torch.autograd.backward`.
 
 `Tensor.backward` looks that function up on each call, so one observed function sees both forms.
 It is installed while somebody observes and put back with the last observer.
@@ -22,15 +22,21 @@ class _Backward(Protocol):
 
 
 _lock = threading.Lock()
-_observers: list[RootsObserver] = []
+# Called before and after a backward pass; the second may be None.
+_observers: list[tuple[RootsObserver, RootsObserver | None]] = []
 _original: _Backward | None = None
 
 
-def observe(observer: RootsObserver) -> None:
-    """Call `observer` with the roots of each backward pass, on the thread that starts it."""
+def observe(observer: RootsObserver, after: RootsObserver | None = None) -> None:
+    """Call `observer` with the roots of each backward pass, on the thread that starts it.
+
+    Args:
+        observer: Called before the pass.
+        after: Called when it has ended without an exception.
+    """
     global _original  # noqa: PLW0603 - there is one torch.autograd to observe
     with _lock:
-        _observers.append(observer)
+        _observers.append((observer, after))
         if _original is None:
             _original = cast("_Backward", torch.autograd.backward)
             torch.autograd.backward = _observed(_original)  # type: ignore[assignment]
@@ -40,8 +46,8 @@ def forget(observer: RootsObserver) -> None:
     """Stop calling `observer`; the last one out puts torch's function back."""
     global _original  # noqa: PLW0603 - as above
     with _lock:
-        if observer in _observers:
-            _observers.remove(observer)
+        # By equality: a bound method is a new object each time.
+        _observers[:] = [entry for entry in _observers if entry[0] != observer]
         current = torch.autograd.backward
         if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
             torch.autograd.backward = _original  # type: ignore[assignment]
@@ -56,15 +62,21 @@ def n_observers() -> int:
 def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
-        if not torch.compiler.is_compiling():
-            roots: tuple[Tensor, ...]
-            if isinstance(tensors, Tensor):
-                roots = (tensors,)
-            else:
-                roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
-            for observer in tuple(_observers):
-                observer(roots)
-        return original(tensors, *args, **kwargs)
+        if torch.compiler.is_compiling():
+            return original(tensors, *args, **kwargs)
+        roots: tuple[Tensor, ...]
+        if isinstance(tensors, Tensor):
+            roots = (tensors,)
+        else:
+            roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
+        observers = tuple(_observers)
+        for before, _ in observers:
+            before(roots)
+        original(tensors, *args, **kwargs)
+        for _, after in observers:
+            if after is not None:
+                after(roots)
+        return None
 
     backward.telemetry_observed = True  # type: ignore[attr-defined]
     return backward

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +18,10 @@ from telemetry.capture import entry_hook, observe_backward
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.guard import Guard
+from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
-from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.capture.observe_optimizer import ParameterObserver
+from telemetry.capture.options import Options
 from telemetry.capture.provenance import ClipObserver, ClipRecord
 from telemetry.capture.run_events import (
     Event,
@@ -31,6 +31,8 @@ from telemetry.capture.run_events import (
 )
 from telemetry.capture.scalar_log import ScalarLog
 from telemetry.capture.step_ledger import StepLedger, StepRecord
+from telemetry.capture.step_observer import Surroundings, Watch
+from telemetry.capture.step_observers import step_observers
 from telemetry.capture.writer import RunWriter
 from telemetry.json_values import Json
 from telemetry.manifest import Status
@@ -49,18 +51,6 @@ NEVER_STEPPED = Event(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What is recorded, and what it may cost; `every` None lets the budget decide."""
-
-    every: int | None
-    overhead_budget: float | None
-    overhead_allowance_s: float
-    histograms: bool
-    activations: bool
-    strict: bool
-
-
 class Recording:
     """Wires the observers of one model and its optimizers to one writer."""
 
@@ -75,7 +65,6 @@ class Recording:
     ) -> None:
         self.writer = writer
         self._clock = clock
-        self._activations = options.activations
         self._optimizers = list(optimizers)
         self._guard = Guard(strict=options.strict, on_failure=self._failed)
         budget = options.overhead_budget
@@ -89,16 +78,22 @@ class Recording:
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
         self._parameters = ParameterObserver(self._catalogue, histograms=options.histograms)
-        self._modules = ModuleObserver(self._catalogue.model, guard=self._guard)
+        self._modules = ModuleWatch(
+            self._catalogue,
+            self._guard,
+            put=writer.put,
+            emit=self._emit,
+            charge=self._charge,
+            charged=self._charged,
+            wanted=options.activations,
+        )
         self._clip = ClipObserver()
         self._inputs = InputObserver(self._governor, clock=clock)
+        self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._train_forward = False
-        self._observing_modules = False
-        self._ordered = False
         self._step_cost_s = 0.0
-        self._hooks_cost_s = 0.0
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
@@ -139,9 +134,7 @@ class Recording:
         """Remove every hook, write what is left, and end the run."""
         with self._guard("close"):
             self._detach()
-            self._finish_modules()
-            if not self._ordered:
-                self._note_not_observed()
+            self._modules.close()
         with self._guard("close"):
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
@@ -161,6 +154,9 @@ class Recording:
             self._no_grad_forward = True
             return
         self._train_forward = True
+        if self._watch.forward:
+            with self._charged():
+                self._watch.forward(self._ledger.current, args, kwargs)
         if not self._guard.enabled("inputs"):
             return
         with self._guard("inputs"):
@@ -172,9 +168,18 @@ class Recording:
         if self._guard.enabled("backward"):
             with self._guard("backward"):
                 self._note_backward(roots)
-        if self._observing_modules and self._guard.enabled("modules"):
-            with self._guard("modules"), self._charged():
-                self._modules.observe_roots(roots)
+        if self._watch.before_backward:
+            with self._charged():
+                self._watch.before_backward(self._ledger.current, roots)
+        self._modules.observe_roots(roots)
+
+    def _after_backward(self, roots: Sequence[Tensor]) -> None:
+        if not self._watch.after_backward:
+            return
+        if observe_backward.n_observers() > 1 and not self._train_forward:
+            return  # of another callback's model
+        with self._charged():
+            self._watch.after_backward(self._ledger.current, roots)
 
     def _note_backward(self, roots: Sequence[Tensor]) -> None:
         self._settle("no_grad")
@@ -197,6 +202,9 @@ class Recording:
             if index == 0 and record.lr is None:
                 record.lr = optimizer.param_groups[0]["lr"]
             clip = self._take_clip(optimizer)
+        if self._watch.before_step:
+            with self._charged():
+                self._watch.before_step(self._ledger.current, optimizer)
         if self._is_sampled(index):
             with self._guard("parameters"), self._charged():
                 self._parameters.before(optimizer, self._ledger.current.step, clip)
@@ -207,6 +215,9 @@ class Recording:
         if self._is_sampled(index):
             with self._guard("parameters"), self._charged():
                 self._collect(optimizer)
+        if self._watch.after_step:
+            with self._charged():
+                self._watch.after_step(self._ledger.current, optimizer)
         with self._guard("steps"):
             if self._ledger.stepped(index):
                 self._end_step()
@@ -217,7 +228,9 @@ class Recording:
         for index, optimizer in enumerate(self._optimizers):
             self._hook_optimizer(index, optimizer)
         self._handles.extend(entry_hook.install(model, self._on_forward))
-        observe_backward.observe(self._on_backward)
+        observe_backward.observe(
+            self._on_backward, self._after_backward if self._watch.after_backward else None
+        )
         self._clip.install()
         self._emit(attach_event(self._catalogue.model, self._optimizers))
         for event in optimizer_events(self._optimizers):
@@ -226,7 +239,22 @@ class Recording:
             logger.warning("%s", event.message)
             self._emit(event)
         self.writer.put(self._catalogue.packet())
+        self._watch.attached()
         self._begin_modules()
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            model=self._catalogue.model,
+            optimizers=self._optimizers,
+            catalogue=self._catalogue,
+            ledger=self._ledger,
+            guard=self._guard,
+            emit=self._emit,
+            put=self.writer.put,
+            is_sampled=lambda: self._governor.sampled(self._ledger.current.step),
+            charge=self._charge,
+            clock=self._clock,
+        )
 
     def _hook_optimizer(self, index: int, optimizer: Optimizer) -> None:
         def before(optimizer: Optimizer, args: object, kwargs: object) -> None:
@@ -246,6 +274,7 @@ class Recording:
         self._handles.clear()
         observe_backward.forget(self._on_backward)
         self._clip.close()
+        self._watch.close()
 
     def _is_sampled(self, index: int) -> bool:
         ledger = self._ledger
@@ -282,7 +311,10 @@ class Recording:
         return clip
 
     def _end_step(self) -> None:
-        self._finish_modules()
+        self._modules.finish()
+        if self._watch.step_ended:
+            with self._charged():
+                self._watch.step_ended(self._ledger.current)
         record = self._end_record()
         change = self._governor.step_ended(record.step)
         if change is not None:
@@ -302,32 +334,9 @@ class Recording:
         return record
 
     def _begin_modules(self) -> None:
-        wanted = self._activations and self._guard.enabled("modules")
-        if not wanted or not self._governor.sampled(self._ledger.current.step):
-            return
-        with self._guard("modules"), self._charged():
-            self._modules.begin(self._ledger.current.step)
-            self._observing_modules = True
-
-    def _finish_modules(self) -> None:
-        if not self._observing_modules:
-            return
-        self._observing_modules = False
-        with self._guard("modules"), self._charged():
-            self._charge(self._modules.cost_s - self._hooks_cost_s)
-            self._hooks_cost_s = self._modules.cost_s
-            packet = self._modules.end()
-            if packet is not None:
-                self.writer.put(packet)
-            if not self._ordered and self._modules.execution_order:
-                self._ordered = True
-                self._catalogue.set_execution_order(self._modules.execution_order)
-                self.writer.put(self._catalogue.packet())
-                self._note_not_observed()
-
-    def _note_not_observed(self) -> None:
-        for path, reason in self._modules.not_observed.items():
-            self._emit(Event(kind="not_observed", message=f"{path or 'the model'}: {reason}"))
+        step = self._ledger.current.step
+        if self._governor.sampled(step):
+            self._modules.begin(step)
 
     def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:

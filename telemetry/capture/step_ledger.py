@@ -31,6 +31,11 @@ class StepRecord:
     samples: int = 0
     grad_norm_total: Tensor | float | None = None
     clip_coefficient: Tensor | float | None = None
+    loss_scale: Tensor | float | None = None
+    micro_grad_sumsq: Tensor | float | None = None
+    stale_grad_share: Tensor | float | None = None
+    data_s: float | None = None
+    scheduler_calls: int = 0
     param_checksum: Tensor | None = None
     wall_time_s: float = 0.0  # since 1970; made a date on the writer thread
     elapsed_s: float = 0.0
@@ -47,6 +52,9 @@ class StepRecord:
             self.batch_hash,
             self.grad_norm_total,
             self.clip_coefficient,
+            self.loss_scale,
+            self.micro_grad_sumsq,
+            self.stale_grad_share,
             self.param_checksum,
         ]
 

@@ -1,0 +1,93 @@
+"""When modules are observed: begin and end of each sampled step, and what is told of it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from torch import Tensor
+
+from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.guard import Guard
+from telemetry.capture.observe_modules import PART, ModuleObserver
+from telemetry.capture.packet import Packet
+from telemetry.capture.run_events import Event
+
+
+class ModuleWatch:
+    """The modules of one recording, from sampled step to sampled step.
+
+    Args:
+        catalogue: Told the execution order once it is known.
+        guard: Contains failures.
+        put: Hands rows to the writer thread.
+        emit: Adds an event.
+        charge: Adds seconds to the cost of recording.
+        charged: A block whose time is added.
+        wanted: Whether modules are observed at all.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        guard: Guard,
+        *,
+        put: Callable[[Packet], None],
+        emit: Callable[[Event], None],
+        charge: Callable[[float], None],
+        charged: Callable[[], AbstractContextManager[None]],
+        wanted: bool,
+    ) -> None:
+        self._catalogue = catalogue
+        self._modules = ModuleObserver(catalogue.model, guard=guard)
+        self._guard = guard
+        self._put = put
+        self._emit = emit
+        self._charge = charge
+        self._charged = charged
+        self._wanted = wanted
+        self._is_open = False
+        self._is_ordered = False
+        self._hooks_cost_s = 0.0
+
+    def begin(self, step: int) -> None:
+        """A sampled step begins."""
+        if self._wanted and self._guard.enabled(PART):
+            with self._guard(PART), self._charged():
+                self._modules.begin(step)
+                self._is_open = True
+
+    def finish(self) -> None:
+        """The step is over; nothing happens if it was not sampled."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        with self._guard(PART), self._charged():
+            self._charge(self._modules.cost_s - self._hooks_cost_s)
+            self._hooks_cost_s = self._modules.cost_s
+            packet = self._modules.end()
+            if packet is not None:
+                self._put(packet)
+            if not self._is_ordered and self._modules.execution_order:
+                self._is_ordered = True
+                self._catalogue.set_execution_order(self._modules.execution_order)
+                self._put(self._catalogue.packet())
+                self._tell_not_observed()
+
+    def close(self) -> None:
+        """Recording ends."""
+        self.finish()
+        if not self._is_ordered:
+            self._tell_not_observed()
+
+    def observe_roots(self, roots: Sequence[Tensor]) -> None:
+        """A backward pass starts from these losses."""
+        if self._is_open and self._guard.enabled(PART):
+            with self._guard(PART), self._charged():
+                self._modules.observe_roots(roots)
+
+    def settle(self, phase: str, step: int | None = None) -> None:
+        """What the forwards without gradient were: `eval` or `no_grad`."""
+        self._modules.settle(phase, step)
+
+    def _tell_not_observed(self) -> None:
+        for path, reason in self._modules.not_observed.items():
+            self._emit(Event(kind="not_observed", message=f"{path or 'the model'}: {reason}"))

@@ -1,0 +1,15 @@
+"""What the user asked to be recorded, checked."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is recorded, and what it may cost; `every` None lets the budget decide."""
+
+    every: int | None
+    overhead_budget: float | None
+    overhead_allowance_s: float
+    histograms: bool
+    activations: bool
+    strict: bool

@@ -1,0 +1,142 @@
+"""What an observer of steps may see: the moments of a step, in the order in which they come.
+
+`Recording` knows when each moment is; an observer overrides those it needs. Moments that nobody
+overrides cost nothing, so a training loop pays for what is watched and not for what could be.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.guard import Guard
+from telemetry.capture.packet import Packet
+from telemetry.capture.run_events import Event
+from telemetry.capture.step_ledger import StepLedger, StepRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every observer of steps is made from.
+
+    Attributes:
+        model: The unwrapped module.
+        optimizers: Those that the callback was given.
+        catalogue: Names of parameters and modules.
+        ledger: Tells the step in progress.
+        guard: Contains failures inside hooks that an observer sets itself.
+        emit: Adds an event to the step in progress.
+        put: Hands rows to the writer thread.
+        is_sampled: Whether the step in progress is sampled.
+        charge: Adds seconds of the training thread to the cost of recording; moments are charged
+            already, hooks that an observer sets itself are not.
+        clock: Monotonic seconds.
+    """
+
+    model: nn.Module
+    optimizers: Sequence[Optimizer]
+    catalogue: Catalogue
+    ledger: StepLedger
+    guard: Guard
+    emit: Callable[[Event], None]
+    put: Callable[[Packet], None]
+    is_sampled: Callable[[], bool]
+    charge: Callable[[float], None]
+    clock: Callable[[], float]
+
+
+class StepObserver:
+    """Watches steps from one side.
+
+    Every moment runs on the training thread, inside the guard: an error switches `part` off. Values
+    that become known go into the record of the step; its tensors stay on their device.
+
+    Attributes:
+        part: Its name in the guard, in log lines and in events.
+    """
+
+    part: ClassVar[str]
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+
+    def attached(self) -> None:
+        """Recording begins: set hooks."""
+
+    def forward(
+        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """A forward with gradient enters the model."""
+
+    def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """A backward pass is about to start from these tensors."""
+
+    def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """It has ended, without an exception."""
+
+    def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """An optimizer is about to step."""
+
+    def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """It has stepped."""
+
+    def step_ended(self, record: StepRecord) -> None:
+        """The step is over; the record can still be filled."""
+
+    def close(self) -> None:
+        """Recording ends: remove hooks, put back what was replaced."""
+
+
+class _Told(Protocol):
+    def __call__(self, *arguments: object) -> None: ...
+
+
+class Moment:
+    """One moment of all observers that override it; false when there is none.
+
+    Args:
+        name: Of the method.
+        observers: All of them.
+        guard: Runs each part, and skips those that have failed.
+    """
+
+    def __init__(self, name: str, observers: Sequence[StepObserver], guard: Guard) -> None:
+        default = getattr(StepObserver, name)
+        self._guard = guard
+        self._calls: tuple[tuple[str, _Told], ...] = tuple(
+            (observer.part, getattr(observer, name))
+            for observer in observers
+            if getattr(type(observer), name) is not default
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def __call__(self, *arguments: object) -> None:
+        """Tell every observer that is still on."""
+        for part, call in self._calls:
+            if self._guard.enabled(part):
+                with self._guard(part):
+                    call(*arguments)
+
+
+class Watch:
+    """The observers of one recording, moment by moment.
+
+    Args:
+        observers: All of them.
+        guard: Contains their failures.
+    """
+
+    def __init__(self, observers: Sequence[StepObserver], guard: Guard) -> None:
+        self.attached = Moment("attached", observers, guard)
+        self.forward = Moment("forward", observers, guard)
+        self.before_backward = Moment("before_backward", observers, guard)
+        self.after_backward = Moment("after_backward", observers, guard)
+        self.before_step = Moment("before_step", observers, guard)
+        self.after_step = Moment("after_step", observers, guard)
+        self.step_ended = Moment("step_ended", observers, guard)
+        self.close = Moment("close", observers, guard)
