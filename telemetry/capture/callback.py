@@ -18,6 +18,7 @@ from telemetry.capture.environment import capture_environment
 from telemetry.capture.options import Options
 from telemetry.capture.ranks import rank_and_world_size, shared_run_id
 from telemetry.capture.recording import Recording
+from telemetry.capture.untraced import untraced
 from telemetry.capture.writer import RunSettings, RunWriter
 from telemetry.errors import CaptureError, UsageError
 from telemetry.json_values import Json
@@ -135,8 +136,7 @@ class TelemetryCallback:
             loss: The loss of this step; stays on its device.
             **metrics: Further values of this step, numbers or 0-d tensors.
         """
-        if self._recording is not None and not self._closed:
-            self._recording.step(loss, metrics)
+        _step(self._open, loss, metrics)
 
     def log(self, **metrics: Tensor | float) -> None:
         """Record named values at any time; they belong to the last step begun.
@@ -146,8 +146,7 @@ class TelemetryCallback:
         Args:
             **metrics: Numbers or 0-d tensors.
         """
-        if self._recording is not None and not self._closed:
-            self._recording.log(metrics)
+        _log(self._open, metrics)
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -178,6 +177,10 @@ class TelemetryCallback:
         else:
             self.fail(error)
 
+    @property
+    def _open(self) -> Recording | None:
+        return None if self._closed else self._recording
+
     def _close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         if self._closed:
             return
@@ -196,6 +199,21 @@ class TelemetryCallback:
             )
         logger.warning("another TelemetryCallback recorded this model: its run is closed")
         former.close()
+
+
+# Set aside, so that they may stand in a training step that is compiled.
+@untraced
+def _step(
+    recording: Recording | None, loss: Tensor | float | None, metrics: Mapping[str, object]
+) -> None:
+    if recording is not None:
+        recording.step(loss, metrics)
+
+
+@untraced
+def _log(recording: Recording | None, metrics: Mapping[str, object]) -> None:
+    if recording is not None:
+        recording.log(metrics)
 
 
 def _open_recording(

@@ -33,10 +33,14 @@ class EntryHook:
 
 
 def install(model: nn.Module, observer: ForwardObserver) -> list[RemovableHandle]:
-    """Hook every module through which a forward enters the model; handles remove the hooks."""
+    """Hook every module through which a forward enters the model; handles remove the hooks.
+
+    A module that was compiled in place gets none: its hooks would be compiled with it, to nothing.
+    """
     return [
         module.register_forward_pre_hook(EntryHook(observer), with_kwargs=True)
         for module in entry_modules(model)
+        if getattr(module, "_compiled_call_impl", None) is None
     ]
 
 

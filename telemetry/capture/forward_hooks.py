@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 
+class ForwardBegins(Protocol):
+    """Is told of a forward that may begin at a module."""
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], /
+    ) -> None:
+        """With its arguments."""
+        ...
+
+
 class ForwardEvents(Protocol):
     """Who is told of forwards and gradients."""
 
@@ -136,6 +146,25 @@ class EntryHook(_DoesNotTravel):
         del module
         if not torch.compiler.is_compiling():
             self._events.enter_outermost(self._node, args, kwargs)
+
+
+class StandingHook(_DoesNotTravel):
+    """Forward pre-hook, with keyword arguments, that stays between sampled steps.
+
+    torch.compile traces a module again when a hook on it has come or gone.
+    """
+
+    __slots__ = ("_begins",)
+
+    def __init__(self, begins: ForwardBegins) -> None:
+        self._begins = begins
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """Tell; changes nothing."""
+        if not torch.compiler.is_compiling():
+            self._begins(module, args, kwargs)
 
 
 class EnterHook(_DoesNotTravel):

@@ -23,6 +23,10 @@ TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten)
 # In evaluation without gradient these run a fused kernel, unless a hook stands on a module inside.
 FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 PARAMETRIZATIONS = "parametrizations"
+BY_PROBE = (
+    "TelemetryCallback(..., probe=batch) observes an eager forward of a batch of yours instead"
+)
+COMPILED = f"compiled by torch.compile. {BY_PROBE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +83,16 @@ def module_nodes(model: nn.Module) -> tuple[list[ModuleNode], dict[str, str]]:
     return nodes, hidden
 
 
+def modules_signature(model: nn.Module) -> tuple[int, int]:
+    """Changes when modules come or go, and when one is compiled in place; quickly told."""
+    n_modules = n_compiled = 0
+    for module in model.modules():
+        own = module.__dict__
+        n_modules += 1
+        n_compiled += "_compiled_call_impl" in own or "forward" in own
+    return n_modules, n_compiled
+
+
 def _walk(
     model: nn.Module, hidden: dict[str, str]
 ) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
@@ -118,7 +132,7 @@ def unobservable(module: nn.Module) -> str | None:
         or getattr(module, "_compiled_call_impl", None) is not None
         or hasattr(module.forward, "_torchdynamo_orig_callable")
     )
-    return "compiled by torch.compile" if compiled else None
+    return COMPILED if compiled else None
 
 
 def forward_is_plain() -> bool:

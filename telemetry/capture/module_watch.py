@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from telemetry.capture.guard import Guard
 from telemetry.capture.observe_modules import PART, ModuleObserver
 from telemetry.capture.packet import Packet
 from telemetry.capture.run_events import Event
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
 
 
 class ModuleWatch:
@@ -47,6 +51,10 @@ class ModuleWatch:
         self._is_open = False
         self._is_ordered = False
         self._hooks_cost_s = 0.0
+
+    def attach(self) -> "list[RemovableHandle]":
+        """Recording begins; the handles remove what stays on the model until it ends."""
+        return self._modules.attach() if self._wanted else []
 
     def begin(self, step: int) -> None:
         """A sampled step begins."""

@@ -12,6 +12,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from telemetry.capture.untraced import untraced
+
 RootsObserver = Callable[[Sequence[Tensor]], None]
 
 
@@ -22,8 +24,9 @@ class _Backward(Protocol):
 
 
 _lock = threading.Lock()
-# Called before and after a backward pass; the second may be None.
-_observers: list[tuple[RootsObserver, RootsObserver | None]] = []
+# Called before a backward pass, and after it or None.
+_Observer = tuple[RootsObserver, RootsObserver | None]
+_observers: list[_Observer] = []
 _original: _Backward | None = None
 
 
@@ -62,21 +65,30 @@ def n_observers() -> int:
 def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
-        if torch.compiler.is_compiling():
-            return original(tensors, *args, **kwargs)
-        roots: tuple[Tensor, ...]
-        if isinstance(tensors, Tensor):
-            roots = (tensors,)
-        else:
-            roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
-        observers = tuple(_observers)
-        for before, _ in observers:
-            before(roots)
+        roots, observers = _begun(tensors)
         original(tensors, *args, **kwargs)
-        for _, after in observers:
-            if after is not None:
-                after(roots)
-        return None
+        _ended(roots, observers)
 
     backward.telemetry_observed = True  # type: ignore[attr-defined]
     return backward
+
+
+# Where a training step is compiled, torch breaks the graph at its backward pass.
+@untraced
+def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[_Observer, ...]]:
+    roots: tuple[Tensor, ...]
+    if isinstance(tensors, Tensor):
+        roots = (tensors,)
+    else:
+        roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
+    observers = tuple(_observers)
+    for before, _ in observers:
+        before(roots)
+    return roots, observers
+
+
+@untraced
+def _ended(roots: tuple[Tensor, ...], observers: tuple[_Observer, ...]) -> None:
+    for _, after in observers:
+        if after is not None:
+            after(roots)

@@ -1,10 +1,10 @@
 """Activations, output gradients and loss inputs of the forwards of sampled steps.
 
-Between sampled steps nothing stands on the model. When one begins, a pre-hook waits on each module
-through which a forward may enter; that hook puts others on the modules inside for this forward
-alone, so that a copy or pickle of the model made between forwards takes no more than an inert
-entry hook with it. Forwards under torch.compile, tracing, functional transforms, graph capture,
-another dispatch mode or in another thread are left alone, and so is what checkpointing recomputes.
+A pre-hook waits on each module through which a forward may enter; in a sampled step it puts others
+on the modules inside, for this forward alone, so that a copy or pickle of the model made between
+forwards takes no more than an inert entry hook with it. Forwards under torch.compile, tracing,
+functional transforms, graph capture, another dispatch mode or in another thread are left alone, and
+so is what checkpointing recomputes.
 """
 
 import sys
@@ -20,15 +20,24 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from telemetry.capture.entry_hook import entry_modules
-from telemetry.capture.forward_hooks import EnterHook, EntryHook, GradientHook, LeaveHook, Visit
+from telemetry.capture.forward_hooks import (
+    EnterHook,
+    EntryHook,
+    GradientHook,
+    LeaveHook,
+    StandingHook,
+    Visit,
+)
 from telemetry.capture.functional_ops import ActivationMode, modes_are_safe
 from telemetry.capture.guard import Guard
 from telemetry.capture.module_nodes import (
+    BY_PROBE,
     ModuleNode,
     first_tensor,
     forward_is_plain,
     in_backward,
     module_nodes,
+    modules_signature,
     something_was_compiled,
     unobservable,
 )
@@ -48,7 +57,9 @@ N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have n
 OPERATIONS_EVERY = 8  # sampled steps between two looks for them in such a model
 MAX_SITES = 16  # of one functional activation in one forward of a module
 N_SEARCHES = 3  # steps in which every module may be an entry, to find loops that skip the root
-NOTHING_SEEN = "no forward was seen: compiled by torch.compile, or run in another thread"
+NOTHING_SEEN = (
+    f"no forward was seen: compiled by torch.compile, or run in another thread. {BY_PROBE}"
+)
 FAST_PATH = "its fused kernel for evaluation runs without hooks"
 
 
@@ -69,9 +80,10 @@ class ModuleObserver:
         self.execution_order: tuple[str, ...] = ()
         self.not_observed: dict[str, str] = {}
         self._model = model
-        self._n_modules = 0
+        self._signature = (0, 0)
         self._nodes: list[ModuleNode] = []
         self._entries: list[ModuleNode] = []
+        self._standing: set[nn.Module] = set()
         self._look_up_modules()
         self._guard = guard or Guard(strict=True, on_failure=_is_raised)
         self._recorder = SiteRecorder()
@@ -92,6 +104,18 @@ class ModuleObserver:
         """Seconds spent inside hooks so far; `begin`, `end` and `observe_roots` are not in it."""
         return self._clock.total_s + self._mode.cost_s
 
+    def attach(self) -> "list[RemovableHandle]":
+        """Hook for good where forwards enter; otherwise hooks are set for each sampled step.
+
+        Returns:
+            Handles that remove the hooks.
+        """
+        self._standing = {node.module for node in self._entries}
+        return [
+            module.register_forward_pre_hook(StandingHook(self._forward_begins), with_kwargs=True)
+            for module in self._standing
+        ]
+
     def begin(self, step: int) -> None:
         """Wait for the forwards of a sampled step.
 
@@ -109,6 +133,8 @@ class ModuleObserver:
             reason = unobservable(node.module)
             if reason is not None:
                 self.not_observed[node.path] = reason
+                continue
+            if node.module in self._standing:
                 continue
             hook = EntryHook(self, node)
             handle = node.module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -155,7 +181,7 @@ class ModuleObserver:
         if visit is None or visit.failed or threading.get_ident() != visit.thread:
             return
         if visit.frames:
-            if visit.frames[0].node is node:
+            if visit.frames[0].node.module is node.module:
                 visit.push(node)  # it calls itself; as the entry it has no EnterHook
             return
         if not forward_is_plain():
@@ -167,6 +193,14 @@ class ModuleObserver:
                 with _undispatched():
                     self._recorder.input(node, (*tensors_in(args), *tensors_in(kwargs)), forward)
             visit.failed = False
+
+    def _forward_begins(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        if self._visit is not None:
+            node = next((node for node in self._entries if node.module is module), None)
+            if node is not None:
+                self.enter_outermost(node, args, kwargs)
 
     def enter(self, node: ModuleNode) -> None:
         """The forward of a module inside begins."""
@@ -216,11 +250,11 @@ class ModuleObserver:
     # --- inside -------------------------------------------------------------------------------
 
     def _look_up_modules(self) -> None:
-        """Take the modules as they are now; adapters may be injected after the start."""
-        n_modules = sum(1 for _ in self._model.modules())
-        if n_modules == self._n_modules:
+        """Take the modules as they are now: adapters may be injected, parts be compiled later."""
+        signature = modules_signature(self._model)
+        if signature == self._signature:
             return
-        self._n_modules = n_modules
+        self._signature = signature
         self._nodes, hidden = module_nodes(self._model)
         self.not_observed.update(hidden)
         entries = {*entry_modules(self._model), *(node.module for node in self._entries)}
@@ -228,6 +262,7 @@ class ModuleObserver:
 
     def _open(self, visit: Visit, node: ModuleNode) -> Forward | None:
         """Hook the modules inside for one outermost forward; None if it is not to be seen."""
+        self._look_up_modules()
         has_gradient = torch.is_grad_enabled()
         if not has_gradient and (node.path in self._waiting or node.runs_fused()):
             return None
@@ -242,7 +277,7 @@ class ModuleObserver:
         visit.push(node)
         self._hook_leave(visit, node)
         for inner in self._nodes:
-            if inner is node:
+            if inner.module is node.module:
                 continue
             if not has_gradient and inner.runs_fused():
                 self.not_observed.setdefault(inner.path, FAST_PATH)
@@ -304,7 +339,8 @@ class ModuleObserver:
             del self.not_observed[""]
         elif visit.roots_seen and not visit.train_seen:
             self.not_observed.setdefault("", NOTHING_SEEN)
-        self._entries = list(dict.fromkeys([*self._entries, *visit.entries]))
+        entries = {node.module: node for node in [*self._entries, *visit.entries]}
+        self._entries = list(entries.values())
         unseen = any(n.has_parameters and n.path not in visit.order for n in self._nodes)
         self._searching = (
             unseen and visit.roots_seen and self._searches_left > 0 and not something_was_compiled()

@@ -33,6 +33,7 @@ from telemetry.capture.scalar_log import ScalarLog
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.step_observer import Surroundings, Watch
 from telemetry.capture.step_observers import step_observers
+from telemetry.capture.untraced import untraced
 from telemetry.capture.writer import RunWriter
 from telemetry.json_values import Json
 from telemetry.manifest import Status
@@ -228,6 +229,7 @@ class Recording:
         for index, optimizer in enumerate(self._optimizers):
             self._hook_optimizer(index, optimizer)
         self._handles.extend(entry_hook.install(model, self._on_forward))
+        self._handles.extend(self._modules.attach())
         observe_backward.observe(
             self._on_backward, self._after_backward if self._watch.after_backward else None
         )
@@ -257,10 +259,12 @@ class Recording:
         )
 
     def _hook_optimizer(self, index: int, optimizer: Optimizer) -> None:
+        @untraced
         def before(optimizer: Optimizer, args: object, kwargs: object) -> None:
             del args, kwargs
             self._before_step(index, optimizer)
 
+        @untraced
         def after(optimizer: Optimizer, args: object, kwargs: object) -> None:
             del args, kwargs
             self._after_step(index, optimizer)
