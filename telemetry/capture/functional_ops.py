@@ -7,25 +7,31 @@ operations it does not see.
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from telemetry.capture.attention_logits import AttentionInputs, FusedAttention, SoftmaxInput
 from telemetry.capture.module_statistics import Family
 
 
 class Operation(Protocol):
     """An operator overload."""
 
+    _schema: torch.FunctionSchema
+
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Run it."""
         ...
 
 
-OnActivation: TypeAlias = "Callable[[str, Family, Tensor], None]"
+OnActivation: TypeAlias = Callable[[str, Family, Tensor], None]
+OnAttention: TypeAlias = Callable[[AttentionInputs], None]
+Look: TypeAlias = Callable[[Sequence[object], Mapping[str, object], object], None]
 
 ACTIVATION_MODULES: dict[type[nn.Module], Family] = {
     nn.ReLU: Family.RELU,
@@ -68,6 +74,19 @@ OPERATIONS = {
 }
 # max(x, 0) written as a clamp; only with a lower bound of zero is it a ReLU.
 CLAMPS = {"clamp": "relu", "clamp_min": "relu", "hardtanh": "relu6"}
+FUSED_ATTENTIONS = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+    "_scaled_dot_product_attention_math_for_mps",
+    "scaled_dot_product_attention",  # in inference mode, where nothing decomposes it
+)
+SOFTMAXES = ("_softmax", "_safe_softmax")
+PRODUCTS = ("bmm", "baddbmm", "matmul")
+N_PRODUCTS = 4  # between a product and its softmax: what rotary or relative positions need
+MIN_ATTENTION_DIMS = 3  # batch or heads, queries, keys
 
 
 def module_family(module: nn.Module) -> Family | None:
@@ -80,16 +99,12 @@ def module_family(module: nn.Module) -> Family | None:
     return Family.SMOOTH if is_bare and any(w in name for w in ACTIVATION_WORDS) else None
 
 
-def operation_sites() -> tuple[dict[Operation, tuple[str, Family]], dict[Operation, str]]:
-    """Site name and family by operator overload, and site names of the clamps."""
-    sites = {overload: site for name, site in OPERATIONS.items() for overload in _overloads(name)}
-    clamps = {overload: site for name, site in CLAMPS.items() for overload in _overloads(name)}
-    return sites, clamps
-
-
-def _overloads(name: str) -> list[Operation]:
-    packets = [getattr(torch.ops.aten, twin, None) for twin in (name, f"{name}_")]
-    return [packet.default for packet in packets if packet is not None]
+def _overloads(names: Iterable[str]) -> Iterator[Operation]:
+    """Default overloads of the operations that this torch has."""
+    for name in names:
+        packet = getattr(torch.ops.aten, name, None)
+        if packet is not None:
+            yield packet.default
 
 
 def modes_are_safe() -> bool:
@@ -103,10 +118,12 @@ def modes_are_safe() -> bool:
 
 
 class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tells an observer each functional activation, after it ran.
+    """Tells an observer each functional activation and attention, after it ran.
 
     Args:
         on_activation: Called with the site name, the family and the result; must not raise.
+        on_attention: Called with what an attention or a softmax over the last dimension read;
+            must not raise.
 
     Attributes:
         cost_s: Seconds spent in here, the operations themselves left out.
@@ -114,11 +131,24 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, on_activation: OnActivation) -> None:
+    def __init__(self, on_activation: OnActivation, on_attention: OnAttention) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cost_s = 0.0
         self._on_activation = on_activation
-        self._sites, self._clamps = operation_sites()
+        self._on_attention = on_attention
+        # Sizes of the last batched matrix products: a softmax of that size is one over keys.
+        self._product_sizes: deque[int] = deque(maxlen=N_PRODUCTS)
+        self._looks: dict[Operation, Look] = {}
+        for name, (site, family) in OPERATIONS.items():
+            look = self._activation(site, family)
+            self._looks |= dict.fromkeys(_overloads((name, f"{name}_")), look)
+        for name, site in CLAMPS.items():
+            look = self._clamp(site)
+            self._looks |= dict.fromkeys(_overloads((name, f"{name}_")), look)
+        self._looks |= dict.fromkeys(_overloads(PRODUCTS), self._product)
+        self._looks |= {op: self._attention(op) for op in _overloads(FUSED_ATTENTIONS)}
+        self._looks |= dict.fromkeys(_overloads(SOFTMAXES), self._softmax)
+        self._looks[torch.ops.aten.softmax.int] = self._softmax
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -132,17 +162,71 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        """Run the operation as it is; look at the result of an activation."""
+        """Run the operation as it is; look at what it read or returned."""
         del types
         result = func(*args, **(kwargs or {}))
         started_s = time.perf_counter()
-        site = self._sites.get(func)
-        if site is None and func in self._clamps and _is_lower_bound_zero(args, kwargs):
-            site = (self._clamps[func], Family.RELU)
-        if site is not None and isinstance(result, Tensor):
-            self._on_activation(*site, result)
+        look = self._looks.get(func)
+        if look is not None:
+            look(args, kwargs or {}, result)
         self.cost_s += time.perf_counter() - started_s + DISPATCH_S
         return result
+
+    def _activation(self, site: str, family: Family) -> Look:
+        def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
+            del args, kwargs
+            if isinstance(result, Tensor):
+                self._on_activation(site, family, result)
+
+        return look
+
+    def _clamp(self, site: str) -> Look:
+        def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
+            low = _argument(args, kwargs, 1, "min", "min_val")
+            if isinstance(low, int | float) and low == 0 and isinstance(result, Tensor):
+                self._on_activation(site, Family.RELU, result)
+
+        return look
+
+    def _product(
+        self, args: Sequence[object], kwargs: Mapping[str, object], result: object
+    ) -> None:
+        del args, kwargs
+        if isinstance(result, Tensor) and result.dim() >= MIN_ATTENTION_DIMS:
+            self._product_sizes.append(result.numel())
+
+    def _softmax(
+        self, args: Sequence[object], kwargs: Mapping[str, object], result: object
+    ) -> None:
+        del result
+        scores, dim = _argument(args, kwargs, 0, "self"), _argument(args, kwargs, 1, "dim")
+        if not isinstance(scores, Tensor) or scores.dim() < MIN_ATTENTION_DIMS:
+            return
+        if dim in {-1, scores.dim() - 1}:
+            is_product = scores.numel() in self._product_sizes
+            self._on_attention(SoftmaxInput(scores=scores, is_product=is_product))
+
+    def _attention(self, operation: Operation) -> Look:
+        names = [argument.name for argument in operation._schema.arguments]  # noqa: SLF001 - no public name
+
+        def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
+            del result
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            query, key = given["query"], given["key"]
+            mask = given.get("attn_mask", given.get("attn_bias"))
+            scale = given.get("scale")
+            if isinstance(query, Tensor) and isinstance(key, Tensor):
+                self._on_attention(
+                    FusedAttention(
+                        query=query,
+                        key=key,
+                        mask=mask if isinstance(mask, Tensor) else None,
+                        is_causal=bool(given.get("is_causal", False)),
+                        scale=scale if isinstance(scale, float) else None,
+                    )
+                )
+
+        return look
 
 
 if not hasattr(TorchDispatchMode, "ignore_compile_internals"):
@@ -150,7 +234,10 @@ if not hasattr(TorchDispatchMode, "ignore_compile_internals"):
     ActivationMode.is_infra_mode = classmethod(lambda _: True)  # type: ignore[method-assign,assignment]
 
 
-def _is_lower_bound_zero(args: Sequence[object], kwargs: Mapping[str, object] | None) -> bool:
-    named = kwargs or {}
-    low = args[1] if len(args) > 1 else named.get("min", named.get("min_val"))
-    return isinstance(low, int | float) and low == 0
+def _argument(
+    args: Sequence[object], kwargs: Mapping[str, object], place: int, *names: str
+) -> object:
+    """An argument by its place, else by one of its names."""
+    if len(args) > place:
+        return args[place]
+    return next((kwargs[name] for name in names if name in kwargs), None)

@@ -20,7 +20,7 @@ class Label:
 
     Attributes:
         path: Module path.
-        site: `output`, `input`, `output_grad`, `logits`, `target` or `<op>#<k>`.
+        site: As in `module_stats`.
         forward: The outermost forward it belongs to.
         dtype: Such as `float32`.
         n: Elements observed.
@@ -75,6 +75,9 @@ class Measures(NamedTuple, Generic[T]):
         classes: Predicted or target classes, shape (n_rows,).
         log_partition: Mean logsumexp of the logits.
         row_sum_error: Largest |row sum - 1| of what was passed to a class loss as probabilities.
+        head_entropies: Sum over query rows of the attention entropy over ln(valid keys), shape
+            (n_heads,).
+        head_rows: Rows with at least two valid keys, shape (n_heads,).
     """
 
     sum: T | None = None
@@ -93,6 +96,8 @@ class Measures(NamedTuple, Generic[T]):
     classes: T | None = None
     log_partition: T | None = None
     row_sum_error: T | None = None
+    head_entropies: T | None = None
+    head_rows: T | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

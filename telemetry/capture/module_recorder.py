@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from telemetry.capture.attention_logits import AttentionInputs, measure_attention
 from telemetry.capture.loss_graph import note_first_logits
 from telemetry.capture.loss_statistics import observe_losses, observe_output_logits
 from telemetry.capture.module_nodes import ModuleNode, UnitDims
@@ -23,6 +24,7 @@ from telemetry.capture.module_statistics import (
 
 MAX_CALLS = 64  # of one site in one step: a cell called once per time step is seen that often
 ROOT = ""
+ATTENTION = "attention_logits"
 
 
 class SiteRecorder:
@@ -70,6 +72,26 @@ class SiteRecorder:
         """The result of a functional activation in the forward of a module."""
         if is_observable(result):
             self._activation(node, site, family, result, forward)
+
+    def attention(self, node: ModuleNode, inputs: AttentionInputs, forward: Forward) -> bool:
+        """The logits of an attention in the forward of a module; False if it is none."""
+        if not is_observable(inputs.values) or not self._wanted(node.path, ATTENTION):
+            return False
+        with torch.no_grad():
+            found = measure_attention(inputs, node.module)
+        if found is None:
+            return False
+        label = Label(
+            path=node.path,
+            site=ATTENTION,
+            forward=forward,
+            dtype=dtype_name(inputs.values),
+            n=found.n,
+            n_units=found.n_heads,
+            training=node.module.training,
+        )
+        self._observations.append(Observation(label=label, measures=found.measures))
+        return True
 
     def gradient(self, node: ModuleNode, gradient: Tensor, forward: Forward) -> None:
         """The gradient of the loss with respect to a module's output."""

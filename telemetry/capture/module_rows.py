@@ -14,6 +14,9 @@ from telemetry.capture.statistics.dead_bitmap import DeadUnits, DeadWindows
 from telemetry.tables import table
 
 FIRED_RMS_SHARE = 1e-3  # |out| of a smooth activation that counts as activity
+PEAKED_ENTROPY = (
+    0.05  # normalised entropy of a head that attends to one key, as in attention_logits
+)
 SATURATED_UNIT_SLOPE = 0.05  # mean derivative of a saturated unit, as in saturated_units
 TRAIN = "train"
 
@@ -47,6 +50,7 @@ def module_table(observations: Sequence[Observation[FloatArray]], windows: DeadW
         **_Merged(rows).columns(),
         **_dead_columns(rows, windows),
         **_profile_columns(rows),
+        **_entropy_columns(rows),
     }
     schema = table("module_stats").arrow_schema()
     schema = schema.remove(schema.get_field_index("attempt"))
@@ -201,6 +205,28 @@ def _class_counts(observation: Observation[FloatArray]) -> FloatArray:
     classes = np.asarray(observation.measures.classes).astype(np.int64)
     valid = (classes >= 0) & (classes < n_classes) & (classes != label.ignored_class)
     return np.bincount(classes[valid], minlength=n_classes).astype(np.float64)
+
+
+def _entropy_columns(rows: Sequence[Group]) -> dict[str, Column]:
+    """Mean over heads, and the share of heads that attend to one key alone."""
+    heads = [_head_entropies(group) for group in rows]
+    return {
+        "entropy": [None if values is None else values.mean() for values in heads],
+        "peaked_share": [
+            None if values is None else (values <= PEAKED_ENTROPY).mean() for values in heads
+        ],
+    }
+
+
+def _head_entropies(group: Group) -> FloatArray | None:
+    """Mean entropy of the rows of each head that has rows, over all calls."""
+    entropies = _same_shape([observation.measures.head_entropies for observation in group])
+    n_rows = _same_shape([observation.measures.head_rows for observation in group])
+    if not entropies:
+        return None
+    total, count = np.sum(entropies, axis=0), np.sum(n_rows, axis=0)
+    known = count > 0
+    return np.asarray(total[known] / count[known]) if known.any() else None
 
 
 def _same_shape(arrays: Sequence[FloatArray | None]) -> list[FloatArray]:

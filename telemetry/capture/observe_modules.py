@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from telemetry.capture.attention_logits import AttentionInputs
 from telemetry.capture.entry_hook import entry_modules
 from telemetry.capture.forward_hooks import (
     EnterHook,
@@ -88,7 +89,7 @@ class ModuleObserver:
         self._guard = guard or Guard(strict=True, on_failure=_is_raised)
         self._recorder = SiteRecorder()
         self._windows = DeadWindows()
-        self._mode = ActivationMode(self._on_operation)
+        self._mode = ActivationMode(self._on_operation, self._on_attention)
         self._clock = _Clock()
         # Forwards without gradient whose phase is not known, by entry: one each.
         self._waiting: dict[str, Forward] = {}
@@ -246,6 +247,19 @@ class ModuleObserver:
                 site = f"{name}#{count}"
                 self._recorder.operation(frame.node, site, family, result, visit.forward)
                 visit.failed = False
+
+    def _on_attention(self, inputs: AttentionInputs) -> None:
+        visit = self._visit
+        if visit is None or visit.failed or visit.forward is None or not visit.is_inside():
+            return
+        node = visit.frames[-1].node
+        if in_backward():
+            return
+        visit.failed = True
+        with self._guard(PART), _undispatched():
+            if self._recorder.attention(node, inputs, visit.forward):
+                self._last_operation = self._visits
+            visit.failed = False
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -156,7 +156,7 @@ def test_the_inner_tanh_of_a_librarys_gelu_is_no_site() -> None:
 
 def test_the_mode_changes_no_result_and_charges_what_it_costs() -> None:
     seen: list[str] = []
-    mode = ActivationMode(lambda name, *_: seen.append(name))
+    mode = ActivationMode(lambda name, *_: seen.append(name), lambda _: None)
     values = torch.randn(3, 3, requires_grad=True)
     with mode:
         result = torch.tanh(torch.relu(values))
