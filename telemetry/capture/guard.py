@@ -3,13 +3,16 @@
 The only place of the capture half that catches `Exception`.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 from telemetry.errors import CaptureError
+
+P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,30 @@ class Guard:
         if block is None:
             block = self._blocks[part] = _Block(self, part)
         return block
+
+    def wrap(self, part: str, call: Callable[P, None]) -> Callable[P, None]:
+        """A function as a guarded block: a third of the cost, for what every step calls.
+
+        Args:
+            part: Switched off by an exception; the function then does nothing.
+            call: What the part does.
+        """
+        off = self._off
+
+        @functools.wraps(call)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            if part in off:
+                return
+            try:
+                call(*args, **kwargs)
+            except CaptureError as error:
+                if self.strict:
+                    raise
+                self.failed(part, error)
+            except Exception as error:  # noqa: BLE001 - this is what the module is for
+                self.failed(part, error)
+
+        return guarded
 
     def enabled(self, part: str) -> bool:
         """Whether the part has not failed."""

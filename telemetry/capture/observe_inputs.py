@@ -147,8 +147,7 @@ class InputObserver:
     ) -> float:
         """Add a forward's arguments to its step; returns the seconds that hashing took."""
         record.samples += batch_size(args, kwargs)
-        windowed = self._windows.wanted(record.step, self._allowed_s)
-        if not windowed and not self._governor.sampled(record.step):
+        if not self._windows.wanted(record.step, self._allowed_s) and not record.sampled:
             return 0.0
         started_s = self._clock()
         for tensor in (*tensors_in(args), *tensors_in(kwargs)):

@@ -141,6 +141,11 @@ class ClipObserver:
                 _restore()
         self._calls.clear()
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether anything was clipped that was not taken."""
+        return bool(self._calls)
+
     def take(self, parameters: Iterable[Tensor]) -> ClipRecord | None:
         """The clippings since the last take that touched these parameters.
 

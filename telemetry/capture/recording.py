@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
 from telemetry.capture import entry_hook, observe_backward
@@ -95,24 +94,17 @@ class Recording:
         self._no_grad_forward = False
         self._train_forward = False
         self._step_cost_s = 0.0
+        self._clip_record: ClipRecord | None = None
+        guarded = self._guard.wrap
+        self._observe_inputs = guarded("inputs", self._guarded_observe_inputs)
+        self._note_backward = guarded("backward", self._guarded_note_backward)
+        self._open_step = guarded("steps", self._guarded_open_step)
+        self._close_step = guarded("steps", self._guarded_close_step)
+        # A `step()` call of the loop: the loss of this step, metrics, and perhaps its end.
+        self.step = guarded("steps", self._guarded_call)
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
-
-    def step(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
-        """A `step()` call of the loop: the loss of this step, and perhaps its end."""
-        if not self._guard.enabled("steps"):
-            return
-        with self._guard("steps"):
-            never = self._ledger.never_stepped
-            ends = self._ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
-            if metrics:
-                step = self._ledger.last_begun.step
-                self._scalars.add(metrics, step=step, closes_evaluation=False)
-            if self._ledger.never_stepped and not never:
-                self._emit(NEVER_STEPPED)
-            if ends:
-                self._end_step()
 
     def log(self, metrics: Mapping[str, object]) -> None:
         """Metrics of the last step begun; logging closes an evaluation."""
@@ -139,7 +131,7 @@ class Recording:
         with self._guard("close"):
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
-                self._end_record()
+                self._end_record(self._clock())
             self._send(final=True)
             cost_s = self._governor.cost_s + self._inputs.cost_s
             self.writer.add_summary(
@@ -151,77 +143,92 @@ class Recording:
     # --- what the hooks call ------------------------------------------------------------------
 
     def _on_forward(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
-        if not torch.is_grad_enabled():
+        if not is_grad_enabled():
             self._no_grad_forward = True
             return
         self._train_forward = True
         if self._watch.forward:
             with self._charged():
                 self._watch.forward(self._ledger.current, args, kwargs)
-        if not self._guard.enabled("inputs"):
-            return
-        with self._guard("inputs"):
-            self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
+        self._observe_inputs(args, kwargs)
 
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
-        if self._guard.enabled("backward"):
-            with self._guard("backward"):
-                self._note_backward(roots)
+        self._note_backward(roots)
         if self._watch.before_backward:
             with self._charged():
                 self._watch.before_backward(self._ledger.current, roots)
-        self._modules.observe_roots(roots)
+        if self._ledger.current.sampled:
+            self._modules.observe_roots(roots)
 
     def _after_backward(self, roots: Sequence[Tensor]) -> None:
-        if not self._watch.after_backward:
-            return
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
         with self._charged():
             self._watch.after_backward(self._ledger.current, roots)
 
-    def _note_backward(self, roots: Sequence[Tensor]) -> None:
-        self._settle("no_grad")
-        record = self._ledger.current
-        record.backward_calls += 1
-        for root in roots:
-            node = root.grad_fn
-            record.root_types.append("leaf" if node is None else node.name())
-            if root.numel() == 1:
-                record.roots.append(root.detach())
-
     def _before_step(self, index: int, optimizer: Optimizer) -> None:
-        if not self._guard.enabled("steps"):
-            return  # which step this is, nobody knows any more
-        clip = None
-        with self._guard("steps"):
-            if self._ledger.must_end_before(index):
-                self._end_step()
-            record = self._ledger.current
-            if index == 0 and record.lr is None:
-                record.lr = optimizer.param_groups[0]["lr"]
-            clip = self._take_clip(optimizer)
+        self._open_step(index, optimizer)
+        record = self._ledger.current
         if self._watch.before_step:
             with self._charged():
-                self._watch.before_step(self._ledger.current, optimizer)
-        if self._is_sampled(index):
+                self._watch.before_step(record, optimizer)
+        if record.sampled and self._is_read(index):
             with self._guard("parameters"), self._charged():
-                self._parameters.before(optimizer, self._ledger.current.step, clip)
+                self._parameters.before(optimizer, record.step, self._clip_record)
 
     def _after_step(self, index: int, optimizer: Optimizer) -> None:
-        if not self._guard.enabled("steps"):
-            return
-        if self._is_sampled(index):
+        record = self._ledger.current
+        if record.sampled and self._is_read(index):
             with self._guard("parameters"), self._charged():
                 self._collect(optimizer)
         if self._watch.after_step:
             with self._charged():
-                self._watch.after_step(self._ledger.current, optimizer)
-        with self._guard("steps"):
-            if self._ledger.stepped(index):
-                self._end_step()
+                self._watch.after_step(record, optimizer)
+        self._close_step(index)
+
+    # --- the same, guarded; every step goes through these ----------------------------------------
+
+    def _guarded_observe_inputs(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
+
+    def _guarded_note_backward(self, roots: Sequence[Tensor]) -> None:
+        if self._no_grad_forward:
+            self._settle("no_grad")
+        record = self._ledger.current
+        record.backward_calls += 1
+        for root in roots:
+            node = root.grad_fn
+            record.root_types += ("leaf" if node is None else node.name(),)
+            if root.numel() == 1:
+                record.roots += (root.detach(),)
+
+    def _guarded_open_step(self, index: int, optimizer: Optimizer) -> None:
+        if self._ledger.must_end_before(index):
+            self._end_step()
+        record = self._ledger.current
+        if index == 0 and record.lr is None:
+            record.lr = optimizer.param_groups[0]["lr"]
+        self._clip_record = self._take_clip(optimizer) if self._clip.has_calls else None
+
+    def _guarded_close_step(self, index: int) -> None:
+        if self._ledger.stepped(index):
+            self._end_step()
+
+    def _guarded_call(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
+        ledger = self._ledger
+        never = ledger.never_stepped
+        ends = ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
+        if metrics:
+            step = ledger.last_begun.step
+            self._scalars.add(metrics, step=step, closes_evaluation=False)
+        if ledger.never_stepped and not never:
+            self._emit(NEVER_STEPPED)
+        if ends:
+            self._end_step()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -242,7 +249,7 @@ class Recording:
             self._emit(event)
         self.writer.put(self._catalogue.packet())
         self._watch.attached()
-        self._begin_modules()
+        self._begin_step()
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -253,7 +260,7 @@ class Recording:
             guard=self._guard,
             emit=self._emit,
             put=self.writer.put,
-            is_sampled=lambda: self._governor.sampled(self._ledger.current.step),
+            is_sampled=lambda: self._ledger.current.sampled,
             charge=self._charge,
             clock=self._clock,
         )
@@ -280,13 +287,10 @@ class Recording:
         self._clip.close()
         self._watch.close()
 
-    def _is_sampled(self, index: int) -> bool:
-        ledger = self._ledger
-        return (
-            self._governor.sampled(ledger.current.step)
-            and ledger.first_in_step(index)
-            and self._guard.enabled("parameters")
-        )
+    def _is_read(self, index: int) -> bool:
+        """Whether this optimizer's parameters are read in a sampled step."""
+        enabled = self._guard.enabled
+        return self._ledger.first_in_step(index) and enabled("parameters") and enabled("steps")
 
     def _collect(self, optimizer: Optimizer) -> None:
         record = self._ledger.current
@@ -315,32 +319,34 @@ class Recording:
         return clip
 
     def _end_step(self) -> None:
-        self._modules.finish()
+        if self._ledger.current.sampled:
+            self._modules.finish()
         if self._watch.step_ended:
             with self._charged():
                 self._watch.step_ended(self._ledger.current)
-        record = self._end_record()
+        now_s = self._clock()
+        record = self._end_record(now_s)
         change = self._governor.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
-        now_s = self._clock()
         if self._scalars.is_due(now_s):
             with self._charged():
                 self._send(final=False)
-        self._begin_modules()
+        self._begin_step()
 
-    def _end_record(self) -> StepRecord:
+    def _end_record(self, now_s: float) -> StepRecord:
         self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)
-        record = self._ledger.end(now_s=self._clock(), overhead_s=self._step_cost_s)
+        record = self._ledger.end(now_s=now_s, overhead_s=self._step_cost_s)
         self._step_cost_s = 0.0
         self._train_forward = False
         self.writer.mark_step(record.step)
         return record
 
-    def _begin_modules(self) -> None:
-        step = self._ledger.current.step
-        if self._governor.sampled(step):
-            self._modules.begin(step)
+    def _begin_step(self) -> None:
+        record = self._ledger.current
+        record.sampled = self._governor.sampled(record.step)
+        if record.sampled:
+            self._modules.begin(record.step)
 
     def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:

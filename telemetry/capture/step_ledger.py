@@ -7,7 +7,6 @@ calls, a step ends when every optimizer that takes part has stepped.
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -16,15 +15,18 @@ from telemetry.step_flags import StepFlag
 CALLS_WITHOUT_STEP_LIMIT = 64
 
 
-@dataclass(slots=True)
 class StepRecord:
-    """What is known of one step; tensors are 0-d and stay on their device."""
+    """What is known of one step; tensors are 0-d and stay on their device.
 
-    step: int
+    What a step does not have is a default of the class: a record is made in every step, and most
+    of its values are for sampled steps only.
+    """
+
+    sampled: bool = False  # parameters and modules are read in this step
     flags: int = 0
-    losses: list[Tensor | float] = field(default_factory=list)
-    roots: list[Tensor] = field(default_factory=list)
-    root_types: list[str] = field(default_factory=list)
+    losses: tuple[Tensor | float, ...] = ()
+    roots: tuple[Tensor, ...] = ()
+    root_types: tuple[str, ...] = ()
     backward_calls: int = 0
     lr: Tensor | float | None = None
     batch_hash: Tensor | None = None
@@ -41,6 +43,9 @@ class StepRecord:
     elapsed_s: float = 0.0
     step_s: float = 0.0
     overhead_s: float = 0.0
+
+    def __init__(self, step: int) -> None:
+        self.step = step
 
     @property
     def scalars(self) -> list[Tensor | float | None]:
@@ -135,12 +140,13 @@ class StepLedger:
         """Close the current step and begin the next; returns the closed record."""
         record = self.current
         record.elapsed_s = now_s - self._started_s
-        record.step_s = max(0.0, now_s - self._step_started_s - overhead_s)
+        step_s = now_s - self._step_started_s - overhead_s
+        record.step_s = step_s if step_s > 0 else 0.0
         record.overhead_s = overhead_s
         record.wall_time_s = time.time()
-        if self._stepped:
+        if self._stepped and self._stepped != self._expected:
             self._expected = frozenset(self._stepped)
-        self._stepped = set()
+        self._stepped.clear()
         self._step_started_s = now_s
         self._ended.append(record)
         self.current = StepRecord(step=record.step + 1)
@@ -161,7 +167,7 @@ class StepLedger:
 
 def _report(record: StepRecord, loss: Tensor | float | None) -> None:
     if loss is not None:
-        record.losses.append(loss)
+        record.losses += (loss,)
         record.flags |= StepFlag.LOSS_REPORTED
 
 

@@ -95,3 +95,29 @@ def test_contained_hands_the_error_over() -> None:
     assert [str(error) for error in errors] == ["x"]
     with pytest.raises(KeyboardInterrupt), contained(errors.append):
         raise KeyboardInterrupt
+
+
+def test_a_wrapped_function_is_a_guarded_block_that_does_nothing_once_it_failed() -> None:
+    told: list[str] = []
+    calls: list[int] = []
+
+    def observe(value: int) -> None:
+        calls.append(value)
+        if value == 2:
+            raise ValueError("planted")
+
+    guard = Guard(strict=False, on_failure=lambda part, error: told.append(f"{part}: {error}"))
+    guarded = guard.wrap("observing", observe)
+    for value in (1, 2, 3):
+        guarded(value)
+    assert calls == [1, 2]
+    assert told == ["observing: planted"]
+
+
+def test_a_wrapped_function_of_a_strict_guard_raises() -> None:
+    def observe() -> None:
+        raise ValueError("planted")
+
+    guard = a_guard([], strict=True)
+    with pytest.raises(CaptureError, match="observing: ValueError: planted"):
+        guard.wrap("observing", observe)()

@@ -46,7 +46,7 @@ def test_with_calls_the_call_is_the_boundary() -> None:
     assert book.call(0.4)
     end(book)
     losses = [record.losses for record in book.take(final=True)]
-    assert losses == [[0.5], [0.4]]
+    assert losses == [(0.5,), (0.4,)]
 
 
 def test_calls_before_the_optimizer_steps_are_averaged_into_the_coming_step() -> None:
@@ -59,7 +59,11 @@ def test_calls_before_the_optimizer_steps_are_averaged_into_the_coming_step() ->
     book.stepped(0)
     assert book.call(6.0)
     end(book)
-    assert book.take(final=True)[1].losses == [2.0, 4.0, 6.0]
+    assert book.take(final=True)[1].losses == (
+        2.0,
+        4.0,
+        6.0,
+    )
 
 
 def test_a_critic_may_step_often_between_calls() -> None:
