@@ -37,7 +37,7 @@ class ModuleWatch:
         put: Callable[[Packet], None],
         emit: Callable[[Event], None],
         charge: Callable[[float], None],
-        charged: Callable[[], AbstractContextManager[None]],
+        charged: Callable[[], AbstractContextManager[object]],
         wanted: bool,
     ) -> None:
         self._catalogue = catalogue

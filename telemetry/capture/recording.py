@@ -6,8 +6,8 @@ event of the run, and never reaches the loop (unless `strict`).
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, is_grad_enabled, nn
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from telemetry.capture import entry_hook, observe_backward
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.charged import Charged
 from telemetry.capture.guard import Guard
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
@@ -145,6 +146,9 @@ class Recording:
     def _on_forward(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         if not is_grad_enabled():
             self._no_grad_forward = True
+            if self._watch.forward_without_gradient:
+                with self._charged():
+                    self._watch.forward_without_gradient(self._ledger.current)
             return
         self._train_forward = True
         if self._watch.forward:
@@ -163,6 +167,8 @@ class Recording:
             self._modules.observe_roots(roots)
 
     def _after_backward(self, roots: Sequence[Tensor]) -> None:
+        if not self._watch.after_backward:
+            return
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
         with self._charged():
@@ -180,9 +186,12 @@ class Recording:
 
     def _after_step(self, index: int, optimizer: Optimizer) -> None:
         record = self._ledger.current
-        if record.sampled and self._is_read(index):
-            with self._guard("parameters"), self._charged():
-                self._collect(optimizer)
+        if record.sampled and self._ledger.first_in_step(index):
+            with self._charged():
+                if self._is_read(index):
+                    with self._guard("parameters"):
+                        self._collect(optimizer)
+                self._watch.after_sampled_step(record, optimizer)
         if self._watch.after_step:
             with self._charged():
                 self._watch.after_step(record, optimizer)
@@ -237,9 +246,7 @@ class Recording:
             self._hook_optimizer(index, optimizer)
         self._handles.extend(entry_hook.install(model, self._on_forward))
         self._handles.extend(self._modules.attach())
-        observe_backward.observe(
-            self._on_backward, self._after_backward if self._watch.after_backward else None
-        )
+        observe_backward.observe(self._on_backward, self._after_backward)
         self._clip.install()
         self._emit(attach_event(self._catalogue.model, self._optimizers))
         for event in optimizer_events(self._optimizers):
@@ -347,6 +354,9 @@ class Recording:
         record.sampled = self._governor.sampled(record.step)
         if record.sampled:
             self._modules.begin(record.step)
+            if self._watch.sample_begins:
+                with self._charged():
+                    self._watch.sample_begins(record)
 
     def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:
@@ -371,14 +381,9 @@ class Recording:
         message = f"{part} switched off: {type(error).__name__}: {error}"
         self._emit(Event(kind="telemetry_error", severity="warning", message=message))
 
-    @contextmanager
-    def _charged(self) -> Iterator[None]:
+    def _charged(self) -> AbstractContextManager[object]:
         """Count the time of a block as telemetry's own."""
-        started_s = self._clock()
-        try:
-            yield
-        finally:
-            self._charge(self._clock() - started_s)
+        return Charged(self._charge, self._clock)
 
     def _charge(self, seconds: float) -> None:
         self._step_cost_s += seconds

@@ -1,7 +1,8 @@
 """What an observer of steps may see: the moments of a step, in the order in which they come.
 
 `Recording` knows when each moment is; an observer overrides those it needs. Moments that nobody
-overrides cost nothing, so a training loop pays for what is watched and not for what could be.
+overrides cost nothing, so a training loop pays for what is watched and not for what could be. An
+observer that needs a moment now and then names it in `at_rest`, and wakes it when it does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,12 +57,29 @@ class StepObserver:
 
     Attributes:
         part: Its name in the guard, in log lines and in events.
+        at_rest: Moments that it overrides and is not told of until it wakes them.
     """
 
     part: ClassVar[str]
+    at_rest: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
+        self._watch: Watch | None = None
+
+    def join(self, watch: "Watch") -> None:
+        """Be told of moments by this watch."""
+        self._watch = watch
+
+    def wake(self, moment: str) -> None:
+        """Be told of a moment from now on; harmless when called again."""
+        if self._watch is not None:
+            self._watch.moments[moment].wake(self)
+
+    def rest(self, moment: str) -> None:
+        """Be told of a moment no more; harmless when called again."""
+        if self._watch is not None:
+            self._watch.moments[moment].rest(self)
 
     def attached(self) -> None:
         """Recording begins: set hooks."""
@@ -70,6 +88,9 @@ class StepObserver:
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         """A forward with gradient enters the model."""
+
+    def forward_without_gradient(self, record: StepRecord) -> None:
+        """A forward without gradient enters the model."""
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         """A backward pass is about to start from these tensors."""
@@ -83,6 +104,12 @@ class StepObserver:
     def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """It has stepped."""
 
+    def sample_begins(self, record: StepRecord) -> None:
+        """A step that is sampled begins."""
+
+    def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """An optimizer has stepped for the first time in a sampled step."""
+
     def step_ended(self, record: StepRecord) -> None:
         """The step is over; the record can still be filled."""
 
@@ -95,7 +122,7 @@ class _Told(Protocol):
 
 
 class Moment:
-    """One moment of all observers that override it; false when there is none.
+    """One moment of all observers that listen to it; false when there is none.
 
     Args:
         name: Of the method.
@@ -106,21 +133,42 @@ class Moment:
     def __init__(self, name: str, observers: Sequence[StepObserver], guard: Guard) -> None:
         default = getattr(StepObserver, name)
         self._guard = guard
-        self._calls: tuple[tuple[str, _Told], ...] = tuple(
-            (observer.part, getattr(observer, name))
+        self._all: tuple[tuple[StepObserver, _Told], ...] = tuple(
+            (observer, getattr(observer, name))
             for observer in observers
             if getattr(type(observer), name) is not default
         )
+        self._at_rest = {observer for observer, _ in self._all if name in observer.at_rest}
+        self._calls: tuple[tuple[str, _Told], ...] = ()
+        self._listen()
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
     def __call__(self, *arguments: object) -> None:
-        """Tell every observer that is still on."""
+        """Tell every observer that listens and is still on."""
         for part, call in self._calls:
             if self._guard.enabled(part):
                 with self._guard(part):
                     call(*arguments)
+
+    def wake(self, observer: StepObserver) -> None:
+        """Tell this observer from now on."""
+        if observer in self._at_rest:
+            self._at_rest.remove(observer)
+            self._listen()
+
+    def rest(self, observer: StepObserver) -> None:
+        """Tell this observer no more."""
+        if observer not in self._at_rest:
+            self._at_rest.add(observer)
+            self._listen()
+
+    def _listen(self) -> None:
+        # A new tuple: a moment may be told right now.
+        self._calls = tuple(
+            (observer.part, call) for observer, call in self._all if observer not in self._at_rest
+        )
 
 
 class Watch:
@@ -129,14 +177,25 @@ class Watch:
     Args:
         observers: All of them.
         guard: Contains their failures.
+
+    Attributes:
+        moments: All moments by name.
     """
 
     def __init__(self, observers: Sequence[StepObserver], guard: Guard) -> None:
         self.attached = Moment("attached", observers, guard)
         self.forward = Moment("forward", observers, guard)
+        self.forward_without_gradient = Moment("forward_without_gradient", observers, guard)
         self.before_backward = Moment("before_backward", observers, guard)
         self.after_backward = Moment("after_backward", observers, guard)
         self.before_step = Moment("before_step", observers, guard)
         self.after_step = Moment("after_step", observers, guard)
+        self.sample_begins = Moment("sample_begins", observers, guard)
+        self.after_sampled_step = Moment("after_sampled_step", observers, guard)
         self.step_ended = Moment("step_ended", observers, guard)
         self.close = Moment("close", observers, guard)
+        self.moments: dict[str, Moment] = {
+            name: moment for name, moment in vars(self).items() if isinstance(moment, Moment)
+        }
+        for observer in observers:
+            observer.join(self)

@@ -1,8 +1,13 @@
 """The observers of steps that every recording has; one line each."""
 
+from telemetry.capture.micro_gradients import MicroGradients
+from telemetry.capture.stale_gradients import StaleGradients
 from telemetry.capture.step_observer import StepObserver, Surroundings
 
-OBSERVERS: tuple[type[StepObserver], ...] = ()
+OBSERVERS: tuple[type[StepObserver], ...] = (
+    StaleGradients,
+    MicroGradients,
+)
 
 
 def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:

@@ -48,6 +48,27 @@ class Recorder(StepObserver):
         told.append(("close", self.around.ledger.current.step))
 
 
+class Sleeper(StepObserver):
+    """Is woken by each sampled step for one backward pass."""
+
+    part = "sleeper"
+    at_rest = frozenset({"before_backward"})
+
+    def sample_begins(self, record: StepRecord) -> None:
+        told.append(("sample_begins", record.step))
+
+    def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        told.append(("after_sampled_step", record.step))
+        self.wake("before_backward")
+
+    def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        told.append(("woken", record.step))
+        self.rest("before_backward")
+
+    def forward_without_gradient(self, record: StepRecord) -> None:
+        told.append(("forward_without_gradient", record.step))
+
+
 class Failing(StepObserver):
     part = "failing"
 
@@ -66,17 +87,21 @@ def observed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return use
 
 
-def train(store: Path, n_steps: int, *, strict: bool = False) -> Path:
+def train(store: Path, n_steps: int, *, strict: bool = False, every: int = 1) -> Path:
     torch.manual_seed(0)
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with TelemetryCallback(model, optimizer, store=store, strict=strict) as telemetry:
+    with TelemetryCallback(
+        model, optimizer, store=store, strict=strict, every=every, overhead_budget=None
+    ) as telemetry:
         for _ in range(n_steps):
             loss = model(torch.ones(3, 2)).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
+        with torch.no_grad():
+            model(torch.ones(3, 2))
         assert telemetry.path is not None
         return telemetry.path
 
@@ -90,6 +115,22 @@ def test_moments_come_in_order_each_with_its_step(
     first = [(moment, 0) for moment in (*moments, "step_ended")]
     second = [(moment, 1) for moment in (*moments, "step_ended")]
     assert told == [("attached", 0), *first, *second, ("close", 2)]
+
+
+def test_moments_of_samples_come_with_samples_and_one_at_rest_when_it_is_woken(
+    tmp_path: Path, observed: Callable[..., None]
+) -> None:
+    observed(Sleeper)
+    train(tmp_path, 5, every=3)
+    assert told == [
+        ("sample_begins", 0),
+        ("after_sampled_step", 0),
+        ("woken", 1),
+        ("sample_begins", 3),
+        ("after_sampled_step", 3),
+        ("woken", 4),
+        ("forward_without_gradient", 5),
+    ]
 
 
 def test_an_observer_that_fails_is_told_no_more_and_leaves_the_others_on(
