@@ -1,15 +1,13 @@
 """What recording costs a training loop: paired ratios in one process.
 
-Blocks of steps with and without the callback alternate on the same model, so that what slows the
+Blocks of steps with and without the recorder alternate on the same model, so that what slows the
 machine slows both. The median of the ratios is reported with its quartiles, on the clock and, less
-noisy, in processor time of the training thread (which leaves out waiting for the writer).
-Attaching, closing and the first steps are not timed, for they happen once a run. Two ways to
-record:
+noisy, in processor time: of the training thread (which leaves out waiting for the writer) and of
+the whole process (which leaves nothing out). Attaching, closing and the first steps are not timed,
+for they happen once a run. `recorders.py` says what is recorded.
 
-* `defaults`: the governor at 1 %, without the allowance that lets a short run be fully observed;
-* `every-10`: all statistics with histograms each tenth step, governor off.
-
-`python benchmarks/overhead.py --workload mlp --pairs 20 --block-s 2`
+`python benchmarks/overhead.py --all` also measures TensorBoard, wandb, pulsegrad and plain norms,
+those of them that are installed; `--workload mlp --pairs 20 --block-s 2` narrows it down.
 """
 
 import argparse
@@ -24,13 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from recorders import CADENCE, OTHERS, OURS, RECORDERS, missing
 from workloads import WORKLOADS, Workload
 
-from telemetry import TelemetryCallback
-
 WARMUP_STEPS = 20
-CADENCE = 10
-MODES = ("defaults", "every-10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,33 +40,28 @@ class Result:
     overhead_low_share: float
     overhead_high_share: float
     thread_overhead_share: float
+    process_overhead_share: float
     n_pairs: int
     steps_per_block: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Seconds that a block of steps took: on the clock, and of the training thread's processor."""
+    """Seconds that a block of steps took: on the clock, of its thread, of all threads."""
 
     wall_s: float
     thread_s: float
+    process_s: float
 
 
 def timed(loop: Callable[[], None]) -> Block:
     """Run a loop and time it."""
-    wall_s, thread_s = time.perf_counter(), time.thread_time()
+    wall_s, thread_s, process_s = time.perf_counter(), time.thread_time(), time.process_time()
     loop()
-    return Block(wall_s=time.perf_counter() - wall_s, thread_s=time.thread_time() - thread_s)
-
-
-def attach(workload: Workload, mode: str, store: Path) -> TelemetryCallback:
-    """A callback that records the workload in the given mode."""
-    if mode == "defaults":
-        return TelemetryCallback(
-            workload.model, workload.optimizer, store=store, overhead_allowance_s=0.0
-        )
-    return TelemetryCallback(
-        workload.model, workload.optimizer, store=store, every=CADENCE, overhead_budget=None
+    return Block(
+        wall_s=time.perf_counter() - wall_s,
+        thread_s=time.thread_time() - thread_s,
+        process_s=time.process_time() - process_s,
     )
 
 
@@ -86,15 +76,15 @@ def plain_block(workload: Workload, n_steps: int) -> Block:
 
 
 def recorded_block(workload: Workload, n_steps: int, mode: str, store: Path) -> Block:
-    """A block of steps with telemetry, after a few that are not timed."""
+    """A block of steps with a recorder, after a few that are not timed."""
+    with RECORDERS[mode](workload, store) as told:
 
-    def loop(n: int = n_steps) -> None:
-        for _ in range(n):
-            telemetry.step(loss=workload.step())
+        def loop(first: int, n: int) -> None:
+            for step in range(first, first + n):
+                told(step, workload.step())
 
-    with attach(workload, mode, store) as telemetry:
-        loop(WARMUP_STEPS)
-        return timed(loop)
+        loop(0, WARMUP_STEPS)
+        return timed(lambda: loop(WARMUP_STEPS, n_steps))
 
 
 def measure(workload: Workload, mode: str, *, n_pairs: int, block_s: float) -> Result:
@@ -123,6 +113,7 @@ def measure(workload: Workload, mode: str, *, n_pairs: int, block_s: float) -> R
         overhead_low_share=low,
         overhead_high_share=high,
         thread_overhead_share=statistics.median(r.thread_s / p.thread_s - 1 for r, p in pairs),
+        process_overhead_share=statistics.median(r.process_s / p.process_s - 1 for r, p in pairs),
         n_pairs=n_pairs,
         steps_per_block=n_steps,
     )
@@ -143,18 +134,26 @@ def main() -> None:
     """Measure, print a Markdown table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workload", choices=sorted(WORKLOADS), action="append")
-    parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--mode", choices=sorted(RECORDERS), action="append")
+    parser.add_argument("--all", action="store_true", help="the other recorders as well")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--block-s", type=float, default=5.0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     os.environ["TELEMETRY_COMPACT"] = "off"  # a child of the last block would slow the next one
 
-    print("| workload | mode | step | overhead | quartiles | training thread | pairs x steps |")
-    print("|---|---|---|---|---|---|---|")
+    modes = options.mode or [*OURS, *(OTHERS if options.all else ())]
+    for absent in set(missing()) & set(modes):
+        print(f"{absent} is not installed: left out", flush=True)
+        modes.remove(absent)
+    print(
+        "| workload | mode | step | overhead | quartiles | training thread | all threads "
+        "| pairs x steps |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     results: list[Result] = []
     for name in options.workload or sorted(WORKLOADS):
-        for mode in options.mode or MODES:
+        for mode in modes:
             result = measure(
                 WORKLOADS[name](), mode, n_pairs=options.pairs, block_s=options.block_s
             )
@@ -164,6 +163,7 @@ def main() -> None:
                 f"| {result.overhead_median_share:+.1%} "
                 f"| {result.overhead_low_share:+.1%} .. {result.overhead_high_share:+.1%} "
                 f"| {result.thread_overhead_share:+.1%} "
+                f"| {result.process_overhead_share:+.1%} "
                 f"| {result.n_pairs} x {result.steps_per_block} |",
                 flush=True,
             )
