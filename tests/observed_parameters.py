@@ -15,9 +15,10 @@ from torch.optim import Optimizer
 from telemetry import histograms
 from telemetry.capture import statistics
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.observe_clipping import ClipObserver
 from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.parameter_packet import ParameterPacket
-from telemetry.capture.provenance import ClipObserver, ClipRecord
+from telemetry.capture.provenance import ClipRecord
 from telemetry.capture.sample_plan import plan_tensor, sampled
 
 FloatArray = npt.NDArray[np.float64]

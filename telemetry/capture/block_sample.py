@@ -15,6 +15,7 @@ from telemetry.capture.plain_tensors import plain
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import (
     Kind,
+    OptimizerSettings,
     ParameterStatistic,
     Previous,
     Relations,
@@ -62,20 +63,24 @@ class BlockSample:
         relations = Relations(tensors=whole, tensor_norms=norms)
         self._weight = self._sample(Kind.WEIGHT, rows, relations)
 
-    def observe_step(self, optimizer: Optimizer, loss_scale: Tensor | None) -> None:
+    def observe_step(self, optimizer: Optimizer | None, loss_scale: Tensor | None) -> None:
         """Read the weights and the optimizer's state after its step."""
         block = self._block
-        settings = optimizer_settings.settings_of(optimizer, block, loss_scale=loss_scale)
-        second = self._sample_second_moment(
-            optimizer, Relations(gradient=self._gradient, settings=settings)
-        )
+        settings = OptimizerSettings()
+        second = first = None
+        if optimizer is not None:
+            settings = optimizer_settings.settings_of(optimizer, block, loss_scale=loss_scale)
+            second = self._sample_second_moment(
+                optimizer, Relations(gradient=self._gradient, settings=settings)
+            )
+            first = None if second is None else self._first_moments(optimizer)
         rows = block.updates[0].read(block.weights()).sub_(self._weight.values)
         relations = Relations(
             previous=block.previous_update,
             weight=self._weight,
             gradient=self._gradient,
             second_moment=second,
-            first_moment=None if second is None else self._first_moments(optimizer),
+            first_moment=first,
             settings=settings,
         )
         update = self._sample(Kind.UPDATE, rows, relations)

@@ -27,6 +27,11 @@ from telemetry.runs import DEFAULT_STORE
 
 logger = logging.getLogger(__name__)
 
+EXPECTED_OPTIMIZER = (
+    "expected a torch.optim.Optimizer or a list of them. Of a wrapper, pass the one inside it "
+    "(often `wrapper.optimizer`); a loop without any passes None and calls step() itself."
+)
+
 Every = int | Literal["auto"]
 
 
@@ -46,7 +51,8 @@ class TelemetryCallback:
 
     Args:
         model: The module that is trained; wrapped by DDP or torch.compile or not.
-        optimizer: One optimizer, or all of them.
+        optimizer: One optimizer, or all of them; None for a loop that updates the weights by hand:
+            each call of `step()` then ends a step.
         store: Folder of runs; default `$TELEMETRY_STORE`, else `./telemetry-runs`.
         project: Groups runs; free text.
         name: Display name; default is the script's name.
@@ -70,7 +76,7 @@ class TelemetryCallback:
     def __init__(  # noqa: PLR0913 - the one place where a user states everything
         self,
         model: nn.Module,
-        optimizer: Optimizer | Sequence[Optimizer],
+        optimizer: Optimizer | Sequence[Optimizer] | None,
         *,
         store: str | os.PathLike[str] | None = None,
         project: str = "default",
@@ -237,18 +243,18 @@ def _open_recording(
 
 
 def _checked_optimizers(
-    model: nn.Module, optimizer: Optimizer | Sequence[Optimizer]
+    model: nn.Module, optimizer: Optimizer | Sequence[Optimizer] | None
 ) -> list[Optimizer]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, expected a torch.nn.Module.")
+    if optimizer is None:
+        return []
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
     if not isinstance(optimizers, Sequence) or not optimizers:
-        raise TypeError(
-            f"optimizer is a {type(optimizer).__name__}, expected a torch optimizer or a list."
-        )
+        raise TypeError(f"optimizer is a {type(optimizer).__name__}, {EXPECTED_OPTIMIZER}")
     for entry in optimizers:
         if not isinstance(entry, Optimizer):
-            raise TypeError(f"optimizer holds a {type(entry).__name__}, expected torch optimizers.")
+            raise TypeError(f"optimizer holds a {type(entry).__name__}, {EXPECTED_OPTIMIZER}")
     return list(optimizers)
 
 

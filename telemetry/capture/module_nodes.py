@@ -140,7 +140,7 @@ def forward_is_plain() -> bool:
     return not (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None  # noqa: SLF001 - no typed name
-        or torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - no public name
+        or in_transform()
         or any(is_tracing_mode(mode) for mode in _get_current_dispatch_mode_stack())
         or (
             torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -158,6 +158,22 @@ def is_tracing_mode(mode: TorchDispatchMode) -> bool:
 def in_backward() -> bool:
     """Whether this thread runs a backward pass, which recomputes checkpointed forwards."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name
+
+
+def in_transform() -> bool:
+    """Whether a transform of torch.func runs, whose tensors are not what they seem."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - no public name
+
+
+def is_recomputed() -> bool:
+    """Whether this forward is a checkpointed one that ran with gradients before.
+
+    A reentrant checkpoint runs its forward without gradients first: the second is the training.
+    """
+    if not in_backward():
+        return False
+    node = torch._C._current_autograd_node()  # noqa: SLF001 - no public name
+    return node is None or node.name() != "CheckpointFunctionBackward"
 
 
 def something_was_compiled() -> bool:

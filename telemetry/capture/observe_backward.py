@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from telemetry.capture.module_nodes import in_backward
 from telemetry.capture.untraced import untraced
 
 RootsObserver = Callable[[Sequence[Tensor]], None]
@@ -76,6 +77,8 @@ def _observed(original: _Backward) -> _Backward:
 # Where a training step is compiled, torch breaks the graph at its backward pass.
 @untraced
 def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[_Observer, ...]]:
+    if in_backward():  # a reentrant checkpoint, or a hook: the pass around it is the one
+        return (), ()
     roots: tuple[Tensor, ...]
     if isinstance(tensors, Tensor):
         roots = (tensors,)

@@ -39,7 +39,7 @@ class ParameterObserver:
             for statistic in parameter_statistics()
             if histograms or "hist" not in statistic.columns
         )
-        self._owned: dict[Optimizer, _Parameters] = {}
+        self._owned: dict[Optimizer | None, _Parameters] = {}
         self._unowned = _Parameters()
         self._seen_step = -1
         self._seen: set[int] = set()
@@ -47,11 +47,11 @@ class ParameterObserver:
         self._revision = -1
         self._open: _OpenSample | None = None
 
-    def before(self, optimizer: Optimizer, step: int, clip: ClipRecord | None) -> None:
+    def before(self, optimizer: Optimizer | None, step: int, clip: ClipRecord | None) -> None:
         """Sample gradients and weights; to be called by the optimizer's step pre-hook.
 
         Args:
-            optimizer: About to step.
+            optimizer: About to step; None where the loop updates the weights by itself.
             step: Optimizer step.
             clip: The clippings of its gradients since its last step.
         """
@@ -62,10 +62,10 @@ class ParameterObserver:
             self._open = _OpenSample(
                 optimizer, step, clip=clip, parameters=owned, statistics=self._statistics
             )
-            if optimizer is self._catalogue.optimizers[0]:
+            if optimizer is not None and optimizer is self._catalogue.optimizers[0]:
                 self._open.unowned = self._sample_unowned(step, clip)
 
-    def after(self, optimizer: Optimizer, step: int) -> ParameterPacket | None:
+    def after(self, optimizer: Optimizer | None, step: int) -> ParameterPacket | None:
         """Sample updates and optimizer state; to be called by the optimizer's step post-hook.
 
         Returns:
@@ -77,11 +77,14 @@ class ParameterObserver:
         with torch.no_grad():
             return opened.finished()
 
-    def _stepping(self, optimizer: Optimizer, step: int) -> list[tuple[Tensor, int]]:
+    def _stepping(self, optimizer: Optimizer | None, step: int) -> list[tuple[Tensor, int]]:
         """Parameters that may move in the coming step, with the indices of their groups.
 
         What two optimizers hold is sampled by the one that steps first.
         """
+        if optimizer is None:
+            self._catalogue.refresh()
+            return [(parameter, 0) for parameter in self._catalogue.without_optimizer()]
         found = [
             (parameter, index)
             for index, group in enumerate(optimizer.param_groups)
@@ -167,7 +170,7 @@ class _OpenSample:
 
     def __init__(
         self,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None,
         step: int,
         *,
         clip: ClipRecord | None,
@@ -177,7 +180,7 @@ class _OpenSample:
         self.optimizer = optimizer
         self.step = step
         self.unowned: list[GroupResults] = []
-        self._loss_scale = loss_scale(optimizer)
+        self._loss_scale = None if optimizer is None else loss_scale(optimizer)
         self._unreadable = parameters.unreadable_rows()
         self._samples = [
             BlockSample(

@@ -16,6 +16,20 @@ def local_part(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def whole_scalar(value: Tensor) -> Tensor | None:
+    """A 0-d tensor that every rank holds alike, as a plain one.
+
+    Returns:
+        None where each rank holds a part of it, which only all of them together could add up.
+    """
+    local = local_part(value)
+    if local is value:
+        return value
+    placements, mesh = getattr(value, "placements", ()), getattr(value, "device_mesh", None)
+    is_alone = mesh is not None and mesh.size() == 1
+    return local if is_alone or all(p.is_replicate() for p in placements) else None
+
+
 def plain(tensor: Tensor) -> Tensor | None:
     """The same values as a strided real tensor, a view where that is possible.
 

@@ -1,36 +1,16 @@
-"""In which state the optimizer sees a gradient: unscaled, clipped, or with the loss scale in it.
-
-Clipping by norm is observed where all its forms meet: `clip_grad_norm_`, however a script imported
-it, looks up `_get_total_norm` and `_clip_grads_with_norm_` in `torch.nn.utils.clip_grad` on each
-call. They are replaced by functions that call the originals and note what they did, as are the
-public names of the second; the originals are put back when the last observer closes. Value
-clipping has no such inside: a `clip_grad_value_` that a script imported by name before is not seen.
-"""
+"""In which state the optimizer sees a gradient: unscaled, clipped, or with the loss scale in it."""
 
 import functools
-import threading
-import types
-from collections import deque
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.nn import utils
-from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
-
-from telemetry.capture.plain_tensors import local_part
 
 # torch's own clip coefficient is max_norm / (total_norm + 1e-6), at most 1.
 CLIP_EPSILON = 1e-6
 L2 = 2.0
-# Calls kept between two optimizer steps; a loop that clips each layer by itself makes many.
-N_CALLS = 4096
-
-_Parameters: TypeAlias = Tensor | Iterable[Tensor]
 
 
 class Provenance(StrEnum):
@@ -52,6 +32,7 @@ class ClipCall:
             where the norm is spread over ranks.
         max_norm: Its limit; None after value clipping.
         norm_type: Order of the norm; 2 unless the loop asked for another.
+        loss_scale: Factor that was in the gradients when they were clipped, 0-d; None: none.
     """
 
     parameters: frozenset[int]
@@ -59,6 +40,7 @@ class ClipCall:
     total_norm: Tensor | None = None
     max_norm: float | None = None
     norm_type: float = 2.0
+    loss_scale: Tensor | None = None
 
     @functools.cached_property
     def coefficient(self) -> Tensor | None:
@@ -67,6 +49,13 @@ class ClipCall:
             return None
         return torch.clamp(self.max_norm / (self.total_norm + CLIP_EPSILON), max=1.0)
 
+    @property
+    def unscaled_norm(self) -> Tensor | None:
+        """The norm without the loss scale, 0-d."""
+        if self.total_norm is None or self.loss_scale is None:
+            return self.total_norm
+        return self.total_norm / self.loss_scale.to(self.total_norm.device, non_blocking=True)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipRecord:
@@ -74,9 +63,11 @@ class ClipRecord:
 
     Attributes:
         calls: In the order they were made.
+        covers_all: Whether each gradient was clipped by norm.
     """
 
     calls: tuple[ClipCall, ...]
+    covers_all: bool = True
 
     @property
     def by_value(self) -> bool:
@@ -91,12 +82,12 @@ class ClipRecord:
 
     @property
     def total_norm(self) -> Tensor | None:
-        """L2 norm before clipping, 0-d, over all calls that clipped different parameters.
+        """L2 norm before clipping and scaling, 0-d, over calls that clipped different parameters.
 
         None after value clipping alone, for norms of another order, and where calls overlap.
         """
         calls = [call for call in self.calls if not call.by_value]
-        norms = [call.total_norm for call in calls if call.total_norm is not None]
+        norms = [norm for call in calls if (norm := call.unscaled_norm) is not None]
         if not norms or len(norms) < len(calls) or any(call.norm_type != L2 for call in calls):
             return None
         if len(norms) == 1:
@@ -115,58 +106,6 @@ class ClipRecord:
         return torch.stack([c.to(found[0].device) for c in found]).min()
 
 
-class ClipObserver:
-    """Sees the calls of torch's clipping functions while it is installed.
-
-    Any number may be installed at once. Arguments, results, warnings and errors of the functions
-    stay as they are.
-    """
-
-    def __init__(self) -> None:
-        self._calls: deque[ClipCall] = deque(maxlen=N_CALLS)
-
-    def install(self) -> None:
-        """Begin to observe; harmless when called again."""
-        if self in _observers:
-            return
-        _observers.append(self)
-        if len(_observers) == 1:
-            _patch()
-
-    def close(self) -> None:
-        """Stop observing; the last one puts the originals back."""
-        if self in _observers:
-            _observers.remove(self)
-            if not _observers:
-                _restore()
-        self._calls.clear()
-
-    @property
-    def has_calls(self) -> bool:
-        """Whether anything was clipped that was not taken."""
-        return bool(self._calls)
-
-    def take(self, parameters: Iterable[Tensor]) -> ClipRecord | None:
-        """The clippings since the last take that touched these parameters.
-
-        Call it before every optimizer step: what is not taken would be told of a later one.
-        """
-        if not self._calls:
-            return None
-        wanted = set(map(id, parameters))
-        taken = [call for call in self._calls if not wanted.isdisjoint(call.parameters)]
-        if not taken:
-            return None
-        rest = [call for call in self._calls if wanted.isdisjoint(call.parameters)]
-        self._calls.clear()
-        self._calls.extend(rest)
-        return ClipRecord(calls=tuple(taken))
-
-    def note(self, call: ClipCall) -> None:
-        """Keep a call until it is taken."""
-        self._calls.append(call)
-
-
 def loss_scale(optimizer: Optimizer) -> Tensor | None:
     """A copy of the loss scale that a fused optimizer still finds in its gradients, or None.
 
@@ -175,133 +114,3 @@ def loss_scale(optimizer: Optimizer) -> Tensor | None:
     scale = getattr(optimizer, "grad_scale", None)
     # The scaler changes its scale in place after the step.
     return scale.detach().clone() if isinstance(scale, Tensor) else None
-
-
-# --- the replaced functions -----------------------------------------------------------------------
-
-
-class _TotalNorm(Protocol):
-    def __call__(
-        self, tensors: _Parameters, norm_type: float = ..., *rest: object, **options: object
-    ) -> Tensor: ...
-
-
-class _ClipWithNorm(Protocol):
-    def __call__(
-        self,
-        parameters: _Parameters,
-        max_norm: float,
-        total_norm: Tensor,
-        *rest: object,
-        **options: object,
-    ) -> None: ...
-
-
-class _ClipValue(Protocol):
-    def __call__(
-        self, parameters: _Parameters, clip_value: float, *rest: object, **options: object
-    ) -> None: ...
-
-
-# Of the last total norm that a thread asked for: the scaling that follows is not told its order.
-_last_total = threading.local()
-_observers: list[ClipObserver] = []
-_originals: list[tuple[types.ModuleType, str, object]] = []
-
-
-def _patch() -> None:
-    scaling = _observed_scaling(cast("_ClipWithNorm", clip_grad._clip_grads_with_norm_))
-    total = _observed_total(cast("_TotalNorm", clip_grad._get_total_norm))  # noqa: SLF001
-    value = _observed_value(cast("_ClipValue", clip_grad.clip_grad_value_))
-    for module, name, replacement in (
-        (clip_grad, "_get_total_norm", total),
-        (utils, "get_total_norm", total),
-        (clip_grad, "_clip_grads_with_norm_", scaling),
-        (utils, "clip_grads_with_norm_", scaling),
-        (clip_grad, "clip_grad_value_", value),
-        (utils, "clip_grad_value_", value),
-    ):
-        _originals.append((module, name, getattr(module, name)))
-        setattr(module, name, replacement)
-
-
-def _restore() -> None:
-    for module, name, original in _originals:
-        # Where somebody replaced the name after us, it is theirs.
-        if getattr(getattr(module, name), "__wrapped__", None) is original:
-            setattr(module, name, original)
-    _originals.clear()
-
-
-def _observed_total(original: _TotalNorm) -> _TotalNorm:
-    @functools.wraps(original)
-    def get_total_norm(
-        tensors: _Parameters, norm_type: float = L2, *rest: object, **options: object
-    ) -> Tensor:
-        total_norm = original(tensors, norm_type, *rest, **options)
-        if not torch.compiler.is_compiling():
-            _last_total.norm_type = float(norm_type)
-        return total_norm
-
-    return get_total_norm
-
-
-def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
-    @functools.wraps(original)
-    def clip_grads_with_norm_(
-        parameters: _Parameters,
-        max_norm: float,
-        total_norm: Tensor,
-        *rest: object,
-        **options: object,
-    ) -> None:
-        if torch.compiler.is_compiling():
-            return original(parameters, max_norm, total_norm, *rest, **options)
-        again, identities = _read_once(parameters)
-        original(again, max_norm, total_norm, *rest, **options)
-        is_whole = local_part(total_norm) is total_norm
-        _tell(
-            ClipCall(
-                parameters=identities,
-                by_value=False,
-                total_norm=total_norm if is_whole else None,
-                max_norm=float(max_norm),
-                norm_type=getattr(_last_total, "norm_type", L2),
-            )
-        )
-        return None
-
-    return clip_grads_with_norm_
-
-
-def _observed_value(original: _ClipValue) -> _ClipValue:
-    @functools.wraps(original)
-    def clip_grad_value_(
-        parameters: _Parameters, clip_value: float, *rest: object, **options: object
-    ) -> None:
-        if torch.compiler.is_compiling():
-            return original(parameters, clip_value, *rest, **options)
-        again, identities = _read_once(parameters)
-        original(again, clip_value, *rest, **options)
-        _tell(ClipCall(parameters=identities, by_value=True))
-        return None
-
-    return clip_grad_value_
-
-
-def _tell(call: ClipCall) -> None:
-    for observer in _observers:
-        observer.note(call)
-
-
-def _read_once(parameters: _Parameters) -> tuple[_Parameters, frozenset[int]]:
-    """The argument, readable as often as before, and the identities of what it holds."""
-    if isinstance(parameters, Tensor):
-        return parameters, frozenset((id(parameters),))
-    if isinstance(parameters, Collection):
-        return parameters, frozenset(map(id, parameters))
-    found = tuple(parameters)
-    identities = frozenset(map(id, found))
-    if isinstance(parameters, types.GeneratorType):
-        return (parameter for parameter in found), identities  # torch warns of empty generators
-    return found, identities

@@ -13,27 +13,20 @@ from typing import TYPE_CHECKING
 from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
-from telemetry.capture import entry_hook, observe_backward
+from telemetry.capture import entry_hook, observe_backward, optimizer_hooks
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.charged import Charged
 from telemetry.capture.guard import Guard
+from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
-from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.options import Options
-from telemetry.capture.provenance import ClipObserver, ClipRecord
-from telemetry.capture.run_events import (
-    Event,
-    attach_event,
-    optimizer_events,
-    warnings_at_attach,
-)
-from telemetry.capture.scalar_log import ScalarLog
+from telemetry.capture.run_events import Event, events_at_attach
+from telemetry.capture.scalar_log import ScalarLog, as_number
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.step_observer import Surroundings, Watch
 from telemetry.capture.step_observers import step_observers
-from telemetry.capture.untraced import untraced
 from telemetry.capture.writer import RunWriter
 from telemetry.json_values import Json
 from telemetry.manifest import Status
@@ -78,7 +71,7 @@ class Recording:
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
-        self._parameters = ParameterObserver(self._catalogue, histograms=options.histograms)
+        self._options = options
         self._modules = ModuleWatch(
             self._catalogue,
             self._guard,
@@ -88,19 +81,20 @@ class Recording:
             charged=self._charged,
             wanted=options.activations,
         )
-        self._clip = ClipObserver()
         self._inputs = InputObserver(self._governor, clock=clock)
         self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._train_forward = False
         self._step_cost_s = 0.0
-        self._clip_record: ClipRecord | None = None
+        self._reevaluates = False  # a closure, within the step of its optimizer
+        self._stepped_in_backward = False
         guarded = self._guard.wrap
         self._observe_inputs = guarded("inputs", self._guarded_observe_inputs)
         self._note_backward = guarded("backward", self._guarded_note_backward)
         self._open_step = guarded("steps", self._guarded_open_step)
         self._close_step = guarded("steps", self._guarded_close_step)
+        self._end_backward = guarded("steps", self._guarded_end_backward)
         # A `step()` call of the loop: the loss of this step, metrics, and perhaps its end.
         self.step = guarded("steps", self._guarded_call)
         self._attach(model)
@@ -132,7 +126,9 @@ class Recording:
         with self._guard("close"):
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
+                self._sum_up()
                 self._end_record(self._clock())
+            self._watch.close()
             self._send(final=True)
             cost_s = self._governor.cost_s + self._inputs.cost_s
             self.writer.add_summary(
@@ -150,16 +146,21 @@ class Recording:
                 with self._charged():
                     self._watch.forward_without_gradient(self._ledger.current)
             return
+        if self._reevaluates or is_recomputed():
+            return
         self._train_forward = True
         if self._watch.forward:
             with self._charged():
                 self._watch.forward(self._ledger.current, args, kwargs)
-        self._observe_inputs(args, kwargs)
+        if not in_transform():
+            self._observe_inputs(args, kwargs)
 
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
         self._note_backward(roots)
+        if self._reevaluates:
+            return
         if self._watch.before_backward:
             with self._charged():
                 self._watch.before_backward(self._ledger.current, roots)
@@ -167,34 +168,57 @@ class Recording:
             self._modules.observe_roots(roots)
 
     def _after_backward(self, roots: Sequence[Tensor]) -> None:
-        if not self._watch.after_backward:
-            return
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
-        with self._charged():
-            self._watch.after_backward(self._ledger.current, roots)
+        if self._watch.after_backward and not self._reevaluates:
+            with self._charged():
+                self._watch.after_backward(self._ledger.current, roots)
+        if self._stepped_in_backward:
+            self._end_backward()
 
-    def _before_step(self, index: int, optimizer: Optimizer) -> None:
+    def step_begins(self, index: int, optimizer: Optimizer) -> None:
+        """An optimizer's `step` was called."""
         self._open_step(index, optimizer)
+
+    def evaluated(self, result: object) -> None:
+        """Its closure has run for the first time; until it has stepped, forwards are others."""
+        record = self._ledger.current
+        with self._guard("steps"):
+            self._reevaluates = True
+            if record.sampled:
+                self._modules.finish()
+            loss = as_number(result)
+            if loss is not None:
+                record.closure_losses += (loss,)
+                record.flags |= StepFlag.LOSS_REPORTED
+
+    def gradients_are_ready(self, index: int, optimizer: Optimizer) -> None:
+        """It sees these gradients, and the weights before its step."""
         record = self._ledger.current
         if self._watch.before_step:
             with self._charged():
                 self._watch.before_step(record, optimizer)
-        if record.sampled and self._is_read(index):
-            with self._guard("parameters"), self._charged():
-                self._parameters.before(optimizer, record.step, self._clip_record)
-
-    def _after_step(self, index: int, optimizer: Optimizer) -> None:
-        record = self._ledger.current
-        if record.sampled and self._ledger.first_in_step(index):
+        if record.sampled and self._is_first(index):
             with self._charged():
-                if self._is_read(index):
-                    with self._guard("parameters"):
-                        self._collect(optimizer)
+                self._watch.before_sampled_step(record, optimizer)
+
+    def stepped(self, index: int, optimizer: Optimizer) -> None:
+        """It has stepped."""
+        record = self._ledger.current
+        if record.sampled and self._is_first(index):
+            with self._charged():
                 self._watch.after_sampled_step(record, optimizer)
         if self._watch.after_step:
             with self._charged():
                 self._watch.after_step(record, optimizer)
+        self._close_step(index)
+
+    def _skipped(self, optimizer: Optimizer) -> None:
+        """A loss scaler has refused a step: it counts."""
+        index = self._optimizers.index(optimizer)
+        self._open_step(index, optimizer)
+        self._ledger.current.flags |= StepFlag.SKIPPED
+        self._watch.step_skipped(self._ledger.current, optimizer)
         self._close_step(index)
 
     # --- the same, guarded; every step goes through these ----------------------------------------
@@ -209,6 +233,8 @@ class Recording:
             self._settle("no_grad")
         record = self._ledger.current
         record.backward_calls += 1
+        if self._reevaluates:
+            return
         for root in roots:
             node = root.grad_fn
             record.root_types += ("leaf" if node is None else node.name(),)
@@ -216,15 +242,24 @@ class Recording:
                 record.roots += (root.detach(),)
 
     def _guarded_open_step(self, index: int, optimizer: Optimizer) -> None:
+        self._reevaluates = False
         if self._ledger.must_end_before(index):
             self._end_step()
         record = self._ledger.current
         if index == 0 and record.lr is None:
             record.lr = optimizer.param_groups[0]["lr"]
-        self._clip_record = self._take_clip(optimizer) if self._clip.has_calls else None
 
     def _guarded_close_step(self, index: int) -> None:
-        if self._ledger.stepped(index):
+        self._reevaluates = False
+        ends = self._ledger.stepped(index)
+        if in_backward():
+            self._stepped_in_backward = True  # others may follow in the same pass
+        elif ends:
+            self._end_step()
+
+    def _guarded_end_backward(self) -> None:
+        self._stepped_in_backward = False
+        if not self._ledger.called:
             self._end_step()
 
     def _guarded_call(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
@@ -243,16 +278,13 @@ class Recording:
 
     def _attach(self, model: nn.Module) -> None:
         for index, optimizer in enumerate(self._optimizers):
-            self._hook_optimizer(index, optimizer)
+            self._handles.extend(optimizer_hooks.install(index, optimizer, self))
         self._handles.extend(entry_hook.install(model, self._on_forward))
         self._handles.extend(self._modules.attach())
         observe_backward.observe(self._on_backward, self._after_backward)
-        self._clip.install()
-        self._emit(attach_event(self._catalogue.model, self._optimizers))
-        for event in optimizer_events(self._optimizers):
-            self._emit(event)
-        for event in warnings_at_attach(self._catalogue.model, self._optimizers):
-            logger.warning("%s", event.message)
+        for event in events_at_attach(self._catalogue.model, self._optimizers):
+            if event.severity == "warning":
+                logger.warning("%s", event.message)
             self._emit(event)
         self.writer.put(self._catalogue.packet())
         self._watch.attached()
@@ -262,75 +294,28 @@ class Recording:
         return Surroundings(
             model=self._catalogue.model,
             optimizers=self._optimizers,
+            options=self._options,
             catalogue=self._catalogue,
             ledger=self._ledger,
             guard=self._guard,
             emit=self._emit,
             put=self.writer.put,
+            skipped=self._skipped,
             is_sampled=lambda: self._ledger.current.sampled,
             charge=self._charge,
             clock=self._clock,
         )
-
-    def _hook_optimizer(self, index: int, optimizer: Optimizer) -> None:
-        @untraced
-        def before(optimizer: Optimizer, args: object, kwargs: object) -> None:
-            del args, kwargs
-            self._before_step(index, optimizer)
-
-        @untraced
-        def after(optimizer: Optimizer, args: object, kwargs: object) -> None:
-            del args, kwargs
-            self._after_step(index, optimizer)
-
-        self._handles.append(optimizer.register_step_pre_hook(before))
-        self._handles.append(optimizer.register_step_post_hook(after))
 
     def _detach(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         observe_backward.forget(self._on_backward)
-        self._clip.close()
-        self._watch.close()
-
-    def _is_read(self, index: int) -> bool:
-        """Whether this optimizer's parameters are read in a sampled step."""
-        enabled = self._guard.enabled
-        return self._ledger.first_in_step(index) and enabled("parameters") and enabled("steps")
-
-    def _collect(self, optimizer: Optimizer) -> None:
-        record = self._ledger.current
-        packet = self._parameters.after(optimizer, record.step)
-        if packet is None:
-            return
-        record.flags |= StepFlag.SAMPLED
-        if record.param_checksum is None:
-            record.param_checksum = packet.weight_checksum
-        if record.grad_norm_total is None:
-            record.grad_norm_total = packet.grad_norm_unscaled
-        self.writer.put(packet)
-        if self._catalogue.has_changed:
-            self.writer.put(self._catalogue.packet())
-
-    def _take_clip(self, optimizer: Optimizer) -> ClipRecord | None:
-        clip = self._clip.take(p for group in optimizer.param_groups for p in group["params"])
-        if clip is None:
-            return None
-        record = self._ledger.current
-        if clip.by_value:
-            record.flags |= StepFlag.VALUE_CLIPPING
-        else:
-            record.clip_coefficient = clip.coefficient
-            record.grad_norm_total = clip.total_norm
-        return clip
 
     def _end_step(self) -> None:
         if self._ledger.current.sampled:
             self._modules.finish()
-        if self._watch.step_ended:
-            with self._charged():
-                self._watch.step_ended(self._ledger.current)
+        self._sum_up()
         now_s = self._clock()
         record = self._end_record(now_s)
         change = self._governor.step_ended(record.step)
@@ -340,6 +325,15 @@ class Recording:
             with self._charged():
                 self._send(final=False)
         self._begin_step()
+
+    def _is_first(self, index: int) -> bool:
+        """Whether an optimizer's step is its first in this step, if that is known."""
+        return self._ledger.first_in_step(index) and self._guard.enabled("steps")
+
+    def _sum_up(self) -> None:
+        if self._watch.step_ended:
+            with self._charged():
+                self._watch.step_ended(self._ledger.current)
 
     def _end_record(self, now_s: float) -> StepRecord:
         self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)

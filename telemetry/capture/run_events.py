@@ -33,6 +33,13 @@ class Event:
     payload: dict[str, Json] = field(default_factory=dict)
 
 
+def events_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:
+    """What is recorded, by which optimizers it is trained, and what looks wrong."""
+    yield attach_event(model, optimizers)
+    yield from optimizer_events(optimizers)
+    yield from warnings_at_attach(model, optimizers)
+
+
 def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:
     """What is recorded: class of the model, counts of modules, tensors and parameters."""
     parameters = list(model.parameters())

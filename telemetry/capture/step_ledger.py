@@ -1,16 +1,21 @@
 """Which optimizer step is in progress, and the `steps` row it becomes.
 
-A step is an optimizer step, counted from 0. With `step()` calls, a call ends the step if an
-optimizer has stepped since the last call, else its loss is averaged into the coming step. Without
-calls, a step ends when every optimizer that takes part has stepped.
+A step is an optimizer step, counted from 0; one that a loss scaler refused counts. With `step()`
+calls, a call ends the step if an optimizer has stepped since the last call, else its loss is
+averaged into the coming step. Without calls, a step ends when every optimizer that takes part has
+stepped. Without optimizers, each call ends a step.
 """
 
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from telemetry.step_flags import StepFlag
+
+if TYPE_CHECKING:
+    from telemetry.capture.provenance import ClipRecord
 
 CALLS_WITHOUT_STEP_LIMIT = 64
 
@@ -34,6 +39,10 @@ class StepRecord:
     grad_norm_total: Tensor | float | None = None
     clip_coefficient: Tensor | float | None = None
     loss_scale: Tensor | float | None = None
+    closure_losses: tuple[Tensor | float, ...] = ()
+    grad_norms: tuple[Tensor | None, ...] = ()  # of the optimizers that were sampled
+    found_inf: tuple[Tensor, ...] = ()  # not 0: a fused optimizer did not step
+    clip: "ClipRecord | None" = None  # of the optimizer that is about to step
     micro_grad_sumsq: Tensor | float | None = None
     stale_grad_share: Tensor | float | None = None
     data_s: float | None = None
@@ -52,7 +61,9 @@ class StepRecord:
         """All values that may still be on a device."""
         return [
             *self.losses,
+            *self.closure_losses,
             *self.roots,
+            *self.found_inf,
             self.lr,
             self.batch_hash,
             self.grad_norm_total,
@@ -81,7 +92,7 @@ class StepLedger:
         self.called = False
         self.never_stepped = False
         self._expected = frozenset(range(n_optimizers))
-        self._single = n_optimizers == 1
+        self._n_optimizers = n_optimizers
         self._stepped: set[int] = set()
         self._ended: list[StepRecord] = []
         self._calls_without_step = 0
@@ -100,6 +111,11 @@ class StepLedger:
         """An optimizer has stepped in the current step."""
         return bool(self._stepped)
 
+    @property
+    def n_stepped(self) -> int:
+        """Optimizers that have stepped in the current step."""
+        return len(self._stepped)
+
     def must_end_before(self, optimizer: int) -> bool:
         """The optimizer that now begins to step has already done so in this step.
 
@@ -107,7 +123,7 @@ class StepLedger:
         five times for one step of the generator.
         """
         repeated = optimizer in self._stepped
-        return repeated and (self._single or (not self.called and optimizer == 0))
+        return repeated and (self._n_optimizers == 1 or (not self.called and optimizer == 0))
 
     def first_in_step(self, optimizer: int) -> bool:
         """Whether this optimizer has not stepped in this step; only its first is sampled."""
@@ -129,7 +145,7 @@ class StepLedger:
             _report(self._ended[-1], loss)
             return False
         _report(self.current, loss)
-        if self._stepped:
+        if self._stepped or not self._n_optimizers:
             return True
         self._calls_without_step += 1
         if self._calls_without_step >= CALLS_WITHOUT_STEP_LIMIT:

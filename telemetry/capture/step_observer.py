@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.guard import Guard
+from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
 from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepLedger, StepRecord
@@ -25,12 +26,14 @@ class Surroundings:
 
     Attributes:
         model: The unwrapped module.
-        optimizers: Those that the callback was given.
+        optimizers: Those that the callback was given; none for a loop that has none.
+        options: What the user asked to be recorded.
         catalogue: Names of parameters and modules.
         ledger: Tells the step in progress.
         guard: Contains failures inside hooks that an observer sets itself.
         emit: Adds an event to the step in progress.
         put: Hands rows to the writer thread.
+        skipped: Counts a step of an optimizer that a loss scaler refused.
         is_sampled: Whether the step in progress is sampled.
         charge: Adds seconds of the training thread to the cost of recording; moments are charged
             already, hooks that an observer sets itself are not.
@@ -39,11 +42,13 @@ class Surroundings:
 
     model: nn.Module
     optimizers: Sequence[Optimizer]
+    options: Options
     catalogue: Catalogue
     ledger: StepLedger
     guard: Guard
     emit: Callable[[Event], None]
     put: Callable[[Packet], None]
+    skipped: Callable[[Optimizer], None]
     is_sampled: Callable[[], bool]
     charge: Callable[[float], None]
     clock: Callable[[], float]
@@ -99,13 +104,19 @@ class StepObserver:
         """It has ended, without an exception."""
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
-        """An optimizer is about to step."""
+        """An optimizer is about to step; with a closure, after its first evaluation."""
+
+    def step_skipped(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """A loss scaler has refused an optimizer's step, which was not begun."""
 
     def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """It has stepped."""
 
     def sample_begins(self, record: StepRecord) -> None:
         """A step that is sampled begins."""
+
+    def before_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """An optimizer is about to step for the first time in a sampled step."""
 
     def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """An optimizer has stepped for the first time in a sampled step."""
@@ -189,8 +200,10 @@ class Watch:
         self.before_backward = Moment("before_backward", observers, guard)
         self.after_backward = Moment("after_backward", observers, guard)
         self.before_step = Moment("before_step", observers, guard)
+        self.step_skipped = Moment("step_skipped", observers, guard)
         self.after_step = Moment("after_step", observers, guard)
         self.sample_begins = Moment("sample_begins", observers, guard)
+        self.before_sampled_step = Moment("before_sampled_step", observers, guard)
         self.after_sampled_step = Moment("after_sampled_step", observers, guard)
         self.step_ended = Moment("step_ended", observers, guard)
         self.close = Moment("close", observers, guard)

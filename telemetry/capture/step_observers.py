@@ -1,15 +1,23 @@
 """The observers of steps that every recording has; one line each."""
 
 from telemetry.capture.micro_gradients import MicroGradients
+from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
+from telemetry.capture.provenance_watch import ProvenanceWatch
 from telemetry.capture.stale_gradients import StaleGradients
 from telemetry.capture.step_observer import StepObserver, Surroundings
 
+# In the order in which they are told of a moment. Provenance first: the sample of the parameters
+# names the clippings of their gradients.
 OBSERVERS: tuple[type[StepObserver], ...] = (
+    ProvenanceWatch,
     StaleGradients,
     MicroGradients,
 )
 
 
 def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:
-    """One of each, in the order in which they are told of a moment."""
-    return tuple(observer(around) for observer in OBSERVERS)
+    """One of each, and that of the parameters."""
+    kinds: tuple[type[StepObserver], ...] = (*OBSERVERS, ParameterWatch)
+    if not around.optimizers:
+        kinds = (HandUpdateWatch, *OBSERVERS)  # it reads the gradients when the step has ended
+    return tuple(kind(around) for kind in kinds)

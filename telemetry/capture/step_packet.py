@@ -10,6 +10,7 @@ from torch import Tensor
 
 from telemetry.capture.host import PackedTensors, Readiness
 from telemetry.capture.step_ledger import StepRecord
+from telemetry.step_flags import StepFlag
 from telemetry.tables import table
 
 RECORD_BYTES = 1024  # a record, its 0-d tensors and their Python objects
@@ -96,7 +97,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _sums(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
+def _sum(values: Sequence[float]) -> float | None:
+    return sum(values) if values else None
+
+
+def _numbers(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
     """Host values of several groups with one transfer."""
     flat = iter(host_floats([value for group in groups for value in group]))
     return [
@@ -105,14 +110,23 @@ def _sums(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
 
 
 def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
-    reported = [_mean(group) for group in _sums([record.losses for record in records])]
-    roots = [sum(group) if group else None for group in _sums([r.roots for r in records])]
+    reported = [_mean(group) for group in _numbers([record.losses for record in records])]
+    closures = [_sum(group) for group in _numbers([r.closure_losses for r in records])]
+    scales = host_floats([record.loss_scale for record in records])
+    roots = [
+        None if total is None else total / (scale or 1.0)
+        for total, scale in zip(
+            map(_sum, _numbers([record.roots for record in records])), scales, strict=True
+        )
+    ]
+    refused = [any(group) for group in _numbers([record.found_inf for record in records])]
     columns: dict[str, Sequence[object]] = {
         "step": [record.step for record in records],
         "wall_time": [_date(record.wall_time_s) for record in records],
         "elapsed_s": [record.elapsed_s for record in records],
         "loss": [
-            root if loss is None else loss for loss, root in zip(reported, roots, strict=True)
+            next((value for value in known if value is not None), None)
+            for known in zip(reported, closures, roots, strict=True)
         ],
         "lr": host_floats([record.lr for record in records]),
         "batch_hash": host_ints([record.batch_hash for record in records]),
@@ -122,7 +136,7 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
         "overhead_s": [record.overhead_s for record in records],
         "grad_norm_total": host_floats([record.grad_norm_total for record in records]),
         "clip_coefficient": host_floats([record.clip_coefficient for record in records]),
-        "loss_scale": host_floats([record.loss_scale for record in records]),
+        "loss_scale": scales,
         "param_checksum": host_ints([record.param_checksum for record in records]),
         "accumulation": [record.accumulation or None for record in records],
         "backward_calls": [record.backward_calls or None for record in records],
@@ -130,7 +144,10 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
         "micro_grad_sumsq": host_floats([record.micro_grad_sumsq for record in records]),
         "stale_grad_share": host_floats([record.stale_grad_share for record in records]),
         "scheduler_calls": [record.scheduler_calls for record in records],
-        "flags": [int(record.flags) for record in records],
+        "flags": [
+            record.flags | (StepFlag.SKIPPED if is_refused else 0)
+            for record, is_refused in zip(records, refused, strict=True)
+        ],
     }
     return _arrow("steps", columns)
 

@@ -237,7 +237,23 @@ def test_model_and_optimizer_are_checked() -> None:
     model = mlp()
     with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
         TelemetryCallback("model", torch.optim.SGD(model.parameters(), lr=0.1))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expected a torch optimizer"):
-        TelemetryCallback(model, None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expected torch optimizers"):
+    with pytest.raises(TypeError, match=r"holds a Sequential, expected a torch\.optim\.Optimizer"):
         TelemetryCallback(model, [model])  # type: ignore[list-item]
+
+
+class Wrapper:
+    """Steps an optimizer, and is none."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.param_groups = optimizer.param_groups
+
+    def step(self) -> None:
+        self.optimizer.step()
+
+
+def test_a_wrapper_of_an_optimizer_is_refused_and_told_what_to_pass() -> None:
+    model = mlp()
+    wrapper = Wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(TypeError, match=r"a Wrapper, .* `wrapper\.optimizer`.* passes None"):
+        TelemetryCallback(model, wrapper)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from observed_parameters import Observed, backward, clipped, net, one_parameter,
 from torch import nn
 from torch.optim import Optimizer
 
-from telemetry.capture.provenance import ClipObserver
+from telemetry.capture.observe_clipping import ClipObserver
 
 MakeOptimizer: TypeAlias = Callable[[list[nn.Parameter]], Optimizer]
 

@@ -5,17 +5,22 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.nn.utils import clip_grad
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from telemetry.capture.gradient_scales import scales_of, unscaled_sumsq
-from telemetry.capture.provenance import ClipObserver, Provenance, loss_scale
+from telemetry.capture.observe_clipping import ClipObserver
+from telemetry.capture.provenance import Provenance, loss_scale
 
 CLIP_GRAD_NORM = nn.utils.clip_grad_norm_  # as `from torch.nn.utils import clip_grad_norm_`
+CLIP_GRAD_VALUE = nn.utils.clip_grad_value_
 ORIGINALS = (
     nn.utils.clip_grads_with_norm_,
-    nn.utils.clip_grad_value_,
+    nn.utils.get_total_norm,
     clip_grad._clip_grads_with_norm_,
-    clip_grad.clip_grad_value_,
+    clip_grad._group_tensors_by_device_and_dtype,
     clip_grad._get_total_norm,
 )
 
@@ -40,9 +45,9 @@ def parameters(*gradients: list[float]) -> list[nn.Parameter]:
 def now() -> tuple[object, ...]:
     return (
         nn.utils.clip_grads_with_norm_,
-        nn.utils.clip_grad_value_,
+        nn.utils.get_total_norm,
         clip_grad._clip_grads_with_norm_,
-        clip_grad.clip_grad_value_,
+        clip_grad._group_tensors_by_device_and_dtype,
         clip_grad._get_total_norm,
     )
 
@@ -69,12 +74,12 @@ def test_a_name_that_somebody_replaced_later_stays_theirs(
     observer: ClipObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(nn.utils, "clip_grad_value_", number)
+        patch.setattr(nn.utils, "get_total_norm", number)
         observer.close()
-        assert nn.utils.clip_grad_value_ is number
-        assert clip_grad.clip_grad_value_ is ORIGINALS[3]
+        assert nn.utils.get_total_norm is number
+        assert clip_grad._get_total_norm is ORIGINALS[4]
         patch.undo()
-    nn.utils.clip_grad_value_ = ORIGINALS[1]
+    nn.utils.get_total_norm = ORIGINALS[1]
 
 
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, math.inf])
@@ -187,6 +192,100 @@ def test_value_clipping_has_no_coefficient(observer: ClipObserver) -> None:
     assert record.coefficient is record.total_norm is record.max_norm is None
     assert clipped[0].grad is not None
     assert clipped[0].grad.tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize("foreach", [True, False, None])
+def test_value_clipping_is_seen_however_the_script_imported_it(
+    observer: ClipObserver,
+    foreach: bool | None,  # noqa: FBT001
+) -> None:
+    clipped, other = parameters([3.0, -4.0], [5.0])
+    nn.utils.clip_grad_norm_([other], 1.0, foreach=foreach)
+    CLIP_GRAD_VALUE((p for p in (clipped,)), 1.0, foreach=foreach)
+    assert observer.take([nn.Parameter(torch.zeros(1))]) is None
+    record = observer.take([clipped])
+    assert record is not None
+    assert [(call.by_value, call.parameters) for call in record.calls] == [(True, {id(clipped)})]
+    theirs = observer.take([other])
+    assert theirs is not None
+    assert not theirs.by_value
+    assert clipped.grad is not None
+    assert clipped.grad.tolist() == [1.0, -1.0]
+
+
+def test_each_of_two_optimizers_is_told_of_the_call_that_clipped_both(
+    observer: ClipObserver,
+) -> None:
+    first, second = parameters([3.0], [4.0])
+    nn.utils.clip_grad_norm_([first, second], 1.0)
+    CLIP_GRAD_VALUE([first, second], 0.1)
+    for own in (first, second):
+        record = observer.take([own])
+        assert record is not None
+        assert number(record.total_norm) == 5.0
+        assert record.by_value
+        assert record.covers_all
+        assert observer.take([own]) is None
+
+
+def test_a_call_covers_an_optimizer_if_each_of_its_gradients_was_clipped(
+    observer: ClipObserver,
+) -> None:
+    first, second, third = made = parameters([3.0], [4.0], [12.0])
+    third.grad = None
+    nn.utils.clip_grad_norm_([first], 1.0)
+    record = observer.take(made)
+    assert record is not None
+    assert not record.covers_all
+    nn.utils.clip_grad_norm_([first, second], 1.0)
+    record = observer.take(made)
+    assert record is not None
+    assert record.covers_all
+
+
+def test_calls_that_no_step_asks_for_are_forgotten(observer: ClipObserver) -> None:
+    mine, foreign = parameters([3.0], [4.0])
+    nn.utils.clip_grad_norm_([mine, foreign], 1.0)
+    observer.take([mine])
+    nn.utils.clip_grad_norm_([foreign], 1.0)
+    observer.forget_taken()
+    assert len(observer._calls) == 1
+    observer.forget_taken()
+    assert len(observer._calls) == 0
+
+
+def test_a_norm_of_scaled_gradients_is_told_without_the_scale(observer: ClipObserver) -> None:
+    clipped = parameters([3.0, 4.0])
+    nn.utils.clip_grad_norm_(clipped, 1.0)
+    scale = torch.tensor(8.0)
+    observer.note_unscaling(clipped, scale)
+    scale.fill_(4.0)
+    observer.note_unscaling(clipped, scale)
+    record = observer.take(clipped)
+    assert record is not None
+    assert number(record.total_norm) == 5.0 / 8.0
+    assert number(record.coefficient) == pytest.approx(0.2)
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    yield init_device_mesh("cpu", (2,))
+    torch.distributed.destroy_process_group()
+
+
+def test_the_norm_of_sharded_gradients_is_known_where_every_rank_holds_it(
+    observer: ClipObserver, mesh: DeviceMesh
+) -> None:
+    local = torch.tensor([3.0, 4.0])
+    clipped = nn.Parameter(DTensor.from_local(torch.zeros(2), mesh, [Shard(0)]))
+    for placement, expected in ((Replicate(), 5.0), (Partial(), None)):
+        clipped.grad = DTensor.from_local(local.clone(), mesh, [Shard(0)])
+        total = DTensor.from_local(torch.tensor(5.0), mesh, [placement])
+        nn.utils.clip_grads_with_norm_([clipped], 1.0, total)
+        record = observer.take([clipped])
+        assert record is not None
+        assert (None if record.total_norm is None else number(record.total_norm)) == expected
 
 
 def test_calls_on_disjoint_parameters_add_up_and_overlapping_ones_do_not(

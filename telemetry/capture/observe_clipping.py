@@ -1,0 +1,308 @@
+"""Sees what torch's clipping functions do.
+
+Clipping by norm is observed where all its forms meet: `clip_grad_norm_`, however a script imported
+it, looks up `_get_total_norm` and `_clip_grads_with_norm_` in `torch.nn.utils.clip_grad` on each
+call. They are replaced by functions that call the originals and note what they did, as are the
+public names of both. `clip_grad_value_` looks up `_group_tensors_by_device_and_dtype` there, with
+the gradients that it clips; so do the former two, while they run. The originals are put back when
+the last observer closes.
+"""
+
+import functools
+import threading
+import types
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor
+from torch.nn import utils
+from torch.nn.utils import clip_grad
+
+from telemetry.capture.plain_tensors import whole_scalar
+from telemetry.capture.provenance import L2, ClipCall, ClipRecord
+
+# Calls kept between two optimizer steps; a loop that clips each layer by itself makes many.
+N_CALLS = 4096
+GROUPING = "_group_tensors_by_device_and_dtype"
+
+_Parameters: TypeAlias = Tensor | Iterable[Tensor]
+
+
+class _Pending:
+    """A call of which coming steps must be told.
+
+    Args:
+        call: As it was seen; the parameters of a value clipping are not known yet.
+        touched: Identities of the parameters, of the gradients for a value clipping.
+
+    Attributes:
+        is_taken: Whether a step was told.
+        is_old: Whether it was made before the last step ended.
+    """
+
+    __slots__ = ("_untold", "call", "is_old", "is_taken")
+
+    def __init__(self, call: ClipCall, touched: frozenset[int]) -> None:
+        self.call = call
+        self.is_taken = False
+        self.is_old = False
+        self._untold = touched
+
+    def touched(self, parameters: Sequence[Tensor], identities: frozenset[int]) -> frozenset[int]:
+        """Identities of those of the parameters that it clipped and that were not told of it."""
+        if not self.call.by_value:
+            return identities & self._untold
+        return frozenset(id(p) for p in parameters if id(p.grad) in self._untold)
+
+    def take(self, parameters: Sequence[Tensor], identities: frozenset[int]) -> ClipCall | None:
+        """The call, if it touched one of the parameters; they are told."""
+        touched = self.touched(parameters, identities)
+        if not touched:
+            return None
+        self.is_taken = True
+        if not self.call.by_value:
+            self._untold -= touched
+            return self.call
+        self._untold -= frozenset(id(p.grad) for p in parameters)
+        return replace(self.call, parameters=touched)
+
+
+class ClipObserver:
+    """Sees the calls of torch's clipping functions while it is installed.
+
+    Any number may be installed at once. Arguments, results, warnings and errors of the functions
+    stay as they are.
+
+    Args:
+        on_call: Told that something was clipped.
+    """
+
+    def __init__(self, on_call: Callable[[], None] | None = None) -> None:
+        self._calls: deque[_Pending] = deque(maxlen=N_CALLS)
+        self._on_call = on_call
+
+    def install(self) -> None:
+        """Begin to observe; harmless when called again."""
+        if self in _observers:
+            return
+        _observers.append(self)
+        if len(_observers) == 1:
+            _patch()
+
+    def close(self) -> None:
+        """Stop observing; the last one puts the originals back."""
+        if self in _observers:
+            _observers.remove(self)
+            if not _observers:
+                _restore()
+        self._calls.clear()
+
+    def take(self, parameters: Iterable[Tensor]) -> ClipRecord | None:
+        """The clippings since the last take that touched these parameters.
+
+        Args:
+            parameters: Of one optimizer that is about to step; a call may have clipped those of
+                several, each of which is told.
+        """
+        if not self._calls:
+            return None
+        held = list(parameters)
+        identities = frozenset(map(id, held))
+        found = [pending.take(held, identities) for pending in self._calls]
+        calls = [call for call in found if call is not None]
+        if not calls:
+            return None
+        clipped = frozenset[int]().union(*(c.parameters for c in calls if not c.by_value))
+        covers = identities <= clipped or all(p.grad is None or id(p) in clipped for p in held)
+        return ClipRecord(calls=tuple(calls), covers_all=covers)
+
+    def note_unscaling(self, parameters: Iterable[Tensor], scale: Tensor) -> None:
+        """A loss scale is about to be divided out: the clippings until now saw it.
+
+        Args:
+            parameters: Whose gradients it is in.
+            scale: Copied, since the scaler changes it in place.
+        """
+        if not self._calls:
+            return
+        held = list(parameters)
+        identities = frozenset(map(id, held))
+        for pending in self._calls:
+            call = pending.call
+            if call.loss_scale is None and pending.touched(held, identities):
+                pending.call = replace(call, loss_scale=scale.detach().clone())
+
+    def forget_taken(self) -> bool:
+        """A step is over: forget the calls it was told of, and those that no step asked for.
+
+        Returns:
+            Whether a call is left.
+        """
+        kept = [pending for pending in self._calls if not (pending.is_taken or pending.is_old)]
+        for pending in kept:
+            # Without step() calls, the clipping of a step may come before the last one has ended.
+            pending.is_old = True
+        self._calls.clear()
+        self._calls.extend(kept)
+        return bool(kept)
+
+    def note(self, call: ClipCall, touched: frozenset[int]) -> None:
+        """Keep a call until a step is told of it.
+
+        Args:
+            call: Its parameters are not known where elements were clipped one by one.
+            touched: Identities of the parameters, else of their gradients.
+        """
+        self._calls.append(_Pending(call, touched))
+        if self._on_call is not None:
+            self._on_call()
+
+
+# --- the replaced functions -----------------------------------------------------------------------
+
+
+class _TotalNorm(Protocol):
+    def __call__(
+        self, tensors: _Parameters, norm_type: float = ..., *rest: object, **options: object
+    ) -> Tensor: ...
+
+
+class _ClipWithNorm(Protocol):
+    def __call__(
+        self,
+        parameters: _Parameters,
+        max_norm: float,
+        total_norm: Tensor,
+        *rest: object,
+        **options: object,
+    ) -> None: ...
+
+
+class _Grouping(Protocol):
+    def __call__(
+        self, tensorlists: Sequence[Sequence[Tensor | None]], *rest: object, **options: object
+    ) -> object: ...
+
+
+class _Running(threading.local):
+    """What a thread is doing.
+
+    Attributes:
+        norm_type: Of its last total norm: the scaling that follows is not told its order.
+        depth: Of the functions of norm clipping that it runs.
+    """
+
+    norm_type: float = L2
+    depth: int = 0
+
+
+_running = _Running()
+_observers: list[ClipObserver] = []
+_originals: list[tuple[types.ModuleType, str, object]] = []
+
+
+def _patch() -> None:
+    scaling = _observed_scaling(cast("_ClipWithNorm", clip_grad._clip_grads_with_norm_))
+    total = _observed_total(cast("_TotalNorm", clip_grad._get_total_norm))  # noqa: SLF001
+    grouping = _observed_grouping(cast("_Grouping", getattr(clip_grad, GROUPING)))
+    for module, name, replacement in (
+        (clip_grad, "_get_total_norm", total),
+        (utils, "get_total_norm", total),
+        (clip_grad, "_clip_grads_with_norm_", scaling),
+        (utils, "clip_grads_with_norm_", scaling),
+        (clip_grad, GROUPING, grouping),
+    ):
+        _originals.append((module, name, getattr(module, name)))
+        setattr(module, name, replacement)
+
+
+def _restore() -> None:
+    for module, name, original in _originals:
+        # Where somebody replaced the name after us, it is theirs.
+        if getattr(getattr(module, name), "__wrapped__", None) is original:
+            setattr(module, name, original)
+    _originals.clear()
+
+
+def _observed_total(original: _TotalNorm) -> _TotalNorm:
+    @functools.wraps(original)
+    def get_total_norm(
+        tensors: _Parameters, norm_type: float = L2, *rest: object, **options: object
+    ) -> Tensor:
+        if torch.compiler.is_compiling():
+            return original(tensors, norm_type, *rest, **options)
+        with _norm_clipping():
+            total_norm = original(tensors, norm_type, *rest, **options)
+        _running.norm_type = float(norm_type)
+        return total_norm
+
+    return get_total_norm
+
+
+def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
+    @functools.wraps(original)
+    def clip_grads_with_norm_(
+        parameters: _Parameters,
+        max_norm: float,
+        total_norm: Tensor,
+        *rest: object,
+        **options: object,
+    ) -> None:
+        if torch.compiler.is_compiling():
+            return original(parameters, max_norm, total_norm, *rest, **options)
+        again, identities = _read_once(parameters)
+        with _norm_clipping():
+            original(again, max_norm, total_norm, *rest, **options)
+        call = ClipCall(
+            parameters=identities,
+            by_value=False,
+            total_norm=whole_scalar(total_norm),
+            max_norm=float(max_norm),
+            norm_type=_running.norm_type,
+        )
+        for observer in _observers:
+            observer.note(call, identities)
+        return None
+
+    return clip_grads_with_norm_
+
+
+def _observed_grouping(original: _Grouping) -> _Grouping:
+    @functools.wraps(original)
+    def group_tensors_by_device_and_dtype(
+        tensorlists: Sequence[Sequence[Tensor | None]], *rest: object, **options: object
+    ) -> object:
+        if not torch.compiler.is_compiling() and not _running.depth:
+            # Nobody but value clipping comes here, and says which gradients it is about to clip.
+            gradients = frozenset(map(id, tensorlists[0]))
+            for observer in _observers:
+                observer.note(ClipCall(parameters=frozenset(), by_value=True), gradients)
+        return original(tensorlists, *rest, **options)
+
+    return group_tensors_by_device_and_dtype
+
+
+@contextmanager
+def _norm_clipping() -> Iterator[None]:
+    _running.depth += 1
+    try:
+        yield
+    finally:
+        _running.depth -= 1
+
+
+def _read_once(parameters: _Parameters) -> tuple[_Parameters, frozenset[int]]:
+    """The argument, readable as often as before, and the identities of what it holds."""
+    if isinstance(parameters, Tensor):
+        return parameters, frozenset((id(parameters),))
+    if isinstance(parameters, Collection):
+        return parameters, frozenset(map(id, parameters))
+    found = tuple(parameters)
+    identities = frozenset(map(id, found))
+    if isinstance(parameters, types.GeneratorType):
+        return (parameter for parameter in found), identities  # torch warns of empty generators
+    return found, identities
