@@ -192,10 +192,11 @@ def _profile(group: Group) -> FloatArray | None:
         weights = np.array([observation.label.n_positions for observation in calls])
     else:
         means, variances, weights = means[:1], variances[:1], np.ones(1)
-    mean = np.average(means, axis=0, weights=weights)
-    between = [(own - mean) ** 2 for own in means]
-    within = np.average(variances, axis=0, weights=weights)
-    return np.asarray(np.sqrt(within + np.average(between, axis=0, weights=weights)))
+    with np.errstate(invalid="ignore", over="ignore"):  # inputs may be infinite: NaN says so
+        mean = np.average(means, axis=0, weights=weights)
+        between = [(own - mean) ** 2 for own in means]
+        within = np.average(variances, axis=0, weights=weights)
+        return np.asarray(np.sqrt(within + np.average(between, axis=0, weights=weights)))
 
 
 def _class_counts(observation: Observation[FloatArray]) -> FloatArray:

@@ -52,6 +52,11 @@ class _Pending:
         self.is_old = False
         self._untold = touched
 
+    @property
+    def is_told(self) -> bool:
+        """Whether everybody was told whose gradients it clipped."""
+        return not self._untold
+
     def touched(self, parameters: Sequence[Tensor], identities: frozenset[int]) -> frozenset[int]:
         """Identities of those of the parameters that it clipped and that were not told of it."""
         if not self.call.by_value:
@@ -114,6 +119,10 @@ class ClipObserver:
         identities = frozenset(map(id, held))
         found = [pending.take(held, identities) for pending in self._calls]
         calls = [call for call in found if call is not None]
+        if calls and any(pending.is_told for pending in self._calls):
+            kept = [pending for pending in self._calls if not pending.is_told]
+            self._calls.clear()
+            self._calls.extend(kept)
         if not calls:
             return None
         clipped = frozenset[int]().union(*(c.parameters for c in calls if not c.by_value))

@@ -4,7 +4,7 @@ A closure runs forward and backward inside the step, perhaps many times. What it
 leaves is the gradient at the weights before the step; the later ones are at other weights.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from torch.optim import Optimizer
@@ -37,17 +37,27 @@ class StepEvents(Protocol):
 
 
 def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[RemovableHandle]:
-    """Hook an optimizer; handles remove the hooks."""
+    """Hook an optimizer; handles remove the hooks.
+
+    A subclass that calls the `step` it inherits runs the hooks within its own: the gradient is that
+    of the last call that begins, the step is over with the first that ends.
+    """
+    is_open = False
 
     @untraced
     def before(
         optimizer: Optimizer, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Arguments | None:
-        events.step_begins(index, optimizer)
+        nonlocal is_open
+        is_open = True
         if len(args) > 1 or kwargs:
-            observed = with_closure_observed(args, kwargs, evaluated)
-            if observed is not None:
-                return observed
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            if isinstance(closure, ObservedClosure):
+                return None  # handed on to the inherited step
+            if callable(closure):
+                events.step_begins(index, optimizer)
+                return _with_closure(ObservedClosure(closure, evaluated), args, kwargs)
+        events.step_begins(index, optimizer)
         events.gradients_are_ready(index, optimizer)
         return None
 
@@ -57,8 +67,11 @@ def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[Remova
 
     @untraced
     def after(optimizer: Optimizer, args: object, kwargs: object) -> None:
+        nonlocal is_open
         del args, kwargs
-        events.stepped(index, optimizer)
+        if is_open:
+            is_open = False
+            events.stepped(index, optimizer)
 
     return [
         optimizer.register_step_pre_hook(before),
@@ -66,39 +79,31 @@ def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[Remova
     ]
 
 
-def with_closure_observed(
-    args: tuple[object, ...], kwargs: Mapping[str, object], observe: Callable[[object], None]
-) -> Arguments | None:
-    """The arguments of `step` with a closure that tells when its first evaluation is over.
+class ObservedClosure:
+    """A closure that tells of its first evaluation; result and exceptions stay as they are.
 
     Args:
-        args: Positional arguments, the optimizer first, as a step pre-hook gets them.
-        kwargs: Keyword arguments.
-        observe: Told what the first evaluation returned; its gradients are those at the weights
-            before the step.
-
-    Returns:
-        None if there is no closure.
+        closure: What the loop passed to `step`.
+        observe: Told what the first evaluation returned.
     """
-    closure = args[1] if len(args) > 1 else kwargs.get("closure")
-    if not callable(closure):
-        return None
-    observed = _Observed(closure, observe)
-    if len(args) > 1:
-        return (args[0], observed, *args[2:]), dict(kwargs)
-    return args, {**kwargs, "closure": observed}
-
-
-class _Observed:
-    """A closure that tells of its first evaluation; result and exceptions stay as they are."""
 
     def __init__(self, closure: Closure, observe: Callable[[object], None]) -> None:
         self._closure = closure
         self._observe: Callable[[object], None] | None = observe
 
     def __call__(self) -> object:
+        """Evaluate it."""
         result = self._closure()
         observe, self._observe = self._observe, None
         if observe is not None:
             observe(result)
         return result
+
+
+def _with_closure(
+    closure: Closure, args: tuple[object, ...], kwargs: dict[str, object]
+) -> Arguments:
+    """The arguments of `step`, the optimizer first, with another closure."""
+    if len(args) > 1:
+        return (args[0], closure, *args[2:]), kwargs
+    return args, {**kwargs, "closure": closure}

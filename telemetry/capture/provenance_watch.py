@@ -22,7 +22,7 @@ class ProvenanceWatch(StepObserver):
     """
 
     part: ClassVar[str] = "provenance"
-    at_rest = frozenset({"before_step", "step_ended"})
+    at_rest = frozenset({"before_step", "after_step", "step_ended"})
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
@@ -58,6 +58,11 @@ class ProvenanceWatch(StepObserver):
             self._note_fused(record, optimizer)
         self._note(record, optimizer)
 
+    def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """What further evaluations of a closure clipped is of no step."""
+        del record
+        self._clip.take(parameters_of(optimizer))
+
     def step_skipped(self, record: StepRecord, optimizer: Optimizer) -> None:
         """The same for gradients that the optimizer never saw."""
         self._note(record, optimizer)
@@ -68,14 +73,7 @@ class ProvenanceWatch(StepObserver):
             self._add(self._clip.take(self.around.model.parameters()))
         n_stepped = max(1, self.around.ledger.n_stepped)
         if self._calls:
-            clip = ClipRecord(calls=tuple(self._calls))
-            record.clip_coefficient = clip.coefficient
-            if self._n_covered == n_stepped:
-                record.grad_norm_total = clip.total_norm
-            if clip.by_value:
-                record.flags |= StepFlag.VALUE_CLIPPING
-            if any(call.loss_scale is not None for call in clip.calls):
-                record.flags |= StepFlag.CLIPPED_BEFORE_UNSCALING
+            self._sum_up(record, ClipRecord(calls=tuple(self._calls)), n_stepped)
         if record.grad_norm_total is None:
             record.grad_norm_total = total_norm(record.grad_norms, n_stepped)
         record.clip = None
@@ -83,8 +81,8 @@ class ProvenanceWatch(StepObserver):
         self._told.clear()
         self._n_covered = 0
         if not self._clip.forget_taken():
-            self.rest("before_step")
-            self.rest("step_ended")
+            for moment in self.at_rest:
+                self.rest(moment)
 
     # --- moments of a scaler ------------------------------------------------------------------
 
@@ -113,8 +111,8 @@ class ProvenanceWatch(StepObserver):
     # --- inside -------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        self.wake("before_step")
-        self.wake("step_ended")
+        for moment in self.at_rest:
+            self.wake(moment)
 
     def _note_fused(self, record: StepRecord, optimizer: Optimizer) -> None:
         """What an optimizer that unscales and refuses by itself was handed for this step."""
@@ -132,6 +130,15 @@ class ProvenanceWatch(StepObserver):
         if id(optimizer) not in self._told:  # of a critic's steps, the first is recorded
             self._told.add(id(optimizer))
             self._add(clip)
+
+    def _sum_up(self, record: StepRecord, clip: ClipRecord, n_stepped: int) -> None:
+        record.clip_coefficient = clip.coefficient
+        if self._n_covered == n_stepped:
+            record.grad_norm_total = clip.total_norm
+        if clip.by_value:
+            record.flags |= StepFlag.VALUE_CLIPPING
+        if any(call.loss_scale is not None for call in clip.calls):
+            record.flags |= StepFlag.CLIPPED_BEFORE_UNSCALING
 
     def _add(self, clip: ClipRecord | None) -> None:
         if clip is not None:

@@ -244,6 +244,7 @@ class Recording:
     def _guarded_open_step(self, index: int, optimizer: Optimizer) -> None:
         self._reevaluates = False
         if self._ledger.must_end_before(index):
+            self._ledger.set_aside()
             self._end_step()
         record = self._ledger.current
         if index == 0 and record.lr is None:

@@ -8,7 +8,7 @@ stepped. Without optimizers, each call ends a step.
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -80,6 +80,33 @@ class StepRecord:
         return max(Counter(self.root_types).values(), default=0)
 
 
+class _Noted(NamedTuple):
+    """What forwards and backward passes have added to a record."""
+
+    roots: tuple[Tensor, ...] = ()
+    root_types: tuple[str, ...] = ()
+    backward_calls: int = 0
+    samples: int = 0
+    batch_hash: Tensor | None = None
+
+    @classmethod
+    def of(cls, record: StepRecord) -> "_Noted":
+        return cls(
+            record.roots,
+            record.root_types,
+            record.backward_calls,
+            record.samples,
+            record.batch_hash,
+        )
+
+    def give(self, record: StepRecord) -> None:
+        record.roots = self.roots
+        record.root_types = self.root_types
+        record.backward_calls = self.backward_calls
+        record.samples = self.samples
+        record.batch_hash = self.batch_hash
+
+
 class StepLedger:
     """Decides when a step ends; holds the records that were not yet handed to the writer.
 
@@ -94,6 +121,8 @@ class StepLedger:
         self._expected = frozenset(range(n_optimizers))
         self._n_optimizers = n_optimizers
         self._stepped: set[int] = set()
+        self._noted = _Noted()
+        self._aside: _Noted | None = None
         self._ended: list[StepRecord] = []
         self._calls_without_step = 0
         self._started_s = now_s
@@ -125,6 +154,19 @@ class StepLedger:
         repeated = optimizer in self._stepped
         return repeated and (self._n_optimizers == 1 or (not self.called and optimizer == 0))
 
+    def set_aside(self) -> None:
+        """What came after the last step of an optimizer is of the step that begins with `end`."""
+        record, before = self.current, self._noted
+        later = _Noted.of(record)
+        self._aside = _Noted(
+            roots=later.roots[len(before.roots) :],
+            root_types=later.root_types[len(before.root_types) :],
+            backward_calls=later.backward_calls - before.backward_calls,
+            samples=later.samples - before.samples,
+            batch_hash=_difference(later.batch_hash, before.batch_hash),
+        )
+        before.give(record)
+
     def first_in_step(self, optimizer: int) -> bool:
         """Whether this optimizer has not stepped in this step; only its first is sampled."""
         return optimizer not in self._stepped
@@ -132,6 +174,7 @@ class StepLedger:
     def stepped(self, optimizer: int) -> bool:
         """Note an optimizer's step; True if that completes the step without a `step()` call."""
         self._stepped.add(optimizer)
+        self._noted = _Noted.of(self.current)
         self._calls_without_step = 0
         self.never_stepped = False
         return not self.called and self._expected <= self._stepped
@@ -166,6 +209,9 @@ class StepLedger:
         self._step_started_s = now_s
         self._ended.append(record)
         self.current = StepRecord(step=record.step + 1)
+        if self._aside is not None:
+            self._aside.give(self.current)
+            self._aside = None
         return record
 
     @property
@@ -185,6 +231,11 @@ def _report(record: StepRecord, loss: Tensor | float | None) -> None:
     if loss is not None:
         record.losses += (loss,)
         record.flags |= StepFlag.LOSS_REPORTED
+
+
+def _difference(later: Tensor | None, before: Tensor | None) -> Tensor | None:
+    """The part of a sum that was added later."""
+    return later if later is None or before is None else later - before
 
 
 def is_evaluation_name(name: str) -> bool:
