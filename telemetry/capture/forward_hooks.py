@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from telemetry.capture.module_nodes import ModuleNode
 from telemetry.capture.module_observation import Forward
+from telemetry.capture.time_steps import MAX_STEPS, Arguments, GradientPlace
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -27,8 +28,8 @@ class ForwardBegins(Protocol):
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], /
-    ) -> None:
-        """With its arguments."""
+    ) -> Arguments | None:
+        """With its arguments: those it shall have, None for these."""
         ...
 
 
@@ -37,8 +38,8 @@ class ForwardEvents(Protocol):
 
     def enter_outermost(
         self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """A forward may begin here."""
+    ) -> Arguments | None:
+        """A forward may begin here: the arguments it shall have, None for these."""
         ...
 
     def enter(self, node: ModuleNode) -> None:
@@ -49,9 +50,18 @@ class ForwardEvents(Protocol):
         """The forward of a module has ended; the output is None after an exception."""
         ...
 
-    def gradient(self, visit: "Visit", node: ModuleNode, forward: Forward, values: Tensor) -> None:
-        """The gradient of a module's output has arrived."""
+    def enter_recurrent(
+        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Arguments | None:
+        """The forward of a recurrent module begins: the arguments it shall have, None for these."""
         ...
+
+    def gradient(self, hook: "GradientHook", values: Tensor) -> None:
+        """The gradient of a module's output or input has arrived."""
+        ...
+
+
+MAX_FORWARDS = 64  # of one step whose gradients are recorded
 
 
 class Frame:
@@ -77,6 +87,9 @@ class Visit:
         forward: The outermost forward that is running.
         order: Paths in the order of their first call.
         entries: Nodes that were outermost.
+        n_forwards: Outermost forwards so far.
+        calls: Of each path in the outermost forward that is running.
+        last_output: What the module that ended last returned, and which version of it.
         mode_is_on: Whether the dispatch mode was entered and not left.
         failed: Whether something went wrong: nothing more is looked at.
         train_seen: Whether a forward with gradient was observed.
@@ -91,6 +104,9 @@ class Visit:
     forward: Forward | None = None
     order: dict[str, None] = field(default_factory=dict)
     entries: list[ModuleNode] = field(default_factory=list)
+    n_forwards: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    last_output: tuple[Tensor, int] | None = None
     mode_is_on: bool = False
     failed: bool = False
     train_seen: bool = False
@@ -99,6 +115,17 @@ class Visit:
     def is_inside(self) -> bool:
         """Whether this thread runs an outermost forward that is observed."""
         return bool(self.frames) and threading.get_ident() == self.thread
+
+    def wants_gradient(self, call: int) -> bool:
+        """Whether the gradient of this call of a module in the running forward is recorded."""
+        return call < MAX_STEPS and self.n_forwards <= MAX_FORWARDS
+
+    def hands_on(self, output: Tensor) -> bool:
+        """Whether that is what the module before returned, unchanged; remembers it."""
+        # Inference tensors do not count their versions.
+        latest = (output, -1 if output.is_inference() else output._version)  # noqa: SLF001 - no public name
+        before, self.last_output = self.last_output, latest
+        return before is not None and before[0] is output and before[1] == latest[1]
 
     def push(self, node: ModuleNode) -> None:
         """The forward of a module begins."""
@@ -141,11 +168,12 @@ class EntryHook(_DoesNotTravel):
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """Tell; changes nothing."""
+    ) -> Arguments | None:
+        """Tell; a recurrent module reads an alias of its input."""
         del module
-        if not torch.compiler.is_compiling():
-            self._events.enter_outermost(self._node, args, kwargs)
+        if torch.compiler.is_compiling():
+            return None
+        return self._events.enter_outermost(self._node, args, kwargs)
 
 
 class StandingHook(_DoesNotTravel):
@@ -161,10 +189,28 @@ class StandingHook(_DoesNotTravel):
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """Tell; changes nothing."""
-        if not torch.compiler.is_compiling():
-            self._begins(module, args, kwargs)
+    ) -> Arguments | None:
+        """Tell; a recurrent module reads an alias of its input."""
+        return None if torch.compiler.is_compiling() else self._begins(module, args, kwargs)
+
+
+class RecurrentHook(_DoesNotTravel):
+    """Forward pre-hook, with keyword arguments, of a recurrent module inside."""
+
+    __slots__ = ("_events", "_node")
+
+    def __init__(self, events: ForwardEvents, node: ModuleNode) -> None:
+        self._events = events
+        self._node = node
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Arguments | None:
+        """Tell, and pass on an alias of the input."""
+        del module
+        if torch.compiler.is_compiling():
+            return None
+        return self._events.enter_recurrent(self._node, args, kwargs)
 
 
 class EnterHook(_DoesNotTravel):
@@ -200,21 +246,34 @@ class LeaveHook(_DoesNotTravel):
 
 
 class GradientHook(_DoesNotTravel):
-    """Tensor hook on a module's output."""
+    """Tensor hook on what a module returned or read.
 
-    __slots__ = ("_events", "_forward", "_node", "_visit")
+    Attributes:
+        visit: The step it belongs to.
+        node: The module.
+        forward: The outermost forward.
+        place: Which gradient it is.
+    """
+
+    __slots__ = ("_events", "forward", "node", "place", "visit")
 
     # torch warns when a tensor with hooks is pickled, unless a hook says that it may be lost.
     __torch_unserializable__ = True
 
     def __init__(
-        self, events: ForwardEvents, visit: Visit, node: ModuleNode, forward: Forward
+        self,
+        events: ForwardEvents,
+        visit: Visit,
+        node: ModuleNode,
+        forward: Forward,
+        place: GradientPlace,
     ) -> None:
         self._events = events
-        self._visit = visit
-        self._node = node
-        self._forward = forward
+        self.visit = visit
+        self.node = node
+        self.forward = forward
+        self.place = place
 
     def __call__(self, gradient: Tensor) -> None:
         """Tell; changes nothing."""
-        self._events.gradient(self._visit, self._node, self._forward, gradient)
+        self._events.gradient(self, gradient)

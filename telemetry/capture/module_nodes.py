@@ -37,6 +37,9 @@ class ModuleNode:
         path: As `named_modules()` gives it, without the parts of torch.compile.
         module: The module.
         observed: Its output is recorded: it has no child, or parameters of its own.
+        is_block: It has children with parameters and is not the root: its output is recorded where
+            it is not that of the last of them.
+        recurrent: One of torch's recurrent modules or cells.
         family: Of an activation function.
         sees_operations: Functional activations in its forward are sites of it; not so inside an
             activation module, which is a site itself, nor among the gates of a recurrent one.
@@ -49,6 +52,8 @@ class ModuleNode:
     path: str
     module: nn.Module
     observed: bool
+    is_block: bool
+    recurrent: bool
     family: Family | None
     sees_operations: bool
     fast_path: nn.Module | None
@@ -68,13 +73,18 @@ def module_nodes(model: nn.Module) -> tuple[list[ModuleNode], dict[str, str]]:
         children = [name for name, _ in module.named_children() if name != PARAMETRIZATIONS]
         own = next(module.parameters(recurse=False), None)
         family = module_family(module)
+        path = clean_path(raw_path)
+        observed = (not children or own is not None) and not isinstance(module, TRANSPARENT)
+        recurrent = isinstance(module, RECURRENT)
         nodes.append(
             ModuleNode(
-                path=clean_path(raw_path),
+                path=path,
                 module=module,
-                observed=(not children or own is not None) and not isinstance(module, TRANSPARENT),
+                observed=observed,
+                is_block=bool(path and children and not observed and has_parameters(module)),
+                recurrent=recurrent,
                 family=family,
-                sees_operations=family is None and not isinstance(module, RECURRENT),
+                sees_operations=family is None and not recurrent,
                 fast_path=fast_path,
                 has_parameters=own is not None,
                 needs_frame=bool(children) or not is_plain(module),
@@ -116,6 +126,11 @@ def _walk(
             if name != PARAMETRIZATIONS
         ]
         stack.extend(reversed(children))
+
+
+def has_parameters(module: nn.Module) -> bool:
+    """Whether there are any in it."""
+    return next(module.parameters(), None) is not None
 
 
 def is_plain(module: nn.Module) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+OUTPUT_GRAD = "output_grad"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Label:
         training: Mode of the module; None where no module ran.
         loss_op: Of logits and targets.
         ignored_class: Class number that does not count among `classes`.
+        call: Of gradients: which call of the module in one forward.
+        n_steps: Of gradients: time steps of the tensor.
     """
 
     path: str
@@ -39,6 +42,8 @@ class Label:
     training: bool | None = None
     loss_op: str | None = None
     ignored_class: int | None = None
+    call: int = 0
+    n_steps: int | None = None
 
     @property
     def key(self) -> tuple[int, str | None, str, str]:
@@ -78,6 +83,7 @@ class Measures(NamedTuple, Generic[T]):
         head_entropies: Sum over query rows of the attention entropy over ln(valid keys), shape
             (n_heads,).
         head_rows: Rows with at least two valid keys, shape (n_heads,).
+        step_norms: L2 norm of each time step, shape (min(n_steps, 4096),).
     """
 
     sum: T | None = None
@@ -98,6 +104,7 @@ class Measures(NamedTuple, Generic[T]):
     row_sum_error: T | None = None
     head_entropies: T | None = None
     head_rows: T | None = None
+    step_norms: T | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from telemetry.capture.module_statistics import (
     measure_gradient,
     measure_input,
 )
+from telemetry.capture.time_steps import GradientPlace
 
 MAX_CALLS = 64  # of one site in one step: a cell called once per time step is seen that often
 ROOT = ""
@@ -59,12 +60,10 @@ class SiteRecorder:
             part = leading(entering.detach(), MAX_ELEMENTS)
             self._add(node, "input", part, forward, measure_input(part))
 
-    def output(self, node: ModuleNode, output: Tensor, forward: Forward) -> bool:
-        """The output of an observed module; False if it cannot be or has been seen often enough."""
-        if not is_observable(output):
-            return False
+    def output(self, node: ModuleNode, output: Tensor, forward: Forward) -> None:
+        """The output of an observed module; an observable tensor."""
         self._unit_dims.learn(node.module, output)
-        return self._activation(node, "output", node.family, output, forward)
+        self._activation(node, "output", node.family, output, forward)
 
     def operation(
         self, node: ModuleNode, site: str, family: Family, result: Tensor, forward: Forward
@@ -93,12 +92,29 @@ class SiteRecorder:
         self._observations.append(Observation(label=label, measures=found.measures))
         return True
 
-    def gradient(self, node: ModuleNode, gradient: Tensor, forward: Forward) -> None:
-        """The gradient of the loss with respect to a module's output."""
-        if is_observable(gradient) and self._wanted(node.path, "output_grad"):
-            with torch.no_grad():
-                part = leading(gradient.detach(), MAX_ELEMENTS)
-                self._add(node, "output_grad", part, forward, measure_gradient(part))
+    def gradient(
+        self, node: ModuleNode, gradient: Tensor, forward: Forward, place: GradientPlace
+    ) -> None:
+        """The gradient of the loss with respect to a module's output or input."""
+        if not is_observable(gradient):
+            return
+        steps = place.steps
+        with torch.no_grad():
+            part = leading(gradient.detach(), MAX_ELEMENTS)
+            measures = measure_gradient(part)
+            if steps is not None and part.shape == gradient.shape:
+                measures = measures._replace(step_norms=steps.norms(part))
+        label = Label(
+            path=node.path,
+            site=place.site,
+            forward=forward,
+            dtype=dtype_name(part),
+            n=part.numel(),
+            training=node.module.training,
+            call=place.call,
+            n_steps=None if steps is None else steps.n_steps,
+        )
+        self._observations.append(Observation(label=label, measures=measures))
 
     def root_outputs(self, node: ModuleNode, outputs: Iterable[Tensor], forward: Forward) -> None:
         """What an outermost forward returned: maybe the logits of a loss."""
@@ -129,15 +145,14 @@ class SiteRecorder:
         family: Family | None,
         values: Tensor,
         forward: Forward,
-    ) -> bool:
+    ) -> None:
         if not self._wanted(node.path, site):
-            return False
+            return
         with torch.no_grad():
             part = leading(values.detach(), MAX_ELEMENTS)
             unit_dim = self._unit_dims.of(values)
             measures = measure(part, family=family, unit_dim=unit_dim)
             self._add(node, site, part, forward, measures, unit_dim)
-        return True
 
     def _wanted(self, path: str, site: str) -> bool:
         self._calls[path, site] += 1

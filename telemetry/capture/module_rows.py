@@ -170,8 +170,12 @@ def _n_saturated(group: Group) -> int | None:
 
 def _profile_columns(rows: Sequence[Group]) -> dict[str, Column]:
     profiles = [_profile(group) for group in rows]
+    lengths = [max(o.label.n_steps or 0 for o in group) for group in rows]
     return {
-        "n_profile": [None if profile is None else len(profile) for profile in profiles],
+        "n_profile": [
+            None if profile is None else max(length, len(profile))
+            for profile, length in zip(profiles, lengths, strict=True)
+        ],
         "profile": [
             None if profile is None else profile.astype("<f4").tobytes() for profile in profiles
         ],
@@ -179,7 +183,9 @@ def _profile_columns(rows: Sequence[Group]) -> dict[str, Column]:
 
 
 def _profile(group: Group) -> FloatArray | None:
-    """Class counts, or the standard deviation of each feature over all calls."""
+    """Class counts, norms per time step, or the deviation of each feature over all calls."""
+    if group[0].label.site.endswith("_grad"):
+        return _step_norms(group)
     counts = [_class_counts(o) for o in group if o.measures.classes is not None]
     if counts:
         return np.asarray(np.sum(_same_shape(counts), axis=0))
@@ -197,6 +203,19 @@ def _profile(group: Group) -> FloatArray | None:
         between = [(own - mean) ** 2 for own in means]
         within = np.average(variances, axis=0, weights=weights)
         return np.asarray(np.sqrt(within + np.average(between, axis=0, weights=weights)))
+
+
+def _step_norms(group: Group) -> FloatArray | None:
+    """L2 norm per time step: within the tensors, or of the calls of one forward in their order."""
+    steps = _same_shape([observation.measures.step_norms for observation in group])
+    if steps:
+        return np.asarray(np.sqrt(np.sum(np.square(steps), axis=0)))
+    calls = [observation.label.call for observation in group]
+    if max(calls) == 0:
+        return None
+    squares = np.zeros(max(calls) + 1)
+    np.add.at(squares, calls, [_scalar(observation.measures.norm) ** 2 for observation in group])
+    return np.asarray(np.sqrt(squares))
 
 
 def _class_counts(observation: Observation[FloatArray]) -> FloatArray:

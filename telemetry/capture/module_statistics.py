@@ -91,7 +91,7 @@ def measure(
     scaled = values if family is Family.TANH else values * 2 - 1
     beyond = torch.nn.functional.hardshrink(scaled, SATURATED_LEVEL).sign_().abs_()
     return measure_moments(values)._replace(
-        unit_squares=(scaled * scaled).sum(positions, dtype=_accumulator(values)),
+        unit_squares=(scaled * scaled).sum(positions, dtype=accumulator(values)),
         n_saturated_entries=beyond.sum(dtype=_counter(values)),
     )
 
@@ -131,7 +131,7 @@ def measure_moments(values: Tensor, *, with_extremes: bool = True) -> Measures[T
     norm = _norm(values)
     if is_known_finite(norm):
         low, high = torch.aminmax(values) if with_extremes else (None, None)
-        return Measures(values.sum(dtype=_accumulator(values)), norm, low, high)
+        return Measures(values.sum(dtype=accumulator(values)), norm, low, high)
     n_nan, n_inf, kept = _non_finite(values)
     if values.device.type == "cpu":
         finite = torch.isfinite(values)
@@ -141,7 +141,7 @@ def measure_moments(values: Tensor, *, with_extremes: bool = True) -> Measures[T
         # Not finite if any element is not, and then NULL: a device cannot be asked here.
         low, high = torch.aminmax(values)
     return Measures(
-        sum=kept.sum(dtype=_accumulator(values)),
+        sum=kept.sum(dtype=accumulator(values)),
         norm=_norm(kept),
         low=low,
         high=high,
@@ -151,11 +151,11 @@ def measure_moments(values: Tensor, *, with_extremes: bool = True) -> Measures[T
 
 
 def _norm(values: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(values, dtype=_accumulator(values))
+    norm: Tensor = torch.linalg.vector_norm(values, dtype=accumulator(values))
     return norm
 
 
-def _accumulator(values: Tensor) -> torch.dtype | None:
+def accumulator(values: Tensor) -> torch.dtype | None:
     """The type to reduce in; None, which is faster, for the tensor's own."""
     return None if values.dtype in {torch.float32, torch.float64} else torch.float32
 

@@ -9,28 +9,24 @@ so is what checkpointing recomputes.
 
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from telemetry.capture.attention_logits import AttentionInputs
 from telemetry.capture.entry_hook import entry_modules
 from telemetry.capture.forward_hooks import (
     EnterHook,
     EntryHook,
     GradientHook,
     LeaveHook,
+    RecurrentHook,
     StandingHook,
     Visit,
 )
-from telemetry.capture.functional_ops import ActivationMode, modes_are_safe
 from telemetry.capture.guard import Guard
+from telemetry.capture.hook_scope import Clock, undispatched
 from telemetry.capture.module_nodes import (
     BY_PROBE,
     ModuleNode,
@@ -45,18 +41,23 @@ from telemetry.capture.module_nodes import (
 from telemetry.capture.module_observation import Forward
 from telemetry.capture.module_packet import ModulePacket
 from telemetry.capture.module_recorder import SiteRecorder
-from telemetry.capture.module_statistics import Family
+from telemetry.capture.module_statistics import is_observable
 from telemetry.capture.observe_inputs import tensors_in
+from telemetry.capture.observe_operations import OperationObserver
 from telemetry.capture.statistics.dead_bitmap import DeadWindows
+from telemetry.capture.time_steps import (
+    Arguments,
+    GradientPlace,
+    returned_steps,
+    watched_input,
+)
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 PART = "modules"
 TRAIN = "train"
-N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have no functional ones
-OPERATIONS_EVERY = 8  # sampled steps between two looks for them in such a model
-MAX_SITES = 16  # of one functional activation in one forward of a module
+INPUT_GRAD = "input_grad"
 N_SEARCHES = 3  # steps in which every module may be an entry, to find loops that skip the root
 NOTHING_SEEN = (
     f"no forward was seen: compiled by torch.compile, or run in another thread. {BY_PROBE}"
@@ -89,21 +90,18 @@ class ModuleObserver:
         self._guard = guard or Guard(strict=True, on_failure=_is_raised)
         self._recorder = SiteRecorder()
         self._windows = DeadWindows()
-        self._mode = ActivationMode(self._on_operation, self._on_attention)
-        self._clock = _Clock()
+        self._operations = OperationObserver(self._recorder, self._guard)
+        self._clock = Clock()
         # Forwards without gradient whose phase is not known, by entry: one each.
         self._waiting: dict[str, Forward] = {}
         self._searches_left = N_SEARCHES
         self._searching = False
-        self._visits = 0
-        self._last_operation = 0
-        self._mode_wanted = True
         self._visit: Visit | None = None
 
     @property
     def cost_s(self) -> float:
         """Seconds spent inside hooks so far; `begin`, `end` and `observe_roots` are not in it."""
-        return self._clock.total_s + self._mode.cost_s
+        return self._clock.total_s + self._operations.cost_s
 
     def attach(self) -> "list[RemovableHandle]":
         """Hook for good where forwards enter; otherwise hooks are set for each sampled step.
@@ -126,10 +124,7 @@ class ModuleObserver:
         self._disarm()
         self._look_up_modules()
         self._visit = visit = Visit(step=step)
-        # Each operation costs 12 µs more under the mode, whether it is an activation or not.
-        quiet = self._visits - self._last_operation >= N_WITHOUT_OPERATIONS
-        self._mode_wanted = not quiet or self._visits % OPERATIONS_EVERY == 0
-        self._visits += 1
+        self._operations.begin(visit)
         for node in self._nodes if self._searching else self._entries:
             reason = unobservable(node.module)
             if reason is not None:
@@ -176,38 +171,62 @@ class ModuleObserver:
 
     def enter_outermost(
         self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
+    ) -> Arguments | None:
         """A forward may begin here: hook what is inside, if it is one that can be seen."""
         visit = self._visit
         if visit is None or visit.failed or threading.get_ident() != visit.thread:
-            return
+            return None
         if visit.frames:
             if visit.frames[0].node.module is node.module:
                 visit.push(node)  # it calls itself; as the entry it has no EnterHook
-            return
+            return None
         if not forward_is_plain():
-            return
+            return None
         visit.failed = True
         with self._clock, self._guard(PART):
             forward = self._open(visit, node)
             if forward is not None:
-                with _undispatched():
+                with undispatched():
                     self._recorder.input(node, (*tensors_in(args), *tensors_in(kwargs)), forward)
             visit.failed = False
+        return self.enter_recurrent(node, args, kwargs) if node.recurrent else None
 
     def _forward_begins(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        if self._visit is not None:
-            node = next((node for node in self._entries if node.module is module), None)
-            if node is not None:
-                self.enter_outermost(node, args, kwargs)
+    ) -> Arguments | None:
+        if self._visit is None:
+            return None
+        node = next((node for node in self._entries if node.module is module), None)
+        return None if node is None else self.enter_outermost(node, args, kwargs)
 
     def enter(self, node: ModuleNode) -> None:
         """The forward of a module inside begins."""
         visit = self._visit
         if visit is not None and visit.is_inside():
             visit.push(node)
+
+    def enter_recurrent(
+        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Arguments | None:
+        """The forward of a recurrent module begins: let it read an alias of its input."""
+        visit = self._visit
+        if visit is None or visit.failed or visit.forward is None or not visit.is_inside():
+            return None
+        if visit.forward.phase != TRAIN or not torch.is_grad_enabled() or in_backward():
+            return None
+        call = visit.calls[node.path]
+        if not visit.wants_gradient(call):
+            return None
+        arguments = None
+        visit.failed = True
+        with self._clock, self._guard(PART), undispatched():
+            watched = watched_input(node.module, args, kwargs)
+            if watched is not None:
+                place = GradientPlace(site=INPUT_GRAD, call=call, steps=watched.steps)
+                self._hook_gradient(visit, node, watched.alias, place)
+                arguments = watched.arguments
+            visit.failed = False
+        return arguments
 
     def leave(self, node: ModuleNode, output: object) -> None:
         """The forward of a module has ended; the output is None after an exception."""
@@ -217,49 +236,20 @@ class ModuleObserver:
         with self._clock:
             if output is not None and not visit.failed:
                 visit.failed = True
-                with self._guard(PART), _undispatched():
+                with self._guard(PART), undispatched():
                     self._observe_output(visit, node, output)
                     visit.failed = False
             if not visit.frames:
                 self._close(visit)
 
-    def gradient(self, visit: Visit, node: ModuleNode, forward: Forward, values: Tensor) -> None:
-        """The gradient of a module's output; those of graphs of other steps come too late."""
+    def gradient(self, hook: GradientHook, values: Tensor) -> None:
+        """A gradient has arrived; those of graphs of other steps come too late."""
+        visit = hook.visit
         if visit is self._visit and not visit.failed:
             visit.failed = True
             with self._clock, self._guard(PART):
-                self._recorder.gradient(node, values, forward)
+                self._recorder.gradient(hook.node, values, hook.forward, hook.place)
                 visit.failed = False
-
-    def _on_operation(self, name: str, family: Family, result: Tensor) -> None:
-        visit = self._visit
-        if visit is None or visit.failed or visit.forward is None or not visit.is_inside():
-            return
-        frame = visit.frames[-1]
-        if not frame.node.sees_operations or in_backward():
-            return
-        self._last_operation = self._visits
-        count = frame.counts[name]
-        frame.counts[name] += 1
-        if count < MAX_SITES:
-            visit.failed = True
-            with self._guard(PART), _undispatched():
-                site = f"{name}#{count}"
-                self._recorder.operation(frame.node, site, family, result, visit.forward)
-                visit.failed = False
-
-    def _on_attention(self, inputs: AttentionInputs) -> None:
-        visit = self._visit
-        if visit is None or visit.failed or visit.forward is None or not visit.is_inside():
-            return
-        node = visit.frames[-1].node
-        if in_backward():
-            return
-        visit.failed = True
-        with self._guard(PART), _undispatched():
-            if self._recorder.attention(node, inputs, visit.forward):
-                self._last_operation = self._visits
-            visit.failed = False
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -288,6 +278,8 @@ class ModuleObserver:
         _remove(visit.inner_handles)  # one that an exception kept from being removed
         visit.forward = forward
         visit.entries.append(node)
+        visit.n_forwards += 1
+        visit.calls.clear()
         visit.push(node)
         self._hook_leave(visit, node)
         for inner in self._nodes:
@@ -296,14 +288,19 @@ class ModuleObserver:
             if not has_gradient and inner.runs_fused():
                 self.not_observed.setdefault(inner.path, FAST_PATH)
                 continue
-            if inner.needs_frame:
-                hook = EnterHook(self, inner)
-                visit.inner_handles.append(inner.module.register_forward_pre_hook(hook))
+            self._hook_enter(visit, inner)
             self._hook_leave(visit, inner)
-        if self._mode_wanted and modes_are_safe():
-            self._mode.__enter__()  # type: ignore[no-untyped-call]
-            visit.mode_is_on = True
+        self._operations.enter()
         return forward
+
+    def _hook_enter(self, visit: Visit, node: ModuleNode) -> None:
+        if node.needs_frame:
+            hook = EnterHook(self, node)
+            visit.inner_handles.append(node.module.register_forward_pre_hook(hook))
+        if node.recurrent:
+            watch = RecurrentHook(self, node)
+            handle = node.module.register_forward_pre_hook(watch, with_kwargs=True)
+            visit.inner_handles.append(handle)
 
     def _hook_leave(self, visit: Visit, node: ModuleNode) -> None:
         hook = LeaveHook(self, node)
@@ -313,26 +310,43 @@ class ModuleObserver:
         forward = visit.forward
         if forward is None:
             return
-        first = first_tensor(output) if node.observed else None
+        call = visit.calls[node.path]
+        visit.calls[node.path] = call + 1
+        first = first_tensor(output) if node.observed or node.is_block else None
+        # What a block hands on from its last module was seen there.
         if (
             first is not None
-            and self._recorder.output(node, first, forward)
-            and first.grad_fn is not None
-            and forward.phase == TRAIN
+            and is_observable(first)
+            and not (visit.hands_on(first) and node.is_block)
         ):
-            hook = GradientHook(self, visit, node, forward)
-            first.register_hook(hook)  # type: ignore[no-untyped-call]
+            self._recorder.output(node, first, forward)
+            if forward.phase == TRAIN and visit.wants_gradient(call):
+                self._hook_outputs(visit, node, output, call)
         if not visit.frames:
             self._recorder.root_outputs(node, tensors_in(output), forward)
+
+    def _hook_outputs(self, visit: Visit, node: ModuleNode, output: object, call: int) -> None:
+        """Wait for the gradient of an output, and of the last state of a recurrent module."""
+        if not node.recurrent:
+            self._hook_gradient(visit, node, output, GradientPlace(call=call))
+            return
+        for values, steps in returned_steps(node.module, output):
+            self._hook_gradient(visit, node, values, GradientPlace(call=call, steps=steps))
+
+    def _hook_gradient(
+        self, visit: Visit, node: ModuleNode, values: object, place: GradientPlace
+    ) -> None:
+        first = first_tensor(values)
+        if visit.forward is not None and first is not None and first.requires_grad:
+            hook = GradientHook(self, visit, node, visit.forward, place)
+            first.register_hook(hook)  # type: ignore[no-untyped-call]
 
     def _close(self, visit: Visit) -> None:
         """The outermost forward is over: leave the mode, take the hooks inside away."""
         visit.frames.clear()
         visit.forward = None
-        # Another mode on top was entered in the forward and not left; ours stays below it, idle.
-        if visit.mode_is_on and _get_current_dispatch_mode() is self._mode:
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            visit.mode_is_on = False
+        visit.last_output = None
+        self._operations.leave()
         if sys.exc_info()[0] is None:
             _remove(visit.inner_handles)
         # Else torch may be walking over these very hooks; the next forward or `end` removes them.
@@ -360,32 +374,6 @@ class ModuleObserver:
             unseen and visit.roots_seen and self._searches_left > 0 and not something_was_compiled()
         )
         self._searches_left -= self._searching
-
-
-class _Clock:
-    """Adds up the time of blocks; they do not nest."""
-
-    __slots__ = ("_started_s", "total_s")
-
-    def __init__(self) -> None:
-        self.total_s = 0.0
-        self._started_s = 0.0
-
-    def __enter__(self) -> None:
-        self._started_s = time.perf_counter()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.total_s += time.perf_counter() - self._started_s
-
-
-def _undispatched() -> AbstractContextManager[object]:
-    """What is measured inside a forward does not go through the dispatch mode around it."""
-    return torch._C._DisableTorchDispatch()  # noqa: SLF001 - no public name
 
 
 def _remove(handles: "list[RemovableHandle]") -> None:

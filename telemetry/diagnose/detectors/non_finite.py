@@ -165,17 +165,23 @@ def _origin(context: RunContext, bad: Sequence[_Bad], first_step: int) -> _Bad |
         return None
     first = [b for b in bad if b.first_step == seen[0]]
     outputs = [b for b in first if b.what == "output"]
+    # What contains a bad output is bad because of it.
+    outputs = [
+        b
+        for b in outputs
+        if b.name == "input" or not any(_is_inside(o.layer, b.layer) for o in outputs)
+    ]
     weights = [b for b in first if b.what == "weight"]
     if outputs and not weights:
-        # A container is not finite because of what is inside it: the deepest path is the origin.
-        return min(
-            outputs,
-            key=lambda b: (b.name != "input", context.network.depth_of(b.layer), -len(b.layer)),
-        )
+        return min(outputs, key=lambda b: (b.name != "input", context.network.depth_of(b.layer)))
     gradients = [b for b in first if b.what == "gradient"]
     if gradients and not weights:
         return max(gradients, key=lambda b: (context.network.depth_of(b.layer), b.name))
     return min(first, key=lambda b: (context.network.depth_of(b.layer), b.name))
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    return inner != outer and (not outer or inner.startswith(f"{outer}."))
 
 
 def _place(origin: _Bad) -> str:
