@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from loops import Batch, Classifier, ConvNet, images, mlp, tokens, vectors
-from observed import n_hooks, observed_step, rows_of, site, sites
+from observed import n_hooks, observed_step, rows_of, site
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
