@@ -11,7 +11,7 @@ from telemetry.capture import optimizer_settings
 from telemetry.capture.gradient_scales import unscaled_sumsq
 from telemetry.capture.optimizer_rules import implies_update, is_adam_type
 from telemetry.capture.parameter_rows import BoolArray, GradientScales, GroupResults, RowGroup
-from telemetry.capture.plain_tensors import plain
+from telemetry.capture.plain_tensors import nonzero_part, plain
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import (
     Kind,
@@ -102,13 +102,15 @@ class BlockSample:
     def norm_parts(self) -> tuple[Tensor, Tensor | None]:
         """Sum of squares of all gradients as seen, and without clipping and loss scale, 0-d.
 
-        NaN where an element is not finite; the second is None where the scale cannot be told.
+        NaN where an element is not finite; the second is None where norm or scale is not known.
         """
         partials = self.results[0].partials
         sumsq = partials["tensor_norms"].square()
         for name in ("tensor_n_nan", "tensor_n_inf"):
             if name in partials:
                 sumsq = sumsq.masked_fill(partials[name] > 0, torch.nan)
+        if (self._has_gradient & ~self._is_normed).any():
+            return sumsq.sum(), None
         return sumsq.sum(), unscaled_sumsq(sumsq, self._scales)
 
     # --- samples ------------------------------------------------------------------------------
@@ -116,7 +118,12 @@ class BlockSample:
     def _sample_gradients(self, grads: Sequence[Tensor | None]) -> Sample:
         block = self._block
         readable = [None if grad is None else _plain_gradient(grad) for grad in grads]
-        whole = block.whole(readable)
+        known = [
+            nonzero_part(grad) if tensor is None and grad is not None else tensor
+            for grad, tensor in zip(grads, readable, strict=True)
+        ]
+        self._is_normed = np.array([tensor is not None for tensor in known])
+        whole = block.whole(known)
         # Before the sample is copied: reading in order brings the tensors into the cache, measured
         # 9 % of all that is done before a step.
         norms = tensor_norms(whole)
@@ -125,6 +132,7 @@ class BlockSample:
             block.gradients[0].read(readable),
             Relations(tensors=whole, tensor_norms=norms, previous=block.previous_gradient),
             is_known=np.array([tensor is not None for tensor in readable]),
+            is_normed=self._is_normed,
         )
 
     def _sample_second_moment(self, optimizer: Optimizer, relations: Relations) -> Sample | None:
@@ -163,6 +171,7 @@ class BlockSample:
         relations: Relations,
         *,
         is_known: BoolArray | None = None,
+        is_normed: BoolArray | None = None,
         is_written: BoolArray | None = None,
     ) -> Sample:
         """A sample whose statistics are computed and added to the results."""
@@ -184,6 +193,7 @@ class BlockSample:
             names=block.names[kind],
             n_sampled=np.where(is_read, block.n_sampled, 0),
             is_known=every if is_known is None else is_known,
+            is_normed=every if is_normed is None else is_normed,
             has_gradient=self._has_gradient,
             is_written=every if is_written is None else is_written,
             scales=self._scales if kind == Kind.GRADIENT else None,

@@ -159,6 +159,7 @@ class _Parameters:
             names=names[Kind.WEIGHT],
             n_sampled=nothing,
             is_known=none,
+            is_normed=none,
             has_gradient=none,
             is_written=~none,
         )

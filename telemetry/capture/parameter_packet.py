@@ -78,7 +78,7 @@ def _statistic_columns(group: GroupResults, partials: HostPartials) -> dict[str,
     if group.layout is None:
         return columns
     for statistic in group.statistics:
-        is_known = group.rows.is_known
+        is_known = group.rows.is_normed if statistic.is_of_whole else group.rows.is_known
         if statistic.needs_gradient:
             is_known = is_known & group.rows.has_gradient
         values = statistic.finish(partials, group.layout)

@@ -69,7 +69,8 @@ class RowGroup:
         kind: What the rows describe.
         names: Their ids.
         n_sampled: Elements that were read, shape (n_rows,).
-        is_known: Rows that have statistics; the others are NULL.
+        is_known: Rows that have statistics of the sample; the others are NULL.
+        is_normed: Rows that have those of the whole tensor.
         has_gradient: Rows whose parameter had a gradient.
         is_written: Rows that exist; the others are left out.
         scales: State of the gradients; None for other kinds.
@@ -79,6 +80,7 @@ class RowGroup:
     names: RowNames
     n_sampled: IntArray
     is_known: BoolArray
+    is_normed: BoolArray
     has_gradient: BoolArray
     is_written: BoolArray
     scales: GradientScales | None = None

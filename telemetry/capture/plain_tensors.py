@@ -49,6 +49,23 @@ def plain(tensor: Tensor) -> Tensor | None:
     return tensor
 
 
+def nonzero_part(tensor: Tensor) -> Tensor | None:
+    """All that is not zero in a sparse tensor, which has its norm; None where that is not known.
+
+    Values of the same index are added up first, which waits for an accelerator: there it is not
+    done.
+    """
+    tensor = local_part(tensor)
+    if tensor.layout is not torch.sparse_coo or tensor.is_meta:
+        return None
+    if not tensor.is_coalesced():
+        if tensor.device.type != "cpu":
+            return None
+        tensor = tensor.coalesce()
+    values = tensor.values()
+    return torch.view_as_real(values) if values.is_complex() else values
+
+
 def storage_key(parameter: Tensor) -> tuple[int, ...]:
     """Equal for parameters that lie in the same memory; the identity where there is none."""
     local = local_part(parameter)

@@ -203,6 +203,7 @@ class ParameterStatistic:
         finish: Runs on the writer thread: a column of shape (n_tensors,) for each of `columns`,
             NaN or None for NULL.
         needs_gradient: NULL for parameters whose gradient is None.
+        is_of_whole: Computed from the whole tensor, not from its sample.
     """
 
     id: str
@@ -211,6 +212,7 @@ class ParameterStatistic:
     compute: Callable[[Sample], Partials | None]
     finish: Callable[[HostPartials, RowLayout], tuple[ColumnValues, ...]]
     needs_gradient: bool = False
+    is_of_whole: bool = False
 
 
 @cache

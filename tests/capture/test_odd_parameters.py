@@ -92,10 +92,15 @@ def test_sparse_gradients_are_read_like_dense_ones(monkeypatch: pytest.MonkeyPat
     model(torch.tensor([1, 1, 3])).sum().backward()
     row = observed.step()["weight", "gradient"]
     assert (row["sumsq"], row["n_zero"], row["sum"]) == (20.0, 72, 12.0)
+    assert observed.packet is not None
+    assert observed.packet.grad_norm_unscaled is not None
+    assert observed.packet.grad_norm_unscaled.item() == pytest.approx(20.0**0.5)
     monkeypatch.setattr("telemetry.capture.plain_tensors.DENSE_LIMIT", 10)
     rows = observed.step()
     assert rows["weight", "gradient"]["n_sampled"] == 80  # it is there, though unread
-    assert rows["weight", "gradient"]["sumsq"] is None
+    assert (rows["weight", "gradient"]["sumsq"], rows["weight", "gradient"]["n_nan"]) == (20.0, 0)
+    assert rows["weight", "gradient"]["sum"] is rows["weight", "gradient"]["hist"] is None
+    assert observed.packet.grad_norm_unscaled.item() == pytest.approx(20.0**0.5)
     assert rows["weight", "update"]["n_zero"] == 72
 
 

@@ -80,4 +80,5 @@ STATISTIC = ParameterStatistic(
     columns=("sumsq", "n_nan", "n_inf"),
     compute=compute,
     finish=finish,
+    is_of_whole=True,
 )

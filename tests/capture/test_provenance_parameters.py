@@ -1,0 +1,311 @@
+"""Parameters and optimizers of every kind: the rows say what a computation by hand says."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
+
+from tests.provenance import column, opened, scalar, steps, tensors, x
+
+CUDA = pytest.param(
+    {"capturable": True},
+    "cuda",
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU captures no graphs"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize(
+    ("options", "device"),
+    [
+        ({"foreach": False}, "cpu"),
+        ({"foreach": True}, "cpu"),
+        ({"fused": True}, "cpu"),
+        ({"lr": torch.tensor(0.125)}, "cpu"),
+        CUDA,
+    ],
+)
+def test_each_implementation_of_an_optimizer_gives_the_same_rows(
+    tmp_path: Path, kind: type[torch.optim.Optimizer], options: dict[str, object], device: str
+) -> None:
+    model = scalar(2.0).to(device)
+    settings = {"lr": 0.125, "weight_decay": 0.0, **options}
+    optimizer = kind(model.parameters(), **settings)  # type: ignore[arg-type]
+    with opened(model, optimizer, tmp_path) as telemetry:
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(x(3.0).to(device)).sum().backward()
+            optimizer.step()
+            telemetry.step()
+    found = tensors(telemetry)
+    assert column(telemetry, "lr") == [0.125, 0.125]
+    for step in range(2):
+        assert found[step, "weight", "gradient"]["sum"] == 3.0
+        # A gradient that stays the same moves a weight by the learning rate, whatever its size.
+        assert found[step, "weight", "update"]["sum"] == pytest.approx(-0.125, rel=1e-4)
+        assert found[step, "weight", "weight"]["sum"] == pytest.approx(2 - 0.125 * step)
+        second = found[step, "weight", "optimizer_state"]
+        assert second["sum"] == pytest.approx(9.0, rel=1e-4)
+        assert second["rms_ratio"] == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.SparseAdam])
+def test_sparse_gradients_count_rows_that_were_used_twice_once_with_their_sum(
+    tmp_path: Path, kind: type[torch.optim.Optimizer]
+) -> None:
+    model = nn.Embedding(5, 2, sparse=True)
+    optimizer = kind(model.parameters(), lr=0.5)  # type: ignore[call-arg]
+    with opened(model, optimizer, tmp_path, activations=True) as telemetry:
+        model(torch.tensor([1, 1, 3])).sum().backward()
+        optimizer.step()
+    row = tensors(telemetry)[0, "weight", "gradient"]
+    assert (row["sumsq"], row["n_zero"], row["max"]) == (2 * 2.0**2 + 2 * 1.0**2, 6, 2.0)
+    assert column(telemetry, "grad_norm_total") == [pytest.approx(10.0**0.5)]
+    moved = tensors(telemetry)[0, "weight", "update"]
+    assert moved["n_zero"] == 6
+    if kind is torch.optim.SGD:
+        assert moved["sum"] == pytest.approx(-0.5 * 6.0)
+
+
+def test_a_tied_weight_has_one_gradient_which_is_the_sum(tmp_path: Path) -> None:
+    model = nn.Sequential(scalar(2.0), scalar(2.0))
+    model[1].weight = model[0].weight
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        model(x(1.0)).sum().backward()
+        optimizer.step()
+    gradients = {key: row["sum"] for key, row in tensors(telemetry).items() if key[2] == "gradient"}
+    assert gradients == {(0, "0.weight", "gradient"): 4.0}
+    assert column(telemetry, "grad_norm_total") == [4.0]
+
+
+def test_parametrized_weights_are_recorded_by_what_is_trained(tmp_path: Path) -> None:
+    model = parametrizations.weight_norm(scalar(-3.0))  # weight = g * v / |v|, g = 3, v = -3
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path, activations=True) as telemetry:
+        model(x(2.0)).sum().backward()
+        optimizer.step()
+    found = tensors(telemetry)
+    magnitude, direction = (f"parametrizations.weight.original{i}" for i in range(2))
+    assert {key[1] for key in found} == {magnitude, direction}
+    assert found[0, magnitude, "weight"]["sum"] == 3.0
+    assert found[0, magnitude, "gradient"]["sum"] == -2.0
+    assert found[0, magnitude, "update"]["sum"] == 1.0
+    assert found[0, direction, "gradient"]["sum"] == pytest.approx(0.0, abs=1e-6)
+
+
+def parametrized() -> nn.Module:
+    return nn.Sequential(
+        parametrizations.spectral_norm(nn.Linear(4, 4)),
+        nn.ReLU(),
+        parametrizations.weight_norm(nn.Linear(4, 2)),
+    )
+
+
+def hooked() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the form that parametrizations replace
+        return nn.Sequential(
+            nn.utils.spectral_norm(nn.Linear(4, 4)), nn.utils.weight_norm(nn.Linear(4, 2))
+        )
+
+
+@pytest.mark.parametrize("build", [parametrized, hooked])
+def test_no_power_iteration_is_made_that_training_does_not_make(
+    tmp_path: Path, build: Callable[[], nn.Module]
+) -> None:
+    states = []
+    for number in range(2):
+        torch.manual_seed(0)
+        model = build()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        telemetry = opened(model, optimizer, tmp_path, activations=True) if number else None
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+        if telemetry is not None:
+            telemetry.close()
+        states.append(list(model.state_dict().values()))
+    assert all(map(torch.equal, *states))
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_an_unused_parameter_has_no_gradient_or_one_of_zeros(
+    tmp_path: Path,
+    set_to_none: bool,  # noqa: FBT001
+) -> None:
+    model = nn.ModuleList([scalar(1.0), scalar(1.0)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        for used in (2, 1):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            torch.stack([part(x(3.0)).sum() for part in list(model)[:used]]).sum().backward()
+            optimizer.step()
+    row = tensors(telemetry)[1, "1.weight", "gradient"]
+    expected = (0, None, None) if set_to_none else (1, 0.0, 1)
+    assert (row["n_sampled"], row["sumsq"], row["n_zero"]) == expected
+    assert column(telemetry, "grad_norm_total") == [pytest.approx(18.0**0.5), 3.0]
+
+
+def test_groups_that_are_added_and_parameters_that_freeze_change_only_their_rows(
+    tmp_path: Path,
+) -> None:
+    model = nn.Sequential(scalar(2.0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with opened(model, optimizer, tmp_path, activations=True) as telemetry:
+        for number in range(4):
+            if number == 1:
+                model.append(scalar(3.0))
+                optimizer.add_param_group({"params": model[1].parameters(), "lr": 0.5})
+            if number >= 2:
+                model[0].weight.requires_grad_(number == 3)
+            optimizer.zero_grad()
+            model(x(1.0)).sum().backward()
+            optimizer.step()
+    found = tensors(telemetry)
+    gradients = {key[:2]: row["sum"] for key, row in found.items() if key[2] == "gradient"}
+    # d/da = b and d/db = a, where b moves by -0.5 * a in each step from 1 on.
+    assert gradients == {
+        (0, "0.weight"): 1.0,
+        (1, "0.weight"): 3.0,
+        (1, "1.weight"): 2.0,
+        (2, "1.weight"): 2.0,
+        (3, "0.weight"): 1.0,
+        (3, "1.weight"): 2.0,
+    }
+    assert [row["grad_norm_total"] for row in steps(telemetry)] == pytest.approx(
+        [1.0, 13.0**0.5, 2.0, 5.0**0.5]
+    )
+
+
+def test_functional_calls_and_transforms_are_seen_as_far_as_they_are_real(tmp_path: Path) -> None:
+    model = scalar(2.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    inputs = x(1.0, 2.0)
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        output: Tensor = torch.func.functional_call(model, parameters, (inputs,))
+        return output.sum()
+
+    with opened(model, optimizer, tmp_path, activations=True) as telemetry:
+        for transformed in (True, False):
+            optimizer.zero_grad()
+            parameters = dict(model.named_parameters())
+            if transformed:
+                model.weight.grad = torch.func.grad(loss)(parameters)["weight"].detach()
+            else:
+                loss(parameters).backward()
+            optimizer.step()
+            torch.func.vmap(model)(torch.ones(3, 2, 1))
+            torch.func.jacrev(model)(torch.ones(2, 1))
+    gradients = [tensors(telemetry)[step, "weight", "gradient"]["sum"] for step in range(2)]
+    assert gradients == [3.0, 3.0]
+    rows = [(row["root_sum"], row["samples"], row["backward_calls"]) for row in steps(telemetry)]
+    assert rows == [(None, None, None), (1.5, 2, 1)]
+
+
+# --- nothing of the training changes ----------------------------------------------------------
+
+
+class Dropping(nn.Module):
+    """Dropout inside a checkpoint: random numbers are drawn in the backward pass too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output = checkpoint(self.inner, inputs, use_reentrant=False)
+        assert isinstance(output, Tensor)
+        return output
+
+
+def lbfgs(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+
+    def step(batch: Tensor) -> None:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss: Tensor = model(batch).square().mean()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+
+    return [optimizer], step
+
+
+def scaled(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    scaler = GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
+
+    def step(batch: Tensor) -> None:
+        optimizer.zero_grad()
+        scaler.scale(model(batch).square().mean()).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_value_(model.parameters(), 0.1)
+        scaler.step(optimizer)
+        scaler.update()
+
+    return [optimizer], step
+
+
+def inside(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
+    optimizers = {p: torch.optim.Adam([p], lr=0.1) for p in model.parameters()}
+
+    def step(parameter: Tensor) -> None:
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in optimizers:
+        parameter.register_post_accumulate_grad_hook(step)
+    return list(optimizers.values()), lambda batch: model(batch).square().mean().backward()
+
+
+def by_hand(model: nn.Module) -> tuple[None, Callable[[Tensor], None]]:
+    def step(batch: Tensor) -> None:
+        model.zero_grad()
+        model(batch).square().mean().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                parameter.sub_(parameter.grad, alpha=0.1)
+
+    return None, step
+
+
+@pytest.mark.parametrize("loop", [lbfgs, scaled, inside, by_hand])
+def test_every_kind_of_loop_trains_as_without_telemetry(
+    tmp_path: Path,
+    loop: Callable[
+        [nn.Module], tuple[list[torch.optim.Optimizer] | None, Callable[[Tensor], None]]
+    ],
+) -> None:
+    states = []
+    for number in range(2):
+        torch.manual_seed(0)
+        model = Dropping()
+        optimizers, step = loop(model)
+        telemetry = opened(model, optimizers, tmp_path, activations=True) if number else None
+        for _ in range(4):
+            step(torch.randn(6, 4))
+            if telemetry is not None:
+                telemetry.step()
+        if telemetry is not None:
+            telemetry.close()
+            assert len(steps(telemetry)) == 4
+        states.append([*model.state_dict().values(), torch.get_rng_state()])
+    assert all(map(torch.equal, *states))
