@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.run_folder import RunSettings
+from telemetry.capture.step_ledger import StepRecord
 from telemetry.json_values import Json
 from telemetry.shards import listed_shards, read_shard, table_folder
 
@@ -35,6 +36,15 @@ def step_rows(steps: range, **values: object) -> Packet:
     return rows_packet(
         "steps", [{"step": step, "loss": 1 / (step + 1), "flags": 1, **values} for step in steps]
     )
+
+
+def step_record(step: int, **values: object) -> StepRecord:
+    """A record of the ledger with some of its values."""
+    record = StepRecord(step)
+    for name, value in values.items():
+        assert hasattr(record, name)
+        setattr(record, name, value)
+    return record
 
 
 def metric_row(step: int, name: str, value: float) -> Packet:

@@ -21,6 +21,7 @@ from telemetry.capture.recording import Recording
 from telemetry.capture.untraced import untraced
 from telemetry.capture.writer import RunSettings, RunWriter
 from telemetry.errors import CaptureError, UsageError
+from telemetry.flight_ring import LARGEST_RING
 from telemetry.json_values import Json
 from telemetry.manifest import Status
 from telemetry.runs import DEFAULT_STORE
@@ -66,6 +67,7 @@ class TelemetryCallback:
             observed closely.
         histograms: Record log2 histograms of gradients and weights.
         activations: Record activations, output gradients and loss inputs on sampled steps.
+        flight_recorder: Last steps whose scalars survive a process that is killed; 0 or None: off.
         strict: Raise CaptureError instead of switching off the part that failed.
 
     Raises:
@@ -89,6 +91,7 @@ class TelemetryCallback:
         overhead_allowance_s: float = 2.0,
         histograms: bool = True,
         activations: bool = True,
+        flight_recorder: int | None = 64,
         strict: bool = False,
     ) -> None:
         optimizers = _checked_optimizers(model, optimizer)
@@ -98,6 +101,7 @@ class TelemetryCallback:
             overhead_allowance_s=float(overhead_allowance_s),
             histograms=histograms,
             activations=activations,
+            flight_recorder=_checked_flight(flight_recorder),
             strict=strict,
         )
         self._model = model
@@ -178,7 +182,7 @@ class TelemetryCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
             self.close()
         else:
             self.fail(error)
@@ -226,7 +230,9 @@ def _open_recording(
     model: nn.Module, optimizers: Sequence[Optimizer], options: Options, settings: RunSettings
 ) -> Recording | None:
     try:
-        writer = RunWriter.open(settings, strict=options.strict)
+        writer = RunWriter.open(
+            settings, flight_steps=options.flight_recorder, strict=options.strict
+        )
     except CaptureError as error:
         if options.strict:
             raise
@@ -274,6 +280,16 @@ def _checked_share(share: float | None) -> float | None:
     if not 0 <= float(share) <= 1:
         raise UsageError(f"overhead_budget={share} is a share of the elapsed time: 0 to 1.")
     return float(share)
+
+
+def _checked_flight(n_steps: int | None) -> int:
+    if n_steps is None:
+        return 0
+    if not isinstance(n_steps, int) or isinstance(n_steps, bool):
+        raise TypeError(f"flight_recorder is {n_steps!r}, expected a number of steps or None.")
+    if not 0 <= n_steps <= LARGEST_RING:
+        raise UsageError(f"flight_recorder={n_steps} must be 0 to {LARGEST_RING} steps.")
+    return n_steps
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:

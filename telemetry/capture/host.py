@@ -36,6 +36,24 @@ def is_known_finite(values: Tensor) -> bool:
     return math.isfinite(host) if host.ndim == 0 else bool(np.isfinite(host).all())
 
 
+def host_number(value: Tensor | float) -> float | None:
+    """A number that the host has already, None while it is on another device.
+
+    Args:
+        value: A number, or a tensor of a few values, whose mean counts.
+    """
+    if not isinstance(value, Tensor):
+        return float(value)
+    if not value.is_cpu:
+        return None
+    try:
+        return float(value.numpy())  # of one float, the common case
+    except (TypeError, RuntimeError):
+        value = value.detach()
+    plain = value.real if value.is_complex() else value
+    return float(plain.double().mean().numpy())
+
+
 class Readiness:
     """A moment of training's streams: once it has passed, tensors made before may be read.
 

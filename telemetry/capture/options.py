@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is recorded, and what it may cost; `every` None lets the budget decide."""
+    """What is recorded, and what it may cost.
+
+    `every` None lets the budget decide; `flight_recorder` is a number of steps, 0 for none.
+    """
 
     every: int | None
     overhead_budget: float | None
     overhead_allowance_s: float
     histograms: bool
     activations: bool
+    flight_recorder: int
     strict: bool

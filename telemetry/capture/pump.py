@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.guard import contained
 from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, RowsPacket
-from telemetry.capture.publisher import Publisher
+from telemetry.capture.publisher import FLUSH_INTERVAL_S, Publisher
 from telemetry.capture.repository import git_state
 from telemetry.capture.run_folder import Progress, RunFolder
 from telemetry.errors import CaptureError
@@ -31,6 +35,7 @@ class Pump:
         folder: Of the run.
         inbox: What training has put.
         summary: Values for the manifest's summary; training adds to it.
+        flight: Told the values that had not left their device when their step ended.
         started_s: Time from which the schedules count.
         on_failure: Told what could not be recorded; raised at the end with `strict`.
     """
@@ -41,18 +46,22 @@ class Pump:
         inbox: Inbox,
         summary: Mapping[str, Json],
         *,
+        flight: FlightRecorder | None = None,
         started_s: float,
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._folder = folder
         self._inbox = inbox
         self._summary = summary
+        self._flight = flight
         self._on_failure = on_failure
         self._progress = Progress()
         self._publisher = Publisher(folder, self._progress, started_s=started_s)
         self._heartbeat_due_s = started_s + HEARTBEAT_INTERVAL_S
         self._attempt_is_entered = False
         self._n_refused = 0
+        self._alarm: tuple[int, float] | None = None  # step and loss that is not finite
+        self._alarm_due_s = -float("inf")
 
     @property
     def due_s(self) -> float:
@@ -77,6 +86,7 @@ class Pump:
             Whether everything that was put before is on the disk.
         """
         step = self._collect()
+        flush = flush or self._is_alarmed(now_s)
         if flush:
             done = self._publisher.flush(now_s, step=step, up_to=None)
         else:
@@ -93,9 +103,12 @@ class Pump:
     def finish(self, now_s: float, status: Status, error: Mapping[str, Json] | None) -> None:
         """Write what is left, and the final manifest."""
         step = self._collect()
-        if not self._publisher.flush(now_s, step=step, up_to=None):
+        is_written = self._publisher.flush(now_s, step=step, up_to=None)
+        if not is_written:
             self._publisher.give_up_all()
         self._write_manifest(status, error)
+        if self._flight is not None:
+            self._flight.close(keep=not is_written)
         n_rows, n_packets = self._progress.dropped_rows, self._n_refused
         if n_rows or n_packets:
             self._on_failure(CaptureError(f"{n_rows} rows and {n_packets} packets were lost"))
@@ -123,6 +136,35 @@ class Pump:
             return
         for name, rows in packet.rows():
             self._publisher.buffer.add(name, rows)
+            if name == "steps":
+                self._watch_steps(rows)
+
+    def _watch_steps(self, rows: pa.Table) -> None:
+        if self._flight is not None:
+            self._flight.settle(rows)
+        if self._alarm is None:
+            known = rows.filter(rows["loss"].is_valid())
+            losses = known["loss"].to_numpy()
+            for index in np.flatnonzero(~np.isfinite(losses))[:1]:
+                self._alarm = (int(known["step"][index].as_py()), float(losses[index]))
+
+    def _is_alarmed(self, now_s: float) -> bool:
+        """Whether a loss says that the training is about to end: all is written at once.
+
+        A training may go on for days with a NaN, so that is done once per flush interval.
+        """
+        alarm, self._alarm = self._alarm, None
+        if alarm is None or now_s < self._alarm_due_s:
+            return False
+        self._alarm_due_s = now_s + FLUSH_INTERVAL_S
+        step, loss = alarm
+        self._publisher.event(
+            "flush",
+            f"the loss of step {step} is {loss}: everything recorded so far was written at once",
+            step=step,
+            payload={"reason": "non_finite_loss", "step": step, "loss": loss},
+        )
+        return True
 
     def _packet_failed(self, error: Exception) -> None:
         self._on_failure(error)

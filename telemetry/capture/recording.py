@@ -22,7 +22,7 @@ from telemetry.capture.module_nodes import in_backward, in_transform, is_recompu
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.options import Options
-from telemetry.capture.run_events import Event, events_at_attach
+from telemetry.capture.run_events import Event, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.step_observer import Surroundings, Watch
@@ -95,6 +95,7 @@ class Recording:
         self._open_step = guarded("steps", self._guarded_open_step)
         self._close_step = guarded("steps", self._guarded_close_step)
         self._end_backward = guarded("steps", self._guarded_end_backward)
+        self._keep = guarded("flight recorder", self._guarded_keep)
         # A `step()` call of the loop: the loss of this step, metrics, and perhaps its end.
         self.step = guarded("steps", self._guarded_call)
         self._attach(model)
@@ -124,6 +125,8 @@ class Recording:
             self._detach()
             self._modules.close()
         with self._guard("close"):
+            if error is not None:
+                self._emit(failure_event(error))
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
                 self._sum_up()
@@ -266,7 +269,10 @@ class Recording:
     def _guarded_call(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
         ledger = self._ledger
         never = ledger.never_stepped
+        former = ledger.ended_before_calls
         ends = ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
+        if former is not None:
+            self._keep(former)
         if metrics:
             step = ledger.last_begun.step
             self._scalars.add(metrics, step=step, closes_evaluation=False)
@@ -274,6 +280,11 @@ class Recording:
             self._emit(NEVER_STEPPED)
         if ends:
             self._end_step()
+
+    def _guarded_keep(self, record: StepRecord) -> None:
+        flight = self.writer.flight
+        if flight is not None and flight.is_on:
+            self._charge(flight.note(record))
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -342,6 +353,7 @@ class Recording:
         self._step_cost_s = 0.0
         self._train_forward = False
         self.writer.mark_step(record.step)
+        self._keep(record)
         return record
 
     def _begin_step(self) -> None:

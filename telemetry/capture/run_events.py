@@ -1,6 +1,6 @@
 """Events that describe what was attached: the model and its optimizers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -84,6 +84,15 @@ def optimizer_events(optimizers: Sequence[Optimizer]) -> Iterator[Event]:
                 "state_step": max(steps, default=0),
             },
         )
+
+
+def failure_event(error: Mapping[str, Json]) -> Event:
+    """Why everything that was waiting is written now."""
+    return Event(
+        kind="flush",
+        message=f"{error.get('type')}: everything recorded so far was written",
+        payload={"reason": "exception", "type": error.get("type")},
+    )
 
 
 def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:

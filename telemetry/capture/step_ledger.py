@@ -179,13 +179,19 @@ class StepLedger:
         self.never_stepped = False
         return not self.called and self._expected <= self._stepped
 
+    @property
+    def ended_before_calls(self) -> StepRecord | None:
+        """The step that the first `step()` call speaks of, where the hooks have ended it."""
+        if self.called or self._stepped or not self._ended:
+            return None
+        return self._ended[-1]
+
     def call(self, loss: Tensor | float | None) -> bool:
         """Note a `step()` call and its loss; True if the call ends the current step."""
-        first = not self.called
+        ended = self.ended_before_calls
         self.called = True
-        if first and not self._stepped and self._ended:
-            # The hooks ended this step before its first call could come.
-            _report(self._ended[-1], loss)
+        if ended is not None:
+            _report(ended, loss)
             return False
         _report(self.current, loss)
         if self._stepped or not self._n_optimizers:

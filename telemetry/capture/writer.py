@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from telemetry.capture.claims import claim_run
+from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.guard import contained
 from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, rows_packet
@@ -35,14 +36,27 @@ _open_writers: weakref.WeakSet["RunWriter"] = weakref.WeakSet()
 class RunWriter:
     """Records one run; made by `open`. All methods may be called from the training thread.
 
+    Args:
+        folder: Of the run.
+        flight: Where the last steps are kept beside the shards, or None.
+        strict: Raise at the end if something was not recorded.
+        clock: Monotonic seconds.
+
     Attributes:
         ref: The run and its folder.
+        flight: The flight recorder; None when it is off.
     """
 
     def __init__(
-        self, folder: RunFolder, *, strict: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: RunFolder,
+        *,
+        flight: FlightRecorder | None = None,
+        strict: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ref = folder.ref
+        self.flight = flight
         self._strict = strict
         self._clock = clock
         self._inbox = Inbox()
@@ -52,6 +66,7 @@ class RunWriter:
             folder,
             self._inbox,
             self._summary,
+            flight=flight,
             started_s=clock(),
             on_failure=self._note_failure,
         )
@@ -64,13 +79,16 @@ class RunWriter:
         self._thread = threading.Thread(target=self._run, name="telemetry-writer", daemon=True)
 
     @classmethod
-    def open(cls, settings: RunSettings, *, strict: bool = False) -> "RunWriter":
+    def open(
+        cls, settings: RunSettings, *, flight_steps: int = 0, strict: bool = False
+    ) -> "RunWriter":
         """Make the run folder, or the next attempt of a run, and start the thread.
 
         The id is `settings.run_id`, else `$TELEMETRY_RUN_ID`, else a new one.
 
         Args:
             settings: Of the run.
+            flight_steps: Steps that the flight recorder keeps; 0: there is none.
             strict: Raise instead of recording under another id, and when something was not
                 recorded, at the end.
 
@@ -83,7 +101,8 @@ class RunWriter:
         folder = RunFolder(claim, settings)
         try:
             folder.write(Progress())
-            writer = cls(folder, strict=strict)
+            flight = _flight_recorder(folder, flight_steps)
+            writer = cls(folder, flight=flight, strict=strict)
             writer.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             raise CaptureError(f"{claim.ref.path}: recording cannot begin ({error}).") from error
@@ -187,6 +206,8 @@ class RunWriter:
         """Become harmless in a forked child: nothing is written, no lock is waited for."""
         self._is_owned = False
         self._inbox.is_open = False
+        if self.flight is not None:
+            self.flight.close(keep=True)
 
     def _run(self) -> None:
         with contained(self._turn_failed):
@@ -235,6 +256,19 @@ class _Flush:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.succeeded = False
+
+
+def _flight_recorder(folder: RunFolder, n_slots: int) -> FlightRecorder | None:
+    if not n_slots:
+        return None
+    claim = folder.claim
+    return FlightRecorder(
+        folder.path,
+        attempt=claim.attempt,
+        rank=claim.rank,
+        n_slots=n_slots,
+        clock=time.perf_counter,
+    )
 
 
 def _working_directory() -> Path | None:

@@ -6,6 +6,7 @@ from telemetry.errors import StoreUnreadable
 from telemetry.runs import live_shards, parse_shard_name
 from telemetry.shards import read_footer
 from telemetry.store.catalog import Run
+from telemetry.store.flight_rows import flight_rows
 from telemetry.store.folders import RankFolder, rank_folders
 from telemetry.tables import table, table_names
 
@@ -27,6 +28,9 @@ def attempt_starts(run: Run) -> dict[int, int | None]:
     seen = _attempts_of(folders) - {OUTSIDE_TRAINING}
     for attempt in seen - known.keys():
         known[attempt] = _first_step(folders, attempt)
+    for row in flight_rows(run, _ignore):  # killed before its first shard
+        if known.get(row.attempt) is None:
+            known[row.attempt] = row.step
     return dict(sorted(known.items()))
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,8 +102,8 @@ def load_run(path: Path, *, now: datetime | None = None) -> Run:
     except StoreUnreadable as error:
         return Run(ref=ref, manifest=None, status=Status.UNREADABLE, reason=str(error))
     status = inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
-    steps = 0 if manifest.closed else _steps_on_disk(path)
-    return Run(ref=ref, manifest=manifest, status=status, steps_on_disk=steps)
+    run = Run(ref=ref, manifest=manifest, status=status)
+    return run if manifest.closed else replace(run, steps_on_disk=_steps_on_disk(run))
 
 
 def list_runs(store: Path) -> list[Run]:
@@ -121,21 +121,12 @@ def run_folders(store: Path) -> Iterator[Path]:
                 yield Path(run.path)
 
 
-def _steps_on_disk(path: Path) -> int:
-    """Steps up to the newest readable shard: a manifest that nobody closed lags a heartbeat."""
-    from telemetry.shards import (  # noqa: PLC0415 - loads pyarrow: 0.2 s that lists need not pay
-        listed_shards,
-        read_footer,
-        table_folder,
-    )
+def _steps_on_disk(run: Run) -> int:
+    """Steps up to the newest on the disk: a manifest that nobody closed lags a heartbeat."""
+    # Loads pyarrow: 0.2 s that lists of closed runs need not pay.
+    from telemetry.store.flight_rows import steps_recorded  # noqa: PLC0415
 
-    for shard in reversed(listed_shards(table_folder(path, "steps", 0))):
-        try:
-            last = read_footer(shard).max_step
-        except StoreUnreadable:
-            continue
-        return 0 if last is None else last + 1
-    return 0
+    return steps_recorded(run)
 
 
 def _modified(path: Path) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Small tables made from manifests and listings: runs, attempts, files."""
+"""Small tables made from what is no shard: runs, attempts, files, steps of flight recorders."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,10 +10,11 @@ import pyarrow as pa
 from telemetry import json_values
 from telemetry.store.attempts import attempt_starts
 from telemetry.store.findings_cache import input_hash, newest_findings
+from telemetry.store.flight_rows import flight_rows
 from telemetry.store.listing import Listing
-from telemetry.tables import Column, Table, table_names
+from telemetry.tables import Column, Table, table, table_names
 
-Cell: TypeAlias = "int | str | datetime | None"
+Cell: TypeAlias = "float | int | str | datetime | None"
 
 
 def _table(name: str, doc: str, *columns: tuple[str, str, str, str]) -> Table:
@@ -22,19 +23,20 @@ def _table(name: str, doc: str, *columns: tuple[str, str, str, str]) -> Table:
         version=1,
         doc=doc,
         sort=(),
-        columns=tuple(
-            Column(
-                name=column,
-                type=kind,
-                unit=unit,
-                doc=meaning,
-                nullable=True,
-                encoding="plain",
-                merge="key",
-                since=1,
-            )
-            for column, kind, unit, meaning in columns
-        ),
+        columns=tuple(_column(*column) for column in columns),
+    )
+
+
+def _column(name: str, kind: str, unit: str, meaning: str) -> Column:
+    return Column(
+        name=name,
+        type=kind,
+        unit=unit,
+        doc=meaning,
+        nullable=True,
+        encoding="plain",
+        merge="key",
+        since=1,
     )
 
 
@@ -92,6 +94,19 @@ MANIFEST_TABLES = {
         ),
     )
 }
+
+
+MANIFEST_TABLES["flight_steps"] = Table(
+    name="flight_steps",
+    version=1,
+    doc="Steps that only the flight recorder of a killed process holds.",
+    sort=(),
+    columns=(
+        *MANIFEST_TABLES["attempts"].columns[:2],
+        _column("rank", "INTEGER", "", "Rank."),
+        *table("steps").columns,
+    ),
+)
 
 
 def manifest_table(name: str, listing: Listing) -> pa.Table:
@@ -155,10 +170,19 @@ def _finding_inputs(listing: Listing) -> Iterator[tuple[Cell, ...]]:
             yield run.ref.project, run.run, newest.name, input_hash(run.ref)
 
 
+def _flight_steps(listing: Listing) -> Iterator[tuple[Cell, ...]]:
+    columns = [column.name for column in table("steps").columns]
+    for run in listing.runs:
+        for row in flight_rows(run, listing.warn):
+            own: dict[str, Cell] = {**row.values, "step": row.step, "attempt": row.attempt}
+            yield (run.ref.project, run.run, row.rank, *(own.get(name) for name in columns))
+
+
 _ROWS: dict[str, Callable[[Listing], Iterator[tuple[Cell, ...]]]] = {
     "runs": _runs,
     "attempts": _attempts,
     "files": _files,
+    "flight_steps": _flight_steps,
     "finding_inputs": _finding_inputs,
 }
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,14 +14,17 @@ from recorded import (
     rows_of,
     run_settings,
     shard_ranges,
+    step_record,
     step_rows,
     steps_of,
 )
 
 from telemetry.capture.claims import claim_run
 from telemetry.capture.inbox import QUEUED_BYTES_LIMIT, Inbox
+from telemetry.capture.packet import Packet
 from telemetry.capture.pump import Pump
 from telemetry.capture.run_folder import RunFolder
+from telemetry.capture.step_packet import StepPacket
 from telemetry.manifest import Manifest, Status, read_manifest
 
 START_S = 1000.0
@@ -271,3 +275,44 @@ def test_a_claim_that_cannot_be_rewritten_does_not_matter(
     monkeypatch.setattr(type(rig.folder.claim), "end", refuse)
     rig.pump.finish(START_S, Status.FINISHED, None)
     assert rig.manifest.closed
+
+
+def lossy_steps(steps: range, loss: float | None) -> Packet:
+    losses = () if loss is None else (loss,)
+    return StepPacket.of([step_record(step=step, losses=losses) for step in steps], [])
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_has_everything_written_at_once(rig: Rig, loss: float) -> None:
+    rig.train(range(3))
+    rig.inbox.put(lossy_steps(range(3, 5), loss))
+    rig.inbox.mark_step(4)
+    rig.pump.turn(START_S + 0.1)
+    assert steps_of(rig.run) == list(range(5))
+    assert sorted(set(steps_of(rig.run, "tensor_stats"))) == [0, 1, 2]
+    (event,) = rows_of(rig.run, "events")
+    assert (event["kind"], event["step"]) == ("flush", 3)
+    assert event["message"] == (
+        f"the loss of step 3 is {loss}: everything recorded so far was written at once"
+    )
+    assert json.loads(str(event["payload"])) == {
+        "reason": "non_finite_loss",
+        "step": 3,
+        "loss": str(loss),
+    }
+
+
+def test_a_training_that_goes_on_with_nan_is_written_every_half_minute(rig: Rig) -> None:
+    for step in range(700):  # 70 s
+        rig.inbox.put(lossy_steps(range(step, step + 1), math.nan))
+        rig.inbox.mark_step(step)
+        rig.pump.turn(START_S + 0.1 * step)
+    steps = [row["step"] for row in rows_of(rig.run, "events")]
+    assert steps == [0, 300, 600]
+
+
+def test_a_step_without_a_loss_is_no_reason_to_hurry(rig: Rig) -> None:
+    rig.inbox.put(lossy_steps(range(3), None))
+    rig.inbox.mark_step(2)
+    rig.pump.turn(START_S + 0.1)
+    assert shard_ranges(rig.run, "steps") == []

@@ -25,7 +25,7 @@ SELECT
     s.stale_grad_share,
     s.scheduler_calls,
     s.flags
-FROM raw_steps AS s
+FROM step_rows AS s
 JOIN attempts_live AS a
     ON a.project = s.project
     AND a.run = s.run

@@ -1,0 +1,142 @@
+"""Rows of `steps` that only the flight recorder holds: of processes that died before writing them.
+
+A ring counts once its process is gone; what a shard holds is taken from the shard. A ring that
+cannot be read is named and left alone.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from telemetry.errors import StoreUnreadable
+from telemetry.flight_ring import (
+    SIZE_LIMIT_BYTES,
+    WALL_TIME,
+    Number,
+    Ring,
+    parse_ring,
+    parse_ring_name,
+)
+from telemetry.manifest import Status
+from telemetry.runs import live_shards, parse_shard_name
+from telemetry.shards import read_footer
+from telemetry.store.catalog import Run
+from telemetry.store.folders import rank_folders
+
+Cell: TypeAlias = "Number | datetime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightRow:
+    """One step that is in no shard; `values` by column of `steps`."""
+
+    rank: int
+    attempt: int
+    step: int
+    values: Mapping[str, Cell]
+
+
+def flight_rows(run: Run, warn: Callable[[str], None]) -> list[FlightRow]:
+    """Steps of a run that only its flight recorders hold, by attempt, rank and step.
+
+    Args:
+        run: The run.
+        warn: Told what cannot be read.
+    """
+    rings = list(_rings(run, warn))
+    if not rings:
+        return []
+    written = _written_until(run)
+    return [
+        FlightRow(rank=ring.rank, attempt=ring.attempt, step=step, values=_row(record))
+        for ring in sorted(rings, key=lambda ring: (ring.attempt, ring.rank))
+        for step, record in ring.records.items()
+        if step > written.get((ring.attempt, ring.rank), -1)
+    ]
+
+
+def steps_recorded(run: Run) -> int:
+    """One more than the last step that rank 0 of the newest attempt has left on the disk."""
+    last = {key: step for key, step in _written_until(run).items() if step >= 0}
+    for row in flight_rows(run, _ignore):
+        last[row.attempt, row.rank] = row.step
+    newest = max((key for key in last if key[1] == 0), default=None)
+    return 0 if newest is None else last[newest] + 1
+
+
+def _rings(run: Run, warn: Callable[[str], None]) -> Iterator[Ring]:
+    """Readable rings of processes that are gone."""
+    names = {name: place for name in _names(run.ref.path) if (place := parse_ring_name(name))}
+    recorded = [entry.attempt for entry in run.manifest.attempts] if run.manifest else []
+    newest = max([*recorded, *(attempt for attempt, _ in names.values())], default=0)
+    for name, (attempt, rank) in names.items():
+        if run.status is Status.RUNNING and attempt == newest:
+            continue  # still being written
+        try:
+            ring = parse_ring(_content(run.ref.path / name))
+        except StoreUnreadable as error:
+            warn(f"{run.run}/{name} ignored: {error}")
+            continue
+        if (ring.attempt, ring.rank) != (attempt, rank):
+            warn(f"{run.run}/{name} ignored: it belongs to another attempt.")
+            continue
+        if ring.n_torn:
+            warn(f"{run.run}/{name}: {ring.n_torn} torn records left out.")
+        yield ring
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(".flight-")]
+    except OSError:
+        return []
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.is_symlink():
+            raise StoreUnreadable("it is a link.")
+        if path.stat().st_size > SIZE_LIMIT_BYTES:
+            raise StoreUnreadable("not a ring of the flight recorder.")
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreUnreadable(f"{error.strerror}.") from error
+
+
+def _written_until(run: Run) -> dict[tuple[int, int], int]:
+    """Last step in the shards of `steps`, by attempt and rank."""
+    last: dict[tuple[int, int], int] = {}
+    for folder in rank_folders(run.ref, "steps", _ignore):
+        for name in live_shards(folder.names):
+            shard = parse_shard_name(name)
+            if shard is None:
+                continue
+            try:
+                step = read_footer(folder.path / name).max_step
+            except StoreUnreadable:
+                continue  # its rows are not shown either
+            key = (shard.attempt, folder.rank)
+            last[key] = max(last.get(key, -1), -1 if step is None else step)
+    return last
+
+
+def _row(record: Mapping[str, Number]) -> dict[str, Cell]:
+    row: dict[str, Cell] = dict(record)
+    ended_s = record.get(WALL_TIME)
+    row["wall_time"] = None if ended_s is None else _moment(ended_s)
+    return row
+
+
+def _moment(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _ignore(_message: str) -> None:
+    """Whoever reads the table repeats the warning."""
