@@ -152,8 +152,7 @@ class FlightRecorder:
     def _loss(self, record: StepRecord) -> float | None:
         """The mean of what was reported, else the sum of closures or unscaled roots."""
         known = [
-            self._number(value)
-            for value in record.losses or record.closure_losses or record.roots
+            self._number(value) for value in record.losses or record.closure_losses or record.roots
         ]
         total = 0.0
         for number in known:

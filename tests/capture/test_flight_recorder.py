@@ -121,7 +121,9 @@ def settled_rows(steps: range) -> pa.Table:
 def test_values_from_a_device_are_filled_in_once_they_are_there(tmp_path: Path) -> None:
     flight = recorder(tmp_path)
     for step in range(6):
-        flight.note(step_record(step=step, losses=(torch.empty((), device="meta"),), elapsed_s=step))
+        flight.note(
+            step_record(step=step, losses=(torch.empty((), device="meta"),), elapsed_s=step)
+        )
     assert {values["loss"] for values in ring(flight).records.values()} == {None}
     flight.settle(settled_rows(range(5)))
     found = ring(flight).records
