@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import ParamSpec, Self
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from telemetry.errors import CaptureError
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -45,33 +46,19 @@ class Guard:
             block = self._blocks[part] = _Block(self, part)
         return block
 
-    def wrap(self, part: str, call: Callable[P, None]) -> Callable[P, None]:
-        """A function as a guarded block: a third of the cost, for what every step calls.
-
-        Args:
-            part: Switched off by an exception; the function then does nothing.
-            call: What the part does.
-        """
-        off = self._off
-
-        @functools.wraps(call)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-            if part in off:
-                return
-            try:
-                call(*args, **kwargs)
-            except CaptureError as error:
-                if self.strict:
-                    raise
-                self.failed(part, error)
-            except Exception as error:  # noqa: BLE001 - this is what the module is for
-                self.failed(part, error)
-
-        return guarded
-
     def enabled(self, part: str) -> bool:
         """Whether the part has not failed."""
         return part not in self._off
+
+    def caught(self, part: str, error: Exception) -> None:
+        """An exception has left a part: switch it off, or raise again what `strict` has raised.
+
+        Raises:
+            CaptureError: with `strict`.
+        """
+        if self.strict and isinstance(error, CaptureError):
+            raise error
+        self.failed(part, error)
 
     def failed(self, part: str, error: Exception) -> None:
         """Switch a part off because of an error: one log line, one report.
@@ -108,10 +95,44 @@ class _Block:
     ) -> bool:
         if error is None or not isinstance(error, Exception):
             return False
-        if self._guard.strict and isinstance(error, CaptureError):
-            return False
-        self._guard.failed(self._part, error)
+        self._guard.caught(self._part, error)
         return True
+
+
+class _Guarded(Protocol):
+    _guard: Guard
+
+
+G = TypeVar("G", bound=_Guarded)
+
+
+def guarded(
+    part: str,
+) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R | None]]:
+    """A method as a guarded block of the guard of its object, for what training calls itself.
+
+    Once its part has failed, the method does nothing and returns None. A third of the cost of a
+    block: every step goes through some.
+
+    Args:
+        part: Switched off by an exception.
+    """
+
+    def decorate(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R | None]:
+        @functools.wraps(method)
+        def inner(self: G, *args: P.args, **kwargs: P.kwargs) -> R | None:
+            guard = self._guard
+            if not guard.enabled(part):
+                return None
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - what this module is for
+                guard.caught(part, error)
+                return None
+
+        return inner
+
+    return decorate
 
 
 class contained:  # noqa: N801 - reads like contextlib's own

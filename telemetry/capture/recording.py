@@ -17,7 +17,7 @@ from telemetry.capture import entry_hook, observe_backward, optimizer_hooks
 from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.charged import Charged
-from telemetry.capture.guard import Guard
+from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
@@ -89,35 +89,41 @@ class Recording:
         self._step_cost_s = 0.0
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._stepped_in_backward = False
-        guarded = self._guard.wrap
-        self._observe_inputs = guarded("inputs", self._guarded_observe_inputs)
-        self._note_backward = guarded("backward", self._guarded_note_backward)
-        self._open_step = guarded("steps", self._guarded_open_step)
-        self._close_step = guarded("steps", self._guarded_close_step)
-        self._end_backward = guarded("steps", self._guarded_end_backward)
-        self._keep = guarded("flight recorder", self._guarded_keep)
-        # A `step()` call of the loop: the loss of this step, metrics, and perhaps its end.
-        self.step = guarded("steps", self._guarded_call)
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
 
+    @guarded("steps")
+    def step(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
+        """A `step()` call of the loop: the loss of this step, metrics, and perhaps its end."""
+        ledger = self._ledger
+        never = ledger.never_stepped
+        former = ledger.ended_before_calls
+        ends = ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
+        if former is not None:
+            self._keep(former)
+        if metrics:
+            step = ledger.last_begun.step
+            self._scalars.add(metrics, step=step, closes_evaluation=False)
+        if ledger.never_stepped and not never:
+            self._emit(NEVER_STEPPED)
+        if ends:
+            self._end_step()
+
+    @guarded("metrics")
     def log(self, metrics: Mapping[str, object]) -> None:
         """Metrics of the last step begun; logging closes an evaluation."""
-        if not self._guard.enabled("metrics"):
-            return
-        with self._guard("metrics"):
-            closes = self._no_grad_forward
-            step = self._ledger.last_begun.step
-            self._settle("eval", step)
-            self._scalars.add(metrics, step=step, closes_evaluation=closes)
-            if self._scalars.is_due(self._clock()):
-                self._send(final=False)
+        closes = self._no_grad_forward
+        step = self._ledger.last_begun.step
+        self._settle("eval", step)
+        self._scalars.add(metrics, step=step, closes_evaluation=closes)
+        if self._scalars.is_due(self._clock()):
+            self._send(final=False)
 
+    @guarded("metrics")
     def close_evaluation(self) -> None:
         """The end of an explicit evaluation block."""
-        with self._guard("metrics"):
-            self._settle("eval", self._ledger.last_begun.step)
+        self._settle("eval", self._ledger.last_begun.step)
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
@@ -142,6 +148,7 @@ class Recording:
 
     # --- what the hooks call ------------------------------------------------------------------
 
+    @guarded("forwards")
     def _on_forward(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         if not is_grad_enabled():
             self._no_grad_forward = True
@@ -158,80 +165,14 @@ class Recording:
         if not in_transform():
             self._observe_inputs(args, kwargs)
 
+    @guarded("inputs")
+    def _observe_inputs(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
+
+    @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
         if observe_backward.n_observers() > 1 and not self._train_forward:
             return  # of another callback's model
-        self._note_backward(roots)
-        if self._reevaluates:
-            return
-        if self._watch.before_backward:
-            with self._charged():
-                self._watch.before_backward(self._ledger.current, roots)
-        if self._ledger.current.sampled:
-            self._modules.observe_roots(roots)
-
-    def _after_backward(self, roots: Sequence[Tensor]) -> None:
-        if observe_backward.n_observers() > 1 and not self._train_forward:
-            return  # of another callback's model
-        if self._watch.after_backward and not self._reevaluates:
-            with self._charged():
-                self._watch.after_backward(self._ledger.current, roots)
-        if self._stepped_in_backward:
-            self._end_backward()
-
-    def step_begins(self, index: int, optimizer: Optimizer) -> None:
-        """An optimizer's `step` was called."""
-        self._open_step(index, optimizer)
-
-    def evaluated(self, result: object) -> None:
-        """Its closure has run for the first time; until it has stepped, forwards are others."""
-        record = self._ledger.current
-        with self._guard("steps"):
-            self._reevaluates = True
-            if record.sampled:
-                self._modules.finish()
-            loss = as_number(result)
-            if loss is not None:
-                record.closure_losses += (loss,)
-                record.flags |= StepFlag.LOSS_REPORTED
-
-    def gradients_are_ready(self, index: int, optimizer: Optimizer) -> None:
-        """It sees these gradients, and the weights before its step."""
-        record = self._ledger.current
-        if self._watch.before_step:
-            with self._charged():
-                self._watch.before_step(record, optimizer)
-        if record.sampled and self._is_first(index):
-            with self._charged():
-                self._watch.before_sampled_step(record, optimizer)
-
-    def stepped(self, index: int, optimizer: Optimizer) -> None:
-        """It has stepped."""
-        record = self._ledger.current
-        if record.sampled and self._is_first(index):
-            with self._charged():
-                self._watch.after_sampled_step(record, optimizer)
-        if self._watch.after_step:
-            with self._charged():
-                self._watch.after_step(record, optimizer)
-        self._close_step(index)
-
-    def _skipped(self, optimizer: Optimizer) -> None:
-        """A loss scaler has refused a step: it counts."""
-        index = self._optimizers.index(optimizer)
-        self._open_step(index, optimizer)
-        self._ledger.current.flags |= StepFlag.SKIPPED
-        self._watch.step_skipped(self._ledger.current, optimizer)
-        self._close_step(index)
-
-    # --- the same, guarded; every step goes through these ----------------------------------------
-
-    def _guarded_observe_inputs(
-        self, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
-
-    def _guarded_note_backward(self, roots: Sequence[Tensor]) -> None:
         if self._no_grad_forward:
             self._settle("no_grad")
         record = self._ledger.current
@@ -243,8 +184,31 @@ class Recording:
             record.root_types += ("leaf" if node is None else node.name(),)
             if root.numel() == 1:
                 record.roots += (root.detach(),)
+        if self._watch.before_backward:
+            with self._charged():
+                self._watch.before_backward(record, roots)
+        if record.sampled:
+            self._modules.observe_roots(roots)
 
-    def _guarded_open_step(self, index: int, optimizer: Optimizer) -> None:
+    @guarded("backward")
+    def _after_backward(self, roots: Sequence[Tensor]) -> None:
+        if observe_backward.n_observers() > 1 and not self._train_forward:
+            return  # of another callback's model
+        if self._watch.after_backward and not self._reevaluates:
+            with self._charged():
+                self._watch.after_backward(self._ledger.current, roots)
+        if self._stepped_in_backward:
+            self._end_backward()
+
+    @guarded("steps")
+    def _end_backward(self) -> None:
+        self._stepped_in_backward = False
+        if not self._ledger.called:
+            self._end_step()
+
+    @guarded("steps")
+    def step_begins(self, index: int, optimizer: Optimizer) -> None:
+        """An optimizer's `step` was called."""
         self._reevaluates = False
         if self._ledger.must_end_before(index):
             self._ledger.set_aside()
@@ -253,7 +217,42 @@ class Recording:
         if index == 0 and record.lr is None:
             record.lr = optimizer.param_groups[0]["lr"]
 
-    def _guarded_close_step(self, index: int) -> None:
+    @guarded("steps")
+    def evaluated(self, result: object) -> None:
+        """Its closure has run for the first time; until it has stepped, forwards are others."""
+        record = self._ledger.current
+        self._reevaluates = True
+        if record.sampled:
+            self._modules.finish()
+        loss = as_number(result)
+        if loss is not None:
+            record.closure_losses += (loss,)
+            record.flags |= StepFlag.LOSS_REPORTED
+
+    @guarded("steps")
+    def gradients_are_ready(self, index: int, optimizer: Optimizer) -> None:
+        """It sees these gradients, and the weights before its step."""
+        record = self._ledger.current
+        if self._watch.before_step:
+            with self._charged():
+                self._watch.before_step(record, optimizer)
+        if record.sampled and self._ledger.first_in_step(index):
+            with self._charged():
+                self._watch.before_sampled_step(record, optimizer)
+
+    @guarded("steps")
+    def stepped(self, index: int, optimizer: Optimizer) -> None:
+        """It has stepped."""
+        record = self._ledger.current
+        if record.sampled and self._ledger.first_in_step(index):
+            with self._charged():
+                self._watch.after_sampled_step(record, optimizer)
+        if self._watch.after_step:
+            with self._charged():
+                self._watch.after_step(record, optimizer)
+        self._close_step(index)
+
+    def _close_step(self, index: int) -> None:
         self._reevaluates = False
         ends = self._ledger.stepped(index)
         if in_backward():
@@ -261,27 +260,17 @@ class Recording:
         elif ends:
             self._end_step()
 
-    def _guarded_end_backward(self) -> None:
-        self._stepped_in_backward = False
-        if not self._ledger.called:
-            self._end_step()
+    @guarded("steps")
+    def _skipped(self, optimizer: Optimizer) -> None:
+        """A loss scaler has refused a step: it counts."""
+        index = self._optimizers.index(optimizer)
+        self.step_begins(index, optimizer)
+        self._ledger.current.flags |= StepFlag.SKIPPED
+        self._watch.step_skipped(self._ledger.current, optimizer)
+        self._close_step(index)
 
-    def _guarded_call(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
-        ledger = self._ledger
-        never = ledger.never_stepped
-        former = ledger.ended_before_calls
-        ends = ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
-        if former is not None:
-            self._keep(former)
-        if metrics:
-            step = ledger.last_begun.step
-            self._scalars.add(metrics, step=step, closes_evaluation=False)
-        if ledger.never_stepped and not never:
-            self._emit(NEVER_STEPPED)
-        if ends:
-            self._end_step()
-
-    def _guarded_keep(self, record: StepRecord) -> None:
+    @guarded("flight recorder")
+    def _keep(self, record: StepRecord) -> None:
         flight = self.writer.flight
         if flight is not None and flight.is_on:
             self._charge(flight.note(record))
@@ -337,10 +326,6 @@ class Recording:
             with self._charged():
                 self._send(final=False)
         self._begin_step()
-
-    def _is_first(self, index: int) -> bool:
-        """Whether an optimizer's step is its first in this step, if that is known."""
-        return self._ledger.first_in_step(index) and self._guard.enabled("steps")
 
     def _sum_up(self) -> None:
         if self._watch.step_ended:

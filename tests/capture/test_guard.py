@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from telemetry.capture.guard import Guard, contained
+from telemetry.capture.guard import Guard, contained, guarded
 from telemetry.errors import CaptureError
 
 Reports = list[tuple[str, Exception]]
@@ -97,27 +97,30 @@ def test_contained_hands_the_error_over() -> None:
         raise KeyboardInterrupt
 
 
-def test_a_wrapped_function_is_a_guarded_block_that_does_nothing_once_it_failed() -> None:
-    told: list[str] = []
-    calls: list[int] = []
+class Observing:
+    """An object whose method is called by training."""
 
-    def observe(value: int) -> None:
-        calls.append(value)
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.calls: list[int] = []
+
+    @guarded("observing")
+    def observe(self, value: int) -> int:
+        self.calls.append(value)
         if value == 2:
             raise ValueError("planted")
-
-    guard = Guard(strict=False, on_failure=lambda part, error: told.append(f"{part}: {error}"))
-    guarded = guard.wrap("observing", observe)
-    for value in (1, 2, 3):
-        guarded(value)
-    assert calls == [1, 2]
-    assert told == ["observing: planted"]
+        return value
 
 
-def test_a_wrapped_function_of_a_strict_guard_raises() -> None:
-    def observe() -> None:
-        raise ValueError("planted")
+def test_a_guarded_method_does_nothing_once_it_has_failed() -> None:
+    reports: Reports = []
+    observing = Observing(a_guard(reports))
+    assert [observing.observe(value) for value in (1, 2, 3)] == [1, None, None]
+    assert observing.calls == [1, 2]
+    assert [(part, str(error)) for part, error in reports] == [("observing", "planted")]
 
-    guard = a_guard([], strict=True)
+
+def test_a_guarded_method_of_a_strict_guard_raises() -> None:
+    observing = Observing(a_guard([], strict=True))
     with pytest.raises(CaptureError, match="observing: ValueError: planted"):
-        guard.wrap("observing", observe)()
+        observing.observe(2)
