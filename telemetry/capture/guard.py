@@ -119,8 +119,7 @@ def guarded(
     """
 
     def decorate(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R | None]:
-        @functools.wraps(method)
-        def inner(self: G, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        def inner(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
             guard = self._guard
             if not guard.enabled(part):
                 return None
@@ -130,6 +129,7 @@ def guarded(
                 guard.caught(part, error)
                 return None
 
+        functools.update_wrapper(inner, method)
         return inner
 
     return decorate
