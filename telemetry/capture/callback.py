@@ -16,6 +16,7 @@ from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
 from telemetry.capture.environment import capture_environment
 from telemetry.capture.options import Options
+from telemetry.capture.probe_batch import ProbeBatch
 from telemetry.capture.ranks import rank_and_world_size, shared_run_id
 from telemetry.capture.recording import Recording
 from telemetry.capture.untraced import untraced
@@ -68,6 +69,9 @@ class TelemetryCallback:
         histograms: Record log2 histograms of gradients and weights.
         activations: Record activations, output gradients and loss inputs on sampled steps.
         flight_recorder: Last steps whose scalars survive a process that is killed; 0 or None: off.
+        probe: A small batch, as the model's forward takes it: a tensor, a tuple of arguments, or a
+            dict of named ones. On sampled steps an eager forward of it, without gradient and
+            without any trace in the training, records the activations that torch.compile hides.
         strict: Raise CaptureError instead of switching off the part that failed.
 
     Raises:
@@ -92,6 +96,7 @@ class TelemetryCallback:
         histograms: bool = True,
         activations: bool = True,
         flight_recorder: int | None = 64,
+        probe: object = None,
         strict: bool = False,
     ) -> None:
         optimizers = _checked_optimizers(model, optimizer)
@@ -103,6 +108,7 @@ class TelemetryCallback:
             activations=activations,
             flight_recorder=_checked_flight(flight_recorder),
             strict=strict,
+            probe=None if probe is None else ProbeBatch.of(probe),
         )
         self._model = model
         self._recording: Recording | None = None

@@ -99,8 +99,15 @@ class Catalogue:
         ]
 
     def set_execution_order(self, paths: Sequence[str]) -> None:
-        """Take the order of first calls in a forward as depth of modules and their tensors."""
-        self._order = {path: depth for depth, path in enumerate(dict.fromkeys(paths))}
+        """Take the order of first calls in a forward as depth of modules and their tensors.
+
+        An order that names fewer modules than the one that is known says nothing new: of a forward
+        whose compiled parts are hidden, after one in which they were not.
+        """
+        order = {path: depth for depth, path in enumerate(dict.fromkeys(paths))}
+        if len(order) < len(self._order):
+            return
+        self._order = order
         self._changed = True
 
     def refresh(self) -> bool:

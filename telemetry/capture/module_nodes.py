@@ -23,10 +23,7 @@ TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten)
 # In evaluation without gradient these run a fused kernel, unless a hook stands on a module inside.
 FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 PARAMETRIZATIONS = "parametrizations"
-BY_PROBE = (
-    "TelemetryCallback(..., probe=batch) observes an eager forward of a batch of yours instead"
-)
-COMPILED = f"compiled by torch.compile. {BY_PROBE}"
+COMPILED = "compiled by torch.compile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,11 +62,18 @@ class ModuleNode:
         return self.fast_path is not None and not self.fast_path.training
 
 
-def module_nodes(model: nn.Module) -> tuple[list[ModuleNode], dict[str, str]]:
-    """The modules that can be hooked, and the reason for each subtree that cannot, by path."""
+def module_nodes(
+    model: nn.Module, *, runs_eagerly: bool = False
+) -> tuple[list[ModuleNode], dict[str, str]]:
+    """The modules that can be hooked, and the reason for each subtree that cannot, by path.
+
+    Args:
+        model: Unwrapped.
+        runs_eagerly: Compiled parts will be run as if they were not.
+    """
     nodes: list[ModuleNode] = []
     hidden: dict[str, str] = {}
-    for raw_path, module, fast_path in _walk(model, hidden):
+    for raw_path, module, fast_path in _walk(model, hidden, runs_eagerly=runs_eagerly):
         children = [name for name, _ in module.named_children() if name != PARAMETRIZATIONS]
         own = next(module.parameters(recurse=False), None)
         family = module_family(module)
@@ -104,7 +108,7 @@ def modules_signature(model: nn.Module) -> tuple[int, int]:
 
 
 def _walk(
-    model: nn.Module, hidden: dict[str, str]
+    model: nn.Module, hidden: dict[str, str], *, runs_eagerly: bool
 ) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
     seen: set[nn.Module] = set()
     stack: list[tuple[str, nn.Module, nn.Module | None]] = [("", model, None)]
@@ -113,13 +117,14 @@ def _walk(
         if module in seen:
             continue
         seen.add(module)
-        reason = unobservable(module)
+        reason = unobservable(module, runs_eagerly=runs_eagerly)
         if reason is not None:
             hidden[clean_path(path)] = reason
             continue
         if fast_path is None and isinstance(module, FAST_PATHS):
             fast_path = module
-        yield path, module, fast_path
+        if not hasattr(module, "_orig_mod"):  # of torch.compile, around the module itself
+            yield path, module, fast_path
         children = [
             (f"{path}.{name}" if path else name, child, fast_path)
             for name, child in module.named_children()
@@ -138,10 +143,12 @@ def is_plain(module: nn.Module) -> bool:
     return isinstance(module, PLAIN) and type(module).__module__.startswith("torch.nn.")
 
 
-def unobservable(module: nn.Module) -> str | None:
+def unobservable(module: nn.Module, *, runs_eagerly: bool = False) -> str | None:
     """Why no hook may stand on a module or inside it; None if it may."""
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript runs without hooks"
+    if runs_eagerly:
+        return None
     compiled = (
         hasattr(module, "_orig_mod")
         or getattr(module, "_compiled_call_impl", None) is not None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+TRAIN = "train"
+PROBE = "probe"
 T = TypeVar("T")
 OUTPUT_GRAD = "output_grad"
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from telemetry.capture.catalogue import hash_id
-from telemetry.capture.module_observation import Observation
+from telemetry.capture.module_observation import PROBE, TRAIN, Observation
 from telemetry.capture.parameter_rows import truncated
 from telemetry.capture.statistics.dead_bitmap import DeadUnits, DeadWindows
 from telemetry.tables import table
@@ -18,7 +18,6 @@ PEAKED_ENTROPY = (
     0.05  # normalised entropy of a head that attends to one key, as in attention_logits
 )
 SATURATED_UNIT_SLOPE = 0.05  # mean derivative of a saturated unit, as in saturated_units
-TRAIN = "train"
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Group: TypeAlias = list[Observation[FloatArray]]
@@ -141,9 +140,11 @@ def _dead_columns(rows: Sequence[Group], windows: DeadWindows) -> dict[str, Colu
 def _dead_units(group: Group, windows: DeadWindows) -> DeadUnits | None:
     label = group[0].label
     fired = _same_shape([_fired(observation) for observation in group])
-    if not fired or label.forward.phase != TRAIN:
+    if not fired or label.forward.phase not in {TRAIN, PROBE}:
         return None
     n_positions = sum(observation.label.n_positions for observation in group)
+    if label.forward.phase == PROBE:  # the next sample sees the same batch
+        return DeadUnits(dead=np.max(fired, axis=0) == 0, window_samples=n_positions)
     return windows.add((label.path, label.site), np.any(fired, axis=0), n_positions)
 
 

@@ -8,12 +8,18 @@ from torch import Tensor
 
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.guard import Guard
-from telemetry.capture.observe_modules import PART, ModuleObserver
+from telemetry.capture.module_nodes import COMPILED
+from telemetry.capture.observe_modules import N_SEARCHES, NOTHING_SEEN, PART, ModuleObserver
+from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
 from telemetry.capture.run_events import Event
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
+
+OF_COMPILER = {COMPILED, NOTHING_SEEN}
+BY_PROBE = "TelemetryCallback(..., probe=batch) observes an eager forward of a small batch instead"
+PROBED = "Rows of the phase probe show it on the batch given as probe="
 
 
 class ModuleWatch:
@@ -26,7 +32,7 @@ class ModuleWatch:
         emit: Adds an event.
         charge: Adds seconds to the cost of recording.
         charged: A block whose time is added.
-        wanted: Whether modules are observed at all.
+        options: Whether modules are observed at all, and whether a probe shows what is compiled.
     """
 
     def __init__(
@@ -38,7 +44,7 @@ class ModuleWatch:
         emit: Callable[[Event], None],
         charge: Callable[[float], None],
         charged: Callable[[], AbstractContextManager[object]],
-        wanted: bool,
+        options: Options,
     ) -> None:
         self._catalogue = catalogue
         self._modules = ModuleObserver(catalogue.model, guard=guard)
@@ -47,9 +53,12 @@ class ModuleWatch:
         self._emit = emit
         self._charge = charge
         self._charged = charged
-        self._wanted = wanted
+        self._wanted = options.activations
         self._is_open = False
         self._is_ordered = False
+        self._advice = PROBED if options.probe is not None else BY_PROBE
+        self._is_told = False
+        self._n_finished = 0
         self._hooks_cost_s = 0.0
 
     def attach(self) -> "list[RemovableHandle]":
@@ -78,13 +87,14 @@ class ModuleWatch:
                 self._is_ordered = True
                 self._catalogue.set_execution_order(self._modules.execution_order)
                 self._put(self._catalogue.packet())
+            self._n_finished += 1
+            if self._is_ordered or self._n_finished > N_SEARCHES:
                 self._tell_not_observed()
 
     def close(self) -> None:
         """Recording ends."""
         self.finish()
-        if not self._is_ordered:
-            self._tell_not_observed()
+        self._tell_not_observed()
 
     def observe_roots(self, roots: Sequence[Tensor]) -> None:
         """A backward pass starts from these losses."""
@@ -97,5 +107,14 @@ class ModuleWatch:
         self._modules.settle(phase, step)
 
     def _tell_not_observed(self) -> None:
+        """Once, when it is known where forwards enter: one event for each reason."""
+        if self._is_told:
+            return
+        self._is_told = True
+        hidden: dict[str, list[str]] = {}
         for path, reason in self._modules.not_observed.items():
-            self._emit(Event(kind="not_observed", message=f"{path or 'the model'}: {reason}"))
+            hidden.setdefault(reason, []).append(path or "the model")
+        for reason, paths in hidden.items():
+            advice = f". {self._advice}" if reason in OF_COMPILER else ""
+            message = f"{', '.join(paths)}: {reason}{advice}"
+            self._emit(Event(kind="not_observed", message=message))

@@ -28,7 +28,6 @@ from telemetry.capture.forward_hooks import (
 from telemetry.capture.guard import Guard
 from telemetry.capture.hook_scope import Clock, undispatched
 from telemetry.capture.module_nodes import (
-    BY_PROBE,
     ModuleNode,
     first_tensor,
     forward_is_plain,
@@ -38,7 +37,7 @@ from telemetry.capture.module_nodes import (
     something_was_compiled,
     unobservable,
 )
-from telemetry.capture.module_observation import Forward
+from telemetry.capture.module_observation import TRAIN, Forward
 from telemetry.capture.module_packet import ModulePacket
 from telemetry.capture.module_recorder import SiteRecorder
 from telemetry.capture.module_statistics import is_observable
@@ -56,12 +55,9 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 PART = "modules"
-TRAIN = "train"
 INPUT_GRAD = "input_grad"
 N_SEARCHES = 3  # steps in which every module may be an entry, to find loops that skip the root
-NOTHING_SEEN = (
-    f"no forward was seen: compiled by torch.compile, or run in another thread. {BY_PROBE}"
-)
+NOTHING_SEEN = "no forward was seen: compiled by torch.compile, or run in another thread"
 FAST_PATH = "its fused kernel for evaluation runs without hooks"
 
 
@@ -71,14 +67,18 @@ class ModuleObserver:
     Args:
         model: Unwrapped; paths are those of its `named_modules()`.
         guard: Contains what fails inside a hook; without one it is raised.
+        runs_eagerly: What torch.compile compiled is run as if it were not, and without gradient.
 
     Attributes:
         execution_order: Paths in the order of their first call in the first step whose training
-            forward was observed; empty until then.
+            forward (or eager one) was observed; empty until then.
         not_observed: Reason by path for what cannot be seen.
     """
 
-    def __init__(self, model: nn.Module, *, guard: Guard | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *, guard: Guard | None = None, runs_eagerly: bool = False
+    ) -> None:
+        self._runs_eagerly = runs_eagerly
         self.execution_order: tuple[str, ...] = ()
         self.not_observed: dict[str, str] = {}
         self._model = model
@@ -126,7 +126,7 @@ class ModuleObserver:
         self._visit = visit = Visit(step=step)
         self._operations.begin(visit)
         for node in self._nodes if self._searching else self._entries:
-            reason = unobservable(node.module)
+            reason = unobservable(node.module, runs_eagerly=self._runs_eagerly)
             if reason is not None:
                 self.not_observed[node.path] = reason
                 continue
@@ -259,7 +259,7 @@ class ModuleObserver:
         if signature == self._signature:
             return
         self._signature = signature
-        self._nodes, hidden = module_nodes(self._model)
+        self._nodes, hidden = module_nodes(self._model, runs_eagerly=self._runs_eagerly)
         self.not_observed.update(hidden)
         entries = {*entry_modules(self._model), *(node.module for node in self._entries)}
         self._entries = [node for node in self._nodes if node.module in entries]
@@ -361,7 +361,7 @@ class ModuleObserver:
 
     def _learn(self, visit: Visit) -> None:
         """Take the execution order, and find out through which modules forwards enter."""
-        if visit.train_seen and not self.execution_order:
+        if (visit.train_seen or self._runs_eagerly) and not self.execution_order:
             self.execution_order = tuple(visit.order)
         if visit.train_seen and self.not_observed.get("") == NOTHING_SEEN:
             del self.not_observed[""]

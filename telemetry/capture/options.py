@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from telemetry.capture.probe_batch import ProbeBatch
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -17,3 +19,4 @@ class Options:
     activations: bool
     flight_recorder: int
     strict: bool
+    probe: ProbeBatch | None = None

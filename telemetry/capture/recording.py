@@ -79,7 +79,7 @@ class Recording:
             emit=self._emit,
             charge=self._charge,
             charged=self._charged,
-            wanted=options.activations,
+            options=options,
         )
         self._inputs = InputObserver(self._governor, clock=clock)
         self._watch = Watch(step_observers(self._surroundings()), self._guard)

@@ -1,6 +1,7 @@
 """The observers of steps that every recording has; one line each."""
 
 from telemetry.capture.micro_gradients import MicroGradients
+from telemetry.capture.observe_probe import ProbeObserver
 from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
 from telemetry.capture.provenance_watch import ProvenanceWatch
 from telemetry.capture.stale_gradients import StaleGradients
@@ -16,8 +17,10 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
 
 
 def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:
-    """One of each, and that of the parameters."""
+    """One of each, that of the parameters, and the probe where there is one."""
     kinds: tuple[type[StepObserver], ...] = (*OBSERVERS, ParameterWatch)
     if not around.optimizers:
         kinds = (HandUpdateWatch, *OBSERVERS)  # it reads the gradients when the step has ended
+    if around.options.probe is not None:
+        kinds = (*kinds, ProbeObserver)
     return tuple(kind(around) for kind in kinds)

@@ -51,8 +51,8 @@ _REMEDIES = {
     "steps to TelemetryCallback, and clip by norm, not by value",
     Need.UPDATE: "no update was recorded; pass the optimizer that the loop steps",
     Need.WEIGHT: "no weight norm was recorded; pass the optimizer that the loop steps",
-    Need.DEAD: "no ReLU-like activation was observed; record with activations=True",
-    Need.SATURATED: "no tanh or sigmoid was observed",
+    Need.DEAD: "no ReLU-like activation was observed in training; record with activations=True",
+    Need.SATURATED: "no tanh or sigmoid was observed in training",
     Need.EVALUATION: "no evaluation was logged; call telemetry.log(val_loss=...) after each",
 }
 
@@ -221,12 +221,14 @@ SELECT
     COUNT(a.dead_share) AS n_values
 FROM activations AS a
 WHERE a.run = $run
+    AND a.phase = 'train'
 UNION ALL
 SELECT
     'saturated' AS what,
     COUNT(a.saturated_share) AS n_values
 FROM activations AS a
 WHERE a.run = $run
+    AND a.phase = 'train'
 UNION ALL
 SELECT
     'evaluation' AS what,

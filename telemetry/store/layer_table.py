@@ -63,19 +63,38 @@ GROUP BY l.layer, l.parameter, l.module_type, l.depth, t.shape, l.n
 ORDER BY l.depth, l.parameter
 """
 
+# A probe shows a fixed batch: it stands in where the forwards of training could not be seen.
 ACTIVATIONS_SQL = """
 SELECT
     a.layer,
     a.type AS module_type,
     a.depth,
-    PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY a.dead_share) AS dead_share,
-    PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY a.saturated_share) AS saturated_share,
-    MAX(a.nonfinite) AS nonfinite
+    COALESCE(
+        PERCENTILE_CONT(0.5) WITHIN GROUP (
+            ORDER BY CASE WHEN a.phase = 'train' THEN a.dead_share END
+        ),
+        PERCENTILE_CONT(0.5) WITHIN GROUP (
+            ORDER BY CASE WHEN a.phase = 'probe' THEN a.dead_share END
+        )
+    ) AS dead_share,
+    COALESCE(
+        PERCENTILE_CONT(0.5) WITHIN GROUP (
+            ORDER BY CASE WHEN a.phase = 'train' THEN a.saturated_share END
+        ),
+        PERCENTILE_CONT(0.5) WITHIN GROUP (
+            ORDER BY CASE WHEN a.phase = 'probe' THEN a.saturated_share END
+        )
+    ) AS saturated_share,
+    COALESCE(
+        MAX(CASE WHEN a.phase = 'train' THEN a.nonfinite END),
+        MAX(CASE WHEN a.phase = 'probe' THEN a.nonfinite END)
+    ) AS nonfinite
 FROM (
     SELECT
         layer,
         type,
         depth,
+        phase,
         step,
         MAX(dead_share) AS dead_share,
         MAX(saturated_share) AS saturated_share,
@@ -83,10 +102,10 @@ FROM (
     FROM activations
     WHERE project = $project
         AND run = $run
-        AND phase = 'train'
+        AND phase IN ('train', 'probe')
         AND step BETWEEN $first AND $last
         AND (dead_share IS NOT NULL OR saturated_share IS NOT NULL)
-    GROUP BY layer, type, depth, step
+    GROUP BY layer, type, depth, phase, step
 ) AS a
 GROUP BY a.layer, a.type, a.depth
 ORDER BY a.depth, a.layer

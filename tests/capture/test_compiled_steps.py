@@ -227,7 +227,7 @@ def test_what_ran_compiled_before_the_callback_is_recorded_too(what: str, tmp_pa
     loop.run(None, n_steps=2)
     n_graphs = backend.n_graphs
     with TelemetryCallback(
-        loop.net, loop.optimizer, store=tmp_path, every=1, strict=True
+        loop.net, loop.optimizer, store=tmp_path, every=1, overhead_budget=None, strict=True
     ) as telemetry:
         loop.run(telemetry, n_steps=3)
         assert telemetry.path is not None

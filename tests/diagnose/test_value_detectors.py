@@ -126,6 +126,18 @@ def test_few_dead_units_and_those_that_wake_pass(chain: Chains, shares: list[flo
     assert "dead_units" in diagnosed(run).passed
 
 
+def test_the_fixed_batch_of_a_probe_is_no_evidence_of_death_or_saturation(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 60), every=1)
+    for step in range(7, 60, 8):
+        run.activation(
+            "a0", "output", step, n_units=64, n_dead=64, n_saturated=64, n_saturated_entries=6400,
+            window_samples=512, phase="probe",
+        )  # fmt: skip
+    result = diagnosed(run)
+    assert "in training" in not_checked(result, "dead_units").reason
+    assert "in training" in not_checked(result, "saturated_units").reason
+
+
 def test_a_small_layer_is_dead_only_as_a_whole(chain: Chains) -> None:
     run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", [0.8] * 4, units=5)
     assert "dead_units" in diagnosed(run).passed
