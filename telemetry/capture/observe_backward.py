@@ -27,7 +27,7 @@ class _Backward(Protocol):
 _lock = threading.Lock()
 # Called before a backward pass, and after it or None.
 _Observer = tuple[RootsObserver, RootsObserver | None]
-_observers: list[_Observer] = []
+_observers: tuple[_Observer, ...] = ()
 _original: _Backward | None = None
 
 
@@ -38,9 +38,9 @@ def observe(observer: RootsObserver, after: RootsObserver | None = None) -> None
         observer: Called before the pass.
         after: Called when it has ended without an exception.
     """
-    global _original  # noqa: PLW0603 - there is one torch.autograd to observe
+    global _original, _observers  # noqa: PLW0603 - there is one torch.autograd to observe
     with _lock:
-        _observers.append((observer, after))
+        _observers = (*_observers, (observer, after))
         if _original is None:
             _original = cast("_Backward", torch.autograd.backward)
             torch.autograd.backward = _observed(_original)  # type: ignore[assignment]
@@ -48,10 +48,10 @@ def observe(observer: RootsObserver, after: RootsObserver | None = None) -> None
 
 def forget(observer: RootsObserver) -> None:
     """Stop calling `observer`; the last one out puts torch's function back."""
-    global _original  # noqa: PLW0603 - as above
+    global _original, _observers  # noqa: PLW0603 - as above
     with _lock:
         # By equality: a bound method is a new object each time.
-        _observers[:] = [entry for entry in _observers if entry[0] != observer]
+        _observers = tuple(entry for entry in _observers if entry[0] != observer)
         current = torch.autograd.backward
         if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
             torch.autograd.backward = _original  # type: ignore[assignment]
@@ -84,10 +84,14 @@ def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tupl
         roots = (tensors,)
     else:
         roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
-    observers = tuple(_observers)
+    observers = _observers
     for before, _ in observers:
         before(roots)
-    return roots, observers
+    newcomers = _observers
+    if newcomers is not observers:  # one that was told let another in, which sees this pass too
+        for before, _ in [entry for entry in newcomers if entry not in observers]:
+            before(roots)
+    return roots, newcomers
 
 
 @untraced

@@ -5,14 +5,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from torch import nn
 
+from telemetry.errors import TelemetryError
 from telemetry.json_values import Json
 
 MESSAGE_BYTES = 4096
+PACKAGE = str(Path(__file__).parent)
 
 
 class Closable(Protocol):
@@ -31,10 +34,24 @@ _lock = threading.Lock()
 _open: dict[int, Closable] = {}  # by id of the model, which the callback keeps alive
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 _previous_hook: list[_Hook] = []
+_watchers: list[Callable[[], None]] = []
+
+
+def watch(watcher: Callable[[], None]) -> None:
+    """Call `watcher` whenever a callback is about to be registered."""
+    _watchers.append(watcher)
+
+
+def unwatch(watcher: Callable[[], None]) -> None:
+    """Stop calling `watcher`."""
+    if watcher in _watchers:
+        _watchers.remove(watcher)
 
 
 def register(model: nn.Module, callback: Closable) -> Closable | None:
     """Remember the callback of a model; returns the one that was open on it before."""
+    for watcher in tuple(_watchers):
+        watcher()
     with _lock:
         if not _previous_hook:
             _previous_hook.append(sys.excepthook)
@@ -69,9 +86,34 @@ def describe(error: BaseException) -> Mapping[str, Json]:
     }
 
 
+def hide_own_frames(error: BaseException) -> None:
+    """Take the frames of observed functions out of the traceback of a script's own error."""
+    chained: BaseException | None = error
+    seen: set[int] = set()
+    while chained is not None and id(chained) not in seen:
+        seen.add(id(chained))
+        frame = chained.__traceback__
+        while frame is not None:
+            while _is_own(frame.tb_next):
+                frame.tb_next = frame.tb_next.tb_next if frame.tb_next else None
+            frame = frame.tb_next
+        chained = chained.__cause__ or chained.__context__
+
+
+def _is_own(frame: TracebackType | None) -> bool:
+    """A frame of capture that called back into other code."""
+    return (
+        frame is not None
+        and frame.tb_next is not None
+        and frame.tb_frame.f_code.co_filename.startswith(PACKAGE)
+    )
+
+
 def _excepthook(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     for callback in list(_open.values()):
         callback.fail(error)
+    if not isinstance(error, TelemetryError):
+        hide_own_frames(error)
     _previous_hook[0](kind, error, trace)

@@ -149,10 +149,13 @@ class StepLedger:
         """The optimizer that now begins to step has already done so in this step.
 
         With `step()` calls and several optimizers, a call alone is the boundary: a critic may step
-        five times for one step of the generator.
+        five times for one step of the generator. Without, it is the first optimizer, and any that
+        has taken its place: after Adam, L-BFGS.
         """
-        repeated = optimizer in self._stepped
-        return repeated and (self._n_optimizers == 1 or (not self.called and optimizer == 0))
+        if optimizer not in self._stepped:
+            return False
+        leads = optimizer == 0 or optimizer not in self._expected
+        return self._n_optimizers == 1 or (leads and not self.called)
 
     def set_aside(self) -> None:
         """What came after the last step of an optimizer is of the step that begins with `end`."""

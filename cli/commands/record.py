@@ -1,0 +1,107 @@
+"""Record a training script as it is, without a line added to it.
+
+The script runs as under `python script.py arguments`, with the same output, exit code and
+traceback; everything after its name is its own. `telemetry show latest` shows the run.
+
+Examples:
+  telemetry record train.py --lr 0.1
+  telemetry record --project digits --tag baseline train.py
+  telemetry record --every 10 --store ./runs -m my_package.train
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from telemetry.cli.options import STORE_VARIABLE, Settings, verb
+from telemetry.errors import UsageError
+from telemetry.record_request import (
+    AUTO_VARIABLE,
+    START_FILE,
+    RecordRequest,
+    start_file_is_installed,
+)
+
+PYTHON_SUFFIXES = (".py", ".pyw", ".pyc")
+
+
+@verb(__name__, __doc__)
+@click.option("-m", "as_module", is_flag=True, help="Run a module instead of a file.")
+@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Sample each N-th step.")
+@click.option("--project", metavar="NAME", default="default", help="Groups runs.")
+@click.option("--name", metavar="NAME", help="Of the run; else the script's.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Label; may be repeated.")
+@click.option("--total-steps", type=click.IntRange(min=1), metavar="N", help="Planned steps.")
+@click.argument("words", metavar="SCRIPT [ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def command(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    as_module: bool,
+    every: int | None,
+    project: str,
+    name: str | None,
+    tags: tuple[str, ...],
+    total_steps: int | None,
+    words: tuple[str, ...],
+) -> int:
+    """Become the script's Python process, told by a variable to record."""
+    if not words:
+        raise UsageError("record what? Name a script, or -m and a module.")
+    (_check_module if as_module else _check_script)(words[0])
+    if not start_file_is_installed():
+        raise UsageError(f"{START_FILE} is not installed; run `pip install` of telemetry again.")
+    request = RecordRequest(
+        every=every,
+        project=project,
+        name=name,
+        tags=tags,
+        total_steps=total_steps,
+        asked=True,
+    )
+    environment = {
+        **os.environ,
+        STORE_VARIABLE: str(settings.store.absolute()),
+        AUTO_VARIABLE: request.to_variable(),
+    }
+    return _become([sys.executable, *(["-m"] if as_module else []), *words], environment)
+
+
+command.allow_interspersed_args = False  # the script's options are its own
+
+
+def _check_script(script: str) -> None:
+    path = Path(script)
+    if path.is_dir():
+        raise UsageError(f"{script} is a folder; name a script in it, or -m and a package.")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{script}: cannot be read ({error.strerror}).") from error
+    if path.suffix in PYTHON_SUFFIXES:
+        return
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{script} is not a Python file.") from error
+
+
+def _check_module(name: str) -> None:
+    top = name.partition(".")[0]
+    if find_spec(top) is None and PathFinder.find_spec(top, [str(Path.cwd())]) is None:
+        raise UsageError(f"there is no module {top} to run.")
+
+
+def _become(command_line: list[str], environment: dict[str, str]) -> int:
+    """Replace this process; where the system cannot, run a child and return its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name != "nt":
+        os.execve(command_line[0], command_line, environment)  # noqa: S606 - the user's script
+    return subprocess.call(command_line, env=environment)  # noqa: S603 - as above
