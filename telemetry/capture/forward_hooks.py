@@ -46,7 +46,7 @@ class ForwardEvents(Protocol):
         """The forward of a module inside begins."""
         ...
 
-    def leave(self, node: ModuleNode, output: object) -> None:
+    def leave(self, node: ModuleNode, args: tuple[object, ...], output: object) -> None:
         """The forward of a module has ended; the output is None after an exception."""
         ...
 
@@ -240,9 +240,9 @@ class LeaveHook(_DoesNotTravel):
 
     def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         """Tell; changes nothing."""
-        del module, args
+        del module
         if not torch.compiler.is_compiling():
-            self._events.leave(self._node, output)
+            self._events.leave(self._node, args, output)
 
 
 class GradientHook(_DoesNotTravel):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.host import is_known_finite
-from telemetry.capture.loss_graph import LossInputs, LossOp, losses_of
+from telemetry.capture.loss_graph import LossInputs, LossOp
 from telemetry.capture.module_observation import Forward, Label, Measures, Observation
 from telemetry.capture.module_statistics import (
     MAX_ELEMENTS,
@@ -24,11 +24,11 @@ PROBABILITY_THRESHOLD = 0.5
 ROOT = ""
 
 
-def observe_losses(roots: Sequence[Tensor], forward: Forward) -> list[Observation[Tensor]]:
-    """Logits and targets of the known losses under the backward roots; empty without one."""
+def observe_losses(losses: Sequence[LossInputs], forward: Forward) -> list[Observation[Tensor]]:
+    """Logits and targets of known losses."""
     observations: list[Observation[Tensor]] = []
     with torch.no_grad():
-        for loss in losses_of(roots):
+        for loss in losses:
             if not is_observable(loss.scores):
                 continue
             if loss.class_dim is not None:

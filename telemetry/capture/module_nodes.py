@@ -22,6 +22,7 @@ PLAIN = (*CHANNELS_FIRST, *FEATURES_LAST, _DropoutNd)
 TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten)
 # In evaluation without gradient these run a fused kernel, unless a hook stands on a module inside.
 FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 PARAMETRIZATIONS = "parametrizations"
 COMPILED = "compiled by torch.compile"
 
@@ -37,6 +38,7 @@ class ModuleNode:
         is_block: It has children with parameters and is not the root: its output is recorded where
             it is not that of the last of them.
         recurrent: One of torch's recurrent modules or cells.
+        embedding: One of torch's embeddings.
         family: Of an activation function.
         sees_operations: Functional activations in its forward are sites of it; not so inside an
             activation module, which is a site itself, nor among the gates of a recurrent one.
@@ -51,6 +53,7 @@ class ModuleNode:
     observed: bool
     is_block: bool
     recurrent: bool
+    embedding: bool
     family: Family | None
     sees_operations: bool
     fast_path: nn.Module | None
@@ -87,6 +90,7 @@ def module_nodes(
                 observed=observed,
                 is_block=bool(path and children and not observed and has_parameters(module)),
                 recurrent=recurrent,
+                embedding=isinstance(module, EMBEDDINGS),
                 family=family,
                 sees_operations=family is None and not recurrent,
                 fast_path=fast_path,

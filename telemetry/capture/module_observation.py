@@ -85,6 +85,11 @@ class Measures(NamedTuple, Generic[T]):
         head_entropies: Sum over query rows of the attention entropy over ln(valid keys), shape
             (n_heads,).
         head_rows: Rows with at least two valid keys, shape (n_heads,).
+        n_touched: Rows of an embedding that were read.
+        bn_updates: Batches that a normalisation layer counted since it was last observed.
+        row_means: Mean over rows of the output with rows of length one, shape (n_units,).
+        row_variances: Population variance of the same, shape (n_units,).
+        target_corr: Largest |correlation| of an input feature with the target.
         step_norms: L2 norm of each time step, shape (min(n_steps, 4096),).
     """
 
@@ -106,6 +111,11 @@ class Measures(NamedTuple, Generic[T]):
     row_sum_error: T | None = None
     head_entropies: T | None = None
     head_rows: T | None = None
+    n_touched: T | None = None
+    bn_updates: T | None = None
+    row_means: T | None = None
+    row_variances: T | None = None
+    target_corr: T | None = None
     step_norms: T | None = None
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.attention_logits import AttentionInputs, measure_attention
-from telemetry.capture.loss_graph import note_first_logits
+from telemetry.capture.loss_graph import LossInputs, losses_of, note_first_logits
 from telemetry.capture.loss_statistics import observe_losses, observe_output_logits
 from telemetry.capture.module_nodes import ModuleNode, UnitDims
 from telemetry.capture.module_observation import Forward, Label, Measures, Observation
@@ -15,13 +15,17 @@ from telemetry.capture.module_statistics import (
     MAX_ELEMENTS,
     Family,
     dtype_name,
+    has_spread,
     is_observable,
     leading,
     measure,
     measure_gradient,
     measure_input,
+    measure_spread,
 )
+from telemetry.capture.target_correlation import N_SAMPLES, is_table, largest_correlation
 from telemetry.capture.time_steps import GradientPlace
+from telemetry.capture.touched_rows import TouchedRows
 
 MAX_CALLS = 64  # of one site in one step: a cell called once per time step is seen that often
 ROOT = ""
@@ -39,6 +43,12 @@ class SiteRecorder:
         self._unit_dims = UnitDims()
         self._loss_known = False
         self._loss_seen = False
+        self._touched = TouchedRows()
+        # Batches counted by normalisation layers when they were last observed.
+        self._batches: dict[str, Tensor] = {}
+        # Observed inputs of the step, where they stand among the observations.
+        self._tables: list[tuple[int, Tensor]] = []
+        self._correlations_left = N_SAMPLES
 
     def take(self) -> list[Observation[Tensor]]:
         """What was observed since the last call and whose phase is known; the rest stays."""
@@ -49,7 +59,8 @@ class SiteRecorder:
         self._calls.clear()
         known = [o for o in self._observations if o.label.forward.phase is not None]
         self._observations = [o for o in self._observations if o.label.forward.phase is None]
-        return known
+        self._tables.clear()
+        return known + self._touched.take()
 
     def input(self, node: ModuleNode, values: Iterable[Tensor], forward: Forward) -> None:
         """The first floating tensor that enters an outermost forward."""
@@ -59,18 +70,45 @@ class SiteRecorder:
         with torch.no_grad():
             part = leading(entering.detach(), MAX_ELEMENTS)
             self._add(node, "input", part, forward, measure_input(part))
+        wanted = forward.phase is not None and self._correlations_left > 0
+        if wanted and node.path == ROOT and is_table(entering):
+            self._tables.append((len(self._observations) - 1, entering))
 
     def output(self, node: ModuleNode, output: Tensor, forward: Forward) -> None:
         """The output of an observed module; an observable tensor."""
         self._unit_dims.learn(node.module, output)
-        self._activation(node, "output", node.family, output, forward)
+        if not self._wanted(node.path, "output"):
+            return
+        with torch.no_grad():
+            part = leading(output.detach(), MAX_ELEMENTS)
+            unit_dim = self._unit_dims.of(output)
+            measures = measure(part, family=node.family, unit_dim=unit_dim)
+            if (node.has_parameters or node.is_block) and has_spread(part):
+                spread = measure_spread(part)
+                measures = measures._replace(
+                    row_means=spread.row_means, row_variances=spread.row_variances
+                )
+            n_batches = getattr(node.module, "num_batches_tracked", None)
+            if isinstance(n_batches, Tensor):
+                measures = measures._replace(bn_updates=self._new_batches(node.path, n_batches))
+            self._add(node, "output", part, forward, measures, unit_dim)
+
+    def embedded(self, node: ModuleNode, indices: object, forward: Forward) -> None:
+        """What an embedding was called with."""
+        with torch.no_grad():
+            self._touched.add(node, indices, forward)
 
     def operation(
         self, node: ModuleNode, site: str, family: Family, result: Tensor, forward: Forward
     ) -> None:
         """The result of a functional activation in the forward of a module."""
-        if is_observable(result):
-            self._activation(node, site, family, result, forward)
+        if not is_observable(result) or not self._wanted(node.path, site):
+            return
+        with torch.no_grad():
+            part = leading(result.detach(), MAX_ELEMENTS)
+            unit_dim = self._unit_dims.of(result)
+            measures = measure(part, family=family, unit_dim=unit_dim)
+            self._add(node, site, part, forward, measures, unit_dim)
 
     def attention(self, node: ModuleNode, inputs: AttentionInputs, forward: Forward) -> bool:
         """The logits of an attention in the forward of a module; False if it is none."""
@@ -134,25 +172,30 @@ class SiteRecorder:
 
     def losses(self, roots: Sequence[Tensor], forward: Forward) -> None:
         """Logits and targets of the losses that a backward pass starts from."""
-        observations = observe_losses(roots, forward)
+        losses = losses_of(roots)
+        observations = observe_losses(losses, forward)
         self._loss_seen |= bool(observations)
         self._observations += observations
+        if self._tables and losses:
+            with torch.no_grad():
+                self._correlate(losses)
 
-    def _activation(
-        self,
-        node: ModuleNode,
-        site: str,
-        family: Family | None,
-        values: Tensor,
-        forward: Forward,
-    ) -> None:
-        if not self._wanted(node.path, site):
-            return
-        with torch.no_grad():
-            part = leading(values.detach(), MAX_ELEMENTS)
-            unit_dim = self._unit_dims.of(values)
-            measures = measure(part, family=family, unit_dim=unit_dim)
-            self._add(node, site, part, forward, measures, unit_dim)
+    def _correlate(self, losses: Sequence[LossInputs]) -> None:
+        """Add to an observed input how well a feature of it tells the target of these losses."""
+        place, features = self._tables.pop()
+        found = [largest_correlation(features, loss) for loss in losses]
+        known = [correlation for correlation in found if correlation is not None]
+        if known:
+            self._correlations_left -= 1
+            former = self._observations[place]
+            measures = former.measures._replace(target_corr=known[0])
+            self._observations[place] = Observation(label=former.label, measures=measures)
+
+    def _new_batches(self, path: str, n_batches: Tensor) -> Tensor | None:
+        """Batches counted since the last call; None at the first."""
+        former = self._batches.get(path)
+        self._batches[path] = now = n_batches.detach().clone()
+        return None if former is None or former.device != now.device else now - former
 
     def _wanted(self, path: str, site: str) -> bool:
         self._calls[path, site] += 1

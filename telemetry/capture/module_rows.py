@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from telemetry.capture.catalogue import hash_id
 from telemetry.capture.module_observation import PROBE, TRAIN, Observation
+from telemetry.capture.module_statistics import n_spread_rows
 from telemetry.capture.parameter_rows import truncated
 from telemetry.capture.statistics.dead_bitmap import DeadUnits, DeadWindows
 from telemetry.tables import table
@@ -50,6 +51,7 @@ def module_table(observations: Sequence[Observation[FloatArray]], windows: DeadW
         **_dead_columns(rows, windows),
         **_profile_columns(rows),
         **_entropy_columns(rows),
+        **_spread_columns(rows),
     }
     schema = table("module_stats").arrow_schema()
     schema = schema.remove(schema.get_field_index("attempt"))
@@ -88,6 +90,9 @@ class _Merged:
             "n_saturated_entries": self._total("n_saturated_entries"),
             "log_partition": self._total("log_partition") / self._lengths,
             "row_sum_error": self._extreme(np.fmax, self._named("row_sum_error")),
+            "target_corr": self._extreme(np.fmax, self._named("target_corr")),
+            "n_touched": self._extreme(np.fmax, self._named("n_touched")),
+            "bn_updates": self._total("bn_updates"),
         }
 
     def _array(self, value: Callable[[Observation[FloatArray]], float]) -> FloatArray:
@@ -226,6 +231,30 @@ def _class_counts(observation: Observation[FloatArray]) -> FloatArray:
     classes = np.asarray(observation.measures.classes).astype(np.int64)
     valid = (classes >= 0) & (classes < n_classes) & (classes != label.ignored_class)
     return np.bincount(classes[valid], minlength=n_classes).astype(np.float64)
+
+
+def _spread_columns(rows: Sequence[Group]) -> dict[str, Column]:
+    """Mean cosine of two rows, and sqrt(d) times the mean deviation of a unit; of all calls."""
+    spreads = [_spread(group) for group in rows]
+    return {
+        "pair_cosine": np.array([cosine for cosine, _ in spreads]),
+        "unit_spread": np.array([spread for _, spread in spreads]),
+    }
+
+
+def _spread(group: Group) -> tuple[float, float]:
+    """NaN where nothing is known."""
+    calls = [o for o in group if o.measures.row_means is not None]
+    means = _same_shape([o.measures.row_means for o in calls])
+    variances = _same_shape([o.measures.row_variances for o in calls])
+    if not means:
+        return np.nan, np.nan
+    # Rows of different calls are not compared: the batches may differ in what they are.
+    n_rows = n_spread_rows(calls[0].label.n // means[0].size)
+    total = np.mean([variance.sum() for variance in variances])
+    cosine = np.mean([np.square(mean).sum() for mean in means]) - total / (n_rows - 1)
+    deviations = np.mean(np.sqrt(variances), axis=0)
+    return float(cosine), float(np.sqrt(deviations.size) * deviations.mean())
 
 
 def _entropy_columns(rows: Sequence[Group]) -> dict[str, Column]:

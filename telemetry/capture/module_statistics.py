@@ -17,6 +17,8 @@ from telemetry.capture.module_observation import Measures
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MAX_ELEMENTS = 1 << 26  # of one tensor: a reduction's temporary stays under 256 MiB
 MAX_PROFILE = 4096  # values that a profile keeps
+MIN_SPREAD_ROWS = 32  # as representation_collapse needs them
+MAX_SPREAD_ROWS = 256
 SATURATED_ENTRY_SLOPE = 0.06  # derivative of a saturated entry, as in saturated_units
 SATURATED_LEVEL = (1 - SATURATED_ENTRY_SLOPE) ** 0.5  # |tanh| at that derivative
 FLOAT32_EXACT = 1 << 24  # integers that a float32 sum holds exactly
@@ -93,6 +95,33 @@ def measure(
     return measure_moments(values)._replace(
         unit_squares=(scaled * scaled).sum(positions, dtype=accumulator(values)),
         n_saturated_entries=beyond.sum(dtype=_counter(values)),
+    )
+
+
+def measure_spread(output: Tensor) -> Measures[Tensor]:
+    """How much the rows of an output differ in direction, shape (n_rows, n_units).
+
+    A row of zeros has no direction and counts as one; at most 256 rows are looked at.
+    """
+    rows = output[:: -(-len(output) // MAX_SPREAD_ROWS)]
+    if rows.dtype in {torch.float16, torch.bfloat16}:
+        rows = rows.float()
+    directions = torch.nn.functional.normalize(rows, dim=1)
+    variances, means = torch.var_mean(directions, 0, correction=0)
+    return Measures(row_means=means, row_variances=variances)
+
+
+def n_spread_rows(n_rows: int) -> int:
+    """How many rows of so many `measure_spread` looks at."""
+    return -(-n_rows // -(-n_rows // MAX_SPREAD_ROWS))
+
+
+def has_spread(output: Tensor) -> bool:
+    """Whether it is one vector for each of enough inputs."""
+    return (
+        output.dim() == 2  # noqa: PLR2004 - rows and units
+        and len(output) >= MIN_SPREAD_ROWS
+        and output.shape[1] <= MAX_PROFILE
     )
 
 

@@ -228,7 +228,7 @@ class ModuleObserver:
             visit.failed = False
         return arguments
 
-    def leave(self, node: ModuleNode, output: object) -> None:
+    def leave(self, node: ModuleNode, args: tuple[object, ...], output: object) -> None:
         """The forward of a module has ended; the output is None after an exception."""
         visit = self._visit
         if visit is None or not visit.is_inside() or not visit.left(node):
@@ -238,6 +238,8 @@ class ModuleObserver:
                 visit.failed = True
                 with self._guard(PART), undispatched():
                     self._observe_output(visit, node, output)
+                    if node.embedding and args and visit.forward is not None:
+                        self._recorder.embedded(node, args[0], visit.forward)
                     visit.failed = False
             if not visit.frames:
                 self._close(visit)

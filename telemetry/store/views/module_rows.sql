@@ -21,6 +21,7 @@ SELECT
     s.n_nan,
     s.n_inf,
     s.n_units,
+    s.n_touched,
     s.n_dead,
     s.n_saturated,
     s.n_saturated_entries,
