@@ -29,8 +29,6 @@ class Operation(Protocol):
         ...
 
 
-OnActivation: TypeAlias = Callable[[str, Family, Tensor], None]
-OnAttention: TypeAlias = Callable[[AttentionInputs], None]
 Look: TypeAlias = Callable[[Sequence[object], Mapping[str, object], object], None]
 
 ACTIVATION_MODULES: dict[type[nn.Module], Family] = {
@@ -69,6 +67,7 @@ OPERATIONS = {
     "celu": ("celu", Family.SMOOTH),
     "hardswish": ("hardswish", Family.SMOOTH),
     "softplus": ("softplus", Family.SMOOTH),
+    "glu": ("glu", Family.SMOOTH),
     "tanh": ("tanh", Family.TANH),
     "sigmoid": ("sigmoid", Family.SIGMOID),
 }
@@ -84,6 +83,7 @@ FUSED_ATTENTIONS = (
     "scaled_dot_product_attention",  # in inference mode, where nothing decomposes it
 )
 SOFTMAXES = ("_softmax", "_safe_softmax")
+MULTIPLICATIONS = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 PRODUCTS = ("bmm", "baddbmm", "matmul")
 N_PRODUCTS = 4  # between a product and its softmax: what rotary or relative positions need
 MIN_ATTENTION_DIMS = 3  # batch or heads, queries, keys
@@ -117,13 +117,31 @@ def modes_are_safe() -> bool:
     return known or "torch.nn.attention.flex_attention" not in sys.modules
 
 
+class OperationEvents(Protocol):
+    """Who is told of operations; nothing in here may raise."""
+
+    def activation(self, name: str, family: Family, result: Tensor, source: object) -> None:
+        """A functional activation of this site name was computed from the source."""
+        ...
+
+    def product(self, factors: Sequence[object], result: object) -> None:
+        """Two things were multiplied element by element."""
+        ...
+
+    def shifted(self, values: object, shift: object, result: object) -> None:
+        """Something was added to values."""
+        ...
+
+    def attention(self, inputs: AttentionInputs) -> None:
+        """An attention, or a softmax over the last dimension, read this."""
+        ...
+
+
 class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells an observer each functional activation and attention, after it ran.
 
     Args:
-        on_activation: Called with the site name, the family and the result; must not raise.
-        on_attention: Called with what an attention or a softmax over the last dimension read;
-            must not raise.
+        events: The observer.
 
     Attributes:
         cost_s: Seconds spent in here, the operations themselves left out.
@@ -131,11 +149,10 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, on_activation: OnActivation, on_attention: OnAttention) -> None:
+    def __init__(self, events: OperationEvents) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cost_s = 0.0
-        self._on_activation = on_activation
-        self._on_attention = on_attention
+        self._events = events
         # Sizes of the last batched matrix products: a softmax of that size is one over keys.
         self._product_sizes: deque[int] = deque(maxlen=N_PRODUCTS)
         self._looks: dict[Operation, Look] = {}
@@ -145,6 +162,8 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, site in CLAMPS.items():
             look = self._clamp(site)
             self._looks |= dict.fromkeys(_overloads((name, f"{name}_")), look)
+        self._looks |= dict.fromkeys(MULTIPLICATIONS, self._multiplied)
+        self._looks[torch.ops.aten.add.Tensor] = self._added
         self._looks |= dict.fromkeys(_overloads(PRODUCTS), self._product)
         self._looks |= {op: self._attention(op) for op in _overloads(FUSED_ATTENTIONS)}
         self._looks |= dict.fromkeys(_overloads(SOFTMAXES), self._softmax)
@@ -174,9 +193,9 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _activation(self, site: str, family: Family) -> Look:
         def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
-            del args, kwargs
+            del kwargs
             if isinstance(result, Tensor):
-                self._on_activation(site, family, result)
+                self._events.activation(site, family, result, args[0])
 
         return look
 
@@ -184,9 +203,19 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
             low = _argument(args, kwargs, 1, "min", "min_val")
             if isinstance(low, int | float) and low == 0 and isinstance(result, Tensor):
-                self._on_activation(site, Family.RELU, result)
+                self._events.activation(site, Family.RELU, result, args[0])
 
         return look
+
+    def _multiplied(
+        self, args: Sequence[object], kwargs: Mapping[str, object], result: object
+    ) -> None:
+        del kwargs
+        self._events.product(args, result)
+
+    def _added(self, args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
+        del kwargs
+        self._events.shifted(args[0], args[1], result)
 
     def _product(
         self, args: Sequence[object], kwargs: Mapping[str, object], result: object
@@ -204,7 +233,7 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if dim in {-1, scores.dim() - 1}:
             is_product = scores.numel() in self._product_sizes
-            self._on_attention(SoftmaxInput(scores=scores, is_product=is_product))
+            self._events.attention(SoftmaxInput(scores=scores, is_product=is_product))
 
     def _attention(self, operation: Operation) -> Look:
         names = [argument.name for argument in operation._schema.arguments]  # noqa: SLF001 - no public name
@@ -216,7 +245,7 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             mask = given.get("attn_mask", given.get("attn_bias"))
             scale = given.get("scale")
             if isinstance(query, Tensor) and isinstance(key, Tensor):
-                self._on_attention(
+                self._events.attention(
                     FusedAttention(
                         query=query,
                         key=key,

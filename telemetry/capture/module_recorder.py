@@ -100,15 +100,23 @@ class SiteRecorder:
 
     def operation(
         self, node: ModuleNode, site: str, family: Family, result: Tensor, forward: Forward
-    ) -> None:
+    ) -> Observation[Tensor] | None:
         """The result of a functional activation in the forward of a module."""
         if not is_observable(result) or not self._wanted(node.path, site):
-            return
+            return None
         with torch.no_grad():
             part = leading(result.detach(), MAX_ELEMENTS)
             unit_dim = self._unit_dims.of(result)
             measures = measure(part, family=family, unit_dim=unit_dim)
             self._add(node, site, part, forward, measures, unit_dim)
+        return self._observations[-1]
+
+    def retract(self, observation: Observation[Tensor]) -> None:
+        """It was nothing to record; one of the last observations."""
+        for place in range(len(self._observations) - 1, -1, -1):
+            if self._observations[place] is observation:
+                del self._observations[place]
+                return
 
     def attention(self, node: ModuleNode, inputs: AttentionInputs, forward: Forward) -> bool:
         """The logits of an attention in the forward of a module; False if it is none."""

@@ -107,8 +107,9 @@ def measure_spread(output: Tensor) -> Measures[Tensor]:
     if rows.dtype in {torch.float16, torch.bfloat16}:
         rows = rows.float()
     directions = torch.nn.functional.normalize(rows, dim=1)
-    variances, means = torch.var_mean(directions, 0, correction=0)
-    return Measures(row_means=means, row_variances=variances)
+    # `var_mean` takes six times as long.
+    means = directions.mean(0)
+    return Measures(row_means=means, row_variances=(directions - means).square_().mean(0))
 
 
 def n_spread_rows(n_rows: int) -> int:

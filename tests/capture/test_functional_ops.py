@@ -1,6 +1,7 @@
 """Functional activations: seen by the dispatch mode and put down to the module that called them."""
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -51,6 +52,17 @@ def rows_with(after: Callable[[Tensor], Tensor]) -> set[str]:
         (lambda x: x.clamp(min=0.5), set()),
         (functional.hardtanh, set()),
         (lambda x: x.softmax(-1), set()),
+        (lambda x: functional.glu(torch.cat([x, x], 1)), {"glu#0"}),
+        (functional.hardswish, {"hardswish#0"}),
+        (lambda x: x * torch.sigmoid(x), {"silu#0"}),
+        (lambda x: torch.sigmoid(x) * x, {"silu#0"}),
+        (lambda x: x * torch.sigmoid(1.702 * x), set()),
+        (lambda x: x.flip(1) * torch.sigmoid(x), set()),
+        (lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.04 * x**3))), set()),
+        (lambda x: 2 * torch.sigmoid(x) - 1, {"sigmoid#0"}),
+        (lambda x: functional.dropout(torch.sigmoid(x), 0.5), {"sigmoid#0"}),
+        (lambda x: torch.sigmoid(x) * torch.sigmoid(x).detach(), {"sigmoid#0", "sigmoid#1"}),
+        (lambda x: torch.tanh(x) + 1, {"tanh#0"}),
     ],
 )
 def test_a_functional_activation_is_a_site_of_the_module_that_called_it(
@@ -155,11 +167,21 @@ def test_the_inner_tanh_of_a_librarys_gelu_is_no_site() -> None:
 
 
 def test_the_mode_changes_no_result_and_charges_what_it_costs() -> None:
-    seen: list[str] = []
-    mode = ActivationMode(lambda name, *_: seen.append(name), lambda _: None)
+    events = Mock()
+    mode = ActivationMode(events)
     values = torch.randn(3, 3, requires_grad=True)
     with mode:
         result = torch.tanh(torch.relu(values))
     assert torch.equal(result, torch.tanh(torch.relu(values)))
-    assert seen == ["relu", "tanh"]
+    assert [call.args[0] for call in events.activation.call_args_list] == ["relu", "tanh"]
     assert mode.cost_s > 0
+
+
+def test_a_swish_written_by_hand_is_measured_as_one() -> None:
+    model = Layer(lambda x: x * torch.sigmoid(x))
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    row = site(observed_step(model, lambda: model(inputs)), "", "silu#0")
+    with torch.no_grad():
+        expected = functional.silu(model.linear(inputs))
+    assert row["sumsq"] == pytest.approx(expected.square().sum().item(), rel=1e-5)
+    assert (row["n_saturated"], row["n_dead"]) == (None, 0)
