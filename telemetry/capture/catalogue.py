@@ -152,7 +152,7 @@ class Catalogue:
         return found
 
     def _register(self) -> None:
-        n_modules = len(self._modules)
+        known_modules = self._modules.copy()
         modules = {clean_path(path): module for path, module in self.model.named_modules()}
         for path, module in modules.items():
             self._register_module(path, module)
@@ -178,7 +178,7 @@ class Catalogue:
                 rows[entry.ids[kind]] = replace(row, tensor_id=entry.ids[kind], kind=kind)
         if self._known(self._entries) != self._known(entries):
             self.revision += 1
-        self._changed |= n_modules != len(self._modules) or rows != self._tensors
+        self._changed |= known_modules != self._modules or rows != self._tensors
         self._entries = entries
         self._tensors = rows
 
@@ -190,8 +190,6 @@ class Catalogue:
 
     def _register_module(self, path: str, module: nn.Module) -> None:
         self._paths[module] = path
-        if path in self._modules:
-            return
         own = [p for p in module.parameters(recurse=False) if not is_lazy(p)]
         self._modules[path] = ModuleRow(
             module_id=self.module_id(path),

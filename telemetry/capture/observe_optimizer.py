@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.block_sample import BlockSample
@@ -89,7 +90,7 @@ class ParameterObserver:
             (parameter, index)
             for index, group in enumerate(optimizer.param_groups)
             for parameter in group["params"]
-            if parameter.requires_grad or parameter.grad is not None
+            if (parameter.requires_grad or parameter.grad is not None) and not is_lazy(parameter)
         ]
         shared = self._catalogue.of_several_optimizers
         if not shared:

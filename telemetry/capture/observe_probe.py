@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.module_nodes import forward_is_plain
@@ -88,7 +89,11 @@ class _Parameters:
     """
 
     def __init__(self, model: nn.Module, *, keep: bool) -> None:
-        self._named = [(name, p, p._version) for name, p in model.named_parameters()]  # noqa: SLF001
+        self._named = [
+            (name, p, p._version)  # noqa: SLF001
+            for name, p in model.named_parameters()
+            if not is_lazy(p)
+        ]
         self._kept = [p.detach().clone() for _, p, _ in self._named] if keep else []
 
     def check(self) -> None:

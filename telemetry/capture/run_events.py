@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.json_values import Json
@@ -41,8 +42,13 @@ def events_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Itera
 
 
 def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:
-    """What is recorded: class of the model, counts of modules, tensors and parameters."""
-    parameters = list(model.parameters())
+    """What is recorded: class of the model, counts of modules, tensors and parameters.
+
+    Parameters of lazy modules have no elements before the first forward.
+    """
+    held = list(model.parameters())
+    parameters = [p for p in held if not is_lazy(p)]
+    n_lazy = len(held) - len(parameters)
     trainable = [p for p in parameters if p.requires_grad]
     payload: dict[str, Json] = {
         "model": type(model).__name__,
@@ -54,11 +60,13 @@ def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:
         "devices": sorted({str(p.device) for p in parameters}),
         "dtypes": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
         "optimizers": [type(optimizer).__name__ for optimizer in optimizers],
+        "lazy_tensors": n_lazy,
     }
     count = payload["parameters"]
+    lazy = f" and {n_lazy} tensors that the first forward makes" if n_lazy else ""
     return Event(
         kind="attach",
-        message=f"{type(model).__name__} with {len(parameters)} tensors, {count} parameters",
+        message=f"{type(model).__name__} with {len(parameters)} tensors, {count} parameters{lazy}",
         payload=payload,
     )
 

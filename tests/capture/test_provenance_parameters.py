@@ -11,6 +11,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from tests.loops import records
 from tests.provenance import column, opened, scalar, steps, tensors, x
 
 CUDA = pytest.param(
@@ -103,6 +104,52 @@ def test_parametrized_weights_are_recorded_by_what_is_trained(tmp_path: Path) ->
     assert found[0, magnitude, "gradient"]["sum"] == -2.0
     assert found[0, magnitude, "update"]["sum"] == 1.0
     assert found[0, direction, "gradient"]["sum"] == pytest.approx(0.0, abs=1e-6)
+
+
+class Lazy(nn.Module):
+    """y = 3 x, in layers that learn the width of their input from the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.LazyLinear(1, bias=False)
+        self.norm = nn.LazyBatchNorm1d()
+        self.unused = nn.LazyLinear(1)
+        self.head.register_forward_pre_hook(self._fill)
+
+    def _fill(self, head: nn.Module, args: object) -> None:
+        del args
+        with torch.no_grad():
+            if self.is_first:
+                head.weight.fill_(3.0)
+        self.is_first = False
+
+    is_first = True
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.head(values) + 0 * self.norm(values).sum()
+
+
+@pytest.mark.parametrize("probe", [None, torch.ones(2, 2)])
+def test_lazy_parameters_are_read_from_the_step_that_makes_them(
+    tmp_path: Path, probe: Tensor | None
+) -> None:
+    model = Lazy()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path, activations=True, probe=probe) as telemetry:
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).sum().backward()
+            optimizer.step()
+    found = tensors(telemetry)
+    gradients = {key[:2]: row["sum"] for key, row in found.items() if key[2] == "gradient"}
+    assert gradients[0, "head.weight"] == gradients[1, "head.weight"] == 9.0  # 1 + 2, 2 + 4
+    weights = {key[:2]: row["sum"] for key, row in found.items() if key[2] == "weight"}
+    assert [weights[step, "head.weight"] for step in (0, 1)] == [6.0, 1.5]  # 2 * 3, - 9 / 2
+    assert not any(name.startswith("unused") for _, name in weights)
+    assert telemetry.path is not None
+    modules = {row["path"]: row for row in records(telemetry.path, "modules")}
+    assert (modules["head"]["type"], modules["head"]["n_parameters"]) == ("Linear", 2)
+    assert {row["kind"] for row in records(telemetry.path, "events")} == {"attach", "optimizer"}
 
 
 def parametrized() -> nn.Module:
