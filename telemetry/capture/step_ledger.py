@@ -8,7 +8,7 @@ stepped. Without optimizers, each call ends a step.
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -16,6 +16,8 @@ from telemetry.step_flags import StepFlag
 
 if TYPE_CHECKING:
     from telemetry.capture.provenance import ClipRecord
+
+N = TypeVar("N", Tensor, float)
 
 CALLS_WITHOUT_STEP_LIMIT = 64
 
@@ -46,6 +48,7 @@ class StepRecord:
     micro_grad_sumsq: Tensor | float | None = None
     stale_grad_share: Tensor | float | None = None
     data_s: float | None = None
+    epoch: int | None = None
     scheduler_calls: int = 0
     param_checksum: Tensor | None = None
     wall_time_s: float = 0.0  # since 1970; made a date on the writer thread
@@ -88,6 +91,7 @@ class _Noted(NamedTuple):
     backward_calls: int = 0
     samples: int = 0
     batch_hash: Tensor | None = None
+    data_s: float | None = None
 
     @classmethod
     def of(cls, record: StepRecord) -> "_Noted":
@@ -97,6 +101,7 @@ class _Noted(NamedTuple):
             record.backward_calls,
             record.samples,
             record.batch_hash,
+            record.data_s,
         )
 
     def give(self, record: StepRecord) -> None:
@@ -105,6 +110,7 @@ class _Noted(NamedTuple):
         record.backward_calls = self.backward_calls
         record.samples = self.samples
         record.batch_hash = self.batch_hash
+        record.data_s = self.data_s
 
 
 class StepLedger:
@@ -167,6 +173,7 @@ class StepLedger:
             backward_calls=later.backward_calls - before.backward_calls,
             samples=later.samples - before.samples,
             batch_hash=_difference(later.batch_hash, before.batch_hash),
+            data_s=_difference(later.data_s, before.data_s),
         )
         before.give(record)
 
@@ -242,7 +249,7 @@ def _report(record: StepRecord, loss: Tensor | float | None) -> None:
         record.flags |= StepFlag.LOSS_REPORTED
 
 
-def _difference(later: Tensor | None, before: Tensor | None) -> Tensor | None:
+def _difference(later: N | None, before: N | None) -> N | None:
     """The part of a sum that was added later."""
     return later if later is None or before is None else later - before
 

@@ -1,5 +1,6 @@
 """The observers of steps that every recording has; one line each."""
 
+from telemetry.capture.data_watch import DataWatch
 from telemetry.capture.micro_gradients import MicroGradients
 from telemetry.capture.observe_probe import ProbeObserver
 from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
@@ -13,6 +14,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
     ProvenanceWatch,
     StaleGradients,
     MicroGradients,
+    DataWatch,
 )
 
 

@@ -132,6 +132,7 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
         "batch_hash": host_ints([record.batch_hash for record in records]),
         "samples": [record.samples or None for record in records],
         "data_s": [record.data_s for record in records],
+        "epoch": [record.epoch for record in records],
         "step_s": [record.step_s for record in records],
         "overhead_s": [record.overhead_s for record in records],
         "grad_norm_total": host_floats([record.grad_norm_total for record in records]),

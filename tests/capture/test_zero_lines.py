@@ -126,6 +126,8 @@ def check_steps(explicit: list[Row], auto: list[Row]) -> None:
     for expected, found in zip(explicit, auto, strict=True):
         assert found["loss"] == found["root_sum"] == expected["root_sum"]
         left_out = {"loss", "flags"}
+        if expected["step"] == 0:
+            left_out.add("epoch")  # the batch was read before there was a callback
         assert {k: v for k, v in numbers(found).items() if k not in left_out} == {
             k: v for k, v in numbers(expected).items() if k not in left_out
         }

@@ -12,6 +12,7 @@ SELECT
     s.batch_hash,
     s.samples,
     s.data_s,
+    s.epoch,
     s.step_s,
     s.overhead_s,
     s.grad_norm_total,
