@@ -2,7 +2,9 @@
 
 A tensor of up to 65,536 elements is read whole. A larger one gives 1,024 blocks of 64 elements
 spread evenly over it as a strided view: no random numbers, no gather, the same elements each time,
-so that updates and cosines compare like with like.
+so that updates and cosines compare like with like. Where that would be more than a million elements
+and more than a sixteenth of all, each tensor gives less, so that a sample costs a few readings of
+the parameters however they are cut into tensors.
 
 In the buffer every tensor begins a new row of 1,024 elements; its last row is padded with zeros.
 The device reduces rows, in few operations whatever the number of tensors; the writer thread reduces
@@ -23,7 +25,8 @@ from torch import Tensor
 WHOLE_LIMIT = 65_536  # elements; 256 KiB in float32
 N_FIELDS = 512  # sign and exponent of a float32
 BLOCK_LENGTH = 64  # elements: one to two cache lines more than a gather would touch, vectorised
-N_BLOCKS = WHOLE_LIMIT // BLOCK_LENGTH
+MODEL_LIMIT = 1 << 20  # elements of all tensors together, where a sixteenth of them is less
+MODEL_SHARE = 16
 ROW_LENGTH = 1_024  # measured: rows of 64 reduce 2.5 times slower; longer ones pad biases too much
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -35,12 +38,14 @@ AnyFloatArray: TypeAlias = "npt.NDArray[np.float32] | FloatArray"
 class TensorPlan:
     """The elements of one tensor that are read; `spacing` is None where all are.
 
-    `spacing` counts elements of memory between block starts and holds for tensors of `stride`.
+    `spacing` counts elements of memory between block starts and holds for tensors of `stride`;
+    `limit` is how many elements are read at most.
     """
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     spacing: int | None
+    limit: int = WHOLE_LIMIT
 
     @property
     def n(self) -> int:
@@ -50,32 +55,47 @@ class TensorPlan:
     @property
     def n_sampled(self) -> int:
         """Elements that are read."""
-        return self.n if self.spacing is None else WHOLE_LIMIT
+        return self.n if self.spacing is None else self.limit
 
     @property
     def view_shape(self) -> tuple[int, ...]:
         """Shape of what `sampled` returns."""
-        return self.shape if self.spacing is None else (N_BLOCKS, BLOCK_LENGTH)
+        if self.spacing is None:
+            return self.shape
+        return (self.limit // BLOCK_LENGTH, BLOCK_LENGTH)
 
 
-def plan_tensor(tensor: Tensor) -> TensorPlan:
-    """The plan of a plain (strided, real) tensor; depends on its shape and strides alone."""
+def limit_of(sizes: Sequence[int]) -> int:
+    """Elements that tensors of these sizes give at most each: 65,536, or fewer of many tensors."""
+    most = max(MODEL_LIMIT, sum(sizes) // MODEL_SHARE)
+    limit = WHOLE_LIMIT
+    while limit > ROW_LENGTH and sum(min(size, limit) for size in sizes) > most:
+        limit //= 2
+    return limit
+
+
+def plan_tensor(tensor: Tensor, limit: int = WHOLE_LIMIT) -> TensorPlan:
+    """The plan of a plain (strided, real) tensor; depends on its shape and strides alone.
+
+    Args:
+        tensor: Read whole if it is no larger than `limit`.
+        limit: Elements that are read at most, see `limit_of`.
+    """
     shape, stride = tuple(tensor.shape), tuple(tensor.stride())
     if not is_dense(shape, stride):
         stride = tuple(torch.empty(shape, device="meta").stride())
     n = math.prod(shape)
-    return TensorPlan(
-        shape=shape, stride=stride, spacing=block_spacing(n) if n > WHOLE_LIMIT else None
-    )
+    spacing = block_spacing(n, limit // BLOCK_LENGTH) if n > limit else None
+    return TensorPlan(shape=shape, stride=stride, spacing=spacing, limit=limit)
 
 
-def block_spacing(n: int) -> int:
+def block_spacing(n: int, n_blocks: int) -> int:
     """Elements between the starts of blocks: the widest that fits and shares no factor with n.
 
     A spacing that shares factors with the row length would visit the same few columns only: 576
     in a matrix of 768 columns never reads two thirds of them.
     """
-    widest = (n - BLOCK_LENGTH) // (N_BLOCKS - 1)
+    widest = (n - BLOCK_LENGTH) // (n_blocks - 1)
     for spacing in range(widest, BLOCK_LENGTH - 1, -1):
         if math.gcd(spacing, n) == 1:
             return spacing
@@ -103,8 +123,7 @@ def sampled(plan: TensorPlan, tensor: Tensor) -> Tensor:
             plan.shape, plan.stride, dtype=tensor.dtype, device=tensor.device
         )
         tensor = same.copy_(tensor)
-    size = (N_BLOCKS, BLOCK_LENGTH)
-    return tensor.as_strided(size, (plan.spacing, 1), tensor.storage_offset())
+    return tensor.as_strided(plan.view_shape, (plan.spacing, 1), tensor.storage_offset())
 
 
 class RowLayout:

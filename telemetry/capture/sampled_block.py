@@ -17,13 +17,14 @@ from telemetry.capture.sample_plan import (
     IntArray,
     Segments,
     TensorPlan,
+    limit_of,
     plan_tensor,
     sampled,
 )
 from telemetry.capture.statistic import Kind, Previous, Workspace
 
 # Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
-HOST_BLOCK_ELEMENTS = 1 << 19
+HOST_BLOCK_ELEMENTS = 1 << 20
 DEVICE_BLOCK_ELEMENTS = 1 << 25
 WIDE_TYPES = frozenset({torch.float64, torch.complex128})
 HALF_TYPES = frozenset({torch.float16, torch.bfloat16})
@@ -171,8 +172,10 @@ def plan_blocks(
     readable: list[Member] = []
     unreadable: list[tuple[Tensor, ParameterEntry]] = []
     spacing = max(1, len(parameters) // N_PROBES)
+    tensors = [plain(parameter) for parameter, _, _ in parameters]
+    limit = limit_of([tensor.numel() for tensor in tensors if tensor is not None])
     for place, (parameter, entry, group) in enumerate(parameters):
-        tensor = plain(parameter)
+        tensor = tensors[place]
         if tensor is None:
             unreadable.append((parameter, entry))
             continue
@@ -180,7 +183,7 @@ def plan_blocks(
             Member(
                 parameter=parameter,
                 entry=entry,
-                plan=plan_tensor(tensor),
+                plan=plan_tensor(tensor, limit),
                 group=group,
                 is_plain=tensor is parameter,
                 is_probe=place % spacing == 0 and place < spacing * N_PROBES,

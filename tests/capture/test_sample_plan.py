@@ -6,16 +6,18 @@ from hypothesis import strategies as st
 
 from telemetry.capture.sample_plan import (
     BLOCK_LENGTH,
-    N_BLOCKS,
     ROW_LENGTH,
     WHOLE_LIMIT,
     RowLayout,
     Segments,
     block_spacing,
     is_dense,
+    limit_of,
     plan_tensor,
     sampled,
 )
+
+N_BLOCKS = WHOLE_LIMIT // BLOCK_LENGTH
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (7, 3), (256, 256), (16, 4, 32, 32)])
@@ -31,7 +33,7 @@ def test_a_tensor_of_up_to_65536_elements_is_read_whole(shape: tuple[int, ...]) 
 def test_blocks_of_a_larger_tensor_do_not_overlap_and_reach_from_one_end_to_the_other(
     n: int,
 ) -> None:
-    spacing = block_spacing(n)
+    spacing = block_spacing(n, N_BLOCKS)
     last = (N_BLOCKS - 1) * spacing + BLOCK_LENGTH
     assert spacing >= BLOCK_LENGTH
     assert last <= n
@@ -67,6 +69,30 @@ def test_a_tensor_with_gaps_in_memory_is_read_in_logical_order() -> None:
     tensor = torch.arange(400_000).reshape(400, 1000)[:, ::2]
     plan = plan_tensor(tensor)
     assert torch.equal(sampled(plan, tensor), sampled(plan, tensor.contiguous()))
+
+
+def test_a_tensor_is_read_up_to_the_limit_of_its_plan() -> None:
+    tensor = torch.arange(300_000)
+    plan = plan_tensor(tensor, 4_096)
+    view = sampled(plan, tensor)
+    assert plan.n_sampled == view.numel() == torch.unique(view).numel() == 4_096
+    assert view[-1, -1] > 290_000
+    assert plan_tensor(tensor[:4_096], 4_096).spacing is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [
+        ([85_000], 65_536),
+        ([1 << 17] * 16, 65_536),  # a million elements in all
+        ([1 << 17] * 17, 32_768),
+        ([1 << 17] * 64, 16_384),
+        ([1 << 24] * 64, 65_536),  # four million elements, less than a sixteenth
+        ([1_000] * 100_000, 1_024),  # no row of the buffer is left half empty for it
+    ],
+)
+def test_many_tensors_give_fewer_elements_each(sizes: list[int], limit: int) -> None:
+    assert limit_of(sizes) == limit
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def compute(sample: Sample) -> Partials | None:
     if not (on_host(sample.values) and sample.bounds[0].numpy().min() >= 0):
         partials["not_above_zero"] = torch.le(sample.values, 0, out=scratch.first).sum(1)
     floor = square.clamp_(min=SMALLEST_SQUARE)
-    root = torch.maximum(sample.values, floor, out=scratch.first).sqrt_()
-    ratio = torch.div(gradient.values, root, out=scratch.second)
+    root = torch.maximum(sample.values, floor, out=scratch.first).rsqrt_()
+    ratio = root.mul_(gradient.values)
     partials["ratio_norms"] = torch.linalg.vector_norm(ratio, dim=1)
     if settings.loss_scale is not None:
         partials["loss_scale"] = settings.loss_scale
