@@ -5,7 +5,7 @@ The first table samples the gradients, weights, updates and optimizer state of m
 gradients and weights. The second trains the workloads with everything that is recorded.
 
 All is processor time, which hardly depends on what else the machine does: of the training thread,
-and of all threads, the writer's rows included. Torch computes with one thread unless OMP_NUM_THREADS
+and of all threads, the writer's rows included. Torch uses one thread unless OMP_NUM_THREADS
 says otherwise.
 `python benchmarks/sample_cost.py --largest 1e8 --workload mlp --blocks 5 --steps 100`
 """
