@@ -98,6 +98,18 @@ class Catalogue:
             and entry.lr_group is None
         ]
 
+    def in_forward_order(self) -> list[tuple[str, str, Tensor]]:
+        """Name, module path and parameter, each once: as the forward comes to their modules.
+
+        Parameters of modules that were not seen to run come last, as they were registered.
+        """
+        self.refresh()
+        named: dict[int, tuple[str, str, Tensor]] = {}
+        for name, path, parameter in self._named_parameters():
+            named.setdefault(id(parameter), (name, path, parameter))
+        last = len(self._order)
+        return sorted(named.values(), key=lambda found: self._order.get(found[1], last))
+
     def set_execution_order(self, paths: Sequence[str]) -> None:
         """Take the order of first calls in a forward as depth of modules and their tensors.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-ForwardObserver = Callable[[tuple[object, ...], Mapping[str, object]], None]
+ForwardObserver = Callable[[nn.Module, tuple[object, ...], Mapping[str, object]], None]
 
 
 class EntryHook:
@@ -23,9 +23,8 @@ class EntryHook:
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         """See one forward begin; never changes its arguments."""
-        del module
         if not torch.compiler.is_compiling():
-            self._observer(args, kwargs)
+            self._observer(module, args, kwargs)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         # The exit of a null context takes any arguments and returns None, as a hook must.

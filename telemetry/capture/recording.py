@@ -149,7 +149,9 @@ class Recording:
     # --- what the hooks call ------------------------------------------------------------------
 
     @guarded("forwards")
-    def _on_forward(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+    def _on_forward(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
         if not is_grad_enabled():
             self._no_grad_forward = True
             if self._watch.forward_without_gradient:
@@ -161,7 +163,7 @@ class Recording:
         self._train_forward = True
         if self._watch.forward:
             with self._charged():
-                self._watch.forward(self._ledger.current, args, kwargs)
+                self._watch.forward(self._ledger.current, module, args, kwargs)
         if not in_transform():
             self._observe_inputs(args, kwargs)
 

@@ -90,9 +90,13 @@ class StepObserver:
         """Recording begins: set hooks."""
 
     def forward(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+        self,
+        record: StepRecord,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
     ) -> None:
-        """A forward with gradient enters the model."""
+        """A forward with gradient enters the model, by this module."""
 
     def forward_without_gradient(self, record: StepRecord) -> None:
         """A forward without gradient enters the model."""

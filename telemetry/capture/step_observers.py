@@ -2,6 +2,7 @@
 
 from telemetry.capture.data_watch import DataWatch
 from telemetry.capture.micro_gradients import MicroGradients
+from telemetry.capture.observe_origin import OriginObserver
 from telemetry.capture.observe_probe import ProbeObserver
 from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
 from telemetry.capture.provenance_watch import ProvenanceWatch
@@ -15,6 +16,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
     StaleGradients,
     MicroGradients,
     DataWatch,
+    OriginObserver,
 )
 
 

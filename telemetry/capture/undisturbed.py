@@ -26,21 +26,34 @@ V = TypeVar("V")
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """A block in which a forward of the model without gradient changes nothing that lasts.
+def undisturbed(
+    model: nn.Module, *, gradient: bool = False, autocast: torch.dtype | None = None
+) -> Iterator[None]:
+    """A block in which a forward of the model changes nothing that lasts.
 
-    Parts compiled by torch.compile run eagerly; autocast is off, for it would keep casts made
+    Parts compiled by torch.compile run eagerly; autocast keeps no casts, for they would be made
     without gradient. Parameters are neither copied nor put back, nor is what an attribute of a
     module merely refers to, except plain containers.
+
+    Args:
+        model: Runs in the block.
+        gradient: Whether it runs with gradient.
+        autocast: To which type; None: it is off.
     """
     with ExitStack() as stack:
         stack.enter_context(_random_states(model))
         _set_aside(model, stack)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for kind in {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(torch.no_grad())
+            stack.enter_context(_autocast(kind, autocast))
+        stack.enter_context(torch.set_grad_enabled(gradient))
         yield
+
+
+def _autocast(kind: str, dtype: torch.dtype | None) -> torch.autocast:
+    if dtype is None:
+        return torch.autocast(kind, enabled=False)
+    return torch.autocast(kind, dtype=dtype, cache_enabled=False)
 
 
 @contextmanager

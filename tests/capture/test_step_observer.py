@@ -25,7 +25,11 @@ class Recorder(StepObserver):
         told.append(("attached", self.around.ledger.current.step))
 
     def forward(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+        self,
+        record: StepRecord,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
     ) -> None:
         told.append(("forward", record.step))
 

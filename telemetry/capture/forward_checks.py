@@ -1,0 +1,70 @@
+"""What a forward beside the training must not do: write into parameters, wait for others."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+class Parameters:
+    """Notices a forward that writes into parameters, which nothing else would put back.
+
+    Args:
+        model: Owns them.
+        keep: Hold copies, so that they can be put back.
+    """
+
+    def __init__(self, model: nn.Module, *, keep: bool) -> None:
+        self._named = [
+            (name, p, p._version)  # noqa: SLF001
+            for name, p in model.named_parameters()
+            if not is_lazy(p)
+        ]
+        self._kept = [p.detach().clone() for _, p, _ in self._named] if keep else []
+
+    def check(self) -> None:
+        """Put them back.
+
+        Raises:
+            RuntimeError: one was written.
+        """
+        written = [name for name, p, version in self._named if p._version != version]  # noqa: SLF001
+        for (name, parameter, _), kept in zip(self._named, self._kept, strict=False):
+            if name not in written and _are_same(parameter, kept):
+                continue
+            parameter.data.copy_(kept)  # autograd need not know of what was never changed
+            written.append(name)
+        if written:
+            raise RuntimeError(
+                f"the forward writes into {written[0]}; such a model runs in its training only."
+            )
+
+
+def _are_same(parameter: Tensor, kept: Tensor) -> bool:
+    """Whether the values are the same; taken for granted on a device that would be waited for."""
+    if parameter.device.type != "cpu":
+        return True
+    values = parameter.detach()
+    return torch.equal(values, kept) or bool(((values == kept) | (values != values)).all())  # noqa: PLR0124
+
+
+def check_alone(model: nn.Module) -> None:
+    """Raise for a forward that needs other processes, which may not be running it too."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if distributed.get_world_size() > 1 and _needs_others(tuple(model.modules())):
+        raise RuntimeError(
+            "the forward communicates (SyncBatchNorm or sharded parameters); one that runs alone "
+            "would wait for ever."
+        )
+
+
+def _needs_others(modules: Sequence[nn.Module]) -> bool:
+    return any(
+        isinstance(module, nn.SyncBatchNorm)
+        or type(module).__name__.startswith("FSDP")
+        or any(hasattr(p, "device_mesh") for p in module.parameters(recurse=False))
+        for module in modules
+    )

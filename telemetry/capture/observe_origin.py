@@ -1,0 +1,191 @@
+"""Finds where the first value that is not finite came from, once in a run, when there is one.
+
+The loss is looked at when its backward pass begins, a few gradients before the optimizer takes
+them: on a CPU that reads memory, and waits for nothing. A bad one is followed up before the
+optimizer can spread it. The loss of another device is known later, from the writer thread, when
+only traces are left.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from telemetry.capture.guard import contained
+from telemetry.capture.host import host_number
+from telemetry.capture.loss_graph import losses_of
+from telemetry.capture.module_nodes import forward_is_plain
+from telemetry.capture.origin import KIND, How, Origin, What, traced_back
+from telemetry.capture.origin_flow import Birth, tally_of
+from telemetry.capture.origin_pass import KeptForward, Seen, seen_in_forward
+from telemetry.capture.origin_traces import parameter_facts
+from telemetry.capture.run_events import Event
+from telemetry.capture.step_ledger import StepRecord
+from telemetry.capture.step_observer import StepObserver, Surroundings
+
+MAX_FORWARDS = 4  # of those before a backward pass: the loop holds their inputs itself
+MAX_SEARCHES = 4  # that a loss scaler made pointless
+
+
+class OriginObserver(StepObserver):
+    """Emits one event `non_finite`, and then sleeps."""
+
+    part: ClassVar[str] = "origin"
+    at_rest = frozenset({"step_skipped", "step_ended"})
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around)
+        self._forwards: list[KeptForward] = []
+        self._window_is_over = False  # a backward pass has begun since the last forward
+        self._last_step: int | None = None  # in which an optimizer stepped
+        self._found: Origin | None = None
+        self._n_searches = 0
+        self._failure = ""
+        device = next((p.device for p in around.model.parameters()), torch.device("cpu"))
+        self._device = device
+
+    # --- moments of a step --------------------------------------------------------------------
+
+    def forward(
+        self,
+        record: StepRecord,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> None:
+        """Keep what it was given until the optimizer steps."""
+        del record
+        forwards = self._forwards
+        if self._window_is_over or len(forwards) == MAX_FORWARDS:
+            self._window_is_over = False
+            forwards.clear()
+        kind = self._device.type
+        forwards.append(
+            KeptForward(
+                module,
+                args,
+                kwargs,
+                torch.default_generator.get_state(),
+                None
+                if kind == "cpu"
+                else torch.get_device_module(kind).get_rng_state(self._device),
+                torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None,
+            )
+        )
+
+    def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """Look at the loss."""
+        self._window_is_over = True
+        for root in record.roots[-len(roots) :]:
+            number = host_number(root)
+            if number is not None and not math.isfinite(number):
+                self._search(record, roots)
+                return
+
+    def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """What was found is about to be applied."""
+        del optimizer
+        self._last_step = record.step
+        self._forwards.clear()
+        if self._found is not None:
+            self._tell(record)
+
+    def step_skipped(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """What was found harms nobody: a loss scaler makes such steps to find its scale."""
+        del record, optimizer
+        self._found = None
+        self.rest("step_skipped")
+        self.rest("step_ended")
+
+    def step_ended(self, record: StepRecord) -> None:
+        """The loop may have applied it by itself."""
+        if self._found is not None:
+            self._tell(record)
+
+    def close(self) -> None:
+        """The loop may have stopped at what was found."""
+        if self._found is not None:
+            self._tell(self.around.ledger.current)
+        self._forwards.clear()
+
+    # --- the search ---------------------------------------------------------------------------
+
+    def _search(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        if self._found is not None or self._n_searches == MAX_SEARCHES:
+            return
+        self._n_searches += 1
+        facts = parameter_facts(self.around.catalogue)
+        found = traced_back(facts, step=record.step, last_step=self._last_step)
+        self._keep(found or self._of_loss(record.step, roots))
+
+    def _of_loss(self, step: int, roots: Sequence[Tensor]) -> Origin:
+        if not self._forwards or not forward_is_plain():
+            note = "its forward could not be seen (compiled, or run in another thread)"
+            return Origin(what=What.LOSS, how=How.NOT_OBSERVED, step=step, note=note)
+        self._failure = ""
+        for forward in self._forwards:
+            seen = self._seen(forward)
+            if seen is not None and seen.is_bad:
+                return _of_birth(seen.birth, step)
+        if self._failure:
+            note = f"the forward, run again, {self._failure}"
+            return Origin(what=What.LOSS, how=How.NOT_REPRODUCED, step=step, note=note)
+        return _of_loss(step, roots)
+
+    def _seen(self, forward: KeptForward) -> Seen | None:
+        with contained(self._failed):
+            return seen_in_forward(self.around.model, forward)
+        return None
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = f"raised {type(error).__name__}: {error}"
+
+    def _keep(self, found: Origin) -> None:
+        self._found = found
+        self.wake("step_skipped")
+        self.wake("step_ended")
+
+    def _tell(self, record: StepRecord) -> None:
+        found, self._found = self._found, None
+        if found is None:
+            return
+        self.around.emit(
+            Event(
+                kind=KIND,
+                severity="error",
+                message=found.message,
+                payload=found.payload(record.step),
+            )
+        )
+        self._forwards.clear()
+        for moment in ("forward", "before_backward", "before_step", "step_skipped", "step_ended"):
+            self.rest(moment)
+
+
+def _of_birth(birth: Birth | None, step: int) -> Origin:
+    if birth is None:
+        note = "the operation could not be told"
+        return Origin(what=What.OUTPUT, how=How.OBSERVED, step=step, module="", note=note)
+    is_weight = birth.what is What.WEIGHT
+    return Origin(
+        what=birth.what,
+        how=How.OBSERVED,
+        step=step,
+        module=birth.place.rpartition(".")[0] if is_weight else birth.place,
+        parameter=birth.place if is_weight else None,
+        operation=birth.operation,
+        tally=birth.tally,
+    )
+
+
+def _of_loss(step: int, roots: Sequence[Tensor]) -> Origin:
+    """The model returns finite values: what is left is what is made of them, and the target."""
+    tallies = [tally_of(loss.target) for loss in losses_of(roots) if loss.target is not None]
+    bad = next((tally for tally in tallies if tally.is_bad), None)
+    note = "what the model returns is finite"
+    if bad is not None:
+        note = "the target holds values that are not finite"
+    return Origin(what=What.LOSS, how=How.OBSERVED, step=step, tally=bad, note=note)
