@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from torch import nn
+
 from telemetry.capture import observe_loaders
 from telemetry.capture.guard import guarded
 from telemetry.capture.loader_facts import LoaderFacts
@@ -120,10 +122,14 @@ class DataWatch(StepObserver):
     # --- moments of a step --------------------------------------------------------------------
 
     def forward(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+        self,
+        record: StepRecord,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
     ) -> None:
         """What was read since the last forward is for the training."""
-        del args, kwargs
+        del module, args, kwargs
         self._thread = threading.get_ident()
         waits = self._waits or self._seen_without_gradient
         if waits:
