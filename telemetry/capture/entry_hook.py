@@ -5,42 +5,58 @@ Everything else is hooked on sampled steps only, so an unsampled forward costs o
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-ForwardObserver = Callable[[nn.Module, tuple[object, ...], Mapping[str, object]], None]
+Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
+ForwardObserver: TypeAlias = Callable[
+    [nn.Module, tuple[object, ...], Mapping[str, object]], Arguments | None
+]
+is_compiling = torch.compiler.is_compiling
 
 
 class EntryHook:
-    """A forward pre-hook that does not travel: copies and pickles of the model do nothing there."""
+    """A forward pre-hook that does not travel: copies and pickles of the model do nothing there.
+
+    Args:
+        observer: Told of each forward that begins outside of compiled code; the arguments that it
+            returns are those that the forward gets.
+    """
+
+    __slots__ = ("_observer",)
 
     def __init__(self, observer: ForwardObserver) -> None:
         self._observer = observer
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """See one forward begin; never changes its arguments."""
-        if not torch.compiler.is_compiling():
-            self._observer(module, args, kwargs)
+    ) -> Arguments | None:
+        """See one forward begin."""
+        return None if is_compiling() else self._observer(module, args, kwargs)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         # The exit of a null context takes any arguments and returns None, as a hook must.
         return getattr, (nullcontext(), "__exit__")
 
 
-def install(model: nn.Module, observer: ForwardObserver) -> list[RemovableHandle]:
-    """Hook every module through which a forward enters the model; handles remove the hooks.
+def lasting_entries(model: nn.Module) -> list[nn.Module]:
+    """Modules through which forwards enter the model and that may be hooked.
 
-    A module that was compiled in place gets none: its hooks would be compiled with it, to nothing.
+    One that was compiled in place may not: its hooks would be compiled with it, to nothing.
     """
     return [
-        module.register_forward_pre_hook(EntryHook(observer), with_kwargs=True)
+        module
         for module in entry_modules(model)
         if getattr(module, "_compiled_call_impl", None) is None
     ]
+
+
+def hook_entry(module: nn.Module, observer: ForwardObserver) -> RemovableHandle:
+    """Hook one module through which a forward may enter."""
+    return module.register_forward_pre_hook(EntryHook(observer), with_kwargs=True)
 
 
 def entry_modules(model: nn.Module) -> Iterator[nn.Module]:

@@ -15,32 +15,17 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from telemetry.capture.entry_hook import Arguments
 from telemetry.capture.module_nodes import ModuleNode
 from telemetry.capture.module_observation import Forward
-from telemetry.capture.time_steps import MAX_STEPS, Arguments, GradientPlace
+from telemetry.capture.time_steps import MAX_STEPS, GradientPlace
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 
-class ForwardBegins(Protocol):
-    """Is told of a forward that may begin at a module."""
-
-    def __call__(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], /
-    ) -> Arguments | None:
-        """With its arguments: those it shall have, None for these."""
-        ...
-
-
 class ForwardEvents(Protocol):
     """Who is told of forwards and gradients."""
-
-    def enter_outermost(
-        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> Arguments | None:
-        """A forward may begin here: the arguments it shall have, None for these."""
-        ...
 
     def enter(self, node: ModuleNode) -> None:
         """The forward of a module inside begins."""
@@ -155,43 +140,6 @@ class _DoesNotTravel:
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         # The exit of a null context takes any arguments and returns None, as a hook must.
         return getattr, (nullcontext(), "__exit__")
-
-
-class EntryHook(_DoesNotTravel):
-    """Forward pre-hook, with keyword arguments, of a module through which a forward may enter."""
-
-    __slots__ = ("_events", "_node")
-
-    def __init__(self, events: ForwardEvents, node: ModuleNode) -> None:
-        self._events = events
-        self._node = node
-
-    def __call__(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> Arguments | None:
-        """Tell; a recurrent module reads an alias of its input."""
-        del module
-        if torch.compiler.is_compiling():
-            return None
-        return self._events.enter_outermost(self._node, args, kwargs)
-
-
-class StandingHook(_DoesNotTravel):
-    """Forward pre-hook, with keyword arguments, that stays between sampled steps.
-
-    torch.compile traces a module again when a hook on it has come or gone.
-    """
-
-    __slots__ = ("_begins",)
-
-    def __init__(self, begins: ForwardBegins) -> None:
-        self._begins = begins
-
-    def __call__(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> Arguments | None:
-        """Tell; a recurrent module reads an alias of its input."""
-        return None if torch.compiler.is_compiling() else self._begins(module, args, kwargs)
 
 
 class RecurrentHook(_DoesNotTravel):

@@ -30,12 +30,15 @@ class Guard:
     Args:
         strict: Raise CaptureError, with the original error as its cause, instead of going on.
         on_failure: Told the part and the error, once per part, after it was switched off.
+
+    Attributes:
+        off: Parts that have failed.
     """
 
     def __init__(self, *, strict: bool, on_failure: Callable[[str, Exception], None]) -> None:
         self.strict = strict
         self._on_failure = on_failure
-        self._off: set[str] = set()
+        self.off: set[str] = set()
         # One block per part, made once: entering a guarded block costs a dictionary look-up.
         self._blocks: dict[str, _Block] = {}
 
@@ -48,7 +51,7 @@ class Guard:
 
     def enabled(self, part: str) -> bool:
         """Whether the part has not failed."""
-        return part not in self._off
+        return part not in self.off
 
     def caught(self, part: str, error: Exception) -> None:
         """An exception has left a part: switch it off, or raise again what `strict` has raised.
@@ -66,8 +69,8 @@ class Guard:
         Raises:
             CaptureError: with `strict`, every time.
         """
-        if part not in self._off:
-            self._off.add(part)
+        if part not in self.off:
+            self.off.add(part)
             logger.warning("telemetry: %s failed and is switched off", part, exc_info=error)
             with contained(_log_failed_report):
                 self._on_failure(part, error)
@@ -121,7 +124,7 @@ def guarded(
     def decorate(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R | None]:
         def inner(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
             guard = self._guard
-            if not guard.enabled(part):
+            if part in guard.off:
                 return None
             try:
                 return method(self, *args, **kwargs)

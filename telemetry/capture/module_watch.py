@@ -1,12 +1,13 @@
 """When modules are observed: begin and end of each sampled step, and what is told of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.entry_hook import Arguments
 from telemetry.capture.guard import Guard
 from telemetry.capture.module_nodes import COMPILED
 from telemetry.capture.observe_modules import N_SEARCHES, NOTHING_SEEN, PART, ModuleObserver
@@ -61,9 +62,19 @@ class ModuleWatch:
         self._n_finished = 0
         self._hooks_cost_s = 0.0
 
-    def attach(self) -> "list[RemovableHandle]":
-        """Recording begins; the handles remove what stays on the model until it ends."""
-        return self._modules.attach() if self._wanted else []
+    def attach(self, hooked: Collection[nn.Module]) -> "list[RemovableHandle]":
+        """Recording begins; the handles remove what stays on the model until it ends.
+
+        Args:
+            hooked: Modules whose own hook calls `forward_begins`.
+        """
+        return self._modules.attach(hooked) if self._wanted else []
+
+    def forward_begins(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Arguments | None:
+        """A forward enters one of these modules: the arguments it shall have, None for these."""
+        return self._modules.forward_begins(module, args, kwargs) if self._is_open else None
 
     def begin(self, step: int) -> None:
         """A sampled step begins."""

@@ -124,7 +124,7 @@ class HashWindows:
 
 
 class InputObserver:
-    """Notes size and hash of the batches of training forwards.
+    """Notes the hash of the batches of training forwards.
 
     Args:
         governor: Says which steps are sampled, and what recording may cost.
@@ -142,13 +142,14 @@ class InputObserver:
         """Seconds spent on hashing so far."""
         return self._windows.cost_s
 
+    def wanted(self, step: int) -> bool:
+        """Whether its batches are hashed although it is not sampled; asked as a step begins."""
+        return self._windows.wanted(step, self._allowed_s)
+
     def observe(
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> float:
-        """Add a forward's arguments to its step; returns the seconds that hashing took."""
-        record.samples += batch_size(args, kwargs)
-        if not self._windows.wanted(record.step, self._allowed_s) and not record.sampled:
-            return 0.0
+        """Add a forward's arguments to the hash of its step; returns the seconds that took."""
         started_s = self._clock()
         for tensor in (*tensors_in(args), *tensors_in(kwargs)):
             digest = self._hasher(tensor)

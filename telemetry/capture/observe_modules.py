@@ -9,20 +9,18 @@ so is what checkpointing recomputes.
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from telemetry.capture.entry_hook import entry_modules
+from telemetry.capture.entry_hook import Arguments, entry_modules, hook_entry
 from telemetry.capture.forward_hooks import (
     EnterHook,
-    EntryHook,
     GradientHook,
     LeaveHook,
     RecurrentHook,
-    StandingHook,
     Visit,
 )
 from telemetry.capture.guard import Guard
@@ -45,7 +43,6 @@ from telemetry.capture.observe_inputs import tensors_in
 from telemetry.capture.observe_operations import OperationObserver
 from telemetry.capture.statistics.dead_bitmap import DeadWindows
 from telemetry.capture.time_steps import (
-    Arguments,
     GradientPlace,
     returned_steps,
     watched_input,
@@ -85,7 +82,7 @@ class ModuleObserver:
         self._signature = (0, 0)
         self._nodes: list[ModuleNode] = []
         self._entries: list[ModuleNode] = []
-        self._standing: set[nn.Module] = set()
+        self._standing: frozenset[nn.Module] = frozenset()
         self._look_up_modules()
         self._guard = guard or Guard(strict=True, on_failure=_is_raised)
         self._recorder = SiteRecorder()
@@ -103,17 +100,18 @@ class ModuleObserver:
         """Seconds spent inside hooks so far; `begin`, `end` and `observe_roots` are not in it."""
         return self._clock.total_s + self._operations.cost_s
 
-    def attach(self) -> "list[RemovableHandle]":
-        """Hook for good where forwards enter; otherwise hooks are set for each sampled step.
+    def attach(self, hooked: Collection[nn.Module] = ()) -> "list[RemovableHandle]":
+        """Hook for good where forwards enter; torch.compile traces anew when a hook comes or goes.
+
+        Args:
+            hooked: Modules with a hook of somebody who calls `forward_begins`.
 
         Returns:
             Handles that remove the hooks.
         """
-        self._standing = {node.module for node in self._entries}
-        return [
-            module.register_forward_pre_hook(StandingHook(self._forward_begins), with_kwargs=True)
-            for module in self._standing
-        ]
+        entries = {node.module for node in self._entries}
+        self._standing = frozenset(entries | set(hooked))
+        return [hook_entry(module, self.forward_begins) for module in entries - set(hooked)]
 
     def begin(self, step: int) -> None:
         """Wait for the forwards of a sampled step.
@@ -132,9 +130,7 @@ class ModuleObserver:
                 continue
             if node.module in self._standing:
                 continue
-            hook = EntryHook(self, node)
-            handle = node.module.register_forward_pre_hook(hook, with_kwargs=True)
-            visit.entry_handles.append(handle)
+            visit.entry_handles.append(hook_entry(node.module, self.forward_begins))
 
     def end(self) -> ModulePacket | None:
         """Remove every hook, leave the mode, and pack what was seen and is settled.
@@ -169,12 +165,19 @@ class ModuleObserver:
 
     # --- what the hooks call ------------------------------------------------------------------
 
-    def enter_outermost(
-        self, node: ModuleNode, args: tuple[object, ...], kwargs: Mapping[str, object]
+    def forward_begins(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Arguments | None:
-        """A forward may begin here: hook what is inside, if it is one that can be seen."""
+        """A forward may enter here: hook what is inside, if it is one that can be seen.
+
+        Returns:
+            The arguments it shall have, None for these: a recurrent module reads an alias.
+        """
         visit = self._visit
         if visit is None or visit.failed or threading.get_ident() != visit.thread:
+            return None
+        node = self._entry(module)
+        if node is None:
             return None
         if visit.frames:
             if visit.frames[0].node.module is node.module:
@@ -190,14 +193,6 @@ class ModuleObserver:
                     self._recorder.input(node, (*tensors_in(args), *tensors_in(kwargs)), forward)
             visit.failed = False
         return self.enter_recurrent(node, args, kwargs) if node.recurrent else None
-
-    def _forward_begins(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> Arguments | None:
-        if self._visit is None:
-            return None
-        node = next((node for node in self._entries if node.module is module), None)
-        return None if node is None else self.enter_outermost(node, args, kwargs)
 
     def enter(self, node: ModuleNode) -> None:
         """The forward of a module inside begins."""
@@ -294,6 +289,10 @@ class ModuleObserver:
             self._hook_leave(visit, inner)
         self._operations.enter()
         return forward
+
+    def _entry(self, module: nn.Module) -> ModuleNode | None:
+        nodes = self._nodes if self._searching else self._entries
+        return next((node for node in nodes if node.module is module), None)
 
     def _hook_enter(self, visit: Visit, node: ModuleNode) -> None:
         if node.needs_frame:

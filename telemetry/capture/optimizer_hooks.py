@@ -10,10 +10,10 @@ from typing import Protocol, TypeAlias
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from telemetry.capture.entry_hook import Arguments
 from telemetry.capture.untraced import untraced
 
 Closure: TypeAlias = Callable[[], object]
-Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 
 
 class StepEvents(Protocol):

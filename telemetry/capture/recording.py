@@ -20,7 +20,7 @@ from telemetry.capture.charged import Charged
 from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
-from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
+from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver, batch_size
 from telemetry.capture.options import Options
 from telemetry.capture.run_events import Event, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
@@ -87,6 +87,7 @@ class Recording:
         self._no_grad_forward = False
         self._train_forward = False
         self._step_cost_s = 0.0
+        self._hashes = False  # the batches of the step in progress
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._stepped_in_backward = False
         self._attach(model)
@@ -151,25 +152,29 @@ class Recording:
     @guarded("forwards")
     def _on_forward(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
+    ) -> entry_hook.Arguments | None:
+        record = self._ledger.current
         if not is_grad_enabled():
             self._no_grad_forward = True
             if self._watch.forward_without_gradient:
                 with self._charged():
-                    self._watch.forward_without_gradient(self._ledger.current)
-            return
-        if self._reevaluates or is_recomputed():
-            return
-        self._train_forward = True
-        if self._watch.forward:
-            with self._charged():
-                self._watch.forward(self._ledger.current, module, args, kwargs)
-        if not in_transform():
-            self._observe_inputs(args, kwargs)
+                    self._watch.forward_without_gradient(record)
+        elif not (self._reevaluates or is_recomputed()):
+            self._train_forward = True
+            if self._watch.forward:
+                with self._charged():
+                    self._watch.forward(record, module, args, kwargs)
+            if not in_transform():
+                record.samples += batch_size(args, kwargs)
+                if self._hashes:
+                    self._hash(record, args, kwargs)
+        return self._modules.forward_begins(module, args, kwargs) if record.sampled else None
 
     @guarded("inputs")
-    def _observe_inputs(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
-        self._step_cost_s += self._inputs.observe(self._ledger.current, args, kwargs)
+    def _hash(
+        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        self._step_cost_s += self._inputs.observe(record, args, kwargs)
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
@@ -282,8 +287,9 @@ class Recording:
     def _attach(self, model: nn.Module) -> None:
         for index, optimizer in enumerate(self._optimizers):
             self._handles.extend(optimizer_hooks.install(index, optimizer, self))
-        self._handles.extend(entry_hook.install(model, self._on_forward))
-        self._handles.extend(self._modules.attach())
+        entries = entry_hook.lasting_entries(model)
+        self._handles.extend(entry_hook.hook_entry(entry, self._on_forward) for entry in entries)
+        self._handles.extend(self._modules.attach(entries))
         observe_backward.observe(self._on_backward, self._after_backward)
         for event in events_at_attach(self._catalogue.model, self._optimizers):
             if event.severity == "warning":
@@ -346,6 +352,7 @@ class Recording:
     def _begin_step(self) -> None:
         record = self._ledger.current
         record.sampled = self._governor.sampled(record.step)
+        self._hashes = self._inputs.wanted(record.step) or record.sampled
         if record.sampled:
             self._modules.begin(record.step)
             if self._watch.sample_begins:

@@ -8,18 +8,17 @@ the same bits for RNN, GRU and LSTM either way.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from telemetry.capture.entry_hook import Arguments
 from telemetry.capture.module_observation import OUTPUT_GRAD
 from telemetry.capture.module_statistics import accumulator, is_observable
 
 MAX_STEPS = 4096  # of one profile; the last ones, for losses are read there
-
-Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 
 
 class TimeSteps(Protocol):

@@ -17,7 +17,7 @@ class Gan(nn.Module):
 def test_every_forward_of_the_model_is_seen_with_its_arguments() -> None:
     seen = []
     model = nn.Linear(2, 1)
-    entry_hook.install(model, lambda _module, args, _kwargs: seen.append(args))
+    entry_hook.hook_entry(model, lambda _module, args, _kwargs: seen.append(args))
     batch = torch.zeros(1, 2)
     model(batch)
     assert len(seen) == 1
@@ -33,7 +33,7 @@ def test_a_container_is_entered_through_its_outermost_modules() -> None:
 def test_copies_and_pickles_of_the_model_do_not_report_to_the_original() -> None:
     seen = []
     model = nn.Linear(2, 1)
-    entry_hook.install(model, lambda _module, args, _kwargs: seen.append(args))
+    entry_hook.hook_entry(model, lambda _module, args, _kwargs: seen.append(args))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 - ours
         twin(torch.zeros(1, 2))
     assert not seen
@@ -41,6 +41,5 @@ def test_copies_and_pickles_of_the_model_do_not_report_to_the_original() -> None
 
 def test_removed_hooks_leave_the_model_as_it_was() -> None:
     model = nn.Linear(2, 1)
-    for handle in entry_hook.install(model, lambda _module, _args, _kwargs: None):
-        handle.remove()
+    entry_hook.hook_entry(model, lambda _module, _args, _kwargs: None).remove()
     assert not model._forward_pre_hooks
