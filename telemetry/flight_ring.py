@@ -9,7 +9,6 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -39,6 +38,8 @@ _MAGIC = b"telemetry flight"
 _HEADER = struct.Struct("<16sHHIII")  # magic, version, slot size, slots, attempt, rank
 _RECORD = struct.Struct(f"<qHd{len(FLOATS)}d{len(INTEGERS)}q")  # step, which are known, wall time
 _BITS = tuple(1 << place for place in range(len(COLUMNS)))
+_ALL_KNOWN = sum(_BITS)
+_, _LOSS, _LR, _, _, _GRAD_NORM_TOTAL, _CLIP_COEFFICIENT, _SAMPLES, _BACKWARD_CALLS, _ = _BITS
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"\.flight-(\d{4,})\.rank-(\d{1,9})")
 
@@ -88,20 +89,67 @@ def slot_offset(step: int, n_slots: int, *, settled: bool) -> int:
     return SLOT_BYTES * (1 + step % n_slots + (n_slots if settled else 0))
 
 
-def encoded_record(step: int, wall_time_s: float, values: Sequence[Number]) -> bytes:
-    """The bytes of one record, at most a slot.
+def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs every step a microsecond
+    step: int,
+    wall_time_s: float,
+    *,
+    elapsed_s: float,
+    loss: float | None,
+    lr: float | None,
+    step_s: float,
+    overhead_s: float,
+    grad_norm_total: float | None,
+    clip_coefficient: float | None,
+    samples: int | None,
+    backward_calls: int | None,
+    flags: int,
+) -> bytes:
+    """The bytes of one record, at most a slot; arguments are the columns of `COLUMNS`.
 
     Args:
         step: Optimizer step.
         wall_time_s: When it ended, since 1970.
-        values: Of `COLUMNS`, in their order.
+        elapsed_s: Likewise since recording began.
+        loss: None, as all that follow, where it is not known.
+        lr: Learning rate.
+        step_s: Seconds that training took.
+        overhead_s: Seconds that recording took.
+        grad_norm_total: L2 norm before clipping.
+        clip_coefficient: At most 1.
+        samples: Examples of the step.
+        backward_calls: Of the step.
+        flags: StepFlag.
     """
-    known = 0
-    packed = [0 if value is None else value for value in values]
-    for bit, value in zip(_BITS, values, strict=True):
-        if value is not None:
-            known |= bit
-    return _sealed(_RECORD.pack(step, known, wall_time_s, *packed))
+    known = _ALL_KNOWN
+    if loss is None:
+        loss, known = 0.0, known - _LOSS
+    if lr is None:
+        lr, known = 0.0, known - _LR
+    if grad_norm_total is None:
+        grad_norm_total, known = 0.0, known - _GRAD_NORM_TOTAL
+    if clip_coefficient is None:
+        clip_coefficient, known = 0.0, known - _CLIP_COEFFICIENT
+    if samples is None:
+        samples, known = 0, known - _SAMPLES
+    if backward_calls is None:
+        backward_calls, known = 0, known - _BACKWARD_CALLS
+    return _sealed(
+        _RECORD.pack(
+            step,
+            known,
+            wall_time_s,
+            elapsed_s,
+            loss,
+            lr,
+            step_s,
+            overhead_s,
+            grad_norm_total,
+            clip_coefficient,
+            samples,
+            backward_calls,
+            flags,
+        )
+    )
 
 
 def parse_ring(content: bytes) -> Ring:

@@ -9,7 +9,7 @@ to be handled instead of a SIGBUS that ends the training.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from telemetry.capture.step_ledger import StepRecord
 from telemetry.flight_ring import (
     COLUMNS,
     SLOT_BYTES,
-    Number,
     empty_ring,
     encoded_record,
     ring_name,
@@ -85,7 +84,22 @@ class FlightRecorder:
             The seconds it took.
         """
         started_s = self._clock()
-        content = encoded_record(record.step, record.wall_time_s, self._values(record))
+        losses = record.losses
+        content = encoded_record(
+            record.step,
+            record.wall_time_s,
+            elapsed_s=record.elapsed_s,
+            # One number, the common case.
+            loss=losses[0] if len(losses) == 1 and type(losses[0]) is float else self._loss(record),
+            lr=record.lr if type(record.lr) is float else self._number(record.lr),
+            step_s=record.step_s,
+            overhead_s=record.overhead_s,
+            grad_norm_total=self._number(record.grad_norm_total),
+            clip_coefficient=self._number(record.clip_coefficient),
+            samples=record.samples or None,
+            backward_calls=record.backward_calls or None,
+            flags=int(record.flags),
+        )
         if self.is_on:
             self._write(content, slot_offset(record.step, self._n_slots, settled=False))
         self._n_notes += 1
@@ -100,12 +114,11 @@ class FlightRecorder:
         if not (self.is_on and self._is_behind):
             return
         newest = rows.slice(max(rows.num_rows - self._n_slots, 0))
-        names = [name for name in COLUMNS if name in newest.column_names]
-        for row in newest.select(["step", "wall_time", *names]).to_pylist():
-            values = [row.get(name) for name in COLUMNS]
-            ended_s = row["wall_time"].replace(tzinfo=UTC).timestamp()
-            content = encoded_record(row["step"], ended_s, values)
-            offset = SLOT_BYTES * (row["step"] % self._n_slots)
+        for row in newest.select(["step", "wall_time", *COLUMNS]).to_pylist():
+            step = row.pop("step")
+            ended_s = row.pop("wall_time").replace(tzinfo=UTC).timestamp()
+            content = encoded_record(step, ended_s, **row)
+            offset = SLOT_BYTES * (step % self._n_slots)
             self._settled[offset : offset + len(content)] = content
         self._write(bytes(self._settled), slot_offset(0, self._n_slots, settled=True))
 
@@ -134,20 +147,6 @@ class FlightRecorder:
         usual_s = max(SLOW_WRITE_S * self._n_notes, SLOW_SHARE * elapsed_s)
         if self._cost_s > GRACE_S + usual_s:
             self._off(f"each write takes {1e6 * self._cost_s / self._n_notes:.0f} microseconds")
-
-    def _values(self, record: StepRecord) -> Sequence[Number]:
-        return (
-            record.elapsed_s,
-            self._loss(record),
-            self._number(record.lr),
-            record.step_s,
-            record.overhead_s,
-            self._number(record.grad_norm_total),
-            self._number(record.clip_coefficient),
-            record.samples or None,
-            record.backward_calls or None,
-            int(record.flags),
-        )
 
     def _loss(self, record: StepRecord) -> float | None:
         """The mean of what was reported, else the sum of closures or unscaled roots."""

@@ -6,6 +6,7 @@ everything else it packs, and the writer thread brings it over.
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,6 +35,20 @@ def is_known_finite(values: Tensor) -> bool:
         return False
     host = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
     return math.isfinite(host) if host.ndim == 0 else bool(np.isfinite(host).all())
+
+
+def as_known(value: Tensor | float) -> Tensor | float:
+    """A value as it is now, cut off from its graph: a number where the host has it already.
+
+    Args:
+        value: A number or a tensor.
+    """
+    if type(value) is Tensor and value.is_cpu and not value.dim():
+        number = cast(
+            "complex", value.tolist()
+        )  # half the time of `detach`, and nothing is left to be stacked
+        return float(number.real)
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def host_number(value: Tensor | float) -> float | None:

@@ -18,6 +18,7 @@ from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.charged import Charged
 from telemetry.capture.guard import Guard, guarded
+from telemetry.capture.host import as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver, batch_size
@@ -100,7 +101,7 @@ class Recording:
         ledger = self._ledger
         never = ledger.never_stepped
         former = ledger.ended_before_calls
-        ends = ledger.call(loss.detach() if isinstance(loss, Tensor) else loss)
+        ends = ledger.call(None if loss is None else as_known(loss))
         if former is not None:
             self._keep(former)
         if metrics:
@@ -190,7 +191,7 @@ class Recording:
             node = root.grad_fn
             record.root_types += ("leaf" if node is None else node.name(),)
             if root.numel() == 1:
-                record.roots += (root.detach(),)
+                record.roots += (as_known(root),)
         if self._watch.before_backward:
             with self._charged():
                 self._watch.before_backward(record, roots)

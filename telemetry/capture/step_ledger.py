@@ -32,7 +32,7 @@ class StepRecord:
     sampled: bool = False  # parameters and modules are read in this step
     flags: int = 0
     losses: tuple[Tensor | float, ...] = ()
-    roots: tuple[Tensor, ...] = ()
+    roots: tuple[Tensor | float, ...] = ()
     root_types: tuple[str, ...] = ()
     backward_calls: int = 0
     lr: Tensor | float | None = None
@@ -86,7 +86,7 @@ class StepRecord:
 class _Noted(NamedTuple):
     """What forwards and backward passes have added to a record."""
 
-    roots: tuple[Tensor, ...] = ()
+    roots: tuple[Tensor | float, ...] = ()
     root_types: tuple[str, ...] = ()
     backward_calls: int = 0
     samples: int = 0

@@ -108,11 +108,23 @@ def test_the_host_knows_what_lies_on_it(value: Tensor | float, number: float | N
     assert host_number(value) == number
 
 
+UNKNOWN = ("lr", "grad_norm_total", "clip_coefficient", "samples", "backward_calls")
+
+
 def settled_rows(steps: range) -> pa.Table:
     return host_table(
         "steps",
         [
-            {"step": step, "loss": float(step), "wall_time": 1_000_000, "flags": 1, "data_s": 0.5}
+            {
+                "step": step,
+                "loss": float(step),
+                "wall_time": 1_000_000,
+                "elapsed_s": 1.0,
+                "step_s": 0.5,
+                "overhead_s": 0.25,
+                "flags": 1,
+                **dict.fromkeys(UNKNOWN),
+            }
             for step in steps
         ],
     )
