@@ -6,6 +6,7 @@ from telemetry.capture.observe_origin import OriginObserver
 from telemetry.capture.observe_probe import ProbeObserver
 from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
 from telemetry.capture.provenance_watch import ProvenanceWatch
+from telemetry.capture.schedule_watch import ScheduleWatch
 from telemetry.capture.stale_gradients import StaleGradients
 from telemetry.capture.step_observer import StepObserver, Surroundings
 
@@ -16,6 +17,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
     StaleGradients,
     MicroGradients,
     DataWatch,
+    ScheduleWatch,
     OriginObserver,
 )
 
