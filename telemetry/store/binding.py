@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Small results that many statements read: computed once, unless the rows behind are too many.
-# None carries a histogram or bitmap.
+# None carries a histogram or bitmap into its rows.
 COMPUTED_ONCE = frozenset(
     {
         "attempts_live",
@@ -33,6 +33,8 @@ COMPUTED_ONCE = frozenset(
         "findings",
     }
 )
+# Views that merge the ranks of a table, and have a cheaper text for runs of one rank.
+MERGED_RANKS = {"tensor_points": "tensor_stats", "dead_points": "module_stats"}
 COMPUTED_ONCE_ROWS = 400_000  # rows of raw tables behind; tensor_points takes 200 bytes a row
 
 
@@ -107,8 +109,9 @@ class Binder:
         """The text of a view that fits the runs: cheaper where nothing has to be merged."""
         if name == "attempts_live" and self._all_attempts:
             return "attempts_live_all"
-        if name == "tensor_points" and _one_rank_each(self._listing.files("tensor_stats")):
-            return "tensor_points_one_rank"
+        merged = MERGED_RANKS.get(name)
+        if merged is not None and _one_rank_each(self._listing.files(merged)):
+            return f"{name}_one_rank"
         return name
 
 

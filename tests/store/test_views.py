@@ -203,6 +203,60 @@ def test_activations_are_moments_and_shares(tmp_path: Path) -> None:
     assert row["nonfinite"] == 1
 
 
+def bits(*dead: int, n_units: int) -> bytes:
+    marked = np.isin(np.arange(n_units), dead)
+    return np.packbits(marked, bitorder="little").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 3, 39), (3, 39), 2),
+        ((0, 1), (2, 3), 0),
+        ((0, 1), (), 0),
+        (range(40), range(40), 40),
+        ((31, 32), (32, 33), 1),
+    ],
+)
+def test_a_unit_is_dead_if_it_fired_on_no_rank(
+    tmp_path: Path, first: Sequence[int], second: Sequence[int], expected: int
+) -> None:
+    for rank, dead in enumerate((first, second)):
+        builder = RunBuilder(store=tmp_path, rank=rank).module("act", type_="ReLU")
+        builder.activation(
+            "act", "output", 4, n_units=40, n_dead=len(dead), window_samples=700 - rank,
+            dead=bits(*dead, n_units=40) if dead else None,
+        )  # fmt: skip
+        builder.activation("act", "output", 4, phase="eval", n_units=40)
+        builder.write()
+
+    shown = query(tmp_path, "SELECT dead_share FROM activations ORDER BY phase").records()
+    points = query(tmp_path, "SELECT n_units, n_dead, window_samples FROM dead_points").records()
+
+    assert [row["dead_share"] for row in shown] == [None, pytest.approx(expected / 40)]
+    assert points == [{"n_units": 40, "n_dead": expected, "window_samples": 700}]
+
+
+def test_dead_units_of_the_only_rank_are_the_same_beside_a_run_of_two(tmp_path: Path) -> None:
+    def run(name: str, rank: int = 0) -> None:
+        builder = RunBuilder(store=tmp_path, run=name, rank=rank).module("act", type_="ReLU")
+        dead = bits(2, 5 + rank, n_units=9)
+        builder.activation(
+            "act", "output", 4, n_units=9, n_dead=2, window_samples=600, dead=dead
+        ).write()
+
+    statement = "SELECT * FROM dead_points WHERE run <> 'other-run'"
+    run(ID)
+    alone = query(tmp_path, statement).arrow
+    run("other-run", rank=0)
+    run("other-run", rank=1)
+
+    merged = query(tmp_path, statement).arrow
+
+    assert merged.schema == alone.schema
+    assert merged.to_pylist() == alone.to_pylist()
+
+
 def test_a_site_that_keeps_squares_alone_has_a_root_mean_square_and_no_deviation(
     tmp_path: Path,
 ) -> None:

@@ -42,18 +42,16 @@ SELECT
     r.step,
     m.path AS layer,
     r.site,
-    MAX(r.n_units) AS n_units,
-    CAST(MIN(r.n_dead) AS DOUBLE) / MAX(r.n_units) AS value
-FROM module_rows AS r
+    r.n_units,
+    CAST(r.n_dead AS DOUBLE) / r.n_units AS value
+FROM dead_points AS r
 JOIN modules AS m
     ON m.run = r.run
     AND m.module_id = r.module_id
 WHERE r.run = $run
     AND r.phase = 'train'
-    AND r.n_dead IS NOT NULL
     AND r.n_units > 0
     AND r.window_samples >= $window_positions
-GROUP BY r.step, m.path, r.site
 ORDER BY r.step, m.path, r.site
 """
 

@@ -23,8 +23,8 @@ SELECT
     MAX(s.absmax) AS absmax,
     CAST(SUM(s.n_zero) AS DOUBLE) / SUM(s.n) AS zero_share,  -- Share of elements that are zero.
     MAX(s.n_units) AS n_units,
-    CAST(MIN(s.n_dead) AS DOUBLE) / NULLIF(MAX(s.n_units), 0)
-        AS dead_share,  -- Share of units that never fired in the window; an upper bound over ranks.
+    CAST(MIN(d.n_dead) AS DOUBLE) / NULLIF(MAX(s.n_units), 0)
+        AS dead_share,  -- Share of units that fired in no sample of the window, on no rank.
     CAST(MAX(s.n_saturated) AS DOUBLE) / NULLIF(MAX(s.n_units), 0)
         AS saturated_share,  -- Share of units whose mean derivative is below 0.05.
     CAST(SUM(s.n_saturated_entries) AS DOUBLE) / SUM(s.n)
@@ -37,5 +37,12 @@ JOIN modules AS m
     ON m.project = s.project
     AND m.run = s.run
     AND m.module_id = s.module_id
+LEFT JOIN dead_points AS d
+    ON d.project = s.project
+    AND d.run = s.run
+    AND d.step = s.step
+    AND d.module_id = s.module_id
+    AND d.site = s.site
+    AND d.phase = s.phase
 WHERE s.n > 0
 GROUP BY s.project, s.run, s.step, m.path, m.type, m.depth, s.site, s.phase, s.module_id
