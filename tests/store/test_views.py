@@ -203,6 +203,30 @@ def test_activations_are_moments_and_shares(tmp_path: Path) -> None:
     assert row["nonfinite"] == 1
 
 
+@settings(max_examples=6, deadline=None)
+@given(
+    values=st.lists(st.floats(width=32), min_size=1, max_size=40),
+    n_left_out=st.integers(0, 3),
+)
+def test_profiles_are_the_float32_values_with_their_places(
+    values: Sequence[float], n_left_out: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = tmp_path_factory.mktemp("store")
+    kept = np.array(values, dtype="<f4")
+    builder = RunBuilder(store=store).module("rnn", type_="GRU")
+    n_profile = len(kept) + n_left_out
+    builder.activation("rnn", "input_grad", 4, profile=kept.tobytes(), n_profile=n_profile)
+    builder.activation("rnn", "output", 4)
+    builder.write()
+
+    found = query(store, "SELECT * FROM profiles ORDER BY position")
+
+    assert set(found.texts("layer")) == {"rnn"}
+    assert set(found.texts("site")) == {"input_grad"}
+    assert found.ints("position").tolist() == list(range(n_left_out, n_profile))
+    np.testing.assert_array_equal(found.floats("value"), kept.astype(np.float64))
+
+
 def bits(*dead: int, n_units: int) -> bytes:
     marked = np.isin(np.arange(n_units), dead)
     return np.packbits(marked, bitorder="little").tobytes()
