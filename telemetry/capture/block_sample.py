@@ -69,11 +69,14 @@ class BlockSample:
         settings = OptimizerSettings()
         second = first = None
         if optimizer is not None:
-            settings = optimizer_settings.settings_of(optimizer, block, loss_scale=loss_scale)
-            second = self._sample_second_moment(
-                optimizer, Relations(gradient=self._gradient, settings=settings)
+            states = optimizer_settings.states_of(optimizer, block)
+            settings = optimizer_settings.settings_of(
+                optimizer, block, states, loss_scale=loss_scale
             )
-            first = None if second is None else self._first_moments(optimizer)
+            second = self._sample_second_moment(
+                optimizer, states, Relations(gradient=self._gradient, settings=settings)
+            )
+            first = None if second is None else self._first_moments(optimizer, states)
         rows = block.updates[0].read(block.weights()).sub_(self._weight.values)
         relations = Relations(
             previous=block.previous_update,
@@ -135,30 +138,39 @@ class BlockSample:
             is_normed=self._is_normed,
         )
 
-    def _sample_second_moment(self, optimizer: Optimizer, relations: Relations) -> Sample | None:
+    def _sample_second_moment(
+        self,
+        optimizer: Optimizer,
+        states: Sequence[optimizer_settings.State],
+        relations: Relations,
+    ) -> Sample | None:
         block = self._block
         if not is_adam_type(optimizer):
             return None
-        moments = self._moments(optimizer, optimizer_settings.SECOND_MOMENTS)
+        moments = self._moments(states, optimizer_settings.SECOND_MOMENTS)
         exists = np.array([moment is not None for moment in moments])
         if not exists.any():
             return None
-        correction = optimizer_settings.bias_correction(optimizer, block, beta=1)
+        correction = optimizer_settings.bias_correction(optimizer, block, states, beta=1)
         rows = block.moment(2).read(moments)
         rows.mul_(block.segments.spread(correction.reciprocal()))
         return self._sample(Kind.OPTIMIZER_STATE, rows, relations, is_written=exists)
 
-    def _first_moments(self, optimizer: Optimizer) -> Tensor | None:
+    def _first_moments(
+        self, optimizer: Optimizer, states: Sequence[optimizer_settings.State]
+    ) -> Tensor | None:
         """Mean past gradients, where the rounding of the update is judged by them."""
         if self._block.low_precision is None or not implies_update(optimizer):
             return None
-        moments = self._moments(optimizer, optimizer_settings.FIRST_MOMENTS)
+        moments = self._moments(states, optimizer_settings.FIRST_MOMENTS)
         return self._block.moment(1).read(moments)
 
-    def _moments(self, optimizer: Optimizer, keys: Sequence[str]) -> list[Tensor | None]:
+    def _moments(
+        self, states: Sequence[optimizer_settings.State], keys: Sequence[str]
+    ) -> list[Tensor | None]:
         found: list[Tensor | None] = []
-        for member in self._block.members:
-            moment = optimizer_settings.state_tensor(optimizer, member.parameter, keys)
+        for member, state in zip(self._block.members, states, strict=True):
+            moment = optimizer_settings.state_tensor(state, keys)
             tensor = None if moment is None else plain(moment)
             fits = tensor is not None and tensor.shape == member.plan.shape
             found.append(tensor if fits else None)

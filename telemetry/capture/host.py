@@ -109,7 +109,9 @@ class PackedTensors:
             ends[key] = start + tensor.numel()
             self._slots.append((key, start, ends[key]))
         self._joined = {
-            key: torch.stack(group) if key[2] else torch.cat([t.reshape(-1) for t in group])
+            key: torch.stack(group)
+            if key[2]
+            else torch.cat([t if t.dim() == 1 else t.flatten() for t in group])
             for key, group in groups.items()
         }
         self._ready = Readiness(key[0] for key in groups)

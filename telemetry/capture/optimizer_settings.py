@@ -18,6 +18,7 @@ from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import OptimizerSettings
 
 Number: TypeAlias = "float | Tensor"
+State: TypeAlias = Mapping[str, object]
 IndexArray: TypeAlias = npt.NDArray[np.int64]
 
 # Keys that several optimizers of torch share and that mean the same in all of them.
@@ -25,10 +26,14 @@ SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")  # AMSGrad divides by the form
 FIRST_MOMENTS = ("exp_avg",)
 
 
-def state_tensor(optimizer: Optimizer, parameter: Tensor, keys: Sequence[str]) -> Tensor | None:
-    """The first of these entries in the optimizer's state of a parameter."""
+def states_of(optimizer: Optimizer, block: SampledBlock) -> list[State]:
+    """What the optimizer keeps of each parameter of a block; empty before its first step."""
     # The state is a defaultdict: asking it by [] would add to it.
-    state: Mapping[str, object] = optimizer.state.get(parameter, {})
+    return [optimizer.state.get(parameter, {}) for parameter in block.parameters]
+
+
+def state_tensor(state: State, keys: Sequence[str]) -> Tensor | None:
+    """The first of these entries in the optimizer's state of a parameter."""
     for key in keys:
         value = state.get(key)
         if isinstance(value, Tensor):
@@ -37,13 +42,18 @@ def state_tensor(optimizer: Optimizer, parameter: Tensor, keys: Sequence[str]) -
 
 
 def settings_of(
-    optimizer: Optimizer, block: SampledBlock, *, loss_scale: Tensor | None
+    optimizer: Optimizer,
+    block: SampledBlock,
+    states: Sequence[State],
+    *,
+    loss_scale: Tensor | None,
 ) -> OptimizerSettings:
     """The settings of a block's parameters, on its device, without waiting for it.
 
     Args:
         optimizer: Its parameter groups are read now.
         block: Some of its parameters.
+        states: What it keeps of them, see `states_of`.
         loss_scale: Factor still in the gradients, 0-d.
     """
     decoupled = has_decoupled_decay(optimizer)
@@ -55,15 +65,17 @@ def settings_of(
         coupled_decay=decay if decay is not None and not decoupled else None,
         lr=lr,
         epsilon=per_parameter(optimizer, block, "eps") if is_adam_type(optimizer) else None,
-        first_correction=bias_correction(optimizer, block, beta=0) if implied else None,
+        first_correction=bias_correction(optimizer, block, states, beta=0) if implied else None,
         low_precision=block.low_precision,
         loss_scale=loss_scale,
     )
 
 
-def bias_correction(optimizer: Optimizer, block: SampledBlock, *, beta: int) -> Tensor:
+def bias_correction(
+    optimizer: Optimizer, block: SampledBlock, states: Sequence[State], *, beta: int
+) -> Tensor:
     """1 - beta^t of each parameter, float32, shape (n_parameters,); 1 before its first step."""
-    counts = [_step_count(optimizer.state.get(p, {})) for p in block.parameters]
+    counts = [_step_count(state) for state in states]
     if len({count.device for count in counts}) > 1:
         counts = [count.to(counts[0].device, non_blocking=True) for count in counts]
     steps = torch.stack(counts)
@@ -95,7 +107,7 @@ def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -
     return torch.stack(moved).index_select(0, index)
 
 
-def _step_count(state: Mapping[str, object]) -> Tensor:
+def _step_count(state: State) -> Tensor:
     count = state.get("step")
     if isinstance(count, Tensor):
         return count.reshape(()) if count.dim() else count

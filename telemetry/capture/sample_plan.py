@@ -2,9 +2,9 @@
 
 A tensor of up to 65,536 elements is read whole. A larger one gives 1,024 blocks of 64 elements
 spread evenly over it as a strided view: no random numbers, no gather, the same elements each time,
-so that updates and cosines compare like with like. Where that would be more than a million elements
-and more than a sixteenth of all, each tensor gives less, so that a sample costs a few readings of
-the parameters however they are cut into tensors.
+so that updates and cosines compare like with like. Where that would be more than a quarter of a
+million elements and more than 1/32 of all, each tensor gives less, so that a sample costs a few
+readings of the parameters however they are cut into tensors.
 
 In the buffer every tensor begins a new row of 1,024 elements; its last row is padded with zeros.
 The device reduces rows, in few operations whatever the number of tensors; the writer thread reduces
@@ -25,8 +25,8 @@ from torch import Tensor
 WHOLE_LIMIT = 65_536  # elements; 256 KiB in float32
 N_FIELDS = 512  # sign and exponent of a float32
 BLOCK_LENGTH = 64  # elements: one to two cache lines more than a gather would touch, vectorised
-MODEL_LIMIT = 1 << 20  # elements of all tensors together, where a sixteenth of them is less
-MODEL_SHARE = 16
+MODEL_LIMIT = 1 << 18  # elements of all tensors together, where 1/32 of them is less
+MODEL_SHARE = 32
 ROW_LENGTH = 1_024  # measured: rows of 64 reduce 2.5 times slower; longer ones pad biases too much
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
