@@ -33,11 +33,17 @@ def headline(run: "Run", timing: "Timing") -> tuple[Cell, ...]:
         run.short,
         Span(_ending(run, timing), STATUS_STYLES[run.status]),
     ]
-    if run.manifest and len(run.manifest.attempts) > 1:
-        cells.append(plural(len(run.manifest.attempts), "attempt"))
+    n_attempts = count_attempts(run)
+    if n_attempts > 1:
+        cells.append(plural(n_attempts, "attempt"))
     if run.tags:
         cells.append("tags " + ", ".join(run.tags))
     return tuple(cells)
+
+
+def count_attempts(run: "Run") -> int:
+    """Process lives of a run; one that was killed in its first second is in no list."""
+    return max((one.attempt for one in run.manifest.attempts), default=0) if run.manifest else 0
 
 
 def _ending(run: "Run", timing: "Timing") -> str:

@@ -14,6 +14,7 @@ from telemetry.errors import UsageError
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SHORT_ID_LENGTH = 6
+MIN_PREFIX = 4  # characters of an id; fewer fit by chance
 CROCKFORD_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 DEFAULT_STORE = "telemetry-runs"
 MANIFEST_NAME = "run.json"
@@ -52,6 +53,12 @@ class ShardName:
             f"{self.first:012d}-{self.last:012d}-L{self.level}-"
             f"{self.attempt:04x}{self.token}.parquet"
         )
+
+
+def begins_id(run: str, text: str) -> bool:
+    """Whether a text is enough of the beginning of an id, or of its short id."""
+    short = run[-SHORT_ID_LENGTH:]
+    return len(text) >= MIN_PREFIX and (run.startswith(text) or short.startswith(text))
 
 
 def new_run_id(now: datetime) -> str:

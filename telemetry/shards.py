@@ -6,6 +6,7 @@ pyarrow carries no type information; it is wrapped here and in `tables.py`.
 import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,14 +171,21 @@ def foreign_files(folder: Path) -> list[Path]:
     )
 
 
-def read_shard(path: Path) -> pa.Table:
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a shard, page checksums verified.
+
+    Args:
+        path: The file.
+        columns: Those to read, if not all.
 
     Raises:
         StoreUnreadable: torn, truncated or not a Parquet file.
     """
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        chosen = None if columns is None else list(columns)
+        return pq.read_table(
+            path, columns=chosen, page_checksum_verification=True, partitioning=None
+        )
     except UNREADABLE as error:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
 

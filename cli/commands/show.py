@@ -18,6 +18,7 @@ from telemetry.cli.damage import show_warnings
 from telemetry.cli.describing import (
     cadence_of,
     capture_line,
+    count_attempts,
     headline,
     model_line,
     overhead_of,
@@ -71,7 +72,7 @@ class Summary:
         manifest, timing = self.run.manifest, self.curves.timing
         return {
             "run": self.run.to_json(),
-            "attempts": len(manifest.attempts) if manifest else 0,
+            "attempts": count_attempts(self.run),
             "error": manifest.error if manifest else None,
             "elapsed_s": timing.elapsed_s,
             "environment": manifest.environment if manifest else {},

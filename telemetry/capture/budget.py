@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from telemetry.capture.cadence import Promise, Spending, next_cadence
+from telemetry.capture.continuation import Continuation
 from telemetry.json_values import Json
 
 # Medians of few: one cold first sample must not decide, nor an evaluation between two steps.
@@ -104,6 +105,17 @@ class Governor:
     def allowed_s(self) -> float:
         """What recording should have cost by now at most; infinite without a budget."""
         return math.inf if self._promise is None else self._promise.allowed_s(self.elapsed_s)
+
+    def go_on(self, at: Continuation) -> None:
+        """Count on from there: the promise is about the run, not about one process life of it."""
+        self._started_s = self._clock() - at.elapsed_s
+        self.cost_s = self._cost_before_step_s = at.cost_s
+        if self._promise is not None:
+            self._samples_s = min(at.cost_s, self._promise.limit_s(at.elapsed_s))
+        self._window = (at.step - 1, at.elapsed_s, at.cost_s)
+        self._decided_step = -1
+        if at.cadence and at.cadence % self._finest == 0:
+            self.cadence = at.cadence
 
     def sampled(self, step: int) -> bool:
         """Whether a step is sampled; asked again for the same step, the answer is the same."""

@@ -14,14 +14,16 @@ from torch.optim import Optimizer
 from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
+from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment
+from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
 from telemetry.capture.probe_batch import ProbeBatch
-from telemetry.capture.ranks import rank_and_world_size, shared_run_id
+from telemetry.capture.ranks import rank_and_world_size
 from telemetry.capture.recording import Recording
 from telemetry.capture.untraced import untraced
-from telemetry.capture.writer import RunSettings, RunWriter
-from telemetry.errors import CaptureError, UsageError
+from telemetry.capture.writer import RunSettings
+from telemetry.errors import UsageError
 from telemetry.flight_ring import LARGEST_RING
 from telemetry.json_values import Json
 from telemetry.manifest import Status
@@ -69,6 +71,9 @@ class TelemetryCallback:
         histograms: Record log2 histograms of gradients and weights.
         activations: Record activations, output gradients and loss inputs on sampled steps.
         flight_recorder: Last steps whose scalars survive a process that is killed; 0 or None: off.
+        resume: Go on with a run instead of beginning one, after the last step that it has on the
+            disk: an id, or its beginning; "auto": the newest run of the same project, name and
+            config that has failed or was killed, if there is one. See also `load_state_dict`.
         probe: A small batch, as the model's forward takes it: a tensor, a tuple of arguments, or a
             dict of named ones. On sampled steps an eager forward of it, without gradient and
             without any trace in the training, records the activations that torch.compile hides.
@@ -76,7 +81,9 @@ class TelemetryCallback:
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        UsageError: an argument's value is out of range.
+        UsageError: an argument's value is out of range, or the run to resume is being recorded.
+        RunNotFound: the run to resume is not there.
+        StoreUnreadable: its manifest cannot be read.
     """
 
     def __init__(  # noqa: PLR0913 - the one place where a user states everything
@@ -96,10 +103,12 @@ class TelemetryCallback:
         histograms: bool = True,
         activations: bool = True,
         flight_recorder: int | None = 64,
+        resume: str | None = None,
         probe: object = None,
         strict: bool = False,
     ) -> None:
         optimizers = _checked_optimizers(model, optimizer)
+        resume = _checked_resume(resume)
         options = Options(
             every=_checked_every(every),
             overhead_budget=_checked_share(overhead_budget),
@@ -112,6 +121,8 @@ class TelemetryCallback:
         )
         self._model = model
         self._recording: Recording | None = None
+        self._opening: Opening | None = None
+        self._loaded: dict[str, object] = {}  # of a callback that records nothing
         self._closed = False
         if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
             return
@@ -127,13 +138,18 @@ class TelemetryCallback:
             tags=_checked_tags(tags),
             total_steps=total_steps,
             environment=capture_environment(),
-            run_id=shared_run_id(rank, world_size),
+            run_id=None,
             rank=rank,
             world_size=world_size,
         )
-        self._recording = _open_recording(model, optimizers, options, settings)
-        if self._recording is None:
-            open_callbacks.forget(model, self)
+        self._opening = Opening(
+            model=model, optimizers=optimizers, options=options, settings=settings, resume=resume
+        )
+        try:
+            self._recording = self._opening.begin()
+        finally:
+            if self._recording is None:
+                open_callbacks.forget(model, self)
 
     @property
     def run(self) -> str | None:
@@ -170,6 +186,34 @@ class TelemetryCallback:
         yield
         if self._recording is not None and not self._closed:
             self._recording.close_evaluation()
+
+    def state_dict(self) -> dict[str, object]:
+        """Run and progress, plain values for a checkpoint; empty when nothing is recorded."""
+        if self._recording is None:
+            return dict(self._loaded)
+        return {**state_of(self._recording.writer.ref.run, self._recording.reached)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Count on from a checkpoint: what was recorded after it is superseded.
+
+        Best called before the first forward. Later (going back after a divergence), the run gets
+        another attempt. A state of another run is told and only its step is taken, unless
+        resume="auto": then that run is gone on with.
+
+        Args:
+            state: What `state_dict()` returned when the checkpoint was written; empty: nothing
+                happens. One that cannot be used is ignored with a warning (strict: UsageError).
+
+        Raises:
+            TypeError: it is no mapping.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state is a {type(state).__name__}, expected what state_dict() gave.")
+        recording = self._open
+        if recording is None or self._opening is None:
+            self._loaded = dict(state)
+        elif state:
+            self._recording = self._opening.load(recording, state)
 
     def close(self) -> None:
         """Remove the hooks, write what is left and end the run; harmless when called again."""
@@ -232,28 +276,6 @@ def _log(recording: Recording | None, metrics: Mapping[str, object]) -> None:
         recording.log(metrics)
 
 
-def _open_recording(
-    model: nn.Module, optimizers: Sequence[Optimizer], options: Options, settings: RunSettings
-) -> Recording | None:
-    try:
-        writer = RunWriter.open(
-            settings, flight_steps=options.flight_recorder, strict=options.strict
-        )
-    except CaptureError as error:
-        if options.strict:
-            raise
-        logger.warning("nothing is recorded: %s", error)
-        return None
-    try:
-        return Recording(model, optimizers, options=options, writer=writer)
-    except Exception as error:
-        writer.close(Status.FAILED, error=open_callbacks.describe(error))
-        if options.strict:
-            raise CaptureError(f"the model cannot be observed: {error}") from error
-        logger.warning("nothing is recorded: the model cannot be observed: %s", error)
-        return None
-
-
 def _checked_optimizers(
     model: nn.Module, optimizer: Optimizer | Sequence[Optimizer] | None
 ) -> list[Optimizer]:
@@ -296,6 +318,14 @@ def _checked_flight(n_steps: int | None) -> int:
     if not 0 <= n_steps <= LARGEST_RING:
         raise UsageError(f"flight_recorder={n_steps} must be 0 to {LARGEST_RING} steps.")
     return n_steps
+
+
+def _checked_resume(resume: str | None) -> str | None:
+    if resume is not None and not isinstance(resume, str):
+        raise TypeError(f"resume is {resume!r}, expected 'auto', the id of a run, or None.")
+    if resume == "":
+        raise UsageError("resume='' names no run: pass 'auto', the id of a run, or None.")
+    return resume
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:

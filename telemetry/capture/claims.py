@@ -120,6 +120,11 @@ def claim_run(store: Path, project: str, run: str | None, *, rank: int, strict: 
     raise AssertionError
 
 
+def is_free(folder: Path, rank: int, manifest: Manifest) -> bool:
+    """Whether this rank could claim an attempt of a run: no living process of it writes there."""
+    return _next_attempt(folder, rank, manifest) is not None
+
+
 def _candidates(run: str | None) -> Iterator[str]:
     """Ids to try: the one asked for, then `<id>.2`, `<id>.3`, …."""
     if run is not None:

@@ -146,6 +146,10 @@ class InputObserver:
         """Whether its batches are hashed although it is not sampled; asked as a step begins."""
         return self._windows.wanted(step, self._allowed_s)
 
+    def go_on(self, cost_s: float) -> None:
+        """Count on from what earlier attempts of the run have spent on hashing, in seconds."""
+        self._windows.cost_s = cost_s
+
     def observe(
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> float:

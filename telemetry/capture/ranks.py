@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -52,19 +53,34 @@ def rank_and_world_size() -> tuple[int, int]:
     return 0, 1
 
 
-def shared_run_id(rank: int, world_size: int) -> str | None:
+def _no_run() -> str | None:
+    return None
+
+
+def shared_run_id(
+    rank: int, world_size: int, resumed: Callable[[], str | None] = _no_run
+) -> str | None:
     """The id on which all ranks agree; None leaves the choice to the single process.
 
     `$TELEMETRY_RUN_ID` decides. Else rank 0 makes an id and leaves it in the key-value store of
     the process group. That is no collective operation: a script that records on rank 0 alone must
     not wait for the others. Without a process group the launcher's job id is taken.
+
+    Args:
+        rank: Rank of this process.
+        world_size: Number of processes.
+        resumed: Finds the run that is gone on with, if nobody has given an id; asked by a single
+            process and by rank 0.
     """
     given = os.environ.get(RUN_ID_VARIABLE)
-    if given or world_size == 1:
-        return given or None
+    if given:
+        return given
+    if world_size == 1:
+        return resumed()
     store = _group_store()
     if store is not None:
-        return exchanged_run_id(store, rank=rank, number=next(_run_numbers))
+        run = resumed() if rank == 0 else None
+        return exchanged_run_id(store, rank=rank, number=next(_run_numbers), run=run)
     for name in JOB_VARIABLES:
         job = re.sub(r"[^A-Za-z0-9]+", "-", os.environ.get(name, "")).strip("-")[:60]
         if job and job != "none":
@@ -73,7 +89,12 @@ def shared_run_id(rank: int, world_size: int) -> str | None:
 
 
 def exchanged_run_id(
-    store: KeyValueStore, *, rank: int, number: int, wait_limit: timedelta = WAIT_LIMIT
+    store: KeyValueStore,
+    *,
+    rank: int,
+    number: int,
+    run: str | None = None,
+    wait_limit: timedelta = WAIT_LIMIT,
 ) -> str | None:
     """The id that rank 0 puts into the store, as every rank sees it.
 
@@ -81,11 +102,12 @@ def exchanged_run_id(
         store: Key-value store of the process group.
         rank: Rank of this process.
         number: How many runs this process began before; all ranks begin them in the same order.
+        run: What rank 0 puts there; None: a new id.
         wait_limit: How long another rank waits for rank 0; None is returned after it.
     """
     key = f"telemetry/run/{number}"
     if rank == 0:
-        run = new_run_id(datetime.now(UTC))
+        run = run or new_run_id(datetime.now(UTC))
         store.set(key, run)
         return run
     try:

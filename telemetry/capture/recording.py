@@ -7,23 +7,22 @@ event of the run, and never reaches the loop (unless `strict`).
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
 from telemetry.capture import entry_hook, observe_backward, optimizer_hooks
-from telemetry.capture.budget import Governor
 from telemetry.capture.catalogue import Catalogue
-from telemetry.capture.charged import Charged
+from telemetry.capture.continuation import BEGINNING, Continuation
+from telemetry.capture.costs import Costs
 from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.host import as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
-from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver, batch_size
+from telemetry.capture.observe_inputs import batch_size
 from telemetry.capture.options import Options
-from telemetry.capture.run_events import Event, events_at_attach, failure_event
+from telemetry.capture.run_events import NEVER_STEPPED, Event, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.step_observer import Surroundings, Watch
@@ -38,13 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NEVER_STEPPED = Event(
-    kind="optimizer_never_stepped",
-    severity="warning",
-    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
-    "here; pass the optimizer that the loop steps.",
-)
-
 
 class Recording:
     """Wires the observers of one model and its optimizers to one writer."""
@@ -56,19 +48,16 @@ class Recording:
         *,
         options: Options,
         writer: RunWriter,
+        start: Continuation = BEGINNING,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.writer = writer
         self._clock = clock
         self._optimizers = list(optimizers)
         self._guard = Guard(strict=options.strict, on_failure=self._failed)
-        budget = options.overhead_budget
-        self._governor = Governor(
-            every=options.every,
-            budget_share=None if budget is None else (1 - HASH_SHARE) * budget,
-            allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
-            clock=clock,
-        )
+        self._costs = Costs(options, clock)
+        self._charge, self._charged = self._costs.charge, self._costs.charged
+        self._governor = self._costs.governor
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
@@ -77,20 +66,19 @@ class Recording:
             self._catalogue,
             self._guard,
             put=writer.put,
-            emit=self._emit,
+            emit=self.emit,
             charge=self._charge,
             charged=self._charged,
             options=options,
         )
-        self._inputs = InputObserver(self._governor, clock=clock)
         self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._train_forward = False
-        self._step_cost_s = 0.0
         self._hashes = False  # the batches of the step in progress
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._stepped_in_backward = False
+        self._place(start)
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
@@ -108,7 +96,7 @@ class Recording:
             step = ledger.last_begun.step
             self._scalars.add(metrics, step=step, closes_evaluation=False)
         if ledger.never_stepped and not never:
-            self._emit(NEVER_STEPPED)
+            self.emit(NEVER_STEPPED)
         if ends:
             self._end_step()
 
@@ -134,19 +122,38 @@ class Recording:
             self._modules.close()
         with self._guard("close"):
             if error is not None:
-                self._emit(failure_event(error))
+                self.emit(failure_event(error))
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
                 self._sum_up()
                 self._end_record(self._clock())
             self._watch.close()
             self._send(final=True)
-            cost_s = self._governor.cost_s + self._inputs.cost_s
             self.writer.add_summary(
-                overhead_share=cost_s / max(self._governor.elapsed_s, 1e-9),
-                cadence=self._governor.cadence,
+                overhead_share=self._costs.share, cadence=self._governor.cadence
             )
         self.writer.close(status, error=error)
+
+    @property
+    def reached(self) -> Continuation:
+        """Where a process goes on that begins with the present weights."""
+        return self._costs.reached(*self._ledger.completed)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nothing of the training was seen yet."""
+        seen = self._no_grad_forward or self._train_forward or self._scalars.has_metrics
+        return self._ledger.is_untouched and not seen
+
+    def go_on(self, at: Continuation) -> bool:
+        """Count on from there; false, and nothing is changed, if something was recorded already."""
+        if not self.is_untouched:
+            return False
+        with self._guard("steps"):
+            self._modules.finish()
+            self._place(at)
+            self._begin_step()
+        return True
 
     # --- what the hooks call ------------------------------------------------------------------
 
@@ -175,7 +182,7 @@ class Recording:
     def _hash(
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        self._step_cost_s += self._inputs.observe(record, args, kwargs)
+        self._costs.observe_inputs(record, args, kwargs)
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor]) -> None:
@@ -295,10 +302,14 @@ class Recording:
         for event in events_at_attach(self._catalogue.model, self._optimizers):
             if event.severity == "warning":
                 logger.warning("%s", event.message)
-            self._emit(event)
+            self.emit(event)
         self.writer.put(self._catalogue.packet())
         self._watch.attached()
         self._begin_step()
+
+    def _place(self, at: Continuation) -> None:
+        self._ledger.go_on(at, now_s=self._clock())
+        self._costs.go_on(at)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -308,7 +319,7 @@ class Recording:
             catalogue=self._catalogue,
             ledger=self._ledger,
             guard=self._guard,
-            emit=self._emit,
+            emit=self.emit,
             put=self.writer.put,
             skipped=self._skipped,
             is_sampled=lambda: self._ledger.current.sampled,
@@ -343,8 +354,7 @@ class Recording:
 
     def _end_record(self, now_s: float) -> StepRecord:
         self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)
-        record = self._ledger.end(now_s=now_s, overhead_s=self._step_cost_s)
-        self._step_cost_s = 0.0
+        record = self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
         self._train_forward = False
         self.writer.mark_step(record.step)
         self._keep(record)
@@ -353,7 +363,7 @@ class Recording:
     def _begin_step(self) -> None:
         record = self._ledger.current
         record.sampled = self._governor.sampled(record.step)
-        self._hashes = self._inputs.wanted(record.step) or record.sampled
+        self._hashes = self._costs.hashes(record.step) or record.sampled
         if record.sampled:
             self._modules.begin(record.step)
             if self._watch.sample_begins:
@@ -370,7 +380,8 @@ class Recording:
         if packet is not None:
             self.writer.put(packet)
 
-    def _emit(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
+        """Add an event to the step in progress."""
         self.writer.event(
             event.kind,
             event.message,
@@ -381,12 +392,4 @@ class Recording:
 
     def _failed(self, part: str, error: Exception) -> None:
         message = f"{part} switched off: {type(error).__name__}: {error}"
-        self._emit(Event(kind="telemetry_error", severity="warning", message=message))
-
-    def _charged(self) -> AbstractContextManager[object]:
-        """Count the time of a block as telemetry's own."""
-        return Charged(self._charge, self._clock)
-
-    def _charge(self, seconds: float) -> None:
-        self._step_cost_s += seconds
-        self._governor.charge(seconds)
+        self.emit(Event(kind="telemetry_error", severity="warning", message=message))

@@ -34,6 +34,14 @@ class Event:
     payload: dict[str, Json] = field(default_factory=dict)
 
 
+NEVER_STEPPED = Event(
+    kind="optimizer_never_stepped",
+    severity="warning",
+    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
+    "here; pass the optimizer that the loop steps.",
+)
+
+
 def events_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:
     """What is recorded, by which optimizers it is trained, and what looks wrong."""
     yield attach_event(model, optimizers)

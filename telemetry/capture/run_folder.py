@@ -16,6 +16,7 @@ from telemetry.manifest import (
     publish_json,
     utc_now,
 )
+from telemetry.runs import RunRef
 from telemetry.shards import Shard
 from telemetry.tables import table
 
@@ -79,7 +80,7 @@ class RunFolder:
     def __init__(self, claim: Claim, settings: RunSettings) -> None:
         self.claim = claim
         self.ref = claim.ref
-        self._world_size = settings.world_size
+        self.world_size = settings.world_size
         self._product = str(settings.environment.get("product", ""))
         self._started = utc_now()
         self._begun = _begun_manifest(claim, settings, now=self._started)
@@ -157,7 +158,7 @@ class RunFolder:
             pid=owner.pid,
             process_start=owner.process_start,
             writer=f"training-telemetry {self._product}".strip(),
-            world_size=self._world_size,
+            world_size=self.world_size,
         )
 
     def _files(self, shards: Sequence[tuple[str, Shard]]) -> dict[str, list[Json]]:
@@ -189,14 +190,18 @@ class RunFolder:
         }
 
 
+def display_name(settings: RunSettings, ref: RunRef) -> str:
+    """What a run is called: as the user says, else after its script, else by its short id."""
+    script = Path(str(settings.environment.get("script", ""))).stem
+    return _short(settings.name or script or ref.short)
+
+
 def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifest:
     """The manifest before the first step; a resumed run keeps what it was."""
-    script = Path(str(settings.environment.get("script", ""))).stem
-    name = settings.name or script or claim.ref.short
     new = Manifest(
         run=claim.ref.run,
         project=settings.project,
-        name=_short(name),
+        name=display_name(settings, claim.ref),
         started=now,
         heartbeat=now,
         tags=tuple(_short(tag) for tag in settings.tags[:TAGS_LIMIT]),

@@ -20,7 +20,11 @@ PACKET_INTERVAL_S = 0.25
 
 
 class ScalarLog:
-    """Collects closed steps and metrics, and hands them over in packets."""
+    """Collects closed steps and metrics, and hands them over in packets.
+
+    Attributes:
+        has_metrics: A metric was added.
+    """
 
     def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
         self.ledger = ledger
@@ -28,9 +32,11 @@ class ScalarLog:
         self._due_s = now_s + PACKET_INTERVAL_S
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
+        self.has_metrics = False
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
         """Keep named values of a step; what is not a number is refused once, by name."""
+        self.has_metrics = True
         now = datetime.now(UTC).replace(tzinfo=None)
         for name, value in metrics.items():
             number = as_number(value)

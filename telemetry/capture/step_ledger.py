@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.step_flags import StepFlag
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class StepLedger:
     """
 
     def __init__(self, *, n_optimizers: int, now_s: float) -> None:
-        self.current = StepRecord(step=0)
+        self.go_on(BEGINNING, now_s=now_s)
         self.called = False
         self.never_stepped = False
         self._expected = frozenset(range(n_optimizers))
@@ -131,8 +132,32 @@ class StepLedger:
         self._aside: _Noted | None = None
         self._ended: list[StepRecord] = []
         self._calls_without_step = 0
-        self._started_s = now_s
+
+    def go_on(self, at: Continuation, *, now_s: float) -> None:
+        """Count on from there; nothing was counted yet."""
+        self.current = StepRecord(step=at.step)
+        self._first_step = at.step
+        self._n_samples = at.samples
+        self._started_s = now_s - at.elapsed_s
         self._step_started_s = now_s
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nothing has happened since `go_on`."""
+        record = self.current
+        begun = self._stepped or record.samples or record.backward_calls or record.losses
+        return record.step == self._first_step and not begun
+
+    @property
+    def completed(self) -> tuple[int, int]:
+        """The first step that is still to be done, and the examples seen before it.
+
+        An optimizer may have stepped before the `step()` call that ends its step.
+        """
+        record = self.current
+        if self._stepped and self._expected <= self._stepped:
+            return record.step + 1, self._n_samples + record.samples
+        return record.step, self._n_samples
 
     @property
     def last_begun(self) -> StepRecord:
@@ -223,6 +248,7 @@ class StepLedger:
             self._expected = frozenset(self._stepped)
         self._stepped.clear()
         self._step_started_s = now_s
+        self._n_samples += record.samples
         self._ended.append(record)
         self.current = StepRecord(step=record.step + 1)
         if self._aside is not None:

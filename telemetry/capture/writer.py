@@ -43,7 +43,9 @@ class RunWriter:
         clock: Monotonic seconds.
 
     Attributes:
+        claim: The attempt that is recorded.
         ref: The run and its folder.
+        world_size: Processes that record it.
         flight: The flight recorder; None when it is off.
     """
 
@@ -55,7 +57,9 @@ class RunWriter:
         strict: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.claim = folder.claim
         self.ref = folder.ref
+        self.world_size = folder.world_size
         self.flight = flight
         self._strict = strict
         self._clock = clock

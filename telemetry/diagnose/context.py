@@ -203,7 +203,7 @@ SELECT
 FROM events AS e
 WHERE e.run = $run
     AND e.kind = 'optimizer'
-ORDER BY e.step, e.payload
+ORDER BY e.attempt, e.step, e.payload
 """
 
 AVAILABLE_SQL = """

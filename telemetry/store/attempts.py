@@ -16,13 +16,15 @@ OUTSIDE_TRAINING = 0  # attempt of shards that no training process wrote
 def attempt_starts(run: Run) -> dict[int, int | None]:
     """First step of each attempt that wrote anything, ascending; None when it observed no step.
 
-    A manifest that was closed properly knows them all. Any other may lag behind the shards, be
-    damaged, or be the work of one attempt only: then the shards complete it.
+    A manifest that was closed properly knows them all, but for one that was killed in its first
+    second. Any other may lag behind the shards, be damaged, or be the work of one attempt only:
+    then the shards complete it.
     """
     known: dict[int, int | None] = {}
     if run.manifest:
         known = {entry.attempt: entry.start_step for entry in run.manifest.attempts}
-        if run.manifest.closed and run.manifest.files and known:
+        is_complete = known.keys() == set(range(1, len(known) + 1))
+        if run.manifest.closed and run.manifest.files and known and is_complete:
             return known
     folders = _training_folders(run)
     seen = _attempts_of(folders) - {OUTSIDE_TRAINING}

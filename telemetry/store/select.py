@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 
 from telemetry.errors import RunNotFound, UsageError
 from telemetry.manifest import Status
+from telemetry.runs import begins_id
 from telemetry.store.catalog import Run
 from telemetry.store.folders import printable
 
-MIN_PREFIX = 4  # of an id; fewer characters fit by chance
 MAX_CANDIDATES = 8
 SIMILARITY = 0.5  # difflib ratio from which a name counts as near
 
@@ -150,9 +150,7 @@ def _is_named(run: Run, selector: str) -> bool:
 def _begins_with(run: Run, selector: str) -> bool:
     for project in (run.project, run.ref.project):
         selector = selector.removeprefix(f"{project}/")
-    return len(selector) >= MIN_PREFIX and (
-        run.run.startswith(selector) or run.short.startswith(selector)
-    )
+    return begins_id(run.run, selector)
 
 
 _TIERS: tuple[Callable[[Run, str], bool], ...] = (_is_id, _is_named, _begins_with)

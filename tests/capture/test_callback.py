@@ -9,7 +9,7 @@ from loops import Classifier, ConvNet, Training, images, mlp, recorded, records,
 from torch import nn
 
 from telemetry import TelemetryCallback
-from telemetry.errors import UsageError
+from telemetry.errors import RunNotFound, UsageError
 from telemetry.manifest import Status, read_manifest
 from telemetry.store.catalog import list_runs
 
@@ -219,7 +219,9 @@ def test_a_failing_observer_is_switched_off_and_training_goes_on(
         ({"flight_recorder": 10_001}, UsageError),
         ({"flight_recorder": True}, TypeError),
         ({"flight_recorder": "64"}, TypeError),
-        ({"resume": "auto"}, TypeError),
+        ({"resume": True}, TypeError),
+        ({"resume": ""}, UsageError),
+        ({"resume": "20260102"}, RunNotFound),
         ({"on_finding": "warn"}, TypeError),
     ],
 )

@@ -147,3 +147,22 @@ def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     finally:
         for folder in folders:
             folder.chmod(0o700)
+
+
+def test_an_attempt_that_its_successor_never_knew_is_found(tmp_path: Path) -> None:
+    """It was killed in its first second, before the manifest named it."""
+    second = RunBuilder(tmp_path, attempt=2)
+    for step in (2, 3):
+        second.add("steps", step=step, loss=1.0, flags=1)
+    run = second.write()
+    manifest = read_manifest(run)
+    file = {"path": "steps/rank=0/x", "attempt": 2}
+    write_manifest(run, replace(manifest, closed=True, files={"steps": [file]}))
+    leave_ring(run, range(4))
+    rows, _ = steps_of(run, "step, attempt")
+    assert [(row["step"], row["attempt"]) for row in rows.records()] == [
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 2),
+    ]

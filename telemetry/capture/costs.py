@@ -1,0 +1,85 @@
+"""What recording one run costs the training thread: of samples, of hashing, of the present step."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from telemetry.capture.budget import Governor
+from telemetry.capture.charged import Charged
+from telemetry.capture.continuation import Continuation
+from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
+from telemetry.capture.options import Options
+from telemetry.capture.step_ledger import StepRecord
+
+
+class Costs:
+    """The governor of the samples, the observer of the inputs, and what both have spent.
+
+    Args:
+        options: What recording may cost.
+        clock: Monotonic seconds.
+
+    Attributes:
+        governor: Decides which steps are sampled.
+    """
+
+    def __init__(self, options: Options, clock: Callable[[], float]) -> None:
+        budget = options.overhead_budget
+        self.governor = Governor(
+            every=options.every,
+            budget_share=None if budget is None else (1 - HASH_SHARE) * budget,
+            allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
+            clock=clock,
+        )
+        self._inputs = InputObserver(self.governor, clock=clock)
+        self._clock = clock
+        self._step_s = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of the training thread that recording has taken so far."""
+        return self.governor.cost_s + self._inputs.cost_s
+
+    @property
+    def share(self) -> float:
+        """Its share of the elapsed time."""
+        return self.total_s / max(self.governor.elapsed_s, 1e-9)
+
+    def reached(self, step: int, samples: int) -> Continuation:
+        """Where a later attempt goes on that begins at this step, after so many examples."""
+        return Continuation(
+            step=step,
+            samples=samples,
+            elapsed_s=self.governor.elapsed_s,
+            cost_s=self.total_s,
+            cadence=self.governor.cadence,
+        )
+
+    def go_on(self, at: Continuation) -> None:
+        """Count on from what earlier attempts of the run have spent, divided as it is allowed."""
+        hashing_s = HASH_SHARE * at.cost_s
+        self._inputs.go_on(hashing_s)
+        self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))
+
+    def charge(self, seconds: float) -> None:
+        """Add time that the training thread has just spent on recording."""
+        self._step_s += seconds
+        self.governor.charge(seconds)
+
+    def charged(self) -> Charged:
+        """Count the time of a block as telemetry's own."""
+        return Charged(self.charge, self._clock)
+
+    def hashes(self, step: int) -> bool:
+        """Whether the batches of a step are hashed although it is not sampled."""
+        return self._inputs.wanted(step)
+
+    def observe_inputs(
+        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """Add a batch to the hash of its step; hashing has a purse of its own."""
+        self._step_s += self._inputs.observe(record, args, kwargs)
+
+    def take_step(self) -> float:
+        """What the step that ends has cost, in seconds; the next one begins at 0."""
+        seconds, self._step_s = self._step_s, 0.0
+        return seconds
