@@ -8,25 +8,37 @@ only traces are left.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from telemetry.capture.gradient_probes import GradientProbes
 from telemetry.capture.guard import contained
 from telemetry.capture.host import host_number
 from telemetry.capture.loss_graph import losses_of
-from telemetry.capture.module_nodes import forward_is_plain
-from telemetry.capture.origin import KIND, How, Origin, What, traced_back
+from telemetry.capture.module_nodes import forward_is_plain, in_backward
+from telemetry.capture.origin import KIND, How, Origin, What, by_gradients, traced_back
 from telemetry.capture.origin_flow import Birth, tally_of
-from telemetry.capture.origin_pass import KeptForward, Seen, seen_in_forward
+from telemetry.capture.origin_pass import KeptForward, Seen, seen_in_backward, seen_in_forward
 from telemetry.capture.origin_traces import parameter_facts
 from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 
+if TYPE_CHECKING:
+    from telemetry.capture.provenance import ClipRecord
+
 MAX_FORWARDS = 4  # of those before a backward pass: the loop holds their inputs itself
+MOMENTS = (
+    "forward",
+    "before_backward",
+    "before_step",
+    "sample_begins",
+    "step_skipped",
+    "step_ended",
+)
 MAX_SEARCHES = 4  # that a loss scaler made pointless
 
 
@@ -40,7 +52,9 @@ class OriginObserver(StepObserver):
         super().__init__(around)
         self._forwards: list[KeptForward] = []
         self._window_is_over = False  # a backward pass has begun since the last forward
+        self._probes = GradientProbes(around.catalogue)
         self._last_step: int | None = None  # in which an optimizer stepped
+        self._last_clip: ClipRecord | None = None  # of that step
         self._found: Origin | None = None
         self._n_searches = 0
         self._failure = ""
@@ -86,12 +100,19 @@ class OriginObserver(StepObserver):
                 return
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
-        """What was found is about to be applied."""
-        del optimizer
+        """Look at a few gradients; what was found is about to be applied."""
+        if self._found is None and not self._are_finite(record, optimizer):
+            self._search_gradients(record)
         self._last_step = record.step
+        self._last_clip = record.clip
         self._forwards.clear()
         if self._found is not None:
             self._tell(record)
+
+    def sample_begins(self, record: StepRecord) -> None:
+        """The order of the modules may have become known."""
+        del record
+        self._probes.choose()
 
     def step_skipped(self, record: StepRecord, optimizer: Optimizer) -> None:
         """What was found harms nobody: a loss scaler makes such steps to find its scale."""
@@ -113,11 +134,47 @@ class OriginObserver(StepObserver):
 
     # --- the search ---------------------------------------------------------------------------
 
+    def _are_finite(self, record: StepRecord, optimizer: Optimizer) -> bool:
+        """Whether no gradient is seen to be anything else."""
+        clip = record.clip
+        if clip is None:
+            return self._probes.are_finite(optimizer)
+        norm = None if clip.total_norm is None else host_number(clip.total_norm)
+        if norm is None:
+            return self._probes.are_finite(optimizer)
+        return math.isfinite(norm) and (clip.covers_all or self._probes.are_finite(optimizer))
+
+    def _search_gradients(self, record: StepRecord) -> None:
+        # A fused optimizer looks itself whether a loss scaler found an infinity.
+        if record.found_inf or in_backward():
+            return
+        spread = record.clip is not None
+        facts = parameter_facts(self.around.catalogue)
+        found = by_gradients(facts, step=record.step, spread=spread)
+        if found is None or any(p.weight.is_bad for p in facts):
+            return
+        bad = {p.key for p in facts if p.gradient is not None and p.gradient.is_bad}
+        self._found = found
+        for forward in self._forwards if forward_is_plain() else ():
+            with contained(self._failed):
+                seen = seen_in_backward(self.around.model, forward, bad, only=not spread)
+                if seen.birth is not None:
+                    self._found = _of_birth(seen.birth, record.step)
+                    return
+
+    def _finite_gradients(self) -> set[int]:
+        """Identities of parameters whose gradients were seen to be finite before the last step."""
+        finite = {id(p) for o in self.around.optimizers for p in self._probes.of(o)}
+        clip = self._last_clip
+        if clip is not None and clip.total_norm is not None:
+            finite.update(*(call.parameters for call in clip.calls))
+        return finite
+
     def _search(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         if self._found is not None or self._n_searches == MAX_SEARCHES:
             return
         self._n_searches += 1
-        facts = parameter_facts(self.around.catalogue)
+        facts = parameter_facts(self.around.catalogue, seen_finite=self._finite_gradients())
         found = traced_back(facts, step=record.step, last_step=self._last_step)
         self._keep(found or self._of_loss(record.step, roots))
 
@@ -161,7 +218,7 @@ class OriginObserver(StepObserver):
             )
         )
         self._forwards.clear()
-        for moment in ("forward", "before_backward", "before_step", "step_skipped", "step_ended"):
+        for moment in MOMENTS:
             self.rest(moment)
 
 

@@ -90,9 +90,17 @@ class Origin:
     @property
     def message(self) -> str:
         """One sentence."""
-        place = _place(self)
         note = f"; {self.note}" if self.note else ""
-        return f"the first value that is not finite arose in step {self.step}: {place}{note}"
+        return f"the first value that is not finite arose in step {self.step}: {self.place}{note}"
+
+    @property
+    def place(self) -> str:
+        """Where it arose, in words."""
+        place = _PLACES[self.what]
+        if self.what is What.GRADIENT and self.parameter is not None:
+            place = "the gradient of {parameter}"
+        within = f" ({self.operation})" if self.operation else ""
+        return place.format(module=self.module or "the model", parameter=self.parameter) + within
 
     def payload(self, found_step: int) -> dict[str, Json]:
         """All of it.
@@ -108,6 +116,7 @@ class Origin:
             "module": self.module,
             "parameter": self.parameter,
             "operation": self.operation,
+            "place": self.place,
             "note": self.note or None,
         }
         if self.tally is not None:
@@ -116,19 +125,12 @@ class Origin:
         return payload
 
 
-def _place(origin: Origin) -> str:
-    place = _PLACES[origin.what]
-    if origin.what is What.GRADIENT and origin.parameter is not None:
-        place = "the gradient of {parameter}"
-    within = f" ({origin.operation})" if origin.operation else ""
-    return place.format(module=origin.module or "the model", parameter=origin.parameter) + within
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterFacts:
     """What a parameter tells after the optimizer has stepped.
 
     Attributes:
+        key: Its identity.
         name: Of the parameter.
         module: Path of its module.
         weight: Its values.
@@ -141,6 +143,7 @@ class ParameterFacts:
         may_overflow: Its values are of 16 bits.
     """
 
+    key: int
     name: str
     module: str
     weight: Tally
@@ -202,6 +205,26 @@ def _without_gradient(poisoned: Sequence[ParameterFacts], *, step: int, last_ste
         return _of(first, What.UPDATE, last_step, "gradient and state are finite: an overflow")
     note = "gradient and optimizer state are finite: it was written by something else"
     return _of(first, What.WEIGHT, step, note)
+
+
+def by_gradients(parameters: Sequence[ParameterFacts], *, step: int, spread: bool) -> Origin | None:
+    """What the gradients of a step tell that an optimizer is about to take.
+
+    Args:
+        parameters: Of the model, in the order of its forward.
+        step: In progress.
+        spread: Whether clipping by norm has spread what is not finite over all of them.
+    """
+    graded = [p for p in parameters if p.gradient is not None and p.is_trained]
+    bad = [p for p in graded if p.gradient is not None and p.gradient.is_bad]
+    if not bad:
+        return None
+    if len(bad) == len(graded) and len(bad) > 1:
+        note = "its value is finite, its derivative is not"
+        if spread:
+            note = "clipping by norm has spread it over all gradients; the model alone has none"
+        return Origin(what=What.LOSS, how=How.TRACED_BACK, step=step, note=note)
+    return _of_gradient(bad, parameters, step)
 
 
 def _of_gradient(

@@ -6,7 +6,7 @@ backward starts from ones at the outputs: a derivative that is not finite is so 
 that arrives at it, and where none is, the loss is what is left.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -62,15 +62,31 @@ def seen_in_forward(model: nn.Module, forward: KeptForward) -> Seen:
         return _seen(flow, flow.run())
 
 
-def seen_in_backward(model: nn.Module, forward: KeptForward) -> Seen:
-    """Run it with gradient, and look at the gradients of the parameters."""
+def seen_in_backward(
+    model: nn.Module, forward: KeptForward, bad: Collection[int], *, only: bool
+) -> Seen:
+    """Run it with gradient, and look at the gradients of the parameters.
+
+    Args:
+        model: Unwrapped.
+        forward: Of the step.
+        bad: Identities of the parameters whose gradients are not finite in the training.
+        only: Whether those are all that a bad gradient had reached; clipping may have spread it.
+
+    Returns:
+        What would explain them: nothing, if some of them are finite here.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     with _beside_training(model, forward, gradient=True) as flow, _without_hooks(parameters):
         outputs = [t for t in flow.run() if t.requires_grad]
         gradients = torch.autograd.grad(
             outputs, parameters, [torch.ones_like(t) for t in outputs], allow_unused=True
         )
-        return _seen(flow, [g for g in gradients if g is not None])
+        known = zip(parameters, gradients, strict=True)
+        found = [g for p, g in known if g is not None and id(p) in bad]
+        if only and not all(tally_of(gradient).is_bad for gradient in found):
+            return Seen(birth=None, is_bad=False)
+        return _seen(flow, found)
 
 
 def _seen(flow: "_Run", tensors: Sequence[Tensor]) -> Seen:

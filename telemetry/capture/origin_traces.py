@@ -44,6 +44,7 @@ def _facts(
     gradient = parameter.grad
     settings: Mapping[str, object] = {} if owner is None else owner[1]
     return ParameterFacts(
+        key=id(parameter),
         name=name,
         module=path,
         weight=tally_of(parameter),

@@ -1,11 +1,13 @@
 """non_finite, dead_units, saturated_units."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.finding import Severity
+from telemetry.json_values import Json
 
 NAN = float("nan")
 
@@ -83,6 +85,33 @@ def test_what_is_seen_at_the_next_sample_says_so(chain: Chains) -> None:
     run = chain(2).losses([*learning(45), *[NAN] * 15], every=10)
     broken(run, 50, ("l0", "l1"), kind="weight")
     assert "at step 50, the first sample after it" in found(diagnosed(run), "non_finite").message
+
+
+def followed(run: Chain, step: int, **payload: Json) -> Chain:
+    common: dict[str, Json] = {"step": step, "found_step": step, "how": "observed"}
+    text = json.dumps(common | payload)
+    run.add("events", step=step, kind="non_finite", severity="error", payload=text)
+    return run
+
+
+def test_what_the_recording_followed_comes_before_what_samples_show(chain: Chains) -> None:
+    run = chain(4).losses([*learning(45), *[NAN] * 15], every=10)
+    broken(run, 50, ("l0", "l1", "l2", "l3"), kind="weight")
+    place = "the output of l1 (log)"
+    followed(run, 45, what="output", module="l1", operation="log", place=place)
+    result = found(diagnosed(run), "non_finite")
+    assert (result.layer, result.first_step, result.severity) == ("l1", 45, Severity.ERROR)
+    assert result.message == f"the loss is not finite at step 45, first in {place}"
+    assert result.advice == "Add an epsilon to the logarithm, or use log_softmax or logsigmoid."
+
+
+def test_a_followed_gradient_is_found_in_a_run_that_ends_with_it(chain: Chains) -> None:
+    run = chain(2).losses(learning(30), every=10)
+    followed(
+        run, 29, what="gradient", module="l1", operation=None, place="the gradient of l1.weight"
+    )
+    result = found(diagnosed(run), "non_finite")
+    assert (result.layer, result.first_step, result.severity) == ("l1", 29, Severity.ERROR)
 
 
 # --- dead_units ---------------------------------------------------------------------------------

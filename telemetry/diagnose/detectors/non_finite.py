@@ -7,8 +7,9 @@ Not flagged: infinities of activations alone (attention masks) while the loss is
 of a step that the loss scaler skipped.
 Source: Zhang et al., arXiv:2103.03376; Wortsman et al., arXiv:2304.09871.
 
-The origin is the first layer in forward order whose output is not finite at the first bad sample;
-when all outputs are finite, the layer nearest the head whose gradient is not. What was not sampled
+The recording follows the first bad value to where it arose (event `non_finite`). Else the origin is
+the first layer in forward order whose output is not finite at the first bad sample; when all
+outputs are finite, the layer nearest the head whose gradient is not. What was not sampled
 at the bad step is named at the next sample, and the message says so.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.followed_origin import FollowedOrigin
 from telemetry.diagnose.wording import example
 from telemetry.json_values import Json
 from telemetry.store.rows import Rows, as_float, as_text
@@ -33,9 +35,7 @@ SELECT
     t.name,
     t.module AS layer,
     MIN(p.step) AS first_step,
-    MAX(p.step) AS last_step,
-    MAX(p.n_nan) AS n_nan,
-    MAX(p.n_inf) AS n_inf
+    MAX(p.step) AS last_step
 FROM tensor_points AS p
 JOIN tensors AS t
     ON t.run = p.run
@@ -50,15 +50,24 @@ SELECT
     a.site AS name,
     a.layer,
     MIN(a.step) AS first_step,
-    MAX(a.step) AS last_step,
-    MAX(a.nonfinite) AS n_nan,
-    CAST(0 AS BIGINT) AS n_inf
+    MAX(a.step) AS last_step
 FROM activations AS a
 WHERE a.run = $run
     AND a.nonfinite > 0
     AND a.phase = 'train'
     AND a.site IN ('output', 'input')
 GROUP BY a.site, a.layer
+UNION ALL
+SELECT
+    'event' AS what,
+    e.payload AS name,
+    '' AS layer,
+    MIN(e.step) AS first_step,
+    MAX(e.step) AS last_step
+FROM events AS e
+WHERE e.run = $run
+    AND e.kind = 'non_finite'
+GROUP BY e.payload
 ORDER BY first_step, what, name, layer
 """
 
@@ -86,7 +95,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             last_step=int(as_float(record["last_step"])),
         )
         for record in rows.records()
+        if as_text(record["what"]) != "event"
     ]
+    followed = FollowedOrigin.first(
+        [as_text(record["name"]) for record in rows.records() if as_text(record["what"]) == "event"]
+    )
     skipped = set(context.steps.step[context.steps.skipped].tolist())
     losses = [
         int(step)
@@ -95,17 +108,21 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     ]
     parameters = [b for b in bad if b.what in {"weight", "update"}]
     gradients = [b for b in bad if b.what == "gradient" and b.last_step not in skipped]
-    if not (losses or parameters or gradients):
+    if not (losses or parameters or gradients or followed):
         return None
     starts = [*losses[:1], *(b.first_step for b in (*parameters, *gradients))]
+    if followed is not None:
+        starts = [followed.step]
     lasting = bool(losses) and not np.isfinite(context.losses[-1])
-    is_error = bool(parameters) or lasting or len(losses) > 1
+    applied = followed is not None and followed.is_applied
+    is_error = bool(parameters) or lasting or len(losses) > 1 or applied
     return _finding(
         context,
         bad,
         losses=losses,
         severity=Severity.ERROR if is_error else Severity.WARNING,
         first_step=min(starts),
+        followed=followed,
     )
 
 
@@ -116,16 +133,15 @@ def _finding(
     losses: Sequence[int],
     severity: Severity,
     first_step: int,
+    followed: FollowedOrigin | None,
 ) -> Finding:
     origin = _origin(context, bad, first_step)
     layers = tuple(dict.fromkeys(b.layer for b in bad if b.what != "output"))
-    what = _what(losses, bad, first_step)
-    where = "" if origin is None else f", first seen in {_place(origin)}"
-    late = (
-        ""
-        if origin is None or origin.first_step == first_step
-        else (f" at step {origin.first_step}, the first sample after it")
-    )
+    if followed is None:
+        message = _sampled_message(origin, _what(losses, bad, first_step), first_step)
+        layer, advice = (None if origin is None else origin.layer or None), _advice(origin)
+    else:
+        message, layer, advice = followed.message, followed.layer, followed.advice
     last = max([first_step, *losses[-1:], *(b.last_step for b in bad)])
     evidence: dict[str, Json] = {
         "n_losses": len(losses),
@@ -133,20 +149,32 @@ def _finding(
         "grad_norms_before": _norms_before(context, first_step),
         "query": example("layers", "step, parameter, grad_norm, weight_norm, nonfinite"),
     }
+    if followed is not None:
+        evidence["origin"] = followed.payload
     return Finding(
         detector=ID,
         severity=severity,
-        message=f"{what} at step {first_step}{where}{late}",
-        advice=_advice(origin),
-        layer=None if origin is None else origin.layer or None,
+        message=message,
+        advice=advice,
+        layer=layer,
         layers=layers,
         first_step=first_step,
         last_step=last,
-        value=float(len(losses) + len(layers)),
+        value=float(max(1, len(losses) + len(layers))),
         threshold=0.0,
         unit="non-finite values",
         evidence=evidence,
     )
+
+
+def _sampled_message(origin: _Bad | None, what: str, first_step: int) -> str:
+    where = "" if origin is None else f", first seen in {_place(origin)}"
+    late = (
+        ""
+        if origin is None or origin.first_step == first_step
+        else (f" at step {origin.first_step}, the first sample after it")
+    )
+    return f"{what} at step {first_step}{where}{late}"
 
 
 def _what(losses: Sequence[int], bad: Sequence[_Bad], first_step: int) -> str:
