@@ -49,6 +49,29 @@ def plain(tensor: Tensor) -> Tensor | None:
     return tensor
 
 
+def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The strided tensors that a tensor of any layout consists of, without copying anything.
+
+    Indices and values of sparse tensors, values and offsets of nested ones, integers of quantized
+    ones, this rank's part of distributed ones.
+    """
+    tensor = local_part(tensor)
+    layout = tensor.layout
+    if tensor.is_nested:
+        # Jagged ones know their offsets, the others their sizes.
+        places = getattr(tensor, "offsets", tensor._nested_tensor_size)  # noqa: SLF001
+        return places(), tensor.values()
+    if layout is torch.strided:
+        return (tensor.int_repr() if tensor.is_quantized else tensor,)
+    if layout is torch.sparse_coo:  # coalesced or not
+        return tensor._indices(), tensor._values()  # noqa: SLF001
+    if layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if layout in {torch.sparse_csc, torch.sparse_bsc}:
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor.to_dense(),)  # of another library's layout
+
+
 def nonzero_part(tensor: Tensor) -> Tensor | None:
     """All that is not zero in a sparse tensor, which has its norm; None where that is not known.
 

@@ -84,7 +84,7 @@ def test_tensors_are_found_in_containers_in_a_fixed_order() -> None:
     ("args", "kwargs", "size"),
     [
         ((torch.zeros(5, 2),), {}, 5),
-        ((torch.tensor(1.0), torch.zeros(5, 2)), {}, 0),
+        ((torch.tensor(1.0), torch.zeros(5, 2)), {}, 5),
         (("text", {"x": torch.zeros(3)}), {}, 3),
         ((), {"x": torch.zeros(4, 1)}, 4),
         ((), {}, 0),
