@@ -5,7 +5,7 @@ The only place of the capture half that catches `Exception`.
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
@@ -16,6 +16,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
+
+
+class Call(Protocol):
+    """What a moment tells an observer with."""
+
+    def __call__(self, *arguments: object) -> None:
+        """Tell it."""
+        ...
 
 
 class Guard:
@@ -48,6 +56,23 @@ class Guard:
         if block is None:
             block = self._blocks[part] = _Block(self, part)
         return block
+
+    def run(self, calls: Iterable[tuple[str, Call]], arguments: tuple[object, ...]) -> None:
+        """Call each with the arguments, unless its part has failed; faster than a block each.
+
+        Args:
+            calls: With the part of each.
+            arguments: Of every call.
+
+        Raises:
+            CaptureError: with `strict`.
+        """
+        for part, call in calls:
+            if part not in self.off:
+                try:
+                    call(*arguments)
+                except Exception as error:  # noqa: BLE001 - what this module is for
+                    self.caught(part, error)
 
     def enabled(self, part: str) -> bool:
         """Whether the part has not failed."""

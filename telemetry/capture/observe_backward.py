@@ -1,4 +1,4 @@
-"""Sees every `backward()` call before and after it runs, through `torch.autograd.backward`.
+"""Sees every `backward()` call before it runs, and after, through `torch.autograd.backward`.
 
 `Tensor.backward` looks that function up on each call, so one observed function sees both forms.
 It is installed while somebody observes and put back with the last observer.
@@ -7,7 +7,7 @@ It is installed while somebody observes and put back with the last observer.
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from torch import Tensor
 from telemetry.capture.module_nodes import in_backward
 from telemetry.capture.untraced import untraced
 
-RootsObserver = Callable[[Sequence[Tensor]], None]
+Waiting: TypeAlias = list[Callable[[Sequence[Tensor]], None]]
+RootsObserver: TypeAlias = Callable[[Sequence[Tensor], Waiting], None]
 
 
 class _Backward(Protocol):
@@ -25,22 +26,20 @@ class _Backward(Protocol):
 
 
 _lock = threading.Lock()
-# Called before a backward pass, and after it or None.
-_Observer = tuple[RootsObserver, RootsObserver | None]
-_observers: tuple[_Observer, ...] = ()
+_observers: tuple[RootsObserver, ...] = ()
 _original: _Backward | None = None
 
 
-def observe(observer: RootsObserver, after: RootsObserver | None = None) -> None:
-    """Call `observer` with the roots of each backward pass, on the thread that starts it.
+def observe(observer: RootsObserver) -> None:
+    """Call `observer` before each backward pass, on the thread that starts it.
 
     Args:
-        observer: Called before the pass.
-        after: Called when it has ended without an exception.
+        observer: Told the roots, and the list of those who want to be told when the pass has ended
+            without an exception; it may be added to as long as the pass runs.
     """
     global _original, _observers  # noqa: PLW0603 - there is one torch.autograd to observe
     with _lock:
-        _observers = (*_observers, (observer, after))
+        _observers = (*_observers, observer)
         if _original is None:
             _original = cast("_Backward", torch.autograd.backward)
             torch.autograd.backward = _observed(_original)  # type: ignore[assignment]
@@ -51,7 +50,7 @@ def forget(observer: RootsObserver) -> None:
     global _original, _observers  # noqa: PLW0603 - as above
     with _lock:
         # By equality: a bound method is a new object each time.
-        _observers = tuple(entry for entry in _observers if entry[0] != observer)
+        _observers = tuple(entry for entry in _observers if entry != observer)
         current = torch.autograd.backward
         if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
             torch.autograd.backward = _original  # type: ignore[assignment]
@@ -66,9 +65,10 @@ def n_observers() -> int:
 def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
-        roots, observers = _begun(tensors)
+        roots, waiting = _begun(tensors)
         original(tensors, *args, **kwargs)
-        _ended(roots, observers)
+        if waiting:
+            _ended(roots, waiting)
 
     backward.telemetry_observed = True  # type: ignore[attr-defined]
     return backward
@@ -76,26 +76,27 @@ def _observed(original: _Backward) -> _Backward:
 
 # Where a training step is compiled, torch breaks the graph at its backward pass.
 @untraced
-def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[_Observer, ...]]:
+def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Waiting]:
+    waiting: Waiting = []
     if in_backward():  # a reentrant checkpoint, or a hook: the pass around it is the one
-        return (), ()
+        return (), waiting
     roots: tuple[Tensor, ...]
     if isinstance(tensors, Tensor):
         roots = (tensors,)
     else:
         roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
     observers = _observers
-    for before, _ in observers:
-        before(roots)
+    for observer in observers:
+        observer(roots, waiting)
     newcomers = _observers
     if newcomers is not observers:  # one that was told let another in, which sees this pass too
-        for before, _ in [entry for entry in newcomers if entry not in observers]:
-            before(roots)
-    return roots, newcomers
+        for observer in newcomers:
+            if observer not in observers:
+                observer(roots, waiting)
+    return roots, waiting
 
 
 @untraced
-def _ended(roots: tuple[Tensor, ...], observers: tuple[_Observer, ...]) -> None:
-    for _, after in observers:
-        if after is not None:
-            after(roots)
+def _ended(roots: tuple[Tensor, ...], waiting: Waiting) -> None:
+    for told in waiting:
+        told(roots)

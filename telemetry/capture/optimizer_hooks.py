@@ -4,6 +4,7 @@ A closure runs forward and backward inside the step, perhaps many times. What it
 leaves is the gradient at the weights before the step; the later ones are at other weights.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -19,16 +20,16 @@ Closure: TypeAlias = Callable[[], object]
 class StepEvents(Protocol):
     """Who is told of the steps of several optimizers, by their index."""
 
-    def step_begins(self, index: int, optimizer: Optimizer) -> None:
-        """`step` was called."""
+    def step_begins(self, index: int, optimizer: Optimizer, *, has_closure: bool) -> None:
+        """`step` was called.
+
+        Without a closure the gradients are those that the optimizer will see, and the weights those
+        before.
+        """
         ...
 
-    def evaluated(self, result: object) -> None:
-        """The closure has run for the first time and returned this."""
-        ...
-
-    def gradients_are_ready(self, index: int, optimizer: Optimizer) -> None:
-        """The gradients are those that the optimizer will see, the weights those before."""
+    def evaluated(self, index: int, optimizer: Optimizer, result: object) -> None:
+        """The closure has run for the first time and returned this: now they are."""
         ...
 
     def stepped(self, index: int, optimizer: Optimizer) -> None:
@@ -55,15 +56,11 @@ def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[Remova
             if isinstance(closure, ObservedClosure):
                 return None  # handed on to the inherited step
             if callable(closure):
-                events.step_begins(index, optimizer)
+                events.step_begins(index, optimizer, has_closure=True)
+                evaluated = functools.partial(events.evaluated, index, optimizer)
                 return _with_closure(ObservedClosure(closure, evaluated), args, kwargs)
-        events.step_begins(index, optimizer)
-        events.gradients_are_ready(index, optimizer)
+        events.step_begins(index, optimizer, has_closure=False)
         return None
-
-    def evaluated(result: object) -> None:
-        events.evaluated(result)
-        events.gradients_are_ready(index, optimizer)
 
     @untraced
     def after(optimizer: Optimizer, args: object, kwargs: object) -> None:

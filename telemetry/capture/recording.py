@@ -71,13 +71,15 @@ class Recording:
             charged=self._charged,
             options=options,
         )
-        self._watch = Watch(step_observers(self._surroundings()), self._guard)
+        self._watch = Watch(
+            step_observers(self._surroundings()), self._guard, charge=self._charge, clock=clock
+        )
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._train_forward = False
         self._hashes = False  # the batches of the step in progress
         self._reevaluates = False  # a closure, within the step of its optimizer
-        self._stepped_in_backward = False
+        self._waiting: observe_backward.Waiting = []  # for the end of the backward pass
         self._place(start)
         self._attach(model)
 
@@ -164,14 +166,14 @@ class Recording:
         record = self._ledger.current
         if not is_grad_enabled():
             self._no_grad_forward = True
-            if self._watch.forward_without_gradient:
-                with self._charged():
-                    self._watch.forward_without_gradient(record)
+            if self._watch.forward_without_gradient.calls:
+                self._watch.forward_without_gradient(record)
         elif not (self._reevaluates or is_recomputed()):
+            if self._ledger.is_between:
+                self._ledger.note()
             self._train_forward = True
-            if self._watch.forward:
-                with self._charged():
-                    self._watch.forward(record, module, args, kwargs)
+            if self._watch.forward.calls:
+                self._watch.forward(record, module, args, kwargs)
             if not in_transform():
                 record.samples += batch_size(args, kwargs)
                 if self._hashes:
@@ -185,55 +187,52 @@ class Recording:
         self._costs.observe_inputs(record, args, kwargs)
 
     @guarded("backward")
-    def _on_backward(self, roots: Sequence[Tensor]) -> None:
-        if observe_backward.n_observers() > 1 and not self._train_forward:
+    def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
+        if not self._train_forward and observe_backward.n_observers() > 1:
             return  # of another callback's model
-        if self._no_grad_forward:
+        ledger = self._ledger
+        if self._no_grad_forward or ledger.is_between:
             self._settle("no_grad")
-        record = self._ledger.current
+            ledger.note()
+        self._waiting = waiting
+        record = ledger.current
         record.backward_calls += 1
         if self._reevaluates:
             return
-        for root in roots:
-            node = root.grad_fn
-            record.root_types += ("leaf" if node is None else node.name(),)
-            if root.numel() == 1:
-                record.roots += (as_known(root),)
-        if self._watch.before_backward:
-            with self._charged():
-                self._watch.before_backward(record, roots)
+        _note_roots(record, roots)
+        if self._watch.before_backward.calls:
+            self._watch.before_backward(record, roots)
+        if self._watch.after_backward.calls:
+            waiting.append(self._after_backward)
         if record.sampled:
             self._modules.observe_roots(roots)
 
     @guarded("backward")
     def _after_backward(self, roots: Sequence[Tensor]) -> None:
-        if observe_backward.n_observers() > 1 and not self._train_forward:
-            return  # of another callback's model
-        if self._watch.after_backward and not self._reevaluates:
-            with self._charged():
-                self._watch.after_backward(self._ledger.current, roots)
-        if self._stepped_in_backward:
-            self._end_backward()
+        self._watch.after_backward(self._ledger.current, roots)
 
     @guarded("steps")
-    def _end_backward(self) -> None:
-        self._stepped_in_backward = False
+    def _end_backward(self, roots: Sequence[Tensor]) -> None:
+        del roots
         if not self._ledger.called:
             self._end_step()
 
     @guarded("steps")
-    def step_begins(self, index: int, optimizer: Optimizer) -> None:
-        """An optimizer's `step` was called."""
+    def step_begins(self, index: int, optimizer: Optimizer, *, has_closure: bool) -> None:
+        """An optimizer's `step` was called; without a closure, with the gradients it will see."""
         self._reevaluates = False
-        if self._ledger.must_end_before(index):
-            self._ledger.set_aside()
+        ledger = self._ledger
+        if ledger.has_stepped and ledger.must_end_before(index):
+            ledger.set_aside()
             self._end_step()
-        record = self._ledger.current
+        record = ledger.current
         if index == 0 and record.lr is None:
             record.lr = optimizer.param_groups[0]["lr"]
+        if not has_closure:
+            self._see_gradients(record, index, optimizer)
 
     @guarded("steps")
-    def evaluated(self, result: object) -> None:
+    def evaluated(self, index: int, optimizer: Optimizer, result: object) -> None:
         """Its closure has run for the first time; until it has stepped, forwards are others."""
         record = self._ledger.current
         self._reevaluates = True
@@ -243,35 +242,30 @@ class Recording:
         if loss is not None:
             record.closure_losses += (loss,)
             record.flags |= StepFlag.LOSS_REPORTED
+        self._see_gradients(record, index, optimizer)
 
-    @guarded("steps")
-    def gradients_are_ready(self, index: int, optimizer: Optimizer) -> None:
-        """It sees these gradients, and the weights before its step."""
-        record = self._ledger.current
-        if self._watch.before_step:
-            with self._charged():
-                self._watch.before_step(record, optimizer)
+    def _see_gradients(self, record: StepRecord, index: int, optimizer: Optimizer) -> None:
+        if self._watch.before_step.calls:
+            self._watch.before_step(record, optimizer)
         if record.sampled and self._ledger.first_in_step(index):
-            with self._charged():
-                self._watch.before_sampled_step(record, optimizer)
+            self._watch.before_sampled_step(record, optimizer)
 
     @guarded("steps")
     def stepped(self, index: int, optimizer: Optimizer) -> None:
         """It has stepped."""
         record = self._ledger.current
         if record.sampled and self._ledger.first_in_step(index):
-            with self._charged():
-                self._watch.after_sampled_step(record, optimizer)
-        if self._watch.after_step:
-            with self._charged():
-                self._watch.after_step(record, optimizer)
+            self._watch.after_sampled_step(record, optimizer)
+        if self._watch.after_step.calls:
+            self._watch.after_step(record, optimizer)
         self._close_step(index)
 
     def _close_step(self, index: int) -> None:
         self._reevaluates = False
         ends = self._ledger.stepped(index)
         if in_backward():
-            self._stepped_in_backward = True  # others may follow in the same pass
+            if self._end_backward not in self._waiting:  # others may follow in the same pass
+                self._waiting.append(self._end_backward)
         elif ends:
             self._end_step()
 
@@ -279,7 +273,7 @@ class Recording:
     def _skipped(self, optimizer: Optimizer) -> None:
         """A loss scaler has refused a step: it counts."""
         index = self._optimizers.index(optimizer)
-        self.step_begins(index, optimizer)
+        self.step_begins(index, optimizer, has_closure=True)
         self._ledger.current.flags |= StepFlag.SKIPPED
         self._watch.step_skipped(self._ledger.current, optimizer)
         self._close_step(index)
@@ -298,7 +292,7 @@ class Recording:
         entries = entry_hook.lasting_entries(model)
         self._handles.extend(entry_hook.hook_entry(entry, self._on_forward) for entry in entries)
         self._handles.extend(self._modules.attach(entries))
-        observe_backward.observe(self._on_backward, self._after_backward)
+        observe_backward.observe(self._on_backward)
         for event in events_at_attach(self._catalogue.model, self._optimizers):
             if event.severity == "warning":
                 logger.warning("%s", event.message)
@@ -348,9 +342,8 @@ class Recording:
         self._begin_step()
 
     def _sum_up(self) -> None:
-        if self._watch.step_ended:
-            with self._charged():
-                self._watch.step_ended(self._ledger.current)
+        if self._watch.step_ended.calls:
+            self._watch.step_ended(self._ledger.current)
 
     def _end_record(self, now_s: float) -> StepRecord:
         self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)
@@ -366,9 +359,8 @@ class Recording:
         self._hashes = self._costs.hashes(record.step) or record.sampled
         if record.sampled:
             self._modules.begin(record.step)
-            if self._watch.sample_begins:
-                with self._charged():
-                    self._watch.sample_begins(record)
+            if self._watch.sample_begins.calls:
+                self._watch.sample_begins(record)
 
     def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:
@@ -393,3 +385,11 @@ class Recording:
     def _failed(self, part: str, error: Exception) -> None:
         message = f"{part} switched off: {type(error).__name__}: {error}"
         self.emit(Event(kind="telemetry_error", severity="warning", message=message))
+
+
+def _note_roots(record: StepRecord, roots: Sequence[Tensor]) -> None:
+    for root in roots:
+        node = root.grad_fn
+        record.root_types += ("leaf" if node is None else node.name(),)
+        if root.numel() == 1:
+            record.roots += (as_known(root),)

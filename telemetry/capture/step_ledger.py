@@ -119,6 +119,13 @@ class StepLedger:
 
     The newest ended record stays open for one more step: the first `step(loss=...)` call comes
     after the optimizer's hooks had already ended its step.
+
+    Attributes:
+        current: The step in progress.
+        called: `step()` was called.
+        never_stepped: Calls count as steps.
+        is_between: An optimizer was the last to do something in this step: what comes next may be
+            of the next one, and is told from what was there by `note`.
     """
 
     def __init__(self, *, n_optimizers: int, now_s: float) -> None:
@@ -128,7 +135,8 @@ class StepLedger:
         self._expected = frozenset(range(n_optimizers))
         self._n_optimizers = n_optimizers
         self._stepped: set[int] = set()
-        self._noted = _Noted()
+        self.is_between = False
+        self._noted: _Noted | None = None
         self._aside: _Noted | None = None
         self._ended: list[StepRecord] = []
         self._calls_without_step = 0
@@ -188,9 +196,17 @@ class StepLedger:
         leads = optimizer == 0 or optimizer not in self._expected
         return self._n_optimizers == 1 or (leads and not self.called)
 
+    def note(self) -> None:
+        """A forward or a backward pass begins, perhaps after an optimizer's step."""
+        if self.is_between:
+            self.is_between = False
+            self._noted = _Noted.of(self.current)
+
     def set_aside(self) -> None:
         """What came after the last step of an optimizer is of the step that begins with `end`."""
         record, before = self.current, self._noted
+        if before is None:
+            return
         later = _Noted.of(record)
         self._aside = _Noted(
             roots=later.roots[len(before.roots) :],
@@ -209,7 +225,8 @@ class StepLedger:
     def stepped(self, optimizer: int) -> bool:
         """Note an optimizer's step; True if that completes the step without a `step()` call."""
         self._stepped.add(optimizer)
-        self._noted = _Noted.of(self.current)
+        self.is_between = True
+        self._noted = None
         self._calls_without_step = 0
         self.never_stepped = False
         return not self.called and self._expected <= self._stepped
@@ -247,6 +264,8 @@ class StepLedger:
         if self._stepped and self._stepped != self._expected:
             self._expected = frozenset(self._stepped)
         self._stepped.clear()
+        self.is_between = False
+        self._noted = None
         self._step_started_s = now_s
         self._n_samples += record.samples
         self._ended.append(record)

@@ -5,15 +5,16 @@ overrides cost nothing, so a training loop pays for what is watched and not for 
 observer that needs a moment now and then names it in `at_rest`, and wakes it when it does.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
-from telemetry.capture.guard import Guard
+from telemetry.capture.guard import Call, Guard
 from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
 from telemetry.capture.run_events import Event
@@ -132,40 +133,47 @@ class StepObserver:
         """Recording ends: remove hooks, put back what was replaced."""
 
 
-class _Told(Protocol):
-    def __call__(self, *arguments: object) -> None: ...
-
-
 class Moment:
-    """One moment of all observers that listen to it; false when there is none.
+    """One moment of all observers that listen to it; telling them counts as a cost of recording.
 
     Args:
         name: Of the method.
         observers: All of them.
         guard: Runs each part, and skips those that have failed.
+        charge: Told the seconds that the observers took.
+        clock: Monotonic seconds.
+
+    Attributes:
+        calls: Of those that listen now; where there are none, nobody needs to be told.
     """
 
-    def __init__(self, name: str, observers: Sequence[StepObserver], guard: Guard) -> None:
+    def __init__(
+        self,
+        name: str,
+        observers: Sequence[StepObserver],
+        guard: Guard,
+        *,
+        charge: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
         default = getattr(StepObserver, name)
         self._guard = guard
-        self._all: tuple[tuple[StepObserver, _Told], ...] = tuple(
+        self._charge = charge
+        self._clock = clock
+        self._all: tuple[tuple[StepObserver, Call], ...] = tuple(
             (observer, getattr(observer, name))
             for observer in observers
             if getattr(type(observer), name) is not default
         )
         self._at_rest = {observer for observer, _ in self._all if name in observer.at_rest}
-        self._calls: tuple[tuple[str, _Told], ...] = ()
+        self.calls: tuple[tuple[str, Call], ...] = ()
         self._listen()
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
 
     def __call__(self, *arguments: object) -> None:
         """Tell every observer that listens and is still on."""
-        for part, call in self._calls:
-            if self._guard.enabled(part):
-                with self._guard(part):
-                    call(*arguments)
+        started_s = self._clock()
+        self._guard.run(self.calls, arguments)
+        self._charge(self._clock() - started_s)
 
     def wake(self, observer: StepObserver) -> None:
         """Tell this observer from now on."""
@@ -181,7 +189,7 @@ class Moment:
 
     def _listen(self) -> None:
         # A new tuple: a moment may be told right now.
-        self._calls = tuple(
+        self.calls = tuple(
             (observer.part, call) for observer, call in self._all if observer not in self._at_rest
         )
 
@@ -192,27 +200,39 @@ class Watch:
     Args:
         observers: All of them.
         guard: Contains their failures.
+        charge: Told the seconds that each moment took.
+        clock: Monotonic seconds.
 
     Attributes:
         moments: All moments by name.
     """
 
-    def __init__(self, observers: Sequence[StepObserver], guard: Guard) -> None:
-        self.attached = Moment("attached", observers, guard)
-        self.forward = Moment("forward", observers, guard)
-        self.forward_without_gradient = Moment("forward_without_gradient", observers, guard)
-        self.before_backward = Moment("before_backward", observers, guard)
-        self.after_backward = Moment("after_backward", observers, guard)
-        self.before_step = Moment("before_step", observers, guard)
-        self.step_skipped = Moment("step_skipped", observers, guard)
-        self.after_step = Moment("after_step", observers, guard)
-        self.sample_begins = Moment("sample_begins", observers, guard)
-        self.before_sampled_step = Moment("before_sampled_step", observers, guard)
-        self.after_sampled_step = Moment("after_sampled_step", observers, guard)
-        self.step_ended = Moment("step_ended", observers, guard)
-        self.close = Moment("close", observers, guard)
+    def __init__(
+        self,
+        observers: Sequence[StepObserver],
+        guard: Guard,
+        *,
+        charge: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        moment = functools.partial(
+            Moment, observers=observers, guard=guard, charge=charge, clock=clock
+        )
+        self.attached = moment("attached")
+        self.forward = moment("forward")
+        self.forward_without_gradient = moment("forward_without_gradient")
+        self.before_backward = moment("before_backward")
+        self.after_backward = moment("after_backward")
+        self.before_step = moment("before_step")
+        self.step_skipped = moment("step_skipped")
+        self.after_step = moment("after_step")
+        self.sample_begins = moment("sample_begins")
+        self.before_sampled_step = moment("before_sampled_step")
+        self.after_sampled_step = moment("after_sampled_step")
+        self.step_ended = moment("step_ended")
+        self.close = moment("close")
         self.moments: dict[str, Moment] = {
-            name: moment for name, moment in vars(self).items() if isinstance(moment, Moment)
+            name: value for name, value in vars(self).items() if isinstance(value, Moment)
         }
         for observer in observers:
             observer.join(self)

@@ -121,8 +121,8 @@ class ScriptWatch:
             elif owns(module, parameters_of(self._alive())):
                 self._begin(called=module)
 
-    def _on_backward(self, roots: Sequence[Tensor]) -> None:
-        del roots
+    def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
+        del roots, waiting
         if not self._is_at_home():
             return
         with contained(_log_failure):

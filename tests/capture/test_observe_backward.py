@@ -8,7 +8,7 @@ def test_both_forms_of_backward_are_seen_before_they_run() -> None:
     seen: list[tuple[float, bool]] = []
     x = torch.tensor(3.0, requires_grad=True)
 
-    def observer(roots: object) -> None:
+    def observer(roots: object, _: object) -> None:
         (root,) = roots  # type: ignore[misc]
         seen.append((float(root.detach()), x.grad is None))
 
@@ -23,11 +23,11 @@ def test_both_forms_of_backward_are_seen_before_they_run() -> None:
 
 
 def test_the_function_stays_while_somebody_observes() -> None:
-    def first(roots: object) -> None:
-        del roots
+    def first(*_: object) -> None:
+        return
 
-    def second(roots: object) -> None:
-        del roots
+    def second(*_: object) -> None:
+        return
 
     original = torch.autograd.backward
     observe_backward.observe(first)
@@ -41,8 +41,8 @@ def test_the_function_stays_while_somebody_observes() -> None:
 
 
 def test_arguments_and_errors_of_backward_are_untouched() -> None:
-    def observer(roots: object) -> None:
-        del roots
+    def observer(*_: object) -> None:
+        return
 
     observe_backward.observe(observer)
     x = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -56,11 +56,44 @@ def test_arguments_and_errors_of_backward_are_untouched() -> None:
 
 def test_a_backward_from_an_edge_of_the_graph_runs_and_has_no_root_to_tell() -> None:
     seen: list[object] = []
-    observe_backward.observe(seen.append)
+
+    def observer(roots: object, _: object) -> None:
+        seen.append(roots)
+
+    observe_backward.observe(observer)
     x = torch.tensor(2.0, requires_grad=True)
     edge = torch.autograd.graph.get_gradient_edge(x * x)
     torch.autograd.backward(edge, torch.tensor(1.0))
-    observe_backward.forget(seen.append)
+    observe_backward.forget(observer)
     assert seen == [()]
     assert x.grad is not None
     assert float(x.grad) == 4.0
+
+
+def test_who_asks_during_a_pass_is_told_when_it_has_ended() -> None:
+    told: list[str] = []
+    x = torch.tensor(2.0, requires_grad=True)
+
+    def observer(roots: object, waiting: observe_backward.Waiting) -> None:
+        del roots
+        x.register_hook(lambda _: waiting.append(lambda _: told.append("in the pass")))
+        waiting.append(lambda _: told.append(f"before it, gradient {x.grad}"))
+
+    observe_backward.observe(observer)
+    (x * x).backward()
+    observe_backward.forget(observer)
+    assert told == ["before it, gradient 4.0", "in the pass"]
+
+
+def test_nobody_is_told_of_a_pass_that_failed() -> None:
+    told: list[object] = []
+
+    def observer(roots: object, waiting: observe_backward.Waiting) -> None:
+        del roots
+        waiting.append(told.append)
+
+    observe_backward.observe(observer)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        torch.tensor(2.0).backward()
+    observe_backward.forget(observer)
+    assert told == []
