@@ -110,8 +110,8 @@ class Catalogue:
         """
         self.refresh()
         named: dict[int, tuple[str, str, Tensor]] = {}
-        for name, path, parameter in self._named_parameters():
-            named.setdefault(id(parameter), (name, path, parameter))
+        for name, module, parameter in self._named_parameters():
+            named.setdefault(id(parameter), (name, self._paths[module], parameter))
         last = len(self._order)
         return sorted(named.values(), key=lambda found: self._order.get(found[1], last))
 
@@ -170,9 +170,8 @@ class Catalogue:
 
     def _register(self) -> None:
         known_modules = self._modules.copy()
-        modules = {clean_path(path): module for path, module in self.model.named_modules()}
-        for path, module in modules.items():
-            self._register_module(path, module)
+        for path, module in self.model.named_modules():
+            self._register_module(clean_path(path), module)
         groups = self._lr_groups()
         adam_type = {
             id(parameter)
@@ -183,13 +182,14 @@ class Catalogue:
         entries: dict[int, tuple[weakref.ref[Tensor], ParameterEntry]] = {}
         storages: dict[tuple[int, ...], int] = {}
         rows: dict[int, TensorRow] = {}
-        for name, path, parameter in self._named_parameters():
+        for name, module, parameter in self._named_parameters():
             entry = self._new_entry(name, groups.get(id(parameter)))
             is_alias = id(parameter) in entries
             if not is_alias:
                 entries[id(parameter)] = (weakref.ref(parameter), entry)
             owner = storages.setdefault(storage_key(parameter), entry.param_id)
-            row = self._weight_row(entry, path, modules[path], parameter)
+            # A module of several names is known by its first.
+            row = self._weight_row(entry, self._paths[module], module, parameter)
             row = replace(row, shared_with=None if owner == entry.param_id else owner)
             for kind in _kinds(is_alias=is_alias, has_moments=id(parameter) in adam_type):
                 rows[entry.ids[kind]] = replace(row, tensor_id=entry.ids[kind], kind=kind)
@@ -218,20 +218,20 @@ class Catalogue:
             attributes=plain_attributes(module),
         )
 
-    def _named_parameters(self) -> Iterator[tuple[str, str, Tensor]]:
-        """Name, module path and parameter: all names of the model's, then the optimizers' own."""
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Module, Tensor]]:
+        """Name, module and parameter: all names of the model's, then the optimizers' own."""
         seen: set[int] = set()
-        for name, parameter in self.model.named_parameters(remove_duplicate=False):
-            if not is_lazy(parameter):
-                seen.add(id(parameter))
-                path = clean_path(name)
-                yield path, path.rpartition(".")[0], parameter
+        for path, module in _all_names("", self.model, frozenset()):
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                if not is_lazy(parameter):
+                    seen.add(id(parameter))
+                    yield clean_path(f"{path}.{name}" if path else name), module, parameter
         for index, optimizer in enumerate(self.optimizers):
             own = [p for group in optimizer.param_groups for p in group["params"]]
             for position, parameter in enumerate(own):
                 if id(parameter) not in seen and not is_lazy(parameter):
                     seen.add(id(parameter))
-                    yield f"optimizer.{index}.{position}", "", parameter
+                    yield f"optimizer.{index}.{position}", self.model, parameter
 
     def _lr_groups(self) -> dict[int, int]:
         """Number of the parameter group that each parameter is in; the first one counts."""
@@ -273,6 +273,16 @@ class Catalogue:
             shared_with=None,
             sharding="sharded" if is_sharded(parameter) else "replicated",
         )
+
+
+def _all_names(
+    path: str, module: nn.Module, above: frozenset[nn.Module]
+) -> Iterator[tuple[str, nn.Module]]:
+    """Each module under each of its names; one that holds itself is not entered again."""
+    yield path, module
+    for name, child in module._modules.items():  # noqa: SLF001 - named_children() leaves out second names
+        if child is not None and child is not module and child not in above:
+            yield from _all_names(f"{path}.{name}" if path else name, child, above | {module})
 
 
 def _kinds(*, is_alias: bool, has_moments: bool) -> Sequence[Kind]:

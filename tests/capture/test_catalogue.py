@@ -116,6 +116,25 @@ def test_tied_weights_have_a_row_for_each_name_and_statistics_for_one() -> None:
     assert entry.name == "embed.weight"
 
 
+def test_a_module_of_two_names_is_one_module_whose_weights_have_both() -> None:
+    model = nn.ModuleDict({"first": nn.Sequential(nn.Linear(2, 3))})
+    model["second"] = model["first"]
+    model["again"] = model["first"][0]
+    catalogue = Catalogue(model, [sgd(model)])
+    rows = tensors(catalogue)
+    assert rows["second.0.weight"]["shared_with"] == rows["first.0.weight"]["tensor_id"]
+    assert {row["module"] for row in rows.values()} == {"first.0"}
+    assert set(tensors(catalogue, "gradient")) == {"first.0.weight", "first.0.bias"}
+    assert set(modules(catalogue)) == {"", "first", "first.0"}
+
+
+def test_a_module_that_holds_itself_is_registered() -> None:
+    model = nn.ModuleDict({"a": nn.ModuleDict({"b": nn.Linear(2, 2)})})
+    model["a"]["root"] = model
+    rows = tensors(Catalogue(model, [torch.optim.SGD(model["a"]["b"].parameters())]))
+    assert set(rows) == {"a.b.weight", "a.b.bias"}
+
+
 def test_parameters_that_share_memory_without_being_the_same_are_noticed() -> None:
     model = nn.ModuleDict({"a": nn.Linear(3, 3, bias=False), "b": nn.Linear(3, 3, bias=False)})
     model["b"].weight.data = model["a"].weight.data
