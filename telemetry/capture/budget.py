@@ -19,6 +19,8 @@ N_REMEMBERED = 5
 DECISION_EVERY = 64  # steps, also without a sample: steps may have become slower
 # Of the promise: where recording outside of samples costs more, samples do not make room for it,
 # or a run would go blind because its hooks are dear.
+CREDIBLE_S = 60.0  # of one piece of recording; a longer one counts as so many of the dearest sample
+CREDIBLE_FACTOR = 10.0
 OTHERS_SHARE_LIMIT = 0.5
 
 
@@ -79,7 +81,7 @@ class Governor:
             else Promise(allowance_s=allowance_s, budget_share=budget_share)
         )
         self._clock = clock
-        self._started_s = clock()
+        self._started_s = self._now_s = clock()
         self._decided_step = -1
         self._is_sampled = False
         # At the last decision and before the step in progress: step, elapsed and cost.
@@ -92,8 +94,12 @@ class Governor:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since recording began."""
-        return self._clock() - self._started_s
+        """Seconds since recording began; stands still where the clock is set back."""
+        now_s = self._clock()
+        if now_s < self._now_s:
+            self._started_s -= self._now_s - now_s
+        self._now_s = now_s
+        return now_s - self._started_s
 
     @property
     def overhead_share(self) -> float:
@@ -106,9 +112,15 @@ class Governor:
         """What recording should have cost by now at most; infinite without a budget."""
         return math.inf if self._promise is None else self._promise.allowed_s(self.elapsed_s)
 
+    @property
+    def limit_s(self) -> float:
+        """What recording was promised to have cost by now at most; infinite without a budget."""
+        return math.inf if self._promise is None else self._promise.limit_s(self.elapsed_s)
+
     def go_on(self, at: Continuation) -> None:
         """Count on from there: the promise is about the run, not about one process life of it."""
-        self._started_s = self._clock() - at.elapsed_s
+        self._now_s = self._clock()
+        self._started_s = self._now_s - at.elapsed_s
         self.cost_s = self._cost_before_step_s = at.cost_s
         if self._promise is not None:
             self._samples_s = min(at.cost_s, self._promise.limit_s(at.elapsed_s))
@@ -126,6 +138,8 @@ class Governor:
 
     def charge(self, seconds: float) -> None:
         """Add time that the training thread has just spent on recording."""
+        if not 0.0 <= seconds <= CREDIBLE_S:
+            seconds = self._credible_s(seconds)
         self.cost_s += seconds
 
     def step_ended(self, step: int) -> CadenceChange | None:
@@ -144,10 +158,18 @@ class Governor:
             step=step, before=before, after=self.cadence, cost_s=self.cost_s, elapsed_s=elapsed_s
         )
 
+    def _credible_s(self, seconds: float) -> float:
+        """Of a time that cannot be: a clock was set, or a machine slept during a sample."""
+        if self._sample_s:
+            seconds = min(seconds, CREDIBLE_FACTOR * max(self._sample_s))
+        return max(seconds, 0.0)
+
     def _is_affordable(self) -> bool:
         """Whether a sample as dear as the dearest of the last ones keeps the promise."""
-        if self._promise is None or not self._sample_s:
+        if self._promise is None:
             return True
+        if not self._sample_s:
+            return self._promise.allowance_s > 0 or self._promise.budget_share > 0
         elapsed_s = self.elapsed_s
         spending = self._spending(elapsed_s)
         net = self._promise.for_samples(spending.base_share)

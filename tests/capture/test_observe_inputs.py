@@ -98,8 +98,28 @@ def test_the_batch_size_is_the_first_dimension_of_the_first_tensor(
 
 def test_hash_windows_close_when_their_share_of_the_budget_is_spent() -> None:
     windows = HashWindows()
-    assert windows.wanted(0, lambda: 0.2)
+    assert windows.wanted(0, lambda: 0.2, lambda: 0.5)
     windows.cost_s = 0.3
-    assert windows.wanted(63, lambda: 0.2), "a window is never cut short"
-    assert not windows.wanted(64, lambda: 0.2)
-    assert windows.wanted(128, lambda: 0.4)
+    assert windows.wanted(60, lambda: 0.2, lambda: 0.5), "a window may spend what is promised"
+    assert not windows.wanted(64, lambda: 0.2, lambda: 0.5)
+    assert not windows.wanted(127, lambda: 0.7, lambda: 0.7), "windows begin at multiples of 64"
+    assert not windows.wanted(128, lambda: 0.59, lambda: 0.59), "it would cost 0.3 s"
+    assert windows.wanted(192, lambda: 0.61, lambda: 0.61)
+
+
+def test_a_window_of_dear_batches_is_cut_short_before_it_breaks_the_promise() -> None:
+    windows = HashWindows()
+    step = 0
+    while windows.wanted(step, lambda: 0.5, lambda: 0.5):
+        windows.cost_s += 0.06
+        step += 1
+    assert (step, windows.cost_s) == (8, pytest.approx(0.48))
+    assert not windows.wanted(64, lambda: 4.3, lambda: 4.3)
+    assert windows.wanted(128, lambda: 4.4, lambda: 4.4), "0.48 s and 64 times 0.06 s"
+
+
+def test_one_dear_batch_in_a_window_does_not_close_the_next() -> None:
+    windows = HashWindows()
+    assert windows.wanted(0, lambda: 0.5, lambda: 0.5)
+    windows.cost_s += 0.2
+    assert windows.wanted(64, lambda: 0.5, lambda: 0.5)
