@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +23,16 @@ from telemetry.errors import CaptureError
 from telemetry.json_values import Json
 from telemetry.manifest import HEARTBEAT_INTERVAL_S, Status
 from telemetry.shards import sweep_parts
+from telemetry.step_flags import StepFlag
 
 logger = logging.getLogger(__name__)
 
 PART_AGE_S = 3600.0
+Alarm: TypeAlias = tuple[str, int, float]  # column of `steps`, step, value
+ALARMS = {
+    "loss": ("loss", "non_finite_loss"),
+    "grad_norm_total": ("gradient norm", "non_finite_norm"),
+}
 
 
 class Pump:
@@ -60,7 +67,7 @@ class Pump:
         self._heartbeat_due_s = started_s + HEARTBEAT_INTERVAL_S
         self._attempt_is_entered = False
         self._n_refused = 0
-        self._alarm: tuple[int, float] | None = None  # step and loss that is not finite
+        self._alarm: Alarm | None = None
         self._alarm_due_s = -float("inf")
 
     @property
@@ -143,13 +150,14 @@ class Pump:
         if self._flight is not None:
             self._flight.settle(rows)
         if self._alarm is None:
-            known = rows.filter(rows["loss"].is_valid())
-            losses = known["loss"].to_numpy()
-            for index in np.flatnonzero(~np.isfinite(losses))[:1]:
-                self._alarm = (int(known["step"][index].as_py()), float(losses[index]))
+            self._alarm = _first_not_finite(rows, "loss")
+        if self._alarm is None:
+            # A loss scaler that refuses a step has seen to it.
+            taken = (rows["flags"].to_numpy() & StepFlag.SKIPPED) == 0
+            self._alarm = _first_not_finite(rows.filter(pa.array(taken)), "grad_norm_total")
 
     def _is_alarmed(self, now_s: float) -> bool:
-        """Whether a loss says that the training is about to end: all is written at once.
+        """Whether a loss or a norm says that the training is about to end: all is written at once.
 
         A training may go on for days with a NaN, so that is done once per flush interval.
         """
@@ -157,12 +165,14 @@ class Pump:
         if alarm is None or now_s < self._alarm_due_s:
             return False
         self._alarm_due_s = now_s + FLUSH_INTERVAL_S
-        step, loss = alarm
+        what, step, value = alarm
+        subject, reason = ALARMS[what]
         self._publisher.event(
             "flush",
-            f"the loss of step {step} is {loss}: everything recorded so far was written at once",
+            f"the {subject} of step {step} is {value}: everything recorded so far was written "
+            "at once",
             step=step,
-            payload={"reason": "non_finite_loss", "step": step, "loss": loss},
+            payload={"reason": reason, "step": step, what: value},
         )
         return True
 
@@ -198,3 +208,12 @@ class Pump:
 
     def _claim_not_ended(self, error: Exception) -> None:
         logger.debug("claim file not rewritten: %s", error)
+
+
+def _first_not_finite(rows: pa.Table, column: str) -> Alarm | None:
+    """The first value of a column of `steps` that is known and not finite."""
+    known = rows.filter(rows[column].is_valid())
+    values = known[column].to_numpy()
+    for index in np.flatnonzero(~np.isfinite(values))[:1]:
+        return column, int(known["step"][index].as_py()), float(values[index])
+    return None

@@ -26,6 +26,7 @@ from telemetry.capture.pump import Pump
 from telemetry.capture.run_folder import RunFolder
 from telemetry.capture.step_packet import StepPacket
 from telemetry.manifest import Manifest, Status, read_manifest
+from telemetry.step_flags import StepFlag
 
 START_S = 1000.0
 
@@ -316,3 +317,26 @@ def test_a_step_without_a_loss_is_no_reason_to_hurry(rig: Rig) -> None:
     rig.inbox.mark_step(2)
     rig.pump.turn(START_S + 0.1)
     assert shard_ranges(rig.run, "steps") == []
+
+
+def test_a_norm_that_is_not_finite_is_a_reason_too_unless_a_scaler_refused_the_step(
+    rig: Rig,
+) -> None:
+    refused = step_record(step=0, grad_norm_total=math.inf, flags=int(StepFlag.SKIPPED))
+    rig.inbox.put(StepPacket.of([refused, step_record(step=1, grad_norm_total=2.0)], []))
+    rig.inbox.mark_step(1)
+    rig.pump.turn(START_S + 0.1)
+    assert steps_of(rig.run) == []
+    rig.inbox.put(StepPacket.of([step_record(step=2, grad_norm_total=math.nan)], []))
+    rig.inbox.mark_step(2)
+    rig.pump.turn(START_S + 0.2)
+    assert steps_of(rig.run) == [0, 1, 2]
+    (event,) = rows_of(rig.run, "events")
+    assert event["message"] == (
+        "the gradient norm of step 2 is nan: everything recorded so far was written at once"
+    )
+    assert json.loads(str(event["payload"])) == {
+        "reason": "non_finite_norm",
+        "step": 2,
+        "grad_norm_total": "nan",
+    }
