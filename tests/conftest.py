@@ -11,6 +11,9 @@ import pytest
 # is imported, and inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Kernels run in Triton's interpreter, on the CPU; read when triton is imported, by whichever test.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE_OPTION = "--update-golden"
 

@@ -106,7 +106,8 @@ def take_device_route(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ["telemetry.capture.host", *names]:
         if hasattr(importlib.import_module(name), "on_host"):
             monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
-    monkeypatch.setattr("telemetry.capture.tensor_norms.on_host", lambda values: values is None)
+    for module in ("statistic", "tensor_norms"):
+        monkeypatch.setattr(f"telemetry.capture.{module}.on_host", lambda values: values is None)
 
 
 def random(shape: tuple[int, ...], seed: int = 0, *, scale: float = 1.0) -> Tensor:

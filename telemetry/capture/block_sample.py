@@ -23,6 +23,7 @@ from telemetry.capture.statistic import (
     run,
 )
 from telemetry.capture.tensor_norms import tensor_norms
+from telemetry.capture.whole_moments import whole_moments
 
 
 class BlockSample:
@@ -56,11 +57,9 @@ class BlockSample:
         self._has_gradient: BoolArray = np.array([grad is not None for grad in grads])
         self._gradient = self._sample_gradients(grads)
         weights = block.weights()
-        whole = block.whole(weights)
-        norms = tensor_norms(whole)
+        relations = self._read_whole(block.whole(weights))
         rows = block.weight.read(weights)
         self.checksum = block.checksum(rows)
-        relations = Relations(tensors=whole, tensor_norms=norms)
         self._weight = self._sample(Kind.WEIGHT, rows, relations)
 
     def observe_step(self, optimizer: Optimizer | None, loss_scale: Tensor | None) -> None:
@@ -126,17 +125,23 @@ class BlockSample:
             for grad, tensor in zip(grads, readable, strict=True)
         ]
         self._is_normed = np.array([tensor is not None for tensor in known])
-        whole = block.whole(known)
         # Before the sample is copied: reading in order brings the tensors into the cache, measured
         # 9 % of all that is done before a step.
-        norms = tensor_norms(whole)
+        relations = self._read_whole(block.whole(known), previous=block.previous_gradient)
         return self._sample(
             Kind.GRADIENT,
             block.gradients[0].read(readable),
-            Relations(tensors=whole, tensor_norms=norms, previous=block.previous_gradient),
+            relations,
             is_known=np.array([tensor is not None for tensor in readable]),
             is_normed=self._is_normed,
         )
+
+    def _read_whole(self, tensors: list[Tensor], previous: Previous | None = None) -> Relations:
+        """What is read of all elements of gradients or weights."""
+        has_histograms = any("hist" in statistic.columns for statistic in self._statistics)
+        moments = whole_moments(tensors, with_fields=has_histograms)
+        norms = tensor_norms(tensors) if moments is None else moments.of("sumsq").sqrt()
+        return Relations(tensors=tensors, tensor_norms=norms, moments=moments, previous=previous)
 
     def _sample_second_moment(
         self,
@@ -197,13 +202,15 @@ class BlockSample:
             relations=relations,
         )
         statistics, partials = run(self._statistics, sample)
+        names = block.names[kind]
+        n_sampled = block.n_sampled if relations.moments is None else names.n
         sample.release()
         every = np.ones(len(block.members), dtype=np.bool_)
         is_read = self._has_gradient if kind == Kind.GRADIENT else every
         rows = RowGroup(
             kind=kind,
-            names=block.names[kind],
-            n_sampled=np.where(is_read, block.n_sampled, 0),
+            names=names,
+            n_sampled=np.where(is_read, n_sampled, 0),
             is_known=every if is_known is None else is_known,
             is_normed=every if is_normed is None else is_normed,
             has_gradient=self._has_gradient,

@@ -28,6 +28,7 @@ from telemetry.capture.sample_plan import (
     RowLayout,
     Segments,
 )
+from telemetry.capture.whole_moments import WholeMoments
 
 ColumnValues: TypeAlias = "FloatArray | list[bytes | None]"
 # Partial results by name. Statistics share what they name alike.
@@ -91,6 +92,7 @@ class Relations:
     Attributes:
         tensors: The whole tensors of gradients and weights, a 0-d zero where there is none.
         tensor_norms: Their L2 norms, see `tensor_norms`.
+        moments: What a kernel says of all their elements.
         previous: The same kind one sample ago.
         weight: Sample of the weights before the step.
         gradient: Sample of the gradients as the optimizer saw them.
@@ -101,6 +103,7 @@ class Relations:
 
     tensors: Sequence[Tensor] = ()
     tensor_norms: Tensor | None = None
+    moments: WholeMoments | None = None
     previous: Previous | None = None
     weight: "Sample | None" = None
     gradient: "Sample | None" = None

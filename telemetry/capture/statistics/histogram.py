@@ -1,7 +1,8 @@
 """Log2 histogram of gradients and weights, read from the exponent bits.
 
 `bits >> 23` of a float32 is its sign and exponent field: no range has to be known in advance. The
-512 counters per tensor are folded to 64 bins on the writer thread.
+512 counters per tensor are folded to 64 bins on the writer thread. A kernel that reads all elements
+counts the same way.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from telemetry import histograms
 from telemetry.capture.host import on_host
-from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.sample_plan import IntArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
@@ -26,6 +27,9 @@ HALF_FIELDS = histograms.N_FIELDS // 2
 
 def compute(sample: Sample) -> Partials:
     """Counts per field, shape (n_tensors * 512,), int32: for each tensor negative fields first."""
+    moments = sample.relations.moments
+    if moments is not None and moments.fields is not None:
+        return {"whole_fields": moments.fields}
     if sample.values.dtype == torch.float32:
         fields = sample.workspace.integers
         torch.bitwise_right_shift(sample.values.view(torch.int32), MANTISSA_BITS, out=fields)
@@ -49,6 +53,8 @@ def count(fields: Tensor, n_fields: int) -> Tensor:
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
     """Columns hist_exp and hist; NULL where no element is finite and not zero."""
+    if "whole_fields" in partials:
+        return _encoded(partials["whole_fields"].astype(np.int64))
     fields = partials["fields"].astype(np.int64).reshape(len(layout), histograms.N_FIELDS)
     fields = np.roll(fields, HALF_FIELDS, axis=1)
     # Subnormals share a field with the zeros of their sign. Zeros are known in number, not in sign:
@@ -57,6 +63,10 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
     n_subnormal = fields[:, 0] + fields[:, HALF_FIELDS] - n_zero
     fields[:, HALF_FIELDS] = np.minimum(fields[:, HALF_FIELDS], n_subnormal)
     fields[:, 0] = n_subnormal - fields[:, HALF_FIELDS]
+    return _encoded(fields)
+
+
+def _encoded(fields: IntArray) -> tuple[ColumnValues, ...]:
     exponents, counts = histograms.fold(fields)
     is_filled = counts.sum(axis=1) > 0
     codes = histograms.encode_counts(counts)

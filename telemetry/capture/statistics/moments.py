@@ -1,8 +1,14 @@
-"""Sum, minimum, maximum, largest magnitude and exact zeros of the sampled finite elements."""
+"""Sum, minimum, maximum, largest magnitude and exact zeros of the finite elements.
+
+Of those that were sampled; of all of gradients and weights where a kernel reads them.
+"""
+
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from telemetry.capture.sample_plan import ROW_LENGTH, AnyFloatArray, RowLayout
+from telemetry.capture.sample_plan import ROW_LENGTH, AnyFloatArray, FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
@@ -13,10 +19,16 @@ from telemetry.capture.statistic import (
     n_valid,
     n_zero,
 )
+from telemetry.capture.whole_moments import MEASURES
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 def compute(sample: Sample) -> Partials:
     """Sums, bounds and zeros of each row, and the rows that end in padding themselves."""
+    moments = sample.relations.moments
+    if moments is not None:
+        return {"whole": moments.measures}
     low, high = sample.bounds
     partials = {"sums": sample.sums, "lows": low, "highs": high, "zeros": sample.zeros}
     if sample.finite is None and len(sample.segments.tail_rows):
@@ -27,13 +39,25 @@ def compute(sample: Sample) -> Partials:
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
     """Columns sum, min, max, absmax, n_zero; all but n_zero NULL where no element is finite."""
+    if "whole" in partials:
+        rows = dict(zip(MEASURES, partials["whole"].astype(np.float64), strict=True))
+        low, high = rows["min"], rows["max"]
+        return (*_columns(rows["sum"], low, high, is_any=low <= high), rows["n_zero"])
     lows, highs = partials["lows"], partials["highs"]
     if "tails" in partials:
         lows, highs = with_tails(lows, highs, partials["tails"], layout)
     low, high = layout.smallest(lows), layout.largest(highs)
     is_any = n_valid(partials, layout) > 0
-    values = (layout.total(partials["sums"]), low, high, np.maximum(-low, high))
-    return (*(np.where(is_any, column, np.nan) for column in values), n_zero(partials, layout))
+    columns = _columns(layout.total(partials["sums"]), low, high, is_any=is_any)
+    return (*columns, n_zero(partials, layout))
+
+
+def _columns(
+    total: FloatArray, low: FloatArray, high: FloatArray, *, is_any: BoolArray
+) -> list[FloatArray]:
+    """Columns sum, min, max, absmax; NULL where no element is finite."""
+    values = (total, low, high, np.maximum(-low, high))
+    return [np.where(is_any, column, np.nan) for column in values]
 
 
 def with_tails(

@@ -5,6 +5,7 @@ NaN or infinity shows in it; tensors for which it does not suffice are read agai
 
 - On a CPU, where the host sees the norms at once: counted exactly, sum of squares in float64 over
   the finite elements.
+- Where a kernel reads all elements, it gives the same.
 - Elsewhere the host must not wait. The norm is accumulated in float64, so nothing overflows or
   vanishes; the sum of squares of a tensor with a NaN or infinity is NULL, and the counts are those
   of the sample, at least 1 where the norm says so.
@@ -33,6 +34,13 @@ def compute(sample: Sample) -> Partials | None:
     tensors, norms = sample.relations.tensors, sample.relations.tensor_norms
     if norms is None:
         return None
+    moments = sample.relations.moments
+    if moments is not None:
+        return {
+            "tensor_norms": norms,
+            "tensor_n_nan": moments.of("n_nan"),
+            "tensor_n_inf": moments.of("n_inf"),
+        }
     if not on_host(sample.values):
         return {"tensor_norms": norms} | sample.non_finite
     norms = norms.clone()
