@@ -36,9 +36,7 @@ class Parameters:
             parameter.data.copy_(kept)  # autograd need not know of what was never changed
             written.append(name)
         if written:
-            raise RuntimeError(
-                f"the forward writes into {written[0]}; such a model runs in its training only."
-            )
+            raise RuntimeError(_writes(written[0]))
 
 
 def _are_same(parameter: Tensor, kept: Tensor) -> bool:
@@ -47,6 +45,21 @@ def _are_same(parameter: Tensor, kept: Tensor) -> bool:
         return True
     values = parameter.detach()
     return torch.equal(values, kept) or bool(((values == kept) | (values != values)).all())  # noqa: PLR0124
+
+
+def check_reads_only(model: nn.Module) -> None:
+    """Raise for a forward that is known to write into its weights, before it does.
+
+    To put the values back is not enough for autograd, if the training's own backward pass is still
+    to come and needs such a weight, as with an output embedding that is tied to the input's.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise RuntimeError(_writes(f"{path}.weight".lstrip(".")))
+
+
+def _writes(name: str) -> str:
+    return f"the forward writes into {name}; such a model runs in its training only."
 
 
 def check_alone(model: nn.Module) -> None:

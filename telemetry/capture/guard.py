@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
+from telemetry.capture.hook_scope import in_mode, undispatched
 from telemetry.errors import CaptureError
 
 P = ParamSpec("P")
@@ -139,8 +140,8 @@ def guarded(
 ) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R | None]]:
     """A method as a guarded block of the guard of its object, for what training calls itself.
 
-    Once its part has failed, the method does nothing and returns None. A third of the cost of a
-    block: every step goes through some.
+    Once its part has failed, the method does nothing and returns None. No mode of the training sees
+    what it does. A third of the cost of a block: every step goes through some.
 
     Args:
         part: Switched off by an exception.
@@ -152,6 +153,9 @@ def guarded(
             if part in guard.off:
                 return None
             try:
+                if in_mode():
+                    with undispatched():
+                        return method(self, *args, **kwargs)
                 return method(self, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - what this module is for
                 guard.caught(part, error)

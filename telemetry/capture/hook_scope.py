@@ -1,10 +1,12 @@
-"""What stands around the work of a hook: a clock, and no dispatch mode."""
+"""What stands around the work of a hook: a clock, and no mode."""
 
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 import torch
+
+NO_MODE = nullcontext()
 
 
 class Clock:
@@ -28,6 +30,47 @@ class Clock:
         self.total_s += time.perf_counter() - self._started_s
 
 
+class Undispatched:
+    """A block whose operations no mode around it sees, be it of dispatch or of functions.
+
+    Neither the training's own modes nor the one that observes a forward; modes are left where they
+    are. Distributed tensors are not operated on in here, but their local parts.
+    """
+
+    __slots__ = ("_dispatch", "_function")
+
+    def __init__(self) -> None:
+        self._dispatch = torch._C._DisableTorchDispatch()  # noqa: SLF001 - no public name
+        self._function = torch._C.DisableTorchFunction()  # noqa: SLF001
+
+    def __enter__(self) -> None:
+        self._dispatch.__enter__()  # type: ignore[no-untyped-call]
+        self._function.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._function.__exit__(kind, error, trace)
+        self._dispatch.__exit__(kind, error, trace)
+
+
+def in_mode() -> bool:
+    """Whether a mode is around this thread's operations; asked in 60 ns."""
+    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())  # noqa: SLF001
+
+
+def another_mode(*, than_own: bool) -> bool:
+    """Whether the training has a dispatch mode around it.
+
+    Args:
+        than_own: One of those around it is that which observes the forward.
+    """
+    return torch._C._len_torch_dispatch_stack() > than_own  # noqa: SLF001
+
+
 def undispatched() -> AbstractContextManager[object]:
-    """What is measured inside a forward does not go through the dispatch mode around it."""
-    return torch._C._DisableTorchDispatch()  # noqa: SLF001 - no public name
+    """What is measured does not go through the modes around it."""
+    return Undispatched() if in_mode() else NO_MODE

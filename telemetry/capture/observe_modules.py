@@ -24,7 +24,7 @@ from telemetry.capture.forward_hooks import (
     Visit,
 )
 from telemetry.capture.guard import Guard
-from telemetry.capture.hook_scope import Clock, undispatched
+from telemetry.capture.hook_scope import Clock, another_mode, undispatched
 from telemetry.capture.module_nodes import (
     ModuleNode,
     first_tensor,
@@ -209,6 +209,8 @@ class ModuleObserver:
             return None
         if visit.forward.phase != TRAIN or not torch.is_grad_enabled() or in_backward():
             return None
+        if another_mode(than_own=visit.mode_is_on):
+            return None  # it would see the alias in the backward pass
         call = visit.calls[node.path]
         if not visit.wants_gradient(call):
             return None
@@ -244,7 +246,7 @@ class ModuleObserver:
         visit = hook.visit
         if visit is self._visit and not visit.failed:
             visit.failed = True
-            with self._clock, self._guard(PART):
+            with self._clock, self._guard(PART), undispatched():
                 self._recorder.gradient(hook.node, values, hook.forward, hook.place)
                 visit.failed = False
 

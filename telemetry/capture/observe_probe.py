@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 from torch.optim import Optimizer
 
-from telemetry.capture.forward_checks import Parameters, check_alone
+from telemetry.capture.forward_checks import Parameters, check_alone, check_reads_only
 from telemetry.capture.module_nodes import forward_is_plain
 from telemetry.capture.module_observation import PROBE
 from telemetry.capture.observe_modules import ModuleObserver
@@ -55,6 +55,7 @@ class ProbeObserver(StepObserver):
         self._last_step = record.step
         model = self.around.model
         check_alone(model)
+        check_reads_only(model)
         parameters = Parameters(model, keep=self._is_first)
         try:
             self._run(model, record.step)

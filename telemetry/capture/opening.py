@@ -16,6 +16,7 @@ from telemetry.capture.continuation import (
     parse_state,
     recorded_before,
 )
+from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.options import Options
 from telemetry.capture.ranks import shared_run_id
 from telemetry.capture.recording import Recording
@@ -133,9 +134,10 @@ class Opening:
             return None
         try:
             at = start(writer)
-            recording = Recording(
-                self.model, self.optimizers, options=self.options, writer=writer, start=at
-            )
+            with undispatched():
+                recording = Recording(
+                    self.model, self.optimizers, options=self.options, writer=writer, start=at
+                )
         except Exception as error:
             writer.close(Status.FAILED, error=open_callbacks.describe(error))
             if self.options.strict:

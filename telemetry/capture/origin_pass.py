@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from telemetry.capture.catalogue import clean_path, unwrap
-from telemetry.capture.forward_checks import Parameters, check_alone
+from telemetry.capture.forward_checks import Parameters, check_alone, check_reads_only
 from telemetry.capture.observe_inputs import tensors_in
 from telemetry.capture.origin import What
 from telemetry.capture.origin_flow import Birth, Flow, current_node, tally_of
@@ -97,6 +97,7 @@ def _seen(flow: "_Run", tensors: Sequence[Tensor]) -> Seen:
 @contextmanager
 def _beside_training(model: nn.Module, forward: KeptForward, *, gradient: bool) -> "Iterator[_Run]":
     check_alone(model)
+    check_reads_only(model)
     run = _Run(model, forward, gradient=gradient)
     parameters = Parameters(model, keep=True)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_inputs import tensors_in
 from telemetry.errors import UsageError
 
@@ -43,7 +44,8 @@ class ProbeBatch:
             )
         if next(tensors_in((given.args, given.kwargs)), None) is None:
             raise UsageError("probe holds no tensor: pass a batch as the model's forward takes it.")
-        return given.copied(None)
+        with undispatched():
+            return given.copied(None)
 
     def copied(self, device: torch.device | None) -> "ProbeBatch":
         """Detached copies, which a forward may write into, on a device; None: where they are."""

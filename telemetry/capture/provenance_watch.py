@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture import observe_scaler
+from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_clipping import ClipObserver
 from telemetry.capture.provenance import ClipCall, ClipRecord, loss_scale
 from telemetry.capture.step_ledger import StepRecord
@@ -89,13 +90,13 @@ class ProvenanceWatch(StepObserver):
     def unscaling(self, optimizer: Optimizer, scale: Tensor) -> None:
         """Clippings until now saw the scaled gradients."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part):
+            with self.around.guard(self.part), undispatched():
                 self._clip.note_unscaling(parameters_of(optimizer), scale)
 
     def stepping(self, optimizer: Optimizer, scale: Tensor) -> None:
         """Keep the scale as it is before `update`."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part):
+            with self.around.guard(self.part), undispatched():
                 self._scale = scale.detach().clone()
                 self._has_stepped = False
                 self._wake()
@@ -103,7 +104,7 @@ class ProvenanceWatch(StepObserver):
     def stepped(self, optimizer: Optimizer) -> None:
         """Where the optimizer was not reached, the scaler has refused the step."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part):
+            with self.around.guard(self.part), undispatched():
                 if not self._has_stepped:
                     self.around.skipped(optimizer)
                 self._scale = None

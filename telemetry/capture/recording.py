@@ -17,6 +17,7 @@ from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
 from telemetry.capture.guard import Guard, guarded
+from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
@@ -119,10 +120,10 @@ class Recording:
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
-        with self._guard("close"):
+        with self._guard("close"), undispatched():
             self._detach()
             self._modules.close()
-        with self._guard("close"):
+        with self._guard("close"), undispatched():
             if error is not None:
                 self.emit(failure_event(error))
             current = self._ledger.current

@@ -17,6 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
+from torch.overrides import _pop_mode as _pop_function_mode
+from torch.overrides import _push_mode as _push_function_mode
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _pop_mode, _push_mode
+
+from telemetry.capture.hook_scope import in_mode
 
 DICTIONARIES = (dict, OrderedDict, defaultdict, Counter)
 SEQUENCES = (list, deque)
@@ -32,8 +38,9 @@ def undisturbed(
     """A block in which a forward of the model changes nothing that lasts.
 
     Parts compiled by torch.compile run eagerly; autocast keeps no casts, for they would be made
-    without gradient. Parameters are neither copied nor put back, nor is what an attribute of a
-    module merely refers to, except plain containers.
+    without gradient; modes of dispatch and of functions do not see it. Parameters are neither
+    copied nor put back, nor is what an attribute of a module merely refers to, except plain
+    containers.
 
     Args:
         model: Runs in the block.
@@ -41,6 +48,8 @@ def undisturbed(
         autocast: To which type; None: it is off.
     """
     with ExitStack() as stack:
+        if in_mode():
+            stack.enter_context(_modes_set_aside())
         stack.enter_context(_random_states(model))
         _set_aside(model, stack)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -54,6 +63,34 @@ def _autocast(kind: str, dtype: torch.dtype | None) -> torch.autocast:
     if dtype is None:
         return torch.autocast(kind, enabled=False)
     return torch.autocast(kind, dtype=dtype, cache_enabled=False)
+
+
+@contextmanager
+def _modes_set_aside() -> Iterator[None]:
+    """Take all modes away but a default device, and let others be entered inside."""
+    mine = torch._C  # noqa: SLF001 - what follows has no public name
+    dispatch = [_pop_mode() for _ in range(mine._len_torch_dispatch_stack())]  # noqa: SLF001
+    functions = [
+        _pop_function_mode()  # type: ignore[no-untyped-call]
+        for _ in range(mine._len_torch_function_stack())  # noqa: SLF001
+    ]
+    kept = [mode for mode in functions if isinstance(mode, DeviceContext)]
+    excluded = mine._dispatch_tls_local_exclude_set()  # noqa: SLF001
+    for key in (mine.DispatchKey.Python, mine.DispatchKey.PythonTLSSnapshot):
+        excluded = excluded.remove(key)
+    included = mine._dispatch_tls_local_include_set()  # noqa: SLF001
+    for mode in reversed(kept):
+        _push_function_mode(mode)  # type: ignore[no-untyped-call]
+    try:
+        with mine._EnableTorchFunction(), mine._ForceDispatchKeyGuard(included, excluded):  # noqa: SLF001
+            yield
+    finally:
+        for _ in kept:
+            _pop_function_mode()  # type: ignore[no-untyped-call]
+        for mode in reversed(functions):
+            _push_function_mode(mode)  # type: ignore[no-untyped-call]
+        for mode in reversed(dispatch):
+            _push_mode(mode)
 
 
 @contextmanager

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import parametrizations
-from torch.utils.checkpoint import checkpoint
 
 from tests.loops import records
 from tests.provenance import column, opened, scalar, steps, tensors, x
@@ -261,98 +259,3 @@ def test_functional_calls_and_transforms_are_seen_as_far_as_they_are_real(tmp_pa
     assert gradients == [3.0, 3.0]
     rows = [(row["root_sum"], row["samples"], row["backward_calls"]) for row in steps(telemetry)]
     assert rows == [(None, None, None), (1.5, 2, 1)]
-
-
-# --- nothing of the training changes ----------------------------------------------------------
-
-
-class Dropping(nn.Module):
-    """Dropout inside a checkpoint: random numbers are drawn in the backward pass too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        output = checkpoint(self.inner, inputs, use_reentrant=False)
-        assert isinstance(output, Tensor)
-        return output
-
-
-def lbfgs(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
-    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
-
-    def step(batch: Tensor) -> None:
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss: Tensor = model(batch).square().mean()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            return loss
-
-        optimizer.step(closure)  # type: ignore[arg-type]
-
-    return [optimizer], step
-
-
-def scaled(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    scaler = GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
-
-    def step(batch: Tensor) -> None:
-        optimizer.zero_grad()
-        scaler.scale(model(batch).square().mean()).backward()
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_value_(model.parameters(), 0.1)
-        scaler.step(optimizer)
-        scaler.update()
-
-    return [optimizer], step
-
-
-def inside(model: nn.Module) -> tuple[list[torch.optim.Optimizer], Callable[[Tensor], None]]:
-    optimizers = {p: torch.optim.Adam([p], lr=0.1) for p in model.parameters()}
-
-    def step(parameter: Tensor) -> None:
-        optimizers[parameter].step()
-        optimizers[parameter].zero_grad()
-
-    for parameter in optimizers:
-        parameter.register_post_accumulate_grad_hook(step)
-    return list(optimizers.values()), lambda batch: model(batch).square().mean().backward()
-
-
-def by_hand(model: nn.Module) -> tuple[None, Callable[[Tensor], None]]:
-    def step(batch: Tensor) -> None:
-        model.zero_grad()
-        model(batch).square().mean().backward()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                assert parameter.grad is not None
-                parameter.sub_(parameter.grad, alpha=0.1)
-
-    return None, step
-
-
-@pytest.mark.parametrize("loop", [lbfgs, scaled, inside, by_hand])
-def test_every_kind_of_loop_trains_as_without_telemetry(
-    tmp_path: Path,
-    loop: Callable[
-        [nn.Module], tuple[list[torch.optim.Optimizer] | None, Callable[[Tensor], None]]
-    ],
-) -> None:
-    states = []
-    for number in range(2):
-        torch.manual_seed(0)
-        model = Dropping()
-        optimizers, step = loop(model)
-        telemetry = opened(model, optimizers, tmp_path, activations=True) if number else None
-        for _ in range(4):
-            step(torch.randn(6, 4))
-            if telemetry is not None:
-                telemetry.step()
-        if telemetry is not None:
-            telemetry.close()
-            assert len(steps(telemetry)) == 4
-        states.append([*model.state_dict().values(), torch.get_rng_state()])
-    assert all(map(torch.equal, *states))
