@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from telemetry.capture import optimizer_settings
 from telemetry.capture.gradient_scales import unscaled_sumsq
-from telemetry.capture.optimizer_rules import implies_update, is_adam_type
+from telemetry.capture.optimizer_rules import implies_update, is_adam_type, is_plain_sgd
 from telemetry.capture.parameter_rows import BoolArray, GradientScales, GroupResults, RowGroup
 from telemetry.capture.plain_tensors import nonzero_part, plain
 from telemetry.capture.sampled_block import SampledBlock
@@ -75,7 +75,7 @@ class BlockSample:
             second = self._sample_second_moment(
                 optimizer, states, Relations(gradient=self._gradient, settings=settings)
             )
-            first = None if second is None else self._first_moments(optimizer, states)
+            first = self._first_moments(optimizer, states)
         rows = block.updates[0].read(block.weights()).sub_(self._weight.values)
         relations = Relations(
             previous=block.previous_update,
@@ -165,9 +165,13 @@ class BlockSample:
         self, optimizer: Optimizer, states: Sequence[optimizer_settings.State]
     ) -> Tensor | None:
         """Mean past gradients, where the rounding of the update is judged by them."""
-        if self._block.low_precision is None or not implies_update(optimizer):
+        if self._block.low_precision is None:
+            return None
+        if not implies_update(optimizer) and not is_plain_sgd(optimizer):
             return None
         moments = self._moments(states, optimizer_settings.FIRST_MOMENTS)
+        if all(moment is None for moment in moments):
+            return None
         return self._block.moment(1).read(moments)
 
     def _moments(

@@ -16,6 +16,17 @@ def implies_update(optimizer: Optimizer) -> bool:
     return _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
 
 
+def is_plain_sgd(optimizer: Optimizer) -> bool:
+    """Whether the update is -lr times the momentum buffer, or the decayed gradient without one."""
+    groups = optimizer.param_groups
+    return (
+        _is_of_torch(optimizer)
+        and type(optimizer).__name__ == "SGD"
+        and not any(group["nesterov"] or group["maximize"] for group in groups)
+        and len({bool(group["momentum"]) for group in groups}) == 1
+    )
+
+
 def has_decoupled_decay(optimizer: Optimizer) -> bool | None:
     """Whether weight decay acts apart from the gradient; None where the rule is not known.
 

@@ -13,6 +13,7 @@ from telemetry.capture.optimizer_rules import (
     has_decoupled_decay,
     implies_update,
     is_adam_type,
+    is_plain_sgd,
 )
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import OptimizerSettings
@@ -23,7 +24,7 @@ IndexArray: TypeAlias = npt.NDArray[np.int64]
 
 # Keys that several optimizers of torch share and that mean the same in all of them.
 SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")  # AMSGrad divides by the former
-FIRST_MOMENTS = ("exp_avg",)
+FIRST_MOMENTS = ("exp_avg", "momentum_buffer")
 
 
 def states_of(optimizer: Optimizer, block: SampledBlock) -> list[State]:
@@ -67,6 +68,7 @@ def settings_of(
         epsilon=per_parameter(optimizer, block, "eps") if is_adam_type(optimizer) else None,
         first_correction=bias_correction(optimizer, block, states, beta=0) if implied else None,
         low_precision=block.low_precision,
+        is_plain_sgd=block.low_precision is not None and is_plain_sgd(optimizer),
         loss_scale=loss_scale,
     )
 

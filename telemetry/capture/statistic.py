@@ -65,6 +65,7 @@ class OptimizerSettings:
         epsilon: Added to the root of the second moment.
         first_correction: 1 - beta1^t.
         low_precision: Whether the weight is float16 or bfloat16, bool.
+        is_plain_sgd: Whether the update of such weights is SGD's, without Nesterov's momentum.
         loss_scale: Factor still in the gradient (fused optimizer under a GradScaler), 0-d.
     """
 
@@ -74,6 +75,7 @@ class OptimizerSettings:
     epsilon: Tensor | None = None
     first_correction: Tensor | None = None
     low_precision: Tensor | None = None
+    is_plain_sgd: bool = False
     loss_scale: Tensor | None = None
 
 
@@ -96,7 +98,7 @@ class Relations:
         previous: The same kind one sample ago.
         weight: Sample of the weights before the step.
         gradient: Sample of the gradients as the optimizer saw them.
-        first_moment: Mean past gradients of Adam-type optimizers, laid out as the sample.
+        first_moment: Mean past gradients of Adam, momentum of SGD, laid out as the sample.
         second_moment: Sample of the bias-corrected second moments.
         settings: What the optimizer's rule used.
     """

@@ -189,3 +189,52 @@ def test_float32_weights_have_no_lost_mass() -> None:
     model, weight = one_parameter(random((8, 8)))
     rows = optimized(torch.optim.Adam([weight], lr=1e-3), weight, model, 1)
     assert rows["weight", "update"]["lost_mass"] is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, None])
+@pytest.mark.usefixtures("route")
+def test_updates_below_half_of_the_last_place_are_lost(
+    dtype: torch.dtype, momentum: float | None
+) -> None:
+    """Beside 1, numbers above are 2 x 2^-8 (bfloat16) or 2 x 2^-11 (float16) apart."""
+    half = 2.0 ** (-8 if dtype is torch.bfloat16 else -11)
+    model, weight = one_parameter(torch.ones(4, dtype=dtype))
+    optimizer: torch.optim.Optimizer
+    if momentum is not None:
+        optimizer = torch.optim.SGD([weight], lr=1.0, momentum=momentum)
+        # Two are lost, two are kept: 2 x (2 half)^2 of 2 x (half / 2)^2 + 2 x (2 half)^2.
+        weight.grad = torch.tensor([-half / 2, -2 * half, -half / 2, -2 * half], dtype=dtype)
+        expected = 1 - 8 / 8.5
+    else:
+        optimizer = torch.optim.Adam([weight], lr=half / 2)
+        weight.grad = torch.full((4,), -1.0, dtype=dtype)  # the first step is the rate
+        expected = 1.0
+    rows = Observed(model, optimizer).step()
+    assert float(str(rows["weight", "update"]["lost_mass"])) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.usefixtures("route")
+def test_the_intended_update_of_sgd_has_decay_and_momentum_in_it() -> None:
+    model, weight = one_parameter(torch.full((3,), 4.0, dtype=torch.bfloat16))
+    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.5, weight_decay=0.25)
+    weight.grad = torch.ones(3, dtype=torch.bfloat16)
+    observed = Observed(model, optimizer)
+    # Momentum 1 + 0.25 x 4 = 2, then 0.5 x 2 + 1 + 0.25 x 3 = 2.75: all representable.
+    assert observed.step()["weight", "update"]["lost_mass"] == pytest.approx(0, abs=1e-6)
+    row = observed.step()["weight", "update"]
+    assert (row["sum"], row["lost_mass"]) == (-1.375 * 3, pytest.approx(0, abs=1e-6))
+    plain, weight = one_parameter(torch.full((3,), 4.0, dtype=torch.bfloat16))
+    weight.grad = torch.ones(3, dtype=torch.bfloat16)
+    row = Observed(plain, torch.optim.SGD([weight], lr=0.5, weight_decay=0.25)).step()[
+        "weight", "update"
+    ]
+    assert (row["sum"], row["lost_mass"]) == (-3.0, pytest.approx(0, abs=1e-6))
+
+
+@pytest.mark.parametrize("options", [{"nesterov": True, "momentum": 0.5}, {"maximize": True}])
+def test_the_lost_mass_of_other_rules_is_not_guessed(options: dict[str, object]) -> None:
+    model, weight = one_parameter(torch.ones(4, dtype=torch.bfloat16))
+    weight.grad = torch.ones(4, dtype=torch.bfloat16)
+    rows = Observed(model, torch.optim.SGD([weight], lr=0.1, **options)).step()  # type: ignore[arg-type]
+    assert rows["weight", "update"]["lost_mass"] is None

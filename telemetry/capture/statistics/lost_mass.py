@@ -1,6 +1,7 @@
 """Share of the intended update that rounding of low-precision weights lost.
 
-1 - <u, u*> / ||u*||^2, where u* is the update that Adam's state implies, in float32. An element is
+1 - <u, u*> / ||u*||^2, where u* is the update that the state of Adam or SGD implies, in
+float32. An element is
 lost where |u*| is below half a unit in the last place of the weight.
 
 Source: arXiv:2010.06192.
@@ -8,6 +9,7 @@ Source: arXiv:2010.06192.
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
@@ -23,6 +25,20 @@ from telemetry.capture.statistic import (
 
 def compute(sample: Sample) -> Partials | None:
     """Of each row: inner product of update and intended update, and norm of the latter."""
+    settings = sample.relations.settings
+    if settings.low_precision is None:
+        return None
+    intended = _intended_by_sgd(sample) if settings.is_plain_sgd else _intended_by_adam(sample)
+    if intended is None:
+        return None
+    return {
+        "kept": sample.dots(intended),
+        "intended_norms": torch.linalg.vector_norm(intended, dim=1),
+        "low_precision": settings.low_precision,
+    }
+
+
+def _intended_by_adam(sample: Sample) -> Tensor | None:
     relations = sample.relations
     settings, second = relations.settings, relations.second_moment
     if (
@@ -32,7 +48,6 @@ def compute(sample: Sample) -> Partials | None:
         or settings.lr is None
         or settings.epsilon is None
         or settings.first_correction is None
-        or settings.low_precision is None
     ):
         return None
     spread, scratch = sample.segments.spread, sample.workspace
@@ -43,11 +58,24 @@ def compute(sample: Sample) -> Partials | None:
     intended = torch.mul(relations.first_moment, step_size, out=scratch.second).div_(root)
     if settings.decoupled_decay is not None:
         intended.sub_(relations.weight.values * spread(settings.decoupled_decay))
-    return {
-        "kept": sample.dots(intended),
-        "intended_norms": torch.linalg.vector_norm(intended, dim=1),
-        "low_precision": settings.low_precision,
-    }
+    return intended
+
+
+def _intended_by_sgd(sample: Sample) -> Tensor | None:
+    relations = sample.relations
+    settings, gradient, weight = relations.settings, relations.gradient, relations.weight
+    if settings.lr is None or gradient is None or weight is None:
+        return None
+    spread, scratch = sample.segments.spread, sample.workspace
+    step_size = spread(-settings.lr)
+    if relations.first_moment is not None:  # with decay and gradient of this step in it
+        return torch.mul(relations.first_moment, step_size, out=scratch.second)
+    scale = settings.loss_scale
+    gradient_size = step_size if scale is None else step_size / scale.to(step_size.device)
+    intended = torch.mul(gradient.values, gradient_size, out=scratch.second)
+    if settings.coupled_decay is not None:
+        intended.add_(weight.values * (step_size * spread(settings.coupled_decay)))
+    return intended
 
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
