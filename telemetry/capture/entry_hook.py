@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 from torch import nn
+from torch.jit._script import RecursiveScriptModule
 from torch.utils.hooks import RemovableHandle
 
 Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
@@ -45,12 +46,14 @@ class EntryHook:
 def lasting_entries(model: nn.Module) -> list[nn.Module]:
     """Modules through which forwards enter the model and that may be hooked.
 
-    One that was compiled in place may not: its hooks would be compiled with it, to nothing.
+    One that was compiled in place may not: its hooks would be compiled with it, to nothing. Nor may
+    one that was scripted.
     """
     return [
         module
         for module in entry_modules(model)
         if getattr(module, "_compiled_call_impl", None) is None
+        and not isinstance(module, RecursiveScriptModule)
     ]
 
 
@@ -70,6 +73,8 @@ def entry_modules(model: nn.Module) -> Iterator[nn.Module]:
 
 def is_container(module: nn.Module) -> bool:
     """A module that cannot be called: ModuleList, ModuleDict, a class without `forward`."""
-    return type(module).forward is nn.Module.forward or isinstance(
+    # The class of what TorchScript made raises AttributeError where it is asked for its forward.
+    forward = getattr(type(module), "forward", None)
+    return forward is nn.Module.forward or isinstance(
         module, nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
@@ -17,6 +17,7 @@ from telemetry.capture.catalogue import Catalogue
 MAX_ELEMENTS = 4096
 N_PROBES = 3
 FLOATS = frozenset({torch.float32, torch.float64})
+PLAIN = frozenset({Tensor, nn.Parameter})
 
 
 class GradientProbes:
@@ -50,8 +51,10 @@ class GradientProbes:
         """Whether none of their gradients is seen to be anything else; they may be too large."""
         for parameter in self._probes.get(optimizer, ()):
             gradient = parameter.grad
-            if gradient is None or gradient.is_sparse:
+            if gradient is None or gradient.is_sparse or gradient.is_neg():
                 continue
+            if gradient.requires_grad:  # of backward(create_graph=True)
+                gradient = gradient.detach()
             values = gradient.numpy().ravel()
             if not math.isfinite(np.dot(values, values)):
                 return False
@@ -60,7 +63,8 @@ class GradientProbes:
 
 def _is_small(parameter: Tensor) -> bool:
     return (
-        parameter.is_cpu
+        type(parameter) in PLAIN  # a DTensor and its like have no memory that numpy could read
+        and parameter.is_cpu
         and parameter.layout is torch.strided
         and parameter.dtype in FLOATS
         and 0 < parameter.numel() <= MAX_ELEMENTS

@@ -1,14 +1,17 @@
 """Parameters and optimizers of every kind: the rows say what a computation by hand says."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, parametrizations
 
+from telemetry.step_flags import StepFlag
 from tests.loops import records
 from tests.provenance import column, opened, scalar, steps, tensors, x
 
@@ -148,6 +151,71 @@ def test_lazy_parameters_are_read_from_the_step_that_makes_them(
     modules = {row["path"]: row for row in records(telemetry.path, "modules")}
     assert (modules["head"]["type"], modules["head"]["n_parameters"]) == ("Linear", 2)
     assert {row["kind"] for row in records(telemetry.path, "events")} == {"attach", "optimizer"}
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, x(1.0))])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_model_of_torch_script_has_everything_but_activations(
+    tmp_path: Path, make: Callable[[nn.Module], nn.Module]
+) -> None:
+    model = make(nn.Sequential(scalar(2.0)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path, activations=True) as telemetry:
+        model(x(1.0, 3.0)).sum().backward()
+        optimizer.step()
+    found = {key[1:]: row["sum"] for key, row in tensors(telemetry).items()}
+    assert found == {
+        ("0.weight", "weight"): 2.0,
+        ("0.weight", "gradient"): 4.0,
+        ("0.weight", "update"): -2.0,
+    }
+    assert column(telemetry, "loss") == [8.0]
+    assert telemetry.path is not None
+    assert records(telemetry.path, "module_stats") == []
+    reasons = [row["message"] for row in records(telemetry.path, "events")]
+    assert any("TorchScript runs without hooks" in str(reason) for reason in reasons)
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_clipping_of_sharded_gradients_is_told(
+    tmp_path: Path, mesh: DeviceMesh, *, foreach: bool
+) -> None:
+    model = scalar(1.0)
+    fully_shard(model, mesh=mesh)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        for clip in (clip_grad_norm_, clip_grad_value_):  # as they were before the callback
+            optimizer.zero_grad()
+            model(x(4.0)).sum().backward()
+            clip(model.parameters(), 1.0, foreach=foreach)
+            optimizer.step()
+    seen = [tensors(telemetry)[step, "weight", "gradient"] for step in (0, 1)]
+    assert [row["sum"] for row in seen] == [pytest.approx(1.0), 1.0]
+    assert [row["scale"] for row in seen] == [pytest.approx(0.25), None]
+    assert column(telemetry, "grad_norm_total") == [4.0, None]
+    assert column(telemetry, "clip_coefficient") == [pytest.approx(0.25), None]
+    flags = [StepFlag(int(str(value))) for value in column(telemetry, "flags")]
+    assert [StepFlag.VALUE_CLIPPING in flag for flag in flags] == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+def test_gradients_that_have_a_graph_are_read(tmp_path: Path) -> None:
+    model = scalar(3.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        model(x(1.0)).pow(2).sum().backward(create_graph=True)
+        optimizer.step()
+    model.weight.grad = None  # the graph and the gradient hold each other
+    assert tensors(telemetry)[0, "weight", "gradient"]["sum"] == 6.0
 
 
 def parametrized() -> nn.Module:
