@@ -218,6 +218,20 @@ def test_gradients_that_have_a_graph_are_read(tmp_path: Path) -> None:
     assert tensors(telemetry)[0, "weight", "gradient"]["sum"] == 6.0
 
 
+def test_a_model_may_become_another_type_in_mid_run(tmp_path: Path) -> None:
+    model = scalar(3.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with opened(model, optimizer, tmp_path, every=2) as telemetry:
+        for _ in range(4):
+            model(x(1.0).to(model.weight.dtype)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            model.bfloat16()
+    rows = tensors(telemetry)
+    assert [rows[step, "weight", "gradient"]["sum"] for step in (0, 2)] == [1.0, 1.0]
+    assert [rows[step, "weight", "weight"]["sum"] for step in (0, 2)] == [3.0, 2.0]
+
+
 def parametrized() -> nn.Module:
     return nn.Sequential(
         parametrizations.spectral_norm(nn.Linear(4, 4)),
