@@ -1,9 +1,9 @@
 """Sees how long a loop waits for the batches of its data loaders.
 
-`DataLoader.__iter__` and the `__next__` of its iterators are replaced on their classes while
-somebody observes. Batches and exceptions pass through untouched; two readings of a clock is all
-that is added. A loader that is read while another one fetches on the same thread, as by a data set
-made from loaders, is part of that one.
+`DataLoader.__iter__` and the `__next__` of its iterators are replaced on their classes, and on
+subclasses that have their own, while somebody observes. Batches and exceptions pass through
+untouched; two readings of a clock are all that is added. A loader that is read while another one
+fetches on the same thread, as by a data set made from loaders, is part of that one.
 """
 
 import functools
@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods
+from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods, owners_of
 
 
 class LoaderObserver(Protocol):
@@ -47,8 +47,10 @@ def forget(observer: LoaderObserver) -> None:
 
 
 def _find() -> Iterator[tuple[type, str, MakeMethod]]:
-    yield DataLoader, "__iter__", _observed_iter
-    yield _BaseDataLoaderIter, "__next__", _observed_next
+    for owner in owners_of(DataLoader, "__iter__"):
+        yield owner, "__iter__", _observed_iter
+    for owner in owners_of(_BaseDataLoaderIter, "__next__"):
+        yield owner, "__next__", _observed_next
 
 
 _methods: ReplacedMethods[LoaderObserver] = ReplacedMethods(_find)
@@ -69,6 +71,8 @@ def _observed_iter(original: FunctionType) -> object:
         finally:
             _fetching.discard(thread)
         seconds = _clock() - started_s
+        if not isinstance(iterator, _BaseDataLoaderIter):
+            return iterator  # a generator of a subclass, which asks torch for an iterator later
         for observer in _methods.observers:
             observer.begun(loader, iterator, seconds)
         return iterator

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods
+from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods, owners_of
 
 
 class SchedulerObserver(Protocol):
@@ -37,17 +37,10 @@ def forget(observer: SchedulerObserver) -> None:
 
 
 def _find() -> Iterator[tuple[type, str, MakeMethod]]:
-    pending: list[type] = [LRScheduler]
-    seen: set[type] = set()
-    while pending:
-        owner = pending.pop()
-        if owner in seen:  # reached by two bases
-            continue
-        seen.add(owner)
-        pending += type.__subclasses__(owner)
-        for name, make in (("step", _observed_step), ("_initial_step", _observed_initial_step)):
-            if isinstance(vars(owner).get(name), FunctionType):
-                yield owner, name, make
+    for owner in owners_of(LRScheduler, "step"):
+        yield owner, "step", _observed_step
+    for owner in owners_of(LRScheduler, "_initial_step"):
+        yield owner, "_initial_step", _observed_initial_step
 
 
 _methods: ReplacedMethods[SchedulerObserver] = ReplacedMethods(_find)

@@ -1,7 +1,7 @@
 """Methods of torch's classes that are replaced while somebody observes, and put back after."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Generic, TypeAlias, TypeVar
 
@@ -51,3 +51,16 @@ class ReplacedMethods(Generic[O]):
                 if getattr(vars(owner).get(name), "__wrapped__", None) is original:
                     setattr(owner, name, original)
             self._replaced.clear()
+
+
+def owners_of(base: type, name: str) -> Iterator[type]:
+    """A class and those of its subclasses that have a method of their own under a name."""
+    pending, seen = [base], set[type]()
+    while pending:
+        owner = pending.pop()
+        if owner in seen:  # reached by two bases
+            continue
+        seen.add(owner)
+        pending += type.__subclasses__(owner)
+        if isinstance(vars(owner).get(name), FunctionType):
+            yield owner

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
-from torch.utils.data.dataloader import _BaseDataLoaderIter
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _SingleProcessDataLoaderIter
 
 from tests.loader_loops import Clock, Loop, Stream, epoch_events
+from tests.provenance import column
 
 ORIGINALS = (DataLoader.__iter__, _BaseDataLoaderIter.__next__)
 
@@ -83,6 +84,45 @@ def test_batches_are_the_same_objects_and_errors_pass(loop: Loop) -> None:
     with pytest.raises(StopIteration):
         next(iter(DataLoader(Stream(0, Clock()))))
     loop.train(torch.ones(1, 1))
+
+
+class Prefetching(DataLoader[Tensor]):
+    """Reads one batch ahead, by a generator."""
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        begun = super().__iter__()
+        ahead = next(begun, None)
+        while ahead is not None:
+            batch, ahead = ahead, next(begun, None)
+            yield batch
+
+
+class OwnIterator(_SingleProcessDataLoaderIter):
+    def __next__(self) -> Tensor:
+        batch: Tensor = super().__next__()
+        return batch * 1.0
+
+
+class OwnLoader(DataLoader[Tensor]):
+    """Has an iterator of its own, and makes it itself."""
+
+    def __iter__(self) -> OwnIterator:  # type: ignore[override]
+        return OwnIterator(self)
+
+
+@pytest.mark.parametrize("kind", [Prefetching, OwnLoader])
+def test_subclasses_are_seen(kind: type[DataLoader[Tensor]], tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    loader = kind(torch.arange(4.0)[:, None], batch_size=2)  # type: ignore[arg-type]
+    for _ in range(2):
+        for batch in loader:
+            loop.train(batch)
+    telemetry = loop.close()
+    assert column(telemetry, "epoch") == [0, 0, 1, 1]
+    assert all(float(str(seconds)) > 0 for seconds in column(telemetry, "data_s")[:1])
+    (event,) = epoch_events(telemetry)
+    assert event["message"] == "training reads Tensor of 4 samples, 2 batches in an epoch"
+    assert "__wrapped__" not in vars(vars(kind)["__iter__"])
 
 
 def test_torchs_methods_are_put_back_by_the_last_one(tmp_path: Path) -> None:
