@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from telemetry.capture.guard import contained
+from telemetry.capture.contained import contained
 from telemetry.errors import UsageError
 from telemetry.record_request import AUTO_VARIABLE, RecordRequest
 

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import PurePath
 
-from telemetry.capture.guard import contained
+from telemetry.capture.contained import contained
 from telemetry.json_values import Json
 
 logger = logging.getLogger(__name__)

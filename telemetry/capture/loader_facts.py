@@ -6,7 +6,7 @@ from typing import Self
 
 from torch.utils.data import IterableDataset
 
-from telemetry.capture.guard import contained
+from telemetry.capture.contained import contained
 from telemetry.json_values import Json
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from telemetry.capture.contained import contained
 from telemetry.capture.gradient_probes import GradientProbes
-from telemetry.capture.guard import contained
 from telemetry.capture.host import host_number
 from telemetry.capture.loss_graph import losses_of
 from telemetry.capture.module_nodes import forward_is_plain, in_backward

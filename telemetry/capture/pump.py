@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from telemetry.capture.contained import contained
 from telemetry.capture.flight_recorder import FlightRecorder
-from telemetry.capture.guard import contained
 from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, RowsPacket
 from telemetry.capture.publisher import FLUSH_INTERVAL_S, Publisher

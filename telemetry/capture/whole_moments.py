@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from telemetry.capture.guard import contained
+from telemetry.capture.contained import contained
 
 logger = logging.getLogger(__name__)
 

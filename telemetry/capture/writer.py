@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from telemetry.capture.claims import claim_run
+from telemetry.capture.contained import contained
 from telemetry.capture.flight_recorder import FlightRecorder
-from telemetry.capture.guard import contained
 from telemetry.capture.inbox import Inbox
 from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.publisher import event_record

@@ -27,8 +27,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from telemetry.capture import observe_backward, open_callbacks
 from telemetry.capture.callback import TelemetryCallback
+from telemetry.capture.contained import contained
 from telemetry.capture.find_root import owns, owns_all, parameters_of, root_of
-from telemetry.capture.guard import contained
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.capture.script_arguments import config_of
 from telemetry.record_request import RecordRequest

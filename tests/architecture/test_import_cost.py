@@ -33,3 +33,9 @@ def test_listing_the_verbs_imports_none_of_them() -> None:
         "assert not [m for m in sys.modules if m.startswith('telemetry.cli.commands.')]"
     )
     assert "telemetry" in loaded_by(code)
+
+
+def test_what_waits_for_a_training_at_python_s_start_loads_no_library() -> None:
+    """Nor could it: torch may lie in a folder that Python has yet to put on its path."""
+    code = "import telemetry.capture.auto_start as waiting\nwaiting.start()"
+    assert loaded_by(code) & HEAVY == set()

@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from telemetry.capture.guard import Guard, contained, guarded
+from telemetry.capture.contained import contained
+from telemetry.capture.guard import Guard, guarded
 from telemetry.errors import CaptureError
 
 Reports = list[tuple[str, Exception]]
