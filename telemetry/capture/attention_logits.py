@@ -151,7 +151,7 @@ def measure_fused(inputs: FusedAttention) -> AttentionMeasures | None:
         places = torch.arange(max(n_keys, inputs.query.shape[-2]), device=scores.device)
         causal = places[:n_keys] <= places[: inputs.query.shape[-2]][rows].unsqueeze(-1)
         kept = causal if kept is None else kept & causal
-    return _measured(scores, kept)
+    return _measured(scores, kept, read=kept)
 
 
 def measure_softmax(inputs: SoftmaxInput, n_heads: int | None = None) -> AttentionMeasures:
@@ -177,11 +177,22 @@ def measure_softmax(inputs: SoftmaxInput, n_heads: int | None = None) -> Attenti
     return _measured(scores, (scores > highs + MASK_LEVEL) & (highs > MASK_LEVEL))
 
 
-def _measured(scores: Tensor, kept: Tensor | None) -> AttentionMeasures:
-    """Args: scores of shape (batch, heads, rows, keys), and which count (None: all)."""
+def _measured(
+    scores: Tensor, kept: Tensor | None, *, read: Tensor | None = None
+) -> AttentionMeasures:
+    """What scores of shape (batch, heads, rows, keys) tell.
+
+    Args:
+        scores: Logits.
+        kept: Which of them count; None: all.
+        read: Which a softmax sees, the very negative ones among them; None: all.
+    """
     low, high = torch.aminmax(scores)
     n_valid = torch.full((1,), scores.shape[-1], device=scores.device)
+    n_nan = n_inf = None
     if not is_known_finite(high - low):
+        seen = scores if read is None else torch.where(read, scores, 0.0)
+        n_nan, n_inf = seen.isnan().sum(), seen.isposinf().sum()  # -inf is a mask
         finite = torch.isfinite(scores)
         kept = finite if kept is None else finite & kept
     if kept is not None:
@@ -198,6 +209,8 @@ def _measured(scores: Tensor, kept: Tensor | None) -> AttentionMeasures:
         measures=Measures(
             low=low,
             high=high,
+            n_nan=n_nan,
+            n_inf=n_inf,
             head_entropies=torch.where(counted, entropies, 0.0).sum((0, 2)),
             head_rows=counted.sum((0, 2), dtype=entropies.dtype),
         ),

@@ -250,6 +250,35 @@ def test_non_finite_queries_do_not_hide_the_rest() -> None:
     check(attention_row(lambda q, k: sdpa(q, k, k), query, KEY), LOGITS, kept)
 
 
+@pytest.mark.parametrize("attend", [lambda q, k: sdpa(q, k, k, attn_mask=SEEN), explicit])
+def test_logits_that_are_not_finite_are_counted_and_masks_are_not(
+    attend: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    query, key = QUERY.clone(), KEY.clone()
+    query[0, 0, 2, 0] = math.nan  # a whole row of logits
+    query[1, 1, 3] = 0.0
+    query[1, 1, 3, 0] = 1.0
+    key[1, 1, 4, 0] = math.inf
+    row = attention_row(attend, query, key)
+    logits = query @ key.mT / math.sqrt(WIDTH)
+    seen = SEEN.expand(logits.shape) if attend is not explicit else torch.ones_like(logits) > 0
+    assert row["n_nan"] == int((logits.isnan() & seen).sum())
+    assert row["n_inf"] == int((logits.isposinf() & seen).sum())
+    assert int(str(row["n_nan"])) > 0
+    assert attention_row(attend, QUERY, KEY)["n_nan"] == 0
+
+
+@pytest.mark.parametrize("value", [-math.inf, -1e30])
+def test_masks_are_not_counted_as_infinite(value: float) -> None:
+    mask = torch.where(SEEN, 0.0, value)
+    for attend in (
+        lambda q, k: sdpa(q, k, k, attn_mask=mask),
+        lambda q, k: (q @ k.mT + mask).softmax(-1) @ k,
+    ):
+        row = attention_row(attend, QUERY, KEY)
+        assert (row["n_nan"], row["n_inf"]) == (0, 0)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_evaluation_is_seen_too(mode: Callable[[], torch.no_grad]) -> None:
     model = Attend(lambda q, k: sdpa(q, k, k, attn_mask=SEEN))
