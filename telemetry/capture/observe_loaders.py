@@ -61,8 +61,10 @@ _clock: Callable[[], float] = time.perf_counter
 def _observed_iter(original: FunctionType) -> object:
     @functools.wraps(original)
     def iterate(loader: "DataLoader[object]") -> object:
+        if torch.compiler.is_compiling():
+            return original(loader)
         thread = threading.get_ident()
-        if thread in _fetching or torch.compiler.is_compiling():
+        if thread in _fetching:
             return original(loader)
         _fetching.add(thread)
         started_s = _clock()
@@ -85,8 +87,10 @@ def _observed_next(original: FunctionType) -> object:
 
     @functools.wraps(original)
     def fetch(iterator: object) -> object:
+        if torch.compiler.is_compiling():
+            return original(iterator)
         thread = thread_of()
-        if thread in _fetching or torch.compiler.is_compiling():
+        if thread in _fetching:
             return original(iterator)
         _fetching.add(thread)
         started_s = clock()

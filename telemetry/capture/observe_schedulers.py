@@ -52,8 +52,10 @@ def _observed_step(original: FunctionType) -> object:
 
     @functools.wraps(original)
     def step(scheduler: LRScheduler, *args: object, **kwargs: object) -> object:
+        if torch.compiler.is_compiling():
+            return original(scheduler, *args, **kwargs)
         thread = thread_of()
-        if thread in _stepping or torch.compiler.is_compiling():
+        if thread in _stepping:
             return original(scheduler, *args, **kwargs)
         _stepping.add(thread)
         try:
@@ -71,7 +73,7 @@ def _observed_initial_step(original: FunctionType) -> object:
     @functools.wraps(original)
     def initial_step(scheduler: LRScheduler) -> object:
         thread = threading.get_ident()
-        if thread in _stepping or torch.compiler.is_compiling():
+        if thread in _stepping:
             return original(scheduler)
         _stepping.add(thread)
         try:
