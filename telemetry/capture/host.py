@@ -51,6 +51,12 @@ def as_known(value: Tensor | float) -> Tensor | float:
     return value.detach() if isinstance(value, Tensor) else value
 
 
+def as_kept(value: Tensor | float) -> Tensor | float:
+    """As `as_known`, of what the loop or a scheduler may write into later: a copy on its device."""
+    known = as_known(value)
+    return known.clone() if isinstance(known, Tensor) else known
+
+
 def host_number(value: Tensor | float) -> float | None:
     """A number that the host has already, None while it is on another device.
 

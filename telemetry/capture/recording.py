@@ -18,7 +18,7 @@ from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
 from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.hook_scope import undispatched
-from telemetry.capture.host import as_known
+from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import batch_size
@@ -228,7 +228,8 @@ class Recording:
             self._end_step()
         record = ledger.current
         if index == 0 and record.lr is None:
-            record.lr = optimizer.param_groups[0]["lr"]
+            rate = optimizer.param_groups[0]["lr"]
+            record.lr = as_kept(rate) if isinstance(rate, Tensor) else rate
         if not has_closure:
             self._see_gradients(record, index, optimizer)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.host import as_kept
 from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.step_packet import MetricRecord, StepPacket
 
@@ -84,9 +85,9 @@ class ScalarLog:
 
 
 def as_number(value: object) -> Tensor | float | None:
-    """A metric's value: a detached tensor stays on its device; None for what is not a number."""
+    """A metric's value as it is now, on its device; None for what is not a number."""
     if isinstance(value, Tensor):
-        return value.detach() if value.numel() else None
+        return as_kept(value) if value.numel() else None
     if isinstance(value, str | bytes):
         return None
     try:

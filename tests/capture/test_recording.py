@@ -194,6 +194,20 @@ def test_what_is_not_a_number_is_refused_once_and_the_rest_is_kept(
     assert caplog.text.count("not a number") == 1
 
 
+def test_a_metric_is_what_it_was_when_it_was_logged(tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    total, each = torch.zeros(()), torch.zeros(2)
+    with TelemetryCallback(training.model, training.optimizer, store=tmp_path) as telemetry:
+        for _ in training.steps(3):
+            total += 1.0
+            each += 2.0
+            telemetry.log(total=total, each=each)
+    assert telemetry.path is not None
+    rows = records(telemetry.path, "metrics")
+    assert [row["value"] for row in rows if row["name"] == "total"] == [1.0, 2.0, 3.0]
+    assert [row["value"] for row in rows if row["name"] == "each"] == [2.0, 4.0, 6.0]
+
+
 def test_values_logged_without_a_step_do_not_pile_up(tmp_path: Path) -> None:
     training = Training(mlp, vectors)
     telemetry = TelemetryCallback(training.model, training.optimizer, store=tmp_path)

@@ -311,3 +311,23 @@ def test_a_rate_on_the_device_is_not_read(tmp_path: Path) -> None:
             optimizer.param_groups[0]["lr"] = torch.tensor(0.25)
     assert events(telemetry, "hyperparameter") == []
     assert column(telemetry, "lr") == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("rate", [1.0, torch.tensor(1.0), torch.tensor([1.0])])
+def test_a_rate_that_is_written_in_place_is_that_of_each_step(
+    tmp_path: Path, rate: float | Tensor
+) -> None:
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    model = torch.nn.ParameterList(weights)
+    rates = [rate, rate.clone() if isinstance(rate, Tensor) else rate]
+    optimizer = SGD([{"params": [w], "lr": r} for w, r in zip(weights, rates, strict=True)], lr=1.0)
+    scheduler = schedulers.ExponentialLR(optimizer, 0.5)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        for _ in range(3):
+            sum(weights).sum().backward()  # type: ignore[attr-defined]
+            optimizer.step()
+            scheduler.step()
+    assert column(telemetry, "lr") == [1.0, 0.5, 0.25]
+    assert telemetry.path is not None
+    metrics = records(telemetry.path, "metrics")
+    assert [row["value"] for row in metrics if row["name"] == "lr/1"] == [1.0, 0.5, 0.25]
