@@ -289,7 +289,20 @@ def _checked_optimizers(
     for entry in optimizers:
         if not isinstance(entry, Optimizer):
             raise TypeError(f"optimizer holds a {type(entry).__name__}, {EXPECTED_OPTIMIZER}")
-    return list(optimizers)
+    return [_innermost(entry) for entry in optimizers]
+
+
+def _innermost(optimizer: Optimizer) -> Optimizer:
+    """The one inside a wrapper that is an optimizer by name alone, as that of Accelerate is.
+
+    It never initialised its base class, so it has no hooks.
+    """
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        inner = getattr(optimizer, "optimizer", None)
+        if not isinstance(inner, Optimizer):
+            break
+        optimizer = inner
+    return optimizer
 
 
 def _checked_every(every: Every) -> int | None:

@@ -282,6 +282,31 @@ def test_iterations_without_a_step_go_into_the_next_one(tmp_path: Path) -> None:
     assert [row["loss"] for row in rows] == [1.0, 0.5, 0.0]
 
 
+class Wrapped(torch.optim.Optimizer):
+    """As Accelerate wraps: an optimizer by name, whose base class was never initialised."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self) -> list[dict[str, object]]:  # type: ignore[override]
+        return self.optimizer.param_groups
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        self.optimizer.step(closure)
+
+
+def test_an_optimizer_inside_a_wrapper_is_seen(tmp_path: Path) -> None:
+    model = scalar(1.0)
+    optimizer = Wrapped(torch.optim.SGD(model.parameters(), lr=0.5))
+    with opened(model, optimizer, tmp_path) as telemetry:
+        model(x(3.0)).sum().backward()
+        optimizer.step()
+    found = {kind: row["sum"] for (_, _, kind), row in tensors(telemetry).items()}
+    assert found == {"gradient": 3.0, "weight": 1.0, "update": -1.5}
+    assert column(telemetry, "lr") == [0.5]
+
+
 class Shrinking(torch.optim.SGD):
     """Calls the step that it inherits, whose hooks run inside those of its own."""
 
