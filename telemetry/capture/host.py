@@ -48,13 +48,15 @@ def as_known(value: Tensor | float) -> Tensor | float:
             "complex", value.tolist()
         )  # half the time of `detach`, and nothing is left to be stacked
         return float(number.real)
-    return value.detach() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    # What has a graph was just computed; what has none may be a sum that the loop goes on with.
+    return value.detach() if value.requires_grad else value.clone()
 
 
 def as_kept(value: Tensor | float) -> Tensor | float:
     """As `as_known`, of what the loop or a scheduler may write into later: a copy on its device."""
-    known = as_known(value)
-    return known.clone() if isinstance(known, Tensor) else known
+    return as_known(value.detach() if isinstance(value, Tensor) else value)
 
 
 def host_number(value: Tensor | float) -> float | None:

@@ -208,6 +208,17 @@ def test_a_metric_is_what_it_was_when_it_was_logged(tmp_path: Path) -> None:
     assert [row["value"] for row in rows if row["name"] == "each"] == [2.0, 4.0, 6.0]
 
 
+def test_a_loss_that_the_loop_goes_on_with_is_what_it_was(tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    total = torch.zeros(1)
+    with TelemetryCallback(training.model, training.optimizer, store=tmp_path) as telemetry:
+        for _ in training.steps(3):
+            total += 1.0
+            telemetry.step(loss=total)
+    assert telemetry.path is not None
+    assert [row["loss"] for row in records(telemetry.path, "steps")] == [1.0, 2.0, 3.0]
+
+
 def test_values_logged_without_a_step_do_not_pile_up(tmp_path: Path) -> None:
     training = Training(mlp, vectors)
     telemetry = TelemetryCallback(training.model, training.optimizer, store=tmp_path)
