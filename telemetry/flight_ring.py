@@ -133,23 +133,22 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
         samples, known = 0, known - _SAMPLES
     if backward_calls is None:
         backward_calls, known = 0, known - _BACKWARD_CALLS
-    return _sealed(
-        _RECORD.pack(
-            step,
-            known,
-            wall_time_s,
-            elapsed_s,
-            loss,
-            lr,
-            step_s,
-            overhead_s,
-            grad_norm_total,
-            clip_coefficient,
-            samples,
-            backward_calls,
-            flags,
-        )
+    content = _RECORD.pack(
+        step,
+        known,
+        wall_time_s,
+        elapsed_s,
+        loss,
+        lr,
+        step_s,
+        overhead_s,
+        grad_norm_total,
+        clip_coefficient,
+        samples,
+        backward_calls,
+        flags,
     )
+    return _sealed(content)
 
 
 def parse_ring(content: bytes) -> Ring:

@@ -33,11 +33,12 @@ class Costs:
         self._inputs = InputObserver(self.governor, clock=clock)
         self._clock = clock
         self._step_s = 0.0
+        self._hashing_s = 0.0  # of it
 
     @property
     def total_s(self) -> float:
         """Seconds of the training thread that recording has taken so far."""
-        return self.governor.cost_s + self._inputs.cost_s
+        return self.governor.cost_s + self._inputs.cost_s + self._step_s - self._hashing_s
 
     @property
     def share(self) -> float:
@@ -63,7 +64,6 @@ class Costs:
     def charge(self, seconds: float) -> None:
         """Add time that the training thread has just spent on recording."""
         self._step_s += seconds
-        self.governor.charge(seconds)
 
     def charged(self) -> Charged:
         """Count the time of a block as telemetry's own."""
@@ -77,9 +77,13 @@ class Costs:
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         """Add a batch to the hash of its step; hashing has a purse of its own."""
-        self._step_s += self._inputs.observe(record, args, kwargs)
+        seconds = self._inputs.observe(record, args, kwargs)
+        self._step_s += seconds
+        self._hashing_s += seconds
 
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
         seconds, self._step_s = self._step_s, 0.0
+        self.governor.charge(seconds - self._hashing_s)
+        self._hashing_s = 0.0
         return seconds

@@ -71,42 +71,43 @@ class FlightRecorder:
         self._is_behind = False  # some values were still on a device when their step ended
         self._n_notes = 0
         self._cost_s = 0.0
+        self._taken_s = 0.0  # of it
         try:
             self._create(empty_ring(n_slots, attempt=attempt, rank=rank))
         except OSError as error:
             self._off(error.strerror or str(error))
             self.close(keep=False)
 
-    def note(self, record: StepRecord) -> float:
-        """Keep a step that has ended, or has learnt more since; on the training thread.
-
-        Returns:
-            The seconds it took.
-        """
+    def note(self, record: StepRecord) -> None:
+        """Keep a step that has ended, or has learnt more since; on the training thread."""
+        if not self.is_on:
+            return
         started_s = self._clock()
-        losses = record.losses
+        losses, norm, coefficient = record.losses, record.grad_norm_total, record.clip_coefficient
+        # Most steps have one loss, a number, and what is not there need not be asked for.
         content = encoded_record(
             record.step,
             record.wall_time_s,
             elapsed_s=record.elapsed_s,
-            # One number, the common case.
             loss=losses[0] if len(losses) == 1 and type(losses[0]) is float else self._loss(record),
             lr=record.lr if type(record.lr) is float else self._number(record.lr),
             step_s=record.step_s,
             overhead_s=record.overhead_s,
-            grad_norm_total=self._number(record.grad_norm_total),
-            clip_coefficient=self._number(record.clip_coefficient),
+            grad_norm_total=None if norm is None else self._number(norm),
+            clip_coefficient=None if coefficient is None else self._number(coefficient),
             samples=record.samples or None,
             backward_calls=record.backward_calls or None,
             flags=int(record.flags),
         )
-        if self.is_on:
-            self._write(content, slot_offset(record.step, self._n_slots, settled=False))
+        self._write(content, slot_offset(record.step, self._n_slots, settled=False))
         self._n_notes += 1
-        cost_s = self._clock() - started_s
-        self._cost_s += cost_s
-        if self._cost_s > GRACE_S and self.is_on:
+        self._cost_s += self._clock() - started_s
+        if self._cost_s > GRACE_S:
             self._check_speed(record.elapsed_s)
+
+    def take_cost(self) -> float:
+        """Seconds that notes took since the last call."""
+        cost_s, self._taken_s = self._cost_s - self._taken_s, self._cost_s
         return cost_s
 
     def settle(self, rows: pa.Table) -> None:
@@ -145,7 +146,7 @@ class FlightRecorder:
 
     def _check_speed(self, elapsed_s: float) -> None:
         usual_s = max(SLOW_WRITE_S * self._n_notes, SLOW_SHARE * elapsed_s)
-        if self._cost_s > GRACE_S + usual_s:
+        if self.is_on and self._cost_s > GRACE_S + usual_s:
             self._off(f"each write takes {1e6 * self._cost_s / self._n_notes:.0f} microseconds")
 
     def _loss(self, record: StepRecord) -> float | None:

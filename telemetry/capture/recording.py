@@ -21,7 +21,7 @@ from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
-from telemetry.capture.observe_inputs import batch_size
+from telemetry.capture.observe_inputs import WINDOW_STEPS, batch_size
 from telemetry.capture.options import Options
 from telemetry.capture.run_events import NEVER_STEPPED, Event, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
@@ -79,6 +79,9 @@ class Recording:
         self._no_grad_forward = False
         self._train_forward = False
         self._hashes = False  # the batches of the step in progress
+        self._window_is_open = True  # of 64 steps whose batches are hashed
+        flight = writer.flight
+        self._keepers = () if flight is None else (("flight recorder", flight.note),)
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._waiting: observe_backward.Waiting = []  # for the end of the backward pass
         self._place(start)
@@ -91,10 +94,10 @@ class Recording:
         """A `step()` call of the loop: the loss of this step, metrics, and perhaps its end."""
         ledger = self._ledger
         never = ledger.never_stepped
-        former = ledger.ended_before_calls
+        former = None if ledger.called else ledger.ended_before_calls
         ends = ledger.call(None if loss is None else as_known(loss))
         if former is not None:
-            self._keep(former)
+            self._guard.run(self._keepers, (former,))
         if metrics:
             step = ledger.last_begun.step
             self._scalars.add(metrics, step=step, closes_evaluation=False)
@@ -128,8 +131,8 @@ class Recording:
                 self.emit(failure_event(error))
             current = self._ledger.current
             if self._ledger.has_stepped or current.losses or current.roots:
-                self._sum_up()
-                self._end_record(self._clock())
+                self._watch.step_ended(current)
+                self._end_record(current, self._clock())
             self._watch.close()
             self._send(final=True)
             self.writer.add_summary(
@@ -280,12 +283,6 @@ class Recording:
         self._watch.step_skipped(self._ledger.current, optimizer)
         self._close_step(index)
 
-    @guarded("flight recorder")
-    def _keep(self, record: StepRecord) -> None:
-        flight = self.writer.flight
-        if flight is not None and flight.is_on:
-            self._charge(flight.note(record))
-
     # --- inside -------------------------------------------------------------------------------
 
     def _attach(self, model: nn.Module) -> None:
@@ -330,11 +327,13 @@ class Recording:
         observe_backward.forget(self._on_backward)
 
     def _end_step(self) -> None:
-        if self._ledger.current.sampled:
+        record = self._ledger.current
+        if record.sampled:
             self._modules.finish()
-        self._sum_up()
+        if self._watch.step_ended.calls:
+            self._watch.step_ended(record)
         now_s = self._clock()
-        record = self._end_record(now_s)
+        self._end_record(record, now_s)
         change = self._governor.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
@@ -343,22 +342,19 @@ class Recording:
                 self._send(final=False)
         self._begin_step()
 
-    def _sum_up(self) -> None:
-        if self._watch.step_ended.calls:
-            self._watch.step_ended(self._ledger.current)
-
-    def _end_record(self, now_s: float) -> StepRecord:
-        self._scalars.add_rates(self._optimizers, step=self._ledger.current.step)
-        record = self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
+    def _end_record(self, record: StepRecord, now_s: float) -> None:
+        self._scalars.add_rates(self._optimizers, step=record.step)
+        self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
         self._train_forward = False
         self.writer.mark_step(record.step)
-        self._keep(record)
-        return record
+        self._guard.run(self._keepers, (record,))
 
     def _begin_step(self) -> None:
         record = self._ledger.current
         record.sampled = self._governor.sampled(record.step)
-        self._hashes = self._costs.hashes(record.step) or record.sampled
+        if record.step % WINDOW_STEPS == 0:
+            self._window_is_open = self._costs.hashes(record.step)
+        self._hashes = self._window_is_open or record.sampled
         if record.sampled:
             self._modules.begin(record.step)
             if self._watch.sample_begins.calls:
@@ -370,6 +366,8 @@ class Recording:
             self._modules.settle(phase, step)
 
     def _send(self, *, final: bool) -> None:
+        if self.writer.flight is not None:
+            self._charge(self.writer.flight.take_cost())
         packet = self._scalars.packet(now_s=self._clock(), final=final)
         if packet is not None:
             self.writer.put(packet)

@@ -65,7 +65,7 @@ class ScalarLog:
 
     def is_due(self, now_s: float) -> bool:
         """Whether a packet should leave: enough steps, or enough time since the last one."""
-        return self.ledger.n_ended > STEPS_PER_PACKET or now_s >= self._due_s
+        return now_s >= self._due_s or len(self.ledger.ended) > STEPS_PER_PACKET
 
     def packet(self, *, now_s: float, final: bool = False) -> StepPacket | None:
         """Everything that is complete; None when there is nothing."""

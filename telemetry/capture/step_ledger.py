@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 N = TypeVar("N", Tensor, float)
 
 CALLS_WITHOUT_STEP_LIMIT = 64
+LOSS_REPORTED = int(StepFlag.LOSS_REPORTED)  # every step sets it, and an enumeration takes longer
 
 
 class StepRecord:
@@ -59,6 +60,12 @@ class StepRecord:
 
     def __init__(self, step: int) -> None:
         self.step = step
+
+    def report(self, loss: Tensor | float | None) -> None:
+        """Add what a loop says that its loss is."""
+        if loss is not None:
+            self.losses += (loss,)
+            self.flags |= LOSS_REPORTED
 
     @property
     def scalars(self) -> list[Tensor | float | None]:
@@ -122,6 +129,7 @@ class StepLedger:
 
     Attributes:
         current: The step in progress.
+        ended: Closed records that were not taken.
         called: `step()` was called.
         never_stepped: Calls count as steps.
         is_between: An optimizer was the last to do something in this step: what comes next may be
@@ -138,7 +146,7 @@ class StepLedger:
         self.is_between = False
         self._noted: _Noted | None = None
         self._aside: _Noted | None = None
-        self._ended: list[StepRecord] = []
+        self.ended: list[StepRecord] = []
         self._calls_without_step = 0
 
     def go_on(self, at: Continuation, *, now_s: float) -> None:
@@ -171,8 +179,8 @@ class StepLedger:
     def last_begun(self) -> StepRecord:
         """The step that `log()` belongs to: the current one once it has begun, else the last."""
         current = self.current
-        begun = self._stepped or current.backward_calls or current.samples or not self._ended
-        return current if begun else self._ended[-1]
+        begun = self._stepped or current.backward_calls or current.samples or not self.ended
+        return current if begun else self.ended[-1]
 
     @property
     def has_stepped(self) -> bool:
@@ -234,18 +242,20 @@ class StepLedger:
     @property
     def ended_before_calls(self) -> StepRecord | None:
         """The step that the first `step()` call speaks of, where the hooks have ended it."""
-        if self.called or self._stepped or not self._ended:
+        if self.called or self._stepped or not self.ended:
             return None
-        return self._ended[-1]
+        return self.ended[-1]
 
     def call(self, loss: Tensor | float | None) -> bool:
         """Note a `step()` call and its loss; True if the call ends the current step."""
-        ended = self.ended_before_calls
-        self.called = True
-        if ended is not None:
-            _report(ended, loss)
-            return False
-        _report(self.current, loss)
+        record = self.current
+        if not self.called:
+            former = self.ended_before_calls
+            self.called = True
+            if former is not None:
+                former.report(loss)
+                return False
+        record.report(loss)
         if self._stepped or not self._n_optimizers:
             return True
         self._calls_without_step += 1
@@ -268,30 +278,19 @@ class StepLedger:
         self._noted = None
         self._step_started_s = now_s
         self._n_samples += record.samples
-        self._ended.append(record)
+        self.ended.append(record)
         self.current = StepRecord(step=record.step + 1)
         if self._aside is not None:
             self._aside.give(self.current)
             self._aside = None
         return record
 
-    @property
-    def n_ended(self) -> int:
-        """Closed records that were not taken."""
-        return len(self._ended)
-
     def take(self, *, final: bool) -> list[StepRecord]:
         """Closed records for the writer; all but the newest unless `final`."""
         kept = 0 if final else 1
-        taken = self._ended[: len(self._ended) - kept]
-        self._ended = self._ended[len(self._ended) - kept :]
+        taken = self.ended[: len(self.ended) - kept]
+        self.ended = self.ended[len(self.ended) - kept :]
         return taken
-
-
-def _report(record: StepRecord, loss: Tensor | float | None) -> None:
-    if loss is not None:
-        record.losses += (loss,)
-        record.flags |= StepFlag.LOSS_REPORTED
 
 
 def _difference(later: N | None, before: N | None) -> N | None:

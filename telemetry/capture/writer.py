@@ -47,6 +47,7 @@ class RunWriter:
         ref: The run and its folder.
         world_size: Processes that record it.
         flight: The flight recorder; None when it is off.
+        mark_step: Notes that a step has ended, after its packets were put.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class RunWriter:
         self._strict = strict
         self._clock = clock
         self._inbox = Inbox()
+        self.mark_step = self._inbox.mark_step
         self._summary: dict[str, Json] = {}
         self._failure: Exception | None = None
         self._pump = Pump(
@@ -155,10 +157,6 @@ class RunWriter:
         self.put(
             rows_packet("events", [{**record, "module_id": module_id, "tensor_id": tensor_id}])
         )
-
-    def mark_step(self, step: int) -> None:
-        """Note that a step has ended, after its packets were put."""
-        self._inbox.mark_step(step)
 
     def add_summary(self, **values: Json) -> None:
         """Values for the summary in run.json, from the next heartbeat on."""
