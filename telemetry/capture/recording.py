@@ -7,7 +7,7 @@ event of the run, and never reaches the loop (unless `strict`).
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
@@ -16,7 +16,7 @@ from telemetry.capture import entry_hook, observe_backward, optimizer_hooks
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
-from telemetry.capture.guard import Guard, guarded
+from telemetry.capture.guard import Call, Guard, guarded
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
@@ -81,7 +81,9 @@ class Recording:
         self._hashes = False  # the batches of the step in progress
         self._window_is_open = True  # of 64 steps whose batches are hashed
         flight = writer.flight
-        self._keepers = () if flight is None else (("flight recorder", flight.note),)
+        self._keepers: tuple[tuple[str, Call], ...] = (
+            () if flight is None else (("flight recorder", cast("Call", flight.note)),)
+        )
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._waiting: observe_backward.Waiting = []  # for the end of the backward pass
         self._place(start)
