@@ -1,7 +1,9 @@
 """The state of the repository that a training was started in."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from telemetry.json_values import Json
@@ -13,10 +15,17 @@ BRANCH_LIMIT = 200  # characters
 def git_state(folder: Path, *, timeout_s: float = GIT_TIMEOUT_S) -> dict[str, Json]:
     """Commit and dirty flag of the repository a folder is in; empty outside of one.
 
-    Starts git, so it belongs on the writer thread.
+    Starts git, so it belongs on the writer thread. No pipe leads there: a process that training
+    forks at that moment, a worker of a data loader, would hold its other end open, and the thread
+    would wait for as long as the worker lives.
     """
+    git = shutil.which("git")
+    if git is None:
+        return {}
     command = [
-        "git",
+        git,
+        "-C",
+        str(folder),
         "--no-optional-locks",  # a training beside somebody's commit must not be in its way
         "-c",
         "core.fsmonitor=false",  # or git would start a program that the repository names
@@ -26,19 +35,22 @@ def git_state(folder: Path, *, timeout_s: float = GIT_TIMEOUT_S) -> dict[str, Js
         "--untracked-files=no",
         "--ignore-submodules",
     ]
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed words
-            command,
-            cwd=folder,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    with tempfile.TemporaryFile() as output:
+        try:
+            subprocess.run(  # noqa: S603 - fixed words
+                command,
+                env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                timeout=timeout_s,
+                check=True,
+                close_fds=False,  # else it is started by a fork that reports through a pipe
+            )
+        except (OSError, subprocess.SubprocessError):
+            return {}
+        output.seek(0)
+        lines = output.read().decode("utf-8", "replace").splitlines()
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
     commit = headers.get("branch.oid", "")
     if not commit or commit.startswith("("):  # "(initial)": a repository without a commit

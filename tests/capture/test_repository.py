@@ -76,3 +76,13 @@ def test_a_git_that_hangs_or_is_missing_is_no_failure(
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(tmp_path) == {}
+
+
+def test_no_pipe_that_a_forked_worker_could_hold_open(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_pipe() -> tuple[int, int]:
+        raise AssertionError("the thread would wait for the worker")
+
+    monkeypatch.setattr(os, "pipe", no_pipe)
+    assert set(git_state(repository)) == {"git_commit", "git_dirty", "git_branch"}
