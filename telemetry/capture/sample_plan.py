@@ -193,6 +193,12 @@ class Segments:
         return columns >= self.move(torch.from_numpy(held)).unsqueeze(1)
 
     @cached_property
+    def tail_padding(self) -> Tensor:
+        """The same for the rows that end in padding alone, shape (n_tails, 1024)."""
+        held = self.move(torch.from_numpy(self.layout.tail_sizes))
+        return torch.arange(ROW_LENGTH, device=self.device) >= held.unsqueeze(1)
+
+    @cached_property
     def first_fields(self) -> Tensor:
         """Counter of the field 0 of each row's tensor, 512 per tensor, int32, shape (n_rows, 1)."""
         first = torch.arange(len(self), dtype=torch.int32, device=self.device) * N_FIELDS

@@ -104,7 +104,6 @@ class SampledBlock:
         rows = self.segments.n_rows
         self.workspace = Workspace(
             first=workspace.first[:rows],
-            second=workspace.second[:rows],
             integers=workspace.integers[:rows],
         )
         self.weight = Buffer(self.segments, dtype)
@@ -235,7 +234,6 @@ def new_workspace(n_rows: int, *, device: torch.device, dtype: torch.dtype) -> W
     integer = torch.int64 if dtype == torch.float64 else torch.int32
     return Workspace(
         first=torch.empty(shape, dtype=dtype, device=device),
-        second=torch.empty(shape, dtype=dtype, device=device),
         integers=torch.empty(shape, dtype=integer, device=device),
     )
 

@@ -50,7 +50,6 @@ class Workspace:
     """Scratch memory of one device, shape (n_rows, 1024) each; holds nothing between two calls."""
 
     first: Tensor
-    second: Tensor
     integers: Tensor  # as wide as `first`, for operations on bit patterns
 
 
@@ -98,7 +97,8 @@ class Relations:
         previous: The same kind one sample ago.
         weight: Sample of the weights before the step.
         gradient: Sample of the gradients as the optimizer saw them.
-        first_moment: Mean past gradients of Adam, momentum of SGD, laid out as the sample.
+        first_moment: Mean past gradients of Adam, momentum of SGD, laid out as the sample; whoever
+            needs it may write to it.
         second_moment: Sample of the bias-corrected second moments.
         settings: What the optimizer's rule used.
     """
@@ -171,13 +171,11 @@ class Sample:
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Smallest and largest element of each row.
-
-        Of the finite ones, (inf, -inf) where there is none, if `finite` is known; else padding
-        counts as zero.
-        """
+        """Smallest and largest finite element of each row, (inf, -inf) where there is none."""
         if self.finite is None:
-            return self.values.amin(1), self.values.amax(1)
+            low, high = self.values.amin(1), self.values.amax(1)
+            self._leave_out_padding(low, high)
+            return low, high
         low = torch.where(self.finite, self.values, torch.inf).amin(1)
         return low, torch.where(self.finite, self.values, -torch.inf).amax(1)
 
@@ -188,6 +186,24 @@ class Sample:
             dots = np.einsum("ij,ij->i", self.values.numpy(), other.numpy())
             return torch.from_numpy(dots)
         return torch.mul(self.values, other, out=self.workspace.first).sum(1)
+
+    def _leave_out_padding(self, low: Tensor, high: Tensor) -> None:
+        """Correct the bounds of rows that end in padding, which is zero."""
+        segments = self.segments
+        rows, padding = segments.tail_rows, segments.tail_padding
+        if on_host(low):
+            # Only of those that have elements of one sign.
+            tails = segments.layout.tail_rows
+            is_doubtful = (low.numpy()[tails] == 0) | (high.numpy()[tails] == 0)
+            if not is_doubtful.any():
+                return
+            index = torch.from_numpy(np.flatnonzero(is_doubtful))
+            rows, padding = rows[index], padding[index]
+        elif not len(rows):
+            return
+        tail = self.values.index_select(0, rows)
+        low.index_copy_(0, rows, tail.masked_fill(padding, torch.inf).amin(1))
+        high.index_copy_(0, rows, tail.masked_fill_(padding, -torch.inf).amax(1))
 
     def _set_aside_non_finite(self) -> None:
         self.non_finite = {

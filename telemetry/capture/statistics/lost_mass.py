@@ -55,7 +55,7 @@ def _intended_by_adam(sample: Sample) -> Tensor | None:
     # Padding has 0 / epsilon = 0; epsilon = 0 would make it NaN.
     root.add_(spread(settings.epsilon).clamp(min=torch.finfo(torch.float32).tiny))
     step_size = spread(-settings.lr / settings.first_correction)
-    intended = torch.mul(relations.first_moment, step_size, out=scratch.second).div_(root)
+    intended = relations.first_moment.mul_(step_size).div_(root)
     if settings.decoupled_decay is not None:
         intended.sub_(relations.weight.values * spread(settings.decoupled_decay))
     return intended
@@ -66,13 +66,13 @@ def _intended_by_sgd(sample: Sample) -> Tensor | None:
     settings, gradient, weight = relations.settings, relations.gradient, relations.weight
     if settings.lr is None or gradient is None or weight is None:
         return None
-    spread, scratch = sample.segments.spread, sample.workspace
+    spread = sample.segments.spread
     step_size = spread(-settings.lr)
     if relations.first_moment is not None:  # with decay and gradient of this step in it
-        return torch.mul(relations.first_moment, step_size, out=scratch.second)
+        return relations.first_moment.mul_(step_size)
     scale = settings.loss_scale
     gradient_size = step_size if scale is None else step_size / scale.to(step_size.device)
-    intended = torch.mul(gradient.values, gradient_size, out=scratch.second)
+    intended = gradient.values * gradient_size
     if settings.coupled_decay is not None:
         intended.add_(weight.values * (step_size * spread(settings.coupled_decay)))
     return intended

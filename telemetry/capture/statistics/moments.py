@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.capture.sample_plan import ROW_LENGTH, AnyFloatArray, FloatArray, RowLayout
+from telemetry.capture.sample_plan import FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
@@ -25,15 +25,12 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 def compute(sample: Sample) -> Partials:
-    """Sums, bounds and zeros of each row, and the rows that end in padding themselves."""
+    """Sums, bounds and zeros of each row."""
     moments = sample.relations.moments
     if moments is not None:
         return {"whole": moments.measures}
     low, high = sample.bounds
     partials = {"sums": sample.sums, "lows": low, "highs": high, "zeros": sample.zeros}
-    if sample.finite is None and len(sample.segments.tail_rows):
-        # Their bounds count padding as zero; the writer thread looks at the elements.
-        partials["tails"] = sample.values.index_select(0, sample.segments.tail_rows)
     return partials | sample.non_finite
 
 
@@ -43,10 +40,7 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
         rows = dict(zip(MEASURES, partials["whole"].astype(np.float64), strict=True))
         low, high = rows["min"], rows["max"]
         return (*_columns(rows["sum"], low, high, is_any=low <= high), rows["n_zero"])
-    lows, highs = partials["lows"], partials["highs"]
-    if "tails" in partials:
-        lows, highs = with_tails(lows, highs, partials["tails"], layout)
-    low, high = layout.smallest(lows), layout.largest(highs)
+    low, high = layout.smallest(partials["lows"]), layout.largest(partials["highs"])
     is_any = n_valid(partials, layout) > 0
     columns = _columns(layout.total(partials["sums"]), low, high, is_any=is_any)
     return (*columns, n_zero(partials, layout))
@@ -58,24 +52,6 @@ def _columns(
     """Columns sum, min, max, absmax; NULL where no element is finite."""
     values = (total, low, high, np.maximum(-low, high))
     return [np.where(is_any, column, np.nan) for column in values]
-
-
-def with_tails(
-    lows: AnyFloatArray, highs: AnyFloatArray, tails: AnyFloatArray, layout: RowLayout
-) -> tuple[AnyFloatArray, AnyFloatArray]:
-    """The bounds of rows with those of the tail rows taken without their padding.
-
-    Args:
-        lows: Shape (n_rows,).
-        highs: Shape (n_rows,).
-        tails: The tail rows, shape (n_tails, 1024).
-        layout: Says where they are.
-    """
-    is_held = np.arange(ROW_LENGTH) < layout.tail_sizes[:, None]
-    lows, highs = lows.copy(), highs.copy()
-    lows[layout.tail_rows] = np.where(is_held, tails, np.inf).min(axis=1)
-    highs[layout.tail_rows] = np.where(is_held, tails, -np.inf).max(axis=1)
-    return lows, highs
 
 
 STATISTIC = ParameterStatistic(
