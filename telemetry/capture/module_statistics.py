@@ -47,6 +47,22 @@ def is_observable(value: object) -> bool:
     )
 
 
+def unreadable(values: Tensor) -> str | None:
+    """Why a module with this output has no rows; None for what has none by its nature.
+
+    Integers and empty tensors say nothing about activations.
+    """
+    if not values.numel() or not (values.is_floating_point() or values.is_complex()):
+        return None
+    if type(values) not in {Tensor, nn.Parameter}:
+        return f"outputs of type {type(values).__name__} are not read"
+    if values.is_nested or values.layout is not torch.strided:
+        return "nested and sparse outputs are not read"
+    if values.dtype not in FLOATING:
+        return f"outputs of {dtype_name(values)} are not read"
+    return None
+
+
 def dtype_name(values: Tensor) -> str:
     """Such as `float32`."""
     return str(values.dtype).removeprefix("torch.")

@@ -38,7 +38,7 @@ from telemetry.capture.module_nodes import (
 from telemetry.capture.module_observation import TRAIN, Forward
 from telemetry.capture.module_packet import ModulePacket
 from telemetry.capture.module_recorder import SiteRecorder
-from telemetry.capture.module_statistics import is_observable
+from telemetry.capture.module_statistics import is_observable, unreadable
 from telemetry.capture.observe_inputs import tensors_in
 from telemetry.capture.observe_operations import OperationObserver
 from telemetry.capture.statistics.dead_bitmap import DeadWindows
@@ -316,12 +316,12 @@ class ModuleObserver:
         call = visit.calls[node.path]
         visit.calls[node.path] = call + 1
         first = first_tensor(output) if node.observed or node.is_block else None
+        if first is not None and not is_observable(first):
+            reason = unreadable(first)
+            if reason is not None:
+                self.not_observed.setdefault(node.path, reason)
         # What a block hands on from its last module was seen there.
-        if (
-            first is not None
-            and is_observable(first)
-            and not (visit.hands_on(first) and node.is_block)
-        ):
+        elif first is not None and not (visit.hands_on(first) and node.is_block):
             self._recorder.output(node, first, forward)
             if forward.phase == TRAIN and visit.wants_gradient(call):
                 self._hook_outputs(visit, node, output, call)

@@ -62,7 +62,7 @@ def test_parametrized_layers_are_leaves() -> None:
     assert {path for path, name, _ in rows if name == "output"} == {"0"}
 
 
-def test_an_output_without_elements_or_real_values_is_left_out() -> None:
+def test_an_output_without_elements_or_real_values_is_left_out_and_told() -> None:
     class Complex(nn.Module):
         def forward(self, values: Tensor) -> Tensor:
             return torch.complex(values, values)
@@ -81,8 +81,43 @@ def test_an_output_without_elements_or_real_values_is_left_out() -> None:
             return self.complex(hidden).abs().sum() + self.empty(hidden).sum()
 
     model = Both()
-    rows = observed_step(model, lambda: model(normal(3, 2)))
+    observer = ModuleObserver(model)
+    rows = observed_step(model, lambda: model(normal(3, 2)), observer=observer)
     assert {path for path, name, _ in rows if name == "output"} == {"linear"}
+    # Nothing is empty because somebody failed to look.
+    assert observer.not_observed == {"complex": "outputs of complex64 are not read"}
+
+
+def test_outputs_of_other_types_are_told() -> None:
+    class Other(Tensor):
+        pass
+
+    class ToOther(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return values.as_subclass(Other)
+
+    class ToSparse(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return values.to_sparse()
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.other, self.sparse = nn.Linear(2, 2), ToOther(), ToSparse()
+
+        def forward(self, values: Tensor) -> Tensor:
+            hidden = self.linear(values)
+            self.other(hidden)
+            return self.sparse(hidden).to_dense()
+
+    model = Hidden()
+    observer = ModuleObserver(model)
+    rows = observed_step(model, lambda: model(normal(3, 2)), observer=observer)
+    assert {path for path, name, _ in rows if name == "output"} == {"linear"}
+    assert observer.not_observed == {
+        "other": "outputs of type Other are not read",
+        "sparse": "nested and sparse outputs are not read",
+    }
 
 
 def test_the_mode_of_each_module_is_recorded() -> None:
