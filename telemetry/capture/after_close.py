@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+from telemetry.capture.contained import contained
 from telemetry.runs import RunRef
 from telemetry.shards import listed_shards, table_folder
 
@@ -23,23 +24,24 @@ def start_diagnosis(ref: RunRef) -> None:
     A run of one shard per table is diagnosed by the first query that wants it. The environment
     variable TELEMETRY_COMPACT is `off` (never) or `wait` (and wait for it: for tests and demos).
     """
+    with contained(_not_started):
+        _start(ref)
+
+
+def _start(ref: RunRef) -> None:
     mode = os.environ.get("TELEMETRY_COMPACT", "")
     if mode == "off" or (mode != "wait" and is_short(ref)):
         return
     if importlib.util.find_spec("duckdb") is None:
         return
     command = [sys.executable, "-m", "telemetry.diagnose", str(ref.path), "--close"]
-    try:
-        child = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        logger.warning("the diagnosis after close was not started: %s", error)
-        return
+    child = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     if mode == "wait":
         child.wait(WAIT_LIMIT_S)
     else:
@@ -48,9 +50,13 @@ def start_diagnosis(ref: RunRef) -> None:
 
 
 def is_short(ref: RunRef) -> bool:
-    """Whether every table of the run's first rank has at most one shard."""
-    return all(
+    """Whether every table of the run's first rank has at most one shard; a removed run has none."""
+    return not ref.path.is_dir() or all(
         len(listed_shards(table_folder(ref.path, folder.name, 0))) <= 1
         for folder in ref.path.iterdir()
         if folder.is_dir()
     )
+
+
+def _not_started(error: Exception) -> None:
+    logger.warning("the diagnosis after close was not started: %s", error)

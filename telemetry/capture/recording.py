@@ -7,6 +7,7 @@ event of the run, and never reaches the loop (unless `strict`).
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, is_grad_enabled, nn
@@ -77,7 +78,7 @@ class Recording:
         )
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
-        self._train_forward = False
+        self._forward_thread = 0  # that of the step's training forwards; 0: none yet
         self._hashes = False  # the batches of the step in progress
         self._window_is_open = True  # of 64 steps whose batches are hashed
         flight = writer.flight
@@ -150,7 +151,7 @@ class Recording:
     @property
     def is_untouched(self) -> bool:
         """Nothing of the training was seen yet."""
-        seen = self._no_grad_forward or self._train_forward or self._scalars.has_metrics
+        seen = self._no_grad_forward or self._forward_thread or self._scalars.has_metrics
         return self._ledger.is_untouched and not seen
 
     def go_on(self, at: Continuation) -> bool:
@@ -177,7 +178,7 @@ class Recording:
         elif not (self._reevaluates or is_recomputed()):
             if self._ledger.is_between:
                 self._ledger.note()
-            self._train_forward = True
+            self._forward_thread = get_ident()
             if self._watch.forward.calls:
                 self._watch.forward(record, module, args, kwargs)
             if not in_transform():
@@ -194,7 +195,7 @@ class Recording:
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
-        if not self._train_forward and observe_backward.n_observers() > 1:
+        if self._forward_thread != get_ident() and observe_backward.n_observers() > 1:
             return  # of another callback's model
         ledger = self._ledger
         if self._no_grad_forward or ledger.is_between:
@@ -347,7 +348,7 @@ class Recording:
     def _end_record(self, record: StepRecord, now_s: float) -> None:
         self._scalars.add_rates(self._optimizers, step=record.step)
         self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
-        self._train_forward = False
+        self._forward_thread = 0
         self.writer.mark_step(record.step)
         self._guard.run(self._keepers, (record,))
 
