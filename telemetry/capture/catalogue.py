@@ -98,11 +98,6 @@ class Catalogue:
             and entry.lr_group is None
         ]
 
-    @property
-    def order_revision(self) -> tuple[int, int]:
-        """Changes with what `in_forward_order` returns."""
-        return self.revision, len(self._order)
-
     def in_forward_order(self) -> list[tuple[str, str, Tensor]]:
         """Name, module path and parameter, each once: as the forward comes to their modules.
 

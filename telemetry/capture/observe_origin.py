@@ -8,6 +8,7 @@ only traces are left.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -30,12 +31,12 @@ from telemetry.capture.step_observer import StepObserver, Surroundings
 if TYPE_CHECKING:
     from telemetry.capture.provenance import ClipRecord
 
+N_WATCHED = 4  # backward passes after which it is known whether forwards draw random numbers
 MAX_FORWARDS = 4  # of those before a backward pass: the loop holds their inputs itself
 MOMENTS = (
     "forward",
     "before_backward",
     "before_step",
-    "sample_begins",
     "step_skipped",
     "step_ended",
 )
@@ -59,7 +60,10 @@ class OriginObserver(StepObserver):
         self._n_searches = 0
         self._failure = ""
         device = next((p.device for p in around.model.parameters()), torch.device("cpu"))
-        self._device = device
+        self._device, self._kind = device, device.type
+        self._draws = True  # forwards draw random numbers, as far as is known
+        self._has_drawn = False
+        self._n_watched = 0
 
     # --- moments of a step --------------------------------------------------------------------
 
@@ -76,16 +80,14 @@ class OriginObserver(StepObserver):
         if self._window_is_over or len(forwards) == MAX_FORWARDS:
             self._window_is_over = False
             forwards.clear()
-        kind = self._device.type
+        kind = self._kind
         forwards.append(
             KeptForward(
                 module,
                 args,
                 kwargs,
-                torch.default_generator.get_state(),
-                None
-                if kind == "cpu"
-                else torch.get_device_module(kind).get_rng_state(self._device),
+                torch.default_generator.get_state() if self._draws else None,
+                self._device_state() if self._draws and kind != "cpu" else None,
                 torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None,
             )
         )
@@ -93,9 +95,15 @@ class OriginObserver(StepObserver):
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         """Look at the loss."""
         self._window_is_over = True
+        if self._n_watched < N_WATCHED:
+            self._watch_first()
+        if self._probes.are_sought:
+            self._probes.look(roots)
         for root in record.roots[-len(roots) :]:
             number = host_number(root)
-            if number is not None and not math.isfinite(number):
+            if number is None:
+                self._look_late(record)
+            elif not math.isfinite(number):
                 self._search(record, roots)
                 return
 
@@ -103,16 +111,13 @@ class OriginObserver(StepObserver):
         """Look at a few gradients; what was found is about to be applied."""
         if self._found is None and not self._are_finite(record, optimizer):
             self._search_gradients(record)
+        if self._found is None:
+            self._n_searches = 0
         self._last_step = record.step
         self._last_clip = record.clip
         self._forwards.clear()
         if self._found is not None:
             self._tell(record)
-
-    def sample_begins(self, record: StepRecord) -> None:
-        """The order of the modules may have become known."""
-        del record
-        self._probes.choose()
 
     def step_skipped(self, record: StepRecord, optimizer: Optimizer) -> None:
         """What was found harms nobody: a loss scaler makes such steps to find its scale."""
@@ -131,6 +136,24 @@ class OriginObserver(StepObserver):
         if self._found is not None:
             self._tell(self.around.ledger.current)
         self._forwards.clear()
+
+    # --- between searches ---------------------------------------------------------------------
+
+    def _device_state(self) -> Tensor:
+        state: Tensor = torch.get_device_module(self._kind).get_rng_state(self._device)
+        return state
+
+    def _watch_first(self) -> None:
+        """Whether forwards draw random numbers: a state is half of what keeping one costs."""
+        self._n_watched += 1
+        now = (
+            torch.default_generator.get_state(),
+            self._device_state() if self._kind != "cpu" else None,
+        )
+        for forward in self._forwards:
+            self._has_drawn |= not _same_states((forward.random_state, forward.device_state), now)
+        if self._n_watched == N_WATCHED:
+            self._draws = self._has_drawn
 
     # --- the search ---------------------------------------------------------------------------
 
@@ -154,13 +177,15 @@ class OriginObserver(StepObserver):
         if found is None or any(p.weight.is_bad for p in facts):
             return
         bad = {p.key for p in facts if p.gradient is not None and p.gradient.is_bad}
-        self._found = found
+        self._failure = ""
         for forward in self._forwards if forward_is_plain() else ():
             with contained(self._failed):
                 seen = seen_in_backward(self.around.model, forward, bad, only=not spread)
                 if seen.birth is not None:
                     self._found = _of_birth(seen.birth, record.step)
                     return
+        note = f"{found.note}; the forward, run again, {self._failure}"
+        self._found = replace(found, note=note) if self._failure else found
 
     def _finite_gradients(self) -> set[int]:
         """Identities of parameters whose gradients were seen to be finite before the last step."""
@@ -177,6 +202,17 @@ class OriginObserver(StepObserver):
         facts = parameter_facts(self.around.catalogue, seen_finite=self._finite_gradients())
         found = traced_back(facts, step=record.step, last_step=self._last_step)
         self._keep(found or self._of_loss(record.step, roots))
+
+    def _look_late(self, record: StepRecord) -> None:
+        """What is left when the writer thread has seen a loss that was on an accelerator."""
+        step = self.around.first_bad_loss()
+        if step is None or self._found is not None or self._n_searches:
+            return
+        self._n_searches += 1
+        found = traced_back(parameter_facts(self.around.catalogue), step=step, last_step=step)
+        if found is not None:
+            late = f"noticed {record.step - step} steps later, on an accelerator"
+            self._keep(replace(found, note=f"{found.note}; {late}" if found.note else late))
 
     def _of_loss(self, step: int, roots: Sequence[Tensor]) -> Origin:
         if not self._forwards or not forward_is_plain():
@@ -220,6 +256,11 @@ class OriginObserver(StepObserver):
         self._forwards.clear()
         for moment in MOMENTS:
             self.rest(moment)
+
+
+def _same_states(before: tuple[Tensor | None, ...], now: tuple[Tensor | None, ...]) -> bool:
+    pairs = zip(before, now, strict=True)
+    return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
 
 def _of_birth(birth: Birth | None, step: int) -> Origin:

@@ -235,7 +235,8 @@ def _of_gradient(
     trained = [p for p in parameters if p.is_trained]
     if len(poisoned) > 1 and len(poisoned) >= len(trained):
         note = "every parameter holds it: it came from the loss, or clipping by norm spread it"
-    elif len(poisoned) > 1 or poisoned[0] is trained[0]:
+        return Origin(what=What.LOSS, how=How.TRACED_BACK, step=step, note=note)
+    if len(poisoned) > 1 or poisoned[0] is trained[0]:
         note = "the parameters of the modules after it are finite: it arose there or just behind"
     else:
         note = "nothing before it is affected: its gradient or its optimizer state"

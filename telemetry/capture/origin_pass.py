@@ -9,6 +9,7 @@ that arrives at it, and where none is, the loss is what is left.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +23,22 @@ from telemetry.capture.probe_batch import ProbeBatch
 from telemetry.capture.undisturbed import undisturbed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KeptForward:
-    """What a forward needs to be run again; nothing is copied.
+class KeptForward(NamedTuple):
+    """What a forward needs to be run again; nothing is copied. A tuple, for one is made each step.
 
     Attributes:
         module: Through which it entered the model.
         args: Of its forward.
         kwargs: Of its forward.
-        random_state: Of the CPU's generator when it began.
-        device_state: Of the generator of the parameters' device; None on a CPU.
+        random_state: Of the CPU's generator when it began; None where nothing is drawn.
+        device_state: Of the generator of the parameters' device; None as above, and on a CPU.
         autocast: The type it computes in where it may; None: autocast is off.
     """
 
     module: nn.Module
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
-    random_state: Tensor
+    random_state: Tensor | None
     device_state: Tensor | None
     autocast: torch.dtype | None
 
@@ -113,7 +113,8 @@ def _beside_training(model: nn.Module, forward: KeptForward, *, gradient: bool) 
 
 
 def _set_random_state(model: nn.Module, forward: KeptForward) -> None:
-    torch.set_rng_state(forward.random_state)
+    if forward.random_state is not None:
+        torch.set_rng_state(forward.random_state)
     if forward.device_state is not None:
         device = next(p.device for p in model.parameters())
         torch.get_device_module(device).set_rng_state(forward.device_state, device)

@@ -11,6 +11,8 @@ from telemetry.capture.origin import ParameterFacts, Tally
 from telemetry.capture.origin_flow import tally_of
 from telemetry.capture.tensor_norms import HALF_TYPES
 
+SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"})
+
 
 def parameter_facts(
     catalogue: Catalogue, *, seen_finite: Collection[int] = ()
@@ -61,7 +63,10 @@ def _facts(
 def _states(optimizer: Optimizer, parameter: Tensor) -> Iterator[tuple[str, Tally]]:
     for name, value in optimizer.state.get(parameter, {}).items():
         if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
-            yield name, tally_of(value)
+            tally = tally_of(value)
+            if name in SECOND_MOMENTS:  # a root is taken of them
+                tally = Tally(n_nan=tally.n_nan + int((value < 0).sum()), n_inf=tally.n_inf)
+            yield name, tally
 
 
 def _numbers(settings: Mapping[str, object]) -> Iterator[float]:

@@ -45,6 +45,9 @@ class Pump:
         flight: Told the values that had not left their device when their step ended.
         started_s: Time from which the schedules count.
         on_failure: Told what could not be recorded; raised at the end with `strict`.
+
+    Attributes:
+        first_bad_loss: The first step whose loss is not finite; None: none so far.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Pump:
         self._n_refused = 0
         self._alarm: Alarm | None = None
         self._alarm_due_s = -float("inf")
+        self.first_bad_loss: int | None = None
 
     @property
     def due_s(self) -> float:
@@ -151,6 +155,8 @@ class Pump:
             self._flight.settle(rows)
         if self._alarm is None:
             self._alarm = _first_not_finite(rows, "loss")
+            if self._alarm is not None and self.first_bad_loss is None:
+                self.first_bad_loss = self._alarm[1]
         if self._alarm is None:
             # A loss scaler that refuses a step has seen to it.
             taken = (rows["flags"].to_numpy() & StepFlag.SKIPPED) == 0

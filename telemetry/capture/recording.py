@@ -319,6 +319,7 @@ class Recording:
             put=self.writer.put,
             skipped=self._skipped,
             is_sampled=lambda: self._ledger.current.sampled,
+            first_bad_loss=lambda: self.writer.first_bad_loss,
             charge=self._charge,
             clock=self._clock,
         )

@@ -36,6 +36,7 @@ class Surroundings:
         put: Hands rows to the writer thread.
         skipped: Counts a step of an optimizer that a loss scaler refused.
         is_sampled: Whether the step in progress is sampled.
+        first_bad_loss: The first step whose loss the writer thread saw not to be finite, so far.
         charge: Adds seconds of the training thread to the cost of recording; moments are charged
             already, hooks that an observer sets itself are not.
         clock: Monotonic seconds.
@@ -51,6 +52,7 @@ class Surroundings:
     put: Callable[[Packet], None]
     skipped: Callable[[Optimizer], None]
     is_sampled: Callable[[], bool]
+    first_bad_loss: Callable[[], int | None]
     charge: Callable[[float], None]
     clock: Callable[[], float]
 

@@ -128,6 +128,11 @@ class RunWriter:
         """The first thing that could not be recorded."""
         return self._failure
 
+    @property
+    def first_bad_loss(self) -> int | None:
+        """The first step whose loss was seen not to be finite, so far."""
+        return self._pump.first_bad_loss
+
     def start(self) -> None:
         """Start the thread.
 
