@@ -8,17 +8,20 @@ import atexit
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from telemetry.capture.contained import contained
 from telemetry.errors import UsageError
 from telemetry.record_request import AUTO_VARIABLE, RecordRequest
+from telemetry.runs import DEFAULT_STORE, project_folder
 
 if TYPE_CHECKING:
     from telemetry.capture.zero_lines import ScriptWatch
@@ -67,6 +70,7 @@ class AutoStart:
     def __init__(self, request: RecordRequest) -> None:
         self._request = request
         self._watch: ScriptWatch | None = None
+        self._started_s = time.time()
         self._reason: Callable[[], str | None] = lambda: NO_TORCH if request.asked else None
 
     def begin(self) -> None:
@@ -109,7 +113,15 @@ class AutoStart:
         reason = self._reason()
         if reason is None or os.getpid() != self._request.speaker or hasattr(sys, "last_value"):
             return
+        if self._watch is None and self._others_recorded():
+            return
         sys.stderr.write(f"telemetry: {reason}.\n")
+
+    def _others_recorded(self) -> bool:
+        """Whether a run was recorded meanwhile, by processes that a launcher starts."""
+        store = Path(os.environ.get("TELEMETRY_STORE") or DEFAULT_STORE)
+        runs = store.glob(f"project={project_folder(self._request.project)}/run=*")
+        return any(run.stat().st_mtime >= self._started_s for run in runs)
 
 
 class _Waiting(MetaPathFinder):

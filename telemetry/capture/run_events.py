@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from telemetry.capture.find_root import Together
 from telemetry.json_values import Json
 
 PLAIN_KEYS = (
@@ -113,6 +114,8 @@ def failure_event(error: Mapping[str, Json]) -> Event:
 
 def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:
     """What would make a record useless, said at once and in words."""
+    if isinstance(model, Together):
+        return  # stands for what an unmodified script trains, tensors of no module among it
     own = {id(p) for p in model.parameters()}
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
     held = {id(p) for o in optimizers for g in o.param_groups for p in g["params"]}
