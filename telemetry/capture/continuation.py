@@ -11,14 +11,14 @@ import numpy.typing as npt
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.flight_ring import SIZE_LIMIT_BYTES, Ring, parse_ring, parse_ring_name
 from telemetry.runs import parse_shard_name
-from telemetry.shards import listed_shards, read_shard, table_folder
+from telemetry.shards import listed_shards, read_footer, read_shard, table_folder
 
 VERSION = 1  # of a state
-COLUMNS = ("step", "samples", "elapsed_s", "overhead_s")
-STEP, SAMPLES, ELAPSED_S, OVERHEAD_S = range(len(COLUMNS))
+COLUMNS = ("step", "samples", "elapsed_s", "overhead_s", "epoch")
+STEP, SAMPLES, ELAPSED_S, OVERHEAD_S, EPOCH = range(len(COLUMNS))
 
 State: TypeAlias = dict[str, int | float | str]
-Rows: TypeAlias = npt.NDArray[np.float64]  # (n, 4): COLUMNS, NaN where unknown
+Rows: TypeAlias = npt.NDArray[np.float64]  # (n, 5): COLUMNS, NaN where unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class Continuation:
     Attributes:
         step: The next optimizer step; what earlier attempts recorded from it on is superseded.
         samples: Examples that training forwards have seen before it.
+        epochs: Passes over the training's DataLoader that were over; the next one is the pass of
+            this number, whether it begins or was interrupted.
         elapsed_s: Seconds for which the run had been recorded.
         cost_s: Seconds of the training thread that recording had taken.
         cadence: Steps between samples; 0: unknown.
@@ -35,6 +37,7 @@ class Continuation:
 
     step: int = 0
     samples: int = 0
+    epochs: int = 0
     elapsed_s: float = 0.0
     cost_s: float = 0.0
     cadence: int = 0
@@ -65,6 +68,7 @@ def parse_state(state: Mapping[str, object]) -> tuple[str, Continuation]:
     return run, Continuation(
         step=int(_number(state, "step")),
         samples=int(_number(state, "samples")),
+        epochs=int(_number(state, "epochs")),
         elapsed_s=_number(state, "elapsed_s"),
         cost_s=_number(state, "cost_s"),
         cadence=int(_number(state, "cadence")),
@@ -95,6 +99,7 @@ def recorded_before(
     return Continuation(
         step=step,
         samples=int(np.nansum(rows[:, SAMPLES])),
+        epochs=int(np.nanmax(rows[:, EPOCH], initial=0)),
         elapsed_s=float(np.nanmax(rows[:, ELAPSED_S], initial=0.0)),
         cost_s=float(np.nansum(rows[:, OVERHEAD_S])),
     )
@@ -138,12 +143,16 @@ def _rows_by_attempt(run: Path, rank: int, attempt: int) -> dict[int, Rows]:
 
 def _shard_rows(path: Path) -> Rows | None:
     try:
-        rows = read_shard(path, COLUMNS)
+        known = [name for name in COLUMNS if name in read_footer(path).columns]
+        table = read_shard(path, known)
     except StoreUnreadable:
         return None  # the query half names it
-    if not rows.num_rows:
+    if not table.num_rows:
         return None
-    return np.stack([rows.column(name).to_numpy().astype(np.float64) for name in COLUMNS], axis=1)
+    rows = np.full((table.num_rows, len(COLUMNS)), np.nan)  # an older version has fewer columns
+    for name in known:
+        rows[:, COLUMNS.index(name)] = table.column(name).to_numpy()
+    return rows
 
 
 def _rings(run: Path, rank: int, attempt: int) -> Iterator[Ring]:
@@ -160,7 +169,7 @@ def _rings(run: Path, rank: int, attempt: int) -> Iterator[Ring]:
 
 def _ring_rows(ring: Ring) -> Rows:
     rows = [
-        (step, *(np.nan if record[name] is None else record[name] for name in COLUMNS[1:]))
+        (step, *(np.nan if (value := record.get(name)) is None else value for name in COLUMNS[1:]))
         for step, record in ring.records.items()
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))

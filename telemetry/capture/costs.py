@@ -45,11 +45,12 @@ class Costs:
         """Its share of the elapsed time."""
         return self.total_s / max(self.governor.elapsed_s, 1e-9)
 
-    def reached(self, step: int, samples: int) -> Continuation:
-        """Where a later attempt goes on that begins at this step, after so many examples."""
+    def reached(self, step: int, samples: int, epochs: int) -> Continuation:
+        """Where a later attempt goes on that begins at this step, after all these."""
         return Continuation(
             step=step,
             samples=samples,
+            epochs=epochs,
             elapsed_s=self.governor.elapsed_s,
             cost_s=self.total_s,
             cadence=self.governor.cadence,

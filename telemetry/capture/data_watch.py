@@ -110,14 +110,15 @@ class DataWatch(StepObserver):
         one = self._passes.get(id(iterator))
         if one is None:
             return
-        one.is_over = True
         if one is self._lead:
+            self.around.ledger.n_epochs += not one.is_over
             self._between_s += seconds
             if one.loader.facts.batches is None:
                 batches = getattr(iterator, "_num_yielded", None)
                 if isinstance(batches, int):
                     one.loader.facts = one.loader.facts.counted(batches)
                     self._describe(one.loader)
+        one.is_over = True
 
     # --- moments of a step --------------------------------------------------------------------
 
@@ -184,8 +185,10 @@ class DataWatch(StepObserver):
         if lead is not None and not lead.is_over and lead.loader.reference() is not None:
             following = next((one for one in passes if one.loader is lead.loader), None)
         if following is not None:
+            ledger = self.around.ledger
+            ledger.n_epochs += lead is not None and not lead.is_over  # it was left before its end
             self._lead = following
-            self._epoch += 1
+            self._epoch = ledger.n_epochs
         for one in passes:
             self._describe(one.loader)
 

@@ -154,6 +154,7 @@ class StepLedger:
         self.current = StepRecord(step=at.step)
         self._first_step = at.step
         self._n_samples = at.samples
+        self.n_epochs = at.epochs  # passes over the training's data that are over
         self._started_s = now_s - at.elapsed_s
         self._step_started_s = now_s
 
@@ -165,15 +166,15 @@ class StepLedger:
         return record.step == self._first_step and not begun
 
     @property
-    def completed(self) -> tuple[int, int]:
-        """The first step that is still to be done, and the examples seen before it.
+    def completed(self) -> tuple[int, int, int]:
+        """The first step that is still to be done; the examples and epochs before it.
 
         An optimizer may have stepped before the `step()` call that ends its step.
         """
         record = self.current
         if self._stepped and self._expected <= self._stepped:
-            return record.step + 1, self._n_samples + record.samples
-        return record.step, self._n_samples
+            return record.step + 1, self._n_samples + record.samples, self.n_epochs
+        return record.step, self._n_samples, self.n_epochs
 
     @property
     def last_begun(self) -> StepRecord:

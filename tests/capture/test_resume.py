@@ -170,6 +170,43 @@ def test_the_state_is_plain_and_says_how_far_it_came(tmp_path: Path) -> None:
     again.telemetry.close()
 
 
+def test_epochs_count_on(tmp_path: Path) -> None:
+    """One that was interrupted goes on as the same, one that was over is followed by the next."""
+    run: str | None = None
+    state: dict[str, object] = {}
+    for n_steps in (4, 6, 4, 2):
+        training = Training(mlp, vectors)
+        telemetry = TelemetryCallback(
+            training.model, training.optimizer, store=tmp_path, resume=run
+        )
+        telemetry.load_state_dict(state)
+        run, left = telemetry.run, n_steps
+        while left:
+            for inputs, labels in torch.utils.data.DataLoader(FourBatches()):
+                training.optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(training.model(inputs[0]), labels[0]).backward()
+                training.optimizer.step()
+                telemetry.step()
+                left -= 1
+                if not left and n_steps != 4:
+                    break
+        # The third leaves its state to the disk, which knows no more than the last step.
+        state = {} if n_steps == 4 and state.get("step") == 10 else telemetry.state_dict()
+        telemetry.close()
+    epochs = query(tmp_path, "SELECT epoch FROM steps ORDER BY step").ints("epoch").tolist()
+    assert epochs == [0] * 4 + [1] * 4 + [2] * 2 + [2] * 4 + [2] * 2
+
+
+class FourBatches(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Four whole batches of noise."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((8, 8), float(index)), torch.zeros(8, dtype=torch.int64)
+
+
 def test_a_step_whose_optimizer_has_stepped_is_done(tmp_path: Path) -> None:
     training = Training(mlp, vectors)
     telemetry = TelemetryCallback(training.model, training.optimizer, store=tmp_path)
