@@ -100,6 +100,7 @@ class _Noted(NamedTuple):
     samples: int = 0
     batch_hash: Tensor | None = None
     data_s: float | None = None
+    epoch: int | None = None
 
     @classmethod
     def of(cls, record: StepRecord) -> "_Noted":
@@ -110,6 +111,7 @@ class _Noted(NamedTuple):
             record.samples,
             record.batch_hash,
             record.data_s,
+            record.epoch,
         )
 
     def give(self, record: StepRecord) -> None:
@@ -119,6 +121,7 @@ class _Noted(NamedTuple):
         record.samples = self.samples
         record.batch_hash = self.batch_hash
         record.data_s = self.data_s
+        record.epoch = self.epoch
 
 
 class StepLedger:
@@ -224,6 +227,7 @@ class StepLedger:
             samples=later.samples - before.samples,
             batch_hash=_difference(later.batch_hash, before.batch_hash),
             data_s=_difference(later.data_s, before.data_s),
+            epoch=later.epoch,
         )
         before.give(record)
 

@@ -59,6 +59,12 @@ BATCHES: dict[str, Callable[[int], object]] = {
     "named tuple": lambda seed: Pair(values(0), values(seed)),
     "nested containers": lambda seed: {"a": [(values(0), {"b": Example(values(seed))})]},
     "packed": lambda seed: pack_sequence([values(seed), values(seed)[:2]]),
+    "places of a sparse one": lambda seed: torch.sparse_coo_tensor(
+        torch.tensor([[0, seed], [1, 2]]), torch.ones(2), (4, 3)
+    ),
+    "values of a sparse one": lambda seed: torch.sparse_coo_tensor(
+        torch.tensor([[0, 1], [1, 2]]), values(seed)[0, :2], (4, 3)
+    ),
     "sparse": sparse,
     "coalesced": lambda seed: sparse(seed).coalesce(),
     "sparse rows": lambda seed: sparse(seed).to_sparse_csr(),

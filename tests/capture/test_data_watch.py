@@ -252,3 +252,30 @@ def test_workers_are_waited_for(tmp_path: Path, *, persistent: bool) -> None:
     assert seen == [0.0, 1.0, 2.0, 3.0] * 2
     assert column(telemetry, "epoch") == [0, 0, 1, 1]
     assert all(float(str(seconds)) > 0 for seconds in column(telemetry, "data_s"))
+
+
+def test_the_end_of_a_pass_is_waited_for_by_the_next_step(loop: Loop, clock: Clock) -> None:
+    class Ending(IterableDataset[Tensor]):
+        def __iter__(self) -> Iterator[Tensor]:
+            for _ in range(2):
+                clock.now_s += 1.0
+                yield torch.ones(1)
+            clock.now_s += 8.0
+
+    for _ in range(2):
+        for batch in DataLoader(Ending(), batch_size=1):
+            loop.train(batch)
+    assert column(loop.close(), "data_s") == [1.0, 1.0, 9.0, 1.0]
+
+
+def test_two_steps_between_calls_have_their_own_waits_and_epochs(loop: Loop, clock: Clock) -> None:
+    batches = DataLoader(SlowData(3, clock, 1.0), batch_size=1)
+    loop.train(next(iter(batches)))
+    for batch in batches:
+        loop.optimizer.zero_grad()
+        loop.model(batch).sum().backward()
+        loop.optimizer.step()
+    loop.telemetry.step()
+    telemetry = loop.close()
+    assert column(telemetry, "data_s") == [1.0] * 4
+    assert column(telemetry, "epoch") == [0, 1, 1, 1]
