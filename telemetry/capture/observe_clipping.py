@@ -84,11 +84,17 @@ class ClipObserver:
 
     Args:
         on_call: Told that something was clipped.
+        on_compiled: Told that a clipping was compiled into a function, whose calls nobody sees.
     """
 
-    def __init__(self, on_call: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_call: Callable[[], None] | None = None,
+        on_compiled: Callable[[], None] | None = None,
+    ) -> None:
         self._calls: deque[_Pending] = deque(maxlen=N_CALLS)
         self._on_call = on_call
+        self._on_compiled = on_compiled
 
     def install(self) -> None:
         """Begin to observe; harmless when called again."""
@@ -169,6 +175,11 @@ class ClipObserver:
         self._calls.append(_Pending(call, touched))
         if self._on_call is not None:
             self._on_call()
+
+    def note_compiled(self) -> None:
+        """A clipping is being compiled into a function."""
+        if self._on_compiled is not None:
+            self._on_compiled()
 
 
 # --- the replaced functions -----------------------------------------------------------------------
@@ -262,6 +273,7 @@ def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
         **options: object,
     ) -> None:
         if torch.compiler.is_compiling():
+            _tell_compiler()
             return original(parameters, max_norm, total_norm, *rest, **options)
         again, identities = _read_once(parameters)
         with _norm_clipping():
@@ -285,7 +297,9 @@ def _observed_grouping(original: _Grouping) -> _Grouping:
     def group_tensors_by_device_and_dtype(
         tensorlists: Sequence[Sequence[Tensor | None]], *rest: object, **options: object
     ) -> object:
-        if not torch.compiler.is_compiling() and not _running.depth:
+        if torch.compiler.is_compiling():
+            _tell_compiler()
+        elif not _running.depth:
             # Nobody but value clipping comes here, and says which gradients it is about to clip.
             gradients = frozenset(map(id, tensorlists[0]))
             for observer in _observers:
@@ -293,6 +307,19 @@ def _observed_grouping(original: _Grouping) -> _Grouping:
         return original(tensorlists, *rest, **options)
 
     return group_tensors_by_device_and_dtype
+
+
+def _tell_compiler() -> None:
+    """Have the compiler tell the observers, now and not in what it compiles."""
+    from torch._dynamo.comptime import comptime  # noqa: PLC0415 - loaded where it is compiling
+
+    comptime(_is_compiled)
+
+
+def _is_compiled(context: object) -> None:
+    del context
+    for observer in tuple(_observers):
+        observer.note_compiled()
 
 
 @contextmanager

@@ -11,9 +11,16 @@ from telemetry.capture import observe_scaler
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_clipping import ClipObserver
 from telemetry.capture.provenance import ClipCall, ClipRecord, loss_scale
+from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 from telemetry.step_flags import StepFlag
+
+COMPILED_CLIPPING = Event(
+    kind="not_observed",
+    message="clipping inside a function that is compiled: gradients are recorded as they are after "
+    "it, their norms before it are not known. Call clip_grad_norm_ outside of that function.",
+)
 
 
 class ProvenanceWatch(StepObserver):
@@ -27,7 +34,8 @@ class ProvenanceWatch(StepObserver):
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self._clip = ClipObserver(self._wake)
+        self._clip = ClipObserver(self._wake, self._cannot_see)
+        self._is_hidden = False  # whether gradients may be clipped where nobody sees it
         self._optimizers = frozenset(around.optimizers)
         self._scale: Tensor | None = None  # of the scaler whose step is running
         self._has_stepped = False  # the optimizer, within that step
@@ -51,6 +59,8 @@ class ProvenanceWatch(StepObserver):
         """Its total norm comes from the samples of its optimizers."""
         del record
         self.wake("step_ended")
+        if self._is_hidden:
+            self.wake("before_step")
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Note how its gradients came to be what they are."""
@@ -111,6 +121,13 @@ class ProvenanceWatch(StepObserver):
 
     # --- inside -------------------------------------------------------------------------------
 
+    def _cannot_see(self) -> None:
+        """Clipping is compiled into a function: from here on nobody knows how much was clipped."""
+        if not self._is_hidden:
+            self._is_hidden = True
+            self.around.emit(COMPILED_CLIPPING)
+            self._wake()
+
     def _wake(self) -> None:
         for moment in self.at_rest:
             self.wake(moment)
@@ -128,6 +145,8 @@ class ProvenanceWatch(StepObserver):
         if self._scale is not None:
             record.loss_scale = self._scale
         record.clip = clip = self._clip.take(parameters_of(optimizer))
+        if self._is_hidden:
+            record.clip = _unknown(optimizer)
         if id(optimizer) not in self._told:  # of a critic's steps, the first is recorded
             self._told.add(id(optimizer))
             self._add(clip)
@@ -145,6 +164,12 @@ class ProvenanceWatch(StepObserver):
         if clip is not None:
             self._calls.update(dict.fromkeys(clip.calls))
             self._n_covered += clip.covers_all
+
+
+def _unknown(optimizer: Optimizer) -> ClipRecord:
+    """Every gradient may have been clipped, nobody knows how much."""
+    identities = frozenset(map(id, parameters_of(optimizer)))
+    return ClipRecord(calls=(ClipCall(parameters=identities, by_value=True),), covers_all=False)
 
 
 def total_norm(norms: Sequence[Tensor | None], n_parts: int) -> Tensor | None:
