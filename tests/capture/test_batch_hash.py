@@ -70,6 +70,10 @@ BATCHES: dict[str, Callable[[int], object]] = {
     "sparse rows": lambda seed: sparse(seed).to_sparse_csr(),
     "sparse columns": lambda seed: sparse(seed).to_sparse_csc(),
     "jagged": nested,
+    "nested": lambda seed: torch.nested.nested_tensor([values(0), values(seed)[:2]]),
+    "rows of a nested one": lambda seed: torch.nested.nested_tensor(
+        [values(0)[:seed], values(0)[seed:]]
+    ),
     "quantized": lambda seed: torch.quantize_per_tensor(values(seed), 0.1, 0, torch.qint8),
     "complex": lambda seed: torch.complex(values(0), values(seed)),
     "conjugated": lambda seed: torch.complex(values(0), values(seed)).conj(),
