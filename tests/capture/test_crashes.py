@@ -21,14 +21,14 @@ N_STEPS = 100
 # One interpreter loads torch and forks for each death, before any thread exists. Each child says
 # through a pipe what every loss was: what it says, it has recorded.
 SCRIPT = f"""
-import json, os, signal, sys
+import ctypes, json, os, signal, sys
 from pathlib import Path
 from loops import Training, mlp, vectors
 from telemetry import TelemetryCallback
 
 DEATHS = {{
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "SIGSEGV": lambda: ctypes.string_at(0),
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "os._exit": lambda: os._exit(3),
     "exception": lambda: 1 / 0,

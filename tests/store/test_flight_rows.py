@@ -6,28 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rings import leave_ring
 from synthetic import RunBuilder
 
-from telemetry.flight_ring import COLUMNS, empty_ring, encoded_record, ring_name, slot_offset
+from telemetry.flight_ring import ring_name, slot_offset
 from telemetry.manifest import Status, read_manifest, write_manifest
 from telemetry.store.catalog import load_run
 from telemetry.store.rows import Rows
 from telemetry.store.session import Session
 
 N_SLOTS = 4
-
-
-def leave_ring(run: Path, steps: range, *, attempt: int = 1, rank: int = 0) -> Path:
-    """A ring whose losses are a hundred more than their steps."""
-    content = bytearray(empty_ring(N_SLOTS, attempt=attempt, rank=rank))
-    for step in steps:
-        known = {"loss": 100.0 + step, "flags": 1, "samples": 8}
-        record = encoded_record(step, 1e9 + step, [known.get(name) for name in COLUMNS])
-        offset = slot_offset(step, N_SLOTS, settled=False)
-        content[offset : offset + len(record)] = record
-    path = run / ring_name(attempt, rank)
-    path.write_bytes(content)
-    return path
 
 
 def steps_of(run: Path, columns: str = "step, loss") -> tuple[Rows, tuple[str, ...]]:
