@@ -301,6 +301,7 @@ def test_a_loss_that_is_not_finite_has_everything_written_at_once(rig: Rig, loss
         "step": 3,
         "loss": str(loss),
     }
+    assert rig.pump.first_bad_loss == 3
 
 
 def test_a_training_that_goes_on_with_nan_is_written_every_half_minute(rig: Rig) -> None:
