@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,7 @@ EXPECTED_OPTIMIZER = (
 )
 
 Every = int | Literal["auto"]
+State = dict[str, object]
 
 
 class TelemetryCallback:
@@ -122,7 +123,7 @@ class TelemetryCallback:
         self._model = model
         self._recording: Recording | None = None
         self._opening: Opening | None = None
-        self._loaded: dict[str, object] = {}  # of a callback that records nothing
+        self._loaded: State = {}  # of a callback that records nothing
         self._closed = False
         if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
             return
@@ -187,7 +188,7 @@ class TelemetryCallback:
         if self._recording is not None and not self._closed:
             self._recording.close_evaluation()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> State:
         """Run and progress, plain values for a checkpoint; empty when nothing is recorded."""
         if self._recording is None:
             return dict(self._loaded)
@@ -222,6 +223,10 @@ class TelemetryCallback:
     def fail(self, error: BaseException) -> None:
         """End the run as failed by an exception; what led to it is written first."""
         self._close(Status.FAILED, open_callbacks.describe(error))
+
+    def __reduce__(self) -> "tuple[Callable[[State], TelemetryCallback], tuple[State]]":
+        # What holds a callback may be copied, saved or sent to another process.
+        return _copy_of, (self.state_dict(),)
 
     def __enter__(self) -> Self:
         return self
@@ -259,6 +264,15 @@ class TelemetryCallback:
             )
         logger.warning("another TelemetryCallback recorded this model: its run is closed")
         former.close()
+
+
+def _copy_of(state: State) -> TelemetryCallback:
+    """A callback that records nothing and hands the state on."""
+    copied = TelemetryCallback.__new__(TelemetryCallback)
+    vars(copied).update(
+        _model=nn.Identity(), _recording=None, _opening=None, _loaded=state, _closed=False
+    )
+    return copied
 
 
 # Set aside, so that they may stand in a training step that is compiled.

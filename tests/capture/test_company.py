@@ -237,3 +237,28 @@ def test_a_saved_model_is_loaded_where_nothing_of_telemetry_is(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(expected)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled, saved])
+def test_a_copy_of_the_callback_records_nothing_and_keeps_the_state(
+    tmp_path: Path, copied: Callable[[object], object]
+) -> None:
+    training = Training(two_layers, vectors)
+    with callback(training, tmp_path) as telemetry:
+        steps = training.steps(4)
+        telemetry.step(loss=next(steps))
+        twin = copied(telemetry)
+        assert isinstance(twin, TelemetryCallback)
+        state = twin.state_dict()
+        assert state["run"] == telemetry.run
+        assert state["step"] == 1
+        assert twin.run is None
+        for loss in steps:
+            telemetry.step(loss=loss)
+            twin.step(loss=loss)
+        twin.log(val_loss=1.0)
+        twin.close()
+    assert telemetry.path is not None
+    assert len(list(telemetry.path.parent.iterdir())) == 1
+    assert [row["step"] for row in records(telemetry.path, "steps")] == [0, 1, 2, 3]
+    assert records(telemetry.path, "metrics") == []
