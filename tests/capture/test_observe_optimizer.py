@@ -8,10 +8,22 @@ from typing import TypeAlias
 
 import pytest
 import torch
-from observed_parameters import Observed, Row, backward, clipped, net, rows_of, sgd
-from torch import nn
+from observed_parameters import (
+    Observed,
+    Row,
+    backward,
+    clipped,
+    net,
+    rows_of,
+    sgd,
+    take_device_route,
+)
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from telemetry.capture import whole_moments
+from telemetry.capture.whole_moments import MEASURES, WholeMoments
 
 MakeOptimizer: TypeAlias = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -49,11 +61,31 @@ OPTIMIZERS: list[MakeOptimizer] = [
 ]
 
 
+def unread(tensor: Tensor) -> None:
+    raise AssertionError(f"{tuple(tensor.shape)} is read on the host")
+
+
+def launched(tensors: Sequence[Tensor], with_fields: bool) -> WholeMoments:  # noqa: FBT001
+    """What a kernel returns, without its values."""
+    fields = torch.zeros((len(tensors), 512), dtype=torch.int32) if with_fields else None
+    measures = torch.zeros((len(MEASURES), len(tensors)), dtype=torch.float64)
+    return WholeMoments(measures=measures, fields=fields)
+
+
+@pytest.mark.parametrize("route", ["host", "device", "kernel"])
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_nothing_waits_for_the_device_on_the_training_thread(make: MakeOptimizer) -> None:
+def test_nothing_waits_for_the_device_on_the_training_thread(
+    make: MakeOptimizer, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if route != "host":
+        take_device_route(monkeypatch)
+        monkeypatch.setattr(Tensor, "numpy", unread)
+    if route == "kernel":
+        monkeypatch.setattr(whole_moments, "kernel", lambda device: launched if device else None)
     model = net()
     optimizer = make(list(model.parameters()))
     observed = Observed(model, optimizer)
+    packets = []
     for seed in range(3):
         backward(model, seed=seed)
         record = clipped(list(model.parameters()), 0.1)
@@ -61,7 +93,9 @@ def test_nothing_waits_for_the_device_on_the_training_thread(make: MakeOptimizer
             observed.observer.before(optimizer, seed, record)
         optimizer.step()
         with Operations():
-            packet = observed.observer.after(optimizer, seed)
+            packets.append(observed.observer.after(optimizer, seed))
+    monkeypatch.undo()
+    for packet in packets:
         assert packet is not None
         assert rows_of(packet, observed.catalogue)
 
