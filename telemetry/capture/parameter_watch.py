@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.observe_optimizer import ParameterObserver
-from telemetry.capture.parameter_packet import ParameterPacket
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 from telemetry.step_flags import StepFlag
@@ -22,7 +21,13 @@ class _ParameterWatch(StepObserver):
         super().__init__(around)
         self._parameters = ParameterObserver(around.catalogue, histograms=around.options.histograms)
 
-    def _collect(self, record: StepRecord, packet: ParameterPacket | None) -> None:
+    def begin(self, record: StepRecord, optimizer: Optimizer | None) -> None:
+        """Read gradients and weights."""
+        self._parameters.before(optimizer, record.step, record.clip)
+
+    def end(self, record: StepRecord, optimizer: Optimizer | None) -> None:
+        """Read the updates, and hand over the sample."""
+        packet = self._parameters.after(optimizer, record.step)
         if packet is None:
             return
         record.flags |= StepFlag.SAMPLED
@@ -39,11 +44,11 @@ class ParameterWatch(_ParameterWatch):
 
     def before_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Read gradients and weights."""
-        self._parameters.before(optimizer, record.step, record.clip)
+        self.begin(record, optimizer)
 
     def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Read the updates."""
-        self._collect(record, self._parameters.after(optimizer, record.step))
+        self.end(record, optimizer)
 
 
 class HandUpdateWatch(_ParameterWatch):
@@ -64,10 +69,49 @@ class HandUpdateWatch(_ParameterWatch):
     def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         """Read gradients and weights."""
         del roots
-        self._parameters.before(None, record.step, None)
+        self.begin(record, None)
 
     def step_ended(self, record: StepRecord) -> None:
         """Read what the loop did to the weights."""
         self.rest("after_backward")
         self.rest("step_ended")
-        self._collect(record, self._parameters.after(None, record.step))
+        self.end(record, None)
+
+
+class NeverSteppedWatch(StepObserver):
+    """The parameters of optimizers that never step, in a loop whose calls count as steps.
+
+    Read when a backward pass has ended and at the end of the step, as those of a loop without an
+    optimizer: that they stay what they are is what there is to see.
+    """
+
+    part: ClassVar[str] = "parameters"
+    at_rest = frozenset({"after_backward", "step_ended"})
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around)
+        self._watches: list[_ParameterWatch] = []
+
+    def sample_begins(self, record: StepRecord) -> None:
+        """Be told of its backward passes and its end."""
+        del record
+        if self.around.ledger.never_stepped:
+            self._watches = self._watches or [
+                _ParameterWatch(self.around) for _ in self.around.optimizers
+            ]
+            self.wake("after_backward")
+            self.wake("step_ended")
+
+    def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """Read gradients and weights."""
+        del roots
+        for watch, optimizer in zip(self._watches, self.around.optimizers, strict=True):
+            watch.begin(record, optimizer)
+
+    def step_ended(self, record: StepRecord) -> None:
+        """Read the weights once more, unless an optimizer has stepped after all."""
+        self.rest("after_backward")
+        self.rest("step_ended")
+        if not self.around.ledger.has_stepped:
+            for watch, optimizer in zip(self._watches, self.around.optimizers, strict=True):
+                watch.end(record, optimizer)

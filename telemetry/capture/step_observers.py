@@ -4,7 +4,11 @@ from telemetry.capture.data_watch import DataWatch
 from telemetry.capture.micro_gradients import MicroGradients
 from telemetry.capture.observe_origin import OriginObserver
 from telemetry.capture.observe_probe import ProbeObserver
-from telemetry.capture.parameter_watch import HandUpdateWatch, ParameterWatch
+from telemetry.capture.parameter_watch import (
+    HandUpdateWatch,
+    NeverSteppedWatch,
+    ParameterWatch,
+)
 from telemetry.capture.provenance_watch import ProvenanceWatch
 from telemetry.capture.schedule_watch import ScheduleWatch
 from telemetry.capture.stale_gradients import StaleGradients
@@ -24,7 +28,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
 
 def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:
     """One of each, that of the parameters, and the probe where there is one."""
-    kinds: tuple[type[StepObserver], ...] = (*OBSERVERS, ParameterWatch)
+    kinds: tuple[type[StepObserver], ...] = (*OBSERVERS, ParameterWatch, NeverSteppedWatch)
     if not around.optimizers:
         kinds = (HandUpdateWatch, *OBSERVERS)  # it reads the gradients when the step has ended
     if around.options.probe is not None:

@@ -12,7 +12,7 @@ from telemetry.capture.writer import RunWriter
 from telemetry.manifest import Status
 from telemetry.step_flags import StepFlag
 from tests.loops import records
-from tests.provenance import column, opened, scalar, x
+from tests.provenance import column, opened, scalar, tensors, x
 from tests.recorded import run_settings
 
 READING_S = 0.002  # what a reading of the clock takes, so that recording costs something
@@ -122,3 +122,23 @@ def test_calls_count_where_the_optimizer_never_steps(tmp_path: Path) -> None:
     events = [row for row in records(telemetry.path, "events") if "never" in str(row["kind"])]
     assert [(row["step"], row["severity"]) for row in events] == [(0, "warning")]
     assert column(telemetry, "backward_calls") == [64] + [1] * 16
+    stats = records(telemetry.path, "tensor_stats")
+    gradients = {row["step"]: row["sum"] for row in stats if row["kind"] == "gradient"}
+    assert gradients == {step: sum(range(64 + step)) for step in range(1, 17)}
+    assert {row["n_zero"] for row in stats if row["kind"] == "update"} == {1}
+
+
+def test_an_optimizer_that_steps_after_all_is_sampled_once_a_step(tmp_path: Path) -> None:
+    model = scalar()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    with opened(model, optimizer, tmp_path) as telemetry:
+        for index in range(80):
+            model(x(1.0)).sum().backward()
+            if index >= 70:
+                optimizer.step()
+            telemetry.step(loss=1.0)
+    rows = tensors(telemetry)  # each exists once
+    updates = [
+        row["n_zero"] for (_, _, kind), row in sorted(rows.items(), key=str) if kind == "update"
+    ]
+    assert sorted(map(str, updates)) == ["0"] * 10 + ["1"] * 6
