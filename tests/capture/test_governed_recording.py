@@ -9,8 +9,10 @@ from torch import nn
 from telemetry.capture.options import Options
 from telemetry.capture.recording import Recording
 from telemetry.capture.writer import RunWriter
+from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.manifest import Status
 from telemetry.step_flags import StepFlag
+from telemetry.store.store import Store
 from tests.loops import records
 from tests.provenance import column, opened, scalar, tensors, x
 from tests.recorded import run_settings
@@ -126,6 +128,10 @@ def test_calls_count_where_the_optimizer_never_steps(tmp_path: Path) -> None:
     gradients = {row["step"]: row["sum"] for row in stats if row["kind"] == "gradient"}
     assert gradients == {step: sum(range(64 + step)) for step in range(1, 17)}
     assert {row["n_zero"] for row in stats if row["kind"] == "update"} == {1}
+    assert column(telemetry, "lr") == [None] + [1.0] * 16
+    store = Store.open(tmp_path)
+    (found,) = diagnose_run(store, store.runs()[0]).findings
+    assert (found.detector, found.layers) == ("unchanged_parameters", ("weight",))
 
 
 def test_an_optimizer_that_steps_after_all_is_sampled_once_a_step(tmp_path: Path) -> None:
