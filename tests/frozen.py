@@ -41,6 +41,7 @@ def random_states() -> dict[str, object]:
     """Of torch, numpy and python."""
     return {
         "torch": frozen(torch.get_rng_state()),
+        "cuda": frozen(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else None,
         "numpy": frozen(np.random.get_state()),  # noqa: NPY002 - what loops use
         "python": random.getstate(),
     }

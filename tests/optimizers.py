@@ -137,5 +137,10 @@ OPTIMIZERS: dict[str, Maker] = {
     "inside_backward": inside_backward,
     "by_hand": lambda _: Update(way=Way.BY_HAND),
 }
-if torch.cuda.is_available():  # a CPU captures no graphs
-    OPTIMIZERS["adamw_capturable"] = of(torch.optim.AdamW, lr=0.01, capturable=True)
+# A CPU captures no graphs.
+CUDA_OPTIMIZERS: dict[str, Maker] = {
+    "adam_capturable": of(torch.optim.Adam, lr=0.01, capturable=True),
+    "adamw_capturable": of(torch.optim.AdamW, lr=0.01, capturable=True, foreach=True),
+    "adamw_fused": of(torch.optim.AdamW, lr=0.01, fused=True),
+    "nadam_capturable": of(torch.optim.NAdam, lr=0.01, capturable=True),
+}

@@ -15,7 +15,7 @@ from telemetry import TelemetryCallback
 from tests.architectures import ARCHITECTURES, Batch
 from tests.frozen import frozen, random_states, settings_of_torch, state_of
 from tests.loops import records
-from tests.optimizers import OPTIMIZERS, Update, Way
+from tests.optimizers import CUDA_OPTIMIZERS, OPTIMIZERS, Update, Way
 from tests.surroundings import SURROUNDINGS, leaves
 
 N_STEPS = 4
@@ -62,6 +62,7 @@ class Case:
     loop: frozenset[str] = frozenset({"plain"})
     around: frozenset[str] = frozenset({"nothing"})
     recording: str = "every_step"
+    device: str = "cpu"
 
     @property
     def levels(self) -> frozenset[str]:
@@ -82,13 +83,14 @@ class Training:
         random.seed(0)
         self.case = case
         self.task = ARCHITECTURES[case.architecture]
-        self.models = self.task.build()
+        self.models = [model.to(case.device) for model in self.task.build()]
         self.called = list(self.models)
-        self.updates = [OPTIMIZERS[case.optimizer](model) for model in self.models]
+        make = {**OPTIMIZERS, **(CUDA_OPTIMIZERS if case.device == "cuda" else {})}[case.optimizer]
+        self.updates = [make(model) for model in self.models]
         self.scaler = None
         if "scaler" in case.loop:  # refuses the first step, then accepts
             self.scaler = torch.amp.GradScaler(
-                "cpu", init_scale=2.0**127, backoff_factor=2.0**-120, growth_interval=2
+                case.device, init_scale=2.0**127, backoff_factor=2.0**-120, growth_interval=2
             )
         self.schedulers = [
             torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
@@ -102,9 +104,8 @@ class Training:
             if "averaged" in case.loop
         ]
         self.generator = torch.Generator().manual_seed(1)
-        self.probe = self.task.batch(torch.Generator().manual_seed(2))
+        self.probe = self._drawn(torch.Generator().manual_seed(2))
         self.log: list[object] = []  # what the loop sees while it runs
-        self.fails = False
         self.callbacks: list[TelemetryCallback] = []
 
     def run(self, store: Path | None) -> dict[str, object]:
@@ -152,12 +153,15 @@ class Training:
     # --- the loop -----------------------------------------------------------------------------
 
     def _batches(self) -> Iterator[Batch]:
-        drawn = [self.task.batch(self.generator) for _ in range(N_STEPS)]
+        drawn = [self._drawn(self.generator) for _ in range(N_STEPS)]
         if "loader" not in self.case.loop:
             yield from drawn
             return
         values = TensorDataset(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
         yield from DataLoader(values, batch_size=len(drawn[0][0]), shuffle=True)
+
+    def _drawn(self, generator: torch.Generator) -> Batch:
+        return tuple(part.to(self.case.device) for part in self.task.batch(generator))
 
     def _step(self, number: int, batch: Batch) -> None:
         for turn in range(len(self.models)):
@@ -207,7 +211,7 @@ class Training:
 
     def _backward(self, turn: int, batch: Batch) -> Tensor:
         n_micro = 2 if "accumulation" in self.case.loop else 1
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.case.device)
         for _ in range(n_micro):
             loss = self._loss(turn, batch) / n_micro
             root = loss if self.scaler is None else self.scaler.scale(loss)
@@ -221,7 +225,7 @@ class Training:
         # Draws of all three generators matter to what follows.
         factor = 1 + random.random() + float(np.random.rand())  # noqa: NPY002, S311
         cast = "autocast" in self.case.around
-        with torch.autocast("cpu", torch.bfloat16) if cast else nullcontext():
+        with torch.autocast(self.case.device, torch.bfloat16) if cast else nullcontext():
             loss = self.task.loss(self.called, turn, batch) * factor
         if "gradient_penalty" in self.case.loop and torch.is_grad_enabled():
             weights = [p for p in self.models[turn].parameters() if p.requires_grad]

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.all_pairs import Design, all_pairs
 from tests.architectures import ARCHITECTURES
 from tests.frozen import differences
-from tests.optimizers import OPTIMIZERS
+from tests.optimizers import CUDA_OPTIMIZERS, OPTIMIZERS
 from tests.surroundings import SURROUNDINGS
 from tests.watched_training import LOOPS, RECORDINGS, Case, Training, failures
 
@@ -117,6 +118,24 @@ def test_nor_when_many_things_come_together(
         check(case, tmp_path_factory.mktemp("store"))
 
     mixed()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="for GPUs")
+@pytest.mark.parametrize("architecture", ["mlp", "parametrized", "autoencoder"])
+@pytest.mark.parametrize("optimizer", [*CUDA_OPTIMIZERS, "sgd", "adamw_foreach"])
+@pytest.mark.parametrize("recording", ["every_step", "probe"])
+def test_on_a_gpu(architecture: str, optimizer: str, recording: str, tmp_path: Path) -> None:
+    loop = frozenset({"clip_norm", "scaler", "evaluation"})
+    check(
+        Case(
+            architecture=architecture,
+            optimizer=optimizer,
+            loop=loop,
+            recording=recording,
+            device="cuda",
+        ),
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("factor", FACTORS)
