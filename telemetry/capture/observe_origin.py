@@ -281,9 +281,15 @@ def _of_birth(birth: Birth | None, step: int) -> Origin:
 
 def _of_loss(step: int, roots: Sequence[Tensor]) -> Origin:
     """The model returns finite values: what is left is what is made of them, and the target."""
-    tallies = [tally_of(loss.target) for loss in losses_of(roots) if loss.target is not None]
+    losses = losses_of(roots)
+    if any(tally_of(loss.scores).n_nan for loss in losses):
+        note = (
+            "the model returned values that are not finite, and finite ones when it was run again"
+        )
+        return Origin(what=What.OUTPUT, how=How.NOT_REPRODUCED, step=step, module="", note=note)
+    tallies = [tally_of(loss.target) for loss in losses if loss.target is not None]
     bad = next((tally for tally in tallies if tally.is_bad), None)
-    note = "what the model returns is finite"
+    note = "what the model returns, run again, is finite"
     if bad is not None:
         note = "the target holds values that are not finite"
     return Origin(what=What.LOSS, how=How.OBSERVED, step=step, tally=bad, note=note)

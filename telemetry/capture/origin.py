@@ -53,7 +53,7 @@ FINITE = Tally()
 
 
 _PLACES = {
-    What.INPUT: "the input of the model",
+    What.INPUT: "the input of {module}",
     What.LOSS: "the loss",
     What.OUTPUT: "the output of {module}",
     What.WEIGHT: "the weight {parameter}",

@@ -148,6 +148,9 @@ class _Run:
         self.flow = Flow(self._place)
         self._model = model
         self._module = unwrap(forward.module)
+        self._entry = next(
+            (clean_path(path) for path, m in model.named_modules() if m is self._module), ""
+        )
         batch = ProbeBatch(args=forward.args, kwargs=forward.kwargs)
         self._batch = batch.copied(None)
         if gradient:
@@ -159,7 +162,7 @@ class _Run:
         """The tensors that the model returns."""
         args, kwargs = self._batch.args, self._batch.kwargs
         for tensor in tensors_in((args, kwargs)):
-            self.flow.planted(tensor, What.INPUT, "")
+            self.flow.planted(tensor, What.INPUT, self._entry)
         for name, buffer in self._model.named_buffers():
             self.flow.planted(buffer, What.WEIGHT, clean_path(name))
         output: object = self._module(*args, **kwargs)

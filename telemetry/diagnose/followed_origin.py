@@ -85,6 +85,8 @@ class FollowedOrigin:
     def advice(self) -> str:
         """What to do about the operation, else about the kind of value."""
         operation = self.operation.lower()
+        if self.what == "input" and self.layer is not None:
+            return f"Look at what the loop computes before it calls {self.layer}."
         for names, advice in OPERATIONS:
             if any(name in operation for name in names):
                 return advice

@@ -1,14 +1,13 @@
 """The first value that is not finite is named, in an ordinary training loop."""
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from loops import Classifier, ConvNet, Training, images, mlp, records, tokens, vectors
+from loops import Classifier, ConvNet, Training, images, mlp, tokens, vectors
+from planted import BAD_STEP, N_STEPS, NAN, Planted, events, found
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,10 +15,6 @@ from telemetry import TelemetryCallback
 from telemetry.capture import observe_origin
 from telemetry.capture.gradient_probes import GradientProbes
 from telemetry.capture.writer import RunWriter
-
-N_STEPS = 6
-BAD_STEP = 3
-NAN = float("nan")
 
 
 class LogOfShare(nn.Module):
@@ -63,62 +58,6 @@ def logits() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), LogOfShare())
 
 
-class Planted:
-    """A training in which something is done before the forward, or after the backward, of a step.
-
-    Args:
-        build: Makes the model.
-        before: Told model, optimizer and inputs in `BAD_STEP`, before the forward.
-        after: Told model and optimizer in `BAD_STEP`, before the optimizer steps.
-    """
-
-    def __init__(
-        self,
-        build: Callable[[], nn.Module] = logits,
-        *,
-        before: Callable[..., object] = lambda *_: None,
-        after: Callable[..., object] = lambda *_: None,
-        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
-        batch: Callable[[torch.Generator], tuple[Tensor, Tensor]] = vectors,
-        **settings: Any,  # noqa: ANN401 - of the optimizer
-    ) -> None:
-        torch.manual_seed(0)
-        self.model = build()
-        self.optimizer = optimizer(self.model.parameters(), **({"lr": 1e-2} | settings))
-        self._before, self._after, self._batch = before, after, batch
-
-    def steps(self) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(1)
-        for step in range(N_STEPS):
-            inputs, labels = self._batch(generator)
-            if step == BAD_STEP:
-                self._before(self.model, self.optimizer, inputs)
-            loss = functional.cross_entropy(self.model(inputs), labels)
-            self.optimizer.zero_grad()
-            loss.backward()
-            if step == BAD_STEP:
-                self._after(self.model, self.optimizer)
-            self.optimizer.step()
-            yield loss
-
-
-def events(run: Path, kind: str = "non_finite") -> list[dict[str, Any]]:
-    found = [row for row in records(run, "events") if row["kind"] == kind]
-    return [{**row, **json.loads(str(row["payload"]))} for row in found]
-
-
-def found(training: Planted, store: Path, every: int = 100) -> dict[str, Any]:
-    """The event of the run; there must be one."""
-    with TelemetryCallback(
-        training.model, training.optimizer, store=store, every=every, strict=True
-    ) as telemetry:
-        for loss in training.steps():
-            telemetry.step(loss=loss)
-    assert telemetry.path is not None
-    (event,) = events(telemetry.path)
-    return event
-
-
 def cut(model: nn.Module, *_: object) -> None:
     model[3].cuts = True  # type: ignore[index]
 
@@ -129,7 +68,7 @@ def spoil_input(_model: nn.Module, _optimizer: object, inputs: Tensor) -> None:
 
 @pytest.mark.parametrize("every", [1, 100])
 def test_the_operation_of_a_module_is_named(tmp_path: Path, every: int) -> None:
-    event = found(Planted(before=cut), tmp_path, every)
+    event = found(Planted(logits, before=cut), tmp_path, every)
     assert (event["what"], event["module"], event["operation"]) == ("output", "3", "log")
     assert (event["step"], event["how"], event["severity"]) == (BAD_STEP, "observed", "error")
     assert event["n_nan"] == 0
@@ -137,7 +76,7 @@ def test_the_operation_of_a_module_is_named(tmp_path: Path, every: int) -> None:
 
 
 def test_a_bad_input_is_no_fault_of_the_model(tmp_path: Path) -> None:
-    event = found(Planted(before=spoil_input), tmp_path)
+    event = found(Planted(logits, before=spoil_input), tmp_path)
     assert (event["what"], event["step"], event["n_nan"]) == ("input", BAD_STEP, 1)
 
 
@@ -153,7 +92,7 @@ def test_a_weight_that_something_else_wrote_is_named(tmp_path: Path) -> None:
     def write(model: nn.Module, *_: object) -> None:
         model[2].weight.data[1, 2] = NAN  # type: ignore[index, operator, union-attr]
 
-    event = found(Planted(before=write), tmp_path)
+    event = found(Planted(logits, before=write), tmp_path)
     assert (event["what"], event["parameter"]) == ("weight", "2.weight")
     assert (event["step"], event["how"], event["n_nan"]) == (BAD_STEP, "traced_back", 1)
 
@@ -162,7 +101,7 @@ def test_optimizer_state_is_told_from_a_gradient(tmp_path: Path) -> None:
     def write(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.state[model[2].weight]["exp_avg"][0, 0] = NAN  # type: ignore[index]
 
-    event = found(Planted(after=write), tmp_path)
+    event = found(Planted(logits, after=write), tmp_path)
     assert (event["what"], event["parameter"]) == ("optimizer_state", "2.weight")
     assert (event["step"], event["found_step"]) == (BAD_STEP, BAD_STEP + 1)
 
@@ -178,105 +117,45 @@ def test_a_healthy_run_has_no_event(tmp_path: Path) -> None:
     assert not events(telemetry.path, "telemetry_error")
 
 
-# --- gradients ----------------------------------------------------------------------------------
+class Forgetful(nn.Module):
+    """Spoils its fourth forward, and no other."""
 
-
-class Rooted(nn.Module):
-    """Adds what is zero; its derivative is not finite when `spoils` is set."""
-
-    spoils = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.n_forwards = 0
 
     def forward(self, values: Tensor) -> Tensor:
-        return values + torch.sqrt(0 * values) if self.spoils else values
+        self.n_forwards += 1
+        logits = self.layer(values)
+        return logits * NAN if self.n_forwards == BAD_STEP + 1 else logits
 
 
-def rooted() -> nn.Module:
-    return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), Rooted(), nn.Linear(16, 4))
+def test_a_forward_that_is_finite_when_run_again_is_not_taken_for_an_origin(tmp_path: Path) -> None:
+    event = found(Planted(Forgetful), tmp_path)
+    assert (event["what"], event["how"]) == ("output", "not_reproduced")
 
 
-def spoil_root(model: nn.Module, *_: object) -> None:
-    model[2].spoils = True  # type: ignore[index]
-
-
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_the_derivative_of_a_module_is_named(
-    tmp_path: Path, optimizer: Callable[..., torch.optim.Optimizer]
-) -> None:
-    event = found(Planted(rooted, before=spoil_root, optimizer=optimizer), tmp_path)
-    assert (event["what"], event["module"]) == ("gradient", "2")
-    assert (event["operation"], event["step"]) == ("SqrtBackward0", BAD_STEP)
-
-
-def test_a_clipped_gradient_is_followed_to_its_origin(tmp_path: Path) -> None:
-    def clip(model: nn.Module, _optimizer: object) -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-
-    event = found(Planted(rooted, before=spoil_root, after=clip), tmp_path)
-    assert (event["what"], event["module"]) == ("gradient", "2")
-
-
-def test_a_gradient_of_one_parameter_is_not_blamed_on_its_module(tmp_path: Path) -> None:
-    def write(model: nn.Module, _optimizer: object) -> None:
-        model[0].bias.grad[1] = math.inf  # type: ignore[index, operator, union-attr]
-
-    event = found(Planted(rooted, after=write), tmp_path)
-    assert (event["what"], event["parameter"]) == ("gradient", "0.bias")
-    assert (event["how"], event["step"]) == ("traced_back", BAD_STEP)
-
-
-def test_a_derivative_of_the_loss_alone_leaves_the_loss(tmp_path: Path) -> None:
-    class RootOfLoss(Planted):
+def test_a_loop_that_calls_parts_of_a_container_has_the_part_named(tmp_path: Path) -> None:
+    class Parts(Planted):
         def steps(self) -> Iterator[Tensor]:
-            inputs, labels = vectors(torch.Generator().manual_seed(1))
+            first, second = self.model["first"], self.model["second"]  # type: ignore[index]
             for step in range(N_STEPS):
-                logits = self.model(inputs)
-                loss = functional.cross_entropy(logits, labels)
+                inputs, labels = vectors(torch.Generator().manual_seed(step))
+                hidden = first(inputs)
                 if step == BAD_STEP:
-                    loss = loss + torch.sqrt(0 * logits.sum())
+                    hidden = torch.log(hidden - 1e9)
+                loss = functional.cross_entropy(second(hidden), labels)
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
                 yield loss
 
-    event = found(RootOfLoss(rooted), tmp_path)
-    assert (event["what"], event["step"]) == ("loss", BAD_STEP)
+    def parts() -> nn.Module:
+        return nn.ModuleDict({"first": nn.Linear(8, 8), "second": nn.Linear(8, 4)})
 
-
-def test_a_broken_learning_rate_is_no_fault_of_the_gradient(tmp_path: Path) -> None:
-    def write(_model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.param_groups[0]["lr"] = NAN
-
-    event = found(Planted(after=write), tmp_path)
-    assert (event["what"], event["step"]) == ("update", BAD_STEP)
-    assert "learning rate" in event["note"]
-
-
-def test_what_a_loss_scaler_skips_is_no_event(tmp_path: Path) -> None:
-    training = Planted()
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-    with TelemetryCallback(
-        training.model, training.optimizer, store=tmp_path, strict=True
-    ) as telemetry:
-        for _ in range(N_STEPS):
-            inputs, labels = vectors(torch.Generator().manual_seed(1))
-            loss = 10 * functional.cross_entropy(training.model(inputs), labels)
-            training.optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            scaler.step(training.optimizer)
-            scaler.update()
-            telemetry.step(loss=loss)
-    assert scaler.get_scale() < 2.0**127
-    assert telemetry.path is not None
-    assert not events(telemetry.path)
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch.compile itself
-def test_a_compiled_forward_is_said_to_be_hidden(tmp_path: Path) -> None:
-    training = Planted(before=cut)
-    training.model.compile(backend="eager")
-    event = found(training, tmp_path)
-    assert (event["how"], event["step"]) == ("not_observed", BAD_STEP)
-    assert "compiled" in event["note"]
+    event = found(Parts(parts), tmp_path)
+    assert (event["what"], event["module"], event["step"]) == ("input", "second", BAD_STEP)
 
 
 def test_a_loss_on_another_device_is_noticed_late(
@@ -286,30 +165,18 @@ def test_a_loss_on_another_device_is_noticed_late(
     monkeypatch.setattr(observe_origin, "host_number", lambda _value: None)
     monkeypatch.setattr(GradientProbes, "are_finite", lambda *_: True)
     monkeypatch.setattr(RunWriter, "first_bad_loss", property(lambda _: BAD_STEP))
-    event = found(Planted(before=spoil_input, optimizer=torch.optim.SGD), tmp_path)
+    event = found(Planted(logits, before=spoil_input, optimizer=torch.optim.SGD), tmp_path)
     assert (event["what"], event["step"]) == ("loss", BAD_STEP)
     assert "later" in event["note"]
 
 
-def test_hooks_of_the_loop_run_once_while_a_gradient_is_followed(tmp_path: Path) -> None:
-    counts: list[list[int]] = []
-    for store in (None, tmp_path):
-        training = Planted(rooted, before=spoil_root)
-        calls = [0]
-
-        def count(gradient: Tensor, calls: list[int] = calls) -> Tensor:
-            calls[0] += 1
-            return gradient
-
-        for parameter in training.model.parameters():
-            parameter.register_hook(count)
-        if store is None:
-            for _ in training.steps():
-                pass
-        else:
-            found(training, store)
-        counts.append(calls)
-    assert counts[0] == counts[1]
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch.compile itself
+def test_a_compiled_forward_is_said_to_be_hidden(tmp_path: Path) -> None:
+    training = Planted(logits, before=cut)
+    training.model.compile(backend="eager")
+    event = found(training, tmp_path)
+    assert (event["how"], event["step"]) == ("not_observed", BAD_STEP)
+    assert "compiled" in event["note"]
 
 
 class SpoiledTraining(Training):
