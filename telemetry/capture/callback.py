@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
+from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment
 from telemetry.capture.opening import Opening
@@ -250,11 +251,13 @@ class TelemetryCallback:
         if self._closed:
             return
         self._closed = True
-        open_callbacks.forget(self._model, self)
+        with contained(_log_failed_close):
+            open_callbacks.forget(self._model, self)
         if self._recording is not None:
             self._recording.close(status, error)
-            if self._recording.writer.is_owned:  # a forked child closes nothing
-                start_diagnosis(self._recording.writer.ref)
+            with contained(_log_failed_close):
+                if self._recording.writer.is_owned:  # a forked child closes nothing
+                    start_diagnosis(self._recording.writer.ref)
 
     @staticmethod
     def _close_former(former: open_callbacks.Closable, *, strict: bool) -> None:
@@ -357,3 +360,7 @@ def _checked_resume(resume: str | None) -> str | None:
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     return (tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags)
+
+
+def _log_failed_close(error: Exception) -> None:
+    logger.warning("telemetry: close() was not completed: %s", error)

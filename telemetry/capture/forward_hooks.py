@@ -8,7 +8,7 @@ loaded where this package is not installed.
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 class ForwardEvents(Protocol):
-    """Who is told of forwards and gradients."""
+    """Who is told of forwards and gradients, and the block that contains what goes wrong."""
+
+    @property
+    def contained(self) -> AbstractContextManager[object]:
+        """No exception leaves this block."""
+        ...
 
     def enter(self, node: ModuleNode) -> None:
         """The forward of a module inside begins."""
@@ -158,7 +163,10 @@ class RecurrentHook(_DoesNotTravel):
         del module
         if torch.compiler.is_compiling():
             return None
-        return self._events.enter_recurrent(self._node, args, kwargs)
+        arguments = None
+        with self._events.contained:
+            arguments = self._events.enter_recurrent(self._node, args, kwargs)
+        return arguments  # noqa: RET504 - the block may have ended early
 
 
 class EnterHook(_DoesNotTravel):
@@ -174,7 +182,8 @@ class EnterHook(_DoesNotTravel):
         """Tell; changes nothing."""
         del module, args
         if not torch.compiler.is_compiling():
-            self._events.enter(self._node)
+            with self._events.contained:
+                self._events.enter(self._node)
 
 
 class LeaveHook(_DoesNotTravel):
@@ -190,7 +199,8 @@ class LeaveHook(_DoesNotTravel):
         """Tell; changes nothing."""
         del module
         if not torch.compiler.is_compiling():
-            self._events.leave(self._node, args, output)
+            with self._events.contained:
+                self._events.leave(self._node, args, output)
 
 
 class GradientHook(_DoesNotTravel):
@@ -224,4 +234,5 @@ class GradientHook(_DoesNotTravel):
 
     def __call__(self, gradient: Tensor) -> None:
         """Tell; changes nothing."""
-        self._events.gradient(self, gradient)
+        with self._events.contained:
+            self._events.gradient(self, gradient)

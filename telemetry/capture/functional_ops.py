@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 import torch
@@ -118,7 +119,7 @@ def modes_are_safe() -> bool:
 
 
 class OperationEvents(Protocol):
-    """Who is told of operations; nothing in here may raise."""
+    """Who is told of operations."""
 
     def activation(self, name: str, family: Family, result: Tensor, source: object) -> None:
         """A functional activation of this site name was computed from the source."""
@@ -142,6 +143,7 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         events: The observer.
+        contained: A block that keeps what goes wrong in here from the operation that ran.
 
     Attributes:
         cost_s: Seconds spent in here, the operations themselves left out.
@@ -149,8 +151,9 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, events: OperationEvents) -> None:
+    def __init__(self, events: OperationEvents, contained: AbstractContextManager[object]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._contained = contained
         self.cost_s = 0.0
         self._events = events
         # Sizes of the last batched matrix products: a softmax of that size is one over keys.
@@ -187,7 +190,8 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         started_s = time.perf_counter()
         look = self._looks.get(func)
         if look is not None:
-            look(args, kwargs or {}, result)
+            with self._contained:
+                look(args, kwargs or {}, result)
         self.cost_s += time.perf_counter() - started_s + DISPATCH_S
         return result
 

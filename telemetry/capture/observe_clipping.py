@@ -9,11 +9,11 @@ the last observer closes.
 """
 
 import functools
+import logging
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias, cast
 
@@ -22,8 +22,11 @@ from torch import Tensor
 from torch.nn import utils
 from torch.nn.utils import clip_grad
 
+from telemetry.capture.contained import contained
 from telemetry.capture.plain_tensors import whole_scalar
 from telemetry.capture.provenance import L2, ClipCall, ClipRecord
+
+logger = logging.getLogger(__name__)
 
 # Calls kept between two optimizer steps; a loop that clips each layer by itself makes many.
 N_CALLS = 4096
@@ -255,8 +258,11 @@ def _observed_total(original: _TotalNorm) -> _TotalNorm:
     ) -> Tensor:
         if torch.compiler.is_compiling():
             return original(tensors, norm_type, *rest, **options)
-        with _norm_clipping():
+        _running.depth += 1
+        try:
             total_norm = original(tensors, norm_type, *rest, **options)
+        finally:
+            _running.depth -= 1
         _running.norm_type = float(norm_type)
         return total_norm
 
@@ -275,18 +281,23 @@ def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
         if torch.compiler.is_compiling():
             _tell_compiler()
             return original(parameters, max_norm, total_norm, *rest, **options)
-        again, identities = _read_once(parameters)
-        with _norm_clipping():
-            original(again, max_norm, total_norm, *rest, **options)
-        call = ClipCall(
-            parameters=identities,
-            by_value=False,
-            total_norm=whole_scalar(total_norm),
-            max_norm=float(max_norm),
-            norm_type=_running.norm_type,
-        )
-        for observer in _observers:
-            observer.note(call, identities)
+        identities: frozenset[int] = frozenset()
+        with contained(_log_failure):
+            parameters, identities = _read_once(parameters)
+        _running.depth += 1
+        try:
+            original(parameters, max_norm, total_norm, *rest, **options)
+        finally:
+            _running.depth -= 1
+        with contained(_log_failure):
+            call = ClipCall(
+                parameters=identities,
+                by_value=False,
+                total_norm=whole_scalar(total_norm),
+                max_norm=float(max_norm),
+                norm_type=_running.norm_type,
+            )
+            _tell(call, identities)
         return None
 
     return clip_grads_with_norm_
@@ -301,9 +312,9 @@ def _observed_grouping(original: _Grouping) -> _Grouping:
             _tell_compiler()
         elif not _running.depth:
             # Nobody but value clipping comes here, and says which gradients it is about to clip.
-            gradients = frozenset(map(id, tensorlists[0]))
-            for observer in _observers:
-                observer.note(ClipCall(parameters=frozenset(), by_value=True), gradients)
+            with contained(_log_failure):
+                gradients = frozenset(map(id, tensorlists[0]))
+                _tell(ClipCall(parameters=frozenset(), by_value=True), gradients)
         return original(tensorlists, *rest, **options)
 
     return group_tensors_by_device_and_dtype
@@ -322,13 +333,13 @@ def _is_compiled(context: object) -> None:
         observer.note_compiled()
 
 
-@contextmanager
-def _norm_clipping() -> Iterator[None]:
-    _running.depth += 1
-    try:
-        yield
-    finally:
-        _running.depth -= 1
+def _tell(call: ClipCall, touched: frozenset[int]) -> None:
+    for observer in _observers:
+        observer.note(call, touched)
+
+
+def _log_failure(error: Exception) -> None:
+    logger.warning("telemetry: a clipping of gradients was not noted: %s", error)
 
 
 def _read_once(parameters: _Parameters) -> tuple[_Parameters, frozenset[int]]:

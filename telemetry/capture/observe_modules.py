@@ -70,6 +70,7 @@ class ModuleObserver:
         execution_order: Paths in the order of their first call in the first step whose training
             forward (or eager one) was observed; empty until then.
         not_observed: Reason by path for what cannot be seen.
+        contained: A block for what hooks do.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class ModuleObserver:
         self._standing: frozenset[nn.Module] = frozenset()
         self._look_up_modules()
         self._guard = guard or Guard(strict=True, on_failure=_is_raised)
+        self.contained = self._guard(PART)
         self._recorder = SiteRecorder()
         self._windows = DeadWindows()
         self._operations = OperationObserver(self._recorder, self._guard)
@@ -173,6 +175,14 @@ class ModuleObserver:
         Returns:
             The arguments it shall have, None for these: a recurrent module reads an alias.
         """
+        arguments = None
+        with self.contained:
+            arguments = self._enter_outermost(module, args, kwargs)
+        return arguments  # noqa: RET504 - the block may have ended early
+
+    def _enter_outermost(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Arguments | None:
         visit = self._visit
         if visit is None or visit.failed or threading.get_ident() != visit.thread:
             return None

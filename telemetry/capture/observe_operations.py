@@ -59,7 +59,7 @@ class OperationObserver:
     def __init__(self, recorder: SiteRecorder, guard: Guard) -> None:
         self._recorder = recorder
         self._guard = guard
-        self._mode = ActivationMode(self)
+        self._mode = ActivationMode(self, guard(PART))
         self._visit: Visit | None = None
         self._n_visits = 0
         self._last_found = 0

@@ -5,14 +5,18 @@ leaves is the gradient at the weights before the step; the later ones are at oth
 """
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from telemetry.capture.contained import contained
 from telemetry.capture.entry_hook import Arguments
 from telemetry.capture.untraced import untraced
+
+logger = logging.getLogger(__name__)
 
 Closure: TypeAlias = Callable[[], object]
 
@@ -58,7 +62,9 @@ def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[Remova
             if callable(closure):
                 events.step_begins(index, optimizer, has_closure=True)
                 evaluated = functools.partial(events.evaluated, index, optimizer)
-                return _with_closure(ObservedClosure(closure, evaluated), args, kwargs)
+                with contained(_log_failure):
+                    return _with_closure(ObservedClosure(closure, evaluated), args, kwargs)
+                return None
         events.step_begins(index, optimizer, has_closure=False)
         return None
 
@@ -104,3 +110,7 @@ def _with_closure(
     if len(args) > 1:
         return (args[0], closure, *args[2:]), kwargs
     return args, {**kwargs, "closure": closure}
+
+
+def _log_failure(error: Exception) -> None:
+    logger.warning("telemetry: the closure of an optimizer is not observed: %s", error)

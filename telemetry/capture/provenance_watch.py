@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture import observe_scaler
+from telemetry.capture.guard import guarded
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_clipping import ClipObserver
 from telemetry.capture.provenance import ClipCall, ClipRecord, loss_scale
@@ -34,6 +35,7 @@ class ProvenanceWatch(StepObserver):
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
+        self._guard = around.guard
         self._clip = ClipObserver(self._wake, self._cannot_see)
         self._is_hidden = False  # whether gradients may be clipped where nobody sees it
         self._optimizers = frozenset(around.optimizers)
@@ -97,24 +99,27 @@ class ProvenanceWatch(StepObserver):
 
     # --- moments of a scaler ------------------------------------------------------------------
 
+    @guarded(part)
     def unscaling(self, optimizer: Optimizer, scale: Tensor) -> None:
         """Clippings until now saw the scaled gradients."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part), undispatched():
+            with undispatched():
                 self._clip.note_unscaling(parameters_of(optimizer), scale)
 
+    @guarded(part)
     def stepping(self, optimizer: Optimizer, scale: Tensor) -> None:
         """Keep the scale as it is before `update`."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part), undispatched():
+            with undispatched():
                 self._scale = scale.detach().clone()
                 self._has_stepped = False
                 self._wake()
 
+    @guarded(part)
     def stepped(self, optimizer: Optimizer) -> None:
         """Where the optimizer was not reached, the scaler has refused the step."""
         if optimizer in self._optimizers:
-            with self.around.guard(self.part), undispatched():
+            with undispatched():
                 if not self._has_stepped:
                     self.around.skipped(optimizer)
                 self._scale = None

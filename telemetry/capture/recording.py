@@ -4,6 +4,7 @@ Every method that training reaches runs inside the guard: an error switches its 
 event of the run, and never reaches the loop (unless `strict`).
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -126,22 +127,18 @@ class Recording:
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
-        with self._guard("close"), undispatched():
-            self._detach()
-            self._modules.close()
-        with self._guard("close"), undispatched():
-            if error is not None:
-                self.emit(failure_event(error))
-            current = self._ledger.current
-            if self._ledger.has_stepped or current.losses or current.roots:
-                self._watch.step_ended(current)
-                self._end_record(current, self._clock())
-            self._watch.close()
-            self._send(final=True)
-            self.writer.add_summary(
-                overhead_share=self._costs.share, cadence=self._governor.cadence
-            )
-        self.writer.close(status, error=error)
+        parts = (
+            self._detach,
+            self._modules.close,
+            functools.partial(self._end_last, error),
+            self._watch.close,
+            functools.partial(self._send, final=True),
+            self._sum_up,
+            functools.partial(self.writer.close, status, error=error),
+        )
+        for part in parts:  # whatever becomes of the one before
+            with self._guard("close"), undispatched():
+                part()
 
     @property
     def reached(self) -> Continuation:
@@ -206,7 +203,7 @@ class Recording:
         record.backward_calls += 1
         if self._reevaluates:
             return
-        _note_roots(record, roots)
+        record.note_roots(roots)
         if self._watch.before_backward.calls:
             self._watch.before_backward(record, roots)
         if self._watch.after_backward.calls:
@@ -324,6 +321,17 @@ class Recording:
             clock=self._clock,
         )
 
+    def _end_last(self, error: Mapping[str, Json] | None) -> None:
+        if error is not None:
+            self.emit(failure_event(error))
+        current = self._ledger.current
+        if self._ledger.has_stepped or current.losses or current.roots:
+            self._watch.step_ended(current)
+            self._end_record(current, self._clock())
+
+    def _sum_up(self) -> None:
+        self.writer.add_summary(overhead_share=self._costs.share, cadence=self._governor.cadence)
+
     def _detach(self) -> None:
         for handle in self._handles:
             handle.remove()
@@ -389,11 +397,3 @@ class Recording:
     def _failed(self, part: str, error: Exception) -> None:
         message = f"{part} switched off: {type(error).__name__}: {error}"
         self.emit(Event(kind="telemetry_error", severity="warning", message=message))
-
-
-def _note_roots(record: StepRecord, roots: Sequence[Tensor]) -> None:
-    for root in roots:
-        node = root.grad_fn
-        record.root_types += ("leaf" if node is None else node.name(),)
-        if root.numel() == 1:
-            record.roots += (as_known(root),)

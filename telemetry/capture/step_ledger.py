@@ -8,11 +8,13 @@ stepped. Without optimizers, each call ends a step.
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from telemetry.capture.continuation import BEGINNING, Continuation
+from telemetry.capture.host import as_known
 from telemetry.step_flags import StepFlag
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ class StepRecord:
         if loss is not None:
             self.losses += (loss,)
             self.flags |= LOSS_REPORTED
+
+    def note_roots(self, roots: Sequence[Tensor]) -> None:
+        """Add what a backward pass starts from."""
+        for root in roots:
+            node = root.grad_fn
+            self.root_types += ("leaf" if node is None else node.name(),)
+            if root.numel() == 1:
+                self.roots += (as_known(root),)
 
     @property
     def scalars(self) -> list[Tensor | float | None]:

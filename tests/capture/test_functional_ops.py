@@ -1,6 +1,7 @@
 """Functional activations: seen by the dispatch mode and put down to the module that called them."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
@@ -168,7 +169,7 @@ def test_the_inner_tanh_of_a_librarys_gelu_is_no_site() -> None:
 
 def test_the_mode_changes_no_result_and_charges_what_it_costs() -> None:
     events = Mock()
-    mode = ActivationMode(events)
+    mode = ActivationMode(events, nullcontext())
     values = torch.randn(3, 3, requires_grad=True)
     with mode:
         result = torch.tanh(torch.relu(values))

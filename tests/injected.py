@@ -1,0 +1,234 @@
+"""Errors put into telemetry's own functions, one at a time, while a training runs."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import DataLoader, TensorDataset
+
+import telemetry.capture
+from telemetry import TelemetryCallback
+from tests.loops import ConvNet, records
+
+CAPTURE = Path(telemetry.capture.__file__).parent
+# What catches errors cannot be tested by raising them in itself.
+OF_THE_GUARD = {"guard.py", "contained.py"}
+
+Function = tuple[str, str]  # file and qualified name
+
+
+class InjectedError(RuntimeError):
+    """Raised at the first call of a function."""
+
+
+class Reader(nn.Module):
+    """Embedding, recurrence, attention in two forms, a functional activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 8)
+        self.rnn = nn.LSTM(8, 8, batch_first=True)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden, _ = self.rnn(self.embed(tokens))
+        hidden = hidden + self.attention(hidden, hidden, hidden, need_weights=False)[0]
+        heads = hidden[:, None]
+        hidden = hidden + functional.scaled_dot_product_attention(heads, heads, heads)[:, 0]
+        return self.head(functional.gelu(hidden).mean(dim=1))
+
+
+def train_images(watch: Callable[..., TelemetryCallback | None]) -> list[Tensor]:
+    """Convolutions, AdamW, value clipping, a closure in each third step."""
+    torch.manual_seed(0)
+    model = ConvNet()
+    data = TensorDataset(torch.randn(24, 1, 6, 6), torch.randint(4, (24,)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    def step(inputs: Tensor, labels: Tensor, index: int) -> Tensor:
+        def evaluate() -> Tensor:
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            return loss
+
+        if index == 2:
+            return torch.as_tensor(optimizer.step(evaluate)).detach()
+        loss = evaluate()
+        clip_grad_value_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss
+
+    return _train(model, optimizer, data, step, watch)
+
+
+def train_tokens(watch: Callable[..., TelemetryCallback | None]) -> list[Tensor]:
+    """A sequence model, SGD, a loss scaler, norm clipping."""
+    torch.manual_seed(0)
+    model = Reader()
+    data = TensorDataset(torch.randint(11, (24, 5)), torch.randint(4, (24,)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+
+    def step(inputs: Tensor, labels: Tensor, index: int) -> Tensor:
+        del index
+        loss = functional.cross_entropy(model(inputs), labels)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        clip_grad_norm_(model.parameters(), 0.5)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss
+
+    return _train(model, optimizer, data, step, watch)
+
+
+SCENES = {"images": train_images, "tokens": train_tokens}
+N_STEPS = 6
+
+
+def _train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: TensorDataset,
+    step: Callable[[Tensor, Tensor, int], Tensor],
+    watch: Callable[..., TelemetryCallback | None],
+) -> list[Tensor]:
+    schedule = StepLR(optimizer, 1, 0.9)
+    telemetry = watch(model, optimizer)
+    for _ in range(2):
+        for index, (inputs, labels) in enumerate(DataLoader(data, batch_size=8)):
+            loss = step(inputs, labels, index)
+            if telemetry is not None:
+                telemetry.step(loss=loss, index=index)
+        schedule.step()
+        with torch.no_grad():
+            validation = functional.cross_entropy(model(inputs), labels)
+        if telemetry is not None:
+            telemetry.log(val_loss=validation)
+    if telemetry is not None:
+        telemetry.close()
+    state = [tensor.clone() for tensor in model.state_dict().values()]
+    for entry in optimizer.state.values():
+        state += [value.clone() for value in entry.values() if isinstance(value, Tensor)]
+    return [*state, torch.get_rng_state()]
+
+
+@dataclass
+class Injection:
+    """What a training with an error in it came to.
+
+    Attributes:
+        state: Of the training at its end.
+        warnings: Messages that telemetry logged.
+        failed: Parts that were switched off, as the run tells.
+        n_steps: Rows of `steps`.
+        n_tensor_rows: Rows of `tensor_stats`.
+        n_module_rows: Rows of `module_stats`.
+    """
+
+    state: list[Tensor]
+    warnings: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    n_steps: int = 0
+    n_tensor_rows: int = 0
+    n_module_rows: int = 0
+
+
+def functions_called(scene: str, store: Path) -> list[Function]:
+    """Functions of the capture half that a training calls on its thread, sorted."""
+    found: set[Function] = set()
+    with _traced(lambda frame: found.update(_functions_of(frame))) as watch:
+        SCENES[scene](watch(store))
+    return sorted(found)
+
+
+def injected(scene: str, function: Function, store: Path) -> Injection:
+    """Train with an error at the first call of a function."""
+    is_armed = True
+
+    def raise_once(frame: FrameType) -> None:
+        nonlocal is_armed
+        if is_armed and function in _functions_of(frame):
+            is_armed = False
+            raise InjectedError(f"injected into {function}")
+
+    shutil.rmtree(store, ignore_errors=True)
+    with _logged() as warnings, _traced(raise_once) as watch:
+        state = SCENES[scene](watch(store))
+    result = Injection(state=state, warnings=warnings)
+    runs = list(store.glob("project=*/run=*"))
+    if runs:
+        (run,) = runs
+        messages = [
+            str(row["message"]) for row in records(run, "events") if row["kind"] == "telemetry_error"
+        ]
+        result.failed = [message.split(" switched off", 1)[0] for message in messages]
+        result.n_steps = len(records(run, "steps"))
+        result.n_tensor_rows = len(records(run, "tensor_stats"))
+        result.n_module_rows = len(records(run, "module_stats"))
+    return result
+
+
+def _functions_of(frame: FrameType) -> set[Function]:
+    path = Path(frame.f_code.co_filename)
+    inside = path.is_relative_to(CAPTURE) and path.name not in OF_THE_GUARD
+    if not inside or frame.f_code.co_name.startswith("<"):
+        return set()
+    return {(str(path.relative_to(CAPTURE)), frame.f_code.co_qualname)}
+
+
+@contextmanager
+def _traced(
+    on_call: Callable[[FrameType], object],
+) -> Iterator[Callable[[Path], Callable[..., TelemetryCallback]]]:
+    """Calls `on_call` with each frame that this thread enters, once a callback was made."""
+    former = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            on_call(frame)
+
+    def watch(store: Path) -> Callable[..., TelemetryCallback]:
+        def make(model: nn.Module, optimizer: torch.optim.Optimizer) -> TelemetryCallback:
+            made = TelemetryCallback(model, optimizer, store=store, every=1, overhead_budget=None)
+            sys.settrace(trace)
+            return made
+
+        return make
+
+    try:
+        yield watch
+    finally:
+        sys.settrace(former)
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    messages: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger = logging.getLogger("telemetry")
+    handler = Keep(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
