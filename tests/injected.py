@@ -1,7 +1,6 @@
 """Errors put into telemetry's own functions, one at a time, while a training runs."""
 
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ OF_THE_GUARD = {"guard.py", "contained.py"}
 Function = tuple[str, str]  # file and qualified name
 
 
-class InjectedError(RuntimeError):
+class InjectedError(Exception):
     """Raised at the first call of a function."""
 
 
@@ -165,7 +164,6 @@ def injected(scene: str, function: Function, store: Path) -> Injection:
             is_armed = False
             raise InjectedError(f"injected into {function}")
 
-    shutil.rmtree(store, ignore_errors=True)
     with _logged() as warnings, _traced(raise_once) as watch:
         state = SCENES[scene](watch(store))
     result = Injection(state=state, warnings=warnings)
@@ -173,7 +171,9 @@ def injected(scene: str, function: Function, store: Path) -> Injection:
     if runs:
         (run,) = runs
         messages = [
-            str(row["message"]) for row in records(run, "events") if row["kind"] == "telemetry_error"
+            str(row["message"])
+            for row in records(run, "events")
+            if row["kind"] == "telemetry_error"
         ]
         result.failed = [message.split(" switched off", 1)[0] for message in messages]
         result.n_steps = len(records(run, "steps"))

@@ -378,11 +378,11 @@ class Recording:
             self._modules.settle(phase, step)
 
     def _send(self, *, final: bool) -> None:
-        if self.writer.flight is not None:
-            self._charge(self.writer.flight.take_cost())
         packet = self._scalars.packet(now_s=self._clock(), final=final)
         if packet is not None:
             self.writer.put(packet)
+        if self.writer.flight is not None:
+            self._charge(self.writer.flight.take_cost())
 
     def emit(self, event: Event) -> None:
         """Add an event to the step in progress."""

@@ -1,0 +1,91 @@
+"""An error at the first call of every single function: training goes on, the rest records."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.injected import N_STEPS, SCENES, Function, functions_called, injected
+
+N_CHUNKS = 8
+# What torch or the loop calls itself, a line or two around what is contained: something has to
+# stand outside.
+SHELLS: set[Function] = {
+    ("callback.py", "TelemetryCallback._close"),
+    ("callback.py", "TelemetryCallback._open"),
+    ("callback.py", "TelemetryCallback.close"),
+    ("callback.py", "TelemetryCallback.log"),
+    ("callback.py", "TelemetryCallback.step"),
+    ("callback.py", "_log"),
+    ("callback.py", "_step"),
+    ("entry_hook.py", "EntryHook.__call__"),
+    ("forward_hooks.py", "EnterHook.__call__"),
+    ("forward_hooks.py", "GradientHook.__call__"),
+    ("forward_hooks.py", "LeaveHook.__call__"),
+    ("forward_hooks.py", "RecurrentHook.__call__"),
+    ("functional_ops.py", "ActivationMode.__torch_dispatch__"),
+    ("observe_backward.py", "_begun"),
+    ("observe_backward.py", "_observed.<locals>.backward"),
+    ("observe_clipping.py", "_observed_grouping.<locals>.group_tensors_by_device_and_dtype"),
+    ("observe_clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),
+    ("observe_clipping.py", "_observed_total.<locals>.get_total_norm"),
+    ("observe_loaders.py", "_observed_iter.<locals>.iterate"),
+    ("observe_loaders.py", "_observed_next.<locals>.fetch"),
+    ("observe_scaler.py", "_observed_step.<locals>.step"),
+    ("observe_scaler.py", "_observed_unscale.<locals>.unscale_"),
+    ("observe_scaler.py", "_scale_of"),
+    ("observe_schedulers.py", "_observed_step.<locals>.step"),
+    ("optimizer_hooks.py", "ObservedClosure.__call__"),
+    ("optimizer_hooks.py", "install.<locals>.after"),
+    ("optimizer_hooks.py", "install.<locals>.before"),
+    ("recording.py", "Recording.close"),
+    ("untraced.py", "untraced.<locals>.inner"),
+}
+# Without these nothing is written any more, or a closure's step is read without its gradients.
+AT_THE_END = {("writer.py", "RunWriter.close"), ("writer.py", "RunWriter._finish")}
+OF_CLOSURES = {
+    ("optimizer_hooks.py", "ObservedClosure.__init__"),
+    ("optimizer_hooks.py", "_with_closure"),
+}
+# Parts that nothing else needs.
+ALONE = {
+    "data",
+    "flight recorder",
+    "inputs",
+    "micro_gradients",
+    "origin",
+    "provenance",
+    "schedule",
+    "stale_gradients",
+}
+
+
+@pytest.mark.parametrize("chunk", range(N_CHUNKS))
+@pytest.mark.parametrize("scene", SCENES)
+def test_an_error_anywhere_costs_one_part(scene: str, chunk: int, tmp_path: Path) -> None:
+    expected = SCENES[scene](lambda *_: None)
+    called = functions_called(scene, tmp_path / "whole")
+    whole = injected(scene, ("nowhere.py", "nothing"), tmp_path / "nothing")
+    assert (whole.n_steps, whole.failed, whole.warnings) == (N_STEPS, [], [])
+    functions = [f for f in called if f not in SHELLS][chunk::N_CHUNKS]
+    assert len(functions) > 20
+    for index, function in enumerate(functions):
+        found = injected(scene, function, tmp_path / str(index))
+        assert len(found.state) == len(expected), function
+        assert all(map(torch.equal, found.state, expected)), function
+        assert len(found.warnings) == 1, (function, found.warnings)
+        assert len(found.failed) <= 1, (function, found.failed)
+        part = found.failed[0] if found.failed else ""
+        if function in AT_THE_END or part == "close":
+            continue
+        if part != "steps":
+            assert found.n_steps == N_STEPS, (function, part)
+        if part not in {"steps", "parameters"} and function not in OF_CLOSURES:
+            assert found.n_tensor_rows == whole.n_tensor_rows, (function, part)
+        if part in ALONE:
+            assert found.n_module_rows == whole.n_module_rows, (function, part)
+
+
+def test_the_shells_are_still_there(tmp_path: Path) -> None:
+    called = {f for scene in SCENES for f in functions_called(scene, tmp_path / scene)}
+    assert called >= SHELLS
