@@ -78,7 +78,7 @@ def test_an_error_anywhere_costs_one_part(scene: str, chunk: int, tmp_path: Path
         part = found.failed[0] if found.failed else ""
         if function in AT_THE_END or part == "close":
             continue
-        if part != "steps":
+        if part not in {"steps", "metrics"}:  # which writes them
             assert found.n_steps == N_STEPS, (function, part)
         if part not in {"steps", "parameters"} and function not in OF_CLOSURES:
             assert found.n_tensor_rows == whole.n_tensor_rows, (function, part)
