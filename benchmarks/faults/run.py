@@ -33,6 +33,7 @@ from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 from telemetry.store.store import Store
 
 SEEDS = (0, 1, 2)
+RESULT = "result.json"  # what a run reached, beside its folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,30 @@ class Outcome:
     diagnose_s: float
 
 
-def run_once(recipe: Recipe, seed: int, store: Path, options: dict[str, object]) -> Outcome:
+def run_once(recipe: Recipe, seed: int, folder: Path, options: dict[str, object]) -> Outcome:
     """Train and diagnose one recipe with one seed."""
     torch.manual_seed(seed)
-    bench = Bench(seed=seed, store=store / f"{recipe.id}-{seed}", options=options)
+    bench = Bench(seed=seed, store=_store_of(recipe, seed, folder), options=options)
     started = time.perf_counter()
     recipe.build(bench)
-    trained = time.perf_counter()
-    opened = Store.open(bench.store)
+    train_s = time.perf_counter() - started
+    (bench.store / RESULT).write_text(json.dumps(bench.result))
+    return judge_again(recipe, seed, folder, train_s=train_s)
+
+
+def judge_again(recipe: Recipe, seed: int, folder: Path, *, train_s: float = 0.0) -> Outcome:
+    """Diagnose a run that was kept, by the rules as they are now."""
+    store = _store_of(recipe, seed, folder)
+    started = time.perf_counter()
+    opened = Store.open(store)
     diagnosis = diagnose_run(opened, opened.runs()[0])
-    ended = time.perf_counter()
-    return judged(
-        recipe, seed, diagnosis, bench.result, train_s=trained - started, diagnose_s=ended - trained
-    )
+    diagnose_s = time.perf_counter() - started
+    result = json.loads((store / RESULT).read_text())
+    return judged(recipe, seed, diagnosis, result, train_s=train_s, diagnose_s=diagnose_s)
+
+
+def _store_of(recipe: Recipe, seed: int, folder: Path) -> Path:
+    return folder / f"{recipe.id}-{seed}"
 
 
 def judged(
@@ -142,14 +154,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--every-step", action="store_true", help="sample every step, no budget")
     parser.add_argument("--out", type=Path, help="write the outcomes as JSON")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
+    parser.add_argument("--rerun-rules", type=Path, help="judge the runs of such a folder anew")
     given = parser.parse_args()
     torch.set_num_threads(1)
     options: dict[str, object] = {"every": 1, "overhead_budget": None} if given.every_step else {}
     outcomes = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         for name in given.ids or sorted(RECIPES):
             for seed in given.seeds:
-                outcome = run_once(RECIPES[name], seed, Path(folder), options)
+                if given.rerun_rules:
+                    outcome = judge_again(RECIPES[name], seed, given.rerun_rules)
+                else:
+                    outcome = run_once(RECIPES[name], seed, given.keep or Path(temporary), options)
                 outcomes.append(outcome)
                 show(outcome)
     summarise(outcomes)
