@@ -24,6 +24,7 @@ import faulty  # noqa: F401
 import later_controls  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
+import sequence_recipes  # noqa: F401
 import torch
 from material import Bench
 from recipe import RECIPES, Recipe

@@ -15,7 +15,9 @@ NOT_A_CAUSE = frozenset(
 )
 
 # What each cause brings about. Two edges to learning_rate_too_high are ours: a network that starts
-# far off overshoots at any rate, and a loss that is climbed leaves its level.
+# far off overshoots at any rate, and a loss that is climbed leaves its level. So are those to
+# vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps the
+# short reach it starts with.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
         "poor_initialization",
@@ -31,9 +33,10 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "dead_units",
         "output_logits",
         "learning_rate_too_high",
+        "vanishing_through_time",
         SYMPTOM,
     ),
-    "saturated_units": ("vanishing_gradient",),
+    "saturated_units": ("vanishing_gradient", "vanishing_through_time"),
     "learning_rate_too_high": (
         "update_ratio",
         "exploding_gradient",
@@ -45,6 +48,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "attention_logits",
         "output_logits",
         "class_collapse",
+        "vanishing_through_time",
         SYMPTOM,
     ),
     "schedule": ("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
@@ -54,6 +58,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "loss_scaler",
         "non_finite",
         "dead_units",
+        "vanishing_through_time",
     ),
     "attention_logits": ("loss_spike",),
     "output_logits": ("loss_spike",),
@@ -76,16 +81,18 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     ),
     "dead_units": (SYMPTOM,),
     "vanishing_gradient": (SYMPTOM, "layer_imbalance"),
-    "unchanged_parameters": (SYMPTOM,),
-    "low_precision_updates": (SYMPTOM,),
-    "epsilon_domination": (SYMPTOM,),
+    "vanishing_through_time": (SYMPTOM,),
+    "unchanged_parameters": (SYMPTOM, "vanishing_through_time"),
+    "low_precision_updates": (SYMPTOM, "vanishing_through_time"),
+    "epsilon_domination": (SYMPTOM, "vanishing_through_time"),
     "over_regularized": (
         "dead_units",
         "vanishing_gradient",
+        "vanishing_through_time",
         "representation_collapse",
         SYMPTOM,
     ),
-    "learning_rate_too_low": (SYMPTOM, "update_ratio"),
+    "learning_rate_too_low": (SYMPTOM, "update_ratio", "vanishing_through_time"),
     "softmax_into_cross_entropy": (SYMPTOM,),
     "train_eval_mode": (SYMPTOM,),
     "repeated_batch": (SYMPTOM, "overfitting"),

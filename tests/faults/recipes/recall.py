@@ -1,4 +1,4 @@
-"""A recurrent network that names the first token of a sequence."""
+"""A recurrent network that names one token of a sequence, by default the first."""
 
 from collections.abc import Callable
 
@@ -20,12 +20,18 @@ class Recall(nn.Module):
         self.head = nn.Linear(24, 6)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the first token."""
+        """Logits of the token."""
         return self.head(self.rnn(functional.one_hot(tokens, 6).float())[0][:, -1])
 
 
 def train(
-    record: Record, *, seed: int, length: int = 3, recurrent_gain: float = 1.0, steps: int = 120
+    record: Record,
+    *,
+    seed: int,
+    length: int = 3,
+    asked: int = 0,
+    recurrent_gain: float = 1.0,
+    steps: int = 120,
 ) -> None:
     """Train and record once.
 
@@ -33,6 +39,7 @@ def train(
         record: Makes the callback.
         seed: Of model and data.
         length: Tokens of a sequence.
+        asked: Place of the token that is asked for.
         recurrent_gain: Factor on the recurrent weights.
         steps: Optimizer steps.
     """
@@ -45,7 +52,7 @@ def train(
     with record(model, optimizer) as telemetry:
         for _ in range(steps):
             tokens = torch.randint(6, (32, length), generator=generator)
-            loss = functional.cross_entropy(model(tokens), tokens[:, 0])
+            loss = functional.cross_entropy(model(tokens), tokens[:, asked])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
