@@ -26,6 +26,7 @@ import more_controls  # noqa: F401
 import more_faults  # noqa: F401
 import sequence_recipes  # noqa: F401
 import torch
+import wiring_faults  # noqa: F401
 from material import Bench
 from recipe import RECIPES, Recipe
 

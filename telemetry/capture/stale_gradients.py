@@ -7,7 +7,7 @@ are cleared before its own. So a gradient counts as stale only if no backward pa
 step of its optimizer found it cleared; accumulation adds to gradients and never clears them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class StaleGradients(StepObserver):
     def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Read some gradients that were just used."""
         self._settle(record, optimizer)  # backward passes of a closure came after `before_step`
-        used = _UsedGradients.of(optimizer)
+        used = _UsedGradients.of(optimizer, self.around.model.parameters())
         if used is not None:
             self._used[optimizer] = used
             self.wake("before_backward")
@@ -72,7 +72,8 @@ class StaleGradients(StepObserver):
         if used is None or not used.is_looked_at:
             return
         del self._used[optimizer]
-        record.stale_grad_share = _larger(record.stale_grad_share, used.share())
+        with torch.no_grad():
+            record.stale_grad_share = _larger(record.stale_grad_share, used.share())
         if not self._used:
             self.rest("before_backward")
             self.rest("before_step")
@@ -90,12 +91,15 @@ class _UsedGradients:
         gradients = [_gradient(parameter, plan) for parameter, plan in parameters]
         self._norms = _norms(gradients)
         self._stale: Tensor | None = None
+        self._places: list[int | None] = []  # where they lay at the last look
         self.is_cleared = False
 
     @classmethod
-    def of(cls, optimizer: Optimizer) -> "_UsedGradients | None":
+    def of(cls, optimizer: Optimizer, of_model: Iterable[Tensor]) -> "_UsedGradients | None":
         """Up to 8 gradients spread over the optimizer; None when there is none to be read."""
-        own = [p for group in optimizer.param_groups for p in group["params"]]
+        known = frozenset(map(id, of_model))
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        own = [p for p in held if id(p) in known]
         found = [p for p in own if p.grad is not None and _is_readable(local_part(p.grad))]
         alike = [p for p in found if _kind(p.grad) == _kind(found[0].grad)]
         if not alike:
@@ -119,6 +123,7 @@ class _UsedGradients:
                 self.is_cleared = True
                 return
             now = _norms(gradients)
+            self._places = self._places_now()
             if self._stale is None:
                 self._stale = (now == self._norms).all(dim=0) & self._was_used
             else:
@@ -128,7 +133,22 @@ class _UsedGradients:
         """Stale gradients among those that were not zero, 0-d."""
         if self.is_cleared or self._stale is None:
             return 0.0
+        moved = [
+            index
+            for index, (before, now) in enumerate(
+                zip(self._places, self._places_now(), strict=True)
+            )
+            if before != now
+        ]
+        if len(moved) == len(self._places):
+            return 0.0
+        for index in moved:
+            self._stale[index] = False
         return self._stale.sum() / self._was_used.sum().clamp(min=1)
+
+    def _places_now(self) -> list[int | None]:
+        grads = (parameter.grad for parameter, _ in self._parameters)
+        return [None if grad is None else local_part(grad).data_ptr() for grad in grads]
 
     @property
     def _was_used(self) -> Tensor:

@@ -193,3 +193,35 @@ def test_gradients_of_an_embedding_that_are_sparse_are_passed_over(tmp_path: Pat
         model(torch.tensor([[1, 2]])).square().mean().backward()
         optimizer.step()
     assert run.read() == [None, 1.0]
+
+
+def test_gradients_that_are_put_in_place_of_the_used_ones_are_not_stale(tmp_path: Path) -> None:
+    """As of an actor whose gradients come from `grad`, beside a critic that calls `backward`."""
+    model, critic = net(), net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    run = shares(tmp_path, model, optimizer)
+    for step in range(3):
+        loss_of(critic, step).backward()
+        parameters = list(model.parameters())
+        gradients = torch.autograd.grad(loss_of(model, step), parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    assert run.read() == [None, 0.0, 0.0]
+
+
+def test_gradients_copied_into_those_of_float32_weights_are_not_stale(tmp_path: Path) -> None:
+    model = net().double()
+    copies = [p.detach().float().requires_grad_() for p in model.parameters()]
+    optimizer = torch.optim.SGD(copies, lr=0.01)
+    run = shares(tmp_path, model, optimizer)
+    for step in range(3):
+        model.zero_grad()
+        model(torch.full((2, 3), 1.0 + step).double()).square().mean().backward()
+        for copy, parameter in zip(copies, model.parameters(), strict=True):
+            assert parameter.grad is not None
+            if copy.grad is None:
+                copy.grad = torch.empty_like(copy)
+            copy.grad.copy_(parameter.grad)
+        optimizer.step()
+    assert run.read() == [None, None, None]

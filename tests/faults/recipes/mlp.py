@@ -33,6 +33,7 @@ def train(  # noqa: PLR0913 - the differences
     broken_batch: int | None = None,
     sign: float = 1.0,
     reduction: str = "mean",
+    cleared: bool = True,
 ) -> None:
     """Train and record once.
 
@@ -54,6 +55,7 @@ def train(  # noqa: PLR0913 - the differences
         broken_batch: Step whose batch holds a NaN.
         sign: Factor on the loss before backward.
         reduction: mean or sum.
+        cleared: Whether gradients are cleared before each backward pass.
     """
     torch.manual_seed(seed)
     model = Model(depth, ACTIVATIONS[activation], detached)
@@ -78,7 +80,8 @@ def train(  # noqa: PLR0913 - the differences
             if step == broken_batch:
                 inputs[0, 0] = float("nan")
             loss = functional.cross_entropy(model(inputs), labels, reduction=reduction)
-            stepper.zero_grad()
+            if cleared:
+                stepper.zero_grad()
             (sign * loss).backward()
             stepper.step()
             telemetry.step(loss=loss)
