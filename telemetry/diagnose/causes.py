@@ -93,7 +93,8 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         SYMPTOM,
     ),
     "learning_rate_too_low": (SYMPTOM, "update_ratio", "vanishing_through_time"),
-    "softmax_into_cross_entropy": (SYMPTOM,),
+    # Raw logits in nll_loss make it negative, as a loss that is climbed.
+    "softmax_into_cross_entropy": (SYMPTOM, "gradient_ascent"),
     "train_eval_mode": (SYMPTOM,),
     "repeated_batch": (SYMPTOM, "overfitting"),
     "loss_scaler": (SYMPTOM,),

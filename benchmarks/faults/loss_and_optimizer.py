@@ -1,0 +1,62 @@
+"""Faults around the loss function and the optimizer, and controls that look like them."""
+# A recipe is described by its name and by its row in the table, not by a docstring.
+# ruff: noqa: D103
+
+from material import Bench, Loss, accuracy, blobs, digits, mlp, train
+from recipe import fault, healthy
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam
+
+MLP_3 = (64, 64, 64, 10)
+
+
+def _digits_run(
+    bench: Bench, model: nn.Module, loss_of: Loss = functional.cross_entropy, steps: int = 300
+) -> None:
+    data = digits()
+    optimizer = Adam(model.parameters(), 1e-3)
+    train(bench, model, optimizer, data.batches(bench.generator(), 64, steps), loss_of=loss_of)
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F24", "softmax_into_cross_entropy", by=20, layers=("3",))
+def softmax_twice(bench: Bench) -> None:
+    data = blobs(bench.seed, n=3000, n_val=1000, features=20, classes=20)
+    model = nn.Sequential(*mlp((20, 64, 20)), nn.Softmax(-1))
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), 1e-3),
+        data.batches(bench.generator(), 64, 300),
+    )
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F25", "softmax_into_cross_entropy", by=20)
+def raw_logits(bench: Bench) -> None:
+    _digits_run(bench, mlp(MLP_3), functional.nll_loss)
+
+
+@healthy("L01")
+def distilled(bench: Bench) -> None:
+    """Probabilities of a teacher as soft targets, and log-probabilities of its own into nll."""
+    data = digits()
+    teacher = mlp(MLP_3)
+    student = nn.Sequential(*mlp(MLP_3), nn.LogSoftmax(-1))
+    inner = Adam(teacher.parameters(), 1e-3)
+    for x, y in data.batches(bench.generator(), 64, 300):
+        inner.zero_grad()
+        functional.cross_entropy(teacher(x), y).backward()
+        inner.step()
+
+    def loss_of(out: Tensor, both: tuple[Tensor, Tensor]) -> Tensor:
+        soft, y = both
+        return functional.nll_loss(out, y) + functional.cross_entropy(out, soft)
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for x, y in data.batches(bench.generator(), 64, 300):
+            yield x, (teacher(x).softmax(-1).detach(), y)
+
+    train(bench, student, Adam(student.parameters(), 1e-3), batches(), loss_of=loss_of)
+    bench.result["accuracy"] = accuracy(student, data)
