@@ -16,7 +16,7 @@ from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
 from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
-from telemetry.capture.environment import capture_environment
+from telemetry.capture.environment import capture_environment, is_preparing
 from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
 from telemetry.capture.probe_batch import ProbeBatch
@@ -127,6 +127,8 @@ class TelemetryCallback:
         self._loaded: State = {}  # of a callback that records nothing
         self._closed = False
         if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
+            return
+        if is_preparing():  # a worker that imports the script of its parent: no training of its own
             return
         former = open_callbacks.register(model, self)
         if former is not None:

@@ -1,8 +1,9 @@
-"""Where a run was made: versions, devices, host and script.
+"""Where a run was made: versions, devices, host and script; and whether this is the place for one.
 
 Nothing here is a secret: environment variables are copied by an allow-list only.
 """
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -53,6 +54,16 @@ def capture_environment() -> dict[str, Json]:
             name: os.environ[name][:VALUE_LIMIT] for name in ALLOWED_VARIABLES if name in os.environ
         },
     }
+
+
+def is_preparing() -> bool:
+    """Whether this is a child of multiprocessing that still imports what its parent runs.
+
+    Started by `spawn` or `forkserver`, it runs the main module once more, under another name, and
+    reads what it was sent, before it does what it was started for.
+    """
+    # The attribute by which multiprocessing itself refuses to start processes at that time.
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def script_name() -> str:
