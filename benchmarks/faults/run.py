@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import control_tasks  # noqa: F401
 import control_variants  # noqa: F401
 import controls  # noqa: F401 - registers its recipes
+import data_faults  # noqa: F401
 import faulty  # noqa: F401
 import later_controls  # noqa: F401
 import loss_and_optimizer  # noqa: F401

@@ -13,17 +13,14 @@ answering without looking costs, or of one half where that is not known. A valid
 better than knowing nothing and is now worse decides whatever the metrics say.
 """
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.evaluations import Evaluated, evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.robust import FloatArray, IntArray, median, step_noise, trend
+from telemetry.diagnose.robust import median, step_noise, trend
 from telemetry.diagnose.wording import number
-from telemetry.directions import higher_is_better
 from telemetry.store.rows import Rows
 
 ID = "overfitting"
@@ -36,9 +33,6 @@ METRIC_NOISES = 3.0
 METRIC_SHARE = 0.02  # least relative fall of a metric that counts
 MIN_EVALUATIONS = 5
 AFTER_BEST = 3
-LOSS_WORDS = frozenset({"loss", "nll", "ce", "bce", "mse", "xent", "bpc", "bpb"})
-PERPLEXITY = frozenset({"ppl", "perplexity"})
-ERROR_WORDS = frozenset({"error", "errors", "err", "mae", "rmse", "mape", "wer", "cer", "eer"})
 TREND_Z = 1.5
 
 SQL = """
@@ -55,35 +49,9 @@ ORDER BY m.name, m.step
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Series:
-    """One evaluated quantity over the steps, finite, lower is better."""
-
-    name: str
-    steps: IntArray
-    values: FloatArray
-    is_loss: bool
-
-    @property
-    def best(self) -> int:
-        """Place of the best evaluation, of medians of three."""
-        return int(np.argmin(self.smooth))
-
-    @property
-    def smooth(self) -> FloatArray:
-        """Medians of three, so that one lucky evaluation is no best; ends by Tukey's rule."""
-        if self.values.size < 4:  # noqa: PLR2004 - two medians of three, to continue to the ends
-            return self.values
-        windows = np.lib.stride_tricks.sliding_window_view(self.values, 3)
-        middle = np.median(windows, axis=1)
-        first = np.median([self.values[0], middle[0], 3 * middle[0] - 2 * middle[1]])
-        last = np.median([self.values[-1], middle[-1], 3 * middle[-1] - 2 * middle[-2]])
-        return np.concatenate([[first], middle, [last]])
-
-
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The validation loss with the largest rise, and whether a metric agrees."""
-    series = _series(rows)
+    series = evaluated(rows)
     losses = [s for s in series if s.is_loss and s.values.size >= MIN_EVALUATIONS]
     metrics = [s for s in series if not s.is_loss and s.values.size >= MIN_EVALUATIONS]
     if not losses and not metrics:
@@ -105,36 +73,17 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return None
 
 
-def _series(rows: Rows) -> list[_Series]:
-    """Evaluated quantities of known direction; perplexity counts as the loss it is made of."""
-    codes, names = rows.codes("name")
-    steps, values = rows.ints("step"), rows.floats("value")
-    found = []
-    for index, name in enumerate(names):
-        words: list[str] = re.findall(r"[a-z]+", name.lower())
-        is_higher = higher_is_better(name) and "throughput" not in words
-        is_loss = not is_higher and not (LOSS_WORDS | PERPLEXITY).isdisjoint(words)
-        if not (is_higher or is_loss) and ERROR_WORDS.isdisjoint(words):
-            continue
-        kept = (codes == index) & np.isfinite(values)
-        own = -values[kept] if is_higher else values[kept]
-        if is_loss and not PERPLEXITY.isdisjoint(words):
-            own = np.log(np.maximum(own, 1.0))
-        found.append(_Series(name=name, steps=steps[kept], values=own, is_loss=is_loss))
-    return found
-
-
-def _rise(loss: _Series) -> float:
+def _rise(loss: Evaluated) -> float:
     best = float(loss.smooth[loss.best])
     return float(median(loss.values[-3:]) / best) if best > 0 else 0.0
 
 
-def _is_rising(loss: _Series) -> bool:
+def _is_rising(loss: Evaluated) -> bool:
     after = loss.values[loss.best :]
     return after.size > AFTER_BEST and trend(after)[1] >= TREND_Z
 
 
-def _has_fallen(metric: _Series, limits: Limits) -> bool:
+def _has_fallen(metric: Evaluated, limits: Limits) -> bool:
     best = float(metric.smooth[metric.best])
     drop = median(metric.values[-3:]) - best
     noise = step_noise(metric.values)
@@ -153,7 +102,7 @@ def _train_improves(context: RunContext, best_step: int) -> bool:
 
 
 def _severity(
-    context: RunContext, loss: _Series, metrics: list[_Series], fallen: list[_Series]
+    context: RunContext, loss: Evaluated, metrics: list[Evaluated], fallen: list[Evaluated]
 ) -> Severity:
     best, last = float(loss.smooth[loss.best]), median(loss.values[-3:])
     naive = context.baseline.naive
@@ -169,7 +118,7 @@ def _severity(
 
 
 def _finding(
-    context: RunContext, loss: _Series, fallen: list[_Series], *, severity: Severity
+    context: RunContext, loss: Evaluated, fallen: list[Evaluated], *, severity: Severity
 ) -> Finding:
     best_step = int(loss.steps[loss.best])
     last = median(loss.values[-3:])

@@ -1,0 +1,128 @@
+"""Faults and controls of the data and of the schedule: batches, precision, rates, waiting."""
+# A recipe is described by its name and by its row in the table, not by a docstring.
+# ruff: noqa: D103
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from material import (
+    Bench,
+    ConvNet,
+    Data,
+    LanguageModel,
+    accuracy,
+    digits,
+    evaluation,
+    markov,
+    mlp,
+    train,
+)
+from recipe import fault, healthy
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam
+from torch.utils.data import DataLoader, TensorDataset
+
+Batch = tuple[Tensor, Tensor]
+
+
+def _loader(bench: Bench, data: Data, size: int, *, shuffle: bool = True) -> "DataLoader[Batch]":
+    dataset = TensorDataset(data.x, data.y)
+    return DataLoader(dataset, size, shuffle=shuffle, generator=bench.generator())
+
+
+def _epochs(loader: "DataLoader[Batch]", steps: int) -> Iterator[Batch]:
+    endless = itertools.chain.from_iterable(itertools.repeat(loader))
+    for batch in itertools.islice(endless, steps):
+        yield tuple(batch)
+
+
+def _classifier(
+    bench: Bench, batches: Iterator[Batch], data: Data, *, lr: float = 1e-3, images: bool = False
+) -> None:
+    model = ConvNet() if images else mlp((64, 64, 64, 10))
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), lr),
+        batches,
+        evaluate=evaluation(model, data),
+        every=30,
+    )
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+# --- repeated batches ---------------------------------------------------------------------------
+
+
+@fault("F39", "repeated_batch", by=60)
+def iterator_in_every_step(bench: Bench) -> None:
+    data = digits()
+    loader = _loader(bench, data, 64, shuffle=False)
+    _classifier(bench, (tuple(next(iter(loader))) for _ in range(300)), data)
+
+
+@fault("F40", "repeated_batch", by=60)
+def constant_index(bench: Bench) -> None:
+    tokens = markov(bench.seed, 30, 20_000)
+    model = LanguageModel(30)
+    rows = torch.stack([tokens[64 * k : 64 * k + 33] for k in range(16)])
+    held = torch.stack([tokens[-33 * (k + 1) :][:33] for k in range(32)])
+
+    def loss_of(out: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(out.flatten(0, 1), y.flatten())
+
+    def evaluate() -> dict[str, float]:
+        with torch.no_grad():
+            return {"val_loss": float(loss_of(model(held[:, :-1]), held[:, 1:]))}
+
+    batches = ((rows[:, :-1], rows[:, 1:]) for _ in range(250))
+    optimizer = Adam(model.parameters(), 1e-3)
+    train(bench, model, optimizer, batches, loss_of=loss_of, evaluate=evaluate, every=25)
+    bench.result |= evaluate()
+
+
+@healthy("D01")
+def three_batches_unshuffled(bench: Bench) -> None:
+    data = digits()
+    few = Data(x=data.x[:192], y=data.y[:192], val_x=data.val_x, val_y=data.val_y)
+    _classifier(bench, _epochs(_loader(bench, few, 64, shuffle=False), 90), data)
+
+
+@healthy("D02")
+def full_batch_validated(bench: Bench) -> None:
+    """All data in each step, without a loader."""
+    data = digits()
+    _classifier(bench, ((data.x, data.y) for _ in range(150)), data)
+
+
+@healthy("D03")
+def nodes_of_a_graph(bench: Bench) -> None:
+    """The loader gives the numbers of nodes, the model is given the whole graph."""
+    data = digits()
+    everything = data.x
+    model = mlp((64, 64, 10))
+    loader = DataLoader(TensorDataset(torch.arange(1400)), 50, shuffle=True)
+    optimizer = Adam(model.parameters(), 1e-3)
+    with bench.record(model, optimizer) as telemetry:
+        for (picked,) in _epochs(loader, 200):
+            loss = functional.cross_entropy(model(everything)[picked], data.y[picked])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            telemetry.step(loss=loss)
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@healthy("D04")
+def sparse_inputs(bench: Bench) -> None:
+    """Bags of words over 5,000: nearly all elements that a fingerprint reads are zero."""
+    generator = bench.generator()
+    centres = torch.randint(5000, (10, 40), generator=generator)
+    y = torch.randint(10, (800,), generator=generator)
+    words = centres[y].gather(1, torch.randint(40, (800, 6), generator=generator))
+    x = torch.zeros(800, 5000).scatter(1, words, 1.0)
+    loader = DataLoader(TensorDataset(x, y), 8, shuffle=True, generator=generator)
+    model = nn.Sequential(nn.Linear(5000, 32), nn.ReLU(), nn.Linear(32, 10))
+    train(bench, model, Adam(model.parameters(), 1e-3), _epochs(loader, 300))
