@@ -72,6 +72,9 @@ def test_without_a_loader_lost_validation_decides(chain: Chains) -> None:
     run = hashed(chain(2), [7] * 100)
     run.metric("val_loss", {20: 2.0, 40: 2.4, 60: 2.8, 80: 3.0})
     assert found(diagnosed(run), "repeated_batch").severity is Severity.WARNING
+    run = hashed(chain(2), [7] * 100, samples=264)
+    run.metric("val_loss", {20: 2.0, 40: 2.4, 60: 2.8, 80: 3.0})
+    assert found(diagnosed(run), "repeated_batch").severity is Severity.INFO
     run = hashed(chain(2), [7] * 100)
     run.metric("val_loss", {20: 2.0, 40: 1.4, 60: 0.8, 80: 0.7})
     assert found(diagnosed(run), "repeated_batch").severity is Severity.INFO

@@ -7,8 +7,10 @@ index.
 Not flagged: unshuffled loaders, whose batches return after one epoch; data of a batch or two; the
 tag `overfit-one-batch`; models that are given the same input whatever the batch is (the features of
 a whole graph); sparse inputs, whose fingerprint may see zeros only. Without a DataLoader the length
-of the data is not known: one batch in all steps is information then, full-batch training looks the
-same, unless the validation loss does not follow the training loss.
+of the data is not known: one batch in all steps is information then, for full-batch training looks
+the same (grokking even with a validation loss that rises). It is a warning if the validation loss
+does not follow the training loss and the batch is a power of two, as batches are and data sets are
+not.
 Source: Humbatova et al., arXiv:1910.11015.
 """
 
@@ -123,7 +125,12 @@ def _held_against(
             reason=f"batches return every {found.period} steps, and whether that is an epoch is "
             "not known; read them from a torch DataLoader",
         )
-    return _finding(found, context, Severity.WARNING if lost else Severity.INFO, None)
+    is_chosen = _is_power_of_two(context.batch_size)
+    return _finding(found, context, Severity.WARNING if lost and is_chosen else Severity.INFO, None)
+
+
+def _is_power_of_two(size: float) -> bool:
+    return size == int(size) and int(size).bit_count() == 1
 
 
 def _part(rows: Rows, what: str) -> Rows:
