@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from telemetry.capture.contained import contained
-from telemetry.capture.hook_scope import in_mode, undispatched
+from telemetry.capture.hook_scope import n_dispatch_modes, n_function_modes, undispatched
 from telemetry.errors import CaptureError
 
 P = ParamSpec("P")
@@ -154,7 +154,7 @@ def guarded(
             if part in guard.off:
                 return None
             try:
-                if in_mode():
+                if n_dispatch_modes() or n_function_modes():
                     with undispatched():
                         return method(self, *args, **kwargs)
                 return method(self, *args, **kwargs)

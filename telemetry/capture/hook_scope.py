@@ -1,6 +1,7 @@
 """What stands around the work of a hook: a clock, and no mode."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
@@ -57,9 +58,9 @@ class Undispatched:
         self._dispatch.__exit__(kind, error, trace)
 
 
-def in_mode() -> bool:
-    """Whether a mode is around this thread's operations; asked in 60 ns."""
-    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())  # noqa: SLF001
+# How many modes of each kind are around this thread's operations; every guarded call asks.
+n_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack  # noqa: SLF001 - no public name
+n_function_modes: Callable[[], int] = torch._C._len_torch_function_stack  # noqa: SLF001
 
 
 def another_mode(*, than_own: bool) -> bool:
@@ -68,9 +69,9 @@ def another_mode(*, than_own: bool) -> bool:
     Args:
         than_own: One of those around it is that which observes the forward.
     """
-    return torch._C._len_torch_dispatch_stack() > than_own  # noqa: SLF001
+    return n_dispatch_modes() > than_own
 
 
 def undispatched() -> AbstractContextManager[object]:
     """What is measured does not go through the modes around it."""
-    return Undispatched() if in_mode() else NO_MODE
+    return Undispatched() if n_dispatch_modes() or n_function_modes() else NO_MODE

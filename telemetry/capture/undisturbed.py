@@ -22,7 +22,7 @@ from torch.overrides import _push_mode as _push_function_mode
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _pop_mode, _push_mode
 
-from telemetry.capture.hook_scope import in_mode
+from telemetry.capture.hook_scope import n_dispatch_modes, n_function_modes
 
 DICTIONARIES = (dict, OrderedDict, defaultdict, Counter)
 SEQUENCES = (list, deque)
@@ -48,7 +48,7 @@ def undisturbed(
         autocast: To which type; None: it is off.
     """
     with ExitStack() as stack:
-        if in_mode():
+        if n_dispatch_modes() or n_function_modes():
             stack.enter_context(_modes_set_aside())
         stack.enter_context(_random_states(model))
         _set_aside(model, stack)
