@@ -7,6 +7,7 @@ first losses.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -72,14 +73,14 @@ class GradientProbes:
 
     def are_finite(self, optimizer: Optimizer) -> bool:
         """Whether none of their gradients has an element that is not."""
-        for parameter in self.of(optimizer):
+        for parameter in self._probes.get(optimizer) or self.of(optimizer):
             gradient = parameter.grad
             if gradient is None:
                 continue
             try:
                 values = gradient if gradient.dim() == 1 else gradient.reshape(-1)
                 # A quarter of the cost of looking at each element, done where this overflows.
-                number = torch.dot(values, values).numpy()
+                number = cast("float", torch.dot(values, values).tolist())
             except (RuntimeError, TypeError):
                 # Sparse, with a graph, or of a model that became another type or went elsewhere.
                 continue

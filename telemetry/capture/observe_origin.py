@@ -109,12 +109,17 @@ class OriginObserver(StepObserver):
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Look at a few gradients; what was found is about to be applied."""
-        if self._found is None and not self._are_finite(record, optimizer):
+        clip = record.clip
+        if self._found is None and not (
+            self._probes.are_finite(optimizer)
+            if clip is None
+            else self._are_finite(clip, optimizer)
+        ):
             self._search_gradients(record)
         if self._found is None:
             self._n_searches = 0
         self._last_step = record.step
-        self._last_clip = record.clip
+        self._last_clip = clip
         self._forwards.clear()
         if self._found is not None:
             self._tell(record)
@@ -157,11 +162,8 @@ class OriginObserver(StepObserver):
 
     # --- the search ---------------------------------------------------------------------------
 
-    def _are_finite(self, record: StepRecord, optimizer: Optimizer) -> bool:
-        """Whether no gradient is seen to be anything else."""
-        clip = record.clip
-        if clip is None:
-            return self._probes.are_finite(optimizer)
+    def _are_finite(self, clip: "ClipRecord", optimizer: Optimizer) -> bool:
+        """Whether no gradient that was clipped is seen to be anything else."""
         norm = None if clip.total_norm is None else host_number(clip.total_norm)
         if norm is None:
             return self._probes.are_finite(optimizer)
