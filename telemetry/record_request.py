@@ -39,6 +39,17 @@ class RecordRequest:
     asked: bool = False
     speaker: int | None = None
 
+    @property
+    def options(self) -> list[str]:
+        """Options of `telemetry record` that were given."""
+        default = RecordRequest()
+        names = ("every", "project", "name", "tags", "total_steps")
+        return [
+            f"--{name.removesuffix('s') if name == 'tags' else name.replace('_', '-')}"
+            for name in names
+            if getattr(self, name) != getattr(default, name)
+        ]
+
     def to_variable(self) -> str:
         """The text of `$TELEMETRY_AUTO`."""
         return json.dumps(asdict(self))

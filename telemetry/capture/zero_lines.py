@@ -48,6 +48,7 @@ NO_LOSS = (
     "no loss was recorded: the script called no backward(); it is named by "
     "telemetry = TelemetryCallback(model, optimizer), and telemetry.step(loss=loss) after each step"
 )
+OWN_CALLBACK = "the script makes a TelemetryCallback of its own, which counts: {options} not used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class ScriptWatch:
     def why_nothing(self) -> str | None:
         """What is missing in the record of this script; None: nothing."""
         if self._is_over:
-            return None
+            options = self._request.options
+            return OWN_CALLBACK.format(options=" ".join(options)) if options else None
         if not self._has_recorded:
             return NEVER_TRAINED
         return None if self._loss_seen else NO_LOSS

@@ -278,7 +278,7 @@ def test_a_callback_of_the_script_itself_wins(
     watching: Callable[..., ScriptWatch],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = watching()
+    watch = watching(tags=("t",))
     model = mlp()
     optimizer = Adam(model.parameters())
     for step in range(n_dry_runs):
@@ -286,7 +286,9 @@ def test_a_callback_of_the_script_itself_wins(
     with TelemetryCallback(model, optimizer, project="explicit"):
         train(model, optimizer)
     train(mlp(), Adam(mlp().parameters()))
-    assert watch.why_nothing() is None
+    told = watch.why_nothing()
+    assert told is not None
+    assert "--every --tag not used" in told
     assert only_run(tmp_path).parent.name == "project=explicit"
     assert caplog.messages == []
 
