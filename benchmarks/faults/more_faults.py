@@ -233,7 +233,7 @@ def lstm_high(bench: Bench) -> None:
     train(bench, model, Adam(model.parameters(), 1.0), batches())
 
 
-@fault("Y12", "saturated_units", "poor_initialization", by=100)
+@fault("Y12", "input_scale", "saturated_units", "poor_initialization", by=100)
 def unscaled_tanh(bench: Bench) -> None:
     """Inputs a hundred times too large into deep tanh."""
     model = mlp((64, *[64] * 6, 10), nn.Tanh, start=normal(0.8))

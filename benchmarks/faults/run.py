@@ -22,6 +22,7 @@ import control_variants  # noqa: F401
 import controls  # noqa: F401 - registers its recipes
 import data_faults  # noqa: F401
 import faulty  # noqa: F401
+import input_recipes  # noqa: F401
 import later_controls  # noqa: F401
 import loss_and_optimizer  # noqa: F401
 import more_controls  # noqa: F401

@@ -15,7 +15,9 @@ NOT_A_CAUSE = frozenset(
 )
 
 # What each cause brings about. Two edges to learning_rate_too_high are ours: a network that starts
-# far off overshoots at any rate, and a loss that is climbed leaves its level. So are those to
+# far off overshoots at any rate, and a loss that is climbed leaves its level. Three edges of
+# input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
+# alone scales raise its loss. So are those to
 # vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps the
 # short reach it starts with.
 EDGES: Mapping[str, tuple[str, ...]] = {
@@ -24,6 +26,9 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "saturated_units",
         "exploding_gradient",
         "dead_units",
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "overfitting",
         SYMPTOM,
     ),
     "poor_initialization": (

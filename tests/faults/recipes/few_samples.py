@@ -12,7 +12,13 @@ Record = Callable[..., TelemetryCallback]
 
 
 def train(
-    record: Record, *, seed: int, n_samples: int = 4000, flipped: float = 0.1, steps: int = 300
+    record: Record,
+    *,
+    seed: int,
+    n_samples: int = 4000,
+    flipped: float = 0.1,
+    evaluation_gain: float = 1.0,
+    steps: int = 300,
 ) -> None:
     """Train and record once.
 
@@ -21,6 +27,7 @@ def train(
         seed: Of model and data.
         n_samples: Training samples; few are memorised.
         flipped: Share of wrong labels.
+        evaluation_gain: Factor on the inputs of evaluation alone.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
@@ -42,6 +49,6 @@ def train(
             telemetry.step(loss=loss)
             if step % 15 == 14:
                 with torch.no_grad():
-                    out = model(held_x)
+                    out = model(evaluation_gain * held_x)
                 right = (out.argmax(-1) == held_y).float().mean()
                 telemetry.log(val_loss=functional.cross_entropy(out, held_y), val_accuracy=right)

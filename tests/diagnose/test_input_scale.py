@@ -1,0 +1,109 @@
+"""input_scale on synthetic statistics of inputs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+ID = "input_scale"
+N = 640
+
+
+def with_inputs(
+    run: Chain,
+    losses: list[float],
+    *,
+    std: float = 1.0,
+    features: Sequence[float] = (1.0,) * 10,
+    evaluated: Sequence[float] = (),
+    first_output: float | None = None,
+    val_loss: float | None = None,
+) -> Chain:
+    """Inputs of mean zero in training, and at each evaluation one with its own deviation."""
+    run.losses(losses, every=4)
+    profile = np.array(features, dtype="<f4")
+    for step in range(0, 120, 4):
+        squares = N * std**2
+        shown = {"n": N, "n_profile": profile.size, "profile": profile.tobytes()}
+        run.activation("", "input", step, sumsq=squares, **shown)
+    output = std if first_output is None else first_output
+    run.activation("l0", "output", 0, n=N, sumsq=N * output**2)
+    for index, own in enumerate(evaluated):
+        step = 40 * index + 39
+        run.activation("", "input", step, phase="eval", training=False, n=N, sumsq=N * own**2)
+        if val_loss is not None:
+            run.metric("val_loss", {step: val_loss})
+    return run
+
+
+@pytest.mark.parametrize(("std", "limit"), [(255.0, 32.0), (1 / 255, 1 / 64)])
+def test_a_scale_at_which_the_run_stalls(chain: Chains, std: float, limit: float) -> None:
+    result = found(diagnosed(with_inputs(chain(3), stalled(2.3, 120), std=std)), ID)
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(std)
+    assert result.threshold == limit
+    assert result.first_step == 0
+
+
+def test_a_run_that_learns_from_it_is_only_told(chain: Chains) -> None:
+    result = found(diagnosed(with_inputs(chain(3), learning(120), std=255.0)), ID)
+    assert result.severity is Severity.INFO
+
+
+@pytest.mark.parametrize("std", [16.0, 1 / 32])
+def test_a_moderate_scale_passes(chain: Chains, std: float) -> None:
+    run = with_inputs(chain(3), stalled(2.3, 120), std=std)
+    assert ID in diagnosed(run, detectors=[ID]).passed
+
+
+def test_a_network_that_divides_or_normalises_passes(chain: Chains) -> None:
+    run = with_inputs(chain(3), stalled(2.3, 120), std=255.0, first_output=0.6)
+    assert ID in diagnosed(run, detectors=[ID]).passed
+    run = with_inputs(chain(3), stalled(2.3, 120), std=255.0)
+    run.module("norm", type_="BatchNorm1d", depth=0, role="norm")
+    assert ID in diagnosed(run, detectors=[ID]).passed
+
+
+def test_features_of_very_different_scales(chain: Chains) -> None:
+    """The fifth is constant and does not count; a quarter of the other nine is below 0.01."""
+    features = [1e-3, 1e-3, 1e-2, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1e3]
+    result = found(diagnosed(with_inputs(chain(3), stalled(2.3, 120), features=features)), ID)
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(1e5)
+    assert "feature 9" in result.message
+
+
+def test_one_small_feature_among_many_is_no_matter(chain: Chains) -> None:
+    run = with_inputs(chain(3), stalled(2.3, 120), features=[1e-4, *[1.0] * 9])
+    assert ID in diagnosed(run, detectors=[ID]).passed
+
+
+def test_evaluation_reads_inputs_of_another_scale(chain: Chains) -> None:
+    """In a run that learns: the loss of training does not see it."""
+    run = with_inputs(chain(3), learning(120), evaluated=[8.0, 8.0], val_loss=5.0)
+    result = found(diagnosed(run), ID)
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(3.0)
+    assert result.unit == "bits"
+    assert result.first_step == 39
+
+
+def test_an_evaluation_as_good_as_training_is_only_told(chain: Chains) -> None:
+    run = with_inputs(chain(3), learning(120, end=0.1), evaluated=[8.0, 8.0], val_loss=0.12)
+    assert found(diagnosed(run), ID).severity is Severity.INFO
+
+
+@pytest.mark.parametrize("evaluated", [(8.0,), (3.0, 3.0), (1.0, 8.0)])
+def test_one_evaluation_or_a_small_or_unsteady_difference_passes(
+    chain: Chains, evaluated: tuple[float, ...]
+) -> None:
+    run = with_inputs(chain(3), learning(120), evaluated=evaluated)
+    assert ID in diagnosed(run, detectors=[ID]).passed
+
+
+def test_tokens_are_not_checked(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 120), every=4)
+    assert "floating-point" in not_checked(diagnosed(run), ID).reason
