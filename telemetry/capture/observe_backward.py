@@ -57,11 +57,6 @@ def forget(observer: RootsObserver) -> None:
             _original = None
 
 
-def n_observers() -> int:
-    """Observers installed; with one alone, every backward pass is its own."""
-    return len(_observers)
-
-
 def _observed(original: _Backward) -> _Backward:
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:

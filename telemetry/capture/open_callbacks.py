@@ -69,6 +69,11 @@ def forget(model: nn.Module, callback: Closable) -> None:
             del _open[id(model)]
 
 
+def n_open() -> int:
+    """How many are open now."""
+    return len(_open)
+
+
 def close_all() -> None:
     """Close every open callback; runs at interpreter exit."""
     for callback in list(_open.values()):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
-from telemetry.capture import entry_hook, observe_backward, optimizer_hooks
+from telemetry.capture import backward_graph, entry_hook, observe_backward, optimizer_hooks
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
@@ -192,12 +192,13 @@ class Recording:
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
-        if self._forward_thread != get_ident() and observe_backward.n_observers() > 1:
-            return  # of another callback's model
-        ledger = self._ledger
-        if self._no_grad_forward or ledger.is_between:
+        is_own = backward_graph.is_own(self._catalogue, roots, forward_thread=self._forward_thread)
+        if is_own or backward_graph.is_alone():
             self._settle("no_grad")
-            ledger.note()
+        if not is_own:
+            return
+        ledger = self._ledger
+        ledger.note()
         self._waiting = waiting
         record = ledger.current
         record.backward_calls += 1
