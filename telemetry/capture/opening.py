@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 Start = Callable[[RunWriter], Continuation]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Opening:
     """Everything that a recording is begun with.
 
@@ -121,6 +121,8 @@ class Opening:
             return False
 
     def _open(self, run: str | None, start: Start) -> Recording | None:
+        if run is None:  # the ranks share none: it is the run of this process, whatever its rank
+            self.settings = replace(self.settings, rank=0, world_size=1)
         try:
             writer = RunWriter.open(
                 replace(self.settings, run_id=run),

@@ -60,11 +60,12 @@ def _no_run() -> str | None:
 def shared_run_id(
     rank: int, world_size: int, resumed: Callable[[], str | None] = _no_run
 ) -> str | None:
-    """The id on which all ranks agree; None leaves the choice to the single process.
+    """The id on which all ranks agree; None: this process has a run of its own.
 
     `$TELEMETRY_RUN_ID` decides. Else rank 0 makes an id and leaves it in the key-value store of
     the process group. That is no collective operation: a script that records on rank 0 alone must
-    not wait for the others. Without a process group the launcher's job id is taken.
+    not wait for the others. Without a process group the launcher's job id is taken. (Address and
+    port of the launcher are no id: the next training has the same.)
 
     Args:
         rank: Rank of this process.
@@ -85,6 +86,14 @@ def shared_run_id(
         job = re.sub(r"[^A-Za-z0-9]+", "-", os.environ.get(name, "")).strip("-")[:60]
         if job and job != "none":
             return f"job-{job}"
+    logger.warning(
+        "rank %d of %d records a run of its own: neither a process group nor a job id says which "
+        "run the ranks share; make the callback after torch.distributed.init_process_group(), or "
+        "set %s to the same id for all of them",
+        rank,
+        world_size,
+        RUN_ID_VARIABLE,
+    )
     return None
 
 

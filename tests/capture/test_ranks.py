@@ -1,11 +1,16 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from loops import Training, mlp, vectors
 from torch import distributed
 
+from telemetry import TelemetryCallback
 from telemetry.capture import ranks
 from telemetry.capture.ranks import exchanged_run_id, rank_and_world_size, shared_run_id
+from telemetry.manifest import Status
 from telemetry.runs import RUN_ID_VARIABLE, check_run_id
+from telemetry.store.store import Store
 
 VARIABLES = ("RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 
@@ -106,3 +111,35 @@ def test_a_real_process_group_is_found(tmp_path_factory: pytest.TempPathFactory)
         assert check_run_id(run) == run
     finally:
         distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("resume", [None, "auto"])
+def test_ranks_that_share_nothing_have_a_run_each(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    resume: str | None,
+) -> None:
+    monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        training = Training(mlp, vectors)
+        with TelemetryCallback(
+            training.model, training.optimizer, store=tmp_path, resume=resume
+        ) as telemetry:
+            for _ in training.steps(2):
+                telemetry.step()
+            state = telemetry.state_dict()
+            telemetry.load_state_dict(state)  # another attempt of the same run
+            for _ in training.steps(1):
+                telemetry.step()
+    said = [text for text in caplog.messages if "records a run of its own" in text]
+    assert len(said) == 2
+    assert "rank 1 of 2" in said[1]
+    assert "TELEMETRY_RUN_ID" in said[1]
+    store = Store.open(tmp_path)
+    assert [(run.status, run.steps) for run in store.runs()] == [(Status.FINISHED, 3)] * 2
+    with store.session(store.runs()) as session:
+        rows = session.query("SELECT rank FROM steps")
+    assert rows.ints("rank").tolist() == [0] * 6
