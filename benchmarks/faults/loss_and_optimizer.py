@@ -2,6 +2,7 @@
 # A recipe is described by its name and by its row in the table, not by a docstring.
 # ruff: noqa: D103
 
+import torch
 from material import Bench, Loss, accuracy, blobs, digits, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
@@ -60,3 +61,54 @@ def distilled(bench: Bench) -> None:
 
     train(bench, student, Adam(student.parameters(), 1e-3), batches(), loss_of=loss_of)
     bench.result["accuracy"] = accuracy(student, data)
+
+
+def _noisy_digits(bench: Bench, weight: Tensor | None) -> None:
+    """Digits under noise of three times their spread: a hard task, half of it learnable."""
+    data = digits()
+    generator = bench.generator()
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for x, y in data.batches(generator, 64, 300):
+            yield x + 3 * torch.randn(x.shape, generator=generator), y
+
+    model = mlp(MLP_3)
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), 1e-3),
+        batches(),
+        loss_of=lambda out, y: functional.cross_entropy(out, y, weight=weight),
+    )
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F50", "class_collapse", by=200)
+def one_class_counts(bench: Bench) -> None:
+    _noisy_digits(bench, torch.tensor([300.0] + [1.0] * 9))
+
+
+@healthy("L02")
+def classes_count_alike(bench: Bench) -> None:
+    _noisy_digits(bench, None)
+
+
+@healthy("L03")
+def rare_clicks(bench: Bench) -> None:
+    """A quarter of the labels is positive and inputs tell a little: `no` is the best answer."""
+    generator = bench.generator()
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for _ in range(400):
+            x = torch.randn(128, 16, generator=generator)
+            chance = torch.sigmoid(-1.4 + 0.6 * x[:, 0] + 0.4 * x[:, 1])
+            yield x, (torch.rand(128, generator=generator) < chance).float()
+
+    model = mlp((16, 32, 1))
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), 3e-3),
+        batches(),
+        loss_of=lambda out, y: functional.binary_cross_entropy_with_logits(out[:, 0], y),
+    )

@@ -104,3 +104,9 @@ def test_no_finding_is_lost_and_every_root_is_one(
     assert sorted(f.detector for f in result) == sorted(found)
     roots = {f.detector for f in result if f.consequence_of is None}
     assert all(f.consequence_of in roots for f in result if f.consequence_of)
+
+
+def test_what_a_run_that_never_learned_shows_early_follows_from_that() -> None:
+    early = finding("class_collapse", 20)
+    found = arranged(finding("loss_not_decreasing", 99), early)
+    assert found[1] == ("class_collapse", "loss_not_decreasing")

@@ -10,18 +10,20 @@ from telemetry import TelemetryCallback
 
 Record = Callable[..., TelemetryCallback]
 N_IN, N_CLASSES, WIDTH = 32, 10, 32
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "cross_entropy": functional.cross_entropy,
     "nll_loss": functional.nll_loss,
 }
 
 
-def train(
+def train(  # noqa: PLR0913 - the differences
     record: Record,
     *,
     seed: int,
     softmax: bool = False,
     loss: str = "cross_entropy",
+    class_weight: float = 1.0,
+    spread: float = 1.0,
     lr: float = 3e-3,
     steps: int = 150,
 ) -> None:
@@ -32,6 +34,8 @@ def train(
         seed: Of model and data.
         softmax: The model ends with one.
         loss: cross_entropy or nll_loss.
+        class_weight: Weight of class 0 in the loss; the others have 1.
+        spread: Distance of the clusters.
         lr: Learning rate of Adam.
         steps: Optimizer steps.
     """
@@ -40,12 +44,13 @@ def train(
     model = nn.Sequential(*layers, nn.Softmax(-1)) if softmax else nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(N_CLASSES, N_IN, generator=generator)
+    centres = spread * torch.randn(N_CLASSES, N_IN, generator=generator)
+    weight = torch.tensor([class_weight] + [1.0] * (N_CLASSES - 1))
     with record(model, optimizer) as telemetry:
         for _ in range(steps):
             labels = torch.randint(N_CLASSES, (64,), generator=generator)
             inputs = centres[labels] + torch.randn(64, N_IN, generator=generator)
-            value = LOSSES[loss](model(inputs), labels)
+            value = LOSSES[loss](model(inputs), labels, weight=weight)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
