@@ -136,3 +136,68 @@ def noised_training(bench: Bench) -> None:
 
     train(bench, model, Adam(model.parameters(), 1e-3), batches(), evaluate=evaluate)
     bench.result["accuracy"] = accuracy(model, data)
+
+
+def _views(bench: Bench, loss_of: Callable[[Tensor, Tensor], Tensor], *, steps: int = 300) -> None:
+    """Two noisy views of each digit; nearest neighbours in the embedding tell what was learned."""
+    model = mlp((64, 64, 64, 32))
+    data = digits()
+    optimizer = Adam(model.parameters(), 1e-3)
+    generator = bench.generator()
+    with bench.record(model, optimizer) as telemetry:
+        for x, _ in data.batches(bench.generator(), 64, steps):
+            noise = 0.3 * torch.randn(2, *x.shape, generator=generator)
+            loss = loss_of(model(x + noise[0]), model(x + noise[1]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            telemetry.step(loss=loss)
+            bench.result["loss"] = float(loss.detach())
+    with torch.no_grad():
+        known, asked = model(data.x), model(data.val_x)
+    nearest = torch.cdist(asked, known).argmin(-1)
+    bench.result["neighbour_accuracy"] = float((data.y[nearest] == data.val_y).float().mean())
+
+
+@fault("F48", "representation_collapse", by=300)
+def no_negatives(bench: Bench) -> None:
+    _views(bench, lambda a, b: (1 - functional.cosine_similarity(a, b)).mean())
+
+
+@fault("Y22", "representation_collapse", by=300)
+def distance_of_directions(bench: Bench) -> None:
+    """Squared distances of directions."""
+
+    def loss_of(a: Tensor, b: Tensor) -> Tensor:
+        a, b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
+        return (a - b).square().sum(1).mean()
+
+    _views(bench, loss_of)
+
+
+@healthy("X57")
+def variance_term(bench: Bench) -> None:
+    def loss_of(a: Tensor, b: Tensor) -> Tensor:
+        apart = sum(functional.relu(1 - z.std(0)).mean() for z in (a, b))
+        return (a - b).square().mean() + apart
+
+    _views(bench, loss_of)
+
+
+@healthy("X58")
+def offset_targets(bench: Bench) -> None:
+    """Sixteen temperatures in Kelvin by an own loss: outputs share their mean, as they should."""
+    generator = bench.generator()
+    x = torch.randn(2000, 10, generator=generator)
+    y = 280 + 5 * torch.sin(x @ torch.randn(10, 16, generator=generator))
+    model = mlp((10, 64, 64, 16))
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for _ in range(600):
+            picked = torch.randint(2000, (64,), generator=generator)
+            yield x[picked], y[picked]
+
+    def loss_of(out: Tensor, truth: Tensor) -> Tensor:
+        return (out - truth).abs().mean()
+
+    train(bench, model, Adam(model.parameters(), 1e-2), batches(), loss_of=loss_of)

@@ -1,0 +1,85 @@
+"""representation_collapse on synthetic spreads of outputs."""
+
+import pytest
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked
+
+from telemetry.diagnose.finding import Severity
+
+ID = "representation_collapse"
+
+
+def with_spread(
+    run: Chain,
+    last: float,
+    *,
+    first: float = 1.0,
+    cosine: float = 0.999,
+    growth: float = 1.0,
+    units: int = 16,
+    layers: tuple[str, ...] = ("l2",),
+) -> Chain:
+    """A run that learns; from step 20 on the rows of some layers have another spread."""
+    run.losses(learning(120), every=4)
+    for step in range(0, 120, 4):
+        for layer in ("l0", "l1", "l2"):
+            fallen = step >= 20 and layer in layers
+            run.activation(
+                layer,
+                "output",
+                step,
+                n_units=units,
+                unit_spread=last if fallen else first,
+                pair_cosine=cosine if fallen else 1 - first**2,
+                sumsq=6400.0 * (growth**2 if fallen else 1.0),
+            )
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spread", "severity"), [(0.08, Severity.WARNING), (0.015, Severity.ERROR)]
+)
+def test_a_last_layer_that_coincides(chain: Chains, spread: float, severity: Severity) -> None:
+    """The loss falls, and that clears nothing."""
+    result = found(diagnosed(with_spread(chain(3), spread)), ID)
+    assert result.severity is severity
+    assert result.layer == "l2"
+    assert result.first_step == 20
+    assert result.value == pytest.approx(spread)
+
+
+def test_the_first_layer_that_collapsed_with_the_last_is_named(chain: Chains) -> None:
+    result = found(diagnosed(with_spread(chain(3), 0.05, layers=("l1", "l2"))), ID)
+    assert result.layers == ("l1", "l2")
+
+
+def test_a_loss_with_labels_makes_it_information(chain: Chains) -> None:
+    run = with_spread(chain(3), 0.01)
+    for step in range(0, 120, 4):
+        run.logits(step)
+    assert found(diagnosed(run), ID).severity is Severity.INFO
+
+
+def test_adversaries_make_it_information(chain: Chains) -> None:
+    assert (
+        found(diagnosed(with_spread(chain(3, tags=("gan",)), 0.01)), ID).severity is Severity.INFO
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"last": 0.2},
+        {"last": 0.05, "cosine": 0.95},
+        {"last": 0.05, "first": 0.1},
+        {"last": 0.02, "growth": 50.0},
+        {"last": 0.05, "layers": ("l0", "l1")},
+    ],
+    ids=["spread", "angles", "from the start", "large target", "hidden layers alone"],
+)
+def test_what_is_no_collapse_passes(chain: Chains, case: dict[str, float]) -> None:
+    assert ID in diagnosed(with_spread(chain(3), **case), detectors=[ID]).passed
+
+
+def test_few_components_are_not_checked(chain: Chains) -> None:
+    run = with_spread(chain(3), 0.01, units=7)
+    assert "8 components" in not_checked(diagnosed(run), ID).reason
