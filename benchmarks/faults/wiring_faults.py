@@ -2,6 +2,8 @@
 # A recipe is described by its name and by its row in the table, not by a docstring.
 # ruff: noqa: D103
 
+from collections.abc import Callable
+
 import torch
 from material import Bench, accuracy, digits, mlp
 from recipe import fault, healthy
@@ -90,4 +92,94 @@ def cleared_after_step(bench: Bench) -> None:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)
                 telemetry.step(loss=loss)
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+def _accumulating(
+    bench: Bench,
+    optimizer_of: Callable[[nn.Module], Optimizer],
+    *,
+    k: int = 8,
+    divisor: float = 1.0,
+    reports_root: bool = False,
+    steps: int = 150,
+) -> None:
+    data = digits()
+    model = mlp(MLP_3)
+    optimizer = optimizer_of(model)
+    total = torch.zeros(())
+    with bench.record(model, optimizer) as telemetry:
+        for number, (x, y) in enumerate(data.batches(bench.generator(), 16, k * steps), 1):
+            loss = functional.cross_entropy(model(x), y)
+            root = loss / divisor if divisor != 1 else loss
+            root.backward()
+            total += (root if reports_root else loss).detach() / k
+            if number % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+                telemetry.step(loss=total.clone())
+                total.zero_()
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F21", "loss_multiplier", by=40)
+def undivided(bench: Bench) -> None:
+    """At a rate of 0.3 two of three seeds go on learning, to an accuracy of 0.3 or 0.4."""
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.5))
+
+
+@fault("F21b", "loss_multiplier", by=40)
+def undivided_momentum(bench: Bench) -> None:
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.1, momentum=0.9), k=16, steps=100)
+
+
+@fault("F21x", "learning_rate_too_high", "loss_spike", by=100)
+def divided_but_too_high(bench: Bench) -> None:
+    """Divides and reports what it divided; its rate is the fault."""
+    _accumulating(bench, lambda m: SGD(m.parameters(), 4.0), divisor=8, reports_root=True)
+
+
+@healthy("W03")
+def divided(bench: Bench) -> None:
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.5), divisor=8)
+
+
+@healthy("W04")
+def divided_and_reported_so(bench: Bench) -> None:
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.3), divisor=8, reports_root=True)
+
+
+@healthy("W05")
+def undivided_by_choice(bench: Bench) -> None:
+    """Sums micro-batches and has a rate that fits."""
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.03))
+
+
+@healthy("W06")
+def undivided_adam(bench: Bench) -> None:
+    _accumulating(bench, lambda m: Adam(m.parameters(), 1e-3))
+
+
+@healthy("W07")
+def sharpness_aware(bench: Bench) -> None:
+    """Two passes over each batch, the second at perturbed weights; zeros between them."""
+    data = digits()
+    model = mlp(MLP_3)
+    optimizer = SGD(model.parameters(), 0.1)
+    with bench.record(model, optimizer) as telemetry:
+        for x, y in data.batches(bench.generator(), 64, 300):
+            loss = functional.cross_entropy(model(x), y)
+            loss.backward()
+            gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+            norm = torch.stack([g.norm() for g in gradients]).norm()
+            moves = [0.05 * g / norm for g in gradients]
+            with torch.no_grad():
+                torch._foreach_add_(list(model.parameters()), moves)
+            optimizer.zero_grad(set_to_none=False)
+            functional.cross_entropy(model(x), y).backward()
+            with torch.no_grad():
+                torch._foreach_sub_(list(model.parameters()), moves)
+            optimizer.step()
+            optimizer.zero_grad()
+            telemetry.step(loss=loss)
     bench.result["accuracy"] = accuracy(model, data)

@@ -49,6 +49,7 @@ class StepRecord:
     grad_norms: tuple[Tensor | None, ...] = ()  # of the optimizers that were sampled
     found_inf: tuple[Tensor, ...] = ()  # not 0: a fused optimizer did not step
     clip: "ClipRecord | None" = None  # of the optimizer that is about to step
+    root_factors: tuple[Tensor | float, ...] = ()
     micro_grad_sumsq: Tensor | float | None = None
     stale_grad_share: Tensor | float | None = None
     data_s: float | None = None
@@ -84,6 +85,7 @@ class StepRecord:
             *self.losses,
             *self.closure_losses,
             *self.roots,
+            *self.root_factors,
             *self.found_inf,
             self.lr,
             self.batch_hash,

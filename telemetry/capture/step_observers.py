@@ -10,6 +10,7 @@ from telemetry.capture.parameter_watch import (
     ParameterWatch,
 )
 from telemetry.capture.provenance_watch import ProvenanceWatch
+from telemetry.capture.root_factors import RootFactors
 from telemetry.capture.schedule_watch import ScheduleWatch
 from telemetry.capture.stale_gradients import StaleGradients
 from telemetry.capture.step_observer import StepObserver, Surroundings
@@ -20,6 +21,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
     ProvenanceWatch,
     StaleGradients,
     MicroGradients,
+    RootFactors,
     DataWatch,
     ScheduleWatch,
     OriginObserver,

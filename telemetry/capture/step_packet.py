@@ -109,16 +109,21 @@ def _numbers(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
     ]
 
 
+def _unscaled_sums(
+    groups: Sequence[Sequence[Scalar]], scales: Sequence[float | None]
+) -> list[float | None]:
+    """Sum of each group without the loss scale of its step."""
+    return [
+        None if total is None else total / (scale or 1.0)
+        for total, scale in zip(map(_sum, _numbers(groups)), scales, strict=True)
+    ]
+
+
 def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
     reported = [_mean(group) for group in _numbers([record.losses for record in records])]
     closures = [_sum(group) for group in _numbers([r.closure_losses for r in records])]
     scales = host_floats([record.loss_scale for record in records])
-    roots = [
-        None if total is None else total / (scale or 1.0)
-        for total, scale in zip(
-            map(_sum, _numbers([record.roots for record in records])), scales, strict=True
-        )
-    ]
+    roots = _unscaled_sums([record.roots for record in records], scales)
     refused = [any(group) for group in _numbers([record.found_inf for record in records])]
     columns: dict[str, Sequence[object]] = {
         "step": [record.step for record in records],
@@ -142,6 +147,7 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
         "accumulation": [record.accumulation or None for record in records],
         "backward_calls": [record.backward_calls or None for record in records],
         "root_sum": roots,
+        "root_factor_sum": _unscaled_sums([record.root_factors for record in records], scales),
         "micro_grad_sumsq": host_floats([record.micro_grad_sumsq for record in records]),
         "stale_grad_share": host_floats([record.stale_grad_share for record in records]),
         "scheduler_calls": [record.scheduler_calls for record in records],

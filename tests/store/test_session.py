@@ -91,10 +91,10 @@ def test_a_session_of_many_versions_reads_old_files(
     now = table("steps")
     extended = type(now)(
         name=now.name,
-        version=2,
+        version=now.version + 1,
         doc=now.doc,
         sort=now.sort,
-        columns=(*now.columns, _younger(now.columns[-2])),
+        columns=(*now.columns, _younger(now.columns[-2], since=now.version + 1)),
     )
     monkeypatch.setattr("telemetry.store.binding.table", lambda _name: extended)
     monkeypatch.setattr("telemetry.store.listing.table", lambda _name: extended)
@@ -105,9 +105,9 @@ def test_a_session_of_many_versions_reads_old_files(
     assert rows[-1] == {"step": 9, "younger": None}
 
 
-def _younger(column: object) -> object:
+def _younger(column: object, *, since: int) -> object:
     fields = {name: getattr(column, name) for name in column.__dataclass_fields__}
-    return type(column)(**{**fields, "name": "younger", "since": 2})
+    return type(column)(**{**fields, "name": "younger", "since": since})
 
 
 @pytest.mark.parametrize("what", ["missing", "file", "empty"])

@@ -22,6 +22,7 @@ SELECT
     s.accumulation,
     s.backward_calls,
     s.root_sum,
+    s.root_factor_sum,
     s.micro_grad_sumsq,
     s.stale_grad_share,
     s.scheduler_calls,
