@@ -95,6 +95,7 @@ class RunBuilder:
         module_type: str = "Linear",
         trainable: bool = True,
         lr_group: int | None = 0,
+        dtype: str = "float32",
     ) -> "RunBuilder":
         """Catalogue rows of one parameter (weight, gradient, update) and of its module."""
         module = name.rpartition(".")[0]
@@ -111,7 +112,7 @@ class RunBuilder:
                 module_type=module_type,
                 depth=depth,
                 shape=json.dumps(list(shape)),
-                dtype="float32",
+                dtype=dtype,
                 n=n,
                 fan_in=n // shape[0] if len(shape) > 1 else n,
                 lr_group=lr_group,

@@ -33,6 +33,7 @@ def train(  # noqa: PLR0913 - the differences
     broken_batch: int | None = None,
     sign: float = 1.0,
     reduction: str = "mean",
+    dtype: str = "float32",
     cleared: bool = True,
 ) -> None:
     """Train and record once.
@@ -55,12 +56,14 @@ def train(  # noqa: PLR0913 - the differences
         broken_batch: Step whose batch holds a NaN.
         sign: Factor on the loss before backward.
         reduction: mean or sum.
+        dtype: Of the weights; the loss is computed in float32.
         cleared: Whether gradients are cleared before each backward pass.
     """
     torch.manual_seed(seed)
     model = Model(depth, ACTIVATIONS[activation], detached)
     for index, layer in enumerate(m for m in model.net if isinstance(m, nn.Linear)):
         _start(layer, weight_std, weight_value, bias_init if index < depth - 1 else None)
+    model.to(getattr(torch, dtype))
     parameters = [
         parameter
         for name, parameter in model.named_parameters()
@@ -79,7 +82,8 @@ def train(  # noqa: PLR0913 - the differences
             inputs = input_gain * inputs
             if step == broken_batch:
                 inputs[0, 0] = float("nan")
-            loss = functional.cross_entropy(model(inputs), labels, reduction=reduction)
+            out = model(inputs.to(getattr(torch, dtype))).float()
+            loss = functional.cross_entropy(out, labels, reduction=reduction)
             if cleared:
                 stepper.zero_grad()
             (sign * loss).backward()
