@@ -3,6 +3,7 @@
 # ruff: noqa: D103
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -22,6 +23,15 @@ from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    OneCycleLR,
+    StepLR,
+)
 from torch.utils.data import DataLoader, TensorDataset
 
 Batch = tuple[Tensor, Tensor]
@@ -209,3 +219,69 @@ def bfloat16_tuned(bench: Bench) -> None:
         ((x.to(torch.bfloat16), y) for x, y in data.batches(bench.generator(), 64, 300)),
         loss_of=lambda out, y: functional.cross_entropy(out.float(), y),
     )
+
+
+# --- schedules ----------------------------------------------------------------------------------
+
+
+def _scheduled(
+    bench: Bench,
+    make: Callable[[Optimizer], LRScheduler],
+    *,
+    steps: int = 300,
+    lr: float = 0.05,
+    momentum: float = 0.9,
+) -> None:
+    data = digits()
+    model = mlp((64, 64, 64, 10))
+    optimizer = SGD(model.parameters(), lr, momentum=momentum)
+    batches = _epochs(_loader(bench, data, 64), steps)
+    train(bench, model, optimizer, batches, scheduler=make(optimizer))
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F51", "schedule", by=100)
+def cosine_of_epochs(bench: Bench) -> None:
+    """The rate is zero after 5 % of the steps and stays there."""
+    _scheduled(
+        bench,
+        lambda o: LambdaLR(o, lambda n: (1 + math.cos(math.pi * min(1.0, n / 15))) / 2),
+        momentum=0.0,
+    )
+
+
+@fault("F52", "schedule", by=60)
+def divided_in_every_batch(bench: Bench) -> None:
+    _scheduled(bench, lambda o: StepLR(o, 1, gamma=0.1))
+
+
+@fault("F53", "schedule", "learning_rate_too_high", by=240)
+def rate_jumps(bench: Bench) -> None:
+    _scheduled(bench, lambda o: LambdaLR(o, lambda n: 300.0 if n >= 200 else 1.0))
+
+
+@healthy("D08")
+def restarts_in_a_loader(bench: Bench) -> None:
+    _scheduled(bench, lambda o: CosineAnnealingWarmRestarts(o, 75))
+
+
+@healthy("D09")
+def one_cycle(bench: Bench) -> None:
+    _scheduled(bench, lambda o: OneCycleLR(o, 0.1, total_steps=301))
+
+
+@healthy("D10")
+def exponential(bench: Bench) -> None:
+    """To 1e-5 of the first rate at the end."""
+    _scheduled(bench, lambda o: ExponentialLR(o, 0.962))
+
+
+@healthy("D11")
+def stairs_upwards(bench: Bench) -> None:
+    """A warm-up by factors of ten, then constant."""
+    _scheduled(bench, lambda o: LambdaLR(o, lambda n: min(1.0, 10.0 ** (n // 40 - 2))))
+
+
+@healthy("D12")
+def cyclic(bench: Bench) -> None:
+    _scheduled(bench, lambda o: CyclicLR(o, 1e-4, 0.05, step_size_up=20))

@@ -240,7 +240,7 @@ def unscaled_tanh(bench: Bench) -> None:
     _classify(bench, model, SGD(model.parameters(), 0.05), gain=100.0)
 
 
-@fault("Y13", "learning_rate_too_high", by=60)
+@fault("Y13", "schedule", "learning_rate_too_high", by=60)
 def late_jump(bench: Bench) -> None:
     """The rate is multiplied by 300 in mid-training."""
     model = mlp((64, 64, 64, 10), start=he)

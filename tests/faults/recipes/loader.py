@@ -14,7 +14,13 @@ Record = Callable[..., TelemetryCallback]
 
 
 def train(
-    record: Record, *, seed: int, read: str = "epochs", shuffle: bool = True, wait_s: float = 0.0
+    record: Record,
+    *,
+    seed: int,
+    read: str = "epochs",
+    shuffle: bool = True,
+    wait_s: float = 0.0,
+    decay_steps: int = 1000,
 ) -> None:
     """Train and record once.
 
@@ -23,6 +29,7 @@ def train(
         seed: Of model and data.
         read: `epochs`, or `restarted`: the iterator is created anew in each step.
         shuffle: Whether each epoch has its own order.
+        decay_steps: Steps after which the learning rate is zero.
         wait_s: Seconds of work on each batch while it is loaded.
     """
     torch.manual_seed(seed)
@@ -41,6 +48,9 @@ def train(
     loader = DataLoader(data, 32, shuffle=shuffle, generator=generator, collate_fn=collate)
     model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda n: max(0.0, 1 - n / decay_steps)
+    )
     batches = _restarted(loader) if read == "restarted" else _epochs(loader)
     with record(model, optimizer) as telemetry:
         for _, (inputs, labels) in zip(range(100), batches, strict=False):
@@ -48,6 +58,7 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            scheduler.step()
             telemetry.step(loss=loss)
 
 
