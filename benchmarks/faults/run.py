@@ -27,6 +27,7 @@ import later_controls  # noqa: F401
 import loss_and_optimizer  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
+import scaled_faults  # noqa: F401
 import sequence_recipes  # noqa: F401
 import torch
 import wiring_faults  # noqa: F401

@@ -72,6 +72,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "adam_second_moment": ("loss_spike",),
     "weight_norm_growth": ("loss_spike",),
     "loss_spike": ("non_finite",),
+    "non_finite": ("loss_scaler",),
     "gradients_not_cleared": (
         "exploding_gradient",
         "learning_rate_too_high",
