@@ -67,7 +67,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "dead_units",
         "vanishing_through_time",
     ),
-    "attention_logits": ("loss_spike",),
+    "attention_logits": ("loss_spike", SYMPTOM),
     "output_logits": ("loss_spike",),
     "adam_second_moment": ("loss_spike",),
     "weight_norm_growth": ("loss_spike",),

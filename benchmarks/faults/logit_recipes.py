@@ -1,0 +1,64 @@
+"""Faults and controls of attention logits and output logits."""
+# A recipe is described by its name and by its row in the table, not by a docstring.
+# ruff: noqa: D103
+
+import torch
+from material import Bench, LanguageModel, digits, markov, mlp, train
+from recipe import fault, healthy
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, AdamW
+
+
+def _language(bench: Bench, *, rate: float, query_gain: float = 1.0, steps: int = 150) -> None:
+    model = LanguageModel(30)
+    with torch.no_grad():
+        for block in model.blocks:
+            width = block.self_attn.embed_dim
+            block.self_attn.in_proj_weight[: 2 * width].mul_(query_gain)
+    tokens = markov(bench.seed, 30, 20_000)
+    generator = bench.generator()
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for _ in range(steps):
+            starts = torch.randint(len(tokens) - 33, (16,), generator=generator)
+            rows = torch.stack([tokens[s : s + 33] for s in starts])
+            yield rows[:, :-1], rows[:, 1:]
+
+    train(
+        bench,
+        model,
+        AdamW(model.parameters(), rate),
+        batches(),
+        loss_of=lambda out, y: functional.cross_entropy(out.flatten(0, 1), y.flatten()),
+    )
+
+
+@fault("F59", "attention_logits", "learning_rate_too_high", by=150)
+def attention_high(bench: Bench) -> None:
+    _language(bench, rate=0.1)
+
+
+@healthy("X59")
+def large_queries(bench: Bench) -> None:
+    """Logits of a hundred and one-hot attention, which order-1 text does not need."""
+    _language(bench, rate=3e-3, query_gain=10.0)
+
+
+@healthy("X60")
+def scaled_cosines(bench: Bench) -> None:
+    """Cosine logits times 30, as face recognition and CLIP have them: large by design."""
+
+    class Cosines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp((64, 64, 32))
+            self.classes = nn.Parameter(torch.randn(10, 32))
+
+        def forward(self, x: Tensor) -> Tensor:
+            features = functional.normalize(self.net(x), dim=1)
+            return 30 * features @ functional.normalize(self.classes, dim=1).T
+
+    model = Cosines()
+    data = digits()
+    train(bench, model, Adam(model.parameters(), 1e-3), data.batches(bench.generator(), 64, 300))
