@@ -131,7 +131,8 @@ class Pump:
         inbox, progress = self._inbox, self._progress
         step = inbox.last_step  # before taking: what was put before the mark is among the taken
         for packet in inbox.take():
-            with contained(self._packet_failed):
+            # What is not finite is recorded as it is, without a warning in somebody's training.
+            with contained(self._packet_failed), np.errstate(all="ignore"):
                 self._buffer(packet)
         if progress.first_step is None and inbox.first_step is not None:
             progress.first_step = inbox.first_step

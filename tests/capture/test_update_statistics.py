@@ -134,6 +134,22 @@ def test_no_decay_is_a_ratio_of_zero() -> None:
     assert rows["weight", "update"]["decay_ratio"] == 0
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e30])
+@pytest.mark.parametrize("setting", ["lr", "weight_decay"])
+@pytest.mark.parametrize("optimizer_class", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.usefixtures("route")
+def test_a_setting_that_is_not_finite_is_no_warning(
+    optimizer_class: type[torch.optim.Optimizer], setting: str, value: float
+) -> None:
+    """Warnings are errors here, as in some trainings."""
+    model, weight = one_parameter(random((5,)))
+    settings = {"lr": 0.1, "weight_decay": 0.3}
+    optimizer = optimizer_class([weight], **settings)
+    optimizer.param_groups[0][setting] = value
+    rows = optimized(optimizer, weight, model, 2)
+    assert rows["weight", "update"]["n_sampled"] == 5
+
+
 class ForeignOptimizer(torch.optim.SGD):
     """An optimizer whose rule nobody told."""
 

@@ -9,7 +9,7 @@ Source: decoupled weight decay, arXiv:1711.05101.
 import numpy as np
 
 from telemetry.capture.host import on_host
-from telemetry.capture.sample_plan import RowLayout
+from telemetry.capture.sample_plan import FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
@@ -44,16 +44,23 @@ def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...
     factor = partials["decay"].astype(np.float64)
     if "weight_norms" not in partials:
         return (np.zeros(len(layout)),)
-    decay = factor**2 * sum_of_squares(partials["weight_norms"], layout)
+    # A setting may be infinite, or a square too large: what comes of it is NaN or infinite too.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        decay = factor**2 * sum_of_squares(partials["weight_norms"], layout)
+        return (np.sqrt(decay / np.maximum(_rest(partials, layout, factor, decay), 0)),)
+
+
+def _rest(
+    partials: HostPartials, layout: RowLayout, factor: FloatArray, decay: FloatArray
+) -> FloatArray:
+    """Square of the gradient part."""
     if "weight_dots" in partials:
         cross = 2 * factor * layout.total(partials["weight_dots"])
-        rest = sum_of_squares(partials["norms"], layout) + cross + decay
-    else:
-        rest = sum_of_squares(partials["gradient_norms"], layout)
-        if "loss_scale" in partials:
-            rest = rest / partials["loss_scale"].astype(np.float64) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (np.sqrt(decay / np.maximum(rest, 0)),)
+        return sum_of_squares(partials["norms"], layout) + cross + decay
+    rest = sum_of_squares(partials["gradient_norms"], layout)
+    if "loss_scale" in partials:
+        rest = rest / partials["loss_scale"].astype(np.float64) ** 2
+    return rest
 
 
 STATISTIC = ParameterStatistic(
