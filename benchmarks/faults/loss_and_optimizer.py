@@ -3,7 +3,7 @@
 # ruff: noqa: D103
 
 import torch
-from material import Bench, Loss, accuracy, blobs, digits, mlp, train
+from material import Bench, Data, Loss, accuracy, blobs, digits, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -112,3 +112,52 @@ def rare_clicks(bench: Bench) -> None:
         batches(),
         loss_of=lambda out, y: functional.binary_cross_entropy_with_logits(out[:, 0], y),
     )
+
+
+@fault("F32", "epsilon_domination", by=60)
+def large_epsilon(bench: Bench) -> None:
+    data = digits()
+    model = mlp(MLP_3)
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), 1e-3, eps=0.1),
+        data.batches(bench.generator(), 64, 300),
+        loss_of=lambda out, y: 1e-3 * functional.cross_entropy(out, y),
+    )
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@fault("F33", "epsilon_domination", "loss_multiplier", by=60)
+def divided_too_often(bench: Bench) -> None:
+    data = digits()
+    model = mlp((64, 32, 8, 32, 64))
+    train(
+        bench,
+        model,
+        Adam(model.parameters(), 1e-3),
+        ((x, x) for x, _ in data.batches(bench.generator(), 64, 300)),
+        loss_of=lambda out, y: 1e-8 * functional.mse_loss(out, y),
+    )
+
+
+@healthy("L04")
+def epsilon_on_purpose(bench: Bench) -> None:
+    data = digits()
+    model = mlp(MLP_3)
+    optimizer = Adam(model.parameters(), 1e-3, eps=1e-3)
+    train(bench, model, optimizer, data.batches(bench.generator(), 64, 300))
+    bench.result["accuracy"] = accuracy(model, data)
+
+
+@healthy("L05")
+def memorised_with_adam(bench: Bench) -> None:
+    """Few samples, learned by heart: in the end most gradients are far below epsilon."""
+    data = digits()
+    model = mlp(MLP_3)
+    few = Data(x=data.x[:64], y=data.y[:64], val_x=data.val_x, val_y=data.val_y)
+    telemetry = bench.record(
+        model, optimizer := Adam(model.parameters(), 1e-2), tags=("overfit-one-batch",)
+    )
+    batches = few.batches(bench.generator(), 64, 1500)
+    train(bench, model, optimizer, batches, callback=telemetry)

@@ -253,10 +253,10 @@ def _bounds(op: str, pair: _Step, naive: float) -> tuple[float, float]:
     if answer is None or not math.isfinite(answer.mean_square):
         return naive / GUESSED_FACTOR, naive * GUESSED_FACTOR
     if op in CROSS_ENTROPIES:
-        # Logits are recorded without their row mean: lse lies within absmax of ln C, and the
-        # label's logit within absmax of 0.
+        # Logits are recorded without their row mean: lse lies between ln C (Jensen) and absmax
+        # above it, and the label's logit within absmax of 0.
         middle = math.log(max(2, answer.n_units))
-        return max(0.0, middle - 2 * answer.absmax), middle + 2 * answer.absmax
+        return max(0.0, middle - answer.absmax), middle + 2 * answer.absmax
     if op == "binary_cross_entropy_with_logits":
         return max(0.0, math.log(2) - answer.absmax), math.log(2) + answer.absmax
     if op == "binary_cross_entropy":

@@ -155,3 +155,13 @@ def test_other_and_several_losses_have_no_level() -> None:
 
 def test_a_loss_that_is_not_finite_gives_no_level() -> None:
     assert levels(classes([64.0] * 10), float("nan")).naive is None
+
+
+def test_a_loss_of_a_thousandth_is_no_mean_whatever_the_logits_allow_on_one_side() -> None:
+    """Centred logits within 1.5 give a mean of at least ln 10 - 1.5, for lse is at least ln 10."""
+    records = rows(*classes([6.4] * 10, absmax=1.5))
+    found = baseline(records, np.array([0]), np.array([2.3e-3]), np.array([64.0]))
+    assert found.naive is None
+    assert "not cross_entropy alone" in found.reason
+    plain = baseline(records, np.array([0]), np.array([0.85]), np.array([64.0]))
+    assert plain.naive == pytest.approx(math.log(10))

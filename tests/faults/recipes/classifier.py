@@ -25,6 +25,8 @@ def train(  # noqa: PLR0913 - the differences
     class_weight: float = 1.0,
     spread: float = 1.0,
     lr: float = 3e-3,
+    eps: float = 1e-8,
+    factor: float = 1.0,
     steps: int = 150,
 ) -> None:
     """Train and record once.
@@ -37,12 +39,14 @@ def train(  # noqa: PLR0913 - the differences
         class_weight: Weight of class 0 in the loss; the others have 1.
         spread: Distance of the clusters.
         lr: Learning rate of Adam.
+        eps: Epsilon of Adam.
+        factor: What the loss is multiplied by.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
     layers = [nn.Linear(N_IN, WIDTH), nn.ReLU(), nn.Linear(WIDTH, N_CLASSES)]
     model = nn.Sequential(*layers, nn.Softmax(-1)) if softmax else nn.Sequential(*layers)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr, eps=eps)
     generator = torch.Generator().manual_seed(seed)
     centres = spread * torch.randn(N_CLASSES, N_IN, generator=generator)
     weight = torch.tensor([class_weight] + [1.0] * (N_CLASSES - 1))
@@ -50,7 +54,7 @@ def train(  # noqa: PLR0913 - the differences
         for _ in range(steps):
             labels = torch.randint(N_CLASSES, (64,), generator=generator)
             inputs = centres[labels] + torch.randn(64, N_IN, generator=generator)
-            value = LOSSES[loss](model(inputs), labels, weight=weight)
+            value = factor * LOSSES[loss](model(inputs), labels, weight=weight)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
