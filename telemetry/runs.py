@@ -21,6 +21,7 @@ MANIFEST_NAME = "run.json"
 RUN_ID_VARIABLE = "TELEMETRY_RUN_ID"
 FILE_MODE = 0o640  # and the umask: what a run records is the user's own
 
+_CLAIM_PATTERN = re.compile(r"\.attempt-(\d{4,})\.rank-(\d{1,9})")
 _SHARD_PATTERN = re.compile(r"(\d{12})-(\d{12})-L(\d{1,2})-([0-9a-f]{4})([0-9a-f]{12})\.parquet")
 
 
@@ -93,6 +94,17 @@ def project_folder(project: str) -> str:
 def run_folder(store: Path, project: str, run: str) -> Path:
     """The folder of one run; `project` is free text, `run` a checked id."""
     return store / f"project={project_folder(project)}" / f"run={check_run_id(run)}"
+
+
+def claim_name(attempt: int, rank: int) -> str:
+    """Name of the file by which one rank of one attempt says that it writes the run."""
+    return f".attempt-{attempt:04d}.rank-{rank}"
+
+
+def parse_claim_name(name: str) -> tuple[int, int] | None:
+    """Attempt and rank of a claim file, None for any other."""
+    match = _CLAIM_PATTERN.fullmatch(name)
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def new_shard_name(*, first: int, last: int, attempt: int, level: int = 0) -> ShardName:

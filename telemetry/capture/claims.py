@@ -5,7 +5,6 @@
 
 import json
 import logging
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +24,9 @@ from telemetry.processes import ProcessIdentity, is_running, this_process
 from telemetry.runs import (
     MANIFEST_NAME,
     RunRef,
+    claim_name,
     new_run_id,
+    parse_claim_name,
     remove_quietly,
     run_folder,
     write_synced,
@@ -33,7 +34,6 @@ from telemetry.runs import (
 
 logger = logging.getLogger(__name__)
 
-_CLAIM_PATTERN = re.compile(r"\.attempt-(\d{4,})\.rank-(\d+)")
 HEARTBEAT_LIMIT_S = KILLED_AFTER_INTERVALS * HEARTBEAT_INTERVAL_S
 RACE_LIMIT = 50  # processes that may claim at the same moment
 ID_STEM_LENGTH = 75  # leaves room for the number of a conflict within the 80 characters of an id
@@ -71,11 +71,6 @@ class Claim:
             OSError: the disk refuses.
         """
         publish_json(self.path, {**asdict(self.owner), "ended": True})
-
-
-def claim_name(attempt: int, rank: int) -> str:
-    """Name of a claim file inside the run folder."""
-    return f".attempt-{attempt:04d}.rank-{rank}"
 
 
 def rank_manifest_name(rank: int) -> str:
@@ -194,9 +189,10 @@ def _claims(folder: Path) -> dict[int, dict[int, Path]]:
     """Claim files by attempt and rank."""
     found: dict[int, dict[int, Path]] = {}
     for path in folder.iterdir():
-        match = _CLAIM_PATTERN.fullmatch(path.name)
-        if match:
-            found.setdefault(int(match[1]), {})[int(match[2])] = path
+        place = parse_claim_name(path.name)
+        if place is not None:
+            attempt, rank = place
+            found.setdefault(attempt, {})[rank] = path
     return found
 
 

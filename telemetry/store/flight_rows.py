@@ -21,7 +21,7 @@ from telemetry.flight_ring import (
     parse_ring_name,
 )
 from telemetry.manifest import Status
-from telemetry.runs import live_shards, parse_shard_name
+from telemetry.runs import live_shards, parse_claim_name, parse_shard_name
 from telemetry.shards import read_footer
 from telemetry.store.catalog import Run
 from telemetry.store.folders import rank_folders
@@ -69,9 +69,12 @@ def steps_recorded(run: Run) -> int:
 
 def _rings(run: Run, warn: Callable[[str], None]) -> Iterator[Ring]:
     """Readable rings of processes that are gone."""
-    names = {name: place for name in _names(run.ref.path) if (place := parse_ring_name(name))}
+    hidden = _hidden_names(run.ref.path)
+    names = {name: place for name in hidden if (place := parse_ring_name(name))}
+    claims = [place for name in hidden if (place := parse_claim_name(name))]
+    # The manifest knows an attempt once it has written; one without a ring has left its claim.
     recorded = [entry.attempt for entry in run.manifest.attempts] if run.manifest else []
-    newest = max([*recorded, *(attempt for attempt, _ in names.values())], default=0)
+    newest = max([*recorded, *(attempt for attempt, _ in (*names.values(), *claims))], default=0)
     for name, (attempt, rank) in names.items():
         if run.status is Status.RUNNING and attempt == newest:
             continue  # still being written
@@ -88,10 +91,10 @@ def _rings(run: Run, warn: Callable[[str], None]) -> Iterator[Ring]:
         yield ring
 
 
-def _names(folder: Path) -> list[str]:
+def _hidden_names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.startswith(".flight-")]
+            return [entry.name for entry in entries if entry.name.startswith(".")]
     except OSError:
         return []
 

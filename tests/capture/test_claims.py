@@ -8,10 +8,11 @@ import pytest
 from synthetic import RunBuilder
 
 from telemetry.capture import claims
-from telemetry.capture.claims import Claim, claim_name, claim_run
+from telemetry.capture.claims import Claim, claim_run
 from telemetry.errors import CaptureError, UsageError
 from telemetry.manifest import read_manifest
 from telemetry.processes import this_process
+from telemetry.runs import claim_name
 
 
 def claim(store: Path, run: str | None = "r", *, rank: int = 0, strict: bool = False) -> Claim:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from loops import Training, mlp, recorded, records, vectors
 
+from telemetry import TelemetryCallback
 from telemetry.manifest import Status, read_manifest
 from telemetry.store.store import Store
 
@@ -127,6 +129,21 @@ def test_what_was_in_the_ring_is_found_by_a_query_and_by_the_diagnosis(
     assert result.arrow.to_pylist() == [{"last": N_STEPS - 1}]
     diagnose_run(store, run)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_next_attempt_without_a_recorder_does_not_hide_them(dead: Dead, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(dead[0], tmp_path / "store"))
+    (run,) = [run for run in Store.open(store).runs() if run.name == "os._exit"]
+    training = Training(mlp, vectors)
+    with TelemetryCallback(
+        training.model, training.optimizer, store=store, resume=run.run, flight_recorder=0
+    ) as telemetry:
+        (run,) = [one for one in Store.open(store).runs() if one.run == run.run]
+        assert run.status is Status.RUNNING
+        with Store.open(store).session([run]) as session:
+            last = session.query("SELECT MAX(step) AS last FROM steps").ints("last").tolist()
+        assert last == [N_STEPS - 1]
+        assert telemetry.state_dict()["step"] == N_STEPS
 
 
 def test_an_exception_writes_everything_and_says_why(tmp_path: Path) -> None:

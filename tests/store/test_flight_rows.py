@@ -11,6 +11,7 @@ from synthetic import RunBuilder
 
 from telemetry.flight_ring import ring_name, slot_offset
 from telemetry.manifest import Status, read_manifest, write_manifest
+from telemetry.runs import claim_name
 from telemetry.store.catalog import load_run
 from telemetry.store.rows import Rows
 from telemetry.store.session import Session
@@ -60,6 +61,17 @@ def test_the_ring_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     assert load_run(run).status is Status.RUNNING
     assert steps_of(run)[0].ints("step").tolist() == [0]
     leave_ring(run, range(1, 3), attempt=2)  # now the first process is one that was resumed
+    assert steps_of(run)[0].ints("step").tolist() == [0, 1, 2]
+
+
+def test_an_attempt_without_a_ring_does_not_hide_that_of_the_one_before(tmp_path: Path) -> None:
+    """It was resumed with flight_recorder=0 and has written nothing yet but its claim."""
+    builder = RunBuilder(tmp_path, started=datetime.now(UTC)).losses([2.0])
+    run = builder.write(status=Status.RUNNING)
+    leave_ring(run, range(1, 3))
+    (run / claim_name(1, 0)).touch()
+    assert steps_of(run)[0].ints("step").tolist() == [0]
+    (run / claim_name(2, 0)).touch()
     assert steps_of(run)[0].ints("step").tolist() == [0, 1, 2]
 
 
