@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from telemetry.errors import StoreUnreadable
 
-VERSION = 1
+VERSION = 2  # 1: without the epoch
 SLOT_BYTES = 128  # divides a page: no record lies on two
 LARGEST_RING = 10_000  # steps
 SIZE_LIMIT_BYTES = SLOT_BYTES * (1 + 2 * LARGEST_RING)
@@ -28,7 +28,7 @@ FLOATS = (
     "grad_norm_total",
     "clip_coefficient",
 )
-INTEGERS = ("samples", "backward_calls", "flags")
+INTEGERS = ("samples", "backward_calls", "epoch", "flags")
 COLUMNS = (*FLOATS, *INTEGERS)
 WALL_TIME = "wall_time_s"  # since 1970
 
@@ -39,7 +39,8 @@ _HEADER = struct.Struct("<16sHHIII")  # magic, version, slot size, slots, attemp
 _RECORD = struct.Struct(f"<qHd{len(FLOATS)}d{len(INTEGERS)}q")  # step, which are known, wall time
 _BITS = tuple(1 << place for place in range(len(COLUMNS)))
 _ALL_KNOWN = sum(_BITS)
-_, _LOSS, _LR, _, _, _GRAD_NORM_TOTAL, _CLIP_COEFFICIENT, _SAMPLES, _BACKWARD_CALLS, _ = _BITS
+_, _LOSS, _LR, _, _, _GRAD_NORM_TOTAL, _CLIP_COEFFICIENT = _BITS[: len(FLOATS)]
+_SAMPLES, _BACKWARD_CALLS, _EPOCH, _ = _BITS[len(FLOATS) :]
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"\.flight-(\d{4,})\.rank-(\d{1,9})")
 
@@ -102,6 +103,7 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
     clip_coefficient: float | None,
     samples: int | None,
     backward_calls: int | None,
+    epoch: int | None,
     flags: int,
 ) -> bytes:
     """The bytes of one record, at most a slot; arguments are the columns of `COLUMNS`.
@@ -118,6 +120,7 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
         clip_coefficient: At most 1.
         samples: Examples of the step.
         backward_calls: Of the step.
+        epoch: Passes over the training's data that were over before.
         flags: StepFlag.
     """
     known = _ALL_KNOWN
@@ -133,6 +136,8 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
         samples, known = 0, known - _SAMPLES
     if backward_calls is None:
         backward_calls, known = 0, known - _BACKWARD_CALLS
+    if epoch is None:
+        epoch, known = 0, known - _EPOCH
     content = _RECORD.pack(
         step,
         known,
@@ -146,6 +151,7 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
         clip_coefficient,
         samples,
         backward_calls,
+        epoch,
         flags,
     )
     return _sealed(content)
@@ -189,7 +195,7 @@ def _parse_header(content: bytes) -> tuple[int, int, int]:
     magic, version, slot_bytes, n_slots, attempt, rank = _HEADER.unpack_from(content)
     if magic != _MAGIC:
         raise StoreUnreadable("not a ring of the flight recorder.")
-    if version > VERSION:
+    if version != VERSION:
         raise StoreUnreadable(f"version {version}, this one reads {VERSION}.")
     if slot_bytes != SLOT_BYTES or not 1 <= n_slots <= LARGEST_RING:
         raise StoreUnreadable("not a ring of the flight recorder.")

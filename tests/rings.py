@@ -23,6 +23,7 @@ def leave_ring(
             clip_coefficient=None,
             samples=8,
             backward_calls=None,
+            epoch=step // 4,
             flags=1,
         )
         offset = slot_offset(step, n_slots, settled=False)

@@ -45,6 +45,7 @@ def record(step: int, loss: float | None) -> bytes:
         clip_coefficient=None,
         samples=None,
         backward_calls=None,
+        epoch=None,
         flags=0,
     )
 
@@ -134,7 +135,7 @@ def test_a_newer_ring_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("telemetry.flight_ring.VERSION", 9)
     content = empty_ring(4, attempt=1, rank=0)
     monkeypatch.undo()
-    with pytest.raises(StoreUnreadable, match="version 9, this one reads 1"):
+    with pytest.raises(StoreUnreadable, match="version 9, this one reads 2"):
         parse_ring(content)
 
 

@@ -97,6 +97,7 @@ class FlightRecorder:
             clip_coefficient=None if coefficient is None else self._number(coefficient),
             samples=record.samples or None,
             backward_calls=record.backward_calls or None,
+            epoch=record.epoch,
             flags=int(record.flags),
         )
         self._write(content, slot_offset(record.step, self._n_slots, settled=False))

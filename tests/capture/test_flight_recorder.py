@@ -45,6 +45,7 @@ def test_a_step_is_in_the_file_when_it_has_ended(tmp_path: Path) -> None:
             roots=(torch.tensor(0.5), torch.tensor(0.25)),
             root_types=("a", "a"),
             backward_calls=2,
+            epoch=3,
             lr=0.1,
             samples=64,
             grad_norm_total=torch.tensor(8.0, dtype=torch.float64),
@@ -67,6 +68,7 @@ def test_a_step_is_in_the_file_when_it_has_ended(tmp_path: Path) -> None:
         "clip_coefficient": None,
         "samples": 64,
         "backward_calls": 2,
+        "epoch": 3,
         "flags": 17,
     }
 
@@ -108,7 +110,7 @@ def test_the_host_knows_what_lies_on_it(value: Tensor | float, number: float | N
     assert host_number(value) == number
 
 
-UNKNOWN = ("lr", "grad_norm_total", "clip_coefficient", "samples", "backward_calls")
+UNKNOWN = ("lr", "grad_norm_total", "clip_coefficient", "samples", "backward_calls", "epoch")
 
 
 def settled_rows(steps: range) -> pa.Table:
