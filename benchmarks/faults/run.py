@@ -26,6 +26,7 @@ import input_recipes  # noqa: F401
 import later_controls  # noqa: F401
 import logit_recipes  # noqa: F401
 import loss_and_optimizer  # noqa: F401
+import mode_faults  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
 import scaled_faults  # noqa: F401

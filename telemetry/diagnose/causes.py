@@ -108,7 +108,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "learning_rate_too_low": (SYMPTOM, "update_ratio", "vanishing_through_time"),
     # Raw logits in nll_loss make it negative, as a loss that is climbed.
     "softmax_into_cross_entropy": (SYMPTOM, "gradient_ascent"),
-    "train_eval_mode": (SYMPTOM,),
+    "train_eval_mode": (SYMPTOM, "overfitting"),
     "repeated_batch": (SYMPTOM, "overfitting"),
     "loss_scaler": (SYMPTOM,),
     "label_noise": (SYMPTOM, "overfitting"),
