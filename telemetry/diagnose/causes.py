@@ -54,6 +54,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "attention_logits",
         "output_logits",
         "class_collapse",
+        "adam_second_moment",
         "vanishing_through_time",
         "representation_collapse",
         SYMPTOM,
@@ -61,6 +62,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "schedule": ("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
     "exploding_gradient": (
         "loss_spike",
+        "adam_second_moment",
         "clip_saturation",
         "loss_scaler",
         "non_finite",

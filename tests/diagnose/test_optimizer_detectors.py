@@ -1,4 +1,4 @@
-"""epsilon_domination on synthetic second moments."""
+"""Rules about the optimizer on synthetic second moments and clipping."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ from judged_runs import WIDTH, Chain, Chains, diagnosed, found, learning, not_ch
 
 from telemetry.diagnose.finding import Severity
 
+CLIP = "clip_saturation"
+MOMENT = "adam_second_moment"
 EPSILON = "epsilon_domination"
 N = WIDTH**2
 
@@ -83,3 +85,123 @@ def test_small_moments_of_vanished_gradients_follow_from_them(chain: Chains) -> 
     for step in range(0, 120, 4):
         run.gradients(step, [2.0 ** (-2.5 * (9 - index)) for index in range(10)])
     assert found(diagnosed(run), EPSILON).consequence_of == "vanishing_gradient"
+
+
+def ratios(run: Chain, values: dict[int, float], *, usual: float = 0.8) -> Chain:
+    """Ratio of the gradient to the second moment in each sample, the same in three layers."""
+    for step in range(0, 200, 4):
+        for layer in range(3):
+            second_moment(run, layer, step, rms_ratio=values.get(step, usual))
+    return run
+
+
+def jumping(*, at: int, back: int = 200) -> list[float]:
+    """A loss of 2 with a tenth of noise that stands at 6 for a while."""
+    losses = stalled(2.0, 200, noise=0.01)
+    return [3 * loss if at <= step < back else loss for step, loss in enumerate(losses)]
+
+
+def moment(run: Chain) -> object:
+    """What the rule alone says: a finding, or None."""
+    return next(iter(diagnosed(run, detectors=[MOMENT]).findings), None)
+
+
+def test_a_negative_second_moment_is_an_error(chain: Chains) -> None:
+    run = chain(3).losses(learning(200), every=4)
+    second_moment(run, 1, 8, min=-1e-9)
+    result = found(diagnosed(run), MOMENT)
+    assert result.severity is Severity.ERROR
+    assert (result.layer, result.first_step) == ("l1", 8)
+    assert "negative" in result.message
+
+
+def test_a_moment_that_overflows_is_an_error_and_one_that_got_a_nan_is_not_its_fault(
+    chain: Chains,
+) -> None:
+    over = chain(2).losses(learning(200), every=4).gradients(8, [1.0, 1.0])
+    second_moment(over, 0, 8, n_inf=3)
+    assert "not finite" in found(diagnosed(over), MOMENT).message
+    given = chain(2).losses(learning(200), every=4)
+    given.norm("l0.weight", "gradient", 8, 1.0, n=N, n_nan=2)
+    second_moment(given, 0, 8, n_nan=3)
+    assert moment(given) is None
+
+
+def test_moments_of_a_first_step_in_mid_training_are_told(chain: Chains) -> None:
+    run = ratios(chain(3).losses(learning(200), every=4), {120: 1.0})
+    result = found(diagnosed(run), MOMENT)
+    assert result.severity is Severity.INFO
+    assert result.first_step == 120
+    assert "began anew at step 120" in result.message
+
+
+def test_a_lost_state_that_costs_the_loss_is_a_warning(chain: Chains) -> None:
+    run = ratios(chain(3).losses(jumping(at=121), every=4), {120: 1.0})
+    assert found(diagnosed(run, detectors=[MOMENT]), MOMENT).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    "steps", [[0], [48], range(100, 200, 4)], ids=["first", "early", "constant"]
+)
+def test_young_moments_and_constant_gradients_are_no_loss_of_state(
+    chain: Chains, steps: Sequence[int]
+) -> None:
+    usual = 0.99 if len(steps) > 1 else 0.8
+    run = chain(3).losses(learning(200), every=4)
+    assert moment(ratios(run, dict.fromkeys(steps, 1.0), usual=usual)) is None
+
+
+def test_large_ratios_before_a_jump_of_the_loss_are_its_cause(chain: Chains) -> None:
+    run = ratios(chain(3).losses(jumping(at=132), every=4), {120: 9.0, 124: 12.0})
+    result = found(diagnosed(run), MOMENT)
+    assert result.severity is Severity.WARNING
+    assert (result.layer, result.first_step, result.value) == ("l0", 120, 9.0)
+    assert "the loss jumps at step 130" in result.message  # the median of five from there
+    spike = found(diagnosed(run), "loss_spike")
+    assert spike.consequence_of == MOMENT
+
+
+def test_a_loss_that_comes_back_is_information(chain: Chains) -> None:
+    run = ratios(chain(3).losses(jumping(at=132, back=142), every=4), {120: 9.0, 124: 12.0})
+    assert found(diagnosed(run), MOMENT).severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("losses", "values"),
+    [
+        (stalled(2.0, 200), {120: 9.0, 124: 12.0}),  # no jump
+        (jumping(at=132), {120: 9.0}),  # one sample
+        (jumping(at=118), {120: 9.0, 124: 12.0}),  # the jump came first
+        (jumping(at=132), {120: 4.0, 124: 4.0}),
+    ],
+    ids=["no jump", "one sample", "jump first", "small"],
+)
+def test_other_ratios_pass(chain: Chains, losses: list[float], values: dict[int, float]) -> None:
+    assert moment(ratios(chain(3).losses(losses, every=4), values)) is None
+
+
+def test_no_second_moment_leaves_it_unchecked(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 120), every=4)
+    assert "Adam's type" in not_checked(diagnosed(run), MOMENT).reason
+
+
+def test_clipping_at_every_step_is_told(chain: Chains) -> None:
+    run = chain(3).losses(learning(120), clip_coefficient=0.05)
+    result = found(diagnosed(run), CLIP)
+    assert result.severity is Severity.INFO
+    assert result.value == pytest.approx(20.0)
+    assert (result.first_step, result.last_step) == (0, 119)
+    assert "divided by 20" in result.advice
+
+
+@pytest.mark.parametrize("coefficient", [1.0, 0.5])
+def test_clipping_that_stands_aside_or_cuts_little_passes(
+    chain: Chains, coefficient: float
+) -> None:
+    run = chain(3).losses(learning(120), clip_coefficient=coefficient)
+    assert CLIP in diagnosed(run).passed
+
+
+def test_no_clipping_is_not_checked(chain: Chains) -> None:
+    run = chain(3).losses(learning(120))
+    assert "clipping was seen in 0 steps" in not_checked(diagnosed(run), CLIP).reason

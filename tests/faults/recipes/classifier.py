@@ -27,6 +27,9 @@ def train(  # noqa: PLR0913 - the differences
     lr: float = 3e-3,
     eps: float = 1e-8,
     factor: float = 1.0,
+    max_norm: float | None = None,
+    state_at: int | None = None,
+    state_factor: float | None = None,
     steps: int = 150,
 ) -> None:
     """Train and record once.
@@ -41,6 +44,9 @@ def train(  # noqa: PLR0913 - the differences
         lr: Learning rate of Adam.
         eps: Epsilon of Adam.
         factor: What the loss is multiplied by.
+        max_norm: Gradient norm to clip to.
+        state_at: Step before which the optimizer's state is changed.
+        state_factor: What its second moments are multiplied by then; None forgets all of it.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
@@ -51,11 +57,22 @@ def train(  # noqa: PLR0913 - the differences
     centres = spread * torch.randn(N_CLASSES, N_IN, generator=generator)
     weight = torch.tensor([class_weight] + [1.0] * (N_CLASSES - 1))
     with record(model, optimizer) as telemetry:
-        for _ in range(steps):
+        for step in range(steps):
+            if step == state_at:
+                _change_state(optimizer, state_factor)
             labels = torch.randint(N_CLASSES, (64,), generator=generator)
             inputs = centres[labels] + torch.randn(64, N_IN, generator=generator)
             value = factor * LOSSES[loss](model(inputs), labels, weight=weight)
             optimizer.zero_grad()
             value.backward()
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
             telemetry.step(loss=value)
+
+
+def _change_state(optimizer: torch.optim.Adam, factor: float | None) -> None:
+    if factor is None:
+        optimizer.state.clear()
+    for state in optimizer.state.values():
+        state["exp_avg_sq"].mul_(factor)
