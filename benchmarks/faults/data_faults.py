@@ -4,6 +4,7 @@
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -32,7 +33,7 @@ from torch.optim.lr_scheduler import (
     OneCycleLR,
     StepLR,
 )
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 Batch = tuple[Tensor, Tensor]
 
@@ -285,3 +286,42 @@ def stairs_upwards(bench: Bench) -> None:
 @healthy("D12")
 def cyclic(bench: Bench) -> None:
     _scheduled(bench, lambda o: CyclicLR(o, 1e-4, 0.05, step_size_up=20))
+
+
+# --- waiting for data ---------------------------------------------------------------------------
+
+
+@fault("F58", "input_stall", by=60)
+def slow_loader(bench: Bench) -> None:
+    """20 ms a batch; the harm is the time."""
+    data = digits()
+
+    def collate(samples: list[Batch]) -> Batch:
+        time.sleep(0.02)
+        return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
+
+    dataset = TensorDataset(data.x, data.y)
+    loader = DataLoader(dataset, 64, generator=bench.generator(), shuffle=True, collate_fn=collate)
+    _classifier(bench, _epochs(loader, 120), data)
+
+
+@healthy("D13")
+def in_memory(bench: Bench) -> None:
+    data = digits()
+    _classifier(bench, _epochs(_loader(bench, data, 64), 300), data)
+
+
+@healthy("D14")
+def images_of_a_loader(bench: Bench) -> None:
+    """Small images, one at a time with noise added: the loader takes as long as the network."""
+    data = digits(images=True)
+
+    class Noisy(Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return len(data.x)
+
+        def __getitem__(self, index: int) -> Batch:
+            return data.x[index] + 0.1 * torch.randn(1, 8, 8), data.y[index]
+
+    loader = DataLoader(Noisy(), 64, shuffle=True, generator=bench.generator())
+    _classifier(bench, _epochs(loader, 200), data, images=True)
