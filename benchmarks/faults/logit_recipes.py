@@ -62,3 +62,35 @@ def scaled_cosines(bench: Bench) -> None:
     model = Cosines()
     data = digits()
     train(bench, model, Adam(model.parameters(), 1e-3), data.batches(bench.generator(), 64, 300))
+
+
+def _penalised(bench: Bench, penalty: float, *, steps: int = 300) -> None:
+    """Digits with bfloat16 logits and a z-loss that is not reported."""
+    model = mlp((64, 64, 10))
+    data = digits()
+    optimizer = Adam(model.parameters(), 3e-3)
+    with bench.record(model, optimizer, every=4, overhead_budget=None) as telemetry:
+        for x, y in data.batches(bench.generator(), 64, steps):
+            logits = model(x).bfloat16()
+            loss = functional.cross_entropy(logits, y)
+            optimizer.zero_grad()
+            (loss + penalty * logits.logsumexp(-1).square().mean()).backward()
+            optimizer.step()
+            telemetry.step(loss=loss)
+            bench.result["loss"] = float(loss.detach())
+
+
+@fault("Y23", "output_logits", by=220)
+def rewarded_partition(bench: Bench) -> None:
+    _penalised(bench, -0.003, steps=220)  # later the loss explodes: seen as a rate too high
+
+
+@healthy("X61")
+def penalised_partition(bench: Bench) -> None:
+    _penalised(bench, 1e-4)
+
+
+@healthy("X62")
+def confident_in_bfloat16(bench: Bench) -> None:
+    """A long, confident run on separable data in bfloat16: logits grow as the loss vanishes."""
+    _penalised(bench, 0.0, steps=800)
