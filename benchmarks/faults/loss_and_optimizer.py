@@ -3,11 +3,22 @@
 # ruff: noqa: D103
 
 import torch
-from material import Bench, Data, Loss, accuracy, blobs, digits, mlp, train
+from material import (
+    Bench,
+    Data,
+    LanguageModel,
+    Loss,
+    accuracy,
+    blobs,
+    digits,
+    markov,
+    mlp,
+    train,
+)
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 MLP_3 = (64, 64, 64, 10)
 
@@ -161,3 +172,42 @@ def memorised_with_adam(bench: Bench) -> None:
     )
     batches = few.batches(bench.generator(), 64, 1500)
     train(bench, model, optimizer, batches, callback=telemetry)
+
+
+@healthy("L06")
+def rare_tokens(bench: Bench) -> None:
+    """Tokens that come for the first time after 300 steps, in an embedding and a head."""
+    generator = bench.generator()
+    tokens = markov(bench.seed, 200, 20_000)
+    model = LanguageModel(200, 32, 1)
+
+    def batches():  # noqa: ANN202 - a generator of batches
+        for step in range(500):
+            starts = torch.randint(len(tokens) - 17, (16,), generator=generator)
+            rows = torch.stack([tokens[s : s + 17] for s in starts])
+            rows = rows if step >= 300 else rows % 150
+            yield rows[:, :-1], rows[:, 1:]
+
+    train(
+        bench,
+        model,
+        AdamW(model.parameters(), 2e-3),
+        batches(),
+        loss_of=lambda out, y: functional.cross_entropy(out.flatten(0, 1), y.flatten()),
+    )
+
+
+@healthy("L07")
+def moments_begin_anew(bench: Bench) -> None:
+    """The optimizer's state is dropped on purpose with a restart of the learning rate."""
+    data = digits()
+    model = mlp(MLP_3)
+    optimizer = Adam(model.parameters(), 1e-3)
+
+    def drop(step: int) -> None:
+        if step == 200:
+            optimizer.state.clear()
+
+    batches = data.batches(bench.generator(), 64, 400)
+    train(bench, model, optimizer, batches, before_step=drop)
+    bench.result["accuracy"] = accuracy(model, data)
