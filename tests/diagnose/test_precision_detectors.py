@@ -87,6 +87,12 @@ def test_a_small_learning_rate_does_not_count(chain: Chains) -> None:
     assert ID in diagnosed(run).passed
 
 
+def test_steps_of_adam_count_from_the_first_on(chain: Chains) -> None:
+    run = rounded(chain(0), lambda _: 0.9, losses=stalled(2.3, 200))
+    run.event("optimizer", index=0, **{"class": "AdamW", "groups": [{"tensors": 2}]})
+    assert found(diagnosed(run), ID).first_step == 0
+
+
 def test_too_few_samples_are_not_judged(chain: Chains) -> None:
     run = rounded(chain(0), lambda _: 0.9, losses=stalled(2.3, 20))
     assert "sampled steps" in not_checked(diagnosed(run), ID).reason

@@ -92,7 +92,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             return None
         return NotChecked(
             detector=ID,
-            reason=f"fewer than {PERSISTENT_K} sampled steps from step {RAMP_STEPS} on at "
+            reason=f"fewer than {PERSISTENT_K} sampled steps from step {_start(context)} on at "
             "a full learning rate while the loss fell; train longer, or sample more often",
         )
     limit = limits["lost_limit" if lost.known else "stuck_limit"]
@@ -113,7 +113,7 @@ def _early(rows: Rows, context: RunContext) -> _Lost | None:
     peak = float(np.nanmax(lr)) if np.isfinite(lr).any() else np.nan
     last = _half_learned(context)
     step = rows.ints("step")
-    early = (step >= RAMP_STEPS) & (step <= last)
+    early = (step >= _start(context)) & (step <= last)
     values = rows.floats("lost_mass")
     known = bool(np.isfinite(values[early]).any())
     values = values if known else rows.floats("stuck_share")
@@ -134,6 +134,11 @@ def _early(rows: Rows, context: RunContext) -> _Lost | None:
         names=tuple(p.layer for p in context.network.matrices),
         known=known,
     )
+
+
+def _start(context: RunContext) -> int:
+    """First step that is looked at: Adam's steps are never larger than the first."""
+    return 0 if context.is_adaptive else RAMP_STEPS
 
 
 def _half_learned(context: RunContext) -> float:
