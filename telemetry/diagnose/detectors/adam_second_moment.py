@@ -37,18 +37,26 @@ SELECT
     p.step,
     t.module AS layer,
     p.param_id,
-    MAX(CASE WHEN p.kind = 'optimizer_state' THEN p.min END) AS low,
-    MAX(CASE WHEN p.kind = 'optimizer_state' THEN p.n_nan + p.n_inf ELSE 0 END) AS n_bad,
-    MAX(CASE WHEN p.kind IN ('gradient', 'weight') THEN p.n_nan + p.n_inf ELSE 0 END) AS n_given,
-    MAX(p.rms_ratio) AS ratio
+    p.min AS low,
+    p.n_nan + p.n_inf AS n_bad,
+    COALESCE(g.n_given, 0) AS n_given,
+    p.rms_ratio AS ratio
 FROM tensor_points AS p
 JOIN tensors AS t
     ON t.run = p.run
     AND t.tensor_id = p.param_id
+LEFT JOIN (
+    SELECT b.step, b.param_id, SUM(b.n_nan + b.n_inf) AS n_given
+    FROM tensor_points AS b
+    WHERE b.run = $run
+        AND b.kind IN ('gradient', 'weight')
+        AND b.n_nan + b.n_inf > 0
+    GROUP BY b.step, b.param_id
+) AS g
+    ON g.step = p.step
+    AND g.param_id = p.param_id
 WHERE p.run = $run
-    AND p.kind IN ('optimizer_state', 'gradient', 'weight')
-GROUP BY p.step, t.module, p.param_id
-HAVING MAX(CASE WHEN p.kind = 'optimizer_state' THEN 1 ELSE 0 END) = 1
+    AND p.kind = 'optimizer_state'
 ORDER BY p.step, p.param_id
 """
 
