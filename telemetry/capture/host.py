@@ -110,17 +110,21 @@ class PackedTensors:
         groups: dict[_Group, list[Tensor]] = {}
         ends: dict[_Group, int] = {}
         self._slots: list[tuple[_Group, int, int]] = []
+        host = torch.device("cpu")
         for tensor in tensors:
-            key = (tensor.device, tensor.dtype, tensor.dim() == 0)
-            groups.setdefault(key, []).append(tensor)
-            start = ends.get(key, 0)
-            ends[key] = start + tensor.numel()
-            self._slots.append((key, start, ends[key]))
+            # To ask for the device takes as long as all the rest.
+            n_dims = tensor.dim()
+            key = (host if tensor.is_cpu else tensor.device, tensor.dtype, n_dims == 0)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = []
+                ends[key] = 0
+            group.append(tensor if n_dims < 2 else tensor.flatten())  # noqa: PLR2004 - flat
+            start = ends[key]
+            ends[key] = stop = start + (tensor.numel() if n_dims else 1)
+            self._slots.append((key, start, stop))
         self._joined = {
-            key: torch.stack(group)
-            if key[2]
-            else torch.cat([t if t.dim() == 1 else t.flatten() for t in group])
-            for key, group in groups.items()
+            key: torch.stack(group) if key[2] else torch.cat(group) for key, group in groups.items()
         }
         self._ready = Readiness(key[0] for key in groups)
 

@@ -17,9 +17,9 @@ class Forward:
     phase: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Label:
-    """Where something was measured.
+    """Where something was measured; not frozen, for that would take 4 us to make at every site.
 
     Attributes:
         path: Module path.
@@ -119,7 +119,7 @@ class Measures(NamedTuple, Generic[T]):
     step_norms: T | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Observation(Generic[T]):
     """What was measured at one site in one call of a module."""
 

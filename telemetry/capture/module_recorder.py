@@ -67,9 +67,8 @@ class SiteRecorder:
         entering = next((value for value in values if is_observable(value)), None)
         if entering is None or not self._wanted(node.path, "input"):
             return
-        with torch.no_grad():
-            part = leading(entering.detach(), MAX_ELEMENTS)
-            self._add(node, "input", part, forward, measure_input(part))
+        part = leading(entering.detach(), MAX_ELEMENTS)
+        self._add(node, "input", part, forward, measure_input(part))
         wanted = forward.phase is not None and self._correlations_left > 0
         if wanted and node.path == ROOT and is_table(entering):
             self._tables.append((len(self._observations) - 1, entering))
@@ -79,19 +78,16 @@ class SiteRecorder:
         self._unit_dims.learn(node.module, output)
         if not self._wanted(node.path, "output"):
             return
-        with torch.no_grad():
-            part = leading(output.detach(), MAX_ELEMENTS)
-            unit_dim = self._unit_dims.of(output)
-            measures = measure(part, family=node.family, unit_dim=unit_dim)
-            if (node.has_parameters or node.is_block) and has_spread(part):
-                spread = measure_spread(part)
-                measures = measures._replace(
-                    row_means=spread.row_means, row_variances=spread.row_variances
-                )
-            n_batches = getattr(node.module, "num_batches_tracked", None)
-            if isinstance(n_batches, Tensor):
-                measures = measures._replace(bn_updates=self._new_batches(node.path, n_batches))
-            self._add(node, "output", part, forward, measures, unit_dim)
+        part = leading(output.detach(), MAX_ELEMENTS)
+        unit_dim = self._unit_dims.of(output)
+        measures = measure(part, family=node.family, unit_dim=unit_dim)
+        if (node.has_parameters or node.is_block) and has_spread(part):
+            means, variances = measure_spread(part)
+            measures = measures._replace(row_means=means, row_variances=variances)
+        n_batches = node.module._buffers.get("num_batches_tracked")  # noqa: SLF001 - an attribute that is missing takes 2 us
+        if n_batches is not None:
+            measures = measures._replace(bn_updates=self._new_batches(node.path, n_batches))
+        self._add(node, "output", part, forward, measures, unit_dim)
 
     def embedded(self, node: ModuleNode, indices: object, forward: Forward) -> None:
         """What an embedding was called with."""
@@ -104,11 +100,10 @@ class SiteRecorder:
         """The result of a functional activation in the forward of a module."""
         if not is_observable(result) or not self._wanted(node.path, site):
             return None
-        with torch.no_grad():
-            part = leading(result.detach(), MAX_ELEMENTS)
-            unit_dim = self._unit_dims.of(result)
-            measures = measure(part, family=family, unit_dim=unit_dim)
-            self._add(node, site, part, forward, measures, unit_dim)
+        part = leading(result.detach(), MAX_ELEMENTS)
+        unit_dim = self._unit_dims.of(result)
+        measures = measure(part, family=family, unit_dim=unit_dim)
+        self._add(node, site, part, forward, measures, unit_dim)
         return self._observations[-1]
 
     def retract(self, observation: Observation[Tensor]) -> None:
@@ -145,11 +140,10 @@ class SiteRecorder:
         if not is_observable(gradient):
             return
         steps = place.steps
-        with torch.no_grad():
-            part = leading(gradient.detach(), MAX_ELEMENTS)
-            measures = measure_gradient(part)
-            if steps is not None and part.shape == gradient.shape:
-                measures = measures._replace(step_norms=steps.norms(part))
+        part = leading(gradient.detach(), MAX_ELEMENTS)
+        measures = measure_gradient(part)
+        if steps is not None and part.shape == gradient.shape:
+            measures = measures._replace(step_norms=steps.norms(part))
         label = Label(
             path=node.path,
             site=place.site,

@@ -19,6 +19,7 @@ MAX_ELEMENTS = 1 << 26  # of one tensor: a reduction's temporary stays under 256
 MAX_PROFILE = 4096  # values that a profile keeps
 MIN_SPREAD_ROWS = 32  # as representation_collapse needs them
 MAX_SPREAD_ROWS = 256
+SHORTEST_ROW = 1e-12  # what a shorter one is divided by
 SATURATED_ENTRY_SLOPE = 0.06  # derivative of a saturated entry, as in saturated_units
 SATURATED_LEVEL = (1 - SATURATED_ENTRY_SLOPE) ** 0.5  # |tanh| at that derivative
 FLOAT32_EXACT = 1 << 24  # integers that a float32 sum holds exactly
@@ -114,18 +115,23 @@ def measure(
     )
 
 
-def measure_spread(output: Tensor) -> Measures[Tensor]:
+def measure_spread(output: Tensor) -> tuple[Tensor, Tensor]:
     """How much the rows of an output differ in direction, shape (n_rows, n_units).
 
     A row of zeros has no direction and counts as one; at most 256 rows are looked at.
+
+    Returns:
+        Mean over rows of the output with rows of length one, and its population variance, shape
+        (n_units,) each.
     """
     rows = output[:: -(-len(output) // MAX_SPREAD_ROWS)]
     if rows.dtype in {torch.float16, torch.bfloat16}:
         rows = rows.float()
-    directions = torch.nn.functional.normalize(rows, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    directions = rows / lengths.clamp_min_(SHORTEST_ROW)
     # `var_mean` takes six times as long.
     means = directions.mean(0)
-    return Measures(row_means=means, row_variances=(directions - means).square_().mean(0))
+    return means, directions.sub_(means).square_().mean(0)
 
 
 def n_spread_rows(n_rows: int) -> int:

@@ -8,6 +8,7 @@ step of its optimizer found it cleared; accumulation adds to gradients and never
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from telemetry.capture.step_observer import StepObserver, Surroundings
 from telemetry.capture.tensor_norms import HALF_TYPES
 
 N_PROBES = 8
+MAX_ELEMENTS = 1 << 14  # of each
+MAX_PLANS = 64
+Used: TypeAlias = tuple[Tensor, Tensor]  # parameter and gradient
+Plans: TypeAlias = dict[tuple[tuple[int, ...], tuple[int, ...]], TensorPlan]
 
 
 class StaleGradients(StepObserver):
@@ -34,11 +39,12 @@ class StaleGradients(StepObserver):
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self._used: dict[Optimizer, _UsedGradients] = {}
+        self._plans: Plans = {}
 
     def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Read some gradients that were just used."""
         self._settle(record, optimizer)  # backward passes of a closure came after `before_step`
-        used = _UsedGradients.of(optimizer, self.around.model.parameters())
+        used = _UsedGradients.of(optimizer, self.around.model.parameters(), self._plans)
         if used is not None:
             self._used[optimizer] = used
             self.wake("before_backward")
@@ -95,20 +101,27 @@ class _UsedGradients:
         self.is_cleared = False
 
     @classmethod
-    def of(cls, optimizer: Optimizer, of_model: Iterable[Tensor]) -> "_UsedGradients | None":
-        """Up to 8 gradients spread over the optimizer; None when there is none to be read."""
+    def of(
+        cls, optimizer: Optimizer, of_model: Iterable[Tensor], plans: Plans
+    ) -> "_UsedGradients | None":
+        """Up to 8 gradients spread over the optimizer; None when there is none to be read.
+
+        Args:
+            optimizer: Has stepped.
+            of_model: Parameters of the model; the others are not looked at.
+            plans: Those of former gradients; new ones are added.
+        """
         known = frozenset(map(id, of_model))
         held = [p for group in optimizer.param_groups for p in group["params"]]
-        own = [p for p in held if id(p) in known]
-        found = [p for p in own if p.grad is not None and _is_readable(local_part(p.grad))]
-        alike = [p for p in found if _kind(p.grad) == _kind(found[0].grad)]
-        if not alike:
+        used = [(p, p.grad) for p in held if p.grad is not None and id(p) in known]
+        # Nearly always those can be read that are spread over all; else they are looked for.
+        probes = _spread_out(used)
+        if len(_alike(probes)) < len(probes):
+            probes = _spread_out(_alike(used))
+        if not probes:
             return None
-        n_probes = min(N_PROBES, len(alike))
-        last = max(n_probes - 1, 1)
-        probes = [alike[i * (len(alike) - 1) // last] for i in range(n_probes)]
         with torch.no_grad():
-            return cls([(probe, plan_tensor(local_part(probe.grad))) for probe in probes])
+            return cls([(p, _plan(local_part(gradient), plans)) for p, gradient in probes])
 
     @property
     def is_looked_at(self) -> bool:
@@ -153,6 +166,29 @@ class _UsedGradients:
     @property
     def _was_used(self) -> Tensor:
         return self._norms[1] != 0
+
+
+def _plan(gradient: Tensor, plans: Plans) -> TensorPlan:
+    key = gradient.shape, gradient.stride()
+    plan = plans.get(key)
+    if plan is None:
+        if len(plans) >= MAX_PLANS:  # shapes that change all the time
+            plans.clear()
+        plan = plans[key] = plan_tensor(gradient, MAX_ELEMENTS)
+    return plan
+
+
+def _spread_out(used: Sequence[Used]) -> Sequence[Used]:
+    """Up to 8 of them, the first and the last among them."""
+    n_probes = min(N_PROBES, len(used))
+    last = max(n_probes - 1, 1)
+    return [used[i * (len(used) - 1) // last] for i in range(n_probes)]
+
+
+def _alike(used: Sequence[Used]) -> Sequence[Used]:
+    """Those whose gradient can be read and is of the kind of the first such."""
+    found = [each for each in used if _is_readable(local_part(each[1]))]
+    return [each for each in found if _kind(each[1]) == _kind(found[0][1])]
 
 
 def _is_readable(gradient: Tensor) -> bool:

@@ -191,15 +191,21 @@ class Sample:
         """Correct the bounds of rows that end in padding, which is zero."""
         segments = self.segments
         rows, padding = segments.tail_rows, segments.tail_padding
+        if not len(rows):
+            return
         if on_host(low):
-            # Only of those that have elements of one sign.
-            tails = segments.layout.tail_rows
-            is_doubtful = (low.numpy()[tails] == 0) | (high.numpy()[tails] == 0)
-            if not is_doubtful.any():
-                return
-            index = torch.from_numpy(np.flatnonzero(is_doubtful))
-            rows, padding = rows[index], padding[index]
-        elif not len(rows):
+            # Only of those that have elements of one sign, and by numpy: its calls are shorter.
+            tails, values = segments.layout.tail_rows, self.values.numpy()
+            for bounds, beyond, reduce in (
+                (low.numpy(), np.inf, np.minimum.reduce),
+                (high.numpy(), -np.inf, np.maximum.reduce),
+            ):
+                is_doubtful = bounds[tails] == 0
+                if is_doubtful.any():
+                    doubtful = tails[is_doubtful]
+                    tail = values[doubtful]
+                    np.copyto(tail, beyond, where=padding.numpy()[is_doubtful])
+                    bounds[doubtful] = reduce(tail, axis=1)
             return
         tail = self.values.index_select(0, rows)
         low.index_copy_(0, rows, tail.masked_fill(padding, torch.inf).amin(1))
