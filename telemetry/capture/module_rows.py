@@ -48,11 +48,12 @@ def module_table(observations: Sequence[Observation[FloatArray]], windows: DeadW
         "n_units": [label.n_units for label in last],
         "n_saturated": [_n_saturated(group) for group in rows],
         **_Merged(rows).columns(),
-        **_dead_columns(rows, windows),
         **_profile_columns(rows),
         **_entropy_columns(rows),
         **_spread_columns(rows),
     }
+    # Last: rows that could not be made do not count in the windows, should they be made again.
+    columns |= _dead_columns(rows, windows)
     schema = table("module_stats").arrow_schema()
     schema = schema.remove(schema.get_field_index("attempt"))
     arrays = [_arrow(columns.get(field.name), field.type, len(rows)) for field in schema]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -27,6 +27,26 @@ class Packet(Protocol):
 
         May wait for the device.
         """
+        ...
+
+
+@runtime_checkable
+class JointPacket(Packet, Protocol):
+    """A packet whose rows are made faster together with those of others."""
+
+    @property
+    def companions(self) -> object:
+        """Equal for packets that may be joined."""
+        ...
+
+    @property
+    def last_step(self) -> int:
+        """The last step that it has rows of."""
+        ...
+
+    @staticmethod
+    def rows_of(packets: Sequence[Packet]) -> Iterable[tuple[str, pa.Table]]:
+        """As `rows`, of several in their order: one table."""
         ...
 
 

@@ -1,13 +1,15 @@
 """One sample of parameters on its way to the writer: table `tensor_stats`."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
 from telemetry.capture.host import PackedTensors
 from telemetry.capture.parameter_rows import (
+    Column,
     GroupResults,
     arrow_table,
     group_columns,
@@ -63,25 +65,84 @@ class ParameterPacket:
         """Memory held until the packet is written."""
         return self._packed.n_bytes
 
-    def rows(self) -> Iterable[tuple[str, pa.Table]]:
+    @property
+    def companions(self) -> object:
+        """Those of all optimizers may be joined."""
+        return type(self)
+
+    @property
+    def last_step(self) -> int:
+        """The only one."""
+        return self.step
+
+    def rows(self) -> Iterator[tuple[str, pa.Table]]:
         """One table of `tensor_stats` rows; waits for the device."""
+        return self.rows_of([self])
+
+    @staticmethod
+    def rows_of(packets: "Sequence[ParameterPacket]") -> Iterator[tuple[str, pa.Table]]:
+        """The rows of several samples, those of the same parameters made together.
+
+        Of 30 small samples that takes a fourth of the time that they take one by one.
+        """
+        alike: dict[object, list[_HostGroup]] = {}
+        for packet in packets:
+            for group in packet.on_host():
+                alike.setdefault(group.key, []).append(group)
+        yield "tensor_stats", arrow_table([_columns(groups) for groups in alike.values()])
+
+    def on_host(self) -> "Iterator[_HostGroup]":
+        """The groups with their results as arrays; waits for the device."""
         arrays = iter(self._packed.arrays())
-        rows = []
-        for group, shapes in self._groups:
+        for results, shapes in self._groups:
             partials = {name: next(arrays).reshape(shape) for name, shape in shapes.items()}
-            rows.append(group_columns(self.step, group.rows, _statistic_columns(group, partials)))
-        yield "tensor_stats", arrow_table(rows)
+            yield _HostGroup(step=self.step, results=results, partials=partials)
 
 
-def _statistic_columns(group: GroupResults, partials: HostPartials) -> dict[str, ColumnValues]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _HostGroup:
+    """Results of one step, whose partial results are on the host."""
+
+    step: int
+    results: GroupResults
+    partials: HostPartials
+
+    @property
+    def key(self) -> object:
+        """Equal for groups whose partial results may be joined end to end."""
+        rows, layout = self.results.rows, self.results.layout
+        if layout is None or any(partial.ndim != 1 for partial in self.partials.values()):
+            return id(self)
+        names = tuple(statistic.id for statistic in self.results.statistics)
+        return rows.kind, id(rows.names), id(layout), rows.scales is None, names, *self.partials
+
+
+def _columns(groups: Sequence[_HostGroup]) -> dict[str, Column]:
+    """Columns of groups of one key."""
+    rows = [group.results.rows for group in groups]
+    return group_columns([group.step for group in groups], rows, _statistic_columns(groups))
+
+
+def _statistic_columns(groups: Sequence[_HostGroup]) -> dict[str, ColumnValues]:
     columns: dict[str, ColumnValues] = {}
-    if group.layout is None:
+    first = groups[0].results
+    if first.layout is None:
         return columns
-    for statistic in group.statistics:
-        is_known = group.rows.is_normed if statistic.is_of_whole else group.rows.is_known
+    layout = first.layout.repeated(len(groups))
+    partials = groups[0].partials
+    if len(groups) > 1:
+        partials = {
+            name: np.concatenate([group.partials[name] for group in groups]) for name in partials
+        }
+    rows = [group.results.rows for group in groups]
+    has_gradient = np.concatenate([each.has_gradient for each in rows])
+    is_normed = np.concatenate([each.is_normed for each in rows])
+    is_sampled = np.concatenate([each.is_known for each in rows])
+    for statistic in first.statistics:
+        is_known = is_normed if statistic.is_of_whole else is_sampled
         if statistic.needs_gradient:
-            is_known = is_known & group.rows.has_gradient
-        values = statistic.finish(partials, group.layout)
+            is_known = is_known & has_gradient
+        values = statistic.finish(partials, layout)
         for name, column in zip(statistic.columns, values, strict=True):
-            columns[name] = null_where_unknown(column, is_known)
+            columns[name] = column if is_known.all() else null_where_unknown(column, is_known)
     return columns

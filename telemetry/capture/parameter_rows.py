@@ -123,32 +123,39 @@ Column: TypeAlias = (
 
 
 def group_columns(
-    step: int, group: RowGroup, statistics: Mapping[str, ColumnValues]
+    steps: Sequence[int], groups: Sequence[RowGroup], statistics: Mapping[str, ColumnValues]
 ) -> dict[str, Column]:
-    """Columns of the rows of a group that exist, NaN or None for NULL.
+    """Columns of those rows of some groups that exist, NaN or None for NULL.
 
     Args:
-        step: Optimizer step.
-        group: The rows.
-        statistics: What was computed, shape (n_rows,) each.
+        steps: Optimizer step of each group.
+        groups: Rows of one kind, of the same parameters.
+        statistics: What was computed, shape (n_groups * n_rows,) each.
     """
-    n_rows = len(group.n_sampled)
+    names, times = groups[0].names, len(groups)
+    n_rows = len(names.tensor_id) * times
     columns: dict[str, Column] = {
         **statistics,
-        "step": np.full(n_rows, step, dtype=np.int64),
-        "tensor_id": group.names.tensor_id,
-        "param_id": group.names.param_id,
-        "kind": [str(group.kind)] * n_rows,
+        "step": np.repeat(np.array(steps, dtype=np.int64), len(names.tensor_id)),
+        "tensor_id": np.tile(names.tensor_id, times),
+        "param_id": np.tile(names.param_id, times),
+        "kind": [str(groups[0].kind)] * n_rows,
         "provenance": [""] * n_rows,
-        "n": group.names.n,
-        "n_sampled": group.n_sampled,
+        "n": np.tile(names.n, times),
+        "n_sampled": np.concatenate([group.n_sampled for group in groups]),
     }
     if "sumsq" in statistics:
         columns["sumsq"] = truncated(np.asarray(statistics["sumsq"], dtype=np.float64))
-    if group.scales is not None:
-        columns["provenance"] = [str(state) for state in group.scales.provenance]
-        columns["scale"] = np.where(group.has_gradient, group.scales.values(), np.nan)
-    return {name: _kept(column, group.is_written) for name, column in columns.items()}
+    scaled = [(group, group.scales) for group in groups if group.scales is not None]
+    if scaled:
+        columns["provenance"] = [str(state) for _, scales in scaled for state in scales.provenance]
+        columns["scale"] = np.concatenate(
+            [np.where(group.has_gradient, scales.values(), np.nan) for group, scales in scaled]
+        )
+    is_written = np.concatenate([group.is_written for group in groups])
+    if is_written.all():
+        return columns
+    return {name: _kept(column, is_written) for name, column in columns.items()}
 
 
 def _kept(column: Column, kept: BoolArray) -> Column:

@@ -5,7 +5,7 @@ Reads no clock: the time is an argument.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from telemetry.capture.contained import contained
 from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.inbox import Inbox
-from telemetry.capture.packet import Packet, RowsPacket
+from telemetry.capture.packet import JointPacket, Packet, RowsPacket
 from telemetry.capture.publisher import FLUSH_INTERVAL_S, Publisher
 from telemetry.capture.repository import git_state
 from telemetry.capture.run_folder import Progress, RunFolder
@@ -28,6 +28,7 @@ from telemetry.step_flags import StepFlag
 logger = logging.getLogger(__name__)
 
 PART_AGE_S = 3600.0
+BATCH_BYTES = 4 * 1024 * 1024  # of packets whose rows are made together
 Alarm: TypeAlias = tuple[str, int, float]  # column of `steps`, step, value
 ALARMS = {
     "loss": ("loss", "non_finite_loss"),
@@ -130,10 +131,12 @@ class Pump:
         """Move packets into the buffer; returns the last step whose packets are all there."""
         inbox, progress = self._inbox, self._progress
         step = inbox.last_step  # before taking: what was put before the mark is among the taken
-        for packet in inbox.take():
-            # What is not finite is recorded as it is, without a warning in somebody's training.
-            with contained(self._packet_failed), np.errstate(all="ignore"):
-                self._buffer(packet)
+        # What is not finite is recorded as it is, without a warning in somebody's training.
+        with np.errstate(all="ignore"):
+            for packets in batches(inbox.take(), up_to=step):
+                for packet in packets if len(packets) == 1 else self._not_joined(packets):
+                    with contained(self._packet_failed):
+                        self._buffer(packet)
         if progress.first_step is None and inbox.first_step is not None:
             progress.first_step = inbox.first_step
         progress.last_step = max(progress.last_step, step)
@@ -141,6 +144,16 @@ class Pump:
             self._tell_refused(inbox.n_refused - self._n_refused, step)
             self._n_refused = inbox.n_refused
         return step
+
+    def _not_joined(self, packets: Sequence[Packet]) -> Sequence[Packet]:
+        """Make the rows of a batch together; returns the packets if that has failed."""
+        first = packets[0]
+        with contained(self._batch_failed):
+            if isinstance(first, JointPacket):
+                for name, rows in first.rows_of(packets):
+                    self._publisher.buffer.add(name, rows)
+                return ()
+        return packets
 
     def _buffer(self, packet: Packet) -> None:
         if isinstance(packet, RowsPacket):
@@ -184,12 +197,18 @@ class Pump:
         return True
 
     def _packet_failed(self, error: Exception) -> None:
+        self._tell_failure(error, "a sample is lost")
+
+    def _batch_failed(self, error: Exception) -> None:
+        self._tell_failure(error, "samples are written one by one")
+
+    def _tell_failure(self, error: Exception, consequence: str) -> None:
         self._on_failure(error)
-        text = f"{type(error).__name__}: {error}"
-        if self._publisher.warn_once(f"packet {type(error).__name__}", f"a sample is lost: {text}"):
-            logger.debug("a packet could not be turned into rows", exc_info=error)
-            step = max(self._progress.last_step, 0)
-            self._publisher.event("telemetry_error", f"a sample is lost: {text}", step=step)
+        kind = type(error).__name__
+        text = f"{consequence}: {kind}: {error}"
+        if self._publisher.warn_once(f"{consequence} {kind}", text):
+            logger.debug("packets could not be turned into rows", exc_info=error)
+            self._publisher.event("telemetry_error", text, step=max(self._progress.last_step, 0))
 
     def _tell_refused(self, count: int, step: int) -> None:
         self._publisher.warn_once(
@@ -215,6 +234,28 @@ class Pump:
 
     def _claim_not_ended(self, error: Exception) -> None:
         logger.debug("claim file not rewritten: %s", error)
+
+
+def batches(packets: Sequence[Packet], *, up_to: int) -> list[list[Packet]]:
+    """Packets in their order, those that may be joined together, of about 4 MiB at most.
+
+    Args:
+        packets: Oldest first.
+        up_to: What holds a later step stays alone: it may have to wait for the rest of that step.
+    """
+    result: list[list[Packet]] = []
+    open_batches: dict[object, tuple[list[Packet], int]] = {}
+    for packet in packets:
+        if not isinstance(packet, JointPacket) or packet.last_step > up_to:
+            result.append([packet])
+            continue
+        batch, n_bytes = open_batches.get(packet.companions, ([], BATCH_BYTES))
+        if n_bytes + packet.n_bytes > BATCH_BYTES:
+            batch, n_bytes = [], 0
+            result.append(batch)
+        batch.append(packet)
+        open_batches[packet.companions] = batch, n_bytes + packet.n_bytes
+    return result
 
 
 def _first_not_finite(rows: pa.Table, column: str) -> Alarm | None:

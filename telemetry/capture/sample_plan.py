@@ -147,6 +147,10 @@ class RowLayout:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def repeated(self, times: int) -> "RowLayout":
+        """That of as many buffers, one after the other."""
+        return self if times == 1 else RowLayout(np.tile(self.sizes, times))
+
     def total(self, rows: AnyFloatArray) -> FloatArray:
         """Sums over the rows of each tensor, in float64: shape (n_rows,) to (n_tensors,)."""
         return np.add.reduceat(rows.astype(np.float64), self.first_rows)

@@ -3,7 +3,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -170,6 +171,45 @@ def test_a_broken_packet_costs_only_itself_and_is_told_once(
     assert "device is gone" in str(event["message"])
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
     assert [str(failure) for failure in rig.failures] == ["device is gone"] * 2
+
+
+@dataclass
+class Joint(TensorPacket):
+    """A packet that is made with others."""
+
+    companions: str = "all"
+    calls: list[list[int]] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        return self.step
+
+    @staticmethod
+    def rows_of(packets: "Sequence[Joint]") -> list[tuple[str, pa.Table]]:
+        packets[0].calls.append([packet.step for packet in packets])
+        if packets[0].companions == "broken":
+            raise RuntimeError("do not fit together")
+        return [("tensor_stats", pa.concat_tables([p.rows()[0][1] for p in packets]))]
+
+
+def test_packets_of_one_turn_are_made_together(rig: Rig) -> None:
+    calls: list[list[int]] = []
+    for step in range(5):
+        rig.inbox.put(Joint(step=step, calls=calls, n_bytes=2 * 1024 * 1024))
+    rig.inbox.mark_step(3)  # step 4 may not be over: its rows may have to wait
+    rig.pump.finish(START_S, Status.FINISHED, None)
+    assert calls == [[0, 1], [2, 3]]
+    assert sorted(row["step"] for row in rows_of(rig.run, "tensor_stats"))[::4] == [0, 1, 2, 3, 4]
+
+
+def test_packets_that_cannot_be_made_together_are_made_alone(rig: Rig) -> None:
+    for step in range(3):
+        rig.inbox.put(Joint(step=step, companions="broken"))
+    rig.inbox.mark_step(2)
+    rig.pump.finish(START_S, Status.FINISHED, None)
+    assert sorted(row["step"] for row in rows_of(rig.run, "tensor_stats"))[::4] == [0, 1, 2]
+    (event,) = rows_of(rig.run, "events")
+    assert "one by one: RuntimeError: do not fit together" in str(event["message"])
 
 
 def test_refused_packets_are_told_and_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
