@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import telemetry.capture
 from telemetry import TelemetryCallback
+from telemetry.capture import observe_clipping, observe_scaler
 from tests.loops import ConvNet, records
 
 CAPTURE = Path(telemetry.capture.__file__).parent
@@ -213,6 +214,9 @@ def _traced(
         yield watch
     finally:
         sys.settrace(former)
+        # An error at its own end leaves an observer where it is; the next training is without.
+        for observer in (*observe_clipping._observers, *observe_scaler._observers):
+            observer.close()
 
 
 @contextmanager
