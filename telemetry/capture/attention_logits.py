@@ -190,16 +190,24 @@ def _measured(
     low, high = torch.aminmax(scores)
     n_valid = torch.full((1,), scores.shape[-1], device=scores.device)
     n_nan = n_inf = None
-    if not is_known_finite(high - low):
+    is_finite = is_known_finite(high - low)
+    if not is_finite:
         seen = scores if read is None else torch.where(read, scores, 0.0)
         n_nan, n_inf = seen.isnan().sum(), seen.isposinf().sum()  # -inf is a mask
         finite = torch.isfinite(scores)
         kept = finite if kept is None else finite & kept
     if kept is not None:
-        low = torch.where(kept, scores, torch.inf).amin()
-        scores = torch.where(kept, scores, NO_WEIGHT)
+        if is_finite and kept.numel() < scores.numel():
+            # A sum takes a seventh of the time of `where`, but an infinity would not be replaced.
+            penalty = torch.where(kept, 0.0, NO_WEIGHT).to(scores.dtype)
+            low = (scores - penalty).amin()
+            scores = scores + penalty
+        else:
+            low = torch.where(kept, scores, -NO_WEIGHT).amin()
+            scores = torch.where(kept, scores, NO_WEIGHT)
         high = scores.amax()
-        high = torch.where(high > NO_WEIGHT, high, -torch.inf)
+        low = torch.where(low < -NO_WEIGHT / 2, low, torch.inf)
+        high = torch.where(high > NO_WEIGHT / 2, high, -torch.inf)
         n_valid = kept.sum(-1)
     # Nothing is infinite in here, so that 0 * log 0 is 0. `special.entr` takes four times as long;
     # the `exp` of such logarithms as those of keys that do not count takes eight times as long as
