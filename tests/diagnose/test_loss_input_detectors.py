@@ -89,11 +89,14 @@ def test_a_sigmoid_whose_output_the_loss_reads_is_named(chain: Chains) -> None:
     assert result.layer == "squash"
 
 
-def test_a_gate_elsewhere_is_no_sigmoid_before_the_loss(chain: Chains) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0.25, 0.875), (0.125, 0.75)])
+def test_a_gate_elsewhere_is_no_sigmoid_before_the_loss(
+    chain: Chains, low: float, high: float
+) -> None:
     run = chain(3).module("gate", type_="Sigmoid", depth=2, role="activation")
     given(run, "binary_cross_entropy_with_logits", classes=2, min=0.125, max=0.875)
     for step in range(0, 16, 4):
-        run.activation("gate", "output", step, min=0.25, max=0.875)
+        run.activation("gate", "output", step, min=low, max=high)
     assert SOFTMAX in diagnosed(run, detectors=[SOFTMAX]).passed
 
 
@@ -182,12 +185,12 @@ def test_a_collapse_that_has_gone_is_none(chain: Chains) -> None:
 
 
 def test_data_sorted_by_class_is_answered_rightly(chain: Chains) -> None:
-    run = chain(3).losses(stalled(1.4, 160), every=4)
-    for start in (0, 80):
+    run = chain(3).losses(stalled(1.4, 192), every=4)
+    for start in (0, 96):
         for label in range(4):
             own = [64.0 if index == label else 0.0 for index in range(4)]
-            first = start + 20 * label
-            counted(run, own, own, steps=range(first, first + 20, 4))
+            first = start + 24 * label
+            counted(run, own, own, steps=range(first, first + 24, 4))
     assert collapse(run) is None
 
 
