@@ -9,11 +9,17 @@ ID = "attention_logits"
 
 
 def with_attention(
-    run: Chain, losses: list[float], highest: float, *, peaked: float = 1.0, low: float = -1.0
+    run: Chain,
+    losses: list[float],
+    highest: float,
+    *,
+    peaked: float = 1.0,
+    low: float = -1.0,
+    steps: range = range(0, 120, 4),
 ) -> Chain:
     run.module("attn", type_="MultiheadAttention", depth=1, role="attention")
     run.losses(losses, every=4)
-    for step in range(0, 120, 4):
+    for step in steps:
         run.activation(
             "attn", "attention_logits", step, max=highest, min=low,
             absmax=max(highest, -low), entropy=0.01, peaked_share=peaked, n_units=4,
@@ -49,3 +55,8 @@ def test_peaked_heads_alone_and_large_negative_logits_pass(chain: Chains) -> Non
 def test_no_attention_is_said(chain: Chains) -> None:
     run = chain(2).losses(stalled(2.3, 120), every=4)
     assert "attention" in not_checked(diagnosed(run), ID).reason
+
+
+def test_two_samples_are_too_few(chain: Chains) -> None:
+    run = with_attention(chain(0), stalled(2.3, 120), 3000.0, steps=range(0, 8, 4))
+    assert "2 samples" in not_checked(diagnosed(run), ID).reason

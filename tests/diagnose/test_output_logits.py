@@ -19,9 +19,10 @@ def with_logits(
     absmax: float = 5.0,
     dtype: str = "bfloat16",
     loss_op: str = "cross_entropy",
+    steps: range = range(0, 120, 4),
 ) -> Chain:
     run.losses(losses, every=4)
-    for step in range(0, 120, 4):
+    for step in steps:
         run.activation(
             "", "logits", step, n_units=10, n_profile=10, loss_op=loss_op, dtype=dtype,
             absmax=absmax, log_partition=partition(step),
@@ -81,3 +82,8 @@ def test_a_drift_in_float32_passes_while_the_run_learns(chain: Chains) -> None:
 def test_other_losses_are_not_checked(chain: Chains) -> None:
     run = with_logits(chain(1), stalled(2.3, 120), absmax=1e9, loss_op="mse_loss")
     assert "cross-entropy" in not_checked(diagnosed(run), ID).reason
+
+
+def test_two_samples_are_too_few(chain: Chains) -> None:
+    run = with_logits(chain(1), stalled(2.3, 120), absmax=70.0, steps=range(0, 8, 4))
+    assert "2 samples" in not_checked(diagnosed(run), ID).reason

@@ -8,7 +8,7 @@ from telemetry.diagnose.finding import Severity
 ID = "representation_collapse"
 
 
-def with_spread(
+def with_spread(  # noqa: PLR0913 - the parts of a signal
     run: Chain,
     last: float,
     *,
@@ -17,10 +17,11 @@ def with_spread(
     growth: float = 1.0,
     units: int = 16,
     layers: tuple[str, ...] = ("l2",),
+    steps: range = range(0, 120, 4),
 ) -> Chain:
     """A run that learns; from step 20 on the rows of some layers have another spread."""
     run.losses(learning(120), every=4)
-    for step in range(0, 120, 4):
+    for step in steps:
         for layer in ("l0", "l1", "l2"):
             fallen = step >= 20 and layer in layers
             run.activation(
@@ -83,3 +84,8 @@ def test_what_is_no_collapse_passes(chain: Chains, case: dict[str, float]) -> No
 def test_few_components_are_not_checked(chain: Chains) -> None:
     run = with_spread(chain(3), 0.01, units=7)
     assert "8 components" in not_checked(diagnosed(run), ID).reason
+
+
+def test_two_samples_are_too_few(chain: Chains) -> None:
+    run = with_spread(chain(3), 0.01, steps=range(0, 8, 4))
+    assert "2 samples" in not_checked(diagnosed(run), ID).reason

@@ -26,6 +26,7 @@ ID = "attention_logits"
 EXTREME_LOGIT = 2896.0  # 2^11.5: 1.1 bits above the harmless one, 1.3 below the nearest fault
 LARGE_LOGIT = 100.0
 PEAKED_SHARE = 0.5  # of the heads
+MIN_SAMPLES = 3
 
 SQL = """
 SELECT
@@ -81,6 +82,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason="no softmax attention was observed in training (compiled and custom kernels "
             "hide it)",
+        )
+    n_samples = max(attention.steps.size for attention in attentions)
+    if n_samples < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID,
+            reason=f"{n_samples} samples of attention in training; {MIN_SAMPLES} are needed",
         )
     peaked = [attention.peaked >= limits["peaked_share"] for attention in attentions]
     for name, severity, kept in (

@@ -32,6 +32,7 @@ ID = "output_logits"
 PARTITION_LIMIT = 20.0  # nats
 DRIFT_Z = 4.0  # of a trend over the samples: ten that grow all the way have this
 ROUNDING_LIMIT = 0.25  # nats: what rounding adds to or takes from a logit
+MIN_SAMPLES = 3
 MANTISSA_BITS = {"bfloat16": 7, "float16": 10, "float32": 23, "float64": 52}
 
 SQL = """
@@ -79,6 +80,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Rounded and drifting in any state; one of the two where the run does not learn."""
     if not len(rows):
         return NotChecked(detector=ID, reason="no logits of a cross-entropy were seen in training")
+    if len(rows) < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID,
+            reason=f"{len(rows)} samples of logits in training; {MIN_SAMPLES} are needed",
+        )
     logits = _logits(rows)
     rounded = persistence(
         logits.steps, logits.rounding >= limits["rounding_limit"], start=context.warm_in

@@ -38,6 +38,7 @@ FALL_LIMIT = 0.25  # of the first spread: what coincides from the start has not 
 # and more to look collapsed, which is 20 to 2,000 x what a fresh layer puts out.
 GROWTH_LIMIT = 16.0
 MIN_UNITS = 8
+MIN_SAMPLES = 3
 
 SQL = """
 SELECT
@@ -87,6 +88,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(
             detector=ID,
             reason="the last layer put out no vectors of at least 8 components for 32 inputs",
+        )
+    n_samples = layers[-1].steps.size
+    if n_samples < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID,
+            reason=f"{n_samples} samples of the last layer; {MIN_SAMPLES} are needed",
         )
     held = layers[-1].collapse(limits, context.warm_in)
     if held is None:
