@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.context import RunContext
+from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, Persistence, persistence
@@ -212,7 +212,7 @@ DETECTOR = Detector(
     title="updates are rounded away by weights of low precision",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
-    needs=(),
+    needs=(Need.UPDATE,),
     sql=SQL,
     parameters={
         "lost_limit": LOST_LIMIT,
