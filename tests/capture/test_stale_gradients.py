@@ -199,7 +199,7 @@ def test_gradients_that_are_put_in_place_of_the_used_ones_are_not_stale(tmp_path
     """As of an actor whose gradients come from `grad`, beside a critic that calls `backward`."""
     model, critic = net(), net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    run = shares(tmp_path, model, optimizer)
+    run = shares(tmp_path, nn.ModuleList([model, critic]), optimizer)
     for step in range(3):
         loss_of(critic, step).backward()
         parameters = list(model.parameters())

@@ -164,7 +164,7 @@ def test_a_loss_that_leaves_its_start_for_good_is_an_error(chain: Chains) -> Non
 def test_a_single_jump_counts_where_steps_are_large(chain: Chains) -> None:
     losses = learning(100, start=2.3, end=1.0)
     losses[1] = 17.7
-    run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10), 1.3)
+    run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10, absmax=2.0), 1.3)
     assert found(diagnosed(adam(run)), "learning_rate_too_high").severity is Severity.ERROR
 
 
