@@ -129,8 +129,12 @@ def _show_outcomes(screen: Screen, diagnosis: Diagnosis) -> None:
         f"{plural(n_found + n_passed + n_skipped, 'detector')}: "
         f"{n_found} found, {n_passed} passed, {n_skipped} not checked"
     )
+    absent = [entry.detector for entry in diagnosis.not_checked if entry.absent]
+    if absent:
+        screen.paragraph(f"nothing to check for {', '.join(absent)}", indent=2)
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in diagnosis.not_checked:
-        by_reason[entry.reason].append(entry.detector)
+        if not entry.absent:
+            by_reason[entry.reason].append(entry.detector)
     for reason, detectors in by_reason.items():
         screen.paragraph(f"{', '.join(detectors)}: {reason}", indent=2)

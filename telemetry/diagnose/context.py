@@ -45,6 +45,8 @@ class Need(StrEnum):
         return _REMEDIES[self]
 
 
+# What many networks have none of, rather than what was not recorded.
+ABSENT = frozenset({Need.DEAD, Need.SATURATED})
 _REMEDIES = {
     Need.LOSS: "no loss was recorded; pass it: telemetry.step(loss=loss)",
     Need.GRADIENT: "no unclipped gradient norm was recorded; pass the optimizer that the loop "

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from telemetry.diagnose.causes import ordered
-from telemetry.diagnose.context import RunContext, load_context
+from telemetry.diagnose.context import ABSENT, RunContext, load_context
 from telemetry.diagnose.detector import Detector, Limits, Tier, all_detectors, find_detector
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked
 from telemetry.errors import StoreUnreadable, TelemetryError
@@ -135,7 +135,8 @@ def _verdict(
 ) -> Finding | NotChecked | None:
     missing = [need for need in detector.needs if need not in context.available]
     if missing:
-        return NotChecked(detector=detector.id, reason=missing[0].remedy)
+        need = missing[0]
+        return NotChecked(detector=detector.id, reason=need.remedy, absent=need in ABSENT)
     rows = session.query(detector.sql, detector.bound(context.run, limits))
     return detector.judge(rows, context, limits)
 

@@ -83,10 +83,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotChecked:
-    """A detector that could not judge; `reason` says what is missing and how to get it."""
+    """A detector that could not judge.
+
+    Attributes:
+        detector: Its id.
+        reason: What is missing, and how to get it.
+        absent: As far as was seen, the run has nothing of what it judges: no attention, no scaler.
+    """
 
     detector: str
     reason: str
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

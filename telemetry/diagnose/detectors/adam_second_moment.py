@@ -78,7 +78,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Invalid values first, then a lost state, then ratios before a jump of the loss."""
     if not len(rows):
         return NotChecked(
-            detector=ID, reason="no second moment was recorded: no optimizer is of Adam's type"
+            detector=ID,
+            reason="no second moment was recorded: no optimizer is of Adam's type",
+            absent=True,
         )
     found = _invalid(rows) or _lost(rows) or _lagging(rows, context, limits)
     if found is None:

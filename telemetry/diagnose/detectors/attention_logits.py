@@ -82,6 +82,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason="no softmax attention was observed in training (compiled and custom kernels "
             "hide it)",
+            absent=True,
         )
     n_samples = max(attention.steps.size for attention in attentions)
     if n_samples < MIN_SAMPLES:

@@ -40,6 +40,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason=f"gradient clipping was seen in {len(rows)} steps, {MIN_STEPS} are needed; seen "
             "are torch's clip_grad_norm_ and clip_grad_value_ outside compiled code",
+            absent=not len(rows),
         )
     coefficients = rows.floats("coefficient")[-STEPS:]
     clipped = coefficients < 1

@@ -94,7 +94,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     train, evaluated = inputs("train"), inputs("eval")
     if not train.steps.size:
         return NotChecked(
-            detector=ID, reason="no floating-point input of the model was observed in training"
+            detector=ID,
+            reason="no floating-point input of the model was observed in training",
+            absent=True,
         )
     severity = Severity.INFO if _good_evaluation(rows, context) else Severity.WARNING
     differ = _phases_differ(train, evaluated, severity, limits["apart_bits"])

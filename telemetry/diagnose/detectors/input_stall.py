@@ -75,6 +75,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason=f"fewer than {STRETCH} steps with a known wait for data; read the batches from "
             "a torch DataLoader on the thread of the training",
+            absent=not np.isfinite(data_s).any(),
         )
     waits, times = _stretches(np.nan_to_num(data_s)), _stretches(step_s)
     share = float(np.median(np.minimum(waits / np.maximum(times, 1e-9), 1.0)))

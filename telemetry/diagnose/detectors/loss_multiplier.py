@@ -80,6 +80,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason="no sampled step with several backward passes of one loss and a reported loss; "
             "in a loop that accumulates, pass it: telemetry.step(loss=loss)",
+            absent=True,
         )
     if len(context.optimizers) > 1:
         return NotChecked(detector=ID, reason="several optimizers: perhaps losses of their own")

@@ -61,7 +61,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The surest of what is wrong: the order of clipping, then refused steps, then the scale."""
     if not rows.ints("step").size:
         return NotChecked(
-            detector=ID, reason="no enabled GradScaler has stepped an optimizer of this run"
+            detector=ID,
+            reason="no enabled GradScaler has stepped an optimizer of this run",
+            absent=True,
         )
     return (
         _clipped_early(rows, context)

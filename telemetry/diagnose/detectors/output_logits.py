@@ -79,7 +79,9 @@ class _Logits:
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Rounded and drifting in any state; one of the two where the run does not learn."""
     if not len(rows):
-        return NotChecked(detector=ID, reason="no logits of a cross-entropy were seen in training")
+        return NotChecked(
+            detector=ID, reason="no logits of a cross-entropy were seen in training", absent=True
+        )
     if len(rows) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,

@@ -69,12 +69,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     del context
     _codes, names = rows.codes("what")
     if "sharded" in names:
-        return NotChecked(detector=ID, reason="the parameters are sharded: ranks differ by design")
+        return NotChecked(
+            detector=ID, reason="the parameters are sharded: ranks differ by design", absent=True
+        )
     n_ranks = np.unique(rows.ints("rank")).size
     if n_ranks < 2:  # noqa: PLR2004 - one has nobody to differ from
         return NotChecked(
             detector=ID,
             reason="one rank was recorded: there is nothing to compare; record on every rank",
+            absent=True,
         )
     weights = _common(rows, "checksum")
     batches = _common(rows, "batch_hash")

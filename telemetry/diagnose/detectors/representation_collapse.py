@@ -88,6 +88,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(
             detector=ID,
             reason="the last layer put out no vectors of at least 8 components for 32 inputs",
+            absent=True,
         )
     n_samples = layers[-1].steps.size
     if n_samples < MIN_SAMPLES:

@@ -69,7 +69,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Hidden bounded activations, the first in the order of execution named first."""
     sites = [site for site in hidden_sites(rows, context.network) if not _is_gate(site, rows)]
     if not sites:
-        return NotChecked(detector=ID, reason="tanh and sigmoid are gates or outputs only")
+        return NotChecked(
+            detector=ID, reason="tanh and sigmoid are gates or outputs only", absent=True
+        )
     found = [entry for site in sites if (entry := _saturated(site, rows, context, limits))]
     if not found:
         return None

@@ -90,6 +90,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID,
             reason="no gradient of a recurrent layer of torch (nn.RNN, nn.GRU, nn.LSTM) was "
             "recorded in training; record with activations=True",
+            absent=True,
         )
     if all(layer.steps.size < MIN_SAMPLES for layer in layers):
         return NotChecked(
