@@ -1,5 +1,6 @@
 """Errors put into telemetry's own functions, one at a time, while a training runs."""
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import telemetry.capture
 from telemetry import TelemetryCallback
-from telemetry.capture import observe_clipping, observe_scaler
+from telemetry.capture import (
+    observe_backward,
+    observe_clipping,
+    observe_loaders,
+    observe_scaler,
+    observe_schedulers,
+)
 from tests.loops import ConvNet, records
 
 CAPTURE = Path(telemetry.capture.__file__).parent
@@ -186,7 +193,9 @@ def injected(scene: str, function: Function, store: Path) -> Injection:
 def _functions_of(frame: FrameType) -> set[Function]:
     path = Path(frame.f_code.co_filename)
     inside = path.is_relative_to(CAPTURE) and path.name not in OF_THE_GUARD
-    if not inside or frame.f_code.co_name.startswith("<"):
+    # A generator is entered once more when it is thrown away, where nobody can catch anything.
+    is_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
+    if not inside or is_generator or frame.f_code.co_name.startswith("<"):
         return set()
     return {(str(path.relative_to(CAPTURE)), frame.f_code.co_qualname)}
 
@@ -215,8 +224,16 @@ def _traced(
     finally:
         sys.settrace(former)
         # An error at its own end leaves an observer where it is; the next training is without.
-        for observer in (*observe_clipping._observers, *observe_scaler._observers):
+        for observer in tuple(observe_clipping._observers):
             observer.close()
+        for observers, forget in (
+            (observe_backward._observers, observe_backward.forget),
+            (observe_loaders._methods.observers, observe_loaders.forget),
+            (observe_scaler._observers, observe_scaler.forget),
+            (observe_schedulers._methods.observers, observe_schedulers.forget),
+        ):
+            for observer in tuple(observers):
+                forget(observer)
 
 
 @contextmanager

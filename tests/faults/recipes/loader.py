@@ -21,6 +21,7 @@ def train(
     shuffle: bool = True,
     wait_s: float = 0.0,
     decay_steps: int = 1000,
+    n_steps: int = 100,
 ) -> None:
     """Train and record once.
 
@@ -31,6 +32,7 @@ def train(
         shuffle: Whether each epoch has its own order.
         decay_steps: Steps after which the learning rate is zero.
         wait_s: Seconds of work on each batch while it is loaded.
+        n_steps: Of the training.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -53,7 +55,7 @@ def train(
     )
     batches = _restarted(loader) if read == "restarted" else _epochs(loader)
     with record(model, optimizer) as telemetry:
-        for _, (inputs, labels) in zip(range(100), batches, strict=False):
+        for _, (inputs, labels) in zip(range(n_steps), batches, strict=False):
             loss = functional.cross_entropy(model(inputs), labels)
             optimizer.zero_grad()
             loss.backward()
