@@ -1,12 +1,16 @@
 """Options and fixtures that every test may use."""
 
+import contextlib
 import difflib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from golden_text import is_same_json
+
+from telemetry.errors import TelemetryError
 
 # Tests run side by side, one per core: threads of torch would wait for each other. Set before torch
 # is imported, and inherited by the processes that tests start.
@@ -25,6 +29,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the files of tests/golden/ with what the code gives now; review the diff",
     )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    """A callback that a test leaves open would watch the tests that follow in its process."""
+    yield
+    capture = sys.modules.get(
+        "telemetry.capture.open_callbacks"
+    )  # loads torch: only if it is there
+    if capture is not None:
+        with contextlib.suppress(TelemetryError):  # of a strict one
+            capture.close_all()
 
 
 @pytest.fixture
