@@ -106,22 +106,10 @@ def encoded_record(  # noqa: PLR0913 - each a column; a tuple of them costs ever
     epoch: int | None,
     flags: int,
 ) -> bytes:
-    """The bytes of one record, at most a slot; arguments are the columns of `COLUMNS`.
+    """The bytes of one record, at most a slot.
 
-    Args:
-        step: Optimizer step.
-        wall_time_s: When it ended, since 1970.
-        elapsed_s: Likewise since recording began.
-        loss: None, as all that follow, where it is not known.
-        lr: Learning rate.
-        step_s: Seconds that training took.
-        overhead_s: Seconds that recording took.
-        grad_norm_total: L2 norm before clipping.
-        clip_coefficient: At most 1.
-        samples: Examples of the step.
-        backward_calls: Of the step.
-        epoch: Passes over the training's data that were over before.
-        flags: StepFlag.
+    Step and wall time (since 1970), then the columns of `COLUMNS` in their units; None is what is
+    not known.
     """
     known = _ALL_KNOWN
     if loss is None:

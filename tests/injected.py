@@ -229,7 +229,7 @@ def _traced(
         for observers, forget in (
             (observe_backward._observers, observe_backward.forget),
             (observe_loaders._methods.observers, observe_loaders.forget),
-            (observe_scaler._observers, observe_scaler.forget),
+            (observe_scaler._methods.observers, observe_scaler.forget),
             (observe_schedulers._methods.observers, observe_schedulers.forget),
         ):
             for observer in tuple(observers):

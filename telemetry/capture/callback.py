@@ -146,14 +146,23 @@ class TelemetryCallback:
             rank=rank,
             world_size=world_size,
         )
-        self._opening = Opening(
-            model=model, optimizers=optimizers, options=options, settings=settings, resume=resume
+        self._begin(
+            Opening(
+                model=model,
+                optimizers=optimizers,
+                options=options,
+                settings=settings,
+                resume=resume,
+            )
         )
+
+    def _begin(self, opening: Opening) -> None:
+        self._opening = opening
         try:
-            self._recording = self._opening.begin()
+            self._recording = opening.begin()
         finally:
             if self._recording is None:
-                open_callbacks.forget(model, self)
+                open_callbacks.forget(self._model, self)
 
     @property
     def run(self) -> str | None:

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue_packet import CataloguePacket, ModuleRow, TensorRow
+from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.module_roles import class_name, fan_in, plain_attributes, role_of
 from telemetry.capture.optimizer_rules import is_adam_type
 from telemetry.capture.plain_tensors import is_sharded, n_real, storage_key
@@ -222,11 +223,10 @@ class Catalogue:
                     seen.add(id(parameter))
                     yield clean_path(f"{path}.{name}" if path else name), module, parameter
         for index, optimizer in enumerate(self.optimizers):
-            own = [p for group in optimizer.param_groups for p in group["params"]]
-            for position, parameter in enumerate(own):
-                if id(parameter) not in seen and not is_lazy(parameter):
-                    seen.add(id(parameter))
-                    yield f"optimizer.{index}.{position}", self.model, parameter
+            for position, own in enumerate(parameters_of(optimizer)):
+                if id(own) not in seen and not is_lazy(own):
+                    seen.add(id(own))
+                    yield f"optimizer.{index}.{position}", self.model, own
 
     def _lr_groups(self) -> dict[int, int]:
         """Number of the parameter group that each parameter is in; the first one counts."""

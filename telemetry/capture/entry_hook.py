@@ -19,8 +19,18 @@ ForwardObserver: TypeAlias = Callable[
 is_compiling = torch.compiler.is_compiling
 
 
-class EntryHook:
-    """A forward pre-hook that does not travel: copies and pickles of the model do nothing there.
+class DoesNotTravel:
+    """A hook whose copies and pickles do nothing: those of the model can be loaded without us."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        # The exit of a null context takes any arguments and returns None, as a hook must.
+        return getattr, (nullcontext(), "__exit__")
+
+
+class EntryHook(DoesNotTravel):
+    """A forward pre-hook, with keyword arguments.
 
     Args:
         observer: Told of each forward that begins outside of compiled code; the arguments that it
@@ -37,10 +47,6 @@ class EntryHook:
     ) -> Arguments | None:
         """See one forward begin."""
         return None if is_compiling() else self._observer(module, args, kwargs)
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        # The exit of a null context takes any arguments and returns None, as a hook must.
-        return getattr, (nullcontext(), "__exit__")
 
 
 def lasting_entries(model: nn.Module) -> list[nn.Module]:

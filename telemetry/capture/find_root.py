@@ -8,19 +8,16 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import parameters_of
+
 
 class Together(nn.Module):
     """Models that are trained together and that no module of the script holds together."""
 
 
-def parameters_of(optimizers: Iterable[Optimizer]) -> dict[int, int]:
+def numbered_parameters(optimizers: Iterable[Optimizer]) -> dict[int, int]:
     """Identities of everything that the optimizers move, numbered in their order."""
-    found = (
-        id(parameter)
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    )
+    found = (id(parameter) for optimizer in optimizers for parameter in parameters_of(optimizer))
     return {identity: number for number, identity in enumerate(dict.fromkeys(found))}
 
 
@@ -45,7 +42,7 @@ def root_of(optimizers: Sequence[Optimizer], called: nn.Module | None) -> nn.Mod
         optimizers: Those that train.
         called: The outermost module whose forward is about to run, if that is known.
     """
-    wanted = parameters_of(optimizers)
+    wanted = numbered_parameters(optimizers)
     if called is not None and owns_all(called, wanted):
         return called
     owners = [module for module in _live_modules() if owns(module, wanted)]

@@ -8,14 +8,14 @@ loaded where this package is not installed.
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from telemetry.capture.entry_hook import Arguments
+from telemetry.capture.entry_hook import Arguments, DoesNotTravel
 from telemetry.capture.module_nodes import ModuleNode
 from telemetry.capture.module_observation import Forward
 from telemetry.capture.time_steps import MAX_STEPS, GradientPlace
@@ -137,17 +137,7 @@ class Visit:
         return not node.needs_frame
 
 
-class _DoesNotTravel:
-    """A hook whose copies and pickles do nothing."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        # The exit of a null context takes any arguments and returns None, as a hook must.
-        return getattr, (nullcontext(), "__exit__")
-
-
-class RecurrentHook(_DoesNotTravel):
+class RecurrentHook(DoesNotTravel):
     """Forward pre-hook, with keyword arguments, of a recurrent module inside."""
 
     __slots__ = ("_events", "_node")
@@ -169,7 +159,7 @@ class RecurrentHook(_DoesNotTravel):
         return arguments  # noqa: RET504 - the block may have ended early
 
 
-class EnterHook(_DoesNotTravel):
+class EnterHook(DoesNotTravel):
     """Forward pre-hook of a module inside."""
 
     __slots__ = ("_events", "_node")
@@ -186,7 +176,7 @@ class EnterHook(_DoesNotTravel):
                 self._events.enter(self._node)
 
 
-class LeaveHook(_DoesNotTravel):
+class LeaveHook(DoesNotTravel):
     """Forward hook that is called after an exception too."""
 
     __slots__ = ("_events", "_node")
@@ -203,7 +193,7 @@ class LeaveHook(_DoesNotTravel):
                 self._events.leave(self._node, args, output)
 
 
-class GradientHook(_DoesNotTravel):
+class GradientHook(DoesNotTravel):
     """Tensor hook on what a module returned or read.
 
     Attributes:

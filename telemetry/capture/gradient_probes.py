@@ -7,7 +7,6 @@ first losses.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ from torch.autograd.graph import Node
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.group_settings import parameters_of
+from telemetry.capture.host import as_known
 
 MAX_ELEMENTS = 1024  # a microsecond each
 MAX_SOURCES = 3
@@ -80,16 +81,16 @@ class GradientProbes:
             try:
                 values = gradient if gradient.dim() == 1 else gradient.reshape(-1)
                 # A quarter of the cost of looking at each element, done where this overflows.
-                number = cast("float", torch.dot(values, values).tolist())
-            except (RuntimeError, TypeError):
-                # Sparse, with a graph, or of a model that became another type or went elsewhere.
+                number = as_known(torch.dot(values, values))
+            except RuntimeError:  # sparse, or of a type that has no such product
                 continue
-            if not math.isfinite(number) and not _is_finite(values):
+            # A tensor: the model went to another device, which is not waited for.
+            if isinstance(number, float) and not math.isfinite(number) and not _is_finite(values):
                 return False
         return True
 
     def _chosen(self, optimizer: Optimizer) -> tuple[Tensor, ...]:
-        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        own = set(map(id, parameters_of(optimizer)))
         sources = [p for key, p in self._sources.items() if key in own]
         chosen = sources[:: -(-len(sources) // MAX_SOURCES) or 1]
         if len(chosen) < MIN_PROBES:
@@ -127,7 +128,7 @@ def _parameter(node: Node) -> Tensor | None:
 
 
 def _is_finite(values: Tensor) -> bool:
-    return bool(np.isfinite(values.numpy()).all())
+    return bool(np.isfinite(values.detach().numpy()).all())
 
 
 def _is_small(parameter: Tensor) -> bool:

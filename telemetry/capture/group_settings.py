@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.json_values import Json
@@ -22,6 +23,12 @@ class Change(NamedTuple):
     def payload(self) -> dict[str, Json]:
         """As the details of an event."""
         return {"group": self.group, "before": _json(self.before), "after": _json(self.after)}
+
+
+def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
+    """The parameters of all groups, in order."""
+    for group in optimizer.param_groups:
+        yield from group["params"]
 
 
 def settings_of_groups(optimizer: Optimizer) -> Settings:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.plain_tensors import plain
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver
@@ -24,8 +25,7 @@ class MicroGradients(StepObserver):
 
     def sample_begins(self, record: StepRecord) -> None:
         """Be told of its first backward pass if the last step had several."""
-        former = self.around.ledger.last_begun
-        if former is not record and former.accumulation > 1:
+        if self.around.ledger.accumulated_before(record):
             self.wake("after_backward")
 
     def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
@@ -55,11 +55,10 @@ class MicroGradients(StepObserver):
     def _gradients(self) -> Iterator[Tensor]:
         seen: set[int] = set()
         for optimizer in self.around.optimizers:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is None or id(parameter) in seen:
-                        continue
-                    seen.add(id(parameter))
-                    gradient = plain(parameter.grad)
-                    if gradient is not None:
-                        yield gradient
+            for parameter in parameters_of(optimizer):
+                if parameter.grad is None or id(parameter) in seen:
+                    continue
+                seen.add(id(parameter))
+                gradient = plain(parameter.grad)
+                if gradient is not None:
+                    yield gradient

@@ -5,13 +5,16 @@ seen too, and those of subclasses; they are put back with the last observer.
 """
 
 import functools
-import threading
-from typing import Protocol, TypeAlias, cast
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
+
+from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods
 
 
 class ScalerObserver(Protocol):
@@ -30,46 +33,22 @@ class ScalerObserver(Protocol):
         ...
 
 
-class _Unscale(Protocol):
-    def __call__(self, scaler: GradScaler, optimizer: Optimizer) -> None: ...
-
-
-class _Step(Protocol):
-    def __call__(
-        self, scaler: GradScaler, optimizer: Optimizer, *args: object, **kwargs: object
-    ) -> float | None: ...
-
-
-_Method: TypeAlias = _Unscale | _Step
-
-_lock = threading.Lock()
-_observers: list[ScalerObserver] = []
-_originals: dict[str, _Method] = {}
-
-
 def observe(observer: ScalerObserver) -> None:
     """Tell `observer` of every scaler that is enabled."""
-    with _lock:
-        _observers.append(observer)
-        if not _originals:
-            unscale, step = GradScaler.unscale_, GradScaler.step
-            _originals.update(unscale_=cast("_Unscale", unscale), step=cast("_Step", step))
-            GradScaler.unscale_ = _observed_unscale(cast("_Unscale", unscale))  # type: ignore[method-assign, assignment]
-            GradScaler.step = _observed_step(cast("_Step", step))  # type: ignore[method-assign, assignment]
+    _methods.observe(observer)
 
 
 def forget(observer: ScalerObserver) -> None:
     """Stop telling `observer`; the last one out puts torch's methods back."""
-    with _lock:
-        if observer in _observers:
-            _observers.remove(observer)
-        if _observers:
-            return
-        for name, original in _originals.items():
-            # Where somebody replaced the method after us, it is theirs.
-            if getattr(getattr(GradScaler, name), "__wrapped__", None) is original:
-                setattr(GradScaler, name, original)
-        _originals.clear()
+    _methods.forget(observer)
+
+
+def _find() -> Iterator[tuple[type, str, MakeMethod]]:
+    yield GradScaler, "unscale_", _observed_unscale
+    yield GradScaler, "step", _observed_step
+
+
+_methods: ReplacedMethods[ScalerObserver] = ReplacedMethods(_find)
 
 
 def _scale_of(scaler: GradScaler) -> Tensor | None:
@@ -78,30 +57,31 @@ def _scale_of(scaler: GradScaler) -> Tensor | None:
     return scale if isinstance(scale, Tensor) and scaler.is_enabled() else None
 
 
-def _observed_unscale(original: _Unscale) -> _Unscale:
+def _observed_unscale(original: FunctionType) -> object:
     @functools.wraps(original)
     def unscale_(scaler: GradScaler, optimizer: Optimizer) -> None:
         scale = _scale_of(scaler)
         if scale is not None and not torch.compiler.is_compiling():
-            for observer in tuple(_observers):
+            for observer in _methods.observers:
                 observer.unscaling(optimizer, scale)
         original(scaler, optimizer)
 
     return unscale_
 
 
-def _observed_step(original: _Step) -> _Step:
+def _observed_step(original: FunctionType) -> object:
     @functools.wraps(original)
     def step(
         scaler: GradScaler, optimizer: Optimizer, *args: object, **kwargs: object
     ) -> float | None:
         scale = _scale_of(scaler)
         if scale is None or torch.compiler.is_compiling():
-            return original(scaler, optimizer, *args, **kwargs)
-        observers = tuple(_observers)
+            unseen: float | None = original(scaler, optimizer, *args, **kwargs)
+            return unseen
+        observers = _methods.observers
         for observer in observers:
             observer.stepping(optimizer, scale)
-        result = original(scaler, optimizer, *args, **kwargs)
+        result: float | None = original(scaler, optimizer, *args, **kwargs)
         for observer in observers:
             observer.stepped(optimizer)
         return result

@@ -1,6 +1,6 @@
 """What happened to the gradients of a step before the optimizer saw them, if it ever did."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture import observe_scaler
+from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.guard import guarded
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_clipping import ClipObserver
@@ -185,9 +186,3 @@ def total_norm(norms: Sequence[Tensor | None], n_parts: int) -> Tensor | None:
     if len(known) == 1:
         return known[0]
     return torch.stack([norm.to(known[0].device) for norm in known]).square().sum().sqrt()
-
-
-def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
-    """The parameters of all groups."""
-    for group in optimizer.param_groups:
-        yield from group["params"]

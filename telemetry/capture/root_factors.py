@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.host import as_kept
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver
@@ -31,8 +32,7 @@ class RootFactors(StepObserver):
 
     def sample_begins(self, record: StepRecord) -> None:
         """Be told of its backward passes if the last step had several."""
-        former = self.around.ledger.last_begun
-        if former is not record and former.accumulation > 1:
+        if self.around.ledger.accumulated_before(record):
             self.wake("before_backward")
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
@@ -56,8 +56,7 @@ class RootFactors(StepObserver):
         return all(
             parameter.grad is None
             for optimizer in self.around.optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
+            for parameter in parameters_of(optimizer)
         )
 
 

@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.find_root import Together
+from telemetry.capture.group_settings import parameters_of
 from telemetry.json_values import Json
 
 PLAIN_KEYS = (
@@ -118,7 +119,7 @@ def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Ite
         return  # stands for what an unmodified script trains, tensors of no module among it
     own = {id(p) for p in model.parameters()}
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
-    held = {id(p) for o in optimizers for g in o.param_groups for p in g["params"]}
+    held = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
     if not trainable:
         yield Event(
             kind="attach",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.plain_tensors import local_part
 from telemetry.capture.sample_plan import TensorPlan, plan_tensor, sampled
 from telemetry.capture.step_ledger import StepRecord
@@ -112,7 +113,7 @@ class _UsedGradients:
             plans: Those of former gradients; new ones are added.
         """
         known = frozenset(map(id, of_model))
-        held = [p for group in optimizer.param_groups for p in group["params"]]
+        held = parameters_of(optimizer)
         used = [(p, p.grad) for p in held if p.grad is not None and id(p) in known]
         # Nearly always those can be read that are spread over all; else they are looked for.
         probes = _spread_out(used)

@@ -198,6 +198,11 @@ class StepLedger:
         begun = self._stepped or current.backward_calls or current.samples or not self.ended
         return current if begun else self.ended[-1]
 
+    def accumulated_before(self, record: StepRecord) -> bool:
+        """Whether the step before one that begins had several passes: it may have them too."""
+        former = self.last_begun
+        return former is not record and former.accumulation > 1
+
     @property
     def has_stepped(self) -> bool:
         """An optimizer has stepped in the current step."""

@@ -28,7 +28,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from telemetry.capture import observe_backward, open_callbacks
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.contained import contained
-from telemetry.capture.find_root import owns, owns_all, parameters_of, root_of
+from telemetry.capture.find_root import numbered_parameters, owns, owns_all, root_of
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.capture.script_arguments import config_of
 from telemetry.record_request import RecordRequest
@@ -120,7 +120,7 @@ class ScriptWatch:
             if not self._new:
                 self._ignore_calls()
                 self._drop_step_hook()
-            elif owns(module, parameters_of(self._alive())):
+            elif owns(module, numbered_parameters(self._alive())):
                 self._begin(called=module)
 
     def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
@@ -188,10 +188,14 @@ class ScriptWatch:
         None goes on where another model is trained now; one goes on where nothing was trained
         yet, or where the new ones move other parameters of the same model.
         """
-        moved = parameters_of(new)
+        moved = numbered_parameters(new)
         if self._is_trained() and not owns_all(former.model, moved):
             return new
-        kept = [one for one in former.optimizers if not parameters_of([one]).keys() <= moved.keys()]
+        kept = [
+            one
+            for one in former.optimizers
+            if not numbered_parameters([one]).keys() <= moved.keys()
+        ]
         return [*kept, *new] if not self._is_trained() else [*new, *kept]
 
     def _is_trained(self) -> bool:
@@ -216,8 +220,8 @@ class ScriptWatch:
 
     def _share_parameters(self) -> bool:
         optimizers = self._alive()
-        n_each = sum(len(parameters_of([optimizer])) for optimizer in optimizers)
-        return n_each > len(parameters_of(optimizers))
+        n_each = sum(len(numbered_parameters([optimizer])) for optimizer in optimizers)
+        return n_each > len(numbered_parameters(optimizers))
 
     def _is_at_home(self) -> bool:
         """Whether this is the process that is recorded, not a forked one."""

@@ -14,6 +14,7 @@ larger inputs than training on purpose: log what they make outside `evaluation()
 Source: Schoop et al., UMLAUT, doi 10.1145/3411764.3445538; Nikanjam et al., arXiv:2105.08095.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.network import LAST
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, log2_positive, median
+from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.wording import example, gated, number
 from telemetry.store.rows import Rows
 
@@ -72,6 +74,13 @@ WHERE v.run = $run
     AND v.name IN ('val_loss', 'eval_loss', 'valid_loss', 'validation_loss', 'test_loss')
 ORDER BY signal, step, layer
 """
+
+_finding = functools.partial(
+    step_finding,
+    detector=ID,
+    counted="n_samples",
+    query=example("activations", "step, phase, site, mean, std, rms", layer=""),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,33 +221,6 @@ def _divides(rms: float, rows: Rows, context: RunContext) -> bool:
     kept = (np.array(rows.texts("signal")) == "output") & (np.array(rows.texts("layer")) == first)
     outputs = np.sqrt(rows.floats("sumsq")[kept] / rows.floats("n")[kept])
     return bool(outputs.size) and float(outputs[0]) <= INNER_GAIN * rms
-
-
-def _finding(
-    steps: IntArray,
-    *,
-    severity: Severity,
-    message: str,
-    advice: str,
-    value: float,
-    threshold: float,
-    unit: str,
-) -> Finding:
-    return Finding(
-        detector=ID,
-        severity=severity,
-        message=message,
-        advice=advice,
-        first_step=int(steps[0]),
-        last_step=int(steps[-1]),
-        value=value,
-        threshold=threshold,
-        unit=unit,
-        evidence={
-            "n_samples": int(steps.size),
-            "query": example("activations", "step, phase, site, mean, std, rms", layer=""),
-        },
-    )
 
 
 DETECTOR = Detector(

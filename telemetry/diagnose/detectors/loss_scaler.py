@@ -12,13 +12,16 @@ run that learns, (5) always. Underflow inside float16 layers is not looked for.
 Source: Micikevicius et al., arXiv:1710.03740; torch.amp examples, "gradient clipping".
 """
 
+import functools
+
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import persistence
-from telemetry.diagnose.robust import BoolArray, IntArray, median
+from telemetry.diagnose.robust import BoolArray, median
+from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.wording import example, gated, number
 from telemetry.store.rows import Rows
 
@@ -55,6 +58,13 @@ WHERE s.run = $run
 GROUP BY s.step
 ORDER BY s.step
 """
+
+_finding = functools.partial(
+    step_finding,
+    detector=ID,
+    counted="n_steps",
+    query=example("steps", "step, loss_scale, flags, clip_coefficient"),
+)
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -181,33 +191,6 @@ def _not_needed(rows: Rows) -> Finding | None:
 def _run_length(values: BoolArray) -> int:
     """How many are true before the first that is not."""
     return int(values.size if values.all() else np.argmin(values))
-
-
-def _finding(
-    steps: IntArray,
-    *,
-    severity: Severity,
-    message: str,
-    advice: str,
-    value: float,
-    threshold: float,
-    unit: str,
-) -> Finding:
-    return Finding(
-        detector=ID,
-        severity=severity,
-        message=message,
-        advice=advice,
-        first_step=int(steps[0]),
-        last_step=int(steps[-1]),
-        value=value,
-        threshold=threshold,
-        unit=unit,
-        evidence={
-            "n_steps": int(steps.size),
-            "query": example("steps", "step, loss_scale, flags, clip_coefficient"),
-        },
-    )
 
 
 DETECTOR = Detector(

@@ -13,12 +13,16 @@ evaluation with the tag mc-dropout. Functional dropout is not seen.
 Source: Humbatova et al., arXiv:1910.11015; arXiv:2005.00972.
 """
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import BoolArray, IntArray
+from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.wording import example, gated
 from telemetry.store.rows import Rows
 
@@ -66,6 +70,13 @@ GROUP BY r.step, r.phase
 ORDER BY r.step, r.phase
 """
 
+_finding = functools.partial(
+    step_finding,
+    detector=ID,
+    counted="n_steps",
+    query=example("module_rows", "step, phase, module_id, site, training"),
+)
+
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Training that stays in evaluation mode, then evaluations in training mode."""
@@ -99,8 +110,7 @@ def _trained_in_eval(
         first, switched = steps[-n_last], n_last < steps.size
         severity = Severity.WARNING if switched else gated(context.progress)
         before = f" since step {first}, after an evaluation?" if switched else ""
-        return _finding(
-            rows,
+        found = _finding(
             steps[-n_last:],
             severity=severity,
             message=f"the model is trained in evaluation mode{before or ' from the first step on'}",
@@ -109,11 +119,11 @@ def _trained_in_eval(
             threshold=limits["min_samples"],
             unit="samples",
         )
+        return _of_layers(rows, found)
     frozen = (rows.ints("n_norm")[where] > 0) & (rows.ints("n_norm_training")[where] == 0)
     if _run_length(frozen[::-1]) < limits["min_samples"]:
         return None
-    return _finding(
-        rows,
+    found = _finding(
         steps[frozen],
         severity=Severity.INFO,
         message="the normalisation layers are trained in evaluation mode: their statistics are "
@@ -123,6 +133,7 @@ def _trained_in_eval(
         threshold=limits["min_samples"],
         unit="samples",
     )
+    return _of_layers(rows, found)
 
 
 def _evaluated_in_train(
@@ -142,8 +153,7 @@ def _evaluated_in_train(
         if learns
         else "dropout is on"
     )
-    return _finding(
-        rows,
+    found = _finding(
         rows.ints("step")[where][wrong],
         severity=severity,
         message=f"{wrong.sum()} of {wrong.size} observed evaluations ran in training mode: {what}",
@@ -152,6 +162,7 @@ def _evaluated_in_train(
         threshold=limits["min_evaluations"],
         unit="evaluations",
     )
+    return _of_layers(rows, found)
 
 
 def _run_length(values: BoolArray) -> int:
@@ -159,35 +170,10 @@ def _run_length(values: BoolArray) -> int:
     return int(values.size if values.all() else np.argmin(values))
 
 
-def _finding(  # noqa: PLR0913 - the parts of a finding
-    rows: Rows,
-    steps: IntArray,
-    *,
-    severity: Severity,
-    message: str,
-    advice: str,
-    value: float,
-    threshold: float,
-    unit: str,
-) -> Finding:
+def _of_layers(rows: Rows, finding: Finding) -> Finding:
+    """The same, of the normalisation layers."""
     norms = sorted({layer for layer in rows.texts("norm") if layer})
-    return Finding(
-        detector=ID,
-        severity=severity,
-        message=message,
-        advice=advice,
-        layer=norms[0] if norms else None,
-        layers=tuple(norms),
-        first_step=int(steps[0]),
-        last_step=int(steps[-1]),
-        value=value,
-        threshold=threshold,
-        unit=unit,
-        evidence={
-            "n_steps": int(steps.size),
-            "query": example("module_rows", "step, phase, module_id, site, training"),
-        },
-    )
+    return replace(finding, layer=norms[0] if norms else None, layers=tuple(norms))
 
 
 DETECTOR = Detector(

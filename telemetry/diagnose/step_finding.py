@@ -1,0 +1,45 @@
+"""A finding about the steps in which something was seen, of no layer in particular."""
+
+from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.robust import IntArray
+
+
+def step_finding(  # noqa: PLR0913 - the parts of a finding
+    steps: IntArray,
+    *,
+    detector: str,
+    severity: Severity,
+    message: str,
+    advice: str,
+    value: float,
+    threshold: float,
+    unit: str,
+    counted: str,
+    query: str,
+) -> Finding:
+    """The finding; its first and last step are those of the steps.
+
+    Args:
+        steps: In which it was seen, ascending, at least one.
+        detector: Id.
+        severity: Of the finding.
+        message: What was seen.
+        advice: What to change.
+        value: Of the statistic.
+        threshold: It was held against.
+        unit: Of both.
+        counted: Key of the number of steps in the evidence.
+        query: For the user to run.
+    """
+    return Finding(
+        detector=detector,
+        severity=severity,
+        message=message,
+        advice=advice,
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=value,
+        threshold=threshold,
+        unit=unit,
+        evidence={counted: int(steps.size), "query": query},
+    )
