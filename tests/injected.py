@@ -224,7 +224,7 @@ def _traced(
     finally:
         sys.settrace(former)
         # An error at its own end leaves an observer where it is; the next training is without.
-        for observer in tuple(observe_clipping._observers):
+        for observer in observe_clipping._functions.observers:
             observer.close()
         for observers, forget in (
             (observe_backward._observers, observe_backward.forget),

@@ -13,7 +13,7 @@ import logging
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias, cast
 
@@ -25,6 +25,7 @@ from torch.nn.utils import clip_grad
 from telemetry.capture.contained import contained
 from telemetry.capture.plain_tensors import whole_scalar
 from telemetry.capture.provenance import L2, ClipCall, ClipRecord
+from telemetry.capture.replaced_methods import MakeMethod, ReplacedMethods
 
 logger = logging.getLogger(__name__)
 
@@ -101,18 +102,12 @@ class ClipObserver:
 
     def install(self) -> None:
         """Begin to observe; harmless when called again."""
-        if self in _observers:
-            return
-        _observers.append(self)
-        if len(_observers) == 1:
-            _patch()
+        if self not in _functions.observers:
+            _functions.observe(self)
 
     def close(self) -> None:
         """Stop observing; the last one puts the originals back."""
-        if self in _observers:
-            _observers.remove(self)
-            if not _observers:
-                _restore()
+        _functions.forget(self)
         self._calls.clear()
 
     def take(self, parameters: Iterable[Tensor]) -> ClipRecord | None:
@@ -224,35 +219,23 @@ class _Running(threading.local):
 
 
 _running = _Running()
-_observers: list[ClipObserver] = []
-_originals: list[tuple[types.ModuleType, str, object]] = []
 
 
-def _patch() -> None:
-    scaling = _observed_scaling(cast("_ClipWithNorm", clip_grad._clip_grads_with_norm_))
-    total = _observed_total(cast("_TotalNorm", clip_grad._get_total_norm))  # noqa: SLF001
-    grouping = _observed_grouping(cast("_Grouping", getattr(clip_grad, GROUPING)))
-    for module, name, replacement in (
-        (clip_grad, "_get_total_norm", total),
-        (utils, "get_total_norm", total),
-        (clip_grad, "_clip_grads_with_norm_", scaling),
-        (utils, "clip_grads_with_norm_", scaling),
-        (clip_grad, GROUPING, grouping),
-    ):
-        _originals.append((module, name, getattr(module, name)))
-        setattr(module, name, replacement)
+def _find() -> Iterator[tuple[types.ModuleType, str, MakeMethod]]:
+    yield clip_grad, "_get_total_norm", _observed_total
+    yield utils, "get_total_norm", _observed_total
+    yield clip_grad, "_clip_grads_with_norm_", _observed_scaling
+    yield utils, "clip_grads_with_norm_", _observed_scaling
+    yield clip_grad, GROUPING, _observed_grouping
 
 
-def _restore() -> None:
-    for module, name, original in _originals:
-        # Where somebody replaced the name after us, it is theirs.
-        if getattr(getattr(module, name), "__wrapped__", None) is original:
-            setattr(module, name, original)
-    _originals.clear()
+_functions: ReplacedMethods[ClipObserver] = ReplacedMethods(_find)
 
 
-def _observed_total(original: _TotalNorm) -> _TotalNorm:
-    @functools.wraps(original)
+def _observed_total(function: types.FunctionType) -> object:
+    original = cast("_TotalNorm", function)
+
+    @functools.wraps(function)
     def get_total_norm(
         tensors: _Parameters, norm_type: float = L2, *rest: object, **options: object
     ) -> Tensor:
@@ -269,8 +252,10 @@ def _observed_total(original: _TotalNorm) -> _TotalNorm:
     return get_total_norm
 
 
-def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
-    @functools.wraps(original)
+def _observed_scaling(function: types.FunctionType) -> object:
+    original = cast("_ClipWithNorm", function)
+
+    @functools.wraps(function)
     def clip_grads_with_norm_(
         parameters: _Parameters,
         max_norm: float,
@@ -303,8 +288,10 @@ def _observed_scaling(original: _ClipWithNorm) -> _ClipWithNorm:
     return clip_grads_with_norm_
 
 
-def _observed_grouping(original: _Grouping) -> _Grouping:
-    @functools.wraps(original)
+def _observed_grouping(function: types.FunctionType) -> object:
+    original = cast("_Grouping", function)
+
+    @functools.wraps(function)
     def group_tensors_by_device_and_dtype(
         tensorlists: Sequence[Sequence[Tensor | None]], *rest: object, **options: object
     ) -> object:
@@ -329,12 +316,12 @@ def _tell_compiler() -> None:
 
 def _is_compiled(context: object) -> None:
     del context
-    for observer in tuple(_observers):
+    for observer in _functions.observers:
         observer.note_compiled()
 
 
 def _tell(call: ClipCall, touched: frozenset[int]) -> None:
-    for observer in _observers:
+    for observer in _functions.observers:
         observer.note(call, touched)
 
 

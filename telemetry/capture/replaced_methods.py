@@ -1,33 +1,34 @@
-"""Methods of torch's classes that are replaced while somebody observes, and put back after."""
+"""Functions of torch's classes and modules that are replaced while somebody observes."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Generic, TypeAlias, TypeVar
 
 O = TypeVar("O")  # noqa: E741 - an observer
 MakeMethod: TypeAlias = Callable[[FunctionType], object]
+Owner: TypeAlias = type | ModuleType
 
 
 class ReplacedMethods(Generic[O]):
-    """The observers of some methods, which are replaced as long as there is one.
+    """The observers of some methods, which are replaced as long as there is one, and put back.
 
     A method is replaced on its class, so that objects made before are seen, and those of subclasses
-    that inherit it.
+    that inherit it; a function in each module that holds it.
 
     Args:
-        find: Gives class, name, and what makes the new method from the original. The new method
-            must have it as `__wrapped__` and tell whom `observers` names when it is called.
+        find: Gives class or module, name, and what makes the new method from the original. The new
+            method must have it as `__wrapped__` and tell whom `observers` names when it is called.
 
     Attributes:
         observers: Who is to be told.
     """
 
-    def __init__(self, find: Callable[[], Iterable[tuple[type, str, MakeMethod]]]) -> None:
+    def __init__(self, find: Callable[[], Iterable[tuple[Owner, str, MakeMethod]]]) -> None:
         self.observers: tuple[O, ...] = ()
         self._find = find
         self._lock = threading.Lock()
-        self._replaced: list[tuple[type, str, FunctionType]] = []
+        self._replaced: list[tuple[Owner, str, FunctionType]] = []
 
     def observe(self, observer: O) -> None:
         """Tell it from now on."""
