@@ -1,138 +1,217 @@
-"""False alarms on healthy runs of kinds that no rule was made for.
+"""False alarms and found faults in training runs of kinds that no rule was made for.
 
 `python benchmarks/faults/random_runs.py --first 0 --count 100`: draws set-ups (task, architecture,
 optimizer, schedule, batch, reduction, precision, clipping, initialisation), trains each with the
-callback's defaults, and counts warnings and errors on those that have learnt.
+callback's defaults, and counts warnings and errors on those that have learnt. With `--faults` each
+set-up that has learnt is trained again with one fault (injections.py) that begins at a random step.
 """
 
 import argparse
-import math
+import json
 import os
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 os.environ["TELEMETRY_COMPACT"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from setups import Setup, drawn
-from torch import nn
+from injections import INJECTIONS, drawn_injection
+from pool import map_over
+from scores import Judged, Planted, confusion, held_against, rate, rates, unchecked
+from setups import drawn
+from training import Options, trained
 
-from telemetry import TelemetryCallback
 from telemetry.diagnose.diagnose import diagnose_run
-from telemetry.diagnose.finding import Severity
 from telemetry.store.store import Store
 
-Z_95 = 1.96
+HEALTHY = "healthy"
+FACTS = "facts.json"  # of a kept run, beside its store
+SUFFERS = 0.05  # a score lower by this than the healthy twin's: the fault hurts
+ON_TIME_SHARE = 0.2  # of the steps after the fault, in which it must be named ...
+ON_TIME_STEPS = 60  # ... or in so many
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One run: how far it came, and what was said of it."""
+class Facts:
+    """One run without its diagnosis: what was trained, what was planted, and how far it came.
+
+    Attributes:
+        seed: Of the set-up.
+        fault: Name of the injection, or `healthy`.
+        score: At the end.
+        twin: Score of the same set-up without the fault; its own for a healthy one.
+        learnt: Score that only a model that has learnt reaches.
+        n_steps: Optimizer steps planned.
+        at: Step of the fault.
+        layers: Where it was planted; empty where that is no one place.
+        words: The set-up.
+    """
 
     seed: int
+    fault: str
     score: float
-    has_learnt: bool
-    alarms: tuple[str, ...]
+    twin: float
+    learnt: float
+    n_steps: int
+    at: int = 0
+    layers: tuple[str, ...] = ()
     words: str
-    seconds: float
+
+    @property
+    def counts(self) -> bool:
+        """A healthy run that has learnt, or a fault that hurts or is one by definition."""
+        if self.fault == HEALTHY:
+            return self.score >= self.learnt
+        return INJECTIONS[self.fault].always_wrong or not self.score >= self.twin - SUFFERS
+
+    @property
+    def planted(self) -> Planted:
+        """What a diagnosis is held against."""
+        if self.fault == HEALTHY:
+            return Planted()
+        window = max(ON_TIME_STEPS, ON_TIME_SHARE * (self.n_steps - self.at))
+        return Planted(
+            roots=INJECTIONS[self.fault].roots,
+            layers=self.layers,
+            since=self.at,
+            by=self.at + int(window),
+        )
 
 
-def trained(setup: Setup, store: Path, seed: int) -> float:
-    """Train and record; returns the score at the end."""
-    torch.manual_seed(seed + 1)
-    generator = torch.Generator().manual_seed(seed)
-    model, optimizer, task = setup.model, setup.optimizer, setup.task
-    score = 0.0
-    with TelemetryCallback(model, optimizer, store=store) as telemetry:
-        for index, (x, y) in enumerate(setup.batches(generator)):
-            with setup.precision():
-                loss = task.loss_of(model(x).float(), y, setup.reduction) / setup.accumulate
-            loss.backward()
-            if (index + 1) % setup.accumulate:
-                telemetry.step(loss=loss * setup.accumulate)
-                continue
-            if setup.clip == "norm":
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            elif setup.clip == "value":
-                nn.utils.clip_grad_value_(model.parameters(), 0.5)
-            optimizer.step()
-            optimizer.zero_grad()
-            if setup.scheduler is not None:
-                setup.scheduler.step()
-            telemetry.step(loss=loss * setup.accumulate)
-            step = (index + 1) // setup.accumulate
-            if step % 50 == 0 or step == setup.steps:
-                model.eval()
-                with torch.no_grad():
-                    out = model(task.data.val_x)
-                    score = task.score(out, task.data.val_y)
-                    val_loss = task.loss_of(out, task.data.val_y, "mean")
-                model.train()
-                telemetry.log(val_loss=float(val_loss), val_score=score)
-    return score
-
-
-def run(seed: int, folder: Path) -> Outcome:
-    """Train and diagnose the set-up of a seed."""
-    started = time.perf_counter()
+def healthy_run(seed: int, folder: Path, options: Options) -> Facts:
+    """Train the set-up of a seed."""
     setup = drawn(seed)
-    store = folder / str(seed)
-    score = trained(setup, store, seed)
-    opened = Store.open(store)
-    diagnosis = diagnose_run(opened, opened.runs()[0])
-    return Outcome(
-        seed=seed,
-        score=score,
-        has_learnt=math.isfinite(score) and score >= setup.task.learnt,
-        alarms=tuple(f.detector for f in diagnosis.findings if f.severity is not Severity.INFO),
-        words=setup.words,
-        seconds=time.perf_counter() - started,
+    store = folder / f"{seed}-{HEALTHY}"
+    score, _ = trained(setup, store, seed, options=options)
+    return _kept(
+        Facts(
+            seed=seed,
+            fault=HEALTHY,
+            score=score,
+            twin=score,
+            learnt=setup.task.learnt,
+            n_steps=setup.steps,
+            words=setup.words,
+        ),
+        store,
     )
 
 
-def wilson(n_hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    if not n:
-        return 0.0, 1.0
-    share = n_hits / n
-    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    spread = Z_95 / (1 + Z_95**2 / n)
-    spread *= math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    return max(0.0, centre - spread), min(1.0, centre + spread)
+def faulty_run(healthy: Facts, folder: Path, options: Options) -> Facts:
+    """Train the set-up again with the fault that is drawn for its seed."""
+    setup = drawn(healthy.seed)
+    fault, at, choose = drawn_injection(setup, healthy.seed)
+    store = folder / f"{healthy.seed}-{fault.name}"
+    score, running = trained(
+        setup,
+        store,
+        healthy.seed,
+        plant=lambda running: fault.plant(running, choose),
+        at=at,
+        options=options,
+    )
+    facts = replace(healthy, fault=fault.name, score=score, at=at, layers=running.layers)
+    return _kept(facts, store)
+
+
+def _kept(facts: Facts, store: Path) -> Facts:
+    (store / FACTS).write_text(json.dumps(asdict(facts)))
+    return facts
+
+
+def judged(facts: Facts, folder: Path) -> Judged:
+    """Diagnose a recorded run by the rules as they are now."""
+    opened = Store.open(folder / f"{facts.seed}-{facts.fault}")
+    return held_against(facts.planted, diagnose_run(opened, opened.runs()[0]))
+
+
+def runs_of(
+    seed: int, *, folder: Path, faults: bool, options: Options
+) -> list[tuple[Facts, Judged]]:
+    """The healthy run of a seed, and a faulty one if it has learnt."""
+    torch.set_num_threads(1)
+    facts = [healthy_run(seed, folder, options)]
+    if faults and facts[0].counts:
+        facts.append(faulty_run(facts[0], folder, options))
+    return [(entry, judged(entry, folder)) for entry in facts]
+
+
+def runs_again(store: Path) -> list[tuple[Facts, Judged]]:
+    """A kept run, judged again."""
+    known = json.loads((store / FACTS).read_text())
+    facts = Facts(**{**known, "layers": tuple(known["layers"])})
+    return [(facts, judged(facts, store.parent))]
 
 
 def main() -> None:
-    """Run the seeds asked for."""
+    """Run the seeds asked for, or judge kept runs again."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--count", type=int, default=100, help="seeds")
+    parser.add_argument("--faults", action="store_true", help="plant a fault in each, too")
+    parser.add_argument("--every", type=int, help="sample every so many steps, without a budget")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
+    parser.add_argument("--rerun-rules", type=Path, help="judge the runs of such a folder anew")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    outcomes = []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(given.first, given.first + given.count):
-            outcome = run(seed, Path(folder))
-            outcomes.append(outcome)
-            verdict = "learnt" if outcome.has_learnt else "not learnt"
-            print(
-                f"{outcome.seed:5} {verdict:10} {outcome.score:6.3f} {outcome.seconds:5.1f}s "
-                f"{outcome.words} {' '.join(outcome.alarms)}",
-                flush=True,
+    options: Options = {}
+    if given.every:
+        options = {"every": given.every, "overhead_budget": None}
+    with tempfile.TemporaryDirectory() as temporary:
+        if given.rerun_rules:
+            stores = sorted(path.parent for path in given.rerun_rules.glob(f"*/{FACTS}"))
+            outcomes = list(_shown(map_over(runs_again, stores, given.jobs)))
+        else:
+            work = partial(
+                runs_of,
+                folder=given.keep or Path(temporary),
+                faults=given.faults,
+                options=options,
             )
-    healthy = [outcome for outcome in outcomes if outcome.has_learnt]
-    flagged = [outcome for outcome in healthy if outcome.alarms]
-    low, high = wilson(len(flagged), len(healthy))
-    print(
-        f"{len(flagged)} of {len(healthy)} runs that learnt have a warning or an error "
-        f"({low:.1%} to {high:.1%}); {len(outcomes) - len(healthy)} did not learn"
+            seeds = range(given.first, given.first + given.count)
+            outcomes = list(_shown(map_over(work, seeds, given.jobs)))
+    summarise(outcomes)
+
+
+def _shown(
+    results: Iterator[list[tuple[Facts, Judged]]],
+) -> Iterator[tuple[Facts, Judged]]:
+    for result in results:
+        for facts, outcome in result:
+            print(_line(facts, outcome), flush=True)
+            yield facts, outcome
+
+
+def _line(facts: Facts, outcome: Judged) -> str:
+    told = f"{outcome.named} {outcome.layer or ''} {outcome.step}"
+    return (
+        f"{facts.seed:5} {facts.fault:24} {'' if facts.counts else 'not counted: '}"
+        f"{outcome.verdict:12} {facts.score:6.3f} of {facts.twin:5.3f} at {facts.at:3} {told:36} "
+        f"{facts.words} | {' '.join(outcome.others)}"
     )
-    for detector, count in Counter(a for o in flagged for a in o.alarms).most_common():
-        print(f"  {count:3} {detector}")
+
+
+def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
+    """Rates, causes named, and what could not be checked."""
+    counted = [(facts, outcome) for facts, outcome in outcomes if facts.counts]
+    for name, text in rates([(facts.planted, outcome) for facts, outcome in counted]).items():
+        print(f"{name:24} {text}")
+    harmless = [
+        outcome for facts, outcome in outcomes if not facts.counts and facts.fault != HEALTHY
+    ]
+    print(f"{'named though harmless':24} {rate(o.right for o in harmless)}")
+    unlearnt = sum(not facts.counts for facts, _ in outcomes if facts.fault == HEALTHY)
+    print(f"{unlearnt} healthy set-ups did not learn and are not counted")
+    print("\nplanted: named first")
+    faulty = [(f.fault, o.named) for f, o in counted]
+    print("\n".join(confusion(faulty)))
+    print("\nnot checked, share of the runs")
+    print("\n".join(unchecked([outcome for _, outcome in counted])))
 
 
 if __name__ == "__main__":

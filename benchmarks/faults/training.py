@@ -1,0 +1,142 @@
+"""The loop of the random set-ups: a training whose parts a fault may exchange while it runs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from setups import Setup
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from telemetry import TelemetryCallback
+
+EVALUATE_EVERY = 50
+Options = dict[str, object]
+
+
+def _same(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y
+
+
+def _plain(loss: Tensor) -> Tensor:
+    return loss
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A training on its way; a fault replaces some of it.
+
+    Attributes:
+        batch_of: Of each batch, what the model is given.
+        minimised: Of the loss, what is differentiated.
+        outputs: Of the model's outputs, what the loss is given.
+        clears: Gradients are cleared after a step.
+        trains_again: The model is put back into training after an evaluation.
+        divides: The loss of accumulated batches is divided by their number.
+        layers: Where a fault was planted, if that is one place.
+    """
+
+    setup: Setup
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    step: int = 0
+    batch_of: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = _same
+    minimised: Callable[[Tensor], Tensor] = _plain
+    outputs: Callable[[Tensor], Tensor] = _plain
+    clears: bool = True
+    trains_again: bool = True
+    divides: bool = True
+    layers: tuple[str, ...] = field(default=())
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.setup.model
+
+
+Plant = Callable[[Running], None]
+
+
+def trained(
+    setup: Setup,
+    store: Path,
+    seed: int,
+    *,
+    plant: Plant | None = None,
+    at: int = 0,
+    options: Options | None = None,
+) -> tuple[float, Running]:
+    """Train and record; returns the score at the end and the training as it ended.
+
+    Args:
+        setup: What to train.
+        store: Where to record.
+        seed: Of the order of the data, and of dropout.
+        plant: The fault, planted before the step `at`; at 0 before recording begins.
+        at: Step of the fault.
+        options: Of the callback.
+    """
+    torch.manual_seed(seed + 1)
+    running = Running(setup=setup, optimizer=setup.optimizer, scheduler=setup.scheduler)
+    if plant is not None and at == 0:
+        plant(running)
+    score = 0.0
+    arguments = {"store": store, **(options or {})}
+    with TelemetryCallback(setup.model, running.optimizer, **arguments) as telemetry:  # type: ignore[arg-type]
+        generator = torch.Generator().manual_seed(seed)
+        for index, (x, y) in enumerate(setup.batches(generator)):
+            running.step, micro = divmod(index, setup.accumulate)
+            if plant is not None and at and running.step == at and micro == 0:
+                plant(running)
+            loss = _forward_backward(running, x, y)
+            if micro + 1 < setup.accumulate:
+                telemetry.step(loss=loss)
+                continue
+            _update(running)
+            telemetry.step(loss=loss)
+            done = running.step + 1
+            if done % EVALUATE_EVERY == 0 or done == setup.steps:
+                score, val_loss = _evaluated(running)
+                telemetry.log(val_loss=val_loss, val_score=score)
+    return score, running
+
+
+def _forward_backward(running: Running, x: Tensor, y: Tensor) -> Tensor:
+    """The loss that the user believes in; gradients are added up."""
+    setup = running.setup
+    x, y = running.batch_of(x, y)
+    with setup.precision():
+        out = running.outputs(setup.model(x).float())
+        loss = setup.task.loss_of(out, y, setup.reduction)
+    share = setup.accumulate if running.divides else 1
+    (running.minimised(loss) / share).backward()
+    return loss
+
+
+def _update(running: Running) -> None:
+    setup = running.setup
+    if setup.clip == "norm":
+        nn.utils.clip_grad_norm_(setup.model.parameters(), 1.0)
+    elif setup.clip == "value":
+        nn.utils.clip_grad_value_(setup.model.parameters(), 0.5)
+    running.optimizer.step()
+    if running.clears:
+        running.optimizer.zero_grad()
+    if running.scheduler is not None:
+        running.scheduler.step()
+
+
+def _evaluated(running: Running) -> tuple[float, float]:
+    """Score and loss on the validation set as it should be, whatever the fault does to training."""
+    setup = running.setup
+    setup.model.eval()
+    with torch.no_grad():
+        out = running.outputs(setup.model(setup.task.data.val_x).float())
+        score = setup.task.score(out, setup.task.data.val_y)
+        val_loss = float(setup.task.loss_of(out, setup.task.data.val_y, "mean"))
+    if running.trains_again:
+        setup.model.train()
+    return (score if math.isfinite(score) else -math.inf), val_loss
