@@ -162,6 +162,13 @@ def write_raw(text: str) -> None:
     sys.stdout.write(text)
 
 
+def write_over(text: str) -> None:
+    """The last line of a terminal, cut at its width, in place of what it showed before."""
+    width = shutil.get_terminal_size((80, 24)).columns - 1
+    sys.stderr.write(f"\r\x1b[2K{text[:width]}")
+    sys.stderr.flush()
+
+
 def warn(message: str) -> None:
     """A warning on stderr."""
     print(f"telemetry: warning: {clean(message)}", file=sys.stderr)  # noqa: T201 - the one writer

@@ -5,12 +5,16 @@ Examples:
   telemetry diagnose base --fail-on error
   telemetry diagnose 7f3a --detector vanishing_gradient --detector dead_units
   telemetry diagnose latest --since 1000 --json
+  telemetry diagnose latest --follow
+  telemetry diagnose latest --follow --fail-on error
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 import telemetry
 from telemetry.cli import findings as finding_lines
@@ -18,12 +22,14 @@ from telemetry.cli import numbers
 from telemetry.cli.damage import warn_of_files
 from telemetry.cli.grid import Cell, Span, Style
 from telemetry.cli.judging import judged
-from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.options import complete_runs, settings_of, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from telemetry.json_values import Json
     from telemetry.store.catalog import Run
 
@@ -41,30 +47,84 @@ EXIT_NOTHING_CHECKED = 3
     type=click.Choice(FAIL_ON),
     default="warning",
     show_default=True,
-    help="Exit with 1 from this severity on.",
+    help="Exit with 1 from this severity on; with --follow, at once.",
 )
-@click.pass_obj
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Judge a running run again whenever it has written, show what changes, until it ends.",
+)
+@click.pass_context
 def command(
-    settings: Settings, *, run: str, detectors: tuple[str, ...], since: int | None, fail_on: str
+    context: click.Context,
+    *,
+    run: str,
+    detectors: tuple[str, ...],
+    since: int | None,
+    fail_on: str,
+    follow: bool,
 ) -> int:
     """Judge, show, and fail if something is wrong."""
+    settings = settings_of(context)
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
     warn_of_files(screen, [chosen])
-    if detectors or since is not None:
-        diagnosis = telemetry.diagnose_run(store, chosen, detectors=detectors or None, since=since)
-    else:
-        diagnosis = judged(store, chosen)
+
+    def diagnose(run: "Run") -> Diagnosis:
+        if detectors or since is not None:
+            return telemetry.diagnose_run(store, run, detectors=detectors or None, since=since)
+        return judged(store, run)
+
+    if follow:
+        is_asked = context.get_parameter_source("fail_on") is not ParameterSource.DEFAULT
+        return _follow(screen, chosen, diagnose, fail_on=fail_on, ends_early=is_asked)
+    diagnosis = diagnose(chosen)
     if screen.wants_json:
-        counts: dict[str, Json] = {
-            "n_steps": diagnosis.n_steps,
-            "n_samples": diagnosis.n_samples,
-        }
-        screen.json({"run": chosen.to_json(), **diagnosis.to_json(), **counts})
+        screen.json(document(chosen, diagnosis))
     else:
         show(screen, chosen, diagnosis)
     return exit_code(diagnosis, fail_on)
+
+
+def document(run: "Run", diagnosis: Diagnosis) -> "dict[str, Json]":
+    """Body of `diagnose --json`."""
+    return {
+        "run": run.to_json(),
+        **diagnosis.to_json(),
+        "n_steps": diagnosis.n_steps,
+        "n_samples": diagnosis.n_samples,
+    }
+
+
+def _follow(
+    screen: Screen,
+    run: "Run",
+    diagnose: "Callable[[Run], Diagnosis]",
+    *,
+    fail_on: str,
+    ends_early: bool,
+) -> int:
+    """Show what changes until the run ends, or, if so wished, until there is a reason to fail."""
+    from telemetry.cli import following  # noqa: PLC0415 - pyarrow, which --help does without
+
+    def show_some(findings: Sequence[Finding]) -> None:
+        _show_findings(screen, findings, short=run.short)
+
+    code = 0
+    for look in following.looks(screen, run, diagnose):
+        code = exit_code(look.diagnosis, fail_on)
+        if screen.wants_json:
+            if look.changes or look.is_last:
+                more = following.document(look)
+                screen.json({**document(look.run, look.diagnosis), **more}, indent=None)
+        else:
+            following.show_changes(screen, look, show_some)
+            if look.is_last:
+                following.show_end(screen, look, summary(look.diagnosis))
+        if ends_early and code == EXIT_FOUND:
+            break
+    return code
 
 
 def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
@@ -91,11 +151,13 @@ def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
         f"{numbers.count(diagnosis.n_samples)} samples, {diagnosis.state}",
         summary(diagnosis),
     )
-    for finding, head in zip(
-        diagnosis.findings, finding_lines.heads(diagnosis.findings), strict=True
-    ):
-        _show_finding(screen, finding, head, short=run.short)
+    _show_findings(screen, diagnosis.findings, short=run.short)
     _show_outcomes(screen, diagnosis)
+
+
+def _show_findings(screen: Screen, findings: Sequence[Finding], *, short: str) -> None:
+    for finding, head in zip(findings, finding_lines.heads(findings), strict=True):
+        _show_finding(screen, finding, head, short=short)
 
 
 def summary(diagnosis: Diagnosis) -> Span:

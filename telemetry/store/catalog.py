@@ -106,6 +106,15 @@ def load_run(path: Path, *, now: datetime | None = None) -> Run:
     return run if manifest.closed else replace(run, steps_on_disk=_steps_on_disk(run))
 
 
+def run_status(path: Path, *, now: datetime | None = None) -> Status:
+    """The status of one run: reads its manifest alone, however long the run is."""
+    try:
+        manifest = read_manifest(path)
+    except StoreUnreadable:
+        return Status.UNREADABLE
+    return inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
+
+
 def list_runs(store: Path) -> list[Run]:
     """Every run of a store, newest first; links and folders without a manifest are not runs."""
     now = datetime.now(UTC)
