@@ -7,23 +7,44 @@ from telemetry.cli import numbers
 from telemetry.cli.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import cells, clean, pad
-from telemetry.diagnose.finding import Diagnosis, Finding, Severity
+from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.json_values import Json
 
 QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
 
 
-def show_findings(screen: Screen, findings: Sequence[Finding]) -> None:
+def show_findings(screen: Screen, diagnosis: Diagnosis) -> None:
     """One line a finding, consequences under their root, and what the roots say."""
-    for finding, head in zip(findings, heads(findings), strict=True):
+    lines = heads(diagnosis.findings, diagnosis.suppressed)
+    for finding, head in zip(diagnosis.findings, lines, strict=True):
         screen.line(*head)
-        if finding.consequence_of is None:
+        if stands_alone(finding, diagnosis.suppressed):
             screen.paragraph(finding.message, indent=2)
+    show_suppressed(screen, diagnosis.suppressed)
 
 
-def heads(findings: Sequence[Finding]) -> list[tuple[Cell, ...]]:
+def show_suppressed(screen: Screen, suppressed: Sequence[Suppressed]) -> None:
+    """`1 suppressed: dead_units by telemetry.toml (sparse by design)`, or nothing."""
+    if suppressed:
+        words = [f"{entry.finding.detector} by {entry.by} ({entry.reason})" for entry in suppressed]
+        screen.paragraph(f"{len(suppressed)} suppressed: {'; '.join(words)}")
+
+
+def stands_alone(finding: Finding, suppressed: Sequence[Suppressed]) -> bool:
+    """Whether a finding is a root, or what follows from one that is not shown."""
+    hidden = {entry.finding.detector for entry in suppressed}
+    return finding.consequence_of is None or finding.consequence_of in hidden
+
+
+def heads(
+    findings: Sequence[Finding], suppressed: Sequence[Suppressed] = ()
+) -> list[tuple[Cell, ...]]:
     """Mark, detector, layer and steps of each finding, aligned with one another."""
-    names = [f"{'  ' if f.consequence_of else ''}{f.detector}" for f in findings]
+    alone = [stands_alone(finding, suppressed) for finding in findings]
+    names = [
+        f"{'' if is_alone else '  '}{f.detector}"
+        for f, is_alone in zip(findings, alone, strict=True)
+    ]
     places = [place(finding) for finding in findings]
     name_width, place_width = (max(map(cells, texts), default=0) for texts in (names, places))
     return [
@@ -31,16 +52,20 @@ def heads(findings: Sequence[Finding]) -> list[tuple[Cell, ...]]:
             mark(finding.severity),
             Span(
                 pad(name, name_width),
-                Style.PLAIN if finding.consequence_of else Style.STRONG,
+                Style.STRONG if is_alone else Style.PLAIN,
                 piped=finding.detector,
             ),
             Span(pad(where, place_width), piped=where),
             Span(when(finding), Style.FAINT),
-            Span("", piped=f"consequence of {finding.consequence_of}")
+            Span(
+                f"consequence of {finding.consequence_of} (suppressed)" if is_alone else "",
+                Style.FAINT,
+                piped=f"consequence of {finding.consequence_of}",
+            )
             if finding.consequence_of
             else Span(""),
         )
-        for finding, name, where in zip(findings, names, places, strict=True)
+        for finding, name, where, is_alone in zip(findings, names, places, alone, strict=True)
     ]
 
 

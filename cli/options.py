@@ -14,9 +14,10 @@ from typing import ParamSpec
 import click
 
 from telemetry.cli.texts import clean
+from telemetry.configuration import STORE_VARIABLE, store_folder
+from telemetry.errors import TelemetryError
 from telemetry.runs import DEFAULT_STORE
 
-STORE_VARIABLE = "TELEMETRY_STORE"
 EXAMPLES_HEADING = "Examples:"
 Value = str | bool | None
 P = ParamSpec("P")
@@ -26,17 +27,21 @@ P = ParamSpec("P")
 class Settings:
     """The common options; `color` is off wherever a terminal or a user refuses it."""
 
-    store: Path
+    given_store: Path | None = None
     output_json: bool = False
     color: bool = True
     wide: bool = False
     debug: bool = False
 
+    @property
+    def store(self) -> Path:
+        """Folder of the runs: the option, else the environment, the settings file, the default."""
+        return self.given_store or store_folder()
+
 
 def default_settings() -> Settings:
     """Settings from the environment alone."""
     return Settings(
-        store=Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE),
         color=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
 
@@ -48,7 +53,7 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def _with_store(settings: Settings, value: Value) -> Settings:
-    return replace(settings, store=Path(str(value)))
+    return replace(settings, given_store=Path(str(value)))
 
 
 def _with_json(settings: Settings, _value: Value) -> Settings:
@@ -83,7 +88,8 @@ def common_options() -> list[click.Parameter]:
         ["--store"],
         metavar="DIR",
         type=click.Path(),
-        help=f"Folder of the runs; else ${STORE_VARIABLE} or ./{DEFAULT_STORE}.",
+        help=f"Folder of the runs; else ${STORE_VARIABLE}, `store` of telemetry.toml, or "
+        f"./{DEFAULT_STORE}.",
         expose_value=False,
         callback=_remember(_with_store),
     )
@@ -170,7 +176,10 @@ def complete_runs(
     """For the shell: `latest`, names and short ids that begin with what was typed."""
     from telemetry.store.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
 
-    runs = list_runs(settings_of(context).store)
+    try:
+        runs = list_runs(settings_of(context).store)
+    except TelemetryError:  # a settings file that is wrong: the command itself will say so
+        return []
     known = [*(["latest"] if runs else []), *(r.name for r in runs), *(r.short for r in runs)]
     usable = [text for text in dict.fromkeys(known) if text == clean(text)]
     return [text for text in usable if text.startswith(incomplete)]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from telemetry.compare.diff import diff_runs
     from telemetry.compare.sweep import sweep_runs
     from telemetry.diagnose.diagnose import diagnose_run
+    from telemetry.diagnose.policy import Policy
+    from telemetry.diagnose.policy_file import load_policy
     from telemetry.errors import TelemetryError
     from telemetry.store.query import query_runs
     from telemetry.store.store import Store
@@ -18,21 +20,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Policy": "telemetry.diagnose.policy",
     "Store": "telemetry.store.store",
     "TelemetryCallback": "telemetry.capture.callback",
     "TelemetryError": "telemetry.errors",
     "diagnose_run": "telemetry.diagnose.diagnose",
     "diff_runs": "telemetry.compare.diff",
+    "load_policy": "telemetry.diagnose.policy_file",
     "query_runs": "telemetry.store.query",
     "sweep_runs": "telemetry.compare.sweep",
 }
 
 __all__ = [
+    "Policy",
     "Store",
     "TelemetryCallback",
     "TelemetryError",
     "diagnose_run",
     "diff_runs",
+    "load_policy",
     "query_runs",
     "sweep_runs",
 ]

@@ -7,6 +7,7 @@ from synthetic import RunBuilder
 
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked
+from telemetry.diagnose.policy import Policy
 from telemetry.store.store import Store
 
 WIDTH = 64
@@ -70,8 +71,9 @@ def diagnosed(
     """Write the run and judge it."""
     run.write()
     store = Store.open(run.store)
+    policy = Policy(limits=limits or {})
     return diagnose_run(
-        store, store.select(run.run), detectors=detectors, since=since, limits=limits
+        store, store.select(run.run), detectors=detectors, since=since, policy=policy
     )
 
 

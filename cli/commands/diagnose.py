@@ -11,20 +11,21 @@ Examples:
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 import telemetry
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
 from telemetry.cli.damage import warn_of_files
 from telemetry.cli.grid import Cell, Span, Style
-from telemetry.cli.judging import judged
-from telemetry.cli.options import complete_runs, settings_of, verb
+from telemetry.cli.judging import judged, policy
+from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
+from telemetry.configuration import FAIL_ON, find_configuration
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
     from telemetry.store.catalog import Run
 
-FAIL_ON = ("error", "warning", "never")
+USUAL_FAIL_ON = "warning"
 EXIT_FOUND = 1
 EXIT_NOTHING_CHECKED = 3
 
@@ -45,46 +46,46 @@ EXIT_NOTHING_CHECKED = 3
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
-    default="warning",
-    show_default=True,
-    help="Exit with 1 from this severity on; with --follow, at once.",
+    help="Exit with 1 from this severity on; with --follow, at once. Else `fail_on` of "
+    "telemetry.toml at the end, or warning.",
 )
 @click.option(
     "--follow",
     is_flag=True,
     help="Judge a running run again whenever it has written, show what changes, until it ends.",
 )
-@click.pass_context
+@click.pass_obj
 def command(
-    context: click.Context,
+    settings: Settings,
     *,
     run: str,
     detectors: tuple[str, ...],
     since: int | None,
-    fail_on: str,
+    fail_on: str | None,
     follow: bool,
 ) -> int:
     """Judge, show, and fail if something is wrong."""
-    settings = settings_of(context)
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
     warn_of_files(screen, [chosen])
+    level = fail_on or find_configuration().fail_on or USUAL_FAIL_ON
 
     def diagnose(run: "Run") -> Diagnosis:
         if detectors or since is not None:
-            return telemetry.diagnose_run(store, run, detectors=detectors or None, since=since)
+            return telemetry.diagnose_run(
+                store, run, detectors=detectors or None, since=since, policy=policy()
+            )
         return judged(store, run)
 
     if follow:
-        is_asked = context.get_parameter_source("fail_on") is not ParameterSource.DEFAULT
-        return _follow(screen, chosen, diagnose, fail_on=fail_on, ends_early=is_asked)
+        return _follow(screen, chosen, diagnose, fail_on=level, ends_early=fail_on is not None)
     diagnosis = diagnose(chosen)
     if screen.wants_json:
         screen.json(document(chosen, diagnosis))
     else:
         show(screen, chosen, diagnosis)
-    return exit_code(diagnosis, fail_on)
+    return exit_code(diagnosis, level)
 
 
 def document(run: "Run", diagnosis: Diagnosis) -> "dict[str, Json]":
@@ -108,9 +109,6 @@ def _follow(
     """Show what changes until the run ends, or, if so wished, until there is a reason to fail."""
     from telemetry.cli import following  # noqa: PLC0415 - pyarrow, which --help does without
 
-    def show_some(findings: Sequence[Finding]) -> None:
-        _show_findings(screen, findings, short=run.short)
-
     code = 0
     for look in following.looks(screen, run, diagnose):
         code = exit_code(look.diagnosis, fail_on)
@@ -119,6 +117,7 @@ def _follow(
                 more = following.document(look)
                 screen.json({**document(look.run, look.diagnosis), **more}, indent=None)
         else:
+            show_some = partial(_show_findings, screen, diagnosis=look.diagnosis, short=run.short)
             following.show_changes(screen, look, show_some)
             if look.is_last:
                 following.show_end(screen, look, summary(look.diagnosis))
@@ -129,14 +128,17 @@ def _follow(
 
 def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
     """1 for a finding at or above the level, 3 when no detector could judge, else 0."""
-    counted = [f for f in diagnosis.findings if fail_on != "never" and f.severity in level(fail_on)]
+    counted = [
+        f for f in diagnosis.findings if fail_on != "never" and f.severity in failing(fail_on)
+    ]
     if counted:
         return EXIT_FOUND
-    checked = bool(diagnosis.findings or (diagnosis.passed and diagnosis.n_steps))
+    found = diagnosis.findings or diagnosis.suppressed
+    checked = bool(found or (diagnosis.passed and diagnosis.n_steps))
     return 0 if checked or fail_on == "never" else EXIT_NOTHING_CHECKED
 
 
-def level(fail_on: str) -> set[Severity]:
+def failing(fail_on: str) -> set[Severity]:
     """Severities that make the command fail; `info` never does."""
     limit = Severity(fail_on).rank
     return {severity for severity in Severity if severity.rank <= limit}
@@ -151,13 +153,18 @@ def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
         f"{numbers.count(diagnosis.n_samples)} samples, {diagnosis.state}",
         summary(diagnosis),
     )
-    _show_findings(screen, diagnosis.findings, short=run.short)
+    _show_findings(screen, diagnosis.findings, diagnosis, short=run.short)
     _show_outcomes(screen, diagnosis)
 
 
-def _show_findings(screen: Screen, findings: Sequence[Finding], *, short: str) -> None:
-    for finding, head in zip(findings, finding_lines.heads(findings), strict=True):
-        _show_finding(screen, finding, head, short=short)
+def _show_findings(
+    screen: Screen, findings: Sequence[Finding], diagnosis: Diagnosis, *, short: str
+) -> None:
+    """Some of the findings of a diagnosis."""
+    heads = finding_lines.heads(findings, diagnosis.suppressed)
+    for finding, head in zip(findings, heads, strict=True):
+        alone = finding_lines.stands_alone(finding, diagnosis.suppressed)
+        _show_finding(screen, finding, head, short=short, alone=alone)
 
 
 def summary(diagnosis: Diagnosis) -> Span:
@@ -172,11 +179,13 @@ def summary(diagnosis: Diagnosis) -> Span:
     return Span(", ".join(words))
 
 
-def _show_finding(screen: Screen, finding: Finding, head: tuple[Cell, ...], *, short: str) -> None:
-    indent = 4 if finding.consequence_of else 2
+def _show_finding(
+    screen: Screen, finding: Finding, head: tuple[Cell, ...], *, short: str, alone: bool
+) -> None:
+    indent = 2 if alone else 4
     screen.line(*head)
     screen.paragraph(finding.message, indent=indent)
-    if finding.consequence_of is None:
+    if alone:
         if finding.advice:
             screen.paragraph(finding.advice, indent=indent, label="try")
         query = finding_lines.evidence_query(finding, short=short)
@@ -186,11 +195,13 @@ def _show_finding(screen: Screen, finding: Finding, head: tuple[Cell, ...], *, s
 
 def _show_outcomes(screen: Screen, diagnosis: Diagnosis) -> None:
     n_found, n_passed = len(diagnosis.findings), len(diagnosis.passed)
-    n_skipped = len(diagnosis.not_checked)
+    n_skipped, n_suppressed = len(diagnosis.not_checked), len(diagnosis.suppressed)
+    accepted = f"{n_suppressed} suppressed, " if n_suppressed else ""
     screen.line(
-        f"{plural(n_found + n_passed + n_skipped, 'detector')}: "
-        f"{n_found} found, {n_passed} passed, {n_skipped} not checked"
+        f"{plural(n_found + n_suppressed + n_passed + n_skipped, 'detector')}: "
+        f"{n_found} found, {accepted}{n_passed} passed, {n_skipped} not checked"
     )
+    finding_lines.show_suppressed(screen, diagnosis.suppressed)
     absent = [entry.detector for entry in diagnosis.not_checked if entry.absent]
     if absent:
         screen.paragraph(f"nothing to check for {', '.join(absent)}", indent=2)

@@ -18,6 +18,7 @@ from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings, warn_of_files
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
+from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -84,7 +85,13 @@ def command(
     known = store.runs()
     left, right = (select_group(known, selector) for selector in selectors)
     diff = telemetry.diff_runs(
-        store, left, right, metrics=metrics or None, margin=share, directions=ways
+        store,
+        left,
+        right,
+        metrics=metrics or None,
+        margin=share,
+        directions=ways,
+        policy=policy(),
     )
     warn_of_files(screen, [*left, *right])
     show_warnings(screen, diff.warnings)

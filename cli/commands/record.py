@@ -19,7 +19,8 @@ from pathlib import Path
 
 import click
 
-from telemetry.cli.options import STORE_VARIABLE, Settings, verb
+from telemetry.cli.options import Settings, verb
+from telemetry.configuration import STORE_VARIABLE
 from telemetry.errors import UsageError
 from telemetry.record_request import (
     AUTO_VARIABLE,

@@ -88,6 +88,7 @@ class Summary:
             },
             "metrics": [_curve_json(curve) for curve in self.curves.curves],
             "findings": [finding.to_json() for finding in self.diagnosis.findings],
+            "suppressed": [entry.to_json() for entry in self.diagnosis.suppressed],
             "state": self.diagnosis.state,
         }
 
@@ -227,7 +228,7 @@ def _remark(name: str, timing: "Timing") -> str:
 def _show_findings(screen: Screen, summary: Summary) -> None:
     diagnosis = summary.diagnosis
     screen.blank()
-    finding_lines.show_findings(screen, diagnosis.findings)
+    finding_lines.show_findings(screen, diagnosis)
     n_passed, n_skipped = len(diagnosis.passed), len(diagnosis.not_checked)
     words = f"{n_passed} passed, {n_skipped} not checked; state: {diagnosis.state}"
     if diagnosis.findings:

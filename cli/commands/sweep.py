@@ -16,7 +16,7 @@ import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.damage import show_warnings, warn_of_files
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
-from telemetry.cli.judging import judge_all
+from telemetry.cli.judging import judge_all, policy
 from telemetry.cli.options import Settings, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -62,7 +62,11 @@ def command(
         raise UsageError(f"no run fits; there are the projects {there}.")
     judge_all(store, runs)
     sweep = telemetry.sweep_runs(
-        store, runs, metric=metric, goal=GOALS[goal] if goal is not None else None
+        store,
+        runs,
+        metric=metric,
+        goal=GOALS[goal] if goal is not None else None,
+        policy=policy(),
     )
     warn_of_files(screen, runs)
     show_warnings(screen, sweep.warnings)

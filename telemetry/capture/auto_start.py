@@ -14,14 +14,14 @@ from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from telemetry.capture.configured_store import configured_store
 from telemetry.capture.contained import contained
 from telemetry.errors import UsageError
 from telemetry.record_request import AUTO_VARIABLE, RecordRequest
-from telemetry.runs import DEFAULT_STORE, project_folder
+from telemetry.runs import project_folder
 
 if TYPE_CHECKING:
     from telemetry.capture.zero_lines import ScriptWatch
@@ -119,7 +119,7 @@ class AutoStart:
 
     def _others_recorded(self) -> bool:
         """Whether a run was recorded meanwhile, by processes that a launcher starts."""
-        store = Path(os.environ.get("TELEMETRY_STORE") or DEFAULT_STORE)
+        store = configured_store()
         runs = store.glob(f"project={project_folder(self._request.project)}/run=*")
         return any(run.stat().st_mtime >= self._started_s for run in runs)
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.config import flatten_config
+from telemetry.capture.configured_store import configured_store
 from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
@@ -28,7 +29,6 @@ from telemetry.errors import UsageError
 from telemetry.flight_ring import LARGEST_RING
 from telemetry.json_values import Json
 from telemetry.manifest import Status
-from telemetry.runs import DEFAULT_STORE
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class TelemetryCallback:
         model: The module that is trained; wrapped by DDP or torch.compile or not.
         optimizer: One optimizer, or all of them; None for a loop that updates the weights by hand:
             each call of `step()` then ends a step.
-        store: Folder of runs; default `$TELEMETRY_STORE`, else `./telemetry-runs`.
+        store: Folder of runs; default `$TELEMETRY_STORE`, `store` of the settings file, else
+            `./telemetry-runs`.
         project: Groups runs; free text.
         name: Display name; default is the script's name.
         config: Hyperparameters: a mapping, dataclass or namespace; nested keys are joined by dots.
@@ -135,7 +136,7 @@ class TelemetryCallback:
             self._close_former(former, strict=strict)
         rank, world_size = rank_and_world_size()
         settings = RunSettings(
-            store=Path(store or os.environ.get("TELEMETRY_STORE") or DEFAULT_STORE),
+            store=Path(store) if store else configured_store(),
             project=str(project),
             name=name,
             config=flatten_config(config),

@@ -19,6 +19,7 @@ from telemetry.compare.sides import (
     without_twins,
 )
 from telemetry.diagnose.diagnose import findings_of
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
@@ -37,6 +38,7 @@ def diff_runs(
     metrics: Sequence[str] | None = None,
     margin: float = DEFAULT_MARGIN,
     directions: Mapping[str, Direction] | None = None,
+    policy: Policy = DEFAULT_POLICY,
 ) -> Diff:
     """Is the candidate worse than the base?
 
@@ -52,6 +54,7 @@ def diff_runs(
         metrics: Names to compare instead of the loss and all evaluated metrics; also `step_s`.
         margin: Relative change of a metric that matters in practice.
         directions: Which way of a metric is better, where its name does not tell.
+        policy: How the runs are diagnosed, as for `diagnose_run`.
 
     Raises:
         UsageError: no run, the same run twice, a metric that one side lacks, or a negative margin.
@@ -69,7 +72,7 @@ def diff_runs(
     questions = _questions(sides[0], sides[1], metrics, margin, directions)
     changes, twins = _measured(questions, sides[0], sides[1])
     new, fixed = finding_changes(
-        *([findings_of(store, run) for run in runs] for runs in (left, right))
+        *([findings_of(store, run, policy) for run in runs] for runs in (left, right))
     )
     return Diff(
         base=left,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
@@ -12,7 +13,7 @@ FAILING = frozenset({Severity.ERROR, Severity.WARNING})
 
 
 def roots_of_runs(
-    store: Store, runs: Sequence[Run]
+    store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_POLICY
 ) -> list[tuple[Run, frozenset[str] | StoreUnreadable]]:
     """Detectors of the root causes of each run, or why the run could not be diagnosed.
 
@@ -21,7 +22,7 @@ def roots_of_runs(
     found: list[tuple[Run, frozenset[str] | StoreUnreadable]] = []
     for run in runs:
         try:
-            roots = [f for f in findings_of(store, run) if f.consequence_of is None]
+            roots = [f for f in findings_of(store, run, policy) if f.consequence_of is None]
         except StoreUnreadable as error:
             found.append((run, error))
         else:

@@ -15,6 +15,7 @@ from telemetry.compare.parameters import Varied, varied_parameters
 from telemetry.compare.stored_findings import roots_of_runs
 from telemetry.compare.sweep_curves import SweepCurves, order_is_open, read_sweep
 from telemetry.compare.sweep_result import Failure, Parameter, Sweep, SweepRun
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
@@ -32,6 +33,7 @@ def sweep_runs(
     *,
     metric: str | None = None,
     goal: Direction | None = None,
+    policy: Policy = DEFAULT_POLICY,
 ) -> Sweep:
     """Ranks the runs of a sweep and says which hyperparameters decide and why runs failed.
 
@@ -45,6 +47,7 @@ def sweep_runs(
         metric: What ranks them; by default a validation loss, a validation accuracy, another
             evaluated metric, or the training loss, whichever most runs have.
         goal: Which way is better, where the metric's name does not tell.
+        policy: How the runs are diagnosed, as for `diagnose_run`.
 
     Raises:
         UsageError: fewer than two runs, or a metric that none of them recorded.
@@ -57,7 +60,7 @@ def sweep_runs(
         curves = read_sweep(session, metric)
     goal = goal or direction_of(curves.metric)
     entries = _entries(runs, curves, goal)
-    failures, unread = _failures(store, runs)
+    failures, unread = _failures(store, runs, policy)
     judged = [entry for entry in entries if entry.value is not None or entry.diverged]
     parameters = varied_parameters([entry.run.config for entry in judged])
     return Sweep(
@@ -135,9 +138,11 @@ def _parameters(
     return tuple(sorted(found, key=lambda entry: (-entry.important, -entry.importance)))
 
 
-def _failures(store: Store, runs: Sequence[Run]) -> tuple[tuple[Failure, ...], list[str]]:
+def _failures(
+    store: Store, runs: Sequence[Run], policy: Policy
+) -> tuple[tuple[Failure, ...], list[str]]:
     """Failures attributed to parameters, and warnings for runs that could not be diagnosed."""
-    outcomes = roots_of_runs(store, runs)
+    outcomes = roots_of_runs(store, runs, policy)
     read = [(run, roots) for run, roots in outcomes if not isinstance(roots, StoreUnreadable)]
     warnings = [
         f"{run.run} is not diagnosed: {error}"

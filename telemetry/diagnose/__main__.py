@@ -1,6 +1,7 @@
 """`python -m telemetry.diagnose RUN_FOLDER --close`: judge a run that has just ended.
 
-Started detached by the training process: it says nothing, and nobody waits for it.
+Started detached by the training process, in its working folder, whose settings file holds: it says
+nothing, and nobody waits for it.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from telemetry.diagnose.diagnose import ensure_findings
+from telemetry.diagnose.policy_file import load_policy
 from telemetry.errors import TelemetryError
 from telemetry.store.catalog import load_run
 from telemetry.store.store import Store
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         store = Store.open(folder.parents[1])
         if given.close:
-            ensure_findings(store, [load_run(folder)])
+            ensure_findings(store, [load_run(folder)], load_policy())
     except TelemetryError as error:
         logger.debug("%s", error)
         return error.exit_code

@@ -14,11 +14,11 @@ from telemetry.diagnose.gates import sustained_width, usual, warm_in
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.tags import UNJUDGED
 from telemetry.step_flags import StepFlag
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 RECOVERED_SHARE = 0.25
-UNJUDGED_TAGS = frozenset({"gan", "rl", "reinforcement-learning"})
 ADVERSARIAL_NAME = re.compile(
     r"(?:^|[._])(?:net)?(?:disc|discriminator|critic|d)\d*$", re.IGNORECASE
 )
@@ -264,7 +264,7 @@ def load_context(
     only = {"run": run}
     step_rows = session.query(STEPS_SQL, only)
     steps = _series(step_rows)
-    net = network(session.query(PARAMETERS_SQL, only), session.query(MODULES_SQL, only))
+    net = network(session.query(PARAMETERS_SQL, only), session.query(MODULES_SQL, only), tags=tags)
     optimizers = _optimizers(session.query(EVENTS_SQL, only))
     head = net.matrices[-1].layer if net.matrices else ""
     inputs = session.query(LOSS_INPUTS_SQL, {**only, "head": head})
@@ -312,7 +312,7 @@ def _judged_progress(
     found = progress(losses, levels)
     if found.state is State.DIVERGED and not np.isfinite(found.end):
         return found
-    unjudged = sorted(tags & UNJUDGED_TAGS)
+    unjudged = sorted(tags & UNJUDGED)
     if unjudged:
         return _unknown(found, f"tag {unjudged[0]}: its loss does not measure progress")
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:

@@ -6,6 +6,7 @@ id is the file's name; no list of names exists anywhere.
 
 import difflib
 import importlib
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
@@ -34,6 +35,26 @@ Verdict: TypeAlias = "Finding | NotChecked | None"
 Judge: TypeAlias = "Callable[[Rows, RunContext, Limits], Verdict]"
 
 _PARAMETER = re.compile(r"\$(\w+)")
+_SHARE = re.compile(r"_share$")
+_COUNT = re.compile(r"^min_|_(?:steps?|samples|units|positions|classes|evaluations)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Values that a parameter may have: above 0, and at most or at least a bound."""
+
+    words: str
+    least: float = 0.0
+    most: float = math.inf
+
+    def holds(self, value: float) -> bool:
+        """Whether a value makes sense; NaN and infinities never do."""
+        return math.isfinite(value) and value > 0 and self.least <= value <= self.most
+
+
+SHARE = Range("a share above 0 and up to 1", most=1.0)
+COUNT = Range("a number of at least 1", least=1.0)
+POSITIVE = Range("a finite number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +73,7 @@ class Detector:
         source: Where the rule comes from.
         judge: Rows of `sql`, the run and the limits to a verdict; None is passed.
         aliases: Former ids.
+        shares: Parameters in (0, 1] whose names do not end in `_share`.
     """
 
     id: str
@@ -65,6 +87,7 @@ class Detector:
     source: str
     judge: Judge
     aliases: tuple[str, ...] = field(default=())
+    shares: tuple[str, ...] = field(default=())
 
     @property
     def doc(self) -> str:
@@ -75,15 +98,25 @@ class Detector:
         """The parameters with overrides.
 
         Raises:
-            UsageError: an override names no parameter.
+            UsageError: an override names no parameter, or its value is out of range.
         """
-        for name in overrides:
+        for name, value in overrides.items():
             if name not in self.parameters:
                 raise UsageError(
                     f"detector {self.id} has no parameter {name!r}; it has "
                     f"{', '.join(self.parameters)}."
                 )
+            if not self.allowed(name).holds(value):
+                raise UsageError(
+                    f"detector {self.id}: {name} = {value}: write {self.allowed(name).words}."
+                )
         return {**self.parameters, **{name: float(value) for name, value in overrides.items()}}
+
+    def allowed(self, name: str) -> Range:
+        """The range of a parameter, read from its name unless it is listed in `shares`."""
+        if name in self.shares or _SHARE.search(name):
+            return SHARE
+        return COUNT if _COUNT.search(name) else POSITIVE
 
     def bound(self, run: str, limits: Limits) -> dict[str, SqlValue]:
         """The values that the statement names."""

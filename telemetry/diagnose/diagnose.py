@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,16 +12,16 @@ import numpy as np
 
 from telemetry.diagnose.causes import ordered
 from telemetry.diagnose.context import ABSENT, RunContext, load_context
-from telemetry.diagnose.detector import Detector, Limits, Tier, all_detectors, find_detector
+from telemetry.diagnose.detector import Detector, Tier, Verdict, all_detectors, find_detector
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
+from telemetry.diagnose.tags import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
-from telemetry.store.findings_cache import read_findings, store_findings
+from telemetry.store.findings_cache import is_newest, read_findings, store_findings
 from telemetry.store.session import Session
 from telemetry.store.store import Store
-
-Overrides = Mapping[str, Limits]
 
 
 def diagnose_run(
@@ -29,7 +30,7 @@ def diagnose_run(
     *,
     detectors: Sequence[str] | None = None,
     since: int | None = None,
-    limits: Overrides | None = None,
+    policy: Policy = DEFAULT_POLICY,
 ) -> Diagnosis:
     """What is wrong with a run, and for every rule that is silent, why.
 
@@ -38,14 +39,15 @@ def diagnose_run(
         run: The run.
         detectors: Ids of the rules to apply; None is all. Causes are sought among these.
         since: Findings that ended before this step count as passed.
-        limits: Parameters that differ from the defaults, by detector id.
+        policy: Other limits, rules switched off, findings that are accepted; `load_policy()` gives
+            that of the settings file.
 
     Raises:
-        UsageError: a detector or a parameter is unknown.
+        UsageError: a detector or a parameter is unknown, or its value makes no sense.
         StoreUnreadable: the run's manifest cannot be read.
     """
     chosen = _chosen(detectors)
-    bounds = _bounds(chosen, limits or {})
+    bounds = _bounds(chosen, policy)
     if run.manifest is None:
         raise StoreUnreadable(f"run {run.run}: {run.reason}")
     # Runs that blow up hold values near the largest float: ratios may overflow, and say so.
@@ -54,36 +56,43 @@ def diagnose_run(
             session, run.run, tags=run.tags, total_steps=run.manifest.total_steps
         )
         verdicts = {
-            detector.id: _verdict(session, detector, context, bounds[detector.id])
+            detector.id: _off(detector, policy)
+            or _verdict(session, detector, context, bounds[detector.id])
             for detector in chosen
         }
-    return _assembled(chosen, verdicts, context, since=since)
+    diagnosis = _assembled(chosen, verdicts, context, since=since)
+    found, accepted = policy.settle(diagnosis.findings, _subject(run), tags=suppressions(run.tags))
+    return replace(diagnosis, findings=found, suppressed=accepted)
 
 
-def diagnose_and_keep(store: Store, run: Run) -> Diagnosis:
-    """What every rule says about a run by default; a run that has ended keeps the findings.
+def diagnose_and_keep(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> Diagnosis:
+    """What every rule says about a run by a policy; a run that has ended keeps the findings.
 
     Raises:
         StoreUnreadable: the run's manifest cannot be read.
     """
-    diagnosis = diagnose_run(store, run)
-    store_findings(run, [finding.to_json() for finding in diagnosis.findings], **_cache_keys())
+    diagnosis = diagnose_run(store, run, policy=policy)
+    rows = [finding.to_json() for finding in diagnosis.findings]
+    store_findings(run, rows, **_cache_keys(policy))
     return diagnosis
 
 
-def findings_of(store: Store, run: Run) -> tuple[Finding, ...]:
+def findings_of(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> tuple[Finding, ...]:
     """All findings of a run: those it keeps where they hold, else of a new diagnosis.
 
     Raises:
         StoreUnreadable: the run's manifest cannot be read.
     """
-    rows, holds = read_findings(run, **_cache_keys())
-    if holds:
-        return tuple(Finding.from_json(row) for row in rows)
-    return diagnose_and_keep(store, run).findings
+    keys = _cache_keys(policy)
+    rows, holds = read_findings(run, **keys)
+    if not holds:
+        return diagnose_and_keep(store, run, policy).findings
+    if not is_newest(run, **keys):  # another policy was asked last: lists and queries show this one
+        store_findings(run, rows, **keys)
+    return tuple(Finding.from_json(row) for row in rows)
 
 
-def ensure_findings(store: Store, runs: Sequence[Run]) -> None:
+def ensure_findings(store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_POLICY) -> None:
     """Fill the cache of findings for closed runs that have no valid one.
 
     A run that cannot be read or diagnosed keeps its former state: a listing shows it as not
@@ -92,11 +101,16 @@ def ensure_findings(store: Store, runs: Sequence[Run]) -> None:
     for run in runs:
         if run.manifest is not None and run.status is not Status.RUNNING:
             with suppress(TelemetryError):
-                findings_of(store, run)
+                findings_of(store, run, policy)
 
 
-def _cache_keys() -> dict[str, str]:
-    return {"detector_version": rules_version(), "options_hash": options_hash(None, {})}
+def _cache_keys(policy: Policy) -> dict[str, str]:
+    return {"detector_version": rules_version(), "options_hash": options_hash(None, policy)}
+
+
+def _subject(run: Run) -> Subject:
+    names = (run.run, run.short, run.name, f"{run.project}/{run.name}")
+    return Subject(names=names, tags=tuple(tag.lower() for tag in run.tags))
 
 
 @cache
@@ -109,12 +123,9 @@ def rules_version() -> str:
     return digest.hexdigest()
 
 
-def options_hash(detectors: Sequence[str] | None, limits: Overrides) -> str:
-    """Hash of what was asked: the rules chosen and the parameters that differ."""
-    asked = [
-        None if detectors is None else sorted(detectors),
-        {name: dict(sorted(values.items())) for name, values in sorted(limits.items())},
-    ]
+def options_hash(detectors: Sequence[str] | None, policy: Policy) -> str:
+    """Hash of what was asked: the rules chosen and the policy."""
+    asked = [None if detectors is None else sorted(detectors), policy.identity()]
     return hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
 
 
@@ -125,14 +136,20 @@ def _chosen(names: Sequence[str] | None) -> tuple[Detector, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def _bounds(chosen: Sequence[Detector], limits: Overrides) -> dict[str, dict[str, float]]:
-    overrides = {find_detector(name).id: values for name, values in limits.items()}
+def _bounds(chosen: Sequence[Detector], policy: Policy) -> dict[str, dict[str, float]]:
+    overrides = {find_detector(name).id: values for name, values in policy.limits.items()}
     return {detector.id: detector.limits(overrides.get(detector.id, {})) for detector in chosen}
 
 
+def _off(detector: Detector, policy: Policy) -> NotChecked | None:
+    by = policy.disabled.get(detector.id)
+    reason = f"switched off in {by}"
+    return None if by is None else NotChecked(detector=detector.id, reason=reason)
+
+
 def _verdict(
-    session: Session, detector: Detector, context: RunContext, limits: Limits
-) -> Finding | NotChecked | None:
+    session: Session, detector: Detector, context: RunContext, limits: Mapping[str, float]
+) -> Verdict:
     missing = [need for need in detector.needs if need not in context.available]
     if missing:
         need = missing[0]
@@ -143,7 +160,7 @@ def _verdict(
 
 def _assembled(
     chosen: Sequence[Detector],
-    verdicts: Mapping[str, Finding | NotChecked | None],
+    verdicts: Mapping[str, Verdict],
     context: RunContext,
     *,
     since: int | None,

@@ -97,11 +97,31 @@ class NotChecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suppressed:
+    """A finding that a settings file or a tag of the run accepts.
+
+    Attributes:
+        finding: As it would have been shown.
+        reason: Why it is accepted.
+        by: Who says so: the name of a file, or a tag.
+    """
+
+    finding: Finding
+    reason: str
+    by: str
+
+    def to_json(self) -> dict[str, Json]:
+        """One entry of `suppressed` in `diagnose --json`."""
+        return {**self.finding.to_json(), "reason": self.reason, "by": self.by}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """All outcomes for one run: roots first, each followed by its consequences.
 
     `state` is the progress state (learning, converged, stalled, diverged,
-    unknown); `n_steps` and `n_samples` say how much was seen.
+    unknown); `n_steps` and `n_samples` say how much was seen. `suppressed` findings are not among
+    `findings`; a consequence of one of them still names it in `consequence_of`.
     """
 
     findings: tuple[Finding, ...]
@@ -110,11 +130,13 @@ class Diagnosis:
     state: str
     n_steps: int
     n_samples: int
+    suppressed: tuple[Suppressed, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Body of `diagnose --json`, without the `run` object."""
         return {
             "findings": [finding.to_json() for finding in self.findings],
+            "suppressed": [entry.to_json() for entry in self.suppressed],
             "passed": self.passed,
             "not_checked": [
                 {"detector": entry.detector, "reason": entry.reason} for entry in self.not_checked

@@ -8,9 +8,10 @@ profile of gradients can be read from.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from telemetry.diagnose.tags import is_frozen
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 ADAPTER = re.compile(r"lora_|adapter_[ab]\b", re.IGNORECASE)
@@ -35,6 +36,7 @@ class Parameter:
         fan_in: Elements per output row.
         rows: Output rows; 1 for a vector.
         is_matrix: Whether depth profiles include it (module docstring).
+        trainable: It requires gradients, and no tag `frozen:PATTERN` fits it.
         lr_group: Parameter group over all optimizers; None: in no observed optimizer.
     """
 
@@ -132,13 +134,13 @@ ORDER BY m.depth, m.path
 """
 
 
-def network(parameters: Rows, modules: Rows) -> Network:
-    """The network from the rows of `PARAMETERS_SQL` and `MODULES_SQL`."""
+def network(parameters: Rows, modules: Rows, *, tags: Sequence[str] = ()) -> Network:
+    """The network from the rows of `PARAMETERS_SQL` and `MODULES_SQL`, and the run's tags."""
     records = parameters.records()
     tables = [r for r in records if "embedding" in as_text(r["module_type"]).lower()]
     embeddings = {r["tensor_id"] for r in tables} | {r["shared_with"] for r in tables}
     found = [
-        _parameter(record, embeddings)
+        _parameter(record, embeddings, tags)
         for record in records
         if record["shared_with"] is None and not FOREIGN.match(as_text(record["name"]))
     ]
@@ -163,15 +165,18 @@ def network(parameters: Rows, modules: Rows) -> Network:
     )
 
 
-def _parameter(record: Mapping[str, SqlValue], embeddings: set[SqlValue]) -> Parameter:
+def _parameter(
+    record: Mapping[str, SqlValue], embeddings: set[SqlValue], tags: Sequence[str]
+) -> Parameter:
     n = _integer(record["n"], 0)
     group = record["lr_group"]
-    trainable = bool(record["trainable"])
+    name, layer = as_text(record["name"]), as_text(record["module"])
+    trainable = bool(record["trainable"]) and not is_frozen(tags, name, layer)
     tied = record["tensor_id"] in embeddings
     return Parameter(
         id=_integer(record["tensor_id"], 0),
-        name=as_text(record["name"]),
-        layer=as_text(record["module"]),
+        name=name,
+        layer=layer,
         depth=_integer(record["depth"], LAST),
         n=n,
         fan_in=max(1, _integer(record["fan_in"], 1)),

@@ -75,14 +75,28 @@ def read_findings(
     """
     wanted = (detector_version, options_hash, input_hash(run.ref))
     for path in _stored(run.ref):
-        try:
-            rows = read_shard(path).to_pylist()
-        except StoreUnreadable as error:
-            logger.debug("%s", error)
-            continue
-        if rows and all(tuple(row[key] for key in _KEY_COLUMNS) == wanted for row in rows):
+        rows = _rows_made_by(path, wanted)
+        if rows is not None:
             return [_parsed(row) for row in rows if row["detector"]], True
     return [], False
+
+
+def is_newest(run: Run, *, detector_version: str, options_hash: str) -> bool:
+    """Whether the diagnosis stored last, which the views show, was made by these rules."""
+    newest = newest_findings(run.ref)
+    wanted = (detector_version, options_hash, input_hash(run.ref))
+    return newest is not None and _rows_made_by(newest, wanted) is not None
+
+
+def _rows_made_by(path: Path, wanted: tuple[str, str, str]) -> list[dict[str, Json]] | None:
+    """Rows of a stored diagnosis; None if it is another's, or cannot be read."""
+    try:
+        rows = read_shard(path).to_pylist()
+    except StoreUnreadable as error:
+        logger.debug("%s", error)
+        return None
+    fits = rows and all(tuple(row[key] for key in _KEY_COLUMNS) == wanted for row in rows)
+    return rows if fits else None
 
 
 def store_findings(

@@ -83,11 +83,11 @@ def test_a_shell_that_asks_is_answered(
 
 def test_run_names_and_ids_are_completed(template: Path) -> None:
     context = click.Context(group(), obj=default_settings())
-    context.obj = replace(default_settings(), store=template)
+    context.obj = replace(default_settings(), given_store=template)
     every = complete_runs(context, click.Argument(["run"]), "")
     assert every[0] == "latest"
     assert {"base", "aaaaaa", "wide"} <= set(every)
     assert not any("\x1b" in text for text in every)
     assert complete_runs(context, click.Argument(["run"]), "bb") == ["bbbbbb"]
-    context.obj = replace(default_settings(), store=Path("absent"))
+    context.obj = replace(default_settings(), given_store=Path("absent"))
     assert complete_runs(context, click.Argument(["run"]), "") == []

@@ -146,7 +146,9 @@ def test_common_options_work_before_and_after_the_verb(
 ) -> None:
     options = ["--store", "there", "--json", "--no-color", "--wide", "--debug"]
     arguments = [*options, "look"] if before else ["look", *options]
-    expected = Settings(store=Path("there"), output_json=True, color=False, wide=True, debug=True)
+    expected = Settings(
+        given_store=Path("there"), output_json=True, color=False, wide=True, debug=True
+    )
     assert settings_from(arguments, monkeypatch) == expected
 
 

@@ -12,7 +12,7 @@ from telemetry.cli.grid import Align, Column, Grid, Span, Style, counted, mark
 from telemetry.cli.options import Settings
 from telemetry.diagnose.finding import Severity
 
-SETTINGS = Settings(store=Path("runs"), color=False)
+SETTINGS = Settings(given_store=Path("runs"), color=False)
 GRID = Grid(
     columns=(
         Column(header="RUN"),
@@ -69,7 +69,7 @@ def test_a_line_is_never_wider_than_99_unless_asked(
 ) -> None:
     terminal(150)
     text = "word " * 100
-    for settings, width in ((SETTINGS, 99), (Settings(store=Path("runs"), wide=True), 150)):
+    for settings, width in ((SETTINGS, 99), (Settings(given_store=Path("runs"), wide=True), 150)):
         render.open_screen(settings).paragraph(text)
         longest = max(len(line) for line in capsys.readouterr().out.splitlines())
         assert width - 5 < longest <= width
@@ -82,7 +82,7 @@ def test_colour_is_for_terminals_that_want_it(
         render.open_screen(settings).line(mark(Severity.ERROR), "bad")
         return capsys.readouterr().out
 
-    coloured = Settings(store=Path("runs"))
+    coloured = Settings(given_store=Path("runs"))
     assert line(coloured) == "E\tbad\n"
     terminal(80)
     assert line(coloured) == "\x1b[1;31mE\x1b[0m  bad\n"

@@ -24,7 +24,7 @@ from telemetry.store.store import Store
 def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Finding, ...]]:
     """Findings by run id that stand in for a diagnosis, none by default: it has its own tests."""
     findings: dict[str, tuple[Finding, ...]] = {}
-    monkeypatch.setattr(diff_module, "findings_of", lambda _, run: findings.get(run.run, ()))
+    monkeypatch.setattr(diff_module, "findings_of", lambda _, run, __: findings.get(run.run, ()))
     return findings
 
 

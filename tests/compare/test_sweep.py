@@ -31,7 +31,7 @@ def roots(monkeypatch: pytest.MonkeyPatch) -> Roots:
     monkeypatch.setattr(
         sweep_module,
         "roots_of_runs",
-        lambda _, runs: [(run, found.get(run.run, frozenset())) for run in runs],
+        lambda _, runs, __: [(run, found.get(run.run, frozenset())) for run in runs],
     )
     return found
 

@@ -7,8 +7,9 @@ import sqlglot
 from sqlglot import expressions as exp
 
 from telemetry.diagnose import detectors as package
-from telemetry.diagnose.detector import Detector, all_detectors, find_detector
+from telemetry.diagnose.detector import SHARE, Detector, all_detectors, find_detector
 from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.policy_file import CAP, SWITCH
 from telemetry.errors import UsageError
 
 DETECTORS = all_detectors()
@@ -56,8 +57,15 @@ def test_every_value_of_the_statement_is_a_named_parameter(detector: Detector) -
 @NAMED
 def test_limits_are_numbers_that_can_be_overridden_by_name(detector: Detector) -> None:
     assert detector.limits({}) == dict(detector.parameters)
-    for name in detector.parameters:
-        assert detector.limits({name: 7})[name] == 7.0
+    for name, value in detector.parameters.items():
+        assert detector.allowed(name).holds(value), name
+        other = 1 if detector.allowed(name) is SHARE else 7
+        assert detector.limits({name: other})[name] == other
+        for senseless in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(UsageError, match=rf"{name} = .*: write a"):
+                detector.limits({name: senseless})
+    assert set(detector.shares) <= set(detector.parameters)
+    assert not {SWITCH, CAP} & set(detector.parameters)
     with pytest.raises(UsageError, match="has no parameter 'nonsense'"):
         detector.limits({"nonsense": 1.0})
 

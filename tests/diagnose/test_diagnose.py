@@ -10,6 +10,8 @@ from telemetry.diagnose import diagnose as module
 from telemetry.diagnose.__main__ import main
 from telemetry.diagnose.detector import all_detectors
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
+from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status, read_manifest
 from telemetry.store.findings_cache import read_findings
@@ -99,7 +101,7 @@ def test_findings_of_closed_runs_are_kept(chain: Chains) -> None:
     kept, holds = read_findings(
         store.runs()[0],
         detector_version=rules_version(),
-        options_hash=options_hash(None, {}),
+        options_hash=options_hash(None, Policy()),
     )
     assert holds
     assert {row["detector"] for row in kept} == {"vanishing_gradient", "loss_not_decreasing"}
@@ -132,13 +134,17 @@ def test_running_and_unreadable_runs_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_other_options_have_another_hash() -> None:
+    accepted = Suppression(detector="dead_units", reason="known", by="telemetry.toml")
     hashes = {
-        options_hash(None, {}),
-        options_hash(["dead_units"], {}),
-        options_hash(None, {"dead_units": {"dead_limit": 0.5}}),
+        options_hash(None, Policy()),
+        options_hash(["dead_units"], Policy()),
+        options_hash(None, Policy(limits={"dead_units": {"dead_limit": 0.5}})),
+        options_hash(None, Policy(disabled={"dead_units": "telemetry.toml"})),
+        options_hash(None, Policy(caps={"dead_units": Severity.INFO})),
+        options_hash(None, Policy(suppressions=(accepted,))),
     }
-    assert len(hashes) == 3
-    assert options_hash(["a", "b"], {}) == options_hash(["b", "a"], {})
+    assert len(hashes) == 6
+    assert options_hash(["a", "b"], Policy()) == options_hash(["b", "a"], Policy())
 
 
 def test_the_child_after_close_keeps_findings(

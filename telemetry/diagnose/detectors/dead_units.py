@@ -189,4 +189,10 @@ DETECTOR = Detector(
     advice="Lower the learning rate, use He initialisation, or LeakyReLU or GELU.",
     source="arXiv:1903.06733",
     judge=judge,
+    shares=(
+        "dead_limit",
+        "dead_info",
+        "dead_any_state",
+        "dead_error",
+    ),
 )

@@ -86,4 +86,5 @@ DETECTOR = Detector(
     advice="Call optimizer.zero_grad() once per step.",
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
+    shares=("share_limit",),
 )

@@ -135,4 +135,9 @@ DETECTOR = Detector(
     advice="Give the DataLoader workers, prefetch, or make the transforms cheaper.",
     source="Amazon SageMaker Debugger, profiler rules",
     judge=judge,
+    shares=(
+        "wait_limit",
+        "wait_limit_async",
+        "wait_info",
+    ),
 )

@@ -26,6 +26,7 @@ from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, Persistence, persistence
 from telemetry.diagnose.progress import LARGE_DROP, State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, row_medians
+from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import and_more, example
 from telemetry.store.rows import Rows
 
@@ -204,7 +205,7 @@ def _is_tuning(context: RunContext) -> bool:
     """The run starts far below what knowing nothing costs, or says so."""
     level = context.baseline.constant or context.baseline.naive
     trained = level is not None and context.progress.start <= TUNING_SHARE * level
-    return trained or "fine-tune" in context.tags
+    return trained or Tag.FINE_TUNE in context.tags
 
 
 DETECTOR = Detector(
@@ -222,4 +223,9 @@ DETECTOR = Detector(
     advice="Keep the weights in float32, round stochastically, or raise the learning rate.",
     source="arXiv:2010.06192",
     judge=judge,
+    shares=(
+        "lost_limit",
+        "lost_error",
+        "stuck_limit",
+    ),
 )

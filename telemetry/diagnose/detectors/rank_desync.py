@@ -195,4 +195,5 @@ DETECTOR = Detector(
     advice="Reduce all gradients on every rank, and divide the data with a DistributedSampler.",
     source="arXiv:2506.14813",
     judge=judge,
+    shares=("same_batches",),
 )

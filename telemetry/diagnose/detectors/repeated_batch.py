@@ -35,7 +35,6 @@ LEAST_DENSITY = 50 / 4096  # of non-zero inputs: fifty of the elements that a fi
 FINGERPRINT = 4096  # elements that a fingerprint reads
 VALIDATION_RISE = 1.2  # last over best validation loss
 VALIDATION_STALL = 0.98  # last over first validation loss
-TAG = "overfit-one-batch"
 
 SQL = """
 SELECT
@@ -86,8 +85,6 @@ class _Return:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The commonest distance between equal batches, held against the length of an epoch."""
-    if TAG in context.tags:
-        return None
     batches = _part(rows, "batch")
     own = batches.ints("rank") == (batches.ints("rank").min() if len(batches) else 0)
     found = _returns(batches.ints("step")[own], batches.ints("batch_hash")[own])

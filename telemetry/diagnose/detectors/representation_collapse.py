@@ -172,4 +172,5 @@ DETECTOR = Detector(
     advice="Use negatives, a stop-gradient with a predictor, or a variance term.",
     source="arXiv:2110.09348, arXiv:2210.02885",
     judge=judge,
+    shares=("cosine_limit",),
 )

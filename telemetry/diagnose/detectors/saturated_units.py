@@ -147,4 +147,9 @@ DETECTOR = Detector(
     advice="Scale inputs and initialisation, or use ReLU.",
     source="Glorot and Bengio 2010, arXiv:1502.01852",
     judge=judge,
+    shares=(
+        "entry_limit",
+        "unit_limit",
+        "unit_error",
+    ),
 )

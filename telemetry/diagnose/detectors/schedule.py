@@ -365,4 +365,5 @@ DETECTOR = Detector(
     advice="Give the scheduler the number of its calls, and restore its state on resume.",
     source="arXiv:1910.11015, arXiv:1608.03983",
     judge=judge,
+    shares=("zero_error",),
 )

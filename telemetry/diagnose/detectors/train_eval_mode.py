@@ -23,13 +23,13 @@ from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import BoolArray, IntArray
 from telemetry.diagnose.step_finding import step_finding
+from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import example, gated
 from telemetry.store.rows import Rows
 
 ID = "train_eval_mode"
 MIN_SAMPLES = 3  # of training in evaluation mode, up to the last: a flag has no noise
 MIN_EVALUATIONS = 2  # in training mode, and half of all that were observed
-MONTE_CARLO = "mc-dropout"
 
 # One row per sampled step and phase: how many layers ran, and how many of them in training mode.
 # What is called norm keeps running statistics.
@@ -146,7 +146,7 @@ def _evaluated_in_train(
     if wrong.sum() < limits["min_evaluations"] or wrong.mean() < 1 / 2:
         return None
     learns = bool(norm.any())
-    meant = not learns and MONTE_CARLO in context.tags
+    meant = not learns and Tag.MC_DROPOUT in context.tags
     severity = Severity.INFO if meant else Severity.ERROR if learns else Severity.WARNING
     what = (
         "BatchNorm uses the statistics of each batch and takes up those of the validation data"

@@ -207,4 +207,5 @@ DETECTOR = Detector(
     advice="Raise the forget-gate bias, use orthogonal recurrent weights, or read all steps.",
     source="arXiv:1211.5063, arXiv:1804.11188",
     judge=judge,
+    shares=("unreached_limit",),
 )
