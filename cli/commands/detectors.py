@@ -3,6 +3,7 @@
 Examples:
   telemetry detectors
   telemetry detectors vanishing_gradient
+  telemetry detectors --tags
   telemetry detectors --json
 """
 
@@ -19,7 +20,10 @@ from telemetry.cli.texts import plural
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry.diagnose.detector import Detector
+    from telemetry.diagnose.tags import Meaning
 
 
 SECTION = re.compile(r"[A-Z][a-z ]+: ")
@@ -36,22 +40,32 @@ def complete_detectors(
 
 @verb(__name__, __doc__)
 @click.argument("name", required=False, shell_complete=complete_detectors)
+@click.option("--tags", is_flag=True, help="Tags of a run that change the diagnosis, and how.")
 @click.pass_obj
-def command(settings: Settings, *, name: str | None) -> None:
-    """One page for one detector, one line each for all."""
+def command(settings: Settings, *, name: str | None, tags: bool) -> None:
+    """One page for one detector, one line each for all, or the tags."""
     from telemetry.diagnose.detector import (  # noqa: PLC0415 - keeps --help fast
         all_detectors,
         find_detector,
     )
+    from telemetry.diagnose.tags import MEANINGS, about  # noqa: PLC0415 - as above
 
     screen = open_screen(settings)
     chosen = all_detectors() if name is None else (find_detector(name),)
     if screen.wants_json:
-        screen.json({"detectors": [to_json(detector) for detector in chosen]})
+        known = MEANINGS if name is None else about(chosen[0].id)
+        screen.json(
+            {
+                "detectors": [to_json(detector) for detector in chosen],
+                "tags": [meaning.to_json() for meaning in known],
+            }
+        )
+    elif tags:
+        _list_tags(screen, MEANINGS if name is None else about(chosen[0].id))
     elif name is None:
         _list(screen, chosen)
     else:
-        _explain(screen, chosen[0])
+        _explain(screen, chosen[0], about(chosen[0].id))
 
 
 def to_json(detector: "Detector") -> dict[str, Json]:
@@ -107,7 +121,24 @@ def sections(doc: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _explain(screen: Screen, detector: "Detector") -> None:
+def _list_tags(screen: Screen, meanings: "Sequence[Meaning]") -> None:
+    columns = (
+        Column(header="TAG"),
+        Column(header="SAYS", shrinks=True, least=20, folds=True),
+        Column(header="CHANGES", shrinks=True, least=26, folds=True),
+    )
+    rows = tuple((meaning.tag, meaning.says, effect(meaning)) for meaning in meanings)
+    screen.grid(Grid(columns=columns, rows=rows), indent=0)
+    screen.note(Span('TelemetryCallback(..., tags=("gan",)) tags a run', Style.FAINT))
+
+
+def effect(meaning: "Meaning") -> str:
+    """What a tag changes, with the rules that it concerns."""
+    named = ", ".join((*meaning.silenced, *meaning.softened))
+    return f"{meaning.changes} ({named})" if named else meaning.changes
+
+
+def _explain(screen: Screen, detector: "Detector", meanings: "Sequence[Meaning]") -> None:
     screen.line(
         Span(detector.id, Style.STRONG),
         detector.tier,
@@ -120,5 +151,8 @@ def _explain(screen: Screen, detector: "Detector") -> None:
         screen.paragraph(str(need), indent=2, label="needs")
     for key, value in detector.parameters.items():
         screen.paragraph(f"{key} = {numbers.literal(value)}", indent=2, label="limit")
+    for meaning in meanings:
+        text = f"{meaning.tag} ({meaning.says}): {meaning.changes}"
+        screen.paragraph(text, indent=2, label="tag")
     screen.paragraph(detector.advice, indent=2, label="try")
     screen.paragraph(detector.source, indent=2, label="source")

@@ -10,6 +10,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from telemetry.diagnose.policy import Suppression
+from telemetry.json_values import Json
 
 FROZEN = "frozen:"  # and a pattern of layers or parameters
 
@@ -45,6 +46,16 @@ class Meaning:
     changes: str
     silenced: tuple[str, ...] = ()
     softened: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """One entry of `tags` in `detectors --json`."""
+        return {
+            "tag": self.tag,
+            "says": self.says,
+            "changes": self.changes,
+            "silenced": self.silenced,
+            "softened": self.softened,
+        }
 
 
 _UNJUDGED_CHANGES = (

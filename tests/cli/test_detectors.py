@@ -1,10 +1,13 @@
+import itertools
 import json
 
 import pytest
 from command_line import Telemetry, Terminal, validated, widest
 
 from telemetry.cli.commands.detectors import sections
+from telemetry.diagnose.causes import EDGES, NOT_A_CAUSE
 from telemetry.diagnose.detector import all_detectors
+from telemetry.diagnose.tags import Tag
 
 NAMES = [detector.id for detector in all_detectors()]
 
@@ -35,6 +38,24 @@ def test_json_documents_every_detector(telemetry: Telemetry) -> None:
     one = json.loads(telemetry("detectors", "dead_units", "--json").out)["detectors"]
     assert [entry["id"] for entry in one] == ["dead_units"]
     assert "steps.loss" in one[0]["needs"]
+
+
+def test_the_tags_are_listed_and_stand_on_the_pages_that_they_concern(
+    telemetry: Telemetry, terminal: Terminal
+) -> None:
+    document = validated("detectors", telemetry("detectors", "--json").out)
+    tags = {entry["tag"]: entry for entry in document["tags"]}
+    assert {*Tag, "frozen:PATTERN"} == set(tags)
+    known = {*NAMES, *EDGES, *NOT_A_CAUSE, *itertools.chain.from_iterable(EDGES.values())}
+    for entry in tags.values():
+        assert {*entry["silenced"], *entry["softened"]} <= known
+    terminal(80)
+    shown = telemetry("detectors", "--tags", "--no-color").out
+    assert widest(shown) <= 80
+    assert all(tag in shown for tag in tags)
+    assert "tag       mc-dropout" in telemetry("detectors", "train_eval_mode", "--no-color").out
+    one = validated("detectors", telemetry("detectors", "train_eval_mode", "--json").out)
+    assert [entry["tag"] for entry in one["tags"]] == ["mc-dropout"]
 
 
 def test_an_unknown_detector_names_the_nearest(telemetry: Telemetry) -> None:
