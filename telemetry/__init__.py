@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from telemetry.diagnose.diagnose import diagnose_run
     from telemetry.diagnose.policy import Policy
     from telemetry.diagnose.policy_file import load_policy
-    from telemetry.errors import TelemetryError
+    from telemetry.errors import TelemetryError, TrainingStopped
+    from telemetry.finding import Finding
     from telemetry.store.query import query_runs
     from telemetry.store.store import Store
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Finding": "telemetry.finding",
     "Policy": "telemetry.diagnose.policy",
     "Store": "telemetry.store.store",
     "TelemetryCallback": "telemetry.capture.callback",
     "TelemetryError": "telemetry.errors",
+    "TrainingStopped": "telemetry.errors",
     "diagnose_run": "telemetry.diagnose.diagnose",
     "diff_runs": "telemetry.compare.diff",
     "load_policy": "telemetry.diagnose.policy_file",
@@ -32,10 +35,12 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Finding",
     "Policy",
     "Store",
     "TelemetryCallback",
     "TelemetryError",
+    "TrainingStopped",
     "diagnose_run",
     "diff_runs",
     "load_policy",

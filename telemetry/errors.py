@@ -6,8 +6,14 @@ TelemetryError
 ├── StoreUnreadable   a folder or file is not what the reader can read
 ├── SchemaMismatch    a file's columns are not those of its table
 ├── Inconclusive      the question was valid and the data cannot answer it
-└── CaptureError      recording failed (raised in training only with strict=True)
+├── CaptureError      recording failed (raised in training only with strict=True)
+└── TrainingStopped   a finding has ended the training, as on_finding="stop" asks
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.finding import Finding
 
 
 class TelemetryError(Exception):
@@ -48,3 +54,21 @@ class Inconclusive(TelemetryError):  # noqa: N818 - named after what the user se
 
 class CaptureError(TelemetryError):
     """Recording failed; raised in training only with `strict=True`."""
+
+
+class TrainingStopped(TelemetryError):  # noqa: N818 - named after what the user sees
+    """A finding has ended the training: raised between two steps with `on_finding="stop"`.
+
+    A function given as `on_finding` may raise it to the same effect.
+
+    Attributes:
+        finding: The reason.
+    """
+
+    def __init__(self, finding: "Finding", message: str | None = None) -> None:
+        super().__init__(finding, message or f"{finding.detector}: {finding.message}")
+        self.finding = finding
+
+    def __str__(self) -> str:
+        """The message alone."""
+        return str(self.args[1])

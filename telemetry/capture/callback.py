@@ -18,6 +18,7 @@ from telemetry.capture.configured_store import configured_store
 from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
+from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
 from telemetry.capture.probe_batch import ProbeBatch
@@ -80,6 +81,10 @@ class TelemetryCallback:
         probe: A small batch, as the model's forward takes it: a tensor, a tuple of arguments, or a
             dict of named ones. On sampled steps an eager forward of it, without gradient and
             without any trace in the training, records the activations that torch.compile hides.
+        on_finding: The run is judged while it trains, by the rules of `telemetry diagnose`, in a
+            process of its own. "warn" warns once of each error and warning that they find, "stop"
+            raises TrainingStopped between two steps for an error, a function is called with each
+            `telemetry.Finding`, between two steps as well. Only rank 0 is told.
         strict: Raise CaptureError instead of switching off the part that failed.
 
     Raises:
@@ -108,6 +113,7 @@ class TelemetryCallback:
         flight_recorder: int | None = 64,
         resume: str | None = None,
         probe: object = None,
+        on_finding: OnFinding | None = None,
         strict: bool = False,
     ) -> None:
         optimizers = _checked_optimizers(model, optimizer)
@@ -121,6 +127,7 @@ class TelemetryCallback:
             flight_recorder=_checked_flight(flight_recorder),
             strict=strict,
             probe=None if probe is None else ProbeBatch.of(probe),
+            on_finding=_checked_reaction(on_finding),
         )
         self._model = model
         self._recording: Recording | None = None
@@ -368,6 +375,12 @@ def _checked_resume(resume: str | None) -> str | None:
     if resume == "":
         raise UsageError("resume='' names no run: pass 'auto', the id of a run, or None.")
     return resume
+
+
+def _checked_reaction(on_finding: OnFinding | None) -> OnFinding | None:
+    if not (on_finding is None or callable(on_finding) or on_finding in ("warn", "stop")):
+        raise TypeError(f"on_finding is {on_finding!r}, expected 'warn', 'stop' or a function.")
+    return on_finding
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from telemetry.capture.contained import contained
 from telemetry.capture.hook_scope import n_dispatch_modes, n_function_modes, undispatched
-from telemetry.errors import CaptureError
+from telemetry.errors import CaptureError, TrainingStopped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,12 +81,13 @@ class Guard:
         return part not in self.off
 
     def caught(self, part: str, error: Exception) -> None:
-        """An exception has left a part: switch it off, or raise again what `strict` has raised.
+        """An exception has left a part: switch it off, or raise again what is meant to be raised.
 
         Raises:
             CaptureError: with `strict`.
+            TrainingStopped: the user has asked for it.
         """
-        if self.strict and isinstance(error, CaptureError):
+        if isinstance(error, TrainingStopped) or (self.strict and isinstance(error, CaptureError)):
             raise error
         self.failed(part, error)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.probe_batch import ProbeBatch
 
 
@@ -20,3 +21,4 @@ class Options:
     flight_recorder: int
     strict: bool
     probe: ProbeBatch | None = None
+    on_finding: OnFinding | None = None

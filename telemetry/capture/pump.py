@@ -49,6 +49,7 @@ class Pump:
 
     Attributes:
         first_bad_loss: The first step whose loss is not finite; None: none so far.
+        n_alarms: How often everything was written at once because the training is about to end.
     """
 
     def __init__(
@@ -74,6 +75,12 @@ class Pump:
         self._alarm: Alarm | None = None
         self._alarm_due_s = -float("inf")
         self.first_bad_loss: int | None = None
+        self.n_alarms = 0
+
+    @property
+    def n_shards(self) -> int:
+        """Shards written so far."""
+        return len(self._progress.shards)
 
     @property
     def due_s(self) -> float:
@@ -185,6 +192,7 @@ class Pump:
         if alarm is None or now_s < self._alarm_due_s:
             return False
         self._alarm_due_s = now_s + FLUSH_INTERVAL_S
+        self.n_alarms += 1
         what, step, value = alarm
         subject, reason = ALARMS[what]
         self._publisher.event(
@@ -195,6 +203,12 @@ class Pump:
             payload={"reason": reason, "step": step, what: value},
         )
         return True
+
+    def tell_once(self, text: str) -> None:
+        """Something that will not be done: a warning and an event, unless it was told before."""
+        if self._publisher.warn_once(text, text):
+            step = max(self._progress.last_step, 0)
+            self._publisher.event("telemetry_error", text, step=step)
 
     def _packet_failed(self, error: Exception) -> None:
         self._tell_failure(error, "a sample is lost")

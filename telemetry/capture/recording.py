@@ -18,6 +18,7 @@ from telemetry.capture import backward_graph, entry_hook, observe_backward, opti
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
+from telemetry.capture.finding_news import FindingNews
 from telemetry.capture.guard import Call, Guard, guarded
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import as_kept, as_known
@@ -77,6 +78,8 @@ class Recording:
         self._watch = Watch(
             step_observers(self._surroundings()), self._guard, charge=self._charge, clock=clock
         )
+        self._news = FindingNews(writer.ref.short, options.on_finding, self._guard)
+        writer.judge(self._news, options)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
@@ -354,6 +357,8 @@ class Recording:
             with self._charged():
                 self._send(final=False)
         self._begin_step()
+        if self._news.waiting:
+            self._news.tell()
 
     def _end_record(self, record: StepRecord, now_s: float) -> None:
         self._scalars.add_rates(self._optimizers, step=record.step)
@@ -387,13 +392,7 @@ class Recording:
 
     def emit(self, event: Event) -> None:
         """Add an event to the step in progress."""
-        self.writer.event(
-            event.kind,
-            event.message,
-            step=self._ledger.current.step,
-            severity=event.severity,
-            payload=event.payload,
-        )
+        self.writer.emit(event, step=self._ledger.current.step)
 
     def _failed(self, part: str, error: Exception) -> None:
         message = f"{part} switched off: {type(error).__name__}: {error}"

@@ -11,14 +11,20 @@ from pathlib import Path
 
 from telemetry.capture.claims import claim_run
 from telemetry.capture.contained import contained
+from telemetry.capture.finding_news import FindingNews
 from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.inbox import Inbox
+from telemetry.capture.live_diagnosis import LiveDiagnosis, why_impossible
+from telemetry.capture.look_budget import LookBudget, core_count
+from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.publisher import event_record
 from telemetry.capture.pump import Pump
+from telemetry.capture.run_events import Event
 from telemetry.capture.run_folder import Progress, RunFolder, RunSettings
 from telemetry.errors import CaptureError
 from telemetry.json_values import Json
+from telemetry.live_findings import live_findings_name
 from telemetry.manifest import Status
 from telemetry.runs import RUN_ID_VARIABLE
 
@@ -76,6 +82,8 @@ class RunWriter:
             started_s=clock(),
             on_failure=self._note_failure,
         )
+        self._live: LiveDiagnosis | None = None
+        self._news: FindingNews | None = None
         self._flushes: deque[_Flush] = deque()
         self._end: tuple[Status, Mapping[str, Json] | None] | None = None
         self._is_owned = True
@@ -163,6 +171,39 @@ class RunWriter:
             rows_packet("events", [{**record, "module_id": module_id, "tensor_id": tensor_id}])
         )
 
+    def emit(self, event: Event, *, step: int) -> None:
+        """Add an event that was described elsewhere."""
+        self.event(
+            event.kind, event.message, step=step, severity=event.severity, payload=event.payload
+        )
+
+    def judge(self, news: FindingNews, options: Options) -> None:
+        """From now on, have the run judged while it is recorded, if somebody wants to be told.
+
+        Args:
+            news: Told the findings. Other ranks than the first have none of their own.
+            options: What it may cost.
+        """
+        if not news.is_wanted or self.claim.rank != 0:
+            return
+        reason = why_impossible()
+        if reason is not None:
+            self._pump.tell_once(f"nothing is judged while it trains: {reason}")
+            return
+        self._news = news
+        self._live = LiveDiagnosis(
+            self.ref.path,
+            self.ref.path / live_findings_name(self.claim.attempt),
+            budget=LookBudget(
+                share=options.overhead_budget,
+                allowance_s=options.overhead_allowance_s,
+                n_cores=core_count(),
+            ),
+            deliver=news.post,
+            give_up=self._pump.tell_once,
+            started_s=self._clock(),
+        )
+
     def add_summary(self, **values: Json) -> None:
         """Values for the summary in run.json, from the next heartbeat on."""
         self._summary.update(values)
@@ -215,6 +256,8 @@ class RunWriter:
         self._inbox.is_open = False
         if self.flight is not None:
             self.flight.close(keep=True)
+        if self._news is not None:
+            self._news.close()
 
     def _run(self) -> None:
         with contained(self._turn_failed):
@@ -231,6 +274,10 @@ class RunWriter:
         done = False
         with contained(self._turn_failed):
             done = self._pump.turn(self._clock(), flush=bool(requests))
+        if self._live is not None:
+            with contained(self._live_failed):
+                pump = self._pump
+                self._live.turn(self._clock(), n_shards=pump.n_shards, n_alarms=pump.n_alarms)
         for request in requests:
             request.succeeded = done
             request.done.set()
@@ -240,6 +287,9 @@ class RunWriter:
             if self._is_finished or self._end is None:
                 return
             status, error = self._end
+            if self._live is not None:
+                with contained(self._live_failed):
+                    self._live.close()
             with contained(self._turn_failed):
                 self._pump.finish(self._clock(), status, error)
             self._is_finished = True  # last: a second close() waits for the first
@@ -250,6 +300,10 @@ class RunWriter:
         if self._failure is None:
             logger.warning("telemetry: run %s: writing failed", self.ref.run, exc_info=error)
         self._note_failure(error)
+
+    def _live_failed(self, error: Exception) -> None:
+        self._live = None
+        self._pump.tell_once(f"nothing is judged any more: {type(error).__name__}: {error}")
 
     def _note_failure(self, error: Exception) -> None:
         self._failure = self._failure or error

@@ -1,7 +1,8 @@
-"""`python -m telemetry.diagnose RUN_FOLDER --close`: judge a run that has just ended.
+"""`python -m telemetry.diagnose RUN_FOLDER`: judge a run for the process that has recorded it.
 
-Started detached by the training process, in its working folder, whose settings file holds: it says
-nothing, and nobody waits for it.
+With `--close` the run has just ended, and the findings stay in it. With `--live FILE` it is being
+recorded, and they go to that file. It runs in the working folder of the training, whose settings file
+holds, and says nothing.
 """
 
 import argparse
@@ -10,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from telemetry.diagnose.diagnose import ensure_findings
+from telemetry.diagnose.diagnose import diagnose_run, ensure_findings
 from telemetry.diagnose.policy_file import load_policy
 from telemetry.errors import TelemetryError
+from telemetry.live_findings import write_findings
 from telemetry.store.catalog import load_run
 from telemetry.store.store import Store
 
@@ -26,12 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--close", action="store_true", help="the run has ended: keep its findings in the run"
     )
+    parser.add_argument(
+        "--live", type=Path, metavar="FILE", help="the run goes on: write its findings there"
+    )
     given = parser.parse_args(arguments)
     folder = given.run.resolve()
     try:
         store = Store.open(folder.parents[1])
         if given.close:
             ensure_findings(store, [load_run(folder)], load_policy())
+        if given.live is not None:
+            diagnosis = diagnose_run(store, load_run(folder), policy=load_policy())
+            write_findings(given.live, diagnosis.findings)
     except TelemetryError as error:
         logger.debug("%s", error)
         return error.exit_code

@@ -198,7 +198,7 @@ def test_a_failing_observer_is_switched_off_and_training_goes_on(
         ({"resume": True}, TypeError),
         ({"resume": ""}, UsageError),
         ({"resume": "20260102"}, RunNotFound),
-        ({"on_finding": "warn"}, TypeError),
+        ({"on_finding": "halt"}, TypeError),
     ],
 )
 def test_unusable_arguments_are_refused_before_anything_is_written(

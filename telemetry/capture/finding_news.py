@@ -1,0 +1,111 @@
+"""Findings about the running training on their way to it: from the writer thread to its own.
+
+What is to be done about them is done at the boundary of a step, where nothing is half done.
+"""
+
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from telemetry.capture.guard import Guard, guarded
+from telemetry.capture.module_nodes import in_backward
+from telemetry.errors import TrainingStopped
+from telemetry.finding import Finding, Severity
+
+OnFinding: TypeAlias = Callable[[Finding], object] | Literal["warn", "stop"]
+
+PACKAGE = str(Path(__file__).parents[1])
+
+
+class FindingNews:
+    """Errors and warnings that the training was not told yet.
+
+    Args:
+        run: Short id of the run.
+        on_finding: What to do about each; None: nobody asks.
+        guard: Contains what a function of the user raises.
+
+    Attributes:
+        waiting: Findings to be told, oldest first.
+    """
+
+    def __init__(self, run: str, on_finding: OnFinding | None, guard: Guard) -> None:
+        self._run = run
+        self._guard = guard
+        self._on_finding = on_finding
+        self._told: dict[str, Severity] = {}
+        self._known: dict[str, Finding] = {}  # of the last diagnosis, by detector
+        self.waiting: deque[Finding] = deque()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody asks."""
+        return self._on_finding is not None
+
+    def post(self, findings: Sequence[Finding]) -> None:
+        """Keep what is new or more severe than it was told; called by the writer thread.
+
+        Args:
+            findings: All of one diagnosis, roots first.
+        """
+        self._known = {finding.detector: finding for finding in findings}
+        for finding in findings:
+            told = self._told.get(finding.detector)
+            is_news = told is None or finding.severity.rank < told.rank
+            if is_news and finding.severity is not Severity.INFO:
+                self._told[finding.detector] = finding.severity
+                self.waiting.append(finding)
+
+    @guarded("on_finding")
+    def tell(self) -> None:
+        """Tell what waits; called by the training between two steps.
+
+        Not from within a backward pass, where a step may end as well: then with the next that ends
+        outside of one.
+
+        Raises:
+            TrainingStopped: the training is to end.
+        """
+        while self.waiting and not in_backward():
+            self._act(self.waiting.popleft())
+
+    def close(self) -> None:
+        """Nobody is told any more."""
+        self._on_finding = None
+        self.waiting.clear()
+
+    def _act(self, finding: Finding) -> None:
+        if self._on_finding == "stop":
+            if finding.severity is Severity.ERROR:
+                self.waiting.clear()
+                raise TrainingStopped(finding, self._text(finding))
+        elif self._on_finding == "warn":
+            _warn(f"telemetry: {self._text(finding)}")
+        elif self._on_finding is not None:
+            self._on_finding(finding)
+
+    def _text(self, finding: Finding) -> str:
+        """For people: what, where, since when, why, and what to do."""
+        parts = [_described(finding)]
+        cause = self._known.get(finding.consequence_of or "")
+        if cause is not None:
+            parts += [f"It follows from {_described(cause)}"]
+        parts += [(cause or finding).advice, f"More: telemetry diagnose {self._run}"]
+        return " ".join(f"{part.rstrip('.')}." for part in parts[:-1] if part) + f" {parts[-1]}"
+
+
+def _described(finding: Finding) -> str:
+    where = f" in {finding.layer}" if finding.layer else ""
+    since = "" if finding.first_step is None else f" since step {finding.first_step}"
+    return f"{finding.severity} {finding.detector}{where}{since}: {finding.message}"
+
+
+def _warn(text: str) -> None:
+    """A warning at the line of the training's own loop that came here."""
+    frame = sys._getframe()  # noqa: SLF001 - skip_file_prefixes is of Python 3.12
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)

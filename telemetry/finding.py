@@ -1,0 +1,106 @@
+"""A finding: what one rule says about a run. Light, for the training process knows it too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from telemetry.json_values import Json
+
+
+class Severity(StrEnum):
+    """How much a finding matters; `info` never counts for an exit code."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One detector's verdict on a run; at most one per detector and run.
+
+    Attributes:
+        detector: Id of the rule.
+        severity: error, warning or info.
+        message: What is wrong, with numbers.
+        advice: What to do about it; '' where the cause is another finding.
+        layer: The worst layer (module path), or a parameter's name for findings about one
+            parameter, or None for findings about the run.
+        layers: All of them.
+        first_step: First optimizer step that shows it; None: the whole run does.
+        last_step: Last one.
+        value: The statistic that was judged, in `unit`.
+        threshold: Its limit, in `unit`.
+        unit: Of both.
+        evidence: Further numbers by name; `query` is SQL that shows them.
+        consequence_of: Detector of the finding that has caused this one; None for a root.
+    """
+
+    detector: str
+    severity: Severity
+    message: str
+    advice: str
+    layer: str | None = None
+    layers: tuple[str, ...] = ()
+    first_step: int | None = None
+    last_step: int | None = None
+    value: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    consequence_of: str | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Json]) -> "Finding":
+        """The finding that `to_json` wrote."""
+        layers, evidence = row["layers"], row["evidence"]
+        return cls(
+            detector=str(row["detector"]),
+            severity=Severity(str(row["severity"])),
+            message=str(row["message"]),
+            advice=str(row["advice"]),
+            layer=_text(row["layer"]),
+            layers=tuple(str(layer) for layer in layers) if isinstance(layers, list) else (),
+            first_step=_whole(row["first_step"]),
+            last_step=_whole(row["last_step"]),
+            value=_number(row["value"]),
+            threshold=_number(row["threshold"]),
+            unit=_text(row["unit"]) or "",
+            evidence=evidence if isinstance(evidence, Mapping) else {},
+            consequence_of=_text(row["consequence_of"]),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """The finding object of `diagnose --json`."""
+        return {
+            "detector": self.detector,
+            "severity": self.severity,
+            "layer": self.layer,
+            "layers": self.layers,
+            "first_step": self.first_step,
+            "last_step": self.last_step,
+            "value": self.value,
+            "threshold": self.threshold,
+            "unit": self.unit,
+            "message": self.message,
+            "advice": self.advice,
+            "evidence": self.evidence,
+            "consequence_of": self.consequence_of,
+        }
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Json) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
