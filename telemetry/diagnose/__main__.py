@@ -1,8 +1,8 @@
 """`python -m telemetry.diagnose RUN_FOLDER`: judge a run for the process that has recorded it.
 
 With `--close` the run has just ended, and the findings stay in it. With `--live FILE` it is being
-recorded, and they go to that file. It runs in the working folder of the training, whose settings file
-holds, and says nothing.
+recorded, and they go to that file. It runs in the working folder of the training, whose settings
+file holds, and says nothing.
 """
 
 import argparse
