@@ -41,7 +41,13 @@ EXIT_NOTHING_CHECKED = 3
 
 @verb(__name__, __doc__)
 @click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
-@click.option("--detector", "detectors", metavar="ID", multiple=True, help="Only this rule.")
+@click.option(
+    "--detector",
+    "detectors",
+    metavar="ID",
+    multiple=True,
+    help="Only this rule, which also describes a healthy run.",
+)
 @click.option("--since", metavar="STEP", type=int, help="What ended before this step is over.")
 @click.option(
     "--fail-on",

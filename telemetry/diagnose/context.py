@@ -19,6 +19,7 @@ from telemetry.step_flags import StepFlag
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 RECOVERED_SHARE = 0.25
+NOTHING_LEFT_SHARE = 0.02  # of the level: no change of the training is worth making
 ADVERSARIAL_NAME = re.compile(
     r"(?:^|[._])(?:net)?(?:disc|discriminator|critic|d)\d*$", re.IGNORECASE
 )
@@ -174,6 +175,15 @@ class RunContext:
         if self.baseline.naive is None:
             return self.progress.r >= 1 - RECOVERED_SHARE
         return self.progress.end <= RECOVERED_SHARE * self.baseline.naive
+
+    @property
+    def stuck(self) -> bool:
+        """The loss fails, or has stopped to fall above a fiftieth of what knowing nothing costs."""
+        if not self.progress.measurable:
+            return False
+        level = self.baseline.naive or self.progress.start
+        left = self.progress.end > NOTHING_LEFT_SHARE * level
+        return self.progress.failing or (self.progress.flat and left)
 
     def lr_at(self, step: int) -> float:
         """Learning rate of a step; NaN when unknown."""

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from telemetry.diagnose import detectors as package
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.errors import UsageError
 from telemetry.store.rows import Rows, SqlValue
 
@@ -31,7 +31,7 @@ class Tier(StrEnum):
 
 
 Limits: TypeAlias = "Mapping[str, float]"
-Verdict: TypeAlias = "Finding | NotChecked | None"
+Verdict: TypeAlias = "Finding | Description | NotChecked | None"
 Judge: TypeAlias = "Callable[[Rows, RunContext, Limits], Verdict]"
 
 _PARAMETER = re.compile(r"\$(\w+)")

@@ -13,7 +13,7 @@ import numpy as np
 from telemetry.diagnose.causes import ordered
 from telemetry.diagnose.context import ABSENT, RunContext, load_context
 from telemetry.diagnose.detector import Detector, Tier, Verdict, all_detectors, find_detector
-from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked
+from telemetry.diagnose.finding import Description, Diagnosis, Finding, NotChecked
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
 from telemetry.diagnose.tags import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
@@ -37,7 +37,8 @@ def diagnose_run(
     Args:
         store: The store that holds the run.
         run: The run.
-        detectors: Ids of the rules to apply; None is all. Causes are sought among these.
+        detectors: Ids of the rules to apply; None is all. Causes are sought among these, and
+            those that have nothing to act on describe the run.
         since: Findings that ended before this step count as passed.
         policy: Other limits, rules switched off, findings that are accepted; `load_policy()` gives
             that of the settings file.
@@ -57,7 +58,10 @@ def diagnose_run(
         )
         verdicts = {
             detector.id: _off(detector, policy)
-            or _verdict(session, detector, context, bounds[detector.id])
+            or _told(
+                _verdict(session, detector, context, bounds[detector.id]),
+                asked=detectors is not None,
+            )
             for detector in chosen
         }
     diagnosis = _assembled(chosen, verdicts, context, since=since)
@@ -156,6 +160,13 @@ def _verdict(
         return NotChecked(detector=detector.id, reason=need.remedy, absent=need in ABSENT)
     rows = session.query(detector.sql, detector.bound(context.run, limits))
     return detector.judge(rows, context, limits)
+
+
+def _told(verdict: Verdict, *, asked: bool) -> Finding | NotChecked | None:
+    """A description is a finding where its rule was asked for, else the rule has passed."""
+    if isinstance(verdict, Description):
+        return verdict.finding if asked else None
+    return verdict
 
 
 def _assembled(

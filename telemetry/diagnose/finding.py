@@ -9,6 +9,18 @@ __all__ = ["Diagnosis", "Finding", "NotChecked", "Severity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a rule that has passed can tell where it is asked for by name.
+
+    One rule for information: it stands in a full diagnosis only where it names a change that is
+    worth making, because the loss fails or has stopped to fall, or because work is wasted. All
+    else is a description, or healthy runs would carry lines that nobody can act on.
+    """
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotChecked:
     """A detector that could not judge.
 

@@ -53,6 +53,14 @@ def test_chosen_detectors_alone_are_run(chain: Chains) -> None:
     assert result.not_checked == ()
 
 
+def test_a_description_is_told_where_it_is_asked_for(chain: Chains) -> None:
+    losses = [*np.geomspace(2.3, 1.0, 100), *stalled(1.0, 60, noise=0.01)]
+    run = chain(2).losses(losses)
+    assert "loss_plateau" in diagnosed(run).passed
+    alone = diagnosed(run, detectors=["loss_plateau"])
+    assert [f.severity for f in alone.findings] == ["info"]
+
+
 def test_limits_can_be_overridden(chain: Chains) -> None:
     strict = {"vanishing_gradient": {"slope_limit": 5.0, "long_drop": 99}}
     result = diagnosed(vanishing(chain(8)), limits=strict)

@@ -73,11 +73,15 @@ def load(recipe: str) -> ModuleType:
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TelemetryCallback]:
-    """Every fourth step is sampled, whatever the machine does besides."""
+    """Every fourth step is sampled unless a recipe asks for more, whatever the machine does."""
     monkeypatch.setenv("TELEMETRY_COMPACT", "off")
 
-    def make(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TelemetryCallback:
-        return TelemetryCallback(model, optimizer, store=tmp_path, every=4, overhead_budget=None)
+    def make(
+        model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, every: int = 4
+    ) -> TelemetryCallback:
+        return TelemetryCallback(
+            model, optimizer, store=tmp_path, every=every, overhead_budget=None
+        )
 
     return make
 

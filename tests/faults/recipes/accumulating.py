@@ -13,7 +13,14 @@ N_IN, N_CLASSES, WIDTH, N_MICRO = 32, 10, 32, 8
 
 
 def train(
-    record: Record, *, seed: int, divisor: float = 8.0, reports_root: bool = False, lr: float = 0.08
+    record: Record,
+    *,
+    seed: int,
+    divisor: float = 8.0,
+    reports_root: bool = False,
+    lr: float = 0.08,
+    n_inputs: int = 16,
+    every: int = 4,
 ) -> None:
     """Train and record once.
 
@@ -23,18 +30,20 @@ def train(
         divisor: Of the loss of each micro-batch.
         reports_root: Whether the loop reports what it calls backward on, and not the loss.
         lr: Learning rate of SGD with momentum.
+        n_inputs: Of a micro-batch.
+        every: Steps from one sample to the next.
     """
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(N_IN, WIDTH), nn.ReLU(), nn.Linear(WIDTH, N_CLASSES))
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(N_CLASSES, N_IN, generator=generator)
-    with record(model, optimizer) as telemetry:
+    with record(model, optimizer, every=every) as telemetry:
         for _ in range(100):
             optimizer.zero_grad()
             for _ in range(N_MICRO):
-                labels = torch.randint(N_CLASSES, (16,), generator=generator)
-                inputs = centres[labels] + 2 * torch.randn(16, N_IN, generator=generator)
+                labels = torch.randint(N_CLASSES, (n_inputs,), generator=generator)
+                inputs = centres[labels] + 2 * torch.randn(n_inputs, N_IN, generator=generator)
                 loss = functional.cross_entropy(model(inputs), labels)
                 root = loss / divisor
                 root.backward()

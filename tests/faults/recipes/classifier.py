@@ -30,6 +30,8 @@ def train(  # noqa: PLR0913 - the differences
     max_norm: float | None = None,
     state_at: int | None = None,
     state_factor: float | None = None,
+    optimizer: str = "adam",
+    weight_penalty: float = 0.0,
     steps: int = 150,
 ) -> None:
     """Train and record once.
@@ -41,37 +43,43 @@ def train(  # noqa: PLR0913 - the differences
         loss: cross_entropy or nll_loss.
         class_weight: Weight of class 0 in the loss; the others have 1.
         spread: Distance of the clusters.
-        lr: Learning rate of Adam.
+        lr: Learning rate.
         eps: Epsilon of Adam.
         factor: What the loss is multiplied by.
         max_norm: Gradient norm to clip to.
         state_at: Step before which the optimizer's state is changed.
         state_factor: What its second moments are multiplied by then; None forgets all of it.
+        optimizer: adam or sgd.
+        weight_penalty: Added to the gradient's loss for each squared weight; a negative one, a sign
+            error, rewards weights that grow.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
     layers = [nn.Linear(N_IN, WIDTH), nn.ReLU(), nn.Linear(WIDTH, N_CLASSES)]
     model = nn.Sequential(*layers, nn.Softmax(-1)) if softmax else nn.Sequential(*layers)
-    optimizer = torch.optim.Adam(model.parameters(), lr, eps=eps)
+    stepper: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr, eps=eps)
+    if optimizer == "sgd":
+        stepper = torch.optim.SGD(model.parameters(), lr)
     generator = torch.Generator().manual_seed(seed)
     centres = spread * torch.randn(N_CLASSES, N_IN, generator=generator)
     weight = torch.tensor([class_weight] + [1.0] * (N_CLASSES - 1))
-    with record(model, optimizer) as telemetry:
+    with record(model, stepper) as telemetry:
         for step in range(steps):
             if step == state_at:
-                _change_state(optimizer, state_factor)
+                _change_state(stepper, state_factor)
             labels = torch.randint(N_CLASSES, (64,), generator=generator)
             inputs = centres[labels] + torch.randn(64, N_IN, generator=generator)
             value = factor * LOSSES[loss](model(inputs), labels, weight=weight)
-            optimizer.zero_grad()
-            value.backward()
+            penalty = weight_penalty * sum(p.square().sum() for p in model.parameters())
+            stepper.zero_grad()
+            (value + penalty).backward()
             if max_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-            optimizer.step()
+            stepper.step()
             telemetry.step(loss=value)
 
 
-def _change_state(optimizer: torch.optim.Adam, factor: float | None) -> None:
+def _change_state(optimizer: torch.optim.Optimizer, factor: float | None) -> None:
     if factor is None:
         optimizer.state.clear()
     for state in optimizer.state.values():
