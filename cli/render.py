@@ -64,11 +64,15 @@ class Screen(ABC):
         """An empty line between parts, for people only."""
         self.note("")
 
+    @property
+    def levels(self) -> str:
+        """The characters of a sparkline, from low to high, that this output knows."""
+        return sparklines.BLOCKS if self._unicode else sparklines.ASCII_LEVELS
+
     def trend(self, values: Sequence[float | None]) -> Span:
         """A sparkline in the characters that this output knows."""
-        levels = sparklines.BLOCKS if self._unicode else sparklines.ASCII_LEVELS
         few = sparklines.condense(values, self.trend_width)
-        return Span(sparklines.sparkline(few, levels=levels))
+        return Span(sparklines.sparkline(few, levels=self.levels))
 
     def json(self, document: Mapping[str, Json], *, indent: int | None = 2) -> None:
         """One strict JSON object with its schema version."""

@@ -9,15 +9,21 @@ ASCII_LEVELS = "_.:-=+*#"
 NAN, PLUS_INFINITY, MINUS_INFINITY, MISSING = "x", "^", "v", " "
 
 
-def sparkline(values: Sequence[float | None], *, levels: str = BLOCKS) -> str:
+def sparkline(
+    values: Sequence[float | None],
+    *,
+    levels: str = BLOCKS,
+    extremes: tuple[float, float] | None = None,
+) -> str:
     """One character a value: its level between the finite extremes, or what it is instead.
 
     Args:
         values: The series; None where nothing was recorded.
         levels: Characters from low to high.
+        extremes: Lowest and highest value, where several series share a scale.
     """
     finite = [value for value in values if value is not None and math.isfinite(value)]
-    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    low, high = extremes or (min(finite, default=0.0), max(finite, default=0.0))
     return "".join(_character(value, low, high, levels) for value in values)
 
 
@@ -33,7 +39,7 @@ def _character(value: float | None, low: float, high: float, levels: str) -> str
     if span <= 0:
         return levels[0]
     position = (value / 2 - low / 2) / span
-    return levels[min(len(levels) - 1, int(position * len(levels)))]
+    return levels[max(0, min(len(levels) - 1, int(position * len(levels))))]
 
 
 def condense(values: Sequence[float | None], width: int) -> list[float | None]:

@@ -5,6 +5,7 @@ Examples:
   telemetry diagnose base --fail-on error
   telemetry diagnose 7f3a --detector vanishing_gradient --detector dead_units
   telemetry diagnose latest --since 1000 --json
+  telemetry diagnose latest --explain 1
   telemetry diagnose latest --follow
   telemetry diagnose latest --follow --fail-on error
 """
@@ -27,6 +28,7 @@ from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.configuration import FAIL_ON, find_configuration
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
+from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +62,12 @@ EXIT_NOTHING_CHECKED = 3
     is_flag=True,
     help="Judge a running run again whenever it has written, show what changes, until it ends.",
 )
+@click.option(
+    "--explain",
+    metavar="N",
+    help="The numbers behind finding N, as the screen counts them, or of a detector; what is "
+    "normal, and how to check a change.",
+)
 @click.pass_obj
 def command(
     settings: Settings,
@@ -69,12 +77,15 @@ def command(
     since: int | None,
     fail_on: str | None,
     follow: bool,
+    explain: str | None,
 ) -> int:
     """Judge, show, and fail if something is wrong."""
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
     warn_of_files(screen, [chosen])
+    if follow and explain is not None:
+        raise UsageError("--follow and --explain exclude each other; explain after the run's end.")
     level = fail_on or find_configuration().fail_on or USUAL_FAIL_ON
 
     def diagnose(run: "Run") -> Diagnosis:
@@ -87,11 +98,32 @@ def command(
     if follow:
         return _follow(screen, chosen, diagnose, fail_on=level, ends_early=fail_on is not None)
     diagnosis = diagnose(chosen)
+    if explain is not None:
+        _explain(screen, store, chosen, diagnosis, explain)
+        return 0
     if screen.wants_json:
         screen.json(document(chosen, diagnosis))
     else:
         show(screen, chosen, diagnosis)
     return exit_code(diagnosis, level)
+
+
+def _explain(
+    screen: Screen, store: "telemetry.Store", run: "Run", diagnosis: Diagnosis, wanted: str
+) -> None:
+    from telemetry.cli import explaining  # noqa: PLC0415 - keeps --help fast
+    from telemetry.diagnose.explanation import (  # noqa: PLC0415 - duckdb
+        chosen_finding,
+        explanation,
+    )
+
+    finding, place = chosen_finding(diagnosis, wanted)
+    with store.session([run]) as session:
+        explained = explanation(session, finding, place=place)
+    if screen.wants_json:
+        screen.json(explaining.document(run, explained))
+    else:
+        explaining.show(screen, run, diagnosis, explained)
 
 
 def document(run: "Run", diagnosis: Diagnosis) -> "dict[str, Json]":
@@ -159,18 +191,28 @@ def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
         f"{numbers.count(diagnosis.n_samples)} samples, {diagnosis.state}",
         summary(diagnosis),
     )
-    _show_findings(screen, diagnosis.findings, diagnosis, short=run.short)
+    _show_findings(screen, diagnosis.findings, diagnosis, short=run.short, numbered=True)
     _show_outcomes(screen, diagnosis)
+    if diagnosis.findings:
+        more = f"telemetry diagnose {run.short} --explain 1 shows the numbers behind finding 1"
+        screen.note(Span(more, Style.FAINT))
 
 
 def _show_findings(
-    screen: Screen, findings: Sequence[Finding], diagnosis: Diagnosis, *, short: str
+    screen: Screen,
+    findings: Sequence[Finding],
+    diagnosis: Diagnosis,
+    *,
+    short: str,
+    numbered: bool = False,
 ) -> None:
-    """Some of the findings of a diagnosis."""
+    """Some of the findings of a diagnosis; people get numbers, for `--explain`."""
     heads = finding_lines.heads(findings, diagnosis.suppressed)
-    for finding, head in zip(findings, heads, strict=True):
+    width = len(str(len(findings)))
+    for place, (finding, head) in enumerate(zip(findings, heads, strict=True), start=1):
+        number = [Span(f"{place:{width}}", Style.FAINT)] if numbered and screen.for_people else []
         alone = finding_lines.stands_alone(finding, diagnosis.suppressed)
-        _show_finding(screen, finding, head, short=short, alone=alone)
+        _show_finding(screen, finding, (*number, *head), short=short, alone=alone)
 
 
 def summary(diagnosis: Diagnosis) -> Span:

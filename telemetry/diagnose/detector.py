@@ -58,6 +58,24 @@ POSITIVE = Range("a finite number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """How `diagnose --explain` reads the evidence, of which it draws the first number.
+
+    Attributes:
+        unit: Of that number, if thresholds are in it: the limit of a finding in this unit is drawn.
+        low_is_worse: Small values are the bad ones.
+        normal: What a healthy run shows, in words.
+    """
+
+    unit: str = ""
+    low_is_worse: bool = False
+    normal: str = ""
+
+
+AS_IT_IS = Shown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
     """One rule.
 
@@ -74,6 +92,7 @@ class Detector:
         judge: Rows of `sql`, the run and the limits to a verdict; None is passed.
         aliases: Former ids.
         shares: Parameters in (0, 1] whose names do not end in `_share`.
+        shown: What an explanation draws of a finding's evidence.
     """
 
     id: str
@@ -88,6 +107,7 @@ class Detector:
     judge: Judge
     aliases: tuple[str, ...] = field(default=())
     shares: tuple[str, ...] = field(default=())
+    shown: Shown = AS_IT_IS
 
     @property
     def doc(self) -> str:

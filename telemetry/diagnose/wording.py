@@ -6,6 +6,8 @@ from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.progress import Progress
 from telemetry.store.sql import quoted
 
+MATRICES = "parameter not like '%bias'"  # of the evidence: what carries the signal
+
 
 def number(value: float) -> str:
     """Three significant digits, no exponent for everyday sizes."""
@@ -19,17 +21,31 @@ def and_more(names: Sequence[str]) -> str:
 
 
 def example(
-    view: str, columns: str, *, last_step: int | None = None, layer: str | None = None
+    view: str,
+    columns: str,
+    *,
+    last_step: int | None = None,
+    layer: str | None = None,
+    where: str = "",
 ) -> str:
-    """A statement that a user may give to `telemetry query --run ID`."""
-    conditions = []
+    """A statement that a user may give to `telemetry query --run ID`.
+
+    Its columns are `step`, then texts that say of what, then numbers: first what was judged.
+    """
+    conditions = [where] if where else []
     if layer is not None:
         conditions.append(f"layer = {quoted(layer)}")
     if last_step is not None:
         conditions.append(f"step <= {last_step}")
-    where = f" where {' and '.join(conditions)}" if conditions else ""
+    chosen = f" where {' and '.join(conditions)}" if conditions else ""
     # A text for the user to run, not a statement that runs here; the layer is quoted above.
-    return f"select {columns} from {view}{where} order by step"  # noqa: S608
+    return f"select {columns} from {view}{chosen} order by step"  # noqa: S608
+
+
+def of_parameters(columns: str, *, where: str) -> str:
+    """The same over what was recorded of tensors (p), with the catalogue (t) for their names."""
+    joined = "tensor_points as p join tensors as t on t.run = p.run and t.tensor_id = p.param_id"
+    return f"select {columns} from {joined} where p.{where} order by p.step"  # noqa: S608 - as above
 
 
 def gated(

@@ -13,7 +13,8 @@ import torch
 from telemetry import TelemetryCallback
 from telemetry.diagnose.detector import all_detectors
 from telemetry.diagnose.diagnose import diagnose_run
-from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.explanation import explanation
+from telemetry.diagnose.finding import Finding, Severity
 from telemetry.store.store import Store
 
 HERE = Path(__file__).parent
@@ -93,6 +94,7 @@ def test_the_cause_is_named(
     load(case.recipe).train(record, seed=case.seed, **case.change)
     store = Store.open(tmp_path)
     findings = diagnose_run(store, store.runs()[0]).findings
+    check_evidence(store, findings)
     serious = [f for f in findings if f.severity is not Severity.INFO]
     if case.root == "none":
         assert not serious, [f.message for f in serious]
@@ -107,6 +109,16 @@ def test_the_cause_is_named(
     if case.by is not None:
         assert serious[0].first_step is not None
         assert serious[0].first_step <= case.by
+
+
+def check_evidence(store: Store, findings: tuple[Finding, ...]) -> None:
+    """Each finding names a statement that runs, has rows, and a number to draw."""
+    with store.session(store.runs()) as session:
+        for finding in findings:
+            explained = explanation(session, finding)
+            assert explained.n_rows, finding
+            assert explained.column, finding
+            assert explained.series, finding
 
 
 def test_every_detector_has_a_fault_and_a_healthy_twin() -> None:

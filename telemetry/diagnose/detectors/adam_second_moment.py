@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray, median, step_noise
-from telemetry.diagnose.wording import example, number
+from telemetry.diagnose.wording import number, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "adam_second_moment"
@@ -102,7 +102,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         unit="" if found.invalid else "gradient / root of second moment",
         evidence={
             "state": context.progress.state,
-            "query": example("tensor_points", "step, param_id, min, n_inf, rms_ratio"),
+            "query": of_parameters(
+                "p.step, t.name as parameter, p.rms_ratio, p.min, p.n_inf",
+                where="kind = 'optimizer_state'",
+            ),
         },
     )
 
@@ -208,4 +211,9 @@ DETECTOR = Detector(
     advice="Load the optimizer's state with the weights; lower beta2.",
     source="arXiv:2304.13013, arXiv:2304.09871",
     judge=judge,
+    shown=Shown(
+        unit="gradient / root of second moment",
+        normal="The squared gradient is about as large as the second moment remembers: a ratio "
+        "near 1.",
+    ),
 )

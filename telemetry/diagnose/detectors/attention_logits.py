@@ -13,7 +13,7 @@ Zhai et al., arXiv:2303.06296.
 from dataclasses import dataclass
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
@@ -150,7 +150,9 @@ def _finding(found: list[_Held], severity: Severity) -> Finding:
         evidence={
             "peaked_share": peaked,
             "query": example(
-                "activations", "step, site, absmax, entropy, peaked_share", layer=attention.layer
+                "activations",
+                "step, layer, absmax, entropy, peaked_share",
+                where="site = 'attention_logits' and phase = 'train'",
             ),
         },
     )
@@ -171,4 +173,8 @@ DETECTOR = Detector(
     advice="Lower the learning rate, normalise queries and keys, decay their weights.",
     source="arXiv:2302.05442, arXiv:2309.14322, arXiv:2303.06296",
     judge=judge,
+    shown=Shown(
+        unit="logit",
+        normal="Attention logits stay below some tens, and each query reads several keys.",
+    ),
 )

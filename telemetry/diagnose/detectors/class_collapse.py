@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import FloatArray
-from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
 ID = "class_collapse"
@@ -167,7 +166,10 @@ def _finding(top: int, windows: Sequence[_Window], first_step: int, context: Run
             "label_share": usual,
             "n_examples": int(labels.sum()),
             "state": progress.state,
-            "query": example("profiles", "step, position, value") + " -- where site = 'logits'",
+            "query": (
+                "select step, max(value) / sum(value) as answer_share from profiles where "
+                "site = 'logits' and phase = 'train' group by step order by step"
+            ),
         },
     )
 
@@ -183,4 +185,8 @@ DETECTOR = Detector(
     advice="Look for the cause among the other findings; else check class weights and labels.",
     source="arXiv:1910.11015",
     judge=judge,
+    shown=Shown(
+        unit="share",
+        normal="After the first steps the answers are spread about as the labels are.",
+    ),
 )

@@ -9,7 +9,7 @@ Source: Pascanu et al., arXiv:1211.5063; Chen et al., arXiv:2007.14469.
 """
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import median
 from telemetry.diagnose.wording import example, number
@@ -84,4 +84,7 @@ DETECTOR = Detector(
     advice="Raise max_norm, or know that the learning rate is divided by norm / max_norm.",
     source="arXiv:1211.5063, arXiv:2007.14469",
     judge=judge,
+    shown=Shown(
+        normal="Clipping acts on the exceptional steps; the usual norm lies below max_norm.",
+    ),
 )

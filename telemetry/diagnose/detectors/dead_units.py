@@ -19,7 +19,7 @@ import numpy as np
 from telemetry.diagnose.activation_sites import Site, site_grid, sites
 from telemetry.diagnose.baselines import CROSS_ENTROPIES
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
 from telemetry.diagnose.wording import and_more, example, number
@@ -166,7 +166,7 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
             "jump_step": worst.jump_step,
             "state": context.progress.state,
             "query": example(
-                "activations", "step, layer, site, dead_share", layer=worst.site.layer
+                "activations", "step, layer, site, dead_share", where="dead_share is not null"
             ),
         },
     )
@@ -194,5 +194,10 @@ DETECTOR = Detector(
         "dead_info",
         "dead_any_state",
         "dead_error",
+    ),
+    shown=Shown(
+        unit="share",
+        normal="Most units fire for some of the inputs; up to half of a layer may rest without "
+        "harm.",
     ),
 )

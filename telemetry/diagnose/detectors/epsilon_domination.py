@@ -13,12 +13,12 @@ Source: Wortsman et al., arXiv:2309.14322.
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import gated, number, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "epsilon_domination"
@@ -103,7 +103,11 @@ def _finding(
         evidence={
             "usual_root": usual,
             "state": context.progress.state,
-            "query": example("tensor_points", "step, param_id, n_below_eps, n_sampled, n_zero"),
+            "query": of_parameters(
+                "p.step, t.module as layer, t.name as parameter, 1.0 * p.n_below_eps / "
+                "nullif(p.n_sampled - p.n_zero, 0) as below_share",
+                where="n_below_eps is not null",
+            ),
         },
     )
 
@@ -129,4 +133,8 @@ DETECTOR = Detector(
     advice="Lower eps of the optimizer, or scale the loss up.",
     source="arXiv:2309.14322",
     judge=judge,
+    shown=Shown(
+        unit="share",
+        normal="The root of the second moment of nearly every element lies above epsilon.",
+    ),
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import excursion, persistence, sustained_width
 from telemetry.diagnose.grids import grids
@@ -33,10 +33,11 @@ from telemetry.diagnose.robust import (
     median,
     recent_medians,
 )
-from telemetry.diagnose.wording import gated, number
+from telemetry.diagnose.wording import example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "exploding_gradient"
+DEPTH_UNIT = "bits/layer"
 JUMP_LIMIT = 5.0  # bits over the median of the previous samples
 JUMP_WINDOW = 50
 JUMP_MIN_SAMPLES = 10
@@ -135,7 +136,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         evidence={
             "rules": [rule.message for rule in rules],
             "state": context.progress.state,
-            "query": "select step, grad_norm_total, loss from steps order by step",
+            "query": example("activations", "step, layer, rms", where="site = 'output_grad'")
+            if worst.unit == DEPTH_UNIT
+            else "select step, grad_norm_total, loss from steps order by step",
         },
     )
 
@@ -233,7 +236,7 @@ def _depth_rule(
         last_step=int(profile.steps[where[-1]]),
         value=gain,
         threshold=limits["gain_limit"],
-        unit="bits/layer",
+        unit=DEPTH_UNIT,
     )
 
 
@@ -279,4 +282,8 @@ DETECTOR = Detector(
     advice="Lower the learning rate, clip at twice the median norm, mend the initialisation.",
     source="arXiv:1211.5063",
     judge=judge,
+    shown=Shown(
+        normal="The norm stays within a few times its own recent median, at whatever level that "
+        "is.",
+    ),
 )

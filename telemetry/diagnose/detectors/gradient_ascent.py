@@ -13,11 +13,10 @@ Source: Humbatova et al., arXiv:1910.11015.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import BoolArray, FloatArray
-from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
 ID = "gradient_ascent"
@@ -103,7 +102,10 @@ def _finding(
         evidence={
             "n_samples": int(climbs.size),
             "state": context.progress.state,
-            "query": example("steps", "step, loss, root_sum"),
+            "query": (
+                "select step, sum(dot_grad) as gradient_times_update from tensor_points "
+                "where kind = 'update' and dot_grad is not null group by step order by step"
+            ),
         },
     )
 
@@ -119,4 +121,8 @@ DETECTOR = Detector(
     advice="Remove the minus sign before the loss, or maximize=True.",
     source="arXiv:1910.11015",
     judge=judge,
+    shown=Shown(
+        normal="A step goes down: gradient times update is negative in nearly every sample "
+        "(positive, where backward starts from minus the loss that is meant).",
+    ),
 )

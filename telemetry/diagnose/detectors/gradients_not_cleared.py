@@ -14,7 +14,7 @@ Source: Humbatova et al., arXiv:1910.11015; arXiv:2506.14813.
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, persistence
 from telemetry.diagnose.wording import example
@@ -70,7 +70,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         evidence={
             "n_comparisons": int(steps.size),
             "n_stale": int(held.where.size),
-            "query": example("steps", "step, stale_grad_share, grad_norm_total"),
+            "query": example(
+                "steps",
+                "step, stale_grad_share, grad_norm_total",
+                where="stale_grad_share is not null",
+            ),
         },
     )
 
@@ -87,4 +91,8 @@ DETECTOR = Detector(
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
     shares=("share_limit",),
+    shown=Shown(
+        unit="share",
+        normal="At the first backward pass of a step no gradient of the last step is left.",
+    ),
 )

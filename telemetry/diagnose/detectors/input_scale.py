@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.network import LAST
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, log2_positive, median
@@ -79,7 +79,7 @@ _finding = functools.partial(
     step_finding,
     detector=ID,
     counted="n_samples",
-    query=example("activations", "step, phase, site, mean, std, rms", layer=""),
+    query=example("activations", "step, phase, rms, mean, std", layer="", where="site = 'input'"),
 )
 
 
@@ -240,4 +240,8 @@ DETECTOR = Detector(
     advice="Standardise each feature by statistics of the training data, in every phase.",
     source="doi 10.1145/3411764.3445538, arXiv:2105.08095",
     judge=judge,
+    shown=Shown(
+        unit="rms",
+        normal="Inputs have a size of about 1, and the same in training and evaluation.",
+    ),
 )

@@ -17,7 +17,7 @@ import json
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray
 from telemetry.diagnose.wording import example
@@ -102,7 +102,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "wait_s": wait_s,
             "speed_up": 1 / max(1 - share, 0.01),
             "n_steps": int(step.size),
-            "query": example("steps", "step, data_s, step_s, epoch"),
+            "query": example(
+                "steps", "step, data_s / nullif(step_s, 0) as wait_share, data_s, step_s, epoch"
+            ),
         },
     )
 
@@ -139,5 +141,9 @@ DETECTOR = Detector(
         "wait_limit",
         "wait_limit_async",
         "wait_info",
+    ),
+    shown=Shown(
+        unit="share",
+        normal="The next batch is ready when the step before ends: the wait is a few percent.",
     ),
 )

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import excursion, sustained_width
 from telemetry.diagnose.grids import grids
 from telemetry.diagnose.robust import FloatArray, IntArray
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import MATRICES, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "learning_rate_too_high"
@@ -38,6 +38,7 @@ EARLY_FAILING = 0.15  # healthy 0.14 (adaptive); SGD faults 0.18 to 0.38
 EARLY_STEPS = 10
 PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
 USUAL_UPDATE = 0.1
+UPDATE_UNIT = "update/weight"
 SMALL_BATCH = 16  # samples; below, one step's loss is mostly noise
 
 # Only the first steps, and those after the rate has come near its peak, are looked at.
@@ -122,7 +123,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "rules": [rule.message for rule in rules],
             "early_update_ratio": None if early is None else early.ratio,
             "state": context.progress.state,
-            "query": example("steps", "step, loss, lr, grad_norm_total", last_step=worst.step + 50),
+            "query": example(
+                "layers", "step, layer, parameter, update_ratio, weight_norm", where=MATRICES
+            )
+            if worst.unit == UPDATE_UNIT
+            else example("steps", "step, loss, lr, grad_norm_total"),
         },
     )
 
@@ -205,7 +210,7 @@ def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule 
         step=early.step,
         value=early.ratio,
         threshold=limit,
-        unit="update/weight",
+        unit=UPDATE_UNIT,
         factor=early.ratio / USUAL_UPDATE,
     )
 
@@ -257,4 +262,9 @@ DETECTOR = Detector(
     advice="Divide the learning rate by at least 4, or add warm-up.",
     source="arXiv:2103.00065, arXiv:2102.06604",
     judge=judge,
+    shown=Shown(
+        unit=UPDATE_UNIT,
+        normal="The loss falls from its first value on; a step changes a weight by a small part "
+        "of it.",
+    ),
 )

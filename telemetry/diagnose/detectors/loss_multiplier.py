@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, persistence
 from telemetry.diagnose.progress import State
@@ -147,7 +147,12 @@ def _finding(
             "micro_batches": k,
             "size_counts": not free,
             "state": context.progress.state,
-            "query": example("steps", "step, loss, root_sum, root_factor_sum, accumulation"),
+            "query": example(
+                "steps",
+                "step, root_sum / nullif(loss, 0) as root_over_loss, accumulation, loss, root_sum, "
+                "root_factor_sum",
+                where="root_sum is not null",
+            ),
         },
     )
 
@@ -163,4 +168,8 @@ DETECTOR = Detector(
     advice="(loss / k).backward() for k micro-batches, once.",
     source="arXiv:2506.14813",
     judge=judge,
+    shown=Shown(
+        normal="Over the backward passes of one step, the losses that they start from add up to "
+        "the reported loss: a ratio near 1.",
+    ),
 )

@@ -15,7 +15,7 @@ A symptom: it is a root only when nothing else is found.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.wording import number
@@ -115,4 +115,9 @@ DETECTOR = Detector(
     advice="Look for the cause among the other findings; else try to overfit one batch.",
     source="Zhang et al., AUTOTRAINER, ICSE 2021",
     judge=judge,
+    shown=Shown(
+        unit="loss",
+        normal="After a hundred steps the loss is clearly, beyond its noise, below its start "
+        "and below what answering without looking costs.",
+    ),
 )

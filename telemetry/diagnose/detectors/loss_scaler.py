@@ -17,7 +17,7 @@ import functools
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import persistence
 from telemetry.diagnose.robust import BoolArray, median
@@ -204,4 +204,10 @@ DETECTOR = Detector(
     advice="Unscale before clipping; use bfloat16; repair what overflows.",
     source="arXiv:1710.03740",
     judge=judge,
+    shown=Shown(
+        unit="loss scale",
+        low_is_worse=True,
+        normal="The scale finds a level in the first steps and then loses one step in some "
+        "hundreds.",
+    ),
 )

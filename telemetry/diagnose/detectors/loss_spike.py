@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import FloatArray, recent_medians, step_noise
@@ -179,4 +179,7 @@ DETECTOR = Detector(
     advice="Look at the batch, clip the gradient norm, lower beta2 or the learning rate.",
     source="arXiv:2204.02311, arXiv:2304.09871",
     judge=judge,
+    shown=Shown(
+        normal="The loss stays within its noise around its recent median.",
+    ),
 )

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, Persistence, persistence
 from telemetry.diagnose.progress import LARGE_DROP, State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, row_medians
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import and_more, example
+from telemetry.diagnose.wording import and_more, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "low_precision_updates"
@@ -187,7 +187,11 @@ def _finding(
         evidence={
             "n_samples": int(where.size),
             "state": context.progress.state,
-            "query": example("tensor_points", "step, lost_mass, n_stuck, n_sampled"),
+            "query": of_parameters(
+                "p.step, t.module as layer, t.name as parameter, p.lost_mass, 1.0 * p.n_stuck / "
+                "nullif(p.n_sampled, 0) as stuck_share",
+                where="kind = 'update'",
+            ),
         },
     )
 
@@ -227,5 +231,9 @@ DETECTOR = Detector(
         "lost_limit",
         "lost_error",
         "stuck_limit",
+    ),
+    shown=Shown(
+        unit="share",
+        normal="Next to nothing of an update is lost to rounding, as with weights in float32.",
     ),
 )

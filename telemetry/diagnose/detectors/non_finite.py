@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.diagnose.followed_origin import FollowedOrigin
 from telemetry.diagnose.wording import example
@@ -147,7 +147,9 @@ def _finding(
         "n_losses": len(losses),
         "n_tensors": len({b.name for b in bad if b.what != "output"}),
         "grad_norms_before": _norms_before(context, first_step),
-        "query": example("layers", "step, parameter, grad_norm, weight_norm, nonfinite"),
+        "query": example("layers", "step, layer, parameter, nonfinite, grad_norm, weight_norm")
+        if layers
+        else example("steps", "step, loss, grad_norm_total"),
     }
     if followed is not None:
         evidence["origin"] = followed.payload
@@ -255,4 +257,7 @@ DETECTOR = Detector(
     advice="Find the operation that the finding names; add an epsilon, a clamp or precision.",
     source="arXiv:2103.03376, arXiv:2304.09871",
     judge=judge,
+    shown=Shown(
+        normal="Every loss, gradient and weight is a finite number.",
+    ),
 )

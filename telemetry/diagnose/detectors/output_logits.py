@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.robust import FloatArray, IntArray, log2_positive, median, trend
@@ -173,7 +173,7 @@ def _finding(
         evidence={
             "dtype": logits.dtype,
             "log_partition": [float(known[0]), float(known[-1])] if known.size else [],
-            "query": example("activations", "step, site, absmax, std", layer=""),
+            "query": example("activations", "step, absmax, std", layer="", where="site = 'logits'"),
         },
     )
 
@@ -193,4 +193,8 @@ DETECTOR = Detector(
     advice="Add a z-loss, compute the logits in float32, or lower the learning rate.",
     source="arXiv:2204.02311, arXiv:2202.08906, arXiv:2309.14322",
     judge=judge,
+    shown=Shown(
+        normal="Logits stay so small that their type resolves a hundredth, and their level does "
+        "not drift.",
+    ),
 )

@@ -16,7 +16,7 @@ better than knowing nothing and is now worse decides whatever the metrics say.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evaluations import Evaluated, evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import median, step_noise, trend
@@ -166,4 +166,7 @@ DETECTOR = Detector(
     advice="Keep the best checkpoint, stop earlier, regularise, or get more data.",
     source="arXiv:1611.03530",
     judge=judge,
+    shown=Shown(
+        normal="The validation loss falls, then stays near its best while training goes on.",
+    ),
 )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.network import Parameter
@@ -26,7 +26,7 @@ from telemetry.diagnose.profiles import (
     layer_profile,
     recurrent_excess,
 )
-from telemetry.diagnose.wording import and_more, example, gated, number
+from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "poor_initialization"
@@ -134,7 +134,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "rules": [rule.message for rule in rules],
             "state": context.progress.state,
             "query": example(
-                "layers", "step, parameter, weight_std, grad_norm", last_step=LAST_STEP
+                "layers",
+                "step, layer, parameter, weight_std, grad_norm",
+                last_step=LAST_STEP,
+                where=MATRICES,
             ),
         },
     )
@@ -306,4 +309,8 @@ DETECTOR = Detector(
     advice="Use He, Xavier or orthogonal initialisation; scale inputs and the last layer.",
     source="arXiv:1502.01852, arXiv:1511.06422",
     judge=judge,
+    shown=Shown(
+        normal="The first loss is about that of answering without looking, and signal and "
+        "gradient keep their size from layer to layer.",
+    ),
 )

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
-from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
 ID = "rank_desync"
@@ -136,7 +135,10 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
         evidence={
             "n_ranks": n_ranks,
             "n_comparisons": int(weights.steps.size),
-            "query": example("steps", "step, rank, param_checksum"),
+            "query": (
+                "select step, count(distinct param_checksum) as n_different, count(*) as n_ranks "
+                "from steps where param_checksum is not null group by step order by step"
+            ),
         },
     )
 
@@ -179,7 +181,10 @@ def _batches(batches: _Common, rows: Rows, limits: Limits) -> Finding | None:
         unit="share",
         evidence={
             "n_steps": int(batches.steps.size),
-            "query": example("steps", "step, rank, batch_hash"),
+            "query": (
+                "select step, count(*) - count(distinct batch_hash) as n_same, count(*) as n_ranks "
+                "from steps where batch_hash is not null group by step order by step"
+            ),
         },
     )
 
@@ -196,4 +201,8 @@ DETECTOR = Detector(
     source="arXiv:2506.14813",
     judge=judge,
     shares=("same_batches",),
+    shown=Shown(
+        normal="After every step all ranks hold the same weights, and each reads batches of its "
+        "own.",
+    ),
 )

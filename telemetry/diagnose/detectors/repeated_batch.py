@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evaluations import evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray, IntArray, median
-from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
 ID = "repeated_batch"
@@ -219,7 +218,10 @@ def _finding(
             "period": found.period,
             "epoch_steps": epoch,
             "state": context.progress.state,
-            "query": example("steps", "step, batch_hash, epoch, samples"),
+            "query": (
+                "select step, count(*) over (partition by batch_hash) as times_seen, batch_hash, "
+                "epoch, samples from steps where batch_hash is not null order by step"
+            ),
         },
     )
 
@@ -235,4 +237,7 @@ DETECTOR = Detector(
     advice="Create the iterator of the loader once, before the loop over its batches.",
     source="arXiv:1910.11015",
     judge=judge,
+    shown=Shown(
+        normal="A batch comes back once an epoch, if at all.",
+    ),
 )

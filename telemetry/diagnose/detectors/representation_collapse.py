@@ -18,7 +18,7 @@ in a healthy one).
 from dataclasses import dataclass
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.network import Module
@@ -149,9 +149,9 @@ def _finding(
         evidence={
             "loss": context.baseline.kind or "without labels",
             "state": context.progress.state,
-            "query": "select r.step, m.path, r.unit_spread, r.pair_cosine from module_rows r join "
-            "modules m on m.run = r.run and m.module_id = r.module_id where r.unit_spread is not "
-            "null order by r.step",
+            "query": "select r.step, m.path as layer, r.unit_spread, r.pair_cosine from "
+            "module_rows r join modules m on m.run = r.run and m.module_id = r.module_id "
+            "where r.unit_spread is not null order by r.step",
         },
     )
 
@@ -173,4 +173,9 @@ DETECTOR = Detector(
     source="arXiv:2110.09348, arXiv:2210.02885",
     judge=judge,
     shares=("cosine_limit",),
+    shown=Shown(
+        unit="deviation",
+        low_is_worse=True,
+        normal="Outputs for different inputs point in different directions: a spread near 1.",
+    ),
 )

@@ -15,7 +15,7 @@ import numpy as np
 
 from telemetry.diagnose.activation_sites import Site, hidden_sites, site_grid
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import persistence
 from telemetry.diagnose.wording import and_more, example, gated
@@ -100,7 +100,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "sites": list(names[:20]),
             "state": context.progress.state,
             "query": example(
-                "activations", "step, layer, site, saturated_share", layer=worst.site.layer
+                "activations",
+                "step, layer, site, saturated_share, saturated_entry_share",
+                where="saturated_share is not null and phase = 'train'",
             ),
         },
     )
@@ -151,5 +153,9 @@ DETECTOR = Detector(
         "entry_limit",
         "unit_limit",
         "unit_error",
+    ),
+    shown=Shown(
+        unit="share",
+        normal="Only a few units lie on their asymptotes for a whole batch.",
     ),
 )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray, IntArray, median
 from telemetry.diagnose.wording import example, number
@@ -366,4 +366,8 @@ DETECTOR = Detector(
     source="arXiv:1910.11015, arXiv:1608.03983",
     judge=judge,
     shares=("zero_error",),
+    shown=Shown(
+        normal="The rate follows its plan over the planned steps: it rises in a warm-up, and is "
+        "small at the end only.",
+    ),
 )

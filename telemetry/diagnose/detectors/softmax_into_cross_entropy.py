@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.network import Network
 from telemetry.diagnose.robust import BoolArray, IntArray
@@ -161,7 +161,11 @@ def _finding(mistake: _Mistake, steps: IntArray, context: RunContext) -> Finding
         unit="samples",
         evidence={
             "loss_op": mistake.op,
-            "query": example("module_rows", "step, site, loss_op, row_sum_error, log_partition"),
+            "query": example(
+                "module_rows",
+                "step, loss_op, row_sum_error, log_partition",
+                where="site = 'logits' and phase = 'train'",
+            ),
         },
     )
 
@@ -188,4 +192,8 @@ DETECTOR = Detector(
     advice="Pass logits to cross_entropy, log-probabilities to nll_loss.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,
+    shown=Shown(
+        low_is_worse=True,
+        normal="The loss is given raw scores: the values of an example do not sum to 1.",
+    ),
 )

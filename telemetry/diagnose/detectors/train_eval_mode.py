@@ -19,12 +19,12 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import BoolArray, IntArray
 from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import example, gated
+from telemetry.diagnose.wording import gated
 from telemetry.store.rows import Rows
 
 ID = "train_eval_mode"
@@ -74,7 +74,11 @@ _finding = functools.partial(
     step_finding,
     detector=ID,
     counted="n_steps",
-    query=example("module_rows", "step, phase, module_id, site, training"),
+    query="select r.step, m.path as layer, r.phase, case when r.training = (r.phase = 'train') "
+    "then 0 "
+    "else 1 end as wrong_mode from module_rows as r join modules as m on m.run = r.run and "
+    "m.module_id = r.module_id where r.site = 'output' and r.phase in ('train', 'eval') and "
+    "(m.attributes like '%track_running_stats%' or m.type like '%Drop%') order by r.step",
 )
 
 
@@ -187,4 +191,8 @@ DETECTOR = Detector(
     advice="model.eval() before, model.train() after each evaluation.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,
+    shown=Shown(
+        normal="Dropout and BatchNorm are in training mode in every training forward, and in "
+        "evaluation mode in every evaluation.",
+    ),
 )

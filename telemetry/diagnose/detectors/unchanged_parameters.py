@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.network import LAST, Parameter
 from telemetry.diagnose.wording import and_more, example
@@ -281,8 +281,7 @@ def _finding(
             "n_samples": worst.n_weight,
             "query": example(
                 "layers",
-                "step, parameter, grad_norm_seen, update_norm, lr_group",
-                layer=worst.parameter.layer,
+                "step, layer, parameter, update_norm, grad_norm_seen, lr_group",
             ),
         },
     )
@@ -311,4 +310,9 @@ DETECTOR = Detector(
     advice="Give it to the optimizer, remove the detach, or build the optimizer later.",
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
+    shown=Shown(
+        low_is_worse=True,
+        normal="Every parameter that is meant to learn gets a gradient, belongs to an optimizer "
+        "and moves at each step.",
+    ),
 )

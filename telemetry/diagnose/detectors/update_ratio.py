@@ -15,12 +15,12 @@ included. Mostly it corroborates a cause: it says which layer, not why.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.robust import row_medians
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import MATRICES, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "update_ratio"
@@ -99,7 +99,7 @@ def _finding(
         evidence={
             "n_samples": len(held.where),
             "state": context.progress.state,
-            "query": example("layers", "step, layer, update_ratio", layer=layers[0]),
+            "query": example("layers", "step, layer, parameter, update_ratio", where=MATRICES),
         },
     )
 
@@ -115,4 +115,9 @@ DETECTOR = Detector(
     advice="Aim at an update of 2^-10 to 2^-7 of the weight's norm per step.",
     source="arXiv:1708.03888, arXiv:2305.17212",
     judge=judge,
+    shown=Shown(
+        unit="update/weight",
+        normal="A step changes a weight matrix by about a thousandth of itself, by a few "
+        "hundredths at most.",
+    ),
 )

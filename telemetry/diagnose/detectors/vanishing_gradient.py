@@ -20,12 +20,12 @@ layer when that makes 14 bits.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.profiles import MIN_LAYERS, Profile, gradient_profile, layer_profile
 from telemetry.diagnose.robust import FloatArray, median
-from telemetry.diagnose.wording import example, gated
+from telemetry.diagnose.wording import MATRICES, example, gated
 from telemetry.store.rows import Rows
 
 ID = "vanishing_gradient"
@@ -144,7 +144,7 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
             "n_samples": len(held.where),
             "state": context.progress.state,
             "query": example(
-                "layers", "step, layer, grad_norm, update_ratio", last_step=held.first_step
+                "layers", "step, layer, parameter, grad_norm, update_ratio", where=MATRICES
             ),
         },
     )
@@ -177,4 +177,9 @@ DETECTOR = Detector(
     advice="Use ReLU or GELU, He or Xavier initialisation, normalisation or residual connections.",
     source="arXiv:1502.01852, arXiv:1611.01232",
     judge=judge,
+    shown=Shown(
+        low_is_worse=True,
+        normal="Gradients of neighbouring layers differ by less than a bit, and not always in "
+        "the same direction.",
+    ),
 )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.robust import FloatArray, IntArray, log2_positive, median, slopes
@@ -191,7 +191,7 @@ def _finding(layer: _Fading, held: Persistence, context: RunContext, limits: Lim
             "n_time_steps": n_steps,
             "bits_per_time_step": bits,
             "state": context.progress.state,
-            "query": example("profiles", "step, site, position, value", layer=layer.layer),
+            "query": example("profiles", "step, layer, site, position, value", layer=layer.layer),
         },
     )
 
@@ -208,4 +208,9 @@ DETECTOR = Detector(
     source="arXiv:1211.5063, arXiv:1804.11188",
     judge=judge,
     shares=("unreached_limit",),
+    shown=Shown(
+        low_is_worse=True,
+        normal="The gradient at the time steps that carry the information is at least a "
+        "thousandth of that where the loss is read.",
+    ),
 )
