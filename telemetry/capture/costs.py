@@ -1,6 +1,6 @@
 """What recording one run costs the training thread: of samples, of hashing, of the present step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from telemetry.capture.budget import Governor
@@ -8,7 +8,6 @@ from telemetry.capture.charged import Charged
 from telemetry.capture.continuation import Continuation
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.options import Options
-from telemetry.capture.step_ledger import StepRecord
 
 
 class Costs:
@@ -20,6 +19,7 @@ class Costs:
 
     Attributes:
         governor: Decides which steps are sampled.
+        inputs: Hashes batches.
     """
 
     def __init__(self, options: Options, clock: Callable[[], float]) -> None:
@@ -30,7 +30,7 @@ class Costs:
             allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
             clock=clock,
         )
-        self._inputs = InputObserver(self.governor, clock=clock)
+        self.inputs = InputObserver(self.governor)
         self._clock = clock
         self._step_s = 0.0
         self._hashing_s = 0.0  # of it
@@ -38,7 +38,7 @@ class Costs:
     @property
     def total_s(self) -> float:
         """Seconds of the training thread that recording has taken so far."""
-        return self.governor.cost_s + self._inputs.cost_s + self._step_s - self._hashing_s
+        return self.governor.cost_s + self.inputs.cost_s + self._step_s - self._hashing_s
 
     @property
     def share(self) -> float:
@@ -59,7 +59,7 @@ class Costs:
     def go_on(self, at: Continuation) -> None:
         """Count on from what earlier attempts of the run have spent, divided as it is allowed."""
         hashing_s = HASH_SHARE * at.cost_s
-        self._inputs.go_on(hashing_s)
+        self.inputs.go_on(hashing_s)
         self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))
 
     def charge(self, seconds: float) -> None:
@@ -72,15 +72,11 @@ class Costs:
 
     def hashes(self, step: int) -> bool:
         """Whether the batches of a step are hashed although it is not sampled."""
-        return self._inputs.wanted(step)
+        return self.inputs.wanted(step)
 
-    def observe_inputs(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """Add a batch to the hash of its step; hashing has a purse of its own."""
-        seconds = self._inputs.observe(record, args, kwargs)
-        self._step_s += seconds
-        self._hashing_s += seconds
+    def charged_hashing(self) -> Charged:
+        """Count the time of a block as hashing, which has a purse of its own."""
+        return Charged(self._charge_hashing, self._clock)
 
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
@@ -88,3 +84,8 @@ class Costs:
         self.governor.charge(seconds - self._hashing_s)
         self._hashing_s = 0.0
         return seconds
+
+    def _charge_hashing(self, seconds: float) -> None:
+        self.inputs.charge(seconds)
+        self._step_s += seconds
+        self._hashing_s += seconds

@@ -230,12 +230,10 @@ class InputObserver:
 
     Args:
         governor: Says which steps are sampled, and what recording may cost.
-        clock: Seconds.
     """
 
-    def __init__(self, governor: Governor, *, clock: Callable[[], float]) -> None:
+    def __init__(self, governor: Governor) -> None:
         self._governor = governor
-        self._clock = clock
         self._hasher = BatchHasher()
         self._windows = HashWindows()
 
@@ -248,15 +246,23 @@ class InputObserver:
         """Whether its batches are hashed although it is not sampled; asked as a step begins."""
         return self._windows.wanted(step, self._allowed_s, self._limit_s)
 
+    @property
+    def is_affordable(self) -> bool:
+        """Whether hashing has not cost more than it was promised to."""
+        return self._windows.cost_s <= self._limit_s()
+
     def go_on(self, cost_s: float) -> None:
         """Count on from what earlier attempts of the run have spent on hashing, in seconds."""
         self._windows.cost_s = cost_s
 
+    def charge(self, seconds: float) -> None:
+        """Add time that was spent on hashing."""
+        self._windows.cost_s += seconds
+
     def observe(
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> float:
-        """Add a forward's arguments to the hash of its step; returns the seconds that took."""
-        started_s = self._clock()
+    ) -> None:
+        """Add a forward's arguments to the hash of its step."""
         found = record.batch_hash
         texts: list[str] = []
         for leaf in leaves_in((args, kwargs)):
@@ -269,9 +275,6 @@ class InputObserver:
             digest = torch.tensor(text_hash(texts), dtype=torch.int64, device="cpu")
             found = digest if found is None else found + digest
         record.batch_hash = found
-        spent_s = self._clock() - started_s
-        self._windows.cost_s += spent_s
-        return spent_s
 
     def _allowed_s(self) -> float:
         allowed_s = self._governor.allowed_s

@@ -25,6 +25,7 @@ from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import WINDOW_STEPS, batch_size
+from telemetry.capture.observe_samples import SampleWatch
 from telemetry.capture.options import Options
 from telemetry.capture.run_events import NEVER_STEPPED, Event, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
@@ -62,6 +63,7 @@ class Recording:
         self._costs = Costs(options, clock)
         self._charge, self._charged = self._costs.charge, self._costs.charged
         self._governor = self._costs.governor
+        self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
@@ -119,6 +121,7 @@ class Recording:
         closes = self._no_grad_forward
         step = self._ledger.last_begun.step
         self._settle("eval", step)
+        self._samples.logged(metrics, step)
         self._scalars.add(metrics, step=step, closes_evaluation=closes)
         if self._scalars.is_due(self._clock()):
             self._send(final=False)
@@ -135,6 +138,7 @@ class Recording:
             self._modules.close,
             functools.partial(self._end_last, error),
             self._watch.close,
+            functools.partial(self._samples.close, self._ledger.current.step),
             functools.partial(self._send, final=True),
             self._sum_up,
             functools.partial(self.writer.close, status, error=error),
@@ -175,6 +179,7 @@ class Recording:
             self._no_grad_forward = True
             if self._watch.forward_without_gradient.calls:
                 self._watch.forward_without_gradient(record)
+            self._samples.evaluated((args, kwargs))
         elif not (self._reevaluates or is_recomputed()):
             if self._ledger.is_between:
                 self._ledger.note()
@@ -184,14 +189,8 @@ class Recording:
             if not in_transform():
                 record.samples += batch_size(args, kwargs)
                 if self._hashes:
-                    self._hash(record, args, kwargs)
+                    self._samples.forward(record, module, args, kwargs)
         return self._modules.forward_begins(module, args, kwargs) if record.sampled else None
-
-    @guarded("inputs")
-    def _hash(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        self._costs.observe_inputs(record, args, kwargs)
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
@@ -362,6 +361,7 @@ class Recording:
 
     def _end_record(self, record: StepRecord, now_s: float) -> None:
         self._scalars.add_rates(self._optimizers, step=record.step)
+        self._samples.step_ended(record)
         self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
         self._forward_thread = 0
         self.writer.mark_step(record.step)

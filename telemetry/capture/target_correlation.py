@@ -8,6 +8,7 @@ from telemetry.capture.module_statistics import FLOATING, MAX_PROFILE
 
 MIN_ROWS = 32  # of fewer, some feature correlates by chance
 MAX_ROWS = 1024
+MIN_DEVIATING = 8  # rows off the commonest target: fewer coincide with some rare feature by chance
 MAX_CLASSES = 64  # whose indicators are looked at one by one
 N_SAMPLES = 16  # sampled steps: a leak is one of the data and does not change
 
@@ -25,7 +26,8 @@ def largest_correlation(features: Tensor, loss: LossInputs) -> Tensor | None:
     """Largest |Pearson correlation| of a feature with the target, a 0-d tensor.
 
     A target class is looked at as a number and as the indicator of each class. Features and targets
-    that are constant correlate with nothing.
+    that are constant correlate with nothing, nor do targets of which fewer than eight rows differ
+    from the rest.
 
     Args:
         features: Shape (n_rows, n_features).
@@ -46,7 +48,8 @@ def largest_correlation(features: Tensor, loss: LossInputs) -> Tensor | None:
             columns = torch.cat([columns, (target.unsqueeze(1) == classes).float()], dim=1)
     with torch.autocast(features.device.type, enabled=False):
         shares = _unit(features.detach()[:MAX_ROWS].to(torch.float32)).T @ _unit(columns)
-    return shares.abs().amax()
+    n_deviating = (columns != columns.median(0).values).sum(0)
+    return (shares.abs() * (n_deviating >= MIN_DEVIATING)).amax()
 
 
 def _unit(columns: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ PUBLIC_VIEWS = (
     "quantiles",
     "events",
     "findings",
+    "sketches",
 )
 # Tables whose newest row counts: raw_<table> also says which file a row came from, and its place.
 ORDERED_TABLES = frozenset({"tensors", "modules", "findings"})

@@ -179,6 +179,14 @@ def test_a_feature_that_is_the_class_or_tells_one_leaks(leak: Tensor) -> None:
     assert site(rows, "", "input")["target_corr"] == pytest.approx(1.0, abs=1e-5)
 
 
+def test_a_rare_feature_that_meets_a_rare_class_by_chance_does_not_leak() -> None:
+    classes = torch.zeros(40, dtype=torch.long)
+    classes[:7] = 1
+    inputs = torch.cat([normal(40, 4), (classes == 1).float().unsqueeze(1)], dim=1)
+    rows = with_loss(inputs, lambda logits: functional.cross_entropy(logits, classes))
+    assert site(rows, "", "input")["target_corr"] == 0.0
+
+
 def test_other_features_correlate_as_numpy_says() -> None:
     inputs, target = normal(40, 4), normal(40, 1, seed=1)
     inputs[:, 2] += 0.5 * target[:, 0]
