@@ -25,7 +25,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Sketch:
-    """The smallest distinct hashes of samples, how often each came, and in which forward first."""
+    """The smallest distinct hashes of samples, how often each came, and in which forward last."""
 
     def __init__(self) -> None:
         self._hashes: Hashes = np.zeros(0, np.uint64)
@@ -73,14 +73,14 @@ class Sketch:
         if self._hashes.size == SIZE:  # what is larger would not stay
             kept = hashes <= self._hashes[-1]
             hashes, numbers = hashes[kept], numbers[kept]
-        together = np.concatenate([self._hashes, hashes])
-        times = np.concatenate([self._times, np.ones(hashes.size, np.int64)])
-        numbers = np.concatenate([self._forwards, numbers])
-        # The first of equal ones came first: older entries stand before, forwards are in order.
-        found, first, inverse = np.unique(together, return_index=True, return_inverse=True)
+        # Newest first, for of equal ones the first is taken.
+        together = np.concatenate([hashes[::-1], self._hashes])
+        times = np.concatenate([np.ones(hashes.size, np.int64), self._times])
+        numbers = np.concatenate([numbers[::-1], self._forwards])
+        found, newest, inverse = np.unique(together, return_index=True, return_inverse=True)
         sums = np.bincount(inverse, weights=times, minlength=found.size).astype(np.int64)
         self._hashes, self._times = found[:SIZE], sums[:SIZE]
-        self._forwards = numbers[first][:SIZE]
+        self._forwards = numbers[newest][:SIZE]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ NOT_A_CAUSE = frozenset(
 # What each cause brings about. Two edges to learning_rate_too_high are ours: a network that starts
 # far off overshoots at any rate, and a loss that is climbed leaves its level. Three edges of
 # input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
-# alone scales raise its loss. So are those to
-# vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps the
+# alone scales raise its loss; a feature that is the answer in training alone does that too. So are
+# those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps the
 # short reach it starts with.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
@@ -128,6 +128,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "repeated_batch": (SYMPTOM, "overfitting"),
     "loss_scaler": (SYMPTOM,),
     "label_noise": (SYMPTOM, "overfitting"),
+    "leakage": ("overfitting",),
     SYMPTOM: ("loss_plateau", "class_collapse"),
 }
 

@@ -15,9 +15,11 @@ from telemetry.store.rows import Rows
 
 SIZE = 4096  # hashes of a full sketch
 LARGEST = 2**64 - 1
-LIKE_TRAINING = 0.8  # share of a forward that was trained on: an evaluation of the training data
-FORWARD_SAMPLES = 8  # known of a forward, usually: then it is judged alone
-GROUP_SAMPLES = 16  # else forwards are put together until so many are known
+# Share of a forward that was trained on, at least: it may be an evaluation of the training data, of
+# which a fifth is not known. Of 16 samples so many are missing once in 700 forwards.
+LIKE_TRAINING = 0.5
+REPLACED = (0.5, 1.5)  # times the number of samples: pairs of equal ones, drawn with replacement
+GROUP_SAMPLES = 16  # a forward of which fewer are known is judged together with the next ones
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -31,7 +33,7 @@ class SampleSet:
         phase: train, eval or both.
         hashes: Ascending, distinct.
         times: How often each came.
-        forwards: In which forward each came first; empty for training.
+        forwards: In which forward each came last; empty for training.
         limit: Up to this hash the set is known in full.
         n_seen, n_pairs, n_equal_pairs: Of all samples.
         distinct_values: Usual number of distinct values of a sample; NaN if not known.
@@ -125,53 +127,50 @@ class Overlap:
 
     Attributes:
         step: Of the evaluation.
-        n: Samples compared, in forwards that are not of training samples alone.
+        n: Samples compared, in forwards that are mostly of samples that were not trained on.
         n_shared: Of them, trained on.
-        n_like_training: Samples compared in forwards of training samples (nearly) alone.
-        train_share: Share of the training samples that the n_shared are.
+        n_like: Samples compared in the other forwards, which may be of the training data.
+        n_like_shared: Of them, trained on.
+        n_trained: Training samples that were compared.
         scale: Samples of the evaluation for each one compared.
     """
 
     step: int
     n: int
     n_shared: int
-    n_like_training: int
-    train_share: float
+    n_like: int
+    n_like_shared: int
+    n_trained: int
     scale: float
-
-    @property
-    def share(self) -> float:
-        """Of the samples evaluated beside the training data, those that were trained on."""
-        return self.n_shared / self.n if self.n else 0.0
 
     @property
     def n_compared(self) -> int:
         """All samples compared."""
-        return self.n + self.n_like_training
+        return self.n + self.n_like
 
 
 def overlap(evaluated: SampleSet, trained: SampleSet) -> Overlap:
     """Compare an evaluation with the training, forward by forward.
 
-    Evaluating the training data too is common. Its forwards hold training samples alone, so that
-    they are counted apart; a forward that holds others as well is of a set that shares samples.
+    Evaluating the training data too is common, and its forwards hold training samples alone: they
+    are counted apart. Other forwards that hold some are of a set that shares samples.
     """
     limit = np.uint64(min(evaluated.limit, trained.limit))
     known = evaluated.hashes <= limit
     shared = np.isin(evaluated.hashes[known], trained.hashes)
     groups, is_joined = _groups(evaluated.forwards[known])
     n = np.bincount(groups, minlength=1)
-    n_shared = np.bincount(groups, weights=shared, minlength=1)
+    n_shared = np.bincount(groups, weights=shared, minlength=1).astype(np.int64)
     like = n_shared >= LIKE_TRAINING * np.maximum(n, 1)
     beside = ~like & ~_neighbours(like) if is_joined else ~like
-    n_known = max(int(known.sum()), 1)
     return Overlap(
         step=evaluated.step,
         n=int(n[beside].sum()),
         n_shared=int(n_shared[beside].sum()),
-        n_like_training=int(n[like].sum()),
-        train_share=float(n_shared[beside].sum() / max(int((trained.hashes <= limit).sum()), 1)),
-        scale=evaluated.n_distinct / n_known,
+        n_like=int(n[like].sum()),
+        n_like_shared=int(n_shared[like].sum()),
+        n_trained=int((trained.hashes <= limit).sum()),
+        scale=evaluated.n_distinct / max(int(known.sum()), 1),
     )
 
 
@@ -187,7 +186,7 @@ def _groups(forwards: IntArray) -> tuple[IntArray, bool]:
     numbers, positions, counts = np.unique(forwards, return_inverse=True, return_counts=True)
     if not numbers.size:
         return np.zeros(0, np.int64), False
-    if np.median(counts) >= FORWARD_SAMPLES:
+    if np.median(counts) >= GROUP_SAMPLES:
         return positions.astype(np.int64), False
     before = np.cumsum(counts) - counts
     return (before // GROUP_SAMPLES)[positions].astype(np.int64), True
@@ -204,10 +203,21 @@ def _neighbours(where: BoolArray) -> BoolArray:
 def chance(trained: SampleSet, evaluated: SampleSet) -> float:
     """Share of an evaluation that equals some training sample although both are independent.
 
-    From the pairs of equal samples within forwards, of either set or of both with one more than was
-    seen: a table of few columns holds the same row often, continuous inputs never do.
+    From how often two samples of a set are equal, one pair more than was seen: a table of few
+    columns holds the same row often, continuous inputs never do. Training batches that are drawn
+    with replacement hold the same sample twice, as often as one in the number of samples; then the
+    evaluation alone tells.
     """
-    sets = (trained, evaluated)
-    n_pairs, n_equal = sum(s.n_pairs for s in sets), sum(s.n_equal_pairs for s in sets)
-    shares = [(s.n_equal_pairs / s.n_pairs) for s in sets if s.n_pairs]
-    return float(min(1.0, max(*shares, 0.0, (1 + n_equal) / max(n_pairs, 1)) * trained.n_distinct))
+    n = trained.n_distinct
+    of_training = trained.n_equal_pairs / max(trained.n_pairs, 1)
+    times = evaluated.times
+    n_repeated = float((times * (times - 1)).sum()) * evaluated.n_distinct / max(times.size, 1)
+    of_evaluation = min(
+        (1 + evaluated.n_equal_pairs) / max(evaluated.n_pairs, 1),
+        (2 + n_repeated) / max(evaluated.n_seen * (evaluated.n_seen - 1), 1),
+    )
+    low, high = REPLACED
+    if low <= n * of_training <= high:
+        return min(1.0, n * of_evaluation)
+    together = (1 + trained.n_equal_pairs) / max(trained.n_pairs, 1)
+    return min(1.0, n * max(of_training, min(together, of_evaluation)))

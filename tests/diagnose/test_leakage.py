@@ -43,9 +43,9 @@ def sketch(  # noqa: PLR0913 - columns of a row
     n_equal_pairs: int = 0,
     distinct_values: float | None = 30.0,
 ) -> None:
-    """One row of `sketches`; a sample is of the first forward that holds it."""
-    hashes, first = np.unique(np.concatenate(parts), return_index=True)
-    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[first]
+    """One row of `sketches`; a sample is of the last forward that holds it."""
+    hashes, last = np.unique(np.concatenate(parts)[::-1], return_index=True)
+    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[::-1][last]
     seen = np.broadcast_to(times, hashes.shape)[:SIZE]
     pairs = int(seen.sum()) * 49 // 2 if phase == "train" else sum(len(p) ** 2 for p in parts) // 2
     run.add(
@@ -115,6 +115,8 @@ def test_evaluating_training_data_beside_a_validation_set_is_healthy(
 
 def test_all_data_in_one_forward_is_healthy(chain: Chains) -> None:
     assert verdict(evaluated(chain(2), [mixed(len(TRAIN))])) is None
+    mostly_trained = np.concatenate([TRAIN, OTHER[:50]])
+    assert verdict(evaluated(chain(2), [mostly_trained])) is None
 
 
 def test_validating_with_the_training_set_is_an_error(chain: Chains) -> None:
@@ -130,6 +132,21 @@ def test_validating_with_a_part_of_the_training_set_is_an_error(chain: Chains) -
     assert result.severity is Severity.ERROR
 
 
+def test_a_validation_set_of_which_most_is_trained_on_is_an_error(chain: Chains) -> None:
+    mostly_trained = np.concatenate([OTHER[:150], TRAIN[:450]])
+    result = verdict(evaluated(chain(2), [mostly_trained]))
+    assert isinstance(result, Finding)
+    assert result.severity is Severity.ERROR
+    assert "75% of the validation samples" in result.message
+
+
+def test_shared_samples_are_found_beside_an_evaluation_of_the_training_data(chain: Chains) -> None:
+    parts = [*forwards(TRAIN), *forwards(mixed(100))]
+    result = verdict(evaluated(chain(2), parts, phase="both"))
+    assert isinstance(result, Finding)
+    assert result.value == pytest.approx(0.2)
+
+
 def test_metrics_named_train_may_be_of_the_training_set(chain: Chains) -> None:
     assert verdict(evaluated(chain(2), forwards(TRAIN), phase="both")) is None
 
@@ -140,11 +157,6 @@ def test_training_in_one_batch_that_is_evaluated_is_information(chain: Chains) -
     result = verdict(run)
     assert isinstance(result, Finding)
     assert result.severity is Severity.INFO
-
-
-def test_the_tag_of_an_overfitted_batch_is_respected(chain: Chains) -> None:
-    run = evaluated(chain(2, tags=("overfit-one-batch",)), forwards(TRAIN))
-    assert verdict(run) is None
 
 
 def test_other_samples_in_each_evaluation_are_not_judged(chain: Chains) -> None:
@@ -178,6 +190,12 @@ def test_training_data_that_are_half_known_are_not_judged(chain: Chains) -> None
 def test_rows_of_a_table_that_are_equal_by_chance_are_not_judged(chain: Chains) -> None:
     run = evaluated(chain(2), forwards(mixed(150)), n_equal_pairs=1000)
     assert "by chance" in not_checked(diagnosed(run), "leakage").reason
+
+
+def test_batches_drawn_with_replacement_hold_samples_twice(chain: Chains) -> None:
+    # One pair in 1,000 is of one sample twice.
+    run = evaluated(chain(2), [mixed(150)], n_equal_pairs=490)
+    assert isinstance(verdict(run), Finding)
 
 
 def test_sharing_more_than_five_times_what_chance_does_counts(chain: Chains) -> None:

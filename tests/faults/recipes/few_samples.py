@@ -18,6 +18,9 @@ def train(
     n_samples: int = 4000,
     flipped: float = 0.1,
     evaluation_gain: float = 1.0,
+    n_shared: int = 0,
+    validates: str = "held",
+    tells: bool = False,
     steps: int = 300,
 ) -> None:
     """Train and record once.
@@ -28,6 +31,9 @@ def train(
         n_samples: Training samples; few are memorised.
         flipped: Share of wrong labels.
         evaluation_gain: Factor on the inputs of evaluation alone.
+        n_shared: Samples of the validation set, of 1,000, that are training samples.
+        validates: The samples evaluated: `held`, `training`, or `both`, one after the other.
+        tells: Whether a feature of the training samples is their label.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
@@ -36,7 +42,12 @@ def train(
     y = (x[:, :4].sum(-1) > 0).long()
     wrong = torch.rand(len(y), generator=generator) < flipped
     y = torch.where(wrong, 1 - y, y)
-    held_x, held_y = x[n_samples:], y[n_samples:]
+    held = torch.arange(n_samples, n_samples + 1000)
+    held[:n_shared] = torch.arange(n_shared)
+    if tells:
+        x[:n_samples, -1] = y[:n_samples].float()
+    sets = {"held": [held], "training": [torch.arange(n_samples)]}
+    sets["both"] = [*sets["training"], held]
     model = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 2))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     with record(model, optimizer) as telemetry:
@@ -48,7 +59,9 @@ def train(
             optimizer.step()
             telemetry.step(loss=loss)
             if step % 15 == 14:
-                with torch.no_grad():
-                    out = model(evaluation_gain * held_x)
-                right = (out.argmax(-1) == held_y).float().mean()
-                telemetry.log(val_loss=functional.cross_entropy(out, held_y), val_accuracy=right)
+                for picked in sets[validates]:
+                    with torch.no_grad():
+                        out = model(evaluation_gain * x[picked])
+                right = (out.argmax(-1) == y[picked]).float().mean()
+                val_loss = functional.cross_entropy(out, y[picked])
+                telemetry.log(val_loss=val_loss, val_accuracy=right)
