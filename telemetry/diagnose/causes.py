@@ -18,8 +18,8 @@ NOT_A_CAUSE = frozenset(
 # far off overshoots at any rate, and a loss that is climbed leaves its level. Three edges of
 # input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
 # alone scales raise its loss; a feature that is the answer in training alone does that too. So are
-# those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps the
-# short reach it starts with.
+# those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps
+# the short reach it starts with.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
         "poor_initialization",

@@ -11,7 +11,7 @@ from telemetry import TelemetryCallback
 Record = Callable[..., TelemetryCallback]
 
 
-def train(
+def train(  # noqa: PLR0913 - the differences
     record: Record,
     *,
     seed: int,
