@@ -80,16 +80,19 @@ class _Step:
     """What a loss function read at one sampled step, and the loss that was recorded there.
 
     `answer` is the logits, or for regressions the output of the last layer where it has the
-    target's size; `samples` is the batch size.
+    target's size; `samples` is the batch size, `calls` the backward passes that made it.
     """
 
     answer: _LossInput | None
     target: _LossInput | None
     loss: float
     samples: float
+    calls: float
 
 
-def baseline(rows: Rows, steps: IntArray, losses: FloatArray, samples: FloatArray) -> Baseline:
+def baseline(
+    rows: Rows, steps: IntArray, losses: FloatArray, samples: FloatArray, calls: FloatArray
+) -> Baseline:
     """Levels in the unit of the losses.
 
     Args:
@@ -97,14 +100,15 @@ def baseline(rows: Rows, steps: IntArray, losses: FloatArray, samples: FloatArra
         steps: Steps of the losses, ascending.
         losses: Loss of each step, shape (n,).
         samples: Batch size of each step, shape (n,).
+        calls: Backward passes of each step, shape (n,).
     """
     inputs = [_input(record) for record in rows.records()]
     ops = {entry.op for entry in inputs if entry.site != "output"}
     if len(ops) != 1:
         return Baseline(reason="no known loss function was seen" if not ops else "several losses")
     op = ops.pop()
-    known = zip(steps.tolist(), zip(losses.tolist(), samples.tolist(), strict=True), strict=True)
-    pairs = _paired(inputs, dict(known))
+    told = zip(losses.tolist(), samples.tolist(), np.fmax(calls, 1.0).tolist(), strict=True)
+    pairs = _paired(inputs, dict(zip(steps.tolist(), told, strict=True)))
     targets = [entry for entry in inputs if entry.site == "target"]
     levels = _levels(op, [e for e in inputs if e.site == "logits"], targets)
     if levels is None:
@@ -146,20 +150,24 @@ def _input(record: Mapping[str, SqlValue]) -> _LossInput:
     )
 
 
-def _paired(inputs: list[_LossInput], losses: Mapping[int, tuple[float, float]]) -> list[_Step]:
+def _paired(
+    inputs: list[_LossInput], told: Mapping[int, tuple[float, float, float]]
+) -> list[_Step]:
     by_step: dict[int, dict[str, _LossInput]] = {}
     for entry in inputs:
         by_step.setdefault(entry.step, {})[entry.site] = entry
     found = []
     for step, sites in by_step.items():
-        loss, samples = losses.get(step, (math.nan, math.nan))
+        loss, samples, calls = told.get(step, (math.nan, math.nan, 1.0))
         if not math.isfinite(loss) or not {"logits", "target"} & sites.keys():
             continue
         answer, target = sites.get("logits"), sites.get("target")
         output = sites.get("output")
         if answer is None and output is not None and target is not None and output.n == target.n:
             answer = output
-        found.append(_Step(answer=answer, target=target, loss=loss, samples=samples))
+        found.append(
+            _Step(answer=answer, target=target, loss=loss, samples=samples, calls=calls)
+        )
     return found
 
 
@@ -208,12 +216,18 @@ def _label_entropy(targets: list[_LossInput]) -> float | None:
 def _unit(op: str, pairs: list[_Step], naive: float) -> float | None:
     """Factor from the mean reduction to the recorded loss: 1, elements, or samples; None unknown.
 
-    The recorded loss must lie inside the bounds at each of the first sampled steps.
+    The elements may be those of one of several backward passes of a step: then the recorded loss
+    is the mean of their sums. It must lie inside the bounds at each of the first sampled steps.
     """
-    checked = pairs[:CHECKED_STEPS]
+    # Answers whose squares overflow bound nothing.
+    checked = [p for p in pairs if p.answer is None or math.isfinite(p.answer.mean_square)]
+    checked = checked[:CHECKED_STEPS]
     # Without the answer there are no bounds, and one unit too many would fit any loss.
     known = any(pair.answer is not None for pair in checked)
-    for unit in (_one, _elements, _samples, _elements_per_sample) if known else (_one,):
+    accumulates = any(pair.calls > 1 for pair in checked)
+    units = (_one, _elements, _samples, _elements_per_sample)
+    units += (_elements_per_call,) if accumulates else ()
+    for unit in units if known else (_one,):
         if checked and all(_inside(op, pair, unit(op, pair), naive) for pair in checked):
             return float(np.median([unit(op, pair) for pair in pairs]))
     return None
@@ -236,6 +250,10 @@ def _samples(op: str, pair: _Step) -> float:
     return pair.samples
 
 
+def _elements_per_call(op: str, pair: _Step) -> float:
+    return _elements(op, pair) / pair.calls
+
+
 def _elements_per_sample(op: str, pair: _Step) -> float:
     return _elements(op, pair) / pair.samples if pair.samples else math.nan
 
@@ -250,7 +268,7 @@ def _inside(op: str, pair: _Step, unit: float, naive: float) -> bool:
 def _bounds(op: str, pair: _Step, naive: float) -> tuple[float, float]:
     """Least and largest mean loss that these inputs allow; exact where the answer is known."""
     answer, target = pair.answer, pair.target
-    if answer is None or not math.isfinite(answer.mean_square):
+    if answer is None:
         return naive / GUESSED_FACTOR, naive * GUESSED_FACTOR
     if op in CROSS_ENTROPIES:
         # Logits are recorded without their row mean: lse lies between ln C (Jensen) and absmax

@@ -280,9 +280,12 @@ def load_context(
     inputs = session.query(LOSS_INPUTS_SQL, {**only, "head": head})
     labels = frozenset(tag.lower() for tag in tags)
     losses, loss_steps = steps.loss[steps.has_loss], steps.step[steps.has_loss]
-    levels = baseline(inputs, loss_steps, losses, steps.samples[steps.has_loss])
+    calls = step_rows.floats("backward_calls")
+    levels = baseline(
+        inputs, loss_steps, losses, steps.samples[steps.has_loss], calls[steps.has_loss]
+    )
     sampled = steps.step[steps.has_flag_sampled]
-    backward_calls = usual(step_rows.floats("backward_calls"), 1.0)
+    backward_calls = usual(calls, 1.0)
     return RunContext(
         run=run,
         tags=labels,

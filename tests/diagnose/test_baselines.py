@@ -58,9 +58,12 @@ def values(
     return found
 
 
-def levels(records: list[dict], loss: float, samples: float = 64.0) -> Baseline:
-    one = np.array([loss])
-    return baseline(rows(*records), np.array([0]), one, np.array([samples]))
+def levels(
+    records: list[dict], loss: float, samples: float = 64.0, calls: float = 1.0
+) -> Baseline:
+    return baseline(
+        rows(*records), np.array([0]), np.array([loss]), np.array([samples]), np.array([calls])
+    )
 
 
 def test_ten_balanced_classes_cost_their_logarithm() -> None:
@@ -159,9 +162,20 @@ def test_a_loss_that_is_not_finite_gives_no_level() -> None:
 
 def test_a_loss_of_a_thousandth_is_no_mean_whatever_the_logits_allow_on_one_side() -> None:
     """Centred logits within 1.5 give a mean of at least ln 10 - 1.5, for lse is at least ln 10."""
-    records = rows(*classes([6.4] * 10, absmax=1.5))
-    found = baseline(records, np.array([0]), np.array([2.3e-3]), np.array([64.0]))
+    records = classes([6.4] * 10, absmax=1.5)
+    found = levels(records, 2.3e-3)
     assert found.naive is None
     assert "not cross_entropy alone" in found.reason
-    plain = baseline(records, np.array([0]), np.array([0.85]), np.array([64.0]))
+    plain = levels(records, 0.85)
     assert plain.naive == pytest.approx(math.log(10))
+
+
+def test_a_sum_over_each_of_four_accumulated_batches_has_the_level_of_one() -> None:
+    found = levels(classes([6.4] * 10), 37.0, calls=4.0)
+    assert found.naive == pytest.approx(16 * math.log(10))
+    assert levels(classes([6.4] * 10), 37.0).naive is None
+
+
+def test_an_answer_too_large_to_square_bounds_nothing() -> None:
+    records = classes([6.4] * 10, absmax=1e200)
+    assert levels([{**r, "sumsq": math.inf} for r in records], 2.3).naive is None
