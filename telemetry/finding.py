@@ -54,6 +54,7 @@ class Finding:
     unit: str = ""
     evidence: Mapping[str, Json] = field(default_factory=dict)
     consequence_of: str | None = None
+    rules_out: frozenset[str] = frozenset()
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> "Finding":

@@ -145,6 +145,11 @@ def descendants(cause: str) -> frozenset[str]:
     return frozenset(reached)
 
 
+def ancestors(effect: str) -> frozenset[str]:
+    """Every cause that may bring an effect about, over any number of edges."""
+    return frozenset(cause for cause in EDGES if effect in descendants(cause))
+
+
 def ordered(
     findings: Sequence[Finding], *, tier_ranks: Mapping[str, int], period: int
 ) -> tuple[Finding, ...]:
@@ -190,6 +195,8 @@ def _root_of(finding: Finding, ranked: Sequence[Finding], period: int) -> str | 
 
 def _causes(cause: Finding, effect: Finding, period: int) -> bool:
     if cause.detector == effect.detector or cause.severity is Severity.INFO:
+        return False
+    if cause.detector in effect.rules_out:
         return False
     if effect.detector == SYMPTOM:
         return cause.detector not in NOT_A_CAUSE

@@ -1,8 +1,9 @@
 """What every detector needs of a run, computed once: losses, progress, network, samples, tags."""
 
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -114,6 +115,9 @@ class RunContext:
         sampled_steps: Steps of full samples, ascending.
         sampling_period: Usual distance between them.
         warm_in: First step that statistical rules look at.
+        progress: Of a run that learned until its loss was no longer finite, that until then: what
+            was odd before did not keep it from learning.
+        state: Of the whole run.
         available: Columns that hold anything.
     """
 
@@ -129,6 +133,7 @@ class RunContext:
     network: Network
     baseline: Baseline
     progress: Progress
+    state: State
     optimizers: tuple[OptimizerInfo, ...]
     available: frozenset[Need]
 
@@ -146,6 +151,11 @@ class RunContext:
     def is_adaptive(self) -> bool:
         """Every optimizer's step size is independent of the gradient's."""
         return bool(self.optimizers) and all(o.is_adaptive for o in self.optimizers)
+
+    @property
+    def shrinks_steps(self) -> bool:
+        """Every optimizer divides by the sum of all squares: step t is shorter by 1 / sqrt(t)."""
+        return bool(self.optimizers) and all(o.name == "Adagrad" for o in self.optimizers)
 
     @property
     def first_loss(self) -> float:
@@ -285,7 +295,9 @@ def load_context(
         inputs, loss_steps, losses, steps.samples[steps.has_loss], calls[steps.has_loss]
     )
     sampled = steps.step[steps.has_flag_sampled]
-    backward_calls = usual(calls, 1.0)
+    adversarial = _adversarial(optimizers, usual(calls, 1.0), net)
+    judged = functools.partial(_judged_progress, levels=levels, tags=labels, adversarial=adversarial)
+    whole = judged(losses)
     return RunContext(
         run=run,
         tags=labels,
@@ -298,9 +310,8 @@ def load_context(
         warm_in=warm_in(total_steps),
         network=net,
         baseline=levels,
-        progress=_judged_progress(
-            losses, levels, tags=labels, adversarial=_adversarial(optimizers, backward_calls, net)
-        ),
+        progress=_until_lost(losses, whole, judged),
+        state=whole.state,
         optimizers=optimizers,
         available=_available(session, only, has_loss=bool(losses.size)),
     )
@@ -331,6 +342,17 @@ def _judged_progress(
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
         return _unknown(found, "optimizers that step on losses of their own: perhaps adversaries")
     return found
+
+
+def _until_lost(
+    losses: FloatArray, whole: Progress, judged: Callable[[FloatArray], Progress]
+) -> Progress:
+    """Progress before the loss stopped being finite, if the run was learning then."""
+    if whole.state is not State.DIVERGED or np.isfinite(whole.end):
+        return whole
+    finite = np.flatnonzero(np.isfinite(losses))
+    before = judged(losses[: finite[-1] + 1] if finite.size else losses[:0])
+    return before if before.improving else whole
 
 
 def _unknown(found: Progress, reason: str) -> Progress:

@@ -189,7 +189,7 @@ def _assembled(
         findings=ordered(findings, tier_ranks=ranks, period=context.sampling_period),
         passed=tuple(name for name in verdicts if name not in silent),
         not_checked=not_checked,
-        state=context.progress.state,
+        state=context.state,
         n_steps=context.n_steps,
         n_samples=int(context.sampled_steps.size),
     )

@@ -6,10 +6,11 @@ of 15 % of the weights at the start of a run that learns nothing.
 Fix: divide the learning rate by the factor that the finding prints, or warm it up.
 Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
 RMSprop at its default rate starts that way); the edge of stability (2103.00065); a catapult in the
-first twenty steps that ends below the start (2003.02218); large steps on scale-invariant weights
-with SGD; warm restarts; single hard batches (medians over 32 samples are compared unless the steps
-are large); runs whose loss does not measure progress; a loss whose level is unknown, unless it ends
-above its start or passed 16 times.
+first twenty steps that ends below the start (2003.02218), or however high at half of what knowing
+nothing costs; large steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink
+by themselves; warm restarts; single hard batches (medians over 32 samples are compared unless the
+steps are large); losses that vary while the weights stand still; runs whose loss does not measure
+progress; a loss whose level is unknown, unless it ends above its start or passed 16 times.
 Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
 """
 
@@ -23,6 +24,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import excursion, sustained_width
 from telemetry.diagnose.grids import grids
+from telemetry.diagnose.progress import CONVERGED_SHARE
 from telemetry.diagnose.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import MATRICES, example, gated, number
 from telemetry.store.rows import Rows
@@ -36,6 +38,8 @@ EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimiz
 EARLY_INFO = 0.5
 EARLY_FAILING = 0.15  # healthy 0.14 (adaptive); SGD faults 0.18 to 0.38
 EARLY_STEPS = 10
+SHRINKING = 10**0.5  # after ten steps Adagrad's are shorter by this: its limits are higher
+MOVED = 0.01  # of the weights; steps that add up to less do not move the loss
 PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
 USUAL_UPDATE = 0.1
 UPDATE_UNIT = "update/weight"
@@ -148,6 +152,8 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     if found is None or found[0] < limits["excursion_limit"]:
         return None
     value, place = found
+    if early is not None and early.ratio * (place + 1) < MOVED:
+        return None
     severity = _overshoot_severity(context, value, place, limits)
     first = _first_above(context, limits["excursion_limit"] * reference)
     if severity is None:
@@ -169,7 +175,9 @@ def _overshoot_severity(
 ) -> Severity | None:
     progress, naive = context.progress, context.baseline.naive
     became_nan = not np.isfinite(context.losses).all()
-    if not became_nan and (context.recovered or not progress.measurable):
+    if not became_nan and (
+        context.recovered or not progress.measurable or _was_catapult(context, limits)
+    ):
         return Severity.INFO
     sure = naive is not None or not progress.improving or value >= EXCURSION_UNKNOWN
     if became_nan or (value >= limits["excursion_error"] and sure):
@@ -178,6 +186,13 @@ def _overshoot_severity(
         return Severity.WARNING
     catapult = place <= CATAPULT_STEPS and progress.end < progress.start
     return Severity.WARNING if naive is not None and not catapult else None
+
+
+def _was_catapult(context: RunContext, limits: Limits) -> bool:
+    """Over within the first steps, and half of what there is to learn was learned since."""
+    naive = context.baseline.naive
+    learned = naive is not None and context.progress.end <= CONVERGED_SHARE * naive
+    return learned and context.progress.improving and _last_high(context, limits) <= CATAPULT_STEPS
 
 
 def _first_above(context: RunContext, level: float) -> int:
@@ -194,13 +209,17 @@ def _last_high(context: RunContext, limits: Limits) -> int:
 def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
     if early is None:
         return None
-    limit, severity = limits["early_limit"], None
+    shrinking = SHRINKING if context.shrinks_steps else 1.0
+    bounds = {
+        name: shrinking * limits[name] for name in ("early_limit", "early_failing", "early_info")
+    }
+    limit, severity = bounds["early_limit"], None
     if context.is_adaptive and early.ratio >= limit:
         severity = gated(context.progress, extreme=not context.recovered)
-    elif context.progress.failing and early.ratio >= limits["early_failing"]:
-        limit, severity = limits["early_failing"], Severity.WARNING
-    elif context.is_adaptive and early.ratio >= limits["early_info"]:
-        limit, severity = limits["early_info"], Severity.INFO
+    elif context.progress.failing and early.ratio >= bounds["early_failing"]:
+        limit, severity = bounds["early_failing"], Severity.WARNING
+    elif context.is_adaptive and early.ratio >= bounds["early_info"]:
+        limit, severity = bounds["early_info"], Severity.INFO
     if severity is None:
         return None
     return _Rule(

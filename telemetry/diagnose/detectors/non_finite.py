@@ -11,6 +11,9 @@ The recording follows the first bad value to where it arose (event `non_finite`)
 the first layer in forward order whose output is not finite at the first bad sample; when all
 outputs are finite, the layer nearest the head whose gradient is not. What was not sampled
 at the bad step is named at the next sample, and the message says so.
+
+A batch that is not finite has no other cause. Steps that are too large show before they end in a
+NaN: where neither the loss nor the gradient had grown, they are ruled out as the cause.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.causes import ancestors
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, Severity
@@ -28,6 +32,21 @@ from telemetry.store.rows import Rows, as_float, as_text
 
 ID = "non_finite"
 GROWTH_SAMPLES = 5
+QUIET_STEPS = 10  # finite ones before, to tell whether anything grew
+QUIET_LOSS = 2.0  # the last finite losses over the median before: no step was too large
+QUIET_GRADIENT = 8.0  # gradient norms of healthy runs vary by less within a few steps
+# What ends in a NaN by way of a loss or gradients that grow.
+BY_GROWTH = (
+    "learning_rate_too_high",
+    "schedule",
+    "poor_initialization",
+    "input_scale",
+    "exploding_gradient",
+    "gradients_not_cleared",
+    "loss_multiplier",
+    "gradient_ascent",
+    "loss_spike",
+)
 
 SQL = """
 SELECT
@@ -166,7 +185,36 @@ def _finding(
         threshold=0.0,
         unit="non-finite values",
         evidence=evidence,
+        rules_out=_ruled_out(context, origin, first_step, followed),
     )
+
+
+def _ruled_out(
+    context: RunContext, origin: _Bad | None, step: int, followed: FollowedOrigin | None
+) -> frozenset[str]:
+    """Causes that the evidence excludes."""
+    at_input = (
+        followed.what == "input" and followed.layer is None
+        if followed is not None
+        else origin is not None and origin.name == "input" and not origin.layer
+    )
+    if at_input:
+        return ancestors(ID)
+    return frozenset(BY_GROWTH) if _is_sudden(context, step) else frozenset()
+
+
+def _is_sudden(context: RunContext, step: int) -> bool:
+    """Neither the loss nor the gradient had grown when the first bad value came."""
+    losses = context.losses[context.loss_steps < step]
+    series = context.steps
+    norms = series.grad_norm_total[series.step < step]
+    norms = norms[~np.isnan(norms)]
+    if losses.size < QUIET_STEPS or not np.isfinite(losses).all():
+        return False
+    quiet = losses[-2:].max() <= QUIET_LOSS * np.median(losses[-QUIET_STEPS:])
+    if norms.size >= QUIET_STEPS:
+        quiet &= bool(norms[-2:].max() <= QUIET_GRADIENT * np.median(norms[-QUIET_STEPS:]))
+    return bool(quiet)
 
 
 def _sampled_message(origin: _Bad | None, what: str, first_step: int) -> str:
