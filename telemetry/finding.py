@@ -39,6 +39,7 @@ class Finding:
         unit: Of both.
         evidence: Further numbers by name; `query` is SQL that shows them.
         consequence_of: Detector of the finding that has caused this one; None for a root.
+        rules_out: Causes of the graph that the evidence excludes for this finding.
     """
 
     detector: str

@@ -71,7 +71,7 @@ def _is_adam(setup: Setup) -> bool:
 
 
 def _classifies(setup: Setup) -> bool:
-    return not setup.task.data.y.is_floating_point()
+    return setup.task.classes
 
 
 def _has_numbers(setup: Setup) -> bool:

@@ -165,9 +165,7 @@ def _paired(
         output = sites.get("output")
         if answer is None and output is not None and target is not None and output.n == target.n:
             answer = output
-        found.append(
-            _Step(answer=answer, target=target, loss=loss, samples=samples, calls=calls)
-        )
+        found.append(_Step(answer=answer, target=target, loss=loss, samples=samples, calls=calls))
     return found
 
 
@@ -225,9 +223,8 @@ def _unit(op: str, pairs: list[_Step], naive: float) -> float | None:
     # Without the answer there are no bounds, and one unit too many would fit any loss.
     known = any(pair.answer is not None for pair in checked)
     accumulates = any(pair.calls > 1 for pair in checked)
-    units = (_one, _elements, _samples, _elements_per_sample)
-    units += (_elements_per_call,) if accumulates else ()
-    for unit in units if known else (_one,):
+    units = [_one, _elements, _samples, _elements_per_sample] if known else [_one]
+    for unit in [*units, _elements_per_call] if known and accumulates else units:
         if checked and all(_inside(op, pair, unit(op, pair), naive) for pair in checked):
             return float(np.median([unit(op, pair) for pair in pairs]))
     return None

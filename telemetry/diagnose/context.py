@@ -296,7 +296,9 @@ def load_context(
     )
     sampled = steps.step[steps.has_flag_sampled]
     adversarial = _adversarial(optimizers, usual(calls, 1.0), net)
-    judged = functools.partial(_judged_progress, levels=levels, tags=labels, adversarial=adversarial)
+    judged = functools.partial(
+        _judged_progress, levels=levels, tags=labels, adversarial=adversarial
+    )
     whole = judged(losses)
     return RunContext(
         run=run,

@@ -69,6 +69,23 @@ def persistence(
     )
 
 
+def lasting_from(holds: BoolArray, *, share: float, least: int) -> int | None:
+    """Where a condition begins that then holds to the end: what a run turns into.
+
+    Args:
+        holds: Shape (n,), oldest first.
+        share: Of the entries from there on in which it must hold.
+        least: Entries from there on.
+
+    Returns:
+        The first such place at which it holds; None when there is none.
+    """
+    counts = np.cumsum(holds[::-1])[::-1]
+    lengths = np.arange(holds.size, 0, -1)
+    starts = np.flatnonzero(holds & (counts >= share * lengths) & (lengths >= least))
+    return int(starts[0]) if starts.size else None
+
+
 def excursion(losses: FloatArray, reference: float, *, width: int) -> tuple[float, int] | None:
     """Largest loss after the first step over a reference level, and its position.
 

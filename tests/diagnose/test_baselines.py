@@ -58,9 +58,7 @@ def values(
     return found
 
 
-def levels(
-    records: list[dict], loss: float, samples: float = 64.0, calls: float = 1.0
-) -> Baseline:
+def levels(records: list[dict], loss: float, samples: float = 64.0, calls: float = 1.0) -> Baseline:
     return baseline(
         rows(*records), np.array([0]), np.array([loss]), np.array([samples]), np.array([calls])
     )

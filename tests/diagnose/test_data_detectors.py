@@ -107,3 +107,21 @@ def test_overfitting_one_batch_on_purpose_passes(chain: Chains) -> None:
 def test_no_fingerprints_are_not_judged(chain: Chains) -> None:
     run = chain(2).losses(learning(100))
     assert "fingerprint" in not_checked(diagnosed(run), "repeated_batch").reason
+
+
+def test_a_run_that_turns_to_one_batch_is_found(chain: Chains) -> None:
+    run = hashed(chain(2), [*range(60), *[7] * 60])
+    result = found(diagnosed(run), "repeated_batch")
+    assert (result.severity, result.first_step) == (Severity.WARNING, 61)
+
+
+def test_a_run_that_turns_to_its_whole_data_passes(chain: Chains) -> None:
+    run = hashed(chain(2), list(range(60)))
+    for step in range(60, 120):
+        run.add("steps", step=step, loss=0.1, samples=4096, batch_hash=7, flags=1)
+    assert "repeated_batch" in diagnosed(run).passed
+
+
+def test_a_few_equal_batches_at_the_end_pass(chain: Chains) -> None:
+    run = hashed(chain(2), [*range(100), *[7] * 15])
+    assert "repeated_batch" in diagnosed(run).passed

@@ -161,8 +161,8 @@ def test_a_loss_that_leaves_its_start_for_good_is_an_error(chain: Chains) -> Non
     assert "Divide the learning rate by 32 (from 3 to 0.0938)" in result.advice
 
 
-def test_a_single_jump_counts_where_steps_are_large(chain: Chains) -> None:
-    losses = learning(100, start=2.3, end=1.0)
+def test_a_single_jump_counts_where_steps_are_large_and_nothing_is_learned(chain: Chains) -> None:
+    losses = stalled(2.3, 100)
     losses[1] = 17.7
     run = early(chain(2).losses(losses, lr=0.1, every=10).logits(0).logits(10, absmax=2.0), 1.3)
     assert found(diagnosed(adam(run)), "learning_rate_too_high").severity is Severity.ERROR
@@ -316,3 +316,16 @@ def test_four_evaluations_and_unknown_names_say_nothing(chain: Chains) -> None:
     run = evaluated(chain(2).losses(learning(100)), RISING[:4])
     run.metric("val_widgets", dict.fromkeys(range(0, 100, 10), 1.0))
     assert "4 evaluations" in not_checked(diagnosed(run), "overfitting").reason
+
+
+def test_steps_that_do_not_move_the_weights_do_not_overshoot(chain: Chains) -> None:
+    losses = [2.3, *stalled(40.0, 99)]
+    run = early(chain(2).losses(losses, lr=3.0), 1e-6)
+    assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+def test_first_steps_of_adagrad_may_be_longer(chain: Chains) -> None:
+    for name, severity in (("Adam", Severity.WARNING), ("Adagrad", Severity.INFO)):
+        run = early(chain(2).losses(learning(100, end=1.0), lr=0.1), 1.8)
+        run.event("optimizer", index=0, **{"class": name, "groups": [{"tensors": 2}]})
+        assert found(diagnosed(run), "learning_rate_too_high").severity is severity

@@ -200,3 +200,29 @@ def test_a_negative_cross_entropy_is_climbed(chain: Chains) -> None:
 def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
     run = climbing(chain(2, tags=("RL",)).losses(learning(60), every=1), 1.0)
     assert "tag rl" in not_checked(diagnosed(run), "gradient_ascent").reason
+
+
+def turning(run: Chain, roots: Sequence[float], losses: Sequence[float]) -> Chain:
+    """Steps that descend what is differentiated, which is the loss times a sign."""
+    for step, (sign, loss) in enumerate(zip(roots, losses, strict=True)):
+        run.add("steps", step=step, loss=loss, root_sum=sign * loss, flags=17, accumulation=4)
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=-0.1)
+    return run
+
+
+def test_a_sign_that_changes_in_the_middle_climbs_from_there(chain: Chains) -> None:
+    losses = [*learning(40, end=1.0), *(1.0 + 0.1 * step for step in range(20))]
+    result = found(
+        diagnosed(turning(chain(2), [1.0] * 40 + [-1.0] * 20, losses)), "gradient_ascent"
+    )
+    assert (result.severity, result.first_step) == (Severity.ERROR, 40)
+
+
+def test_updates_along_the_gradient_at_the_end_climb_only_if_the_loss_rises(chain: Chains) -> None:
+    for end, is_climbed in ((0.1, False), (3.0, True)):
+        run = chain(2).losses([*learning(40, end=0.1), *stalled(end, 20)], every=1)
+        for step in range(60):
+            sign = 1.0 if step >= 40 else -1.0
+            run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed

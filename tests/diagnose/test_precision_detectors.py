@@ -73,9 +73,15 @@ def test_weights_that_no_optimizer_holds_pass(chain: Chains) -> None:
     assert ID in diagnosed(run).passed
 
 
-def test_an_unknown_optimizer_gives_information_at_most(chain: Chains) -> None:
+def test_of_an_unknown_optimizer_elements_that_stand_still_count(chain: Chains) -> None:
+    """It may compensate what is rounded away: then the run learns, and it is information."""
     run = rounded(chain(0), lambda _: None, losses=stalled(2.3, 200), stuck=0.97)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+    run = rounded(chain(0), lambda _: None, losses=learning(200, start=2.3, end=1.9), stuck=0.97)
     assert found(diagnosed(run), ID).severity is Severity.INFO
+
+
+def test_of_an_unknown_optimizer_most_elements_must_stand_still(chain: Chains) -> None:
     run = rounded(chain(0), lambda _: None, losses=stalled(2.3, 200), stuck=0.8)
     assert "not known" in not_checked(diagnosed(run), ID).reason
 

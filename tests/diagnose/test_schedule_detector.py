@@ -142,3 +142,15 @@ def test_a_scheduler_before_the_optimizer_is_information(chain: Chains) -> None:
 
 def test_too_few_steps_are_not_judged(chain: Chains) -> None:
     assert "10 steps" in not_checked(diagnosed(course(chain(1), [0.1] * 10)), ID).reason
+
+
+def test_a_rate_that_falls_to_nothing_in_one_step_is_found(chain: Chains) -> None:
+    rates = [0.1] * 140 + [1e-5] * 60
+    losses = learning(200, start=2.3, end=1.0)
+    result = found(diagnosed(course(chain(1), rates, losses=losses)), ID)
+    assert (result.severity, result.first_step) == (Severity.WARNING, 140)
+
+
+def test_a_rate_that_comes_down_in_stairs_passes(chain: Chains) -> None:
+    rates = [0.1 * 0.01 ** (step // 50) for step in range(200)]
+    assert ID in diagnosed(course(chain(1), rates, losses=learning(200, end=1.0))).passed

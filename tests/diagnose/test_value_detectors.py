@@ -258,3 +258,29 @@ def test_gates_may_saturate(chain: Chains) -> None:
     saturated(run, "cell", 1.0, site="sigmoid#0")
     saturated(run, "cell", 0.1, site="tanh#0")
     assert "saturated_units" in diagnosed(run).passed
+
+
+def test_a_nan_after_quiet_steps_is_no_consequence_of_large_ones(chain: Chains) -> None:
+    """The loss had left its start at first; when the NaN came, nothing had grown for long."""
+    losses = [2.3, *stalled(40.0, 49), *stalled(8.0, 50), *[NAN] * 20]
+    result = found(diagnosed(chain(2).losses(losses, every=1)), "non_finite")
+    assert result.consequence_of is None
+
+
+def test_a_nan_after_growing_losses_is_their_consequence(chain: Chains) -> None:
+    losses = [2.3 * 1.5**step for step in range(40)] + [NAN] * 20
+    result = found(diagnosed(chain(2).losses(losses, every=1)), "non_finite")
+    assert result.consequence_of == "learning_rate_too_high"
+
+
+def test_a_broken_batch_has_no_other_cause(chain: Chains) -> None:
+    losses = [2.3 * 1.5**step for step in range(40)] + [NAN] * 20
+    run = chain(2).losses(losses, every=1).activation("", "input", 40, n_nan=1)
+    assert found(diagnosed(run), "non_finite").consequence_of is None
+
+
+def test_what_was_odd_before_a_nan_is_judged_by_what_the_run_had_learned(chain: Chains) -> None:
+    run = chain(2).losses([*learning(60), *[NAN] * 10], every=1)
+    diagnosis = diagnosed(run)
+    assert diagnosis.state == "diverged"
+    assert {f.detector for f in diagnosis.findings} == {"non_finite"}

@@ -2,7 +2,8 @@
 
 Symptom: in four of five sampled steps the update points along the gradient of the loss, not against
 it; or the backward pass starts from minus the loss that is reported or from minus a loss that
-cannot be negative (cross-entropy, squared error).
+cannot be negative (cross-entropy, squared error). It may begin in the middle of a run: then the
+loss must have risen since, or the sign of what is differentiated have changed.
 Fix: remove the minus sign, or maximize=True.
 Not flagged: objectives of reinforcement learning and adversaries, which are climbed on purpose;
 maximize=True in a run that does not fail (information); single steps against the gradient, as
@@ -15,13 +16,16 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import lasting_from
 from telemetry.diagnose.progress import State
-from telemetry.diagnose.robust import BoolArray, FloatArray
+from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.store.rows import Rows
 
 ID = "gradient_ascent"
 CLIMB_SHARE = 0.8  # of the samples; healthy at most 0.11, climbing 1.0
 MIN_SAMPLES = 10
+LEVEL_STEPS = 10  # whose median is the level of the loss
+RISE = 1.1  # over the level before a climb that begins late
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
 SQL = """
@@ -53,31 +57,55 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(
             detector=ID, reason=f"{known.sum()} sampled updates; {MIN_SAMPLES} are needed"
         )
-    turned = context.baseline.negated or _root_is_opposite(rows, context)
-    climbs: BoolArray = (dots > 0) != turned
-    share = float(climbs[known].mean())
-    if share < limits["climb_share"]:
+    turned = _turned(rows, context)
+    climbs = ((dots > 0) != turned)[known]
+    start = lasting_from(climbs, share=limits["climb_share"], least=MIN_SAMPLES)
+    if start is None:
         return None
-    return _finding(rows, context, climbs & known, share=share, turned=turned)
+    steps = rows.ints("step")[known]
+    turned_now = bool(turned[known][start:].mean() >= limits["climb_share"])
+    if start >= (1 - limits["climb_share"]) * climbs.size and not (
+        turned_now or _rises_from(context, int(steps[start]))
+    ):
+        return None
+    return _finding(context, steps[start:][climbs[start:]], climbs[start:], turned=turned_now)
 
 
-def _root_is_opposite(rows: Rows, context: RunContext) -> bool:
-    """Backward starts from minus the reported loss, which is one of a known kind."""
-    if context.baseline.naive is None:
-        return False
+def _turned(rows: Rows, context: RunContext) -> BoolArray:
+    """Where backward starts from minus the loss that the user means, shape (n_samples,).
+
+    Minus the reported loss is that where the loss is of a known kind, or where other steps of the
+    run start from plus it; an objective of its own kind may be reported with its sign changed.
+    """
     loss = rows.floats("loss")
-    root: FloatArray = rows.floats("root_sum") / np.fmax(1.0, rows.floats("accumulation"))
-    known = np.isfinite(loss) & np.isfinite(root) & (loss != 0)
-    if not known.any():
-        return False
-    opposite = np.abs(root[known] + loss[known]) <= SAME_SIZE * np.abs(loss[known])
-    return bool(opposite.mean() >= CLIMB_SHARE)
+    if context.baseline.negated:
+        return np.ones(loss.size, dtype=np.bool_)
+    root = rows.floats("root_sum")
+    each: FloatArray = root / np.fmax(1.0, rows.floats("accumulation"))
+    opposite = _close(root, -loss) | _close(each, -loss)
+    same = _close(root, loss) | _close(each, loss)
+    changes = int(same.sum()) >= MIN_SAMPLES
+    if context.baseline.naive is None and not changes:
+        return np.zeros(loss.size, dtype=np.bool_)
+    turned: BoolArray = opposite & (loss != 0)
+    return turned
 
 
-def _finding(
-    rows: Rows, context: RunContext, climbs: BoolArray, *, share: float, turned: bool
-) -> Finding:
-    steps = rows.ints("step")[climbs]
+def _close(values: FloatArray, others: FloatArray) -> BoolArray:
+    """False where either is unknown."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(values - others) <= SAME_SIZE * np.abs(others)
+
+
+def _rises_from(context: RunContext, step: int) -> bool:
+    """The loss ends clearly above its level before that step, or is not finite."""
+    before = context.losses[context.loss_steps <= step][-LEVEL_STEPS:]
+    after = context.losses[context.loss_steps > step][-LEVEL_STEPS:]
+    return not np.isfinite(after).all() or median(after) > RISE * median(before)
+
+
+def _finding(context: RunContext, steps: IntArray, climbs: BoolArray, *, turned: bool) -> Finding:
+    share = float(climbs.mean())
     declared = any(optimizer.maximises for optimizer in context.optimizers)
     meant = declared and context.progress.state is not State.DIVERGED
     why = (

@@ -7,9 +7,10 @@ Fix: divide the learning rate by the factor that the finding prints, or warm it 
 Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
 RMSprop at its default rate starts that way); the edge of stability (2103.00065); a catapult in the
 first twenty steps that ends below the start (2003.02218), or however high at half of what knowing
-nothing costs; large steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink
-by themselves; warm restarts; single hard batches (medians over 32 samples are compared unless the
-steps are large); losses that vary while the weights stand still; runs whose loss does not measure
+nothing costs; climbs to less than four times the start in a run that comes down to that half; large
+steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink by themselves; warm
+restarts; single hard batches (medians over 32 samples are compared unless the steps are large and
+the run fails); losses that vary while the weights stand still; runs whose loss does not measure
 progress; a loss whose level is unknown, unless it ends above its start or passed 16 times.
 Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
 """
@@ -72,9 +73,13 @@ ORDER BY l.step, l.param_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Early:
-    """Largest update ratio of each matrix in the ten steps after warm-up."""
+    """Largest update ratio of each matrix in the ten steps after warm-up.
+
+    `ratio` is the median over the matrices, `any_ratio` that of the first ten steps too.
+    """
 
     ratio: float
+    any_ratio: float
     layers: tuple[str, ...]
     step: int
 
@@ -137,22 +142,22 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 
 def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
-    """Medians of three, or single losses where the steps are known to be large.
+    """Medians of three, or single losses where the steps are large and the run does not learn.
 
-    A single loss of twice the start is a hard batch in a run of small steps: targets with heavy
-    tails have them all the time.
+    A single loss of twice the start is a hard batch in other runs: targets with heavy tails have
+    them all the time.
     """
     reference = context.loss_reference
     if math.isnan(reference) or (context.losses[np.isfinite(context.losses)] < 0).any():
         return None
     large_steps = early is not None and early.ratio >= limits["early_failing"]
-    single = large_steps and context.batch_size >= SMALL_BATCH
+    single = large_steps and context.progress.failing and context.batch_size >= SMALL_BATCH
     width = 1 if single else sustained_width(context.batch_size)
     found = excursion(context.losses, reference, width=width)
     if found is None or found[0] < limits["excursion_limit"]:
         return None
     value, place = found
-    if early is not None and early.ratio * (place + 1) < MOVED:
+    if early is not None and early.any_ratio * (place + 1) < MOVED:
         return None
     severity = _overshoot_severity(context, value, place, limits)
     first = _first_above(context, limits["excursion_limit"] * reference)
@@ -175,24 +180,26 @@ def _overshoot_severity(
 ) -> Severity | None:
     progress, naive = context.progress, context.baseline.naive
     became_nan = not np.isfinite(context.losses).all()
+    is_high = value >= limits["excursion_error"]
+    catapult = place <= CATAPULT_STEPS and progress.end < progress.start
+    if catapult and not (is_high or became_nan or progress.failing or context.recovered):
+        return None
     if not became_nan and (
-        context.recovered or not progress.measurable or _was_catapult(context, limits)
+        context.recovered or not progress.measurable or _did_no_harm(context, limits, high=is_high)
     ):
         return Severity.INFO
     sure = naive is not None or not progress.improving or value >= EXCURSION_UNKNOWN
-    if became_nan or (value >= limits["excursion_error"] and sure):
+    if became_nan or (is_high and sure):
         return Severity.ERROR
-    if progress.failing:
-        return Severity.WARNING
-    catapult = place <= CATAPULT_STEPS and progress.end < progress.start
-    return Severity.WARNING if naive is not None and not catapult else None
+    return Severity.WARNING if progress.failing or naive is not None else None
 
 
-def _was_catapult(context: RunContext, limits: Limits) -> bool:
-    """Over within the first steps, and half of what there is to learn was learned since."""
+def _did_no_harm(context: RunContext, limits: Limits, *, high: bool) -> bool:
+    """Half of what there is to learn was learned, and it was over at once or not so high."""
     naive = context.baseline.naive
     learned = naive is not None and context.progress.end <= CONVERGED_SHARE * naive
-    return learned and context.progress.improving and _last_high(context, limits) <= CATAPULT_STEPS
+    mild = not high or _last_high(context, limits) <= CATAPULT_STEPS
+    return learned and context.progress.improving and mild
 
 
 def _first_above(context: RunContext, level: float) -> int:
@@ -247,6 +254,7 @@ def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
     order = np.argsort(-largest)
     return _Early(
         ratio=float(np.median(largest)),
+        any_ratio=float(np.nanmedian(np.nanmax(ratios.values[:, seen], axis=0))),
         layers=tuple(dict.fromkeys(owners[place] for place in order)),
         step=int(ratios.steps[near][0]),
     )

@@ -7,8 +7,8 @@ learning rate.
 Not flagged: autocast, which leaves the weights in float32; steps of a network that has learned,
 which are small and lost without harm; a decayed learning rate; steps a loss scaler skipped.
 Information: a run that has converged; fine-tuning, which starts far below the loss of knowing
-nothing and wants small steps; optimizers whose intended update telemetry does not know (they may
-round stochastically or compensate).
+nothing and wants small steps; runs that learn by optimizers whose intended update telemetry does
+not know (they may round stochastically or compensate).
 Source: Zamirai et al., arXiv:2010.06192.
 
 Measured on digits, bfloat16 and Adam, steps 20 to 150: 0.00 at rate 3e-3 (accuracy as in float32),
@@ -27,7 +27,7 @@ from telemetry.diagnose.gates import PERSISTENT_K, Persistence, persistence
 from telemetry.diagnose.progress import LARGE_DROP, State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, row_medians
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import and_more, of_parameters
+from telemetry.diagnose.wording import and_more, gated, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "low_precision_updates"
@@ -172,7 +172,9 @@ def _finding(
     )
     return Finding(
         detector=ID,
-        severity=_severity(share, context, limits) if lost.known else Severity.INFO,
+        severity=_severity(share, context, limits)
+        if lost.known
+        else gated(context.progress, failing=Severity.WARNING),
         message=f"{what} are rounded away by weights of low precision (limit {limit:.0%})",
         advice="Keep the weights in float32 and run the forward under autocast, or use an "
         "optimizer with float32 master weights or stochastic rounding; else raise the learning "

@@ -10,7 +10,8 @@ a whole graph); sparse inputs, whose fingerprint may see zeros only. Without a D
 of the data is not known: one batch in all steps is information then, for full-batch training looks
 the same (grokking even with a validation loss that rises). It is a warning if the validation loss
 does not follow the training loss and the batch is a power of two, as batches are and data sets are
-not.
+not; and it is one where a run of changing batches turns to one of them, of the same size, and
+stays.
 Source: Humbatova et al., arXiv:1910.11015.
 """
 
@@ -23,12 +24,17 @@ from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evaluations import evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import lasting_from
 from telemetry.diagnose.robust import FloatArray, IntArray, median
 from telemetry.store.rows import Rows
 
 ID = "repeated_batch"
 REPEATED_SHARE = 0.8  # of the steps; shuffled data at most 0.39 (single samples with replacement)
 EPOCH_SHARE = 0.5  # the batches seen are less than this part of an epoch
+STUCK_SHARE = 0.98  # of the steps from which on one batch stays
+STUCK_LEAST = 20  # of them that have a fingerprint
+MIN_CHANGES = 10  # different batches before
+CHANGED_SHARE = 0.25  # of the steps before: epochs of a few batches change less
 MIN_STEPS = 50  # that have a predecessor one period before
 LEAST_DENSITY = 50 / 4096  # of non-zero inputs: fifty of the elements that a fingerprint reads
 FINGERPRINT = 4096  # elements that a fingerprint reads
@@ -93,8 +99,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"fewer than {MIN_STEPS} consecutive steps have a fingerprint of their batch; "
             "train longer, and pass the batch to the model's forward",
         )
+    lost = _validation_is_lost(_part(rows, "evaluation"), context)
     if found.share < limits["repeated_share"]:
-        return None
+        stuck = _stuck_since(
+            batches.ints("step")[own],
+            batches.ints("batch_hash")[own],
+            batches.floats("value")[own],
+        )
+        severity = Severity.ERROR if lost else Severity.WARNING
+        return None if stuck is None else _finding(stuck, context, severity, None)
     density = _part(rows, "density").floats("value")
     if density.size and not density.max() >= LEAST_DENSITY:
         return NotChecked(
@@ -103,7 +116,6 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "not tell batches apart",
         )
     epoch = _epoch(_part(rows, "loader"), batches.floats("value")[own])
-    lost = _validation_is_lost(_part(rows, "evaluation"), context)
     return _held_against(epoch, found, context, lost=lost, epoch_share=limits["epoch_share"])
 
 
@@ -123,6 +135,28 @@ def _held_against(
         )
     is_chosen = _is_power_of_two(context.batch_size)
     return _finding(found, context, Severity.WARNING if lost and is_chosen else Severity.INFO, None)
+
+
+def _stuck_since(steps: IntArray, hashes: IntArray, samples: FloatArray) -> _Return | None:
+    """Batches changed at first, and from some step on they are one, no larger than the others."""
+    again = np.diff(hashes) == 0
+    start = lasting_from(again, share=STUCK_SHARE, least=STUCK_LEAST)
+    if start is None:
+        return None
+    since = int(steps[start + 1])
+    before, after = steps < since, steps >= since
+    n_different = np.unique(hashes[before]).size
+    if n_different < max(MIN_CHANGES, CHANGED_SHARE * before.sum()):
+        return None
+    if median(samples[after]) > median(samples[before]):
+        return None
+    return _Return(
+        period=1,
+        share=float(again[start:].mean()),
+        n_steps=int(again[start:].size),
+        first_step=since,
+        last_step=int(steps[-1]),
+    )
 
 
 def _is_power_of_two(size: float) -> bool:

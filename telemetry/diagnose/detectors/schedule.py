@@ -1,9 +1,10 @@
 """The learning rate does not follow the course that was meant.
 
 Symptom: the rate is zero before the end of the run; or a thousandth of its peak for half of it; or
-it jumps to four times anything before and the loss doubles; or it is what it was at the start after
-a resume, although it had decayed; or a cosine whose period is shorter than an epoch is stepped in
-every batch; or a schedule made for every step is called once an epoch.
+falls to a thousandth in one step and stays there for a fifth of the run; or it jumps to four times
+anything before and the loss doubles; or it is what it was at the start after a resume, although it
+had decayed; or a cosine whose period is shorter than an epoch is stepped in every batch; or a
+schedule made for every step is called once an epoch.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
@@ -36,6 +37,7 @@ ZERO_ERROR = 0.3
 NO_RATE = 1e-7  # of the peak: where a float32 weight no longer moves
 TINY_RATE = 1e-3  # of the peak
 TINY_SHARE = 0.5  # of the steps; a cosine spends 2 % there, an exponential to 1e-5 40 %
+DROP_SHARE = 0.2  # of the steps, after a fall to a thousandth in one step: decays take a tenth
 JUMP = 4.0  # over anything before
 RISE = 2.0  # of the loss after it
 LEVEL_SHARE = 0.5  # of the first loss: a small loss that doubles is no harm
@@ -223,21 +225,35 @@ def _rate_is_gone(course: _Course, context: RunContext, limits: Limits) -> Itera
             threshold=limits["zero_share"],
             unit="share",
         )
+    elif tiny > limits["drop_share"] * n and _falls_at_once(course, n - tiny):
+        yield _tiny_rate(course, tiny, context, advice, limits["drop_share"])
     elif (
         tiny > limits["tiny_share"] * n
         and course.n_calls
         and "ReduceLROnPlateau" not in course.names
     ):
-        yield _Fault(
-            severity=Severity.INFO if context.recovered else Severity.WARNING,
-            message=f"the learning rate is below {TINY_RATE:g} of its peak "
-            f"{number(course.peak)} in the last {tiny} of {n} steps",
-            advice=advice,
-            first_step=int(course.steps[n - tiny]),
-            value=tiny / n,
-            threshold=limits["tiny_share"],
-            unit="share",
-        )
+        yield _tiny_rate(course, tiny, context, advice, limits["tiny_share"])
+
+
+def _falls_at_once(course: _Course, place: int) -> bool:
+    """From one step to the next to a thousandth."""
+    return place > 0 and float(course.lr[place]) <= TINY_RATE * float(course.lr[place - 1])
+
+
+def _tiny_rate(
+    course: _Course, tiny: int, context: RunContext, advice: str, limit: float
+) -> _Fault:
+    n = course.steps.size
+    return _Fault(
+        severity=Severity.INFO if context.recovered else Severity.WARNING,
+        message=f"the learning rate is below {TINY_RATE:g} of its peak {number(course.peak)} in "
+        f"the last {tiny} of {n} steps",
+        advice=advice,
+        first_step=int(course.steps[n - tiny]),
+        value=tiny / n,
+        threshold=limit,
+        unit="share",
+    )
 
 
 def _jump(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
@@ -360,6 +376,7 @@ DETECTOR = Detector(
         "zero_share": ZERO_SHARE,
         "zero_error": ZERO_ERROR,
         "tiny_share": TINY_SHARE,
+        "drop_share": DROP_SHARE,
         "jump": JUMP,
     },
     advice="Give the scheduler the number of its calls, and restore its state on resume.",

@@ -8,7 +8,7 @@ import random
 
 import torch
 from material import Data, digits, markov
-from setups import Task, network
+from tasks import Task, network
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,7 +40,8 @@ def labels_of_each(choose: random.Random, seed: int) -> tuple[Task, nn.Module, s
         return float(2 * (right[:, 0].float().mean() - 0.5))
 
     model, what = network(choose, 16, 5)
-    return Task(data=_cut(x, y), loss_of=loss_of, score=score, learnt=0.5), model, f"labels {what}"
+    task = Task(data=_cut(x, y), loss_of=loss_of, score=score, learnt=0.5, terms=5)
+    return task, model, f"labels {what}"
 
 
 def pixels(choose: random.Random, seed: int) -> tuple[Task, nn.Module, str]:
@@ -65,7 +66,7 @@ def pixels(choose: random.Random, seed: int) -> tuple[Task, nn.Module, str]:
         layers += [nn.BatchNorm2d(n_out)] if norm else []
         layers += [nn.ReLU()]
     model = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
-    task = Task(data=_cut(x, y), loss_of=loss_of, score=score, learnt=0.6)
+    task = Task(data=_cut(x, y), loss_of=loss_of, score=score, learnt=0.6, terms=64)
     return task, model, f"pixels {width} norm {norm}"
 
 
@@ -171,7 +172,7 @@ def variational(choose: random.Random, seed: int) -> tuple[Task, nn.Module, str]
         return _explained(out[:, :64], target)
 
     latent = choose.choice((4, 8))
-    task = Task(data=again, loss_of=loss_of, score=score, learnt=0.25)
+    task = Task(data=again, loss_of=loss_of, score=score, learnt=0.25, terms=64)
     return task, _Variational(64, latent), f"variational {latent} beta {beta}"
 
 
@@ -206,7 +207,9 @@ def padded(choose: random.Random, seed: int) -> tuple[Task, nn.Module, str]:
         return float((out.argmax(-1) == target)[counted].float().mean())
 
     kind = choose.choice(("GRU", "LSTM"))
-    task = Task(data=_cut(tokens, y), loss_of=loss_of, score=score, learnt=0.5, classes=True)
+    task = Task(
+        data=_cut(tokens, y), loss_of=loss_of, score=score, learnt=0.5, classes=True, terms=8
+    )
     return task, _Tagger(kind, vocabulary, 32, classes), f"padded {kind}"
 
 
@@ -238,7 +241,7 @@ def noise(choose: random.Random, seed: int) -> tuple[Task, nn.Module, str]:
         return functional.mse_loss(out, target, reduction=reduction)
 
     width = choose.choice((64, 128))
-    task = Task(data=_cut(x, added), loss_of=loss_of, score=_explained, learnt=0.35)
+    task = Task(data=_cut(x, added), loss_of=loss_of, score=_explained, learnt=0.35, terms=2)
     return task, _Denoiser(width), f"noise {width}"
 
 
@@ -317,9 +320,7 @@ def pairs_of_views(choose: random.Random, seed: int) -> tuple[Task, nn.Module, s
 
     def loss_of(out: Tensor, target: Tensor, reduction: str) -> Tensor:
         del target
-        return functional.cross_entropy(
-            logits(out), torch.arange(len(out)), reduction=reduction
-        )
+        return functional.cross_entropy(logits(out), torch.arange(len(out)), reduction=reduction)
 
     def score(out: Tensor, target: Tensor) -> float:
         del target
