@@ -12,6 +12,7 @@ import loss_and_optimizer  # noqa: F401
 import mode_faults  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
+import rate_recipes  # noqa: F401
 import scaled_faults  # noqa: F401
 import sequence_recipes  # noqa: F401
 import wiring_faults  # noqa: F401

@@ -19,7 +19,8 @@ NOT_A_CAUSE = frozenset(
 # input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
 # alone scales raise its loss; a feature that is the answer in training alone does that too. So are
 # those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps
-# the short reach it starts with.
+# the short reach it starts with. What makes the gradient small, or rounds or refuses the
+# update, makes a step small at any rate.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
         "poor_initialization",
@@ -41,9 +42,10 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "vanishing_through_time",
         "representation_collapse",
         "layer_imbalance",
+        "learning_rate_too_low",
         SYMPTOM,
     ),
-    "saturated_units": ("vanishing_gradient", "vanishing_through_time"),
+    "saturated_units": ("vanishing_gradient", "vanishing_through_time", "learning_rate_too_low"),
     "learning_rate_too_high": (
         "update_ratio",
         "exploding_gradient",
@@ -94,7 +96,12 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "gradient_oscillation",
         "clip_saturation",
     ),
-    "loss_multiplier": ("learning_rate_too_high", "clip_saturation", "epsilon_domination"),
+    "loss_multiplier": (
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "clip_saturation",
+        "epsilon_domination",
+    ),
     "gradient_ascent": (
         "output_logits",
         "weight_norm_growth",
@@ -103,30 +110,38 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         SYMPTOM,
         "class_collapse",
     ),
-    "dead_units": (SYMPTOM, "representation_collapse", "epsilon_domination", "layer_imbalance"),
+    "dead_units": (
+        "representation_collapse",
+        "epsilon_domination",
+        "layer_imbalance",
+        "learning_rate_too_low",
+        SYMPTOM,
+    ),
     "vanishing_gradient": (
         "layer_imbalance",
         "representation_collapse",
         "epsilon_domination",
+        "learning_rate_too_low",
         SYMPTOM,
     ),
     "vanishing_through_time": ("layer_imbalance", SYMPTOM),
-    "unchanged_parameters": (SYMPTOM, "vanishing_through_time"),
-    "low_precision_updates": (SYMPTOM, "vanishing_through_time"),
-    "epsilon_domination": (SYMPTOM, "vanishing_through_time"),
+    "unchanged_parameters": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
+    "low_precision_updates": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
+    "epsilon_domination": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
     "over_regularized": (
         "dead_units",
         "vanishing_gradient",
         "vanishing_through_time",
         "representation_collapse",
+        "learning_rate_too_low",
         SYMPTOM,
     ),
-    "learning_rate_too_low": (SYMPTOM, "update_ratio", "vanishing_through_time"),
+    "learning_rate_too_low": ("vanishing_through_time", SYMPTOM),
     # Raw logits in nll_loss make it negative, as a loss that is climbed.
-    "softmax_into_cross_entropy": (SYMPTOM, "gradient_ascent"),
+    "softmax_into_cross_entropy": ("gradient_ascent", "learning_rate_too_low", SYMPTOM),
     "train_eval_mode": (SYMPTOM, "overfitting"),
     "repeated_batch": (SYMPTOM, "overfitting"),
-    "loss_scaler": (SYMPTOM,),
+    "loss_scaler": ("learning_rate_too_low", SYMPTOM),
     "label_noise": (SYMPTOM, "overfitting"),
     "leakage": ("overfitting",),
     SYMPTOM: ("loss_plateau", "class_collapse"),

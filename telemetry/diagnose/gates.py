@@ -123,3 +123,16 @@ def usual(values: FloatArray, fallback: float) -> float:
     """Median of the values, or the fallback when none was recorded."""
     found = median(values)
     return fallback if np.isnan(found) else found
+
+
+def is_warming_up(rates: FloatArray) -> bool:
+    """The learning rate still rises at the end, and began below half of that.
+
+    Args:
+        rates: Learning rate of each step, oldest first; NaN where it is not known.
+    """
+    known = rates[np.isfinite(rates)]
+    if known.size < 2:  # noqa: PLR2004 - a rise takes two
+        return False
+    rising = known[-1] > known[-2] and known[-1] >= known.max()
+    return bool(rising and known[0] < known[-1] / 2)

@@ -17,6 +17,7 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import is_warming_up
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.wording import number
 from telemetry.store.rows import Rows
@@ -48,7 +49,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not progress.failing or not np.isfinite(progress.end):
         return None
     rates = rows.floats("lr")
-    if _is_warming_up(rates):
+    if is_warming_up(rates):
         return NotChecked(detector=ID, reason="the learning rate is still warming up")
     counted = rows.ints("step")[~(rates < WARM_UP_SHARE * np.nanmax(rates, initial=0.0))]
     needed = max(limits["min_steps"], PLAN_SHARE * (context.total_steps or 0))
@@ -59,15 +60,6 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "fall means anything",
         )
     return _finding(context, first_step=int(counted[int(needed) - 1]), last_step=int(counted[-1]))
-
-
-def _is_warming_up(rates: np.typing.NDArray[np.float64]) -> bool:
-    """The rate still rises at the end, and began below half of that."""
-    known = rates[np.isfinite(rates)]
-    if known.size < 2:  # noqa: PLR2004 - a rise takes two
-        return False
-    rising = known[-1] > known[-2] and known[-1] >= known.max()
-    return bool(rising and known[0] < known[-1] / 2)
 
 
 def _finding(context: RunContext, *, first_step: int, last_step: int) -> Finding:

@@ -35,6 +35,7 @@ def train(  # noqa: PLR0913 - the differences
     reduction: str = "mean",
     dtype: str = "float32",
     cleared: bool = True,
+    max_norm: float | None = None,
 ) -> None:
     """Train and record once.
 
@@ -58,6 +59,7 @@ def train(  # noqa: PLR0913 - the differences
         reduction: mean or sum.
         dtype: Of the weights; the loss is computed in float32.
         cleared: Whether gradients are cleared before each backward pass.
+        max_norm: Gradient norm to clip to.
     """
     torch.manual_seed(seed)
     model = Model(depth, ACTIVATIONS[activation], detached)
@@ -87,6 +89,8 @@ def train(  # noqa: PLR0913 - the differences
             if cleared:
                 stepper.zero_grad()
             (sign * loss).backward()
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             stepper.step()
             telemetry.step(loss=loss)
 
