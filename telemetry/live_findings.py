@@ -1,7 +1,7 @@
 """The file by which a diagnosis of a running run tells its findings to the training process."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable
@@ -9,27 +9,50 @@ from telemetry.finding import Finding
 from telemetry.manifest import publish_json
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFindings:
+    """What was found so far.
+
+    Attributes:
+        findings: Roots first, each followed by its consequences.
+        exact: Detectors of those that cannot be in a correct run; the others rest on a margin
+            between healthy and faulty runs, which the beginning of a run may cross.
+        n_steps: One more than the last step that was judged.
+    """
+
+    findings: tuple[Finding, ...]
+    exact: frozenset[str]
+    n_steps: int
+
+
 def live_findings_name(attempt: int) -> str:
     """Name of the file in the run folder; no table, so no reader of the run looks at it."""
     return f".findings-{attempt:04d}.json"
 
 
-def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+def write_findings(path: Path, found: LiveFindings) -> None:
     """Replace the file atomically.
 
     Raises:
         OSError: the disk refuses.
     """
-    publish_json(path, {"findings": [finding.to_json() for finding in findings]})
+    findings = [finding.to_json() for finding in found.findings]
+    document = {"findings": findings, "exact": sorted(found.exact), "n_steps": found.n_steps}
+    publish_json(path, document)
 
 
-def read_findings(path: Path) -> tuple[Finding, ...]:
-    """The findings of a file, in their order: roots first, each followed by its consequences.
+def read_findings(path: Path) -> LiveFindings:
+    """The contents of a file.
 
     Raises:
         StoreUnreadable: there is no such file, or it holds something else.
     """
     try:
-        return tuple(Finding.from_json(row) for row in json.loads(path.read_bytes())["findings"])
+        raw = json.loads(path.read_bytes())
+        return LiveFindings(
+            findings=tuple(Finding.from_json(row) for row in raw["findings"]),
+            exact=frozenset(map(str, raw["exact"])),
+            n_steps=int(raw["n_steps"]),
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreUnreadable(f"{path}: no findings can be read ({error}).") from error

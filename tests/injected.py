@@ -25,12 +25,16 @@ from telemetry.capture import (
     observe_scaler,
     observe_schedulers,
 )
+from telemetry.finding import Finding, Severity
+from telemetry.live_findings import LiveFindings
 from tests.loops import ConvNet, records
 
 CAPTURE = Path(telemetry.capture.__file__).parent
 # What catches errors cannot be tested by raising them in itself.
 OF_THE_GUARD = {"guard.py", "contained.py"}
 
+FINDING = Finding(detector="d", severity=Severity.ERROR, message="m", advice="a")
+FOUND = LiveFindings(findings=(FINDING,), exact=frozenset({"d"}), n_steps=1)
 Function = tuple[str, str]  # file and qualified name
 
 
@@ -213,7 +217,11 @@ def _traced(
 
     def watch(store: Path) -> Callable[..., TelemetryCallback]:
         def make(model: nn.Module, optimizer: torch.optim.Optimizer) -> TelemetryCallback:
-            made = TelemetryCallback(model, optimizer, store=store, every=1, overhead_budget=None)
+            made = TelemetryCallback(
+                model, optimizer, store=store, every=1, overhead_budget=None, on_finding=id
+            )
+            assert made._recording is not None
+            made._recording._news.post(FOUND)  # as a child would have found it
             sys.settrace(trace)
             return made
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
+from telemetry.finding import Finding, Severity
+from telemetry.live_findings import LiveFindings
 from tests.architectures import ARCHITECTURES, Batch
 from tests.frozen import frozen, random_states, settings_of_torch, state_of
 from tests.loops import records
@@ -50,7 +52,10 @@ RECORDINGS: dict[str, dict[str, object]] = {
     "probe": {"every": 2},
     "silent": {},
     "metrics": {"total_steps": N_STEPS},
+    "told": {"on_finding": id},
 }
+FINDING = Finding(detector="d", severity=Severity.ERROR, message="m", advice="a")
+FOUND = LiveFindings(findings=(FINDING,), exact=frozenset({"d"}), n_steps=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,8 @@ class Training:
             finally:
                 for callback in self.callbacks:
                     callback.close()
+                    recording = callback._recording
+                    assert recording is None or not recording._news.waiting
             settings = settings_of_torch()
         optimizers = [optimizer for update in self.updates for optimizer in update.optimizers]
         return {
@@ -149,6 +156,10 @@ class Training:
                     **options,  # type: ignore[arg-type]
                 )
             )
+            if self.case.recording == "told":
+                recording = self.callbacks[-1]._recording
+                assert recording is not None
+                recording._news.post(FOUND)  # as a child would have found it
 
     # --- the loop -----------------------------------------------------------------------------
 

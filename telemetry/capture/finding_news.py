@@ -6,7 +6,7 @@ What is to be done about them is done at the boundary of a step, where nothing i
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,9 +14,13 @@ from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.module_nodes import in_backward
 from telemetry.errors import TrainingStopped
 from telemetry.finding import Finding, Severity
+from telemetry.live_findings import LiveFindings
 
 OnFinding: TypeAlias = Callable[[Finding], object] | Literal["warn", "stop"]
 
+# A policy gradient that learns in the end (benchmarks/faults, X24) is found to blow up from step 60
+# to step 120. A healthy training that is stopped is worse than a faulty one that goes on.
+LASTING_FACTOR = 3
 PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -38,6 +42,7 @@ class FindingNews:
         self._on_finding = on_finding
         self._told: dict[str, Severity] = {}
         self._known: dict[str, Finding] = {}  # of the last diagnosis, by detector
+        self._since: dict[tuple[str, Severity], int] = {}  # steps when it was found first
         self.waiting: deque[Finding] = deque()
 
     @property
@@ -45,19 +50,23 @@ class FindingNews:
         """Whether somebody asks."""
         return self._on_finding is not None
 
-    def post(self, findings: Sequence[Finding]) -> None:
-        """Keep what is new or more severe than it was told; called by the writer thread.
+    def post(self, found: LiveFindings) -> None:
+        """Keep what is to be told and was not, or not as severe; called by the writer thread.
 
         Args:
-            findings: All of one diagnosis, roots first.
+            found: All that one diagnosis has found.
         """
-        self._known = {finding.detector: finding for finding in findings}
-        for finding in findings:
+        self._known = {finding.detector: finding for finding in found.findings}
+        seen = {(finding.detector, finding.severity): finding for finding in found.findings}
+        self._since = {key: self._since.get(key, found.n_steps) for key in seen}
+        for key, finding in seen.items():
             told = self._told.get(finding.detector)
             is_news = told is None or finding.severity.rank < told.rank
             if is_news and finding.severity is not Severity.INFO:
-                self._told[finding.detector] = finding.severity
-                self.waiting.append(finding)
+                is_exact = finding.detector in found.exact
+                if is_exact or lasts(finding, since=self._since[key], n_steps=found.n_steps):
+                    self._told[finding.detector] = finding.severity
+                    self.waiting.append(finding)
 
     @guarded("on_finding")
     def tell(self) -> None:
@@ -95,6 +104,21 @@ class FindingNews:
             parts += [f"It follows from {_described(cause)}"]
         parts += [(cause or finding).advice, f"More: telemetry diagnose {self._run}"]
         return " ".join(f"{part.rstrip('.')}." for part in parts[:-1] if part) + f" {parts[-1]}"
+
+
+def lasts(finding: Finding, *, since: int, n_steps: int) -> bool:
+    """Whether a finding shows for three times as long as when it was found first.
+
+    What is found of a beginning may be a beginning only: most rules ask whether a run learns, and
+    some runs learn late.
+
+    Args:
+        finding: Found again.
+        since: Number of steps when it was found first.
+        n_steps: Number of steps now.
+    """
+    first = finding.first_step or 0
+    return n_steps - first >= LASTING_FACTOR * max(since - first, 1)
 
 
 def _described(finding: Finding) -> str:

@@ -13,8 +13,7 @@ from pathlib import Path
 from telemetry.capture.child import Child, Ended
 from telemetry.capture.look_budget import LookBudget
 from telemetry.errors import StoreUnreadable
-from telemetry.finding import Finding
-from telemetry.live_findings import read_findings
+from telemetry.live_findings import LiveFindings, read_findings
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class LiveDiagnosis:
         run: Folder of the run.
         findings: File in it by which the child answers.
         budget: What all of them may cost.
-        deliver: Told the findings of each.
+        deliver: Told what each has found.
         give_up: Told once why the run is judged no more.
         started_s: Time from which the budget counts.
         start: Starts a child.
@@ -44,7 +43,7 @@ class LiveDiagnosis:
         findings: Path,
         *,
         budget: LookBudget,
-        deliver: Callable[[Sequence[Finding]], None],
+        deliver: Callable[[LiveFindings], None],
         give_up: Callable[[str], None],
         started_s: float,
         start: Callable[[Sequence[str]], Child] | None = None,
@@ -121,12 +120,12 @@ class LiveDiagnosis:
             self._failed(f"exit code {ended.code}")
             return
         try:
-            findings = read_findings(self._file)
+            found = read_findings(self._file)
         except StoreUnreadable as error:
             self._failed(str(error))
             return
         self._n_failures = 0
-        self._deliver(findings)
+        self._deliver(found)
 
     def _failed(self, reason: str) -> None:
         logger.debug("a diagnosis of the running run has failed: %s", reason)

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from telemetry.diagnose.detector import Tier, find_detector
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings
 from telemetry.diagnose.policy_file import load_policy
 from telemetry.errors import TelemetryError
-from telemetry.live_findings import write_findings
-from telemetry.store.catalog import load_run
+from telemetry.live_findings import LiveFindings, write_findings
+from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.close:
             ensure_findings(store, [load_run(folder)], load_policy())
         if given.live is not None:
-            diagnosis = diagnose_run(store, load_run(folder), policy=load_policy())
-            write_findings(given.live, diagnosis.findings)
+            write_findings(given.live, _live_findings(store, load_run(folder)))
     except TelemetryError as error:
         logger.debug("%s", error)
         return error.exit_code
     return 0
+
+
+def _live_findings(store: Store, run: Run) -> LiveFindings:
+    found = diagnose_run(store, run, policy=load_policy()).findings
+    tiers = {finding.detector: find_detector(finding.detector).tier for finding in found}
+    exact = frozenset(name for name, tier in tiers.items() if tier is Tier.INVARIANT)
+    return LiveFindings(findings=found, exact=exact, n_steps=run.steps)
 
 
 if __name__ == "__main__":

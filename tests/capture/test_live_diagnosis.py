@@ -8,10 +8,10 @@ from example_results import DIAGNOSIS
 from telemetry.capture.child import Ended
 from telemetry.capture.live_diagnosis import FAILURES_LIMIT, TIMEOUT_S, LiveDiagnosis
 from telemetry.capture.look_budget import LookBudget
-from telemetry.finding import Finding
-from telemetry.live_findings import write_findings
+from telemetry.live_findings import LiveFindings, write_findings
 
-FINDINGS = DIAGNOSIS.findings
+FOUND = LiveFindings(findings=DIAGNOSIS.findings, exact=frozenset({"non_finite"}), n_steps=70)
+NOTHING = LiveFindings(findings=(), exact=frozenset(), n_steps=70)
 DONE = Ended(code=0, cpu_s=1.0)
 
 
@@ -35,7 +35,7 @@ class Rig:
     folder: Path
     share: float | None = None
     children: list[FakeChild] = field(default_factory=list)
-    delivered: list[Sequence[Finding]] = field(default_factory=list)
+    delivered: list[LiveFindings] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     refuses: bool = False
     now_s: float = 100.0
@@ -85,10 +85,10 @@ def test_findings_are_delivered_when_the_child_has_ended(rig: Rig) -> None:
     ]  # fmt: skip
     rig.turn()
     assert rig.delivered == []
-    write_findings(rig.file, FINDINGS)
+    write_findings(rig.file, FOUND)
     child.ended = DONE
     rig.turn()
-    assert rig.delivered == [FINDINGS]
+    assert rig.delivered == [FOUND]
 
 
 def test_there_is_one_child_at_a_time_and_none_without_news(rig: Rig) -> None:
@@ -130,7 +130,7 @@ def test_failures_are_told_once_and_end_it(rig: Rig) -> None:
 def test_a_success_between_failures_counts(rig: Rig) -> None:
     for _ in range(FAILURES_LIMIT):
         rig.judge(Ended(code=2, cpu_s=0.1))
-        write_findings(rig.file, ())
+        write_findings(rig.file, NOTHING)
         rig.judge()
     assert rig.told == []
 
@@ -161,7 +161,7 @@ def test_a_system_that_starts_nothing_is_a_failure(rig: Rig) -> None:
 
 
 def test_the_end_of_the_run_ends_the_child_and_leaves_no_file(rig: Rig) -> None:
-    write_findings(rig.file, ())
+    write_findings(rig.file, NOTHING)
     rig.turn(writes=1)
     rig.live.close()
     assert rig.children[0].was_killed
@@ -171,6 +171,6 @@ def test_the_end_of_the_run_ends_the_child_and_leaves_no_file(rig: Rig) -> None:
 
 
 def test_a_result_of_unknown_exit_is_taken_if_it_is_there(rig: Rig) -> None:
-    write_findings(rig.file, FINDINGS)
+    write_findings(rig.file, FOUND)
     rig.judge(Ended(code=None, cpu_s=None))
-    assert rig.delivered == [FINDINGS]
+    assert rig.delivered == [FOUND]
