@@ -1,4 +1,6 @@
+import ast
 import importlib
+import inspect
 import pkgutil
 import re
 
@@ -68,6 +70,30 @@ def test_limits_are_numbers_that_can_be_overridden_by_name(detector: Detector) -
     assert not {SWITCH, CAP} & set(detector.parameters)
     with pytest.raises(UsageError, match="has no parameter 'nonsense'"):
         detector.limits({"nonsense": 1.0})
+
+
+@NAMED
+def test_a_rule_reads_its_parameters_and_not_their_defaults(detector: Detector) -> None:
+    """A default that a function names would stay what it is when a settings file changes it."""
+    module = importlib.import_module(f"{package.__name__}.{detector.id}")
+    tree = ast.parse(inspect.getsource(module))
+    (parameters,) = (
+        keyword.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Detector"
+        for keyword in node.keywords
+        if keyword.arg == "parameters"
+    )
+    assert isinstance(parameters, ast.Dict)
+    defaults = {value.id for value in parameters.values if isinstance(value, ast.Name)}
+    used = {
+        (node.id, node.lineno)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id in defaults
+    }
+    assert used == set()
 
 
 @NAMED

@@ -87,7 +87,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         if _collapsed([window], limits) != newest:
             break
         since = window
-    return _finding(newest, windows[:N_WINDOWS], since.first_step, context)
+    return _finding(
+        newest, windows[:N_WINDOWS], since.first_step, context, limit=limits["answer_share"]
+    )
 
 
 def _collapsed(windows: Sequence[_Window], limits: Limits) -> int | None:
@@ -142,7 +144,14 @@ def _windows(batches: Sequence[_Window]) -> list[_Window]:
     return found
 
 
-def _finding(top: int, windows: Sequence[_Window], first_step: int, context: RunContext) -> Finding:
+def _finding(
+    top: int,
+    windows: Sequence[_Window],
+    first_step: int,
+    context: RunContext,
+    *,
+    limit: float,
+) -> Finding:
     progress = context.progress
     labels = np.sum([window.labels for window in windows], axis=0)
     usual = float(labels[top] / labels.sum())
@@ -153,13 +162,13 @@ def _finding(top: int, windows: Sequence[_Window], first_step: int, context: Run
         detector=ID,
         severity=Severity.WARNING if serious else Severity.INFO,
         message=f"{share:.0%} of the answers are class {top} of {labels.size}, {usual:.0%} of the "
-        f"labels are (limit {ANSWER_SHARE:.0%})",
+        f"labels are (limit {limit:.0%})",
         advice="Look at the other findings; if there is none, check the class weights of the loss, "
         "the mapping of labels to classes, and the bias of the last layer.",
         first_step=first_step,
         last_step=windows[0].last_step,
         value=share,
-        threshold=ANSWER_SHARE,
+        threshold=limit,
         unit="share",
         evidence={
             "class": top,

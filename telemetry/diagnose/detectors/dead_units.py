@@ -73,8 +73,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not len(rows):
         return NotChecked(
             detector=ID,
-            reason=f"no window of 8 sampled batches and {COMPLETE_WINDOW} positions is complete; "
-            "train longer or sample more steps",
+            reason=f"no window of 8 sampled batches and {limits['window_positions']:.0f} positions "
+            "is complete; train longer or sample more steps",
         )
     observed = [(site, *site_grid(rows, site, "dead")) for site in sites(rows, context.network)]
     if max(steps.size for _, steps, _ in observed) < MIN_WINDOWS:
@@ -149,7 +149,7 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
         detector=ID,
         severity=best,
         message=f"{n_dead} of {worst.site.n_units} units of {and_more(names)} never fired in "
-        f"windows of {COMPLETE_WINDOW} positions and more ({worst.share:.0%}, limit "
+        f"windows of {limits['window_positions']:.0f} positions and more ({worst.share:.0%}, limit "
         f"{limits['dead_limit']:.0%})",
         advice=f"Divide the learning rate ({number(rate)} at step {worst.jump_step}) by 4, use He "
         "initialisation without negative bias, or LeakyReLU or GELU.",

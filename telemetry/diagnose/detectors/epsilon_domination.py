@@ -82,7 +82,7 @@ def _finding(
     late = _of_matrices(rows, context) & (rows.ints("step") >= held.first_step)
     roots = np.sqrt(rows.floats("mean_square")[late])
     usual = float(np.nanmedian(roots[roots > 0])) if (roots > 0).any() else 0.0
-    layers = _worst_layers(rows, late)
+    layers = _worst_layers(rows, late, limit=limits["below_share"])
     stalled = context.progress.state is State.STALLED
     failing = Severity.ERROR if stalled and value >= limits["error_share"] else Severity.WARNING
     return Finding(
@@ -112,13 +112,13 @@ def _finding(
     )
 
 
-def _worst_layers(rows: Rows, kept: BoolArray) -> tuple[str, ...]:
+def _worst_layers(rows: Rows, kept: BoolArray, *, limit: float) -> tuple[str, ...]:
     """Layers in which epsilon sets most steps, the worst first."""
     codes, names = rows.codes("layer")
     below = np.bincount(codes[kept], rows.floats("n_below_eps")[kept], minlength=len(names))
     alive = np.bincount(codes[kept], rows.floats("n_alive")[kept], minlength=len(names))
     share = below / np.fmax(1.0, alive)
-    order = sorted(np.flatnonzero(share >= BELOW_SHARE), key=lambda place: -share[place])
+    order = sorted(np.flatnonzero(share >= limit), key=lambda place: -share[place])
     return tuple(names[place] for place in order) or (names[int(np.argmax(share))],)
 
 

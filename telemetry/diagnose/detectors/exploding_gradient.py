@@ -151,7 +151,7 @@ def _norms(context: RunContext) -> tuple[IntArray, FloatArray]:
 
 def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
     steps, norms = _norms(context)
-    jumps = _jumps(norms)
+    jumps = _jumps(norms, limit=limits["jump_limit"])
     held = persistence(steps, jumps >= limits["jump_limit"], k=2, n=10, lasting_share=0.0)
     if held is None:
         return None
@@ -175,10 +175,10 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     )
 
 
-def _jumps(norms: FloatArray) -> FloatArray:
+def _jumps(norms: FloatArray, *, limit: float) -> FloatArray:
     """log2 of each norm over the median of the 50 before it; NaN where that is no jump."""
     logs = log2_positive(norms)
-    recent = recent_medians(logs, width=JUMP_WINDOW, at_least=JUMP_MIN_SAMPLES, rise=JUMP_LIMIT / 2)
+    recent = recent_medians(logs, width=JUMP_WINDOW, at_least=JUMP_MIN_SAMPLES, rise=limit / 2)
     return logs - recent
 
 

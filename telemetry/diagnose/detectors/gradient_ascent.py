@@ -68,7 +68,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         turned_now or _rises_from(context, int(steps[start]))
     ):
         return None
-    return _finding(context, steps[start:][climbs[start:]], climbs[start:], turned=turned_now)
+    return _finding(
+        context,
+        steps[start:][climbs[start:]],
+        climbs[start:],
+        turned=turned_now,
+        limit=limits["climb_share"],
+    )
 
 
 def _turned(rows: Rows, context: RunContext) -> BoolArray:
@@ -104,7 +110,9 @@ def _rises_from(context: RunContext, step: int) -> bool:
     return not np.isfinite(after).all() or median(after) > RISE * median(before)
 
 
-def _finding(context: RunContext, steps: IntArray, climbs: BoolArray, *, turned: bool) -> Finding:
+def _finding(
+    context: RunContext, steps: IntArray, climbs: BoolArray, *, turned: bool, limit: float
+) -> Finding:
     share = float(climbs.mean())
     declared = any(optimizer.maximises for optimizer in context.optimizers)
     meant = declared and context.progress.state is not State.DIVERGED
@@ -119,13 +127,13 @@ def _finding(context: RunContext, steps: IntArray, climbs: BoolArray, *, turned:
         detector=ID,
         severity=Severity.INFO if meant else Severity.ERROR,
         message=f"the loss is climbed in {share:.0%} of {climbs.size} sampled steps (limit "
-        f"{CLIMB_SHARE:.0%}): {why}",
+        f"{limit:.0%}): {why}",
         advice="Remove the minus sign before the loss, or maximize=True of the optimizer; if the "
         "objective is meant to rise, report it under another name than loss.",
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=share,
-        threshold=CLIMB_SHARE,
+        threshold=limit,
         unit="share",
         evidence={
             "n_samples": int(climbs.size),

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import example, number
@@ -191,7 +191,11 @@ def _finding(steps: IntArray, found: Noise) -> Finding:
             "least": found.least,
             "most": found.most,
             "n_samples": int(steps.size),
-            "query": example("steps", "step, samples, accumulation, micro_grad_sumsq"),
+            "query": example(
+                "steps",
+                "step, micro_grad_sumsq, grad_norm_total, samples, accumulation",
+                where="micro_grad_sumsq is not null",
+            ),
         },
     )
 
@@ -207,4 +211,8 @@ DETECTOR = Detector(
     advice="Choose the number of micro-batches by it.",
     source="arXiv:1812.06162",
     judge=judge,
+    shown=Shown(
+        normal="The batch is of the order of the noise scale: a larger one would hardly make steps "
+        "better, a smaller one would make them noisier.",
+    ),
 )

@@ -17,11 +17,11 @@ of it. Only samples of consecutive steps tell; there are such while every step i
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.robust import FloatArray, IntArray, median, row_medians
-from telemetry.diagnose.wording import example, number
+from telemetry.diagnose.wording import number, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "gradient_oscillation"
@@ -57,7 +57,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         )
     value = median(cosines)
     updates = _consecutive(found["update"], context, matrices)[1]
-    finding = _finding(context, steps, pairs, value=value, update=median(updates))
+    finding = _finding(
+        context,
+        steps,
+        pairs,
+        value=value,
+        update=median(updates),
+        limit=-limits["opposed_limit"],
+    )
     opposed = value <= -limits["opposed_limit"]
     # What early pairs show does not tell why a loss stands still later.
     late = int(steps[-1]) >= context.n_steps / 2
@@ -76,20 +83,19 @@ def _consecutive(
 
 
 def _finding(
-    context: RunContext, steps: IntArray, pairs: Grid, *, value: float, update: float
+    context: RunContext, steps: IntArray, pairs: Grid, *, value: float, update: float, limit: float
 ) -> Finding:
     owner = {matrix.id: matrix.layer for matrix in context.network.matrices}
     usual = row_medians(pairs.values.T)
     order = [place for place in np.argsort(usual) if not np.isnan(usual[place])]
     layers = tuple(dict.fromkeys(owner[pairs.ids[place]] for place in order))
     rate = context.lr_at(int(steps[-1]))
-    opposed = value <= -OPPOSED_LIMIT
+    opposed = value <= limit
     return Finding(
         detector=ID,
         severity=Severity.INFO,
         message=f"the gradients of successive steps have a cosine of {number(value)} "
-        f"(limit {number(-OPPOSED_LIMIT)})"
-        + (": steps jump over the minimum and back" if opposed else ""),
+        f"(limit {number(limit)})" + (": steps jump over the minimum and back" if opposed else ""),
         advice=f"Divide the learning rate ({number(rate)}) by 4."
         if opposed
         else "Nothing to change: compare it between runs.",
@@ -98,13 +104,16 @@ def _finding(
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=value,
-        threshold=-OPPOSED_LIMIT,
+        threshold=limit,
         unit="cosine",
         evidence={
             "n_pairs": int(steps.size),
             "update_cosine": update,
             "state": context.progress.state,
-            "query": example("tensor_points", "step, param_id, kind, cos_prev"),
+            "query": of_parameters(
+                "p.step, t.module as layer, t.name as parameter, p.cos_prev",
+                where="kind = 'gradient'",
+            ),
         },
     )
 
@@ -120,4 +129,9 @@ DETECTOR = Detector(
     advice="Divide the learning rate.",
     source="arXiv:2103.00065",
     judge=judge,
+    shown=Shown(
+        unit="cosine",
+        low_is_worse=True,
+        normal="Successive gradients agree more than they oppose each other.",
+    ),
 )

@@ -15,12 +15,12 @@ Source: You et al., arXiv:1708.03888.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.robust import FloatArray, IntArray, log2_positive, row_medians
-from telemetry.diagnose.wording import example, number
+from telemetry.diagnose.wording import MATRICES, example, number
 from telemetry.store.rows import Rows
 
 ID = "layer_imbalance"
@@ -149,7 +149,7 @@ def _finding(
             "fastest": names[1],
             "n_samples": len(held.where),
             "state": context.progress.state,
-            "query": example("layers", "step, layer, update_ratio"),
+            "query": example("layers", "step, layer, parameter, update_ratio", where=MATRICES),
         },
     )
 
@@ -165,4 +165,8 @@ DETECTOR = Detector(
     advice="Look at what scales the slow layer, or give it a learning rate of its own.",
     source="arXiv:1708.03888",
     judge=judge,
+    shown=Shown(
+        low_is_worse=True,
+        normal="Layers move by about the same share of themselves: within a few bits.",
+    ),
 )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.sample_sets import (
     Overlap,
@@ -158,7 +158,7 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
         counts = [(each.overlap.n_like_shared, each.overlap.n_like) for each in known]
         unknown = 1 - last.trained.coverage
         if counts[-1][0] >= (1 - 2 * unknown - WHOLE) * counts[-1][1]:
-            return _all_are_shared(last)
+            return _all_are_shared(last, limits["shared_error_share"])
     for each, (n_shared, n) in zip(known, counts, strict=True):
         if n_shared < least * max(n, 1) or n_shared > TRAIN_SHARE * each.overlap.n_trained:
             return None
@@ -180,7 +180,7 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
     )
 
 
-def _all_are_shared(last: _Compared) -> Finding:
+def _all_are_shared(last: _Compared, limit: float) -> Finding:
     trained = last.trained
     in_one_batch = trained.forward_size >= ONE_BATCH_SHARE * trained.n_distinct
     return _finding(
@@ -190,7 +190,7 @@ def _all_are_shared(last: _Compared) -> Finding:
         advice="Give the evaluation the loader of the validation set, and check that the split "
         "was made. Metrics of the training set are best logged as train_....",
         value=1.0,
-        threshold=SHARED_ERROR_SHARE,
+        threshold=limit,
     )
 
 
@@ -243,11 +243,11 @@ def _feature(rows: Rows, limits: Limits) -> Finding | None:
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=lowest,
-        threshold=CORRELATION,
+        threshold=limits["correlation"],
         unit="correlation",
         evidence={
             "n_batches": int(known.size),
-            "query": example("module_rows", "step, site, target_corr"),
+            "query": example("module_rows", "step, target_corr", where="target_corr is not null"),
         },
     )
 
@@ -268,4 +268,9 @@ DETECTOR = Detector(
     advice="Split before anything is copied, by group, and look for a feature that is the target.",
     source="arXiv:1902.00423, arXiv:2107.06499",
     judge=judge,
+    shown=Shown(
+        unit="correlation",
+        normal="Next to no sample is both trained on and validated with, and no input feature is "
+        "the target.",
+    ),
 )

@@ -113,7 +113,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     rate = context.lr_at(worst.step)
     divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(rule.factor for rule in rules))))
     divisor = min(divisor, 1024.0)
-    layers = early.layers if early is not None and early.ratio >= EARLY_FAILING else ()
+    layers = early.layers if early is not None and early.ratio >= limits["early_failing"] else ()
     target = f" (from {number(rate)} to {number(rate / divisor)})" if rate > 0 else ""
     return Finding(
         detector=ID,
@@ -245,7 +245,7 @@ def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
     matrices = context.network.matrices
     ratios = grids(rows)["update_ratio"].columns([matrix.id for matrix in matrices])
     start = _warm_up_end(context.steps.step, context.steps.lr, share=limits["peak_share"])
-    near = (ratios.steps >= start) & (ratios.steps < start + EARLY_STEPS)
+    near = (ratios.steps >= start) & (ratios.steps < start + limits["early_steps"])
     seen = np.flatnonzero((~np.isnan(ratios.values[near])).any(axis=0))
     if not seen.size:
         return None

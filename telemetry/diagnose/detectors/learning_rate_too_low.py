@@ -24,12 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, Persistence, is_warming_up, persistence
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
-from telemetry.diagnose.wording import example, number
+from telemetry.diagnose.tags import Tag
+from telemetry.diagnose.wording import MATRICES, example, number
 from telemetry.store.rows import Rows
 
 ID = "learning_rate_too_low"
@@ -121,7 +122,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "asked_share": asked,
             "fall_share": context.progress.r,
             "state": context.progress.state,
-            "query": example("layers", "step, layer, update_ratio"),
+            "query": example("layers", "step, layer, parameter, update_ratio", where=MATRICES),
         },
     )
 
@@ -202,7 +203,7 @@ def _severity(value: float, asked: float, context: RunContext, limits: Limits) -
         return None
     level = context.baseline.constant or context.baseline.naive
     trained = level is not None and progress.start <= TUNING_SHARE * level
-    if trained or "fine-tune" in context.tags or progress.improving:
+    if trained or Tag.FINE_TUNE in context.tags or progress.improving:
         return Severity.INFO
     noisy = progress.state is State.UNKNOWN
     unsure = noisy and (level is None or value > NOISY_FACTOR * limits["step_limit"])
@@ -244,4 +245,9 @@ DETECTOR = Detector(
     advice="Multiply the learning rate by a power of two until the loss falls.",
     source="arXiv:1506.01186, arXiv:1910.11015",
     judge=judge,
+    shown=Shown(
+        unit="update/weight",
+        low_is_worse=True,
+        normal="A step changes a weight matrix by about a thousandth of itself.",
+    ),
 )

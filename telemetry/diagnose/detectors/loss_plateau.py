@@ -15,7 +15,7 @@ Source: Power et al., arXiv:2201.02177; Smith et al., arXiv:1711.00489.
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evaluations import evaluated
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.progress import SIGNED
@@ -59,7 +59,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if first is None:
         return None
     improves = _validation_improves(rows, int(context.loss_steps[first]))
-    finding = _finding(context, first, improves=improves)
+    finding = _finding(context, first, improves=improves, limit=limits["plateau_share"])
     length = losses.size - first
     long = length >= max(MIN_STEPS, limits["plateau_share"] * losses.size)
     acts = long and context.stuck and not improves and _rate_share(context) >= RATE_SHARE
@@ -99,7 +99,7 @@ def _rate_share(context: RunContext) -> float:
     return float(rates[-1] / rates.max()) if rates.size and rates.max() > 0 else 1.0
 
 
-def _finding(context: RunContext, first: int, *, improves: bool) -> Finding:
+def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -> Finding:
     length = int(context.losses.size - first)
     step, last = int(context.loss_steps[first]), int(context.loss_steps[-1])
     level = median(context.losses[first:])
@@ -122,7 +122,7 @@ def _finding(context: RunContext, first: int, *, improves: bool) -> Finding:
         first_step=step,
         last_step=last,
         value=length / context.losses.size,
-        threshold=PLATEAU_SHARE,
+        threshold=limit,
         unit="share",
         evidence={
             "level": level,
@@ -145,4 +145,7 @@ DETECTOR = Detector(
     advice="Decay the learning rate; if the loss does not fall then, stop.",
     source="arXiv:2201.02177, arXiv:1711.00489",
     judge=judge,
+    shown=Shown(
+        normal="The loss goes on falling, or the rate has been lowered where it does not.",
+    ),
 )

@@ -79,7 +79,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         _clipped_early(rows, context)
         or _stuck(rows, limits)
         or _often_refused(rows, context, limits)
-        or _too_small(rows, context)
+        or _too_small(rows, context, n_steps=int(limits["stuck_steps"]))
         or _not_needed(rows)
     )
 
@@ -153,11 +153,11 @@ def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Finding |
     )
 
 
-def _too_small(rows: Rows, context: RunContext) -> Finding | None:
+def _too_small(rows: Rows, context: RunContext, *, n_steps: int) -> Finding | None:
     steps, scales = rows.ints("step"), rows.floats("scale")
     if not scales[0] >= 1:  # as it was set
         return None
-    held = persistence(steps, scales < 1, k=STUCK_STEPS, n=STUCK_STEPS)
+    held = persistence(steps, scales < 1, k=n_steps, n=n_steps)
     if held is None:
         return None
     scale = median(scales[held.where])

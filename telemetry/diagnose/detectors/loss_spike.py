@@ -76,7 +76,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     rate = 1000 * len(spikes) / losses.size
     is_warning = bool(lasting) or (len(spikes) >= FREQUENT and rate >= FREQUENT)
     worst = max(spikes, key=lambda s: s.height)
-    return _finding(context, steps, spikes, worst, severity=_severity(context, is_warning))
+    return _finding(
+        context,
+        steps,
+        spikes,
+        worst,
+        severity=_severity(context, is_warning),
+        limit=limits["level_factor"],
+    )
 
 
 def _severity(context: RunContext, is_warning: bool) -> Severity:  # noqa: FBT001 - one flag, named
@@ -141,6 +148,7 @@ def _finding(
     worst: _Spike,
     *,
     severity: Severity,
+    limit: float,
 ) -> Finding:
     recovered = [s.end is not None for s in spikes]
     back = "" if all(recovered) else ", and did not come back"
@@ -149,14 +157,14 @@ def _finding(
         detector=ID,
         severity=severity,
         message=f"loss {number(worst.height)} x the median of the 50 steps before at step "
-        f"{steps[worst.place]} (limit {LEVEL_FACTOR:g}), {len(spikes)} spike"
+        f"{steps[worst.place]} (limit {limit:g}), {len(spikes)} spike"
         f"{'s' if len(spikes) > 1 else ''} in {steps.size} steps{back}",
         advice="Look at the batch of that step; clip the gradient norm, lower the learning rate or "
         "beta2 of Adam (0.95), or skip such steps.",
         first_step=int(steps[spikes[0].place]),
         last_step=int(steps[-1] if last is None else steps[last]),
         value=worst.height,
-        threshold=LEVEL_FACTOR,
+        threshold=limit,
         unit="x recent median",
         evidence={
             "steps": [int(steps[spike.place]) for spike in spikes[:20]],

@@ -67,9 +67,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         loss = max(rising, key=_rise)
         if not _train_improves(context, int(loss.steps[loss.best])):
             return None
-        return _finding(context, loss, fallen, severity=_severity(context, loss, metrics, fallen))
+        return _finding(
+            context,
+            loss,
+            fallen,
+            severity=_severity(context, loss, metrics, fallen),
+            limit=limits["rise_limit"],
+        )
     if fallen and not losses and _train_improves(context, int(fallen[0].steps[fallen[0].best])):
-        return _finding(context, fallen[0], fallen, severity=Severity.WARNING)
+        return _finding(context, fallen[0], fallen, severity=Severity.WARNING, limit=1.0)
     return None
 
 
@@ -118,7 +124,12 @@ def _severity(
 
 
 def _finding(
-    context: RunContext, loss: Evaluated, fallen: list[Evaluated], *, severity: Severity
+    context: RunContext,
+    loss: Evaluated,
+    fallen: list[Evaluated],
+    *,
+    severity: Severity,
+    limit: float,
 ) -> Finding:
     best_step = int(loss.steps[loss.best])
     last = median(loss.values[-3:])
@@ -143,7 +154,7 @@ def _finding(
         first_step=best_step,
         last_step=int(loss.steps[-1]),
         value=_rise(loss) if is_loss else abs(last / best),
-        threshold=RISE_LIMIT if is_loss else 1.0,
+        threshold=limit,
         unit="last/best",
         evidence={
             "best_step": best_step,

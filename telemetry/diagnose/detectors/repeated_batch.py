@@ -107,7 +107,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             batches.floats("value")[own],
         )
         severity = Severity.ERROR if lost else Severity.WARNING
-        return None if stuck is None else _finding(stuck, context, severity, None)
+        limit = limits["repeated_share"]
+        return None if stuck is None else _finding(stuck, context, severity, None, limit=limit)
     density = _part(rows, "density").floats("value")
     if density.size and not density.max() >= LEAST_DENSITY:
         return NotChecked(
@@ -116,17 +117,18 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "not tell batches apart",
         )
     epoch = _epoch(_part(rows, "loader"), batches.floats("value")[own])
-    return _held_against(epoch, found, context, lost=lost, epoch_share=limits["epoch_share"])
+    return _held_against(epoch, found, context, limits, lost=lost)
 
 
 def _held_against(
-    epoch: float | None, found: _Return, context: RunContext, *, lost: bool, epoch_share: float
+    epoch: float | None, found: _Return, context: RunContext, limits: Limits, *, lost: bool
 ) -> Verdict:
     """Whether the batches return within an epoch of so many steps."""
     if epoch is not None:
-        if found.period >= epoch_share * epoch:
+        if found.period >= limits["epoch_share"] * epoch:
             return None
-        return _finding(found, context, Severity.ERROR if lost else Severity.WARNING, epoch)
+        severity = Severity.ERROR if lost else Severity.WARNING
+        return _finding(found, context, severity, epoch, limit=limits["repeated_share"])
     if found.period > 1:
         return NotChecked(
             detector=ID,
@@ -134,7 +136,8 @@ def _held_against(
             "not known; read them from a torch DataLoader",
         )
     is_chosen = _is_power_of_two(context.batch_size)
-    return _finding(found, context, Severity.WARNING if lost and is_chosen else Severity.INFO, None)
+    severity = Severity.WARNING if lost and is_chosen else Severity.INFO
+    return _finding(found, context, severity, None, limit=limits["repeated_share"])
 
 
 def _stuck_since(steps: IntArray, hashes: IntArray, samples: FloatArray) -> _Return | None:
@@ -228,7 +231,7 @@ def _validation_is_lost(evaluations: Rows, context: RunContext) -> bool:
 
 
 def _finding(
-    found: _Return, context: RunContext, severity: Severity, epoch: float | None
+    found: _Return, context: RunContext, severity: Severity, epoch: float | None, *, limit: float
 ) -> Finding:
     which = (
         "the same batch is trained on in"
@@ -246,7 +249,7 @@ def _finding(
         first_step=found.first_step,
         last_step=found.last_step,
         value=found.share,
-        threshold=REPEATED_SHARE,
+        threshold=limit,
         unit="share",
         evidence={
             "period": found.period,

@@ -110,7 +110,7 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
     usual = profile.usual(held.where)
     slope = median(np.abs(profile.slope[held.where]))
     lost = median(-profile.drop[held.where])
-    first = profile.layers[_first_steep(usual)]
+    first = profile.layers[_first_steep(usual, limits["slope_limit"])]
     weak = [
         layer
         for layer, bits in zip(profile.layers, usual, strict=True)
@@ -150,10 +150,10 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
     )
 
 
-def _first_steep(usual: FloatArray) -> int:
-    """The layer nearest the input whose window of three falls by more than a bit a layer."""
+def _first_steep(usual: FloatArray, slope: float) -> int:
+    """The layer nearest the input whose window of three falls by more than the limit."""
     for index in range(usual.size - 2):
-        if usual[index + 2] - usual[index] > 2 * SLOPE_LIMIT:
+        if usual[index + 2] - usual[index] > 2 * slope:
             return index
     return 0
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evaluations import evaluated
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.network import Parameter
 from telemetry.diagnose.robust import FloatArray, IntArray, median
-from telemetry.diagnose.wording import and_more, example, number
+from telemetry.diagnose.wording import MATRICES, and_more, example, number
 from telemetry.store.rows import Rows
 
 ID = "weight_norm_growth"
@@ -208,7 +208,7 @@ def _finding(grown: list[Growth], context: RunContext, metrics: Rows, limits: Li
         evidence={
             "steady": worst.steady,
             "state": context.progress.state,
-            "query": example("layers", "step, layer, weight_norm", layer=worst.layer),
+            "query": example("layers", "step, layer, parameter, weight_norm", where=MATRICES),
         },
     )
 
@@ -229,4 +229,7 @@ DETECTOR = Detector(
     advice="Check the sign of penalties and decay, add weight decay, lower the learning rate.",
     source="arXiv:2305.17212, arXiv:2310.04415",
     judge=judge,
+    shown=Shown(
+        normal="The norms of the weights settle, or grow slower and slower.",
+    ),
 )
