@@ -3,10 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from telemetry.errors import StoreUnreadable
 from telemetry.finding import Finding
 from telemetry.manifest import publish_json
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,11 @@ def write_findings(path: Path, found: LiveFindings) -> None:
     Raises:
         OSError: the disk refuses.
     """
-    findings = [finding.to_json() for finding in found.findings]
-    document = {"findings": findings, "exact": sorted(found.exact), "n_steps": found.n_steps}
+    document: dict[str, Json] = {
+        "findings": [finding.to_json() for finding in found.findings],
+        "exact": sorted(found.exact),
+        "n_steps": found.n_steps,
+    }
     publish_json(path, document)
 
 
