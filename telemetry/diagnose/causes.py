@@ -76,7 +76,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "attention_logits": ("loss_spike", "layer_imbalance", SYMPTOM),
     "output_logits": ("loss_spike", "layer_imbalance", SYMPTOM),
     "adam_second_moment": ("loss_spike",),
-    # Weights that a rate too high makes grow are no finding: their steps turn them round.
+    # Weights that a rate too high throws about are no finding: their pace changes.
     "weight_norm_growth": (
         "learning_rate_too_high",
         "exploding_gradient",

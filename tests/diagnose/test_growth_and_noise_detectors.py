@@ -234,25 +234,34 @@ def exponential(bits: float, n: int = 60) -> list[list[float]]:
 PACE = 0.7 * 7 / 240  # of seven bits in 240 steps
 
 
-def test_steady_growth_of_a_failing_run_is_its_cause(chain: Chains) -> None:
+def test_even_growth_of_a_failing_run_is_its_cause(chain: Chains) -> None:
     run = weights(chain(2).losses(stalled(2.3, 240), every=4), exponential(7), ratio=PACE)
     result = found(diagnosed(run), GROWTH)
     assert result.severity is Severity.WARNING
     assert result.layer == "l0"
     assert result.layers == ("l0",)
     assert result.value == pytest.approx(7.0, abs=1e-3)
-    assert result.first_step == 36
-    assert "the run is stalled" in result.message
+    assert result.first_step == 0
+    assert "2.06% a step all the time; the run is stalled" in result.message
+    assert "weight decay of -0.206 at the learning rate 0.1" in result.advice
     assert result.consequence_of is None
 
 
+def test_even_growth_while_the_loss_falls_is_told_where_asked_for(chain: Chains) -> None:
+    run = weights(chain(2).losses(learning(240), every=4), exponential(11), ratio=1.6 * PACE)
+    assert GROWTH in diagnosed(run).passed
+    assert asked(run, GROWTH).severity is Severity.INFO
+
+
 @pytest.mark.parametrize(
-    ("bits", "severity"), [(7, Severity.INFO), (11, Severity.WARNING)], ids=["harmless", "extreme"]
+    ("tags", "severity"), [((), Severity.WARNING), (("gan",), Severity.INFO)], ids=["plain", "gan"]
 )
-def test_steady_growth_that_does_no_harm_yet(
-    chain: Chains, bits: float, severity: Severity
+def test_a_reward_for_large_weights_that_makes_the_loss_negative(
+    chain: Chains, tags: tuple[str, ...], severity: Severity
 ) -> None:
-    run = weights(chain(2).losses(learning(240), every=4), exponential(bits), ratio=PACE * bits / 7)
+    losses = list(2.3 - np.geomspace(0.01, 100, 240))
+    run = weights(chain(2, tags=tags).losses(losses, every=4), exponential(7), ratio=PACE)
+    run.metric("val_loss", {step: max(0.5, step / 100) for step in range(0, 240, 20)})
     assert found(diagnosed(run), GROWTH).severity is severity
 
 
@@ -273,7 +282,7 @@ def test_a_validation_loss_that_rises_with_the_weights_is_harm(chain: Chains) ->
     ],
     ids=["linear", "root", "jump"],
 )
-def test_growth_that_slows_down_is_told_where_asked_for(
+def test_growth_of_a_changing_pace_is_told_where_asked_for(
     chain: Chains, norms: list[list[float]]
 ) -> None:
     run = weights(chain(1).losses(stalled(2.3, 240), every=4), norms, ratio=PACE)
@@ -281,10 +290,20 @@ def test_growth_that_slows_down_is_told_where_asked_for(
     assert asked(run, GROWTH).severity is Severity.INFO
 
 
+def test_a_pace_that_follows_the_learning_rate_is_even(chain: Chains) -> None:
+    rates = 0.1 * (1 + np.cos(np.pi * np.arange(240) / 240)) / 2
+    run = chain(1).losses(stalled(2.3, 240), every=4)
+    for row, rate in zip(run.rows["steps"], rates, strict=True):
+        row["lr"] = rate
+    sums = np.concatenate([[0.0], np.cumsum(rates)])[:240:4]
+    norms = [[8 * 2 ** (7 * value / sums[-1])] for value in sums]
+    assert found(diagnosed(weights(run, norms, ratio=PACE)), GROWTH).severity is Severity.WARNING
+
+
 def test_steps_that_turn_the_weights_round_are_no_growth(chain: Chains) -> None:
     run = weights(chain(2).losses(stalled(2.3, 240), every=4), exponential(7), ratio=2.0)
     assert GROWTH in diagnosed(run).passed
-    small = weights(chain(2).losses(stalled(2.3, 240), every=4), exponential(7), ratio=1.5 * PACE)
+    small = weights(chain(2).losses(stalled(2.3, 240), every=4), exponential(7), ratio=3 * PACE)
     assert GROWTH in diagnosed(small).passed
 
 
