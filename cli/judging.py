@@ -20,6 +20,13 @@ def policy() -> "Policy":
     return load_policy()
 
 
+def options_in_force() -> str:
+    """Hash of that policy, as runs keep it with the counts of their findings."""
+    from telemetry.diagnose.diagnose import options_hash  # noqa: PLC0415 - duckdb
+
+    return options_hash(None, policy())
+
+
 def judged(store: "telemetry.Store", run: "Run") -> "Diagnosis":
     """What every rule says about a run; a run that has ended keeps the findings."""
     from telemetry.diagnose.diagnose import diagnose_and_keep  # noqa: PLC0415 - duckdb

@@ -8,7 +8,7 @@ Examples:
   telemetry runs --json
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -19,10 +19,12 @@ from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.describing import STATUS_STYLES
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.judging import options_in_force
 from telemetry.cli.options import Settings, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.sorting import sorted_runs
 from telemetry.cli.texts import plural
+from telemetry.json_values import Json
 from telemetry.manifest import (
     HEARTBEAT_INTERVAL_S,
     STALE_AFTER_INTERVALS,
@@ -34,6 +36,7 @@ from telemetry.store.catalog import Run
 DEFAULT_LIMIT = 20
 LOSS = "loss"
 Trends = Mapping[str, Sequence[float | None]]
+Counts = Callable[[Run], Mapping[str, Json] | None]
 
 
 @verb(__name__, __doc__)
@@ -87,8 +90,9 @@ def command(  # noqa: PLR0913 - one argument per option
         return
     trends = _trends(store, shown, screen)
     screen.note(*_title(settings, found))
-    screen.grid(_grid(screen, shown, trends), indent=0)
-    _footer(screen, shown, n_more=len(found) - len(shown))
+    counts = _counts_in_force()
+    screen.grid(_grid(screen, shown, trends, counts), indent=0)
+    _footer(screen, shown, counts, n_more=len(found) - len(shown))
 
 
 def now() -> datetime:
@@ -120,7 +124,17 @@ def _title(settings: Settings, runs: Sequence[Run]) -> tuple[Cell, ...]:
     return Span(name, Style.STRONG), str(settings.store), plural(len(runs), "run")
 
 
-def _grid(screen: Screen, runs: Sequence[Run], trends: Trends) -> Grid:
+def _counts_in_force() -> Counts:
+    """Counts of the findings of a run, None where it was judged by other settings or not at all."""
+    options = options_in_force()
+
+    def counts(run: Run) -> Mapping[str, Json] | None:
+        return run.finding_counts if run.findings_options in {None, options} else None
+
+    return counts
+
+
+def _grid(screen: Screen, runs: Sequence[Run], trends: Trends, counts: Counts) -> Grid:
     several = len({run.project for run in runs}) > 1 or not screen.for_people
     metric = evaluated_metric(runs)
     columns = (
@@ -147,7 +161,7 @@ def _grid(screen: Screen, runs: Sequence[Run], trends: Trends) -> Grid:
             numbers.number(last_value(run, LOSS)),
             screen.trend(trends.get(run.run, ())),
             *([numbers.number(last_value(run, metric))] if metric else []),
-            finding_lines.tally(run.finding_counts),
+            finding_lines.tally(counts(run)),
         )
         for run in runs
     )
@@ -189,13 +203,13 @@ def _age(run: Run, moment: datetime) -> str:
         return numbers.NOTHING
 
 
-def _footer(screen: Screen, runs: Sequence[Run], *, n_more: int) -> None:
+def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
     notes = []
     if n_more:
         notes.append(f"{n_more} more, use --all")
     if any(run.status is Status.KILLED for run in runs):
         notes.append("killed: process gone without an end record")
-    if any(run.finding_counts is None for run in runs):
+    if any(counts(run) is None for run in runs):
         notes.append("?: not diagnosed yet, telemetry diagnose RUN")
     if notes:
         screen.note(Span("; ".join(notes), Style.FAINT))

@@ -75,6 +75,12 @@ class Run:
         found = self.manifest.summary.get("findings") if self.manifest else None
         return found if isinstance(found, Mapping) else None
 
+    @property
+    def findings_options(self) -> str | None:
+        """Hash of the settings by which `finding_counts` were counted, None when unknown."""
+        found = self.manifest.summary.get("findings_options") if self.manifest else None
+        return found if isinstance(found, str) else None
+
     def to_json(self) -> dict[str, Json]:
         """The `run` object of every `--json` document."""
         return {

@@ -118,7 +118,7 @@ def store_findings(
             if not held:
                 return False
             _write(run.ref, rows, keys)
-            _write_counts(run.ref.path, rows)
+            _write_counts(run.ref.path, rows, options_hash)
     except (OSError, StoreUnreadable) as error:
         logger.debug("findings of %s not stored: %s", run.run, error)
         return False
@@ -168,15 +168,16 @@ def _parsed(row: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-def _write_counts(folder: Path, rows: Sequence[Mapping[str, Json]]) -> None:
-    """Counts in run.json, where no training process writes it any more."""
+def _write_counts(folder: Path, rows: Sequence[Mapping[str, Json]], options_hash: str) -> None:
+    """Counts in run.json and what was asked for, where no training process writes it any more."""
     manifest = read_manifest(folder)
     if not _is_over(manifest):
         return
     counts: dict[str, Json] = {
         severity: sum(row.get("severity") == severity for row in rows) for severity in SEVERITIES
     }
-    write_manifest(folder, replace(manifest, summary={**manifest.summary, "findings": counts}))
+    found: dict[str, Json] = {"findings": counts, "findings_options": options_hash}
+    write_manifest(folder, replace(manifest, summary={**manifest.summary, **found}))
 
 
 def _is_over(manifest: Manifest) -> bool:

@@ -46,6 +46,20 @@ def test_show_and_queries_follow_the_same_file(telemetry: Telemetry) -> None:
     assert "non_finite" in found.out
 
 
+def test_runs_counts_findings_of_the_settings_in_force(telemetry: Telemetry) -> None:
+    def counted() -> str:
+        lines = telemetry("runs").out.splitlines()
+        (line,) = (line for line in lines if line.startswith("cccccc"))
+        return line.split("\t")[-1]
+
+    telemetry("diagnose", "broken")
+    assert counted() == "E1"
+    settings(ACCEPTED)
+    assert counted() == "?"
+    telemetry("diagnose", "broken")
+    assert counted() == "-"
+
+
 def test_the_level_of_failure_comes_from_the_option_then_the_file(telemetry: Telemetry) -> None:
     settings('fail_on = "never"\n')
     assert telemetry("diagnose", "broken").code == 0
@@ -72,6 +86,6 @@ def test_a_wrong_file_is_one_error_and_help_works_all_the_same(
     assert "did you mean non_finite" in done.err
     settings("[[[\n")
     assert telemetry("diagnose", "--help").code == 0
-    assert telemetry("runs", "--store", "telemetry-runs").code == 0
+    assert telemetry("layers", "base", "--store", "telemetry-runs").code == 0
     assert main.run(["runs"]) == 2
     assert "telemetry.toml is not TOML" in capsys.readouterr().err

@@ -1,9 +1,8 @@
 import io
-import json
 from pathlib import Path
 
 import pytest
-from command_line import Golden, Telemetry, Terminal, steady
+from command_line import Golden, Telemetry, Terminal, steady, validated
 
 pytestmark = pytest.mark.usefixtures("example")
 
@@ -64,7 +63,7 @@ def test_a_terminal_is_asked(
 
 def test_json_says_what_was_deleted(telemetry: Telemetry) -> None:
     done = telemetry("delete", "base", "--yes", "--json")
-    document = json.loads(done.out)
+    document = validated("delete", done.out)
     assert document == {
         "schema_version": 1,
         "runs": ["20260102-030405-aaaaaa"],

@@ -1,12 +1,11 @@
 """The command around a scripted training process."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Telemetry
+from command_line import Telemetry, validated
 from synthetic import RunBuilder
 
 from telemetry.json_values import Json
@@ -105,7 +104,7 @@ def test_json_names_the_runs_and_shows_no_screen(
     tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
 ) -> None:
     scripted(EVENTS)
-    document = json.loads(telemetry("demo", "--json", "--store", str(tmp_path)).out)
+    document = validated("demo", telemetry("demo", "--json", "--store", str(tmp_path)).out)
     assert document["store"] == str(tmp_path)
     assert [run["run"] for run in document["runs"]] == [HEALTHY[0], FAULTY]
     assert document["runs"][1]["tags"] == ["faulty"]

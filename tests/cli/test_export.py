@@ -1,9 +1,8 @@
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import Telemetry
+from command_line import Telemetry, validated
 
 pytestmark = pytest.mark.usefixtures("example")
 
@@ -19,7 +18,7 @@ def test_the_tables_of_a_run_are_written_and_named(telemetry: Telemetry, tmp_pat
 
 def test_other_formats_and_json(telemetry: Telemetry, tmp_path: Path) -> None:
     done = telemetry("export", "base", tmp_path / "csv", "--format", "csv", "--json")
-    document = json.loads(done.out)
+    document = validated("export", done.out)
     assert document["run"] == "20260102-030405-aaaaaa"
     assert str(tmp_path / "csv" / "steps.csv") in document["files"]
     header = (tmp_path / "csv" / "steps.csv").read_text("utf-8").splitlines()[0]

@@ -191,7 +191,7 @@ def test_the_schema_lists_views_and_columns(telemetry: Telemetry, terminal: Term
     every = telemetry("query", "--schema").out.splitlines()
     assert every[0].split("\t") == ["VIEW", "COLUMN", "TYPE", "MEANING"]
     assert any(line.startswith("layers\tgrad_norm\tDOUBLE\t") for line in every)
-    document = json.loads(telemetry("query", "--schema", "layers", "--json").out)
+    document = validated("views", telemetry("query", "--schema", "layers", "--json").out)
     assert [view["name"] for view in document["views"]] == ["layers"]
     terminal(80)
     assert "telemetry query --schema VIEW" in telemetry("query", "--schema").out
