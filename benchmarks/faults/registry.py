@@ -15,6 +15,7 @@ import more_faults  # noqa: F401
 import rate_recipes  # noqa: F401
 import scaled_faults  # noqa: F401
 import sequence_recipes  # noqa: F401
+import set_recipes  # noqa: F401
 import weight_recipes  # noqa: F401
 import wiring_faults  # noqa: F401
 from recipe import RECIPES

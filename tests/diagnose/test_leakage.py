@@ -3,20 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked
+from sketched import Samples, forwards, samples, sketch
 
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 
-Samples = npt.NDArray[np.uint64]
-SIZE = 4096
 EVALUATIONS = (49, 99, 199, 399)
-
-
-def samples(n: int, seed: int) -> Samples:
-    """Hashes of the samples of a data set."""
-    return np.random.default_rng(seed).integers(0, 2**64, n, dtype=np.uint64)
 
 
 TRAIN, OTHER = samples(1000, 0), samples(400, 1)
@@ -26,34 +19,6 @@ def mixed(n_shared: int, *, seed: int = 5) -> Samples:
     """The other samples and some of training, in any order."""
     both = np.concatenate([OTHER, TRAIN[:n_shared]])
     return np.random.default_rng(seed).permutation(both)
-
-
-def forwards(values: Samples, size: int = 50) -> list[Samples]:
-    return [values[i : i + size] for i in range(0, len(values), size)]
-
-
-def sketch(  # noqa: PLR0913 - columns of a row
-    run: Chain,
-    step: int,
-    phase: str,
-    parts: Sequence[Samples],
-    *,
-    times: int | npt.NDArray[np.int64] = 20,
-    n_pairs: int | None = None,
-    n_equal_pairs: int = 0,
-    distinct_values: float | None = 30.0,
-) -> None:
-    """One row of `sketches`; a sample is of the last forward that holds it."""
-    hashes, last = np.unique(np.concatenate(parts)[::-1], return_index=True)
-    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[::-1][last]
-    seen = np.broadcast_to(times, hashes.shape)[:SIZE]
-    pairs = int(seen.sum()) * 49 // 2 if phase == "train" else sum(len(p) ** 2 for p in parts) // 2
-    run.add(
-        "sketches", step=step, phase=phase, n_seen=int(seen.sum()), n_pairs=n_pairs or pairs,
-        n_equal_pairs=n_equal_pairs, distinct_values=distinct_values,
-        hashes=hashes[:SIZE].astype("<u8").tobytes(), times=seen.astype("<i4").tobytes(),
-        forwards=None if phase == "train" else numbers[:SIZE].astype("<i4").tobytes(),
-    )  # fmt: skip
 
 
 def evaluated(
@@ -104,13 +69,25 @@ def test_independent_sets_pass(chain: Chains, n_shared: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 @pytest.mark.parametrize("phase", ["eval", "both"])
-@pytest.mark.parametrize("n_train", [60, 1000])
 def test_evaluating_training_data_beside_a_validation_set_is_healthy(
-    chain: Chains, size: int, phase: str, n_train: int
+    chain: Chains, size: int, phase: str
 ) -> None:
-    parts = [*forwards(TRAIN[:n_train], size), *forwards(OTHER, size)]
+    parts = [*forwards(TRAIN, size), *forwards(OTHER, size)]
     assert verdict(evaluated(chain(2), parts, phase=phase)) is None
     assert verdict(evaluated(chain(2), parts[::-1], phase=phase)) is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_a_part_of_the_training_data_in_forwards_of_its_own_is_information_at_most(
+    chain: Chains, size: int
+) -> None:
+    """Two batches of training, or the places where two ranges of one table overlap."""
+    parts = [*forwards(TRAIN[:100], size), *forwards(OTHER, size)]
+    result = verdict(evaluated(chain(2), parts))
+    assert isinstance(result, Finding)
+    assert result.severity is Severity.INFO
+    assert "forwards of their own" in result.message
+    assert verdict(evaluated(chain(2), parts, phase="both")) is None
 
 
 def test_all_data_in_one_forward_is_healthy(chain: Chains) -> None:

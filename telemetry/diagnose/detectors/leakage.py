@@ -8,8 +8,9 @@ Not flagged: evaluations of the training data beside those of a validation set, 
 training samples alone; training samples that make up half of the training data or more, for then
 all data may have been given to the model at once; tables whose rows are equal by chance; augmented
 data, padded texts and samples of few distinct values, which are not compared; evaluations that see
-other samples each time (folds, random batches). Descriptions only: training in one batch that
-is evaluated too (whole graphs); a feature that is the target of a regression, for time series and
+other samples each time (folds, random batches). Descriptions only: training samples that come in
+forwards of their own, without a metric named train; training in one batch that is evaluated too
+(whole graphs); a feature that is the target of a regression, for time series and
 demonstrations are so.
 Source: Barz and Denzler, arXiv:1902.00423; Lee et al., arXiv:2107.06499.
 
@@ -158,13 +159,13 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
         counts = [(each.overlap.n_like_shared, each.overlap.n_like) for each in known]
         unknown = 1 - last.trained.coverage
         if counts[-1][0] >= (1 - 2 * unknown - WHOLE) * counts[-1][1]:
-            return _all_are_shared(last, limits["shared_error_share"])
+            return _all_are_shared(known, limits["shared_error_share"])
     for each, (n_shared, n) in zip(known, counts, strict=True):
         if n_shared < least * max(n, 1) or n_shared > TRAIN_SHARE * each.overlap.n_trained:
-            return None
+            return _part_of_training(known, limits["shared_share"])
     n_shared, n = counts[-1]
     if n_shared < MIN_SHARED:
-        return None
+        return _part_of_training(known, limits["shared_share"])
     share, scale = n_shared / n, last.overlap.scale
     is_error = share >= limits["shared_error_share"]
     return _finding(
@@ -180,11 +181,32 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
     )
 
 
-def _all_are_shared(last: _Compared, limit: float) -> Finding:
-    trained = last.trained
+def _part_of_training(known: Sequence[_Compared], limit: float) -> Finding | None:
+    """Forwards of training samples alone, of a part of them: another set, or two that overlap."""
+    lies = known[-1].overlap
+    n_shared = lies.n_like_shared
+    is_whole = n_shared > TRAIN_SHARE * lies.n_trained
+    is_said = any(each.evaluated.phase == "both" for each in known)
+    if n_shared < MIN_SHARED or not lies.n or is_whole or is_said:
+        return None
+    share = n_shared / lies.n_compared
+    return _finding(
+        known,
+        severity=Severity.INFO,
+        message=f"{share:.0%} of the samples evaluated as validation (about "
+        f"{n_shared * lies.scale:.0f}) are trained on; they come in forwards of their own",
+        advice="If training samples are evaluated too, on purpose, all is well: log their metrics "
+        "as train_... in the same call. If not, the parts of the split overlap.",
+        value=share,
+        threshold=limit,
+    )
+
+
+def _all_are_shared(known: Sequence[_Compared], limit: float) -> Finding:
+    trained = known[-1].trained
     in_one_batch = trained.forward_size >= ONE_BATCH_SHARE * trained.n_distinct
     return _finding(
-        [last],
+        known,
         severity=Severity.INFO if in_one_batch else Severity.ERROR,
         message="the model is validated with samples that it is trained on, and with no others",
         advice="Give the evaluation the loader of the validation set, and check that the split "

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import TelemetryCallback
@@ -17,9 +17,11 @@ def train(  # noqa: PLR0913 - the differences
     seed: int,
     n_samples: int = 4000,
     flipped: float = 0.1,
+    held_flipped: float | None = None,
     evaluation_gain: float = 1.0,
     n_shared: int = 0,
     validates: str = "held",
+    logs_training: bool = False,
     tells: bool = False,
     steps: int = 300,
 ) -> None:
@@ -30,9 +32,12 @@ def train(  # noqa: PLR0913 - the differences
         seed: Of model and data.
         n_samples: Training samples; few are memorised.
         flipped: Share of wrong labels.
+        held_flipped: The same in the validation set; None: as many.
         evaluation_gain: Factor on the inputs of evaluation alone.
         n_shared: Samples of the validation set, of 1,000, that are training samples.
         validates: The samples evaluated: `held`, `training`, or `both`, one after the other.
+        logs_training: Whether the accuracy of the first set evaluated is logged as that of
+            training.
         tells: Whether a feature of the training samples is their label.
         steps: Optimizer steps.
     """
@@ -40,7 +45,9 @@ def train(  # noqa: PLR0913 - the differences
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n_samples + 1000, 16, generator=generator)
     y = (x[:, :4].sum(-1) > 0).long()
-    wrong = torch.rand(len(y), generator=generator) < flipped
+    shares = torch.full((len(y),), flipped)
+    shares[n_samples:] = flipped if held_flipped is None else held_flipped
+    wrong = torch.rand(len(y), generator=generator) < shares
     y = torch.where(wrong, 1 - y, y)
     held = torch.arange(n_samples, n_samples + 1000)
     held[:n_shared] = torch.arange(n_shared)
@@ -59,9 +66,13 @@ def train(  # noqa: PLR0913 - the differences
             optimizer.step()
             telemetry.step(loss=loss)
             if step % 15 == 14:
+                found: list[tuple[Tensor, Tensor]] = []
                 for picked in sets[validates]:
                     with torch.no_grad():
                         out = model(evaluation_gain * x[picked])
-                right = (out.argmax(-1) == y[picked]).float().mean()
-                val_loss = functional.cross_entropy(out, y[picked])
-                telemetry.log(val_loss=val_loss, val_accuracy=right)
+                    right = (out.argmax(-1) == y[picked]).float().mean()
+                    found.append((functional.cross_entropy(out, y[picked]), right))
+                metrics = {"val_loss": found[-1][0], "val_accuracy": found[-1][1]}
+                if logs_training:
+                    metrics["train_accuracy"] = found[0][1]
+                telemetry.log(**metrics)
