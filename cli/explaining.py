@@ -95,9 +95,12 @@ def show(screen: Screen, run: "Run", diagnosis: "Diagnosis", explained: "Explana
     (head,) = finding_lines.heads([finding], diagnosis.suppressed)
     screen.line(*place, *head)
     screen.paragraph(finding.message, indent=2)
-    if finding.consequence_of is not None:
-        cause = f"a consequence of {finding.consequence_of}: explain and mend that first"
+    if finding.consequence_of is not None and not finding_lines.stands_alone(
+        finding, diagnosis.suppressed
+    ):
+        cause = f"{finding.consequence_of}: explain and mend that first"
         screen.paragraph(cause, indent=2, label="cause")
+    finding_lines.show_hidden_cause(screen, finding, diagnosis.suppressed)
     screen.blank()
     screen.paragraph(measured(explained), indent=2, label="found")
     screen.paragraph(explained.normal, indent=2, label="normal")

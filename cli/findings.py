@@ -10,6 +10,7 @@ from telemetry.cli.texts import cells, clean, pad
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.json_values import Json
 
+SPECIAL_IN_DOUBLE_QUOTES = frozenset('"$`\\!')
 QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
 
 
@@ -20,6 +21,7 @@ def show_findings(screen: Screen, diagnosis: Diagnosis) -> None:
         screen.line(*head)
         if stands_alone(finding, diagnosis.suppressed):
             screen.paragraph(finding.message, indent=2)
+            show_hidden_cause(screen, finding, diagnosis.suppressed)
     show_suppressed(screen, diagnosis.suppressed)
 
 
@@ -28,6 +30,13 @@ def show_suppressed(screen: Screen, suppressed: Sequence[Suppressed]) -> None:
     if suppressed:
         words = [f"{entry.finding.detector} by {entry.by} ({entry.reason})" for entry in suppressed]
         screen.paragraph(f"{len(suppressed)} suppressed: {'; '.join(words)}")
+
+
+def show_hidden_cause(screen: Screen, finding: Finding, suppressed: Sequence[Suppressed]) -> None:
+    """That the root of a finding is suppressed; a pipe has its name in the finding's line."""
+    if screen.for_people and finding.consequence_of and stands_alone(finding, suppressed):
+        text = f"{finding.consequence_of}, which is suppressed"
+        screen.paragraph(text, indent=2, label="cause")
 
 
 def stands_alone(finding: Finding, suppressed: Sequence[Suppressed]) -> bool:
@@ -57,11 +66,7 @@ def heads(
             ),
             Span(pad(where, place_width), piped=where),
             Span(when(finding), Style.FAINT),
-            Span(
-                f"consequence of {finding.consequence_of} (suppressed)" if is_alone else "",
-                Style.FAINT,
-                piped=f"consequence of {finding.consequence_of}",
-            )
+            Span("", piped=f"consequence of {finding.consequence_of}")
             if finding.consequence_of
             else Span(""),
         )
@@ -97,7 +102,13 @@ def silence(diagnosis: Diagnosis) -> Span:
 def evidence_query(finding: Finding, *, short: str) -> str:
     """The command that shows the numbers behind a finding; '' when it names none."""
     sql = finding.evidence.get(QUERY_KEY)
-    return f"telemetry query --run {short} {shlex.quote(sql)}" if isinstance(sql, str) else ""
+    return f"telemetry query --run {short} {in_quotes(sql)}" if isinstance(sql, str) else ""
+
+
+def in_quotes(text: str) -> str:
+    """The text as one word of a shell, in double quotes where it has single ones of its own."""
+    is_plain = "'" in text and not SPECIAL_IN_DOUBLE_QUOTES & set(text)
+    return f'"{text}"' if is_plain else shlex.quote(text)
 
 
 def counts(found: Mapping[str, Json] | None) -> list[tuple[Severity, int]]:

@@ -27,7 +27,7 @@ from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.configuration import FAIL_ON, find_configuration
-from telemetry.diagnose.finding import Diagnosis, Finding, Severity
+from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -211,8 +211,7 @@ def _show_findings(
     width = len(str(len(findings)))
     for place, (finding, head) in enumerate(zip(findings, heads, strict=True), start=1):
         number = [Span(f"{place:{width}}", Style.FAINT)] if numbered and screen.for_people else []
-        alone = finding_lines.stands_alone(finding, diagnosis.suppressed)
-        _show_finding(screen, finding, (*number, *head), short=short, alone=alone)
+        _show_finding(screen, finding, (*number, *head), diagnosis.suppressed, short=short)
 
 
 def summary(diagnosis: Diagnosis) -> Span:
@@ -221,19 +220,24 @@ def summary(diagnosis: Diagnosis) -> Span:
         return finding_lines.silence(diagnosis)
     n_consequences = sum(finding.consequence_of is not None for finding in diagnosis.findings)
     n_causes = len(diagnosis.findings) - n_consequences
-    words = [plural(n_causes, "cause")]
-    if n_consequences:
-        words.append(plural(n_consequences, "consequence"))
-    return Span(", ".join(words))
+    words = [(n_causes, "cause"), (n_consequences, "consequence")]
+    return Span(", ".join(plural(n, noun) for n, noun in words if n))
 
 
 def _show_finding(
-    screen: Screen, finding: Finding, head: tuple[Cell, ...], *, short: str, alone: bool
+    screen: Screen,
+    finding: Finding,
+    head: tuple[Cell, ...],
+    suppressed: Sequence[Suppressed],
+    *,
+    short: str,
 ) -> None:
+    alone = finding_lines.stands_alone(finding, suppressed)
     indent = 2 if alone else 4
     screen.line(*head)
     screen.paragraph(finding.message, indent=indent)
     if alone:
+        finding_lines.show_hidden_cause(screen, finding, suppressed)
         if finding.advice:
             screen.paragraph(finding.advice, indent=indent, label="try")
         query = finding_lines.evidence_query(finding, short=short)

@@ -1,11 +1,15 @@
 """What a settings file changes on the command line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import Telemetry, Terminal, validated, widest
+from example_results import DIAGNOSIS
 
 from telemetry.cli import main
+from telemetry.cli.commands import diagnose, show
+from telemetry.diagnose.finding import Suppressed
 
 pytestmark = pytest.mark.usefixtures("example")
 ACCEPTED = '[[suppress]]\ndetector = "non_finite"\nreason = "the test run that breaks"\n'
@@ -33,6 +37,26 @@ def test_a_suppressed_finding_is_counted_listed_and_does_not_fail(
         shown = telemetry(verb, "broken", "--no-color").out
         assert words in shown
         assert widest(shown) <= 80
+
+
+def test_what_follows_from_a_suppressed_root_names_it(
+    telemetry: Telemetry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = Suppressed(finding=DIAGNOSIS.findings[0], reason="known", by="telemetry.toml")
+    rest = replace(DIAGNOSIS, findings=DIAGNOSIS.findings[1:], suppressed=(accepted,))
+    for module in (diagnose, show):
+        monkeypatch.setattr(module, "judged", lambda _store, _run: rest)
+    assert (
+        "E\tnon_finite\t-\tstep 60\tconsequence of learning" in telemetry("diagnose", "broken").out
+    )
+    terminal(80)
+    done = telemetry("diagnose", "broken", "--no-color")
+    assert done.code == 1
+    assert "2 consequences" in done.out
+    assert "causes" not in done.out
+    for out in (done.out, telemetry("show", "broken", "--no-color").out):
+        assert out.count("cause     learning_rate_too_high, which is suppressed") == 2
+        assert widest(out) <= 80
 
 
 def test_show_and_queries_follow_the_same_file(telemetry: Telemetry) -> None:

@@ -1,6 +1,7 @@
 """`diagnose --explain N`."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from command_line import Golden, Telemetry, Terminal, validated, widest
 
 from telemetry.cli import explaining
+from telemetry.cli.findings import in_quotes
 from telemetry.cli.sparklines import BLOCKS
 from telemetry.diagnose.explanation import Series
 
@@ -86,6 +88,19 @@ def test_findings_are_numbered_for_people(telemetry: Telemetry, terminal: Termin
     out = telemetry("diagnose", "broken", "--no-color").out
     assert "\n1  E  non_finite" in out
     assert "--explain 1" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("select 1 from steps", "'select 1 from steps'"),
+        ("where site = 'logits'", "\"where site = 'logits'\""),
+        ("where layer = 'a$b'", "'where layer = '\"'\"'a$b'\"'\"''"),
+    ],
+)
+def test_a_statement_is_one_word_of_a_shell(text: str, word: str) -> None:
+    assert in_quotes(text) == word
+    assert shlex.split(word) == [text]
 
 
 def test_rows_share_one_scale_that_is_logarithmic_over_decades() -> None:
