@@ -112,14 +112,18 @@ DEFAULT_POLICY = Policy()
 
 
 def _regrouped(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Groups of a cause and its consequences of which all were capped to `info` go last."""
+    """What is information goes last: among the consequences of a cause, and whole groups."""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.consequence_of or finding.detector, []).append(finding)
-    ordered = sorted(
-        groups.values(), key=lambda group: all(f.severity is Severity.INFO for f in group)
-    )
+    for cause, group in groups.items():
+        group.sort(key=lambda f: (f.detector != cause, _is_info(f)))
+    ordered = sorted(groups.values(), key=lambda group: all(map(_is_info, group)))
     return tuple(finding for group in ordered for finding in group)
+
+
+def _is_info(finding: Finding) -> bool:
+    return finding.severity is Severity.INFO
 
 
 def _all_fit(names: Sequence[str], pattern: str) -> bool:

@@ -73,6 +73,11 @@ def test_limits_are_numbers_that_can_be_overridden_by_name(detector: Detector) -
 
 
 @NAMED
+def test_it_says_what_is_normal(detector: Detector) -> None:
+    assert detector.shown.normal.endswith(".")
+
+
+@NAMED
 def test_a_rule_reads_its_parameters_and_not_their_defaults(detector: Detector) -> None:
     """A default that a function names would stay what it is when a settings file changes it."""
     module = importlib.import_module(f"{package.__name__}.{detector.id}")

@@ -87,6 +87,12 @@ def test_what_is_capped_to_information_goes_last() -> None:
     assert [f.detector for f in kept] == ["loss_spike", "dead_units"]
 
 
+def test_a_capped_consequence_goes_behind_the_others_of_its_cause() -> None:
+    followers = [replace(DEAD, detector=name, consequence_of="dead_units") for name in ("a", "b")]
+    kept, _ = Policy(caps={"a": Severity.INFO}).settle([DEAD, *followers], SUBJECT)
+    assert [f.detector for f in kept] == ["dead_units", "b", "a"]
+
+
 @pytest.mark.parametrize(
     ("changes", "fits"),
     [
