@@ -82,9 +82,16 @@ def show_changes(
         look: Of a followed run.
         show_findings: Shows findings as `diagnose` does.
     """
-    for change in dict.fromkeys(entry.change for entry in look.changes):
-        findings = [entry.finding for entry in look.changes if entry.change is change]
-        screen.line(*_when(look.diagnosis), Span(change, Style.STRONG))
+    shown = {entry.finding.detector for entry in look.changes}
+    groups: dict[tuple[Change, str], list[Finding]] = {}
+    for entry in look.changes:
+        cause = entry.finding.consequence_of or ""
+        # Of a cause that was told before, the head would be far above its consequence.
+        key = entry.change, cause if cause not in shown else ""
+        groups.setdefault(key, []).append(entry.finding)
+    for (change, cause), findings in groups.items():
+        because = f", a consequence of {cause}" if cause else ""
+        screen.line(*_when(look.diagnosis), Span(f"{change}{because}", Style.STRONG, piped=change))
         if change is Change.OVER:
             for head in finding_lines.heads(findings):
                 screen.line(*head)

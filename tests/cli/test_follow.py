@@ -1,13 +1,16 @@
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import Telemetry, validated
+from example_results import DIAGNOSIS
 from judged_runs import learning
 from running_run import RunningRun
 
 from telemetry.cli import following, render
+from telemetry.cli.commands import diagnose
 from telemetry.diagnose import follow
 from telemetry.manifest import Status
 
@@ -161,6 +164,29 @@ def test_a_terminal_shows_a_status_line_that_makes_room(
         "base: 100 steps, learning, 0 findings, judged 0s ago; Ctrl-C stops",
         "",
         "",
+    ]
+
+
+def test_a_consequence_that_comes_later_names_its_cause(
+    running: RunningRun,
+    happens: Happenings,
+    telemetry: Telemetry,
+    terminal: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal(80)
+    root, *consequences = DIAGNOSIS.findings
+    seen = iter([(root,), (root, *consequences)])
+    monkeypatch.setattr(
+        diagnose, "judged", lambda _store, _run: replace(DIAGNOSIS, findings=next(seen))
+    )
+    happens(lambda: running.grow(BROKEN, status=Status.FINISHED))
+    out = telemetry("diagnose", "latest", "--follow", "--no-color").out
+    heads = [line.split("  ", 2)[2].rstrip() for line in out.splitlines() if "70 steps" in line]
+    assert heads == [
+        "new",
+        "new, a consequence of learning_rate_too_high",
+        "the run has finished  1 cause, 2 consequences",
     ]
 
 
