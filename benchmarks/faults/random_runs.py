@@ -32,6 +32,7 @@ from telemetry.store.store import Store
 HEALTHY = "healthy"
 FACTS = "facts.json"  # of a kept run, beside its store
 SUFFERS = 0.05  # a score lower by this than the healthy twin's: the fault hurts
+OVERFIT = 1.5  # last over least validation loss
 ON_TIME_SHARE = 0.2  # of the steps after the fault, in which it must be named ...
 ON_TIME_STEPS = 60  # ... or in so many
 
@@ -49,6 +50,7 @@ class Facts:
         n_steps: Optimizer steps planned.
         at: Step of the fault.
         layers: Where it was planted; empty where that is no one place.
+        val_losses: Of all evaluations.
         words: The set-up.
     """
 
@@ -60,20 +62,27 @@ class Facts:
     n_steps: int
     at: int = 0
     layers: tuple[str, ...] = ()
+    val_losses: tuple[float, ...] = ()
     words: str
+
+    @property
+    def overfits(self) -> bool:
+        """Learnt, and lost again what it knew of new data: not healthy, though nobody did it."""
+        losses = self.val_losses
+        return len(losses) > 1 and min(losses) > 0 and losses[-1] >= OVERFIT * min(losses)
 
     @property
     def counts(self) -> bool:
         """A healthy run that has learnt, or a fault that hurts or is one by definition."""
         if self.fault == HEALTHY:
-            return self.score >= self.learnt
+            return self.score >= self.learnt or self.overfits
         return INJECTIONS[self.fault].always_wrong or not self.score >= self.twin - SUFFERS
 
     @property
     def planted(self) -> Planted:
         """What a diagnosis is held against."""
         if self.fault == HEALTHY:
-            return Planted()
+            return Planted(roots=("overfitting",)) if self.overfits else Planted()
         window = max(ON_TIME_STEPS, ON_TIME_SHARE * (self.n_steps - self.at))
         return Planted(
             roots=INJECTIONS[self.fault].roots,
@@ -87,7 +96,7 @@ def healthy_run(seed: int, folder: Path, options: Options) -> Facts:
     """Train the set-up of a seed."""
     setup = drawn(seed)
     store = folder / f"{seed}-{HEALTHY}"
-    score, _ = trained(setup, store, seed, options=options)
+    score, running = trained(setup, store, seed, options=options)
     return _kept(
         Facts(
             seed=seed,
@@ -96,6 +105,7 @@ def healthy_run(seed: int, folder: Path, options: Options) -> Facts:
             twin=score,
             learnt=setup.task.learnt,
             n_steps=setup.steps,
+            val_losses=tuple(running.val_losses),
             words=setup.words,
         ),
         store,
@@ -115,7 +125,14 @@ def faulty_run(healthy: Facts, folder: Path, options: Options) -> Facts:
         at=at,
         options=options,
     )
-    facts = replace(healthy, fault=fault.name, score=score, at=at, layers=running.layers)
+    facts = replace(
+        healthy,
+        fault=fault.name,
+        score=score,
+        at=at,
+        layers=running.layers,
+        val_losses=tuple(running.val_losses),
+    )
     return _kept(facts, store)
 
 
@@ -136,7 +153,7 @@ def runs_of(
     """The healthy run of a seed, and a faulty one if it has learnt."""
     torch.set_num_threads(1)
     facts = [healthy_run(seed, folder, options)]
-    if faults and facts[0].counts:
+    if faults and facts[0].counts and not facts[0].overfits:
         facts.append(faulty_run(facts[0], folder, options))
     return [(entry, judged(entry, folder)) for entry in facts]
 
@@ -144,7 +161,8 @@ def runs_of(
 def runs_again(store: Path) -> list[tuple[Facts, Judged]]:
     """A kept run, judged again."""
     known = json.loads((store / FACTS).read_text())
-    facts = Facts(**{**known, "layers": tuple(known["layers"])})
+    known = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
+    facts = Facts(**known)
     return [(facts, judged(facts, store.parent))]
 
 
@@ -208,7 +226,9 @@ def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     unlearnt = sum(not facts.counts for facts, _ in outcomes if facts.fault == HEALTHY)
     print(f"{unlearnt} healthy set-ups did not learn and are not counted")
     print("\nplanted: named first")
-    faulty = [(f.fault, o.named) for f, o in counted]
+    faulty = [
+        ("overfits" if f.overfits and f.fault == HEALTHY else f.fault, o.named) for f, o in counted
+    ]
     print("\n".join(confusion(faulty)))
     print("\nnot checked, share of the runs")
     print("\n".join(unchecked([outcome for _, outcome in counted])))

@@ -37,6 +37,7 @@ class Running:
         trains_again: The model is put back into training after an evaluation.
         divides: The loss of accumulated batches is divided by their number.
         layers: Where a fault was planted, if that is one place.
+        val_losses: Of all evaluations.
     """
 
     setup: Setup
@@ -49,7 +50,8 @@ class Running:
     clears: bool = True
     trains_again: bool = True
     divides: bool = True
-    layers: tuple[str, ...] = field(default=())
+    layers: tuple[str, ...] = ()
+    val_losses: list[float] = field(default_factory=list)
 
     @property
     def model(self) -> nn.Module:
@@ -100,6 +102,7 @@ def trained(
             done = running.step + 1
             if done % EVALUATE_EVERY == 0 or done == setup.steps:
                 score, val_loss = _evaluated(running)
+                running.val_losses.append(val_loss)
                 telemetry.log(val_loss=val_loss, val_score=score)
     return score, running
 

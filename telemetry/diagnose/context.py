@@ -17,7 +17,7 @@ from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
 from telemetry.step_flags import StepFlag
-from telemetry.store.rows import Rows, SqlValue, as_text
+from telemetry.store.rows import Rows, SqlValue, as_float, as_text
 
 RECOVERED_SHARE = 0.25
 NOTHING_LEFT_SHARE = 0.02  # of the level: no change of the training is worth making
@@ -94,10 +94,11 @@ class StepSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerInfo:
-    """One optimizer as attached: class name, and whether any of its groups maximises."""
+    """One optimizer as attached: class name, whether any of its groups maximises, largest eps."""
 
     name: str
     maximises: bool
+    epsilon: float = 0.0
 
     @property
     def is_adaptive(self) -> bool:
@@ -383,6 +384,7 @@ def _optimizers(rows: Rows) -> tuple[OptimizerInfo, ...]:
         found[int(payload.get("index", 0))] = OptimizerInfo(
             name=as_text(payload.get("class")),
             maximises=any(bool(group.get("maximize")) for group in groups),
+            epsilon=max((as_float(group.get("eps") or 0.0) for group in groups), default=0.0),
         )
     return tuple(found[index] for index in sorted(found))
 

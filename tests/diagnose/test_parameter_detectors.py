@@ -226,3 +226,10 @@ def test_updates_along_the_gradient_at_the_end_climb_only_if_the_loss_rises(chai
             run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
         names = {f.detector for f in diagnosed(run).findings}
         assert ("gradient_ascent" in names) is is_climbed
+
+
+def test_updates_that_are_mostly_decay_do_not_climb(chain: Chains) -> None:
+    run = chain(2).losses([2.3 + 0.1 * step for step in range(60)], every=1)
+    for step in range(20):
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1, decay_ratio=0.8)
+    assert "gradient_ascent" in diagnosed(run).passed

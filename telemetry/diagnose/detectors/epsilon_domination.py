@@ -12,6 +12,7 @@ Source: Wortsman et al., arXiv:2309.14322.
 
 import numpy as np
 
+from telemetry.diagnose.causes import ancestors
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -25,6 +26,7 @@ ID = "epsilon_domination"
 BELOW_SHARE = 0.5  # of the elements; defaults 0.001, 0.82 where epsilon slows a run fourfold
 ERROR_SHARE = 0.9  # 0.96 where nothing is learned
 MIN_SAMPLES = 3
+CHOSEN = 1e-4  # defaults are 1e-10 to 1e-6: whoever sets more has brought this about
 
 SQL = """
 SELECT
@@ -109,7 +111,13 @@ def _finding(
                 where="n_below_eps is not null",
             ),
         },
+        rules_out=ancestors(ID) if _is_chosen(context) else frozenset(),
     )
+
+
+def _is_chosen(context: RunContext) -> bool:
+    """Epsilon is far above every default: it dominates whatever made the gradients small."""
+    return max((optimizer.epsilon for optimizer in context.optimizers), default=0.0) >= CHOSEN
 
 
 def _worst_layers(rows: Rows, kept: BoolArray, *, limit: float) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ cannot be negative (cross-entropy, squared error). It may begin in the middle of
 loss must have risen since, or the sign of what is differentiated have changed.
 Fix: remove the minus sign, or maximize=True.
 Not flagged: objectives of reinforcement learning and adversaries, which are climbed on purpose;
-maximize=True in a run that does not fail (information); single steps against the gradient, as
-momentum and Adam take them.
+maximize=True in a run that does not fail (information); updates that are mostly weight decay;
+single steps against the gradient, as momentum and Adam take them.
 Source: Humbatova et al., arXiv:1910.11015.
 """
 
@@ -24,6 +24,7 @@ from telemetry.store.rows import Rows
 ID = "gradient_ascent"
 CLIMB_SHARE = 0.8  # of the samples; healthy at most 0.11, climbing 1.0
 MIN_SAMPLES = 10
+DECAY_SHARE = 0.5  # of the update: weight decay, not the gradient, sets its direction
 LEVEL_STEPS = 10  # whose median is the level of the loss
 RISE = 1.1  # over the level before a climb that begins late
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
@@ -32,6 +33,7 @@ SQL = """
 SELECT
     p.step,
     SUM(p.dot_grad) AS dot,
+    MEDIAN(p.decay_ratio) AS decay_ratio,
     MAX(s.loss) AS loss,
     MAX(s.root_sum) AS root_sum,
     MAX(s.accumulation) AS accumulation
@@ -58,7 +60,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             detector=ID, reason=f"{known.sum()} sampled updates; {MIN_SAMPLES} are needed"
         )
     turned = _turned(rows, context)
-    climbs = ((dots > 0) != turned)[known]
+    by_decay = (rows.floats("decay_ratio") >= DECAY_SHARE) & ~turned
+    climbs = (((dots > 0) != turned) & ~by_decay)[known]
     start = lasting_from(climbs, share=limits["climb_share"], least=MIN_SAMPLES)
     if start is None:
         return None

@@ -204,14 +204,15 @@ def _ruled_out(
 
 
 def _is_sudden(context: RunContext, step: int) -> bool:
-    """Neither the loss nor the gradient had grown when the first bad value came."""
+    """The loss was below its start, and neither it nor the gradient had grown before the step."""
     losses = context.losses[context.loss_steps < step]
     series = context.steps
     norms = series.grad_norm_total[series.step < step]
     norms = norms[~np.isnan(norms)]
     if losses.size < QUIET_STEPS or not np.isfinite(losses).all():
         return False
-    quiet = losses[-2:].max() <= QUIET_LOSS * np.median(losses[-QUIET_STEPS:])
+    usual = min(np.median(losses[-QUIET_STEPS:]), context.loss_reference)
+    quiet = losses[-2:].max() <= QUIET_LOSS * usual
     if norms.size >= QUIET_STEPS:
         quiet &= bool(norms[-2:].max() <= QUIET_GRADIENT * np.median(norms[-QUIET_STEPS:]))
     return bool(quiet)
