@@ -59,13 +59,26 @@ def test_what_follows_from_a_suppressed_root_names_it(
         assert widest(out) <= 80
 
 
+def test_a_run_of_which_all_is_suppressed_was_checked(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = Suppressed(finding=DIAGNOSIS.findings[0], reason="known", by="telemetry.toml")
+    only = replace(DIAGNOSIS, findings=(), passed=(), suppressed=(accepted,))
+    monkeypatch.setattr(diagnose, "judged", lambda _store, _run: only)
+    assert telemetry("diagnose", "broken").code == 0
+
+
 def test_show_and_queries_follow_the_same_file(telemetry: Telemetry) -> None:
     settings(ACCEPTED)
     shown = validated("show", telemetry("show", "broken", "--json").out)
     assert [entry["detector"] for entry in shown["suppressed"]] == ["non_finite"]
     found = telemetry("query", "--run", "broken", "select detector from findings order by detector")
     assert found.out == "detector\n"
+    difference = validated("diff", telemetry("diff", "base", "broken", "--json").out)
+    assert difference["findings"]["new"] == []
     settings("")
+    difference = validated("diff", telemetry("diff", "base", "broken", "--json").out)
+    assert [entry["detector"] for entry in difference["findings"]["new"]] == ["non_finite"]
     found = telemetry("query", "--run", "broken", "select detector from findings order by detector")
     assert "non_finite" in found.out
 

@@ -1,10 +1,12 @@
 """Limits, caps, switched-off rules and suppressions of a diagnosis."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from judged_runs import Chain, Chains, stalled
 
+from telemetry.diagnose.__main__ import main
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, findings_of
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 from telemetry.diagnose.policy import Policy, Subject, Suppression
@@ -133,6 +135,18 @@ def test_another_policy_has_findings_of_its_own(chain: Chains) -> None:
         assert read_manifest(folder).summary["findings"] == expected
     kept = findings_of(store, store.runs()[0], accepted(ROOT))
     assert [f.detector for f in kept] == [SYMPTOM]
+
+
+def test_the_child_after_close_follows_the_file_of_the_folder_that_the_training_ran_in(
+    chain: Chains, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = vanishing(chain(8)).write().resolve()
+    monkeypatch.chdir(tmp_path)
+    Path("telemetry.toml").write_text(f'[detectors.{ROOT}]\nseverity = "info"\n')
+    assert main([str(folder), "--close"]) == 0
+    assert read_manifest(folder).summary["findings"] == {"error": 0, "warning": 1, "info": 1}
+    Path("telemetry.toml").write_text("[[[")
+    assert main([str(folder), "--close"]) == 2
 
 
 def test_parameters_of_a_frozen_tag_are_not_judged(chain: Chains) -> None:
