@@ -39,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.close:
             ensure_findings(store, [load_run(folder)], load_policy())
         if given.live is not None:
-            write_findings(given.live, _live_findings(store, load_run(folder)))
+            write_findings(given.live, live_findings(store, load_run(folder)))
     except TelemetryError as error:
         logger.debug("%s", error)
         return error.exit_code
     return 0
 
 
-def _live_findings(store: Store, run: Run) -> LiveFindings:
+def live_findings(store: Store, run: Run) -> LiveFindings:
+    """What is found of a run so far."""
     found = diagnose_run(store, run, policy=load_policy()).findings
     tiers = {finding.detector: find_detector(finding.detector).tier for finding in found}
     exact = frozenset(name for name, tier in tiers.items() if tier is Tier.INVARIANT)
