@@ -151,6 +151,8 @@ def _explain(screen: Screen, detector: "Detector", meanings: "Sequence[Meaning]"
         screen.paragraph(str(need), indent=2, label="needs")
     for key, value in detector.parameters.items():
         screen.paragraph(f"{key} = {numbers.literal(value)}", indent=2, label="limit")
+    text = f"[detectors.{detector.id}] in telemetry.toml: limits, severity, enabled"
+    screen.paragraph(text, indent=2, label="settings")
     for meaning in meanings:
         text = f"{meaning.tag} ({meaning.says}): {meaning.changes}"
         screen.paragraph(text, indent=2, label="tag")

@@ -198,8 +198,9 @@ def all_series(
     for record in records:
         own = [as_text(record[name]) for name in texts]
         label = " ".join(text or "(root)" for text in own) or WHOLE_RUN
-        rank = min((layers.index(text) for text in _places(record) if text in layers), default=None)
-        ranks[label] = len(layers) if rank is None else rank
+        if label not in ranks:
+            places = [layers.index(text) for text in _places(record) if text in layers]
+            ranks[label] = min(places, default=len(layers))
         series, value, step = points.setdefault(label, {}), record[column], record.get(STEP)
         if _is_number(value):
             moment = step if isinstance(step, int) else 0
