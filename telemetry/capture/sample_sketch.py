@@ -39,16 +39,14 @@ class Sketch:
 
     def add(self, forwards: Sequence[npt.NDArray[np.int64]]) -> None:
         """Add the samples of forwards, each an array of hashes as they come from the device."""
-        parts = [splitmix64(hashes).view(np.uint64) for hashes in forwards]
-        for part in parts:
-            n = part.size
-            self._n_seen += n
-            self._n_pairs += n * (n - 1) // 2
-            counts = np.unique(part, return_counts=True)[1]
-            self._n_equal_pairs += int((counts * (counts - 1) // 2).sum())
-        numbers = [np.full(part.size, self._n_forwards + i) for i, part in enumerate(parts)]
-        self._n_forwards += len(parts)
-        self._merge(np.concatenate(parts), np.concatenate(numbers))
+        sizes = np.array([hashes.size for hashes in forwards])
+        together = splitmix64(np.concatenate(forwards)).view(np.uint64)
+        numbers = np.repeat(np.arange(self._n_forwards, self._n_forwards + sizes.size), sizes)
+        self._n_forwards += sizes.size
+        self._n_seen += together.size
+        self._n_pairs += int((sizes * (sizes - 1) // 2).sum())
+        self._n_equal_pairs += _n_equal_pairs(together, numbers)
+        self._merge(together, numbers)
 
     def look(self, distinct_values: npt.NDArray[np.int64]) -> None:
         """Note how many distinct values some samples have."""
@@ -81,6 +79,17 @@ class Sketch:
         sums = np.bincount(inverse, weights=times, minlength=found.size).astype(np.int64)
         self._hashes, self._times = found[:SIZE], sums[:SIZE]
         self._forwards = numbers[newest][:SIZE]
+
+
+def _n_equal_pairs(hashes: Hashes, numbers: Counts) -> int:
+    """Pairs of equal hashes within a forward; one sort for all forwards."""
+    order = np.lexsort((hashes, numbers))
+    same = (np.diff(hashes[order]) == 0) & (np.diff(numbers[order]) == 0)
+    if not same.any():
+        return 0
+    starts = np.flatnonzero(np.concatenate([[True], ~same]))
+    counts = np.diff(np.append(starts, hashes.size))
+    return int((counts * (counts - 1) // 2).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
