@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from telemetry import TelemetryCallback
 from telemetry.capture.sample_hash import SampleHasher, distinct_values
@@ -165,6 +167,28 @@ def test_distinct_values_are_those_of_a_sample() -> None:
     found = distinct_values(((batch,), {"shift": torch.tensor(1.0)}))
     assert found is not None
     assert found.tolist() == [12, 2]
+
+
+class NoReading(TorchDispatchMode):
+    """Fails on operations that bring a value of a tensor to the host."""
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: tuple[type, ...],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        del types
+        assert "_local_scalar_dense" not in str(func)
+        assert "nonzero" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+def test_hashing_reads_no_value_off_a_tensor() -> None:
+    with NoReading():
+        assert SampleHasher()((OTHER, {"mask": OTHER > 0})) is not None
+        assert distinct_values(OTHER) is not None
 
 
 def test_a_sketch_holds_the_smallest_hashes_of_all_that_it_was_given() -> None:

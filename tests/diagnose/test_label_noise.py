@@ -109,10 +109,14 @@ def test_few_evaluations_or_one_set_alone_are_not_judged(chain: Chains) -> None:
     few = evaluated(chain(2), NOISY_TRAIN[:7], NOISY_VALIDATION[:7])
     assert "7 evaluations" in not_checked(diagnosed(few), "label_noise").reason
     alone = evaluated(chain(2), [], NOISY_VALIDATION)
-    assert "train_accuracy" in not_checked(diagnosed(alone), "label_noise").reason
+    entry = not_checked(diagnosed(alone), "label_noise")
+    assert "train_accuracy" in entry.reason
+    assert not entry.absent
 
 
 def test_a_metric_that_is_no_share_of_right_answers_is_not_judged(chain: Chains) -> None:
     names = ("train_score", "val_score")
     run = evaluated(chain(2), NOISY_TRAIN, NOISY_VALIDATION, names=names)
-    assert "0 evaluations" in not_checked(diagnosed(run), "label_noise").reason
+    entry = not_checked(diagnosed(run), "label_noise")
+    assert "0 evaluations" in entry.reason
+    assert entry.absent

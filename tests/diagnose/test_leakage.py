@@ -136,6 +136,13 @@ def test_training_in_one_batch_that_is_evaluated_is_information(chain: Chains) -
     assert result.severity is Severity.INFO
 
 
+@pytest.mark.parametrize("tag", ["rl", "gan"])
+def test_states_of_an_agent_and_latents_are_met_again(chain: Chains, tag: str) -> None:
+    result = verdict(evaluated(chain(2, tags=(tag,)), forwards(mixed(150))))
+    assert isinstance(result, Finding)
+    assert result.severity is Severity.INFO
+
+
 def test_other_samples_in_each_evaluation_are_not_judged(chain: Chains) -> None:
     """Folds: what is validated now was trained on before."""
     run = evaluated(chain(2), forwards(mixed(150)))

@@ -89,6 +89,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{0 if pair is None else pair.steps.size} evaluations of the accuracy of both "
             f"sets, {MIN_EVALUATIONS} are needed; after each evaluation of both, "
             "log(train_accuracy=..., val_accuracy=...) in one call",
+            absent="metric" not in parts or not _has_accuracy(parts["metric"]),
         )
     n_validation = _n_validation(parts["set"]) if "set" in parts else None
     if n_validation is None:
@@ -131,6 +132,11 @@ def _pairs(rows: Rows) -> list[_Pair]:
                     )
                 )
     return found
+
+
+def _has_accuracy(rows: Rows) -> bool:
+    """Whether any metric is a share of right answers: a regression has none."""
+    return any(not WORDS.isdisjoint(_words(name)) for name in rows.codes("phase")[1])
 
 
 def _words(name: str) -> frozenset[str]:

@@ -19,7 +19,7 @@ counts. Both need that most training samples have been seen twice, or their set 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from telemetry.diagnose.sample_sets import (
     similarity,
     united,
 )
+from telemetry.diagnose.tags import UNJUDGED
 from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
@@ -87,13 +88,16 @@ class _Compared:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Samples that are shared, and a feature that is the target: the worse of the two."""
-    del context
     codes, names = rows.codes("what")
     parts = {name: Rows(rows.arrow.filter(codes == i)) for i, name in enumerate(names)}
     samples = _samples(parts.get("set"), limits)
     feature = _feature(parts["feature"], limits) if "feature" in parts else None
     found = [each for each in (samples, feature) if isinstance(each, Finding)]
-    return min(found, key=lambda finding: finding.severity.rank) if found else samples
+    if not found:
+        return samples
+    worst = min(found, key=lambda finding: finding.severity.rank)
+    # What an agent has met is evaluated and trained on, and so are the latents of a generator.
+    return replace(worst, severity=Severity.INFO) if context.tags & UNJUDGED else worst
 
 
 def _samples(rows: Rows | None, limits: Limits) -> Verdict:
