@@ -188,7 +188,9 @@ class RunWriter:
             return
         reason = why_impossible()
         if reason is not None:
-            self._pump.tell_once(f"nothing is judged while it trains: {reason}")
+            text = f"nothing is judged while it trains: {reason}"
+            logger.warning("telemetry: run %s: %s", self.ref.run, text)
+            self.event("telemetry_error", text, step=0, severity="warning")
             return
         self._news = news
         self._live = LiveDiagnosis(
