@@ -48,16 +48,23 @@ class Scale:
         return sparklines.sparkline(places, levels=levels, extremes=self.extremes)
 
 
-def scale_of(series: "Sequence[Series]") -> Scale | None:
-    """The scale on which all finite values lie; None when there is none."""
+def scale_of(series: "Sequence[Series]", limit: float | None = None) -> Scale | None:
+    """The scale on which all finite values and the limit lie; None where there is no value.
+
+    Values that are all the same stand at the end of a scale that begins at zero.
+    """
     finite = [value for one in series for value in one.values.tolist() if math.isfinite(value)]
     if not finite:
         return None
+    if limit is not None and math.isfinite(limit):
+        finite.append(limit)
+    low, high = min(finite), max(finite)
     positive = [value for value in finite if value > 0]
-    spans_decades = bool(positive) and max(positive) >= DECADES * min(positive)
-    if spans_decades and min(finite) >= 0:
-        return Scale(low=min(positive), high=max(positive), is_log=True)
-    return Scale(low=min(finite), high=max(finite), is_log=False)
+    if low >= 0 and positive and high >= DECADES * min(positive):
+        return Scale(low=min(positive), high=high, is_log=True)
+    if low == high:
+        return Scale(low=min(low, 0.0), high=max(high, 0.0), is_log=False)
+    return Scale(low=low, high=high, is_log=False)
 
 
 def document(run: "Run", explained: "Explanation") -> dict[str, Json]:
@@ -141,7 +148,7 @@ def how_to_check(explained: "Explanation") -> str:
 
 
 def _show_series(screen: Screen, explained: "Explanation") -> None:
-    scale = scale_of(explained.series)
+    scale = scale_of(explained.series, explained.limit)
     screen.blank()
     if not explained.series or scale is None:
         n_rows = plural(explained.n_rows, "row")
@@ -187,8 +194,7 @@ def legend(screen: Screen, explained: "Explanation", scale: Scale, *, n_shown: i
     parts = [f"{low} {numbers.number(scale.low)} to {high} {numbers.number(scale.high)}{kind}"]
     limit = explained.limit
     if limit is not None:
-        within = scale.low <= limit <= scale.high
-        where = scale.picture([limit], levels=screen.levels) if within else "off the scale"
+        where = scale.picture([limit], levels=screen.levels)
         parts.append(f"limit {numbers.number(limit)}: {where}")
     n_more = len(explained.series) - n_shown
     if n_more:

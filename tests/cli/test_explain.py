@@ -111,4 +111,10 @@ def test_rows_share_one_scale_that_is_logarithmic_over_decades() -> None:
     linear = explaining.scale_of([series(-1.0, 1.0), series(float("nan"), float("inf"))])
     assert linear is not None
     assert linear.picture([-1.0, 1.0, float("nan")], levels=BLOCKS) == "▁█x"
+    flat = explaining.scale_of([series(300.0, 300.0)])
+    assert flat is not None
+    assert flat.picture([300.0, 0.0], levels=BLOCKS) == "█▁"
+    limited = explaining.scale_of([series(6.0, 10.0)], 2.0)
+    assert limited is not None
+    assert limited.picture([2.0, 6.0, 10.0], levels=BLOCKS) == "▁▅█"
     assert explaining.scale_of([replace(series(1.0), values=np.array([float("nan")]))]) is None
