@@ -141,6 +141,8 @@ def _chosen(names: Sequence[str] | None) -> tuple[Detector, ...]:
 
 
 def _bounds(chosen: Sequence[Detector], policy: Policy) -> dict[str, dict[str, float]]:
+    for name in policy.detectors:
+        find_detector(name)
     overrides = {find_detector(name).id: values for name, values in policy.limits.items()}
     return {detector.id: detector.limits(overrides.get(detector.id, {})) for detector in chosen}
 

@@ -70,6 +70,12 @@ class Policy:
     caps: Mapping[str, Severity] = field(default_factory=dict)
     suppressions: tuple[Suppression, ...] = ()
 
+    @property
+    def detectors(self) -> frozenset[str]:
+        """Every rule that is named."""
+        accepted = (entry.detector for entry in self.suppressions)
+        return frozenset({*self.limits, *self.disabled, *self.caps, *accepted})
+
     def identity(self) -> Json:
         """What tells two policies apart, whatever the order of their entries."""
         limits = {name: dict(sorted(self.limits[name].items())) for name in sorted(self.limits)}

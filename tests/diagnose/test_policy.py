@@ -10,6 +10,7 @@ from telemetry.diagnose.__main__ import main
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, findings_of
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 from telemetry.diagnose.policy import Policy, Subject, Suppression
+from telemetry.errors import UsageError
 from telemetry.manifest import read_manifest
 from telemetry.store.store import Store
 
@@ -76,6 +77,20 @@ def test_a_cap_changes_the_severity_and_not_the_cause(chain: Chains) -> None:
         (SYMPTOM, Severity.WARNING, ROOT),
     ]
     assert result.findings[0].evidence["severity_before_cap"] == "warning"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(disabled={"dead_unit": "me"}),
+        Policy(caps={"dead_unit": Severity.INFO}),
+        accepted("dead_unit"),
+        Policy(limits={"dead_unit": {}}),
+    ],
+)
+def test_a_rule_that_does_not_exist_is_refused(chain: Chains, policy: Policy) -> None:
+    with pytest.raises(UsageError, match="did you mean dead_units"):
+        judged(chain(2), policy)
 
 
 def test_a_cap_never_raises_a_severity() -> None:
