@@ -310,7 +310,8 @@ def test_steps_that_turn_the_weights_round_are_no_growth(chain: Chains) -> None:
 def test_a_matrix_that_starts_at_zero_does_not_grow_without_bound(chain: Chains) -> None:
     norms = [[8 * index / 59] for index in range(60)]
     run = weights(chain(1).losses(stalled(2.3, 240), every=4), norms, ratio=PACE)
-    assert diagnosed(run, detectors=[GROWTH]).passed == (GROWTH,)
+    assert GROWTH in diagnosed(run).passed
+    assert asked(run, GROWTH).value == pytest.approx(np.log2(10), abs=1e-3)
 
 
 def test_what_growing_weights_bring_about_follows_from_them(chain: Chains) -> None:
@@ -342,6 +343,21 @@ def test_a_layer_that_hardly_moves_in_a_stalled_run_is_a_warning(chain: Chains) 
     assert result.value == pytest.approx(np.log2(1e4), abs=1e-3)
     assert (result.first_step, result.last_step) == (20, 116)
     assert found(diagnosed(run), "loss_not_decreasing").consequence_of == IMBALANCE
+
+
+@pytest.mark.parametrize(
+    ("end", "severity"), [(2.15, Severity.WARNING), (1.0, Severity.INFO)], ids=["hardly", "half"]
+)
+def test_a_run_that_has_stopped_is_judged_by_how_far_it_came(
+    chain: Chains, end: float, severity: Severity
+) -> None:
+    losses = [*np.linspace(2.3, end, 40), *stalled(end, 160, noise=0.005)]
+    run = speeds(chain(2).losses(losses, every=4), [1e-2, 1e-6], steps=range(0, 200, 4))
+    for step in range(0, 200, 4):
+        run.logits(step)
+    result = diagnosed(run)
+    assert result.state in {"learning", "converged"}
+    assert found(result, IMBALANCE).severity is severity
 
 
 def test_the_layer_that_stands_apart_is_named(chain: Chains) -> None:

@@ -8,7 +8,8 @@ learning rate of its own, or use an optimizer of Adam's type.
 Not flagged: parameter groups of different learning rates, unless the ratio of speeds is as large
 after each is divided by its rate; matrices without any gradient in a sample (frozen, unused,
 experts that got no token); biases, gains, embeddings, adapters; a spread below ten bits, for
-healthy transformers have four. In a run that learns it is a description.
+healthy transformers have four. Where the loss has stopped to fall after a tenth it is a warning
+still, further down information; in a run that learns it is told where the rule is asked for.
 Source: You et al., arXiv:1708.03888.
 """
 
@@ -27,6 +28,7 @@ ID = "layer_imbalance"
 SPREAD_BITS = 10.0  # healthy medians to 4.4, layers that hardly learn 27
 TOLD_BITS = 7.0
 MIN_SAMPLES = 5
+HARDLY_SHARE = 0.9  # of the level of knowing nothing: where a run stands that has hardly learned
 
 SQL = """
 SELECT
@@ -112,6 +114,13 @@ def _at(wanted: IntArray, steps: IntArray, values: FloatArray) -> FloatArray:
     return values[np.maximum(np.searchsorted(steps, wanted, side="right") - 1, 0)]
 
 
+def _has_hardly_learned(context: RunContext) -> bool:
+    """The run fails, or stands still where the last layer alone may have come."""
+    level = context.baseline.naive or context.progress.start
+    still = context.stuck and context.progress.end >= HARDLY_SHARE * level
+    return context.progress.failing or still
+
+
 def _finding(
     ratios: Grid,
     speeds: FloatArray,
@@ -132,7 +141,7 @@ def _finding(
     layers = tuple(dict.fromkeys(owner[ratios.ids[place]] for place in order))
     return Finding(
         detector=ID,
-        severity=Severity.WARNING if context.progress.failing else Severity.INFO,
+        severity=Severity.WARNING if _has_hardly_learned(context) else Severity.INFO,
         message=f"a step changes {names[0]} by {number(2 ** usual[slow])} of its norm and "
         f"{names[1]} by {number(2 ** usual[fast])}: {value:.1f} bits apart (limit {number(limit)})",
         advice=f"Look at what scales {owner[ratios.ids[odd]]}: its initialisation, a factor on its "

@@ -1,6 +1,6 @@
 """The weights multiply: each step adds the same share of themselves.
 
-Symptom: the norm of a weight matrix has grown 16 times since the start, all the time at one pace
+Symptom: the norm of a weight matrix has grown eight times since the start, all the time at one pace
 (by the same factor a step, or a unit of learning rate), along the weights themselves, and the loss
 or the validation loss has risen meanwhile.
 Fix: look for a penalty or a decay of the wrong sign, which rewards large weights; else for what
@@ -28,9 +28,9 @@ from telemetry.diagnose.wording import MATRICES, and_more, example, number
 from telemetry.store.rows import Rows
 
 ID = "weight_norm_growth"
-GROWTH_BITS = 4.0  # 16 times; healthy matrices of 400 to 800 steps end at 2.7
+GROWTH_BITS = 3.0  # 8 times; healthy matrices end at 2.7 in 400 to 800 steps
 # Of nine tenths of the time over one tenth: 1.05 to 1.27 where a term multiplies the weights; of
-# other growth to 16 times the most even, gradients that are not cleared, has 3.6.
+# other growth to 8 times the most even, gradients that are not cleared, has 3.6.
 PACE_FACTOR = 2.0
 # Relative growth a step over the size of a step: 0.8 to 1 and more where a term multiplies the
 # weights. A rate too high for a quadratic, also of one pace, has at most max ln(x - 1) / x = 0.28.
