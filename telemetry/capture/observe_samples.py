@@ -2,10 +2,12 @@
 
 Training: forwards of steps whose batches are hashed anyway. A step counts only if each of its
 forwards had a backward pass, for a forward with gradient may also be an evaluation that forgot
-`no_grad`. Evaluation: forwards without gradient that end with a metric named as one; the first
-evaluation, the second, the fourth and so on. What was not seen in full is not told.
+`no_grad`. Evaluation: forwards without gradient that end with a metric of which a word is val, test
+or the like; the first evaluation, the second, the fourth and so on. What was not seen in full is
+not told.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
@@ -17,9 +19,12 @@ from telemetry.capture.module_nodes import in_transform
 from telemetry.capture.packet import Packet
 from telemetry.capture.sample_hash import SampleHasher, distinct_values
 from telemetry.capture.sample_sketch import TRAIN, SamplePacket, Sketch
-from telemetry.capture.step_ledger import StepRecord, is_evaluation_name
+from telemetry.capture.step_ledger import StepRecord
 
 PART = "samples"
+WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+# A value_loss, which the phase of metrics takes for an evaluation, is that of an agent's training.
+EVALUATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 MAX_FORWARDS = 16_384  # of training: some epochs of most data sets
 FORWARDS_PER_PACKET = 256
 MAX_EVALUATED = 1 << 17  # samples of an evaluation: 1 MiB on the device
@@ -118,11 +123,11 @@ class SampleWatch:
         """Metrics were logged: they say what the forwards without gradient were."""
         if not self._in_evaluation:
             return
-        lowered = [name.lower() for name in names]
-        if any(map(is_evaluation_name, lowered)):
+        words = {word.lower() for name in names for word in WORD.findall(name)}
+        if words & EVALUATION_WORDS:
             self._n_evaluations += 1
             if self._is_whole and self._evaluated:
-                with_train = any("train" in name for name in lowered)
+                with_train = any(word.startswith("train") for word in words)
                 self._tell_evaluation(step, phase="both" if with_train else "eval")
         self._forget_evaluation()
 

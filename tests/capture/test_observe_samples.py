@@ -55,7 +55,11 @@ def test_pairs_of_equal_samples_within_forwards_are_counted(tmp_path: Path) -> N
     [
         (("val_loss", "val_accuracy"), "eval"),
         (("train_loss", "val_loss"), "both"),
+        (("accuracy/val",), "eval"),
+        (("constrained_loss", "testAccuracy"), "eval"),
+        (("loss/val", "loss/train"), "both"),
         (("train_loss",), None),
+        (("value_loss", "device"), None),
         (("accuracy",), None),
     ],
 )
@@ -64,6 +68,17 @@ def test_the_metrics_logged_say_what_an_evaluation_was(
 ) -> None:
     rows = train(tmp_path, TRAINED, ends_with(OTHER, *names), epochs=1)
     assert {row["phase"] for row in rows} == {"train", phase} - {None}
+
+
+def test_an_evaluation_in_inference_mode_and_in_a_block_is_told(tmp_path: Path) -> None:
+    def evaluate(model: nn.Module, telemetry: TelemetryCallback) -> None:
+        with telemetry.evaluation(), torch.inference_mode():
+            model(OTHER)
+        telemetry.log(val_loss=1.0)
+
+    rows = train(tmp_path, TRAINED, evaluate, epochs=1)
+    (row,) = of_phase(rows, "eval")
+    assert row["n_seen"] == 30
 
 
 def nothing(model: nn.Module, telemetry: TelemetryCallback) -> None:
