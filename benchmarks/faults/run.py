@@ -108,6 +108,10 @@ def main() -> None:
     outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
         if given.rerun_rules:
+            kept = {path.parent.name for path in given.rerun_rules.glob(f"*/{RESULT}")}
+            absent = [f"{name}-{seed}" for name, seed in units if f"{name}-{seed}" not in kept]
+            print(f"not kept: {' '.join(absent) or 'none'}")
+            units = [unit for unit in units if f"{unit[0]}-{unit[1]}" in kept]
             work = partial(judge_again, folder=given.rerun_rules)
         else:
             options = {"every": 1, "overhead_budget": None} if given.every_step else {}

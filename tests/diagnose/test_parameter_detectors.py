@@ -56,6 +56,22 @@ def test_training_the_head_alone_is_information(chain: Chains) -> None:
     assert found(diagnosed(run), "unchanged_parameters").severity is Severity.INFO
 
 
+@pytest.mark.parametrize(("peak", "severity"), [(1.73, "error"), (3.5, "info")])
+def test_layers_left_out_that_hold_their_initial_values_are_no_probing(
+    chain: Chains, peak: float, severity: str
+) -> None:
+    """Values spread evenly up to a bound were drawn; what was trained has longer tails."""
+    run = chain(0).losses(learning(60), every=6)
+    for index, group in enumerate((None, 0)):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(f"m{index}.weight", shape=(64, 64), depth=index + 1, lr_group=group)
+        trained(run, f"m{index}.weight", moves=group is not None)
+    for row in run.rows["tensor_stats"]:
+        if row["kind"] == "weight":
+            row["absmax"] = peak * 5.0 / 64
+    assert found(diagnosed(run), "unchanged_parameters").severity == severity
+
+
 def test_an_optimizer_of_another_model_is_found(chain: Chains) -> None:
     run = chain(0).losses(stalled(2.3, 60), every=6)
     run.module("", depth=0, role="other")

@@ -82,14 +82,17 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     found = [
         dead
         for site, steps, shares in observed
-        if (dead := _dead(site, steps, shares, limits["dead_info"])) is not None
+        if (dead := _dead(site, steps, shares, limits["dead_info"], context.sampled_steps))
+        is not None
     ]
     serious = [dead for dead in found if dead.share >= limits["dead_limit"]]
     chosen = serious or found
     return _finding(chosen, context, limits) if chosen else None
 
 
-def _dead(site: Site, steps: IntArray, shares: FloatArray, limit: float) -> _Dead | None:
+def _dead(
+    site: Site, steps: IntArray, shares: FloatArray, limit: float, sampled: IntArray
+) -> _Dead | None:
     """The site if its last windows are dead: three in a row at the end, and what went before."""
     needed = limit if site.n_units >= SMALL_LAYER else 1.0
     if shares.size < MIN_WINDOWS or (shares[-MIN_WINDOWS:] < needed).any():
@@ -102,10 +105,16 @@ def _dead(site: Site, steps: IntArray, shares: FloatArray, limit: float) -> _Dea
         site=site,
         share=float(np.median(shares[start:])),
         first=float(shares[0]),
-        first_step=int(steps[start]),
+        first_step=_window_start(steps, start, sampled),
         last_step=int(steps[-1]),
         jump_step=int(steps[rises[0]]) if rises.size else int(steps[start]),
     )
+
+
+def _window_start(steps: IntArray, place: int, sampled: IntArray) -> int:
+    """First sample of a window, which is recorded at its last: a dead unit was dead in all."""
+    inside = sampled[sampled > steps[place - 1]] if place else sampled
+    return int(min(steps[place], inside[0])) if inside.size else int(steps[place])
 
 
 def _severity(dead: _Dead, context: RunContext, limits: Limits) -> Severity:

@@ -10,7 +10,7 @@ Not flagged: requires_grad=False; modules whose forward never ran with gradient 
 teachers: information); branches beside the trained path that get no gradient (information); a
 learning rate of zero; steps the loss scaler skipped; updates too small for the weight's precision;
 a model of which only the last layers are given to the optimizer (linear probing: information, as
-long as it learns).
+long as it learns and the others do not hold what they were initialised with).
 Source: Humbatova et al., arXiv:1910.11015; Jiang et al., TrainCheck, arXiv:2506.14813.
 """
 
@@ -27,6 +27,11 @@ from telemetry.store.rows import Rows, SqlValue, as_float
 ID = "unchanged_parameters"
 MIN_SAMPLES = 5
 ROUNDED_SHARE = 1e-6  # rate x gradient over weight: below, float32 may round the step away
+# Largest over root mean square: the square root of 3 for uniform values, as the default
+# initialisations and Xavier's draw them; 3 and more for normal ones and for trained weights.
+UNIFORM = 3**0.5
+UNIFORM_SLACK = 0.04
+UNIFORM_ELEMENTS = 256  # from which on the largest of them is near the bound
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
 
 SQL = """
@@ -43,6 +48,7 @@ SELECT
     SUM(CASE WHEN p.kind = 'weight' THEN 1 ELSE 0 END) AS n_weight,
     MAX(CASE WHEN p.kind = 'gradient' THEN SQRT(p.sumsq / p.n) END) AS gradient_rms,
     MAX(CASE WHEN p.kind = 'weight' THEN SQRT(p.sumsq / p.n) END) AS weight_rms,
+    MAX(CASE WHEN p.kind = 'weight' THEN p.absmax / SQRT(p.sumsq / p.n) END) AS peak,
     MAX(CASE WHEN t.lr_group = 0 THEN s.lr ELSE g.lr END) AS lr,
     MIN(p.step) AS first_step,
     MAX(p.step) AS last_step
@@ -84,6 +90,7 @@ class _Observed:
     weight_range: float
     gradient_rms: float
     weight_rms: float
+    peak: float
     lr: float
     first_step: int
     last_step: int
@@ -94,6 +101,12 @@ class _Observed:
         if self.n_update:
             return self.n_update == self.n_still
         return self.n_weight >= MIN_SAMPLES and self.weight_range == 0.0
+
+    @property
+    def looks_initial(self) -> bool:
+        """Its values are spread evenly up to a bound: drawn so, never trained."""
+        evenly = abs(self.peak / UNIFORM - 1) <= UNIFORM_SLACK
+        return self.parameter.is_matrix and self.parameter.n >= UNIFORM_ELEMENTS and evenly
 
     @property
     def no_gradient(self) -> bool:
@@ -146,6 +159,7 @@ def _observed(record: dict[str, SqlValue], parameter: Parameter) -> _Observed:
         weight_range=as_float(record["weight_range"]),
         gradient_rms=as_float(record["gradient_rms"]),
         weight_rms=as_float(record["weight_rms"]),
+        peak=as_float(record["peak"]),
         lr=as_float(record["lr"]),
         first_step=count("first_step"),
         last_step=count("last_step"),
@@ -168,6 +182,7 @@ def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | N
         and not context.network.n_foreign
         and all(entry.parameter.depth < first_held for entry in found)
         and not context.progress.failing
+        and not any(entry.looks_initial for entry in found)
     )
     how = (
         f"; the optimizer holds {context.network.n_foreign} tensors that are not the model's"
