@@ -158,11 +158,16 @@ def runs_of(
     return [(entry, judged(entry, folder)) for entry in facts]
 
 
-def runs_again(store: Path) -> list[tuple[Facts, Judged]]:
-    """A kept run, judged again."""
+def read_facts(store: Path) -> Facts:
+    """What is known of a kept run."""
     known = json.loads((store / FACTS).read_text())
     known = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
-    facts = Facts(**known)
+    return Facts(**known)
+
+
+def runs_again(store: Path) -> list[tuple[Facts, Judged]]:
+    """A kept run, judged again."""
+    facts = read_facts(store)
     return [(facts, judged(facts, store.parent))]
 
 
