@@ -168,7 +168,8 @@ def test_a_batch_far_above_the_noise_scale_is_told(chain: Chains) -> None:
     assert result.severity is Severity.INFO
     assert result.value == pytest.approx(10.0, rel=0.1)
     assert result.threshold == 128
-    assert result.advice.startswith("1 of the 8 micro-batches")
+    # (1 + 10 / 16) / (1 + 10 / 128) times the steps
+    assert "1 of the 8 micro-batches: about 1.5 times as many steps, each of 12%" in result.advice
 
 
 def test_the_noise_scale_needs_neither_the_divisor_nor_the_loss_scale(chain: Chains) -> None:

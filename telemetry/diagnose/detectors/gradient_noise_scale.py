@@ -17,6 +17,7 @@ S = (g_b - g_B) / (1 / b - 1 / B), and the noise scale is mean(S) / mean(G) over
 of ratios would be biased. Needs a loop that adds up micro-batches of one size.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,10 +167,11 @@ def _estimated(micro: FloatArray, whole: FloatArray, small: FloatArray, k: Float
 def _finding(steps: IntArray, found: Noise) -> Finding:
     scale, batch = found.scale, found.batch
     if scale < batch:
-        enough = max(1, round(found.micro * max(scale, 0.0) / batch))
+        enough = max(1, math.ceil(found.micro * scale / batch))
+        more = (1 + scale * found.micro / (enough * batch)) / (1 + scale / batch)
         advice = (
-            f"{enough} of the {number(found.micro)} micro-batches of a step would give nearly the "
-            "same step."
+            f"Accumulate {enough} of the {found.micro:.0f} micro-batches: about {more:.1f} times "
+            f"as many steps, each of {enough / found.micro:.0%} of the work."
         )
     else:
         advice = (
@@ -179,8 +181,7 @@ def _finding(steps: IntArray, found: Noise) -> Finding:
     return Finding(
         detector=ID,
         severity=Severity.INFO,
-        message=f"gradient noise equals signal at {number(scale)} examples; a step has "
-        f"{number(batch)}",
+        message=f"gradient noise equals signal at {number(scale)} examples; a step has {batch:.0f}",
         advice=advice,
         first_step=int(steps[0]),
         last_step=int(steps[-1]),

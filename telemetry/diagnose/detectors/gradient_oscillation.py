@@ -14,6 +14,8 @@ autoregressive series of order one). At -0.5 a step ends in the minimum, beyond 
 of it. Only samples of consecutive steps tell; there are such while every step is sampled.
 """
 
+import math
+
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
@@ -96,7 +98,8 @@ def _finding(
         severity=Severity.INFO,
         message=f"the gradients of successive steps have a cosine of {number(value)} "
         f"(limit {number(limit)})" + (": steps jump over the minimum and back" if opposed else ""),
-        advice=f"Divide the learning rate ({number(rate)}) by 4."
+        # lr h = -2 cos: to a half.
+        advice=f"Divide the learning rate ({number(rate)}) by {math.ceil(-4 * value)}."
         if opposed
         else "Nothing to change: compare it between runs.",
         layer=layers[0] if layers else None,
