@@ -6,7 +6,6 @@ Examples:
   telemetry diagnose 7f3a --detector vanishing_gradient --detector dead_units
   telemetry diagnose latest --since 1000 --json
   telemetry diagnose latest --explain 1
-  telemetry diagnose latest --follow
   telemetry diagnose latest --follow --fail-on error
 """
 
