@@ -212,6 +212,22 @@ def test_large_sets_are_compared_by_the_part_that_both_know(chain: Chains) -> No
     assert verdict(beside) is None
 
 
+def test_what_any_rank_trains_on_counts(chain: Chains) -> None:
+    """Each rank sees its part of the training data, the first one evaluates."""
+    run = chain(2)
+    both = np.concatenate([OTHER, TRAIN[:50], TRAIN[-50:]])
+    for step in EVALUATIONS:
+        sketch(run, step, "train", [TRAIN[:500]])
+        sketch(run, step, "eval", [both])
+    run.write()
+    run.rank, run.rows = 1, {}
+    for step in EVALUATIONS:
+        sketch(run, step, "train", [TRAIN[500:]])
+    result = verdict(run)
+    assert isinstance(result, Finding)
+    assert "100 of 500" in result.message
+
+
 def test_without_an_evaluation_it_says_what_to_log(chain: Chains) -> None:
     run = chain(2)
     for step, loss in enumerate(learning(60)):
