@@ -26,7 +26,9 @@ WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 # A value_loss, which the phase of metrics takes for an evaluation, is that of an agent's training.
 EVALUATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 MAX_FORWARDS = 16_384  # of training: some epochs of most data sets
+FORWARDS_OF_STEP = 512  # of more, as where no step ever ends, nothing is kept
 FORWARDS_PER_PACKET = 256
+SAMPLES_PER_PACKET = 1 << 16
 MAX_EVALUATED = 1 << 17  # samples of an evaluation: 1 MiB on the device
 N_LOOKED_AT = 4  # training forwards whose distinct values are counted
 MAX_UNNAMED = 64  # blocks without gradient, beyond four for each evaluation
@@ -51,6 +53,7 @@ class SampleWatch:
         self._n_packets = 0
         self._of_step: list[Tensor] = []
         self._ready: list[Tensor] = []
+        self._n_ready = 0  # samples
         self._looked_at: list[Tensor] = []
         self._evaluated: list[Tensor] = []
         self._evaluation_looked_at: list[Tensor] = []
@@ -69,7 +72,8 @@ class SampleWatch:
     ) -> None:
         """A forward with gradient, in a step whose batches are hashed."""
         self._hash_batch(record, args, kwargs)
-        if module.training and self._n_trained < MAX_FORWARDS:
+        is_wanted = self._n_trained < MAX_FORWARDS and len(self._of_step) < FORWARDS_OF_STEP
+        if module.training and is_wanted:
             self._train((args, kwargs))
 
     @guarded("inputs")
@@ -149,8 +153,9 @@ class SampleWatch:
             self._forget_evaluation()
         if len(self._of_step) == record.backward_calls:
             self._ready += self._of_step
+            self._n_ready += sum(map(len, self._of_step))
         self._of_step = []
-        if len(self._ready) >= FORWARDS_PER_PACKET:
+        if len(self._ready) >= FORWARDS_PER_PACKET or self._n_ready >= SAMPLES_PER_PACKET:
             # A run that is killed is known up to half of what it has seen.
             n = self._n_packets + 1
             self._tell_training(record.step, tells=n & (n - 1) == 0)
@@ -179,6 +184,7 @@ class SampleWatch:
             )
         )
         self._ready, self._looked_at = [], []
+        self._n_ready = 0
 
     def _tell_evaluation(self, step: int, *, phase: str) -> None:
         self._tell_training(step, tells=True)  # what it is held against

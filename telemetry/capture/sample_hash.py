@@ -14,7 +14,7 @@ from telemetry.capture.position_hash import splitmix64
 
 MAX_ELEMENTS = 256  # of a sample, per tensor
 MIN_ELEMENTS = 8  # of a sample in all its tensors: of fewer, equal ones are no surprise
-MAX_ROWS = 8192  # of a forward; the others are not hashed
+MAX_READ = 1 << 22  # elements of a tensor that are read; a part of a batch would be no data set
 MAX_TENSORS = 8
 COPY_ELEMENTS = 1 << 16  # of a tensor that does not lie in rows and must be copied
 N_LOOKED_AT = 16  # samples of a forward whose distinct values are counted
@@ -34,7 +34,8 @@ class SampleHasher:
 
         Returns:
             None where they are not rows of samples: tensors of different lengths (nodes and edges
-            of a graph), texts, sparse or nested tensors, samples of fewer than 8 elements.
+            of a graph), texts, sparse or nested tensors, samples of fewer than 8 elements, or very
+            many of them at once.
         """
         with torch.no_grad():
             parts = rows_of(arguments)
@@ -109,7 +110,7 @@ def _row_bits(values: Tensor) -> Tensor | None:
     width = BITS_OF_WIDTH.get(values.element_size())
     if width is None:
         return None
-    values = values.resolve_neg()[:MAX_ROWS]
+    values = values.resolve_neg()
     others = sorted(range(1, values.dim()), key=values.stride, reverse=True)
     in_memory_order = values.permute(0, *others)
     if in_memory_order.is_contiguous():  # also channels_last: no copy of the batch is made
@@ -119,4 +120,5 @@ def _row_bits(values: Tensor) -> Tensor | None:
     else:
         return None
     stride = -(-rows.shape[1] // MAX_ELEMENTS)
-    return rows[:, ::stride].view(width)
+    read = rows[:, ::stride]
+    return read.view(width) if read.numel() <= MAX_READ else None

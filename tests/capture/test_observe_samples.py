@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from telemetry import TelemetryCallback
 from telemetry.capture.sample_hash import SampleHasher, distinct_values
 from telemetry.capture.sample_sketch import SIZE, Sketch
+from tests.loops import records
 from tests.sampled_sets import Evaluate, hashes, of_phase, samples, train
 
 TRAINED, OTHER = samples(60, 1), samples(30, 2)
@@ -110,6 +111,17 @@ def test_only_what_had_a_backward_pass_was_trained_on(tmp_path: Path, evaluate: 
     assert hashes(of_phase(rows, "train")[-1]) == hashes(of_phase(expected, "train")[-1])
 
 
+def test_steps_of_very_many_forwards_keep_nothing(tmp_path: Path) -> None:
+    model = nn.Linear(12, 2)
+    with TelemetryCallback(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), store=tmp_path, strict=True
+    ):
+        for _ in range(600):
+            model(TRAINED)
+    (run,) = tmp_path.glob("project=*/run=*")
+    assert records(run, "sketches") == []
+
+
 def test_a_model_that_is_trained_in_evaluation_mode_tells_nothing(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(12, 2)).eval()
     assert train(tmp_path, TRAINED, nothing, model=model) == []
@@ -165,6 +177,7 @@ NO_SAMPLES: dict[str, Callable[[], object]] = {
         [torch.ones(9, 2), torch.ones(8, 2)], layout=torch.jagged
     ),
     "meta": lambda: torch.empty(9, 12, device="meta"),
+    "too many at once": lambda: torch.zeros(20_000, 256),
     "nothing": lambda: torch.zeros(0, 12),
     "scalar": lambda: torch.tensor(3.0),
 }
