@@ -294,6 +294,15 @@ def test_growth_of_a_changing_pace_is_told_where_asked_for(
     assert asked(run, GROWTH).severity is Severity.INFO
 
 
+def test_one_long_interval_between_few_samples_is_no_pace(chain: Chains) -> None:
+    run = chain(1).losses(stalled(2.3, 240), every=240)
+    steps = [0, 1, 2, 3, 4, 5, 6, 230]
+    for step, bits in zip(steps, [0, 0.4, 0.7, 0.9, 1.0, 1.05, 1.07, 5], strict=True):
+        run.norm("l0.weight", "weight", step, 8 * 2**bits, n=N)
+        run.norm("l0.weight", "update", step, 8 * 2**bits * 0.012, n=N)
+    assert GROWTH in diagnosed(run).passed
+
+
 def test_a_pace_that_follows_the_learning_rate_is_even(chain: Chains) -> None:
     rates = 0.1 * (1 + np.cos(np.pi * np.arange(240) / 240)) / 2
     run = chain(1).losses(stalled(2.3, 240), every=4)

@@ -152,6 +152,9 @@ def _growth(matrix: Parameter, rows: Rows, context: RunContext, limits: Limits) 
 def _pace_factor(growth: FloatArray, lengths: FloatArray) -> float:
     """Pace that holds in nine tenths of the time, over that of one tenth; of any time at all.
 
+    It holds for the intervals alike whatever their length too: where samples are few, one of them
+    may be most of the time.
+
     Args:
         growth: Natural logarithm of the growth between samples.
         lengths: What passed between them: steps, or learning rate summed over them.
@@ -160,8 +163,11 @@ def _pace_factor(growth: FloatArray, lengths: FloatArray) -> float:
     if int(kept.sum()) < MIN_SAMPLES - 1:
         return float("inf")
     paces = growth[kept] / lengths[kept]
-    low, high = (_quantile(paces, lengths[kept], share) for share in (0.1, 0.9))
-    return high / low if low > 0 else float("inf")
+    factors = []
+    for weights in (lengths[kept], np.ones(paces.size)):
+        low, high = (_quantile(paces, weights, share) for share in (0.1, 0.9))
+        factors.append(high / low if low > 0 else float("inf"))
+    return max(factors)
 
 
 def _quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
