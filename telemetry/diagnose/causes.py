@@ -19,8 +19,9 @@ NOT_A_CAUSE = frozenset(
 # input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
 # alone scales raise its loss; a feature that is the answer in training alone does that too. So are
 # those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps
-# the short reach it starts with. What makes the gradient small, or rounds or refuses the
-# update, makes a step small at any rate.
+# the short reach it starts with. What makes the gradient small, or rounds or refuses the update,
+# makes a step small at any rate. A decay that outweighs the gradient makes large steps, and uphill
+# ones; dropout makes the first loss high.
 EDGES: Mapping[str, tuple[str, ...]] = {
     "input_scale": (
         "poor_initialization",
@@ -129,10 +130,14 @@ EDGES: Mapping[str, tuple[str, ...]] = {
     "low_precision_updates": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
     "epsilon_domination": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
     "over_regularized": (
+        "poor_initialization",
         "dead_units",
         "vanishing_gradient",
         "vanishing_through_time",
         "representation_collapse",
+        "learning_rate_too_high",
+        "update_ratio",
+        "gradient_ascent",
         "learning_rate_too_low",
         SYMPTOM,
     ),

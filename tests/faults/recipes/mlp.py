@@ -36,6 +36,8 @@ def train(  # noqa: PLR0913 - the differences
     dtype: str = "float32",
     cleared: bool = True,
     max_norm: float | None = None,
+    weight_decay: float = 0.0,
+    dropout: float = 0.0,
 ) -> None:
     """Train and record once.
 
@@ -60,9 +62,11 @@ def train(  # noqa: PLR0913 - the differences
         dtype: Of the weights; the loss is computed in float32.
         cleared: Whether gradients are cleared before each backward pass.
         max_norm: Gradient norm to clip to.
+        weight_decay: Of the optimizer.
+        dropout: Share of the hidden units that each layer drops.
     """
     torch.manual_seed(seed)
-    model = Model(depth, ACTIVATIONS[activation], detached)
+    model = Model(depth, ACTIVATIONS[activation], detached, dropout)
     for index, layer in enumerate(m for m in model.net if isinstance(m, nn.Linear)):
         _start(layer, weight_std, weight_value, bias_init if index < depth - 1 else None)
     model.to(getattr(torch, dtype))
@@ -72,7 +76,7 @@ def train(  # noqa: PLR0913 - the differences
         if name.rpartition(".")[0] not in left_out
     ]
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
-    stepper = kind(parameters, lr)
+    stepper = kind(parameters, lr, weight_decay=weight_decay)
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(N_CLASSES, N_IN, generator=generator)
     with record(model, stepper) as telemetry:
@@ -98,13 +102,16 @@ def train(  # noqa: PLR0913 - the differences
 class Model(nn.Module):
     """Linear layers with an activation between them, perhaps cut."""
 
-    def __init__(self, depth: int, activation: type[nn.Module], detached: int | None) -> None:
+    def __init__(
+        self, depth: int, activation: type[nn.Module], detached: int | None, dropout: float
+    ) -> None:
         super().__init__()
         widths = [N_IN, *[WIDTH] * (depth - 1), N_CLASSES]
         layers: list[nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):
             layers += [nn.Linear(n_in, n_out), activation()]
-        self.net = nn.Sequential(*layers[:-1])
+            layers += [nn.Dropout(dropout)] if dropout else []
+        self.net = nn.Sequential(*layers[: -2 if dropout else -1])
         self.detached = detached
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,351 @@
+"""Weight decay or dropout overpowers what the data say.
+
+Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
+matrix, sample after sample, and the weights have lost a third of their largest norm; or they are
+down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
+although larger weights would lower it. (2) Dropout keeps a fifth of the units or less, or a
+twentieth of the paths through several such layers, and the loss does not fall.
+Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
+Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
+it leads by design; weights of normalised layers that shrink without harm; noise that no weights
+could fit; dropout in a run that learns, and of the inputs; embeddings and adapters. What a penalty
+in the loss itself does shows in the weights alone. Functional dropout is not seen.
+Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import PERSISTENT_K, persistence
+from telemetry.diagnose.grids import Grid, grids
+from telemetry.diagnose.network import Parameter
+from telemetry.diagnose.progress import State
+from telemetry.diagnose.robust import FloatArray, median, row_medians
+from telemetry.diagnose.wording import example, number, of_parameters
+from telemetry.store.rows import Rows
+
+ID = "over_regularized"
+DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
+SHRUNK_BITS = 0.5  # below the largest norm: the decay has had time to act
+COLLAPSED_BITS = 3.0  # an eighth
+VANISHED_BITS = 8.0  # nothing is left of the initialisation
+EXPLODED_BITS = 3.0  # what shrinks after such growth was blown up first
+WORSE = 1.3  # loss at the end over its own best
+GAIN_LIMIT = 0.25  # relative fall of the loss for a relative growth of the weights
+START_SHARE = 0.1  # of the usual norm sqrt(n / fan_in): a matrix that is zero has none to lose
+NO_NORM = 1e-38
+DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a wide one does
+HEAVY_DROPOUT = 0.5  # layers that count for the paths
+PATHS_SHARE = 0.05  # of the paths are kept
+MIN_STEPS = 100  # as for a loss that does not fall
+STAYS_SHARE = 0.9  # of the level of knowing nothing, where the loss is too noisy to tell
+NOTHING_SHARE = 0.98  # of that level, where it still falls ...
+LONG_STEPS = 300  # ... after so many steps
+
+SQL = """
+SELECT
+    'decay' AS signal, p.step, p.param_id AS id, p.decay_ratio AS value, '' AS name, '' AS settings
+FROM tensor_points AS p
+WHERE p.run = $run
+    AND p.kind = 'update'
+    AND p.decay_ratio IS NOT NULL
+UNION ALL
+SELECT
+    'norm' AS signal, l.step, l.param_id AS id, l.weight_norm AS value, '' AS name, '' AS settings
+FROM layers AS l
+WHERE l.run = $run
+    AND l.weight_norm IS NOT NULL
+    AND COALESCE(l.nonfinite, 0) = 0
+UNION ALL
+SELECT
+    'gain' AS signal, l.step, l.param_id AS id, l.weight_norm * l.grad_norm AS value, '' AS name,
+    '' AS settings
+FROM layers AS l
+WHERE l.run = $run
+    AND l.grad_norm IS NOT NULL
+    AND COALESCE(l.nonfinite, 0) = 0
+UNION ALL
+SELECT
+    'dropout' AS signal, m.depth AS step, m.module_id AS id, 0.0 AS value, m.path AS name,
+    m.attributes AS settings
+FROM modules AS m
+WHERE m.run = $run
+    AND m.type LIKE '%Dropout%'
+    AND m.depth IS NOT NULL
+UNION ALL
+SELECT
+    'optimizer' AS signal, e.step, 0 AS id, 0.0 AS value, '' AS name, e.payload AS settings
+FROM events AS e
+WHERE e.run = $run
+    AND e.kind = 'optimizer'
+ORDER BY signal, step, id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decay:
+    """What decay has done to the weight matrices.
+
+    Attributes:
+        ratio: Decay over gradient part in the median matrix where it persists; else NaN.
+        lost: Bits below its largest norm at which each matrix ends, shape (n_matrices,); NaN for
+            one that never had a norm to lose.
+        gain: Relative fall of the loss for a relative growth of all matrices, at most.
+        first_step: Since when.
+        last_step: Of the last sample.
+        setting: Largest weight decay of the optimizers as attached; 0 for none.
+    """
+
+    ratio: float
+    lost: FloatArray
+    gain: float
+    first_step: int
+    last_step: int
+    setting: float
+
+    @property
+    def is_strong(self) -> bool:
+        """It is as large as the gradient part, and has shrunk the weights."""
+        return not math.isnan(self.ratio) and median(self.lost) >= SHRUNK_BITS
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Decay first, then dropout."""
+    if context.n_steps < MIN_STEPS:
+        return NotChecked(detector=ID, reason=f"{context.n_steps} steps; {MIN_STEPS} are needed")
+    found = grids(rows)
+    matrices = [m for m in context.network.matrices if m.id in found["norm"].seen()]
+    norms = found["norm"].columns([m.id for m in matrices])
+    is_late = bool((norms.steps >= context.warm_in).any())
+    is_seen = bool(matrices) and is_late and norms.steps.size >= PERSISTENT_K
+    if is_seen:
+        decay = _decay(found, norms, matrices, _setting(rows), context, limits)
+        severity = _severity(decay, context, limits)
+        if severity is not None:
+            return _of_decay(decay, severity, matrices, context, limits)
+    dropped = _of_dropout(rows, context, limits)
+    if dropped is None and not is_seen:
+        return NotChecked(
+            detector=ID,
+            reason=f"{norms.steps.size} samples of weight matrices; {PERSISTENT_K} are needed, one "
+            f"of them after step {context.warm_in}",
+        )
+    return dropped
+
+
+def _decay(
+    found: dict[str, Grid],
+    norms: Grid,
+    matrices: list[Parameter],
+    setting: float,
+    context: RunContext,
+    limits: Limits,
+) -> _Decay:
+    floors = np.array([START_SHARE * math.sqrt(m.n / m.fan_in) for m in matrices])
+    peaks = np.fmax.accumulate(norms.values, axis=0)
+    # A weight of exactly zero is as far down as can be told.
+    below = np.log2(np.where(peaks > floors, peaks, np.nan) / np.maximum(norms.values, NO_NORM))
+    grown = median(np.log2(peaks[-1] / np.fmax(peaks[0], floors)))
+    ratios = found["decay"].columns(norms.ids)
+    usual = row_medians(ratios.values)
+    held = persistence(ratios.steps, usual >= limits["decay_limit"])
+    is_small = row_medians(below) >= limits["collapsed_bits"]
+    first = int(norms.steps[np.argmax(is_small)]) if is_small.any() else int(norms.steps[-1])
+    return _Decay(
+        ratio=math.nan if held is None else median(usual[held.where]),
+        lost=_last(below) if grown <= EXPLODED_BITS else np.zeros(len(matrices)),
+        gain=_gain(found["gain"].columns(norms.ids), context),
+        first_step=first if held is None else min(first, held.first_step),
+        last_step=int(norms.steps[-1]),
+        setting=setting,
+    )
+
+
+def _last(values: FloatArray) -> FloatArray:
+    """The last value of each column that is not NaN; NaN for a column without any."""
+    backwards = values[::-1]
+    place = np.argmax(~np.isnan(backwards), axis=0)
+    return np.asarray(backwards[place, np.arange(values.shape[1])])
+
+
+def _gain(products: Grid, context: RunContext) -> float:
+    """Sum of gradient times weight norms over the loss, in the later half of the samples."""
+    late = products.steps >= median(products.steps.astype(np.float64))
+    total = np.nansum(products.values[late], axis=1)
+    return median(total) / abs(context.progress.end) if context.progress.end else math.nan
+
+
+def _severity(decay: _Decay, context: RunContext, limits: Limits) -> Severity | None:
+    progress = context.progress
+    collapsed = median(decay.lost) >= limits["collapsed_bits"]
+    if not (decay.is_strong or collapsed) or context.recovered or not np.isfinite(progress.end):
+        return None
+    if not progress.measurable:
+        return Severity.INFO
+    if progress.failing:
+        gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
+        return Severity.ERROR if gone else Severity.WARNING
+    if _rose(context) or bool(np.nanmin(decay.lost) >= VANISHED_BITS):
+        return Severity.WARNING
+    return Severity.WARNING if decay.is_strong and decay.gain >= GAIN_LIMIT else None
+
+
+def _rose(context: RunContext) -> bool:
+    """The loss at the end is above its own best by more than a third."""
+    losses = context.losses
+    width = max(3, losses.size // 20)
+    if losses.size < 2 * width:
+        return False
+    best = np.median(np.lib.stride_tricks.sliding_window_view(losses, width), axis=1).min()
+    return bool(best > 0 and context.progress.end >= WORSE * best)
+
+
+def _of_decay(
+    decay: _Decay,
+    severity: Severity,
+    matrices: list[Parameter],
+    context: RunContext,
+    limits: Limits,
+) -> Finding:
+    lost = median(decay.lost)
+    left = f"the weights are down to {number(100 * 2.0**-lost)} % of their largest norm"
+    order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
+    layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
+    strong = decay.is_strong
+    factor = 100 if lost >= VANISHED_BITS else 10
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=f"weight decay is {number(decay.ratio)} times the gradient part of the update "
+        f"(limit {number(limits['decay_limit'])}), and {left}"
+        if strong
+        else f"{left} (limit {number(100 * 2.0 ** -limits['collapsed_bits'])} %)",
+        advice=_advice(decay.setting, factor),
+        layer=layers[0],
+        layers=layers[:10],
+        first_step=decay.first_step,
+        last_step=decay.last_step,
+        value=decay.ratio if strong else lost,
+        threshold=limits["decay_limit"] if strong else limits["collapsed_bits"],
+        unit="decay/gradient" if strong else "bits",
+        evidence={
+            "lost_bits": lost,
+            "weight_decay": decay.setting,
+            "state": context.progress.state,
+            "query": of_parameters(
+                "p.step, t.module as layer, t.name as parameter, p.decay_ratio",
+                where="decay_ratio is not null",
+            ),
+        },
+    )
+
+
+def _advice(setting: float, factor: int) -> str:
+    if not setting > 0:
+        return (
+            f"Divide by {factor} what shrinks the weights: the weight decay, or a penalty on them "
+            "in the loss."
+        )
+    return (
+        f"Divide weight_decay by {factor}, from {number(setting)} to {number(setting / factor)}, "
+        "and leave biases and gains of norms out of it."
+    )
+
+
+def _setting(rows: Rows) -> float:
+    groups = [
+        group
+        for text in _texts(rows, "optimizer")
+        for group in json.loads(text or "{}").get("groups", [])
+    ]
+    settings = [group.get("weight_decay") for group in groups]
+    return max((float(s) for s in settings if isinstance(s, int | float)), default=0.0)
+
+
+def _texts(rows: Rows, signal: str, column: str = "settings") -> list[str]:
+    kept = [name == signal for name in rows.texts("signal")]
+    return [text for text, own in zip(rows.texts(column), kept, strict=True) if own]
+
+
+def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
+    shares = _hidden_dropout(rows, context)
+    if not shares or not _stays(context):
+        return None
+    worst = max(shares, key=lambda path: shares[path])
+    paths = math.prod(1 - share for share in shares.values() if share >= HEAVY_DROPOUT)
+    if shares[worst] < limits["dropout_limit"] and paths > PATHS_SHARE:
+        return None
+    heavy = [path for path, share in shares.items() if share >= HEAVY_DROPOUT]
+    return Finding(
+        detector=ID,
+        severity=Severity.WARNING,
+        message=f"dropout takes {shares[worst]:.0%} of the units at {worst}, and leaves "
+        f"{number(100 * paths)} % of the paths through the network, whose loss stays at "
+        f"{number(context.progress.end)}",
+        advice=f"Set p to 0.5 or less (it is {number(shares[worst])}), and raise it once the loss "
+        "falls.",
+        layer=worst,
+        layers=tuple(sorted(heavy, key=lambda path: -shares[path])),
+        first_step=0,
+        last_step=int(context.steps.step[-1]),
+        value=shares[worst],
+        threshold=limits["dropout_limit"],
+        unit="share",
+        evidence={
+            "paths_share": paths,
+            "state": context.progress.state,
+            "query": example("steps", "step, loss"),
+        },
+    )
+
+
+def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
+    """Share of the units that each dropout after the first weight matrix takes, by path."""
+    first = min((m.depth for m in context.network.matrices), default=0)
+    depths = rows.floats("step")[[name == "dropout" for name in rows.texts("signal")]]
+    places = zip(_texts(rows, "dropout", "name"), _texts(rows, "dropout"), depths, strict=True)
+    found = {path: json.loads(text or "{}").get("p") for path, text, d in places if d > first}
+    return {path: float(p) for path, p in found.items() if isinstance(p, int | float)}
+
+
+def _stays(context: RunContext) -> bool:
+    """The loss does not fall, or has not come below what knowing nothing costs.
+
+    What falls at first is the noise of the dropout, as the weights shrink.
+    """
+    progress = context.progress
+    level = context.baseline.constant or context.baseline.naive
+    if progress.failing or level is None:
+        return progress.failing and bool(np.isfinite(progress.end))
+    noisy = progress.state is State.UNKNOWN and progress.measurable
+    share = STAYS_SHARE if noisy else NOTHING_SHARE
+    long = noisy or context.n_steps >= LONG_STEPS
+    return long and progress.measurable and progress.end >= share * level
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="weight decay or dropout overpowers what the data say",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={
+        "decay_limit": DECAY_LIMIT,
+        "collapsed_bits": COLLAPSED_BITS,
+        "dropout_limit": DROPOUT_LIMIT,
+    },
+    advice="Divide the weight decay by ten, or set dropout to 0.5 or less.",
+    source="arXiv:1711.05101, arXiv:2305.17212",
+    judge=judge,
+    shown=Shown(
+        unit="decay/gradient",
+        normal="Decay is at most a half of the gradient part until a run has learned what it can.",
+    ),
+)

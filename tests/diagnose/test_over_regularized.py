@@ -1,0 +1,167 @@
+"""over_regularized."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+from judged_runs import WIDTH, Chain, Chains, diagnosed, found, learning, not_checked, stalled
+from synthetic import module_id
+
+from telemetry.diagnose.finding import Severity
+
+ID = "over_regularized"
+N = WIDTH**2
+
+
+def halving(every: int) -> Callable[[int], float]:
+    """Norm 8 that halves in so many steps."""
+    return lambda step: 8.0 * 2.0 ** (-step / every)
+
+
+def decayed(
+    run: Chain,
+    losses: Sequence[float],
+    ratio: float,
+    *,
+    norm: Callable[[int], float] | None = None,
+    gradient: float = 1.0,
+    weight_decay: float | None = 0.1,
+    absmax: float = 0.5,
+) -> Chain:
+    """Layers with this ratio of decay to gradient, sampled at every fifth step."""
+    run.losses(losses, every=5)
+    if weight_decay is not None:
+        groups = [{"tensors": 3, "weight_decay": weight_decay}]
+        run.event("optimizer", index=0, **{"class": "SGD", "groups": groups})
+    for step in range(0, len(losses), 5):
+        run.logits(step, absmax=absmax)
+        for index in range(run.n_layers):
+            name = f"l{index}.weight"
+            run.norm(name, "gradient", step, gradient, n=N)
+            run.norm(name, "weight", step, (norm or halving(100))(step), n=N)
+            run.norm(name, "update", step, 0.01, n=N, decay_ratio=ratio)
+    return run
+
+
+def severity(run: Chain) -> Severity | None:
+    """Of the finding, None where it passes; whatever else is found."""
+    diagnosis = diagnosed(run, detectors=[ID])
+    assert not diagnosis.not_checked, diagnosis.not_checked[0].reason
+    return diagnosis.findings[0].severity if diagnosis.findings else None
+
+
+def test_decay_as_strong_as_the_gradient_in_a_stalled_run_is_a_warning(chain: Chains) -> None:
+    diagnosis = diagnosed(decayed(chain(3), stalled(2.3, 300), 1.5))
+    result = found(diagnosis, ID)
+    assert (result.severity, result.consequence_of) == (Severity.WARNING, None)
+    assert result.value == pytest.approx(1.5)
+    assert "1.5 times the gradient part" in result.message
+    assert "from 0.1 to 0.01" in result.advice
+    assert found(diagnosis, "loss_not_decreasing").consequence_of == ID
+
+
+def test_weights_that_vanish_are_an_error_and_need_a_hundredth(chain: Chains) -> None:
+    result = found(diagnosed(decayed(chain(3), stalled(2.3, 300), 50.0, norm=halving(20))), ID)
+    assert result.severity is Severity.ERROR
+    assert "from 0.1 to 0.001" in result.advice
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(0.6, False), (1.2, True)])
+def test_the_limit_lies_between(chain: Chains, ratio: float, told: bool) -> None:  # noqa: FBT001
+    assert (severity(decayed(chain(3), stalled(2.3, 300), ratio)) is not None) == told
+
+
+def test_balance_at_the_end_of_a_run_that_learned_passes(chain: Chains) -> None:
+    assert severity(decayed(chain(3), learning(300), 1.0)) is None
+
+
+def test_a_decay_that_has_not_moved_the_weights_passes(chain: Chains) -> None:
+    """Gradients of a dead network vanish, and any decay is stronger than nothing."""
+    run = decayed(chain(3), stalled(2.3, 300), 1e6, norm=halving(10_000))
+    assert severity(run) is None
+
+
+def test_weights_that_were_blown_up_first_are_not_its_matter(chain: Chains) -> None:
+    run = decayed(
+        chain(3),
+        stalled(2.3, 300),
+        50.0,
+        norm=lambda step: 1.0 if step < 20 else 32.0 * 2.0 ** (-step / 50),
+    )
+    assert severity(run) is None
+
+
+def test_a_loss_that_stays_high_is_told_where_larger_weights_would_lower_it(
+    chain: Chains,
+) -> None:
+    losses = learning(300, end=1.0)
+    held = decayed(chain(3), losses, 1.1, gradient=0.2, absmax=2.0)  # 3 x 0.2 x 2 = 1.2 of 1.0
+    assert severity(held) is Severity.WARNING
+    noise = decayed(chain(3), losses, 1.1, gradient=0.01, absmax=2.0)
+    assert severity(noise) is None
+
+
+def test_a_loss_that_rises_from_its_best_is_told(chain: Chains) -> None:
+    losses = [*learning(150, end=0.8), *stalled(1.6, 150)]
+    run = decayed(chain(3), losses, 1.1, gradient=0.0001, absmax=2.0)
+    assert severity(run) is Severity.WARNING
+
+
+def test_weights_that_shrink_without_decay_point_at_a_penalty(chain: Chains) -> None:
+    run = decayed(chain(3), stalled(2.3, 300), 0.0, norm=halving(60), weight_decay=None)
+    result = found(diagnosed(run), ID)
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(295 / 60)
+    assert "a penalty on them in the loss" in result.advice
+
+
+def test_a_matrix_that_is_zero_has_nothing_to_lose(chain: Chains) -> None:
+    assert severity(decayed(chain(3), stalled(2.3, 300), 0.0, norm=lambda _: 0.0)) is None
+
+
+def test_weights_that_are_not_finite_are_not_small(chain: Chains) -> None:
+    run = decayed(chain(3), stalled(2.3, 300), 0.0, norm=lambda _: 8.0)
+    for row in run.rows["tensor_stats"]:
+        if row["kind"] == "weight" and int(str(row["step"])) > 100:
+            row.update(sumsq=0.0, n_nan=N)
+    assert severity(run) is None
+
+
+def dropping(run: Chain, losses: Sequence[float], shares: Sequence[float], first: int = 3) -> Chain:
+    """Dropout modules after the layers, the first at a given place in the order of execution."""
+    decayed(run, losses, 0.0, norm=lambda _: 8.0)
+    for index, share in enumerate(shares):
+        path = f"d{index}"
+        run.module(path, type_="Dropout", depth=first + index, role="other")
+        run.rows["modules"][-1]["attributes"] = json.dumps({"p": share, "inplace": False})
+        assert run.rows["modules"][-1]["module_id"] == module_id(path)
+    return run
+
+
+def test_dropout_that_leaves_a_twentieth_is_a_warning_in_a_stalled_run(chain: Chains) -> None:
+    result = found(diagnosed(dropping(chain(3), stalled(2.3, 300), [0.5, 0.95])), ID)
+    assert (result.severity, result.layer) == (Severity.WARNING, "d1")
+    assert result.layers == ("d1", "d0")
+    assert "it is 0.95" in result.advice
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [([0.5, 0.5], False), ([0.7], False), ([0.1] * 40, False), ([0.7, 0.7, 0.7], True)],
+    ids=["usual", "one of 0.7", "many small ones", "three of 0.7"],
+)
+def test_layers_of_dropout_count_together(chain: Chains, shares: list[float], told: bool) -> None:  # noqa: FBT001
+    run = dropping(chain(3), stalled(2.3, 300), shares)
+    assert (severity(run) is not None) == told
+
+
+def test_dropout_of_inputs_and_in_a_run_that_learns_passes(chain: Chains) -> None:
+    assert severity(dropping(chain(3), stalled(2.3, 300), [0.9], first=0)) is None
+    assert severity(dropping(chain(3), learning(300), [0.95])) is None
+
+
+def test_a_short_or_unsampled_run_is_not_judged(chain: Chains) -> None:
+    short = decayed(chain(3), stalled(2.3, 60), 1.5)
+    assert "100 are needed" in not_checked(diagnosed(short), ID).reason
+    unsampled = chain(3).losses(stalled(2.3, 300))
+    assert "3 are needed" in not_checked(diagnosed(unsampled), ID).reason
