@@ -153,7 +153,8 @@ def overlap(evaluated: SampleSet, trained: SampleSet) -> Overlap:
     """Compare an evaluation with the training, forward by forward.
 
     Evaluating the training data too is common, and its forwards hold training samples alone: they
-    are counted apart. Other forwards that hold some are of a set that shares samples.
+    are counted apart. Other forwards that hold some are of a set that shares samples; those next to
+    them are left out if there are more, for data of which a part is never trained on end so.
     """
     limit = np.uint64(min(evaluated.limit, trained.limit))
     known = evaluated.hashes <= limit
@@ -162,7 +163,8 @@ def overlap(evaluated: SampleSet, trained: SampleSet) -> Overlap:
     n = np.bincount(groups, minlength=1)
     n_shared = np.bincount(groups, weights=shared, minlength=1).astype(np.int64)
     like = n_shared >= LIKE_TRAINING * np.maximum(n, 1)
-    beside = ~like & ~_neighbours(like) if is_joined else ~like
+    far = ~like & ~_neighbours(like)
+    beside = far if is_joined or far.any() else ~like
     return Overlap(
         step=evaluated.step,
         n=int(n[beside].sum()),
