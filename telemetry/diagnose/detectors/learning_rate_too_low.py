@@ -109,9 +109,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return Finding(
         detector=ID,
         severity=severity,
-        message=f"no step moves a weight matrix by more than {number(value)} of its norm, and all "
-        f"{context.n_steps} steps ask for {number(100 * max(0.0, asked))} % of the loss, "
-        f"{number(context.progress.start)}",
+        message=f"no step moves a weight matrix by more than {number(value)} of its norm (limit "
+        f"{number(limits['step_limit'])}); all {context.n_steps} steps together can lower the loss "
+        f"of {number(context.progress.start)} by some {number(100 * max(0.0, asked))} %",
         advice=_advice(value, asked, context, clip=median(samples.clip)),
         first_step=held.first_step,
         last_step=held.last_step,
