@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the outcomes as JSON")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
     parser.add_argument("--rerun-rules", type=Path, help="judge the runs of such a folder anew")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if any run is misjudged")
     given = parser.parse_args()
     halves = dealt(RECIPES, stored())
     names = [
@@ -123,6 +124,8 @@ def main() -> None:
         _summarise(half, [outcome for outcome in outcomes if halves[outcome.recipe] == half])
     if given.out:
         given.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    if given.strict and any(outcome.judged.verdict != "ok" for outcome in outcomes):
+        sys.exit(1)
 
 
 def _line(outcome: Outcome) -> str:

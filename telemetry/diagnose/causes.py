@@ -112,6 +112,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "class_collapse",
     ),
     "dead_units": (
+        "loss_spike",
         "representation_collapse",
         "epsilon_domination",
         "layer_imbalance",
