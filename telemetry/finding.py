@@ -40,6 +40,7 @@ class Finding:
         evidence: Further numbers by name; `query` is SQL that shows them.
         consequence_of: Detector of the finding that has caused this one; None for a root.
         rules_out: Causes of the graph that the evidence excludes for this finding.
+        brings: What it has brought about besides what the graph says.
     """
 
     detector: str
@@ -56,6 +57,7 @@ class Finding:
     evidence: Mapping[str, Json] = field(default_factory=dict)
     consequence_of: str | None = None
     rules_out: frozenset[str] = frozenset()
+    brings: frozenset[str] = frozenset()
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> "Finding":

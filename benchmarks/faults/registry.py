@@ -14,6 +14,7 @@ import mode_faults  # noqa: F401
 import more_controls  # noqa: F401
 import more_faults  # noqa: F401
 import rate_recipes  # noqa: F401
+import remaining_recipes  # noqa: F401
 import scaled_faults  # noqa: F401
 import sequence_recipes  # noqa: F401
 import set_recipes  # noqa: F401

@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("ids", nargs="*", help="recipes, such as F01 H03a; default all")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--half", choices=[half.value for half in Half], help="only this half")
-    parser.add_argument("--every-step", action="store_true", help="sample every step, no budget")
+    parser.add_argument("--every", type=int, help="sample every so many steps, without a budget")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, help="write the outcomes as JSON")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
@@ -115,7 +115,7 @@ def main() -> None:
             units = [unit for unit in units if f"{unit[0]}-{unit[1]}" in kept]
             work = partial(judge_again, folder=given.rerun_rules)
         else:
-            options = {"every": 1, "overhead_budget": None} if given.every_step else {}
+            options = {"every": given.every, "overhead_budget": None} if given.every else {}
             work = partial(run_once, folder=given.keep or Path(temporary), options=options)
         for outcome in map_over(work, units, given.jobs):
             print(_line(outcome), flush=True)

@@ -224,4 +224,4 @@ def _causes(cause: Finding, effect: Finding, period: int) -> bool:
     if cause.detector == SYMPTOM:  # it has held since the start, and is told after 100 steps
         return effect.detector in descendants(SYMPTOM)
     in_time = (cause.first_step or 0) <= (effect.first_step or 0) + period
-    return in_time and effect.detector in descendants(cause.detector)
+    return in_time and effect.detector in descendants(cause.detector) | cause.brings

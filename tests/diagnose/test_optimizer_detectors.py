@@ -205,3 +205,25 @@ def test_clipping_that_stands_aside_or_cuts_little_passes(
 def test_no_clipping_is_not_checked(chain: Chains) -> None:
     run = chain(3).losses(learning(120))
     assert "clipping was seen in 0 steps" in not_checked(diagnosed(run), CLIP).reason
+
+
+def falling(run: Chain, factor: float, *, at: int = 120) -> Chain:
+    """Second moments that are multiplied by a factor at one sample."""
+    for step in range(0, 200, 4):
+        for layer in range(3):
+            now = 1e-6 * N * (factor if step >= at else 1.0)
+            second_moment(run, layer, step, sum=now, rms_ratio=0.8)
+    return run
+
+
+def test_moments_that_fall_faster_than_they_decay_were_replaced(chain: Chains) -> None:
+    run = falling(chain(3).losses(jumping(at=121), every=4), 1e-3)
+    result = found(diagnosed(run), MOMENT)
+    assert (result.severity, result.first_step) == (Severity.WARNING, 120)
+    assert "faster than they can decay" in result.message
+    assert found(diagnosed(run), "loss_spike").consequence_of == MOMENT
+
+
+def test_moments_may_fall_as_fast_as_they_decay(chain: Chains) -> None:
+    run = falling(chain(3).losses(jumping(at=121), every=4), 0.9**4)
+    assert moment(run) is None

@@ -1,7 +1,8 @@
 """Adam's second moment is invalid, lost, or lags behind the gradients.
 
 Symptom: the second moment is negative, or not finite while weights and gradients are; or it is that
-of a first step in mid-training, as of an optimizer whose state was not loaded; or the gradient of a
+of a first step in mid-training, as of an optimizer whose state was not loaded; or it falls faster
+than its decay lets it, which it cannot do by itself; or the gradient of a
 matrix is eight times what its second moment expects in two samples, and then the loss jumps.
 Fix: load the optimizer's state with the weights; beta2 of 0.95, a longer warm-up, or clipping of
 updates where the moment lags; float32 for the state where it overflows.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.causes import ancestors
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -27,6 +29,11 @@ FIRST_STEPS = 100  # steps in which the moment is young anyhow
 SAME_RATIO = 1e-3  # of 1: the moment is this very gradient squared
 OTHER_RATIO = 0.05  # from 1, usually, in the sample before
 MIN_TENSORS = 3  # whose ratio is 1 at once
+# v is at least beta2 times what it was a step before. A beta2 below 0.9 is unheard of.
+LEAST_DECAY = 0.9
+FALL_SHARE = 0.25  # of that least value: rounding and skipped steps do not reach it
+FALL_STEPS = 10  # between two samples that are compared
+BROUGHT_BY_LOSS = frozenset({"learning_rate_too_high", "exploding_gradient", "loss_spike"})
 FOLLOWS = 10  # steps within which the loss jumps
 JUMP = 1.5  # times the recent median, as loss_spike has it
 NOISES = 10.0
@@ -38,6 +45,7 @@ SELECT
     t.module AS layer,
     p.param_id,
     p.min AS low,
+    p.sum,
     p.n_nan + p.n_inf AS n_bad,
     COALESCE(g.n_given, 0) AS n_given,
     p.rms_ratio AS ratio
@@ -72,6 +80,7 @@ class _Symptom:
     limit: float
     layer: str | None = None
     invalid: bool = False
+    lost: bool = False
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -82,7 +91,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason="no second moment was recorded: no optimizer is of Adam's type",
             absent=True,
         )
-    found = _invalid(rows) or _lost(rows) or _lagging(rows, context, limits)
+    found = _invalid(rows) or _lost(rows) or _fallen(rows) or _lagging(rows, context, limits)
     if found is None:
         return None
     severity = Severity.ERROR if found.invalid else Severity.INFO
@@ -107,6 +116,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
                 where="kind = 'optimizer_state'",
             ),
         },
+        rules_out=ancestors(ID) if found.lost else frozenset(),
+        brings=BROUGHT_BY_LOSS if found.lost else frozenset(),
     )
 
 
@@ -143,6 +154,7 @@ def _lost(rows: Rows) -> _Symptom | None:
             return _Symptom(
                 message=f"the second moments began anew at step {step}: all {here.size} are those "
                 "of a first step",
+                lost=True,
                 advice="Load the optimizer's state with the weights of the model, or warm up again "
                 "after a restart without it.",
                 step=step,
@@ -150,6 +162,35 @@ def _lost(rows: Rows) -> _Symptom | None:
                 limit=1.0,
             )
         before = here
+    return None
+
+
+def _fallen(rows: Rows) -> _Symptom | None:
+    """The first sample in which most second moments are below what decay alone leaves of them."""
+    ids, steps, sums = rows.ints("param_id"), rows.ints("step"), rows.floats("sum")
+    order = np.lexsort((steps, ids))
+    apart = np.diff(steps[order])
+    least = sums[order][:-1] * LEAST_DECAY**apart
+    pairs = (np.diff(ids[order]) == 0) & (apart <= FALL_STEPS) & (least > 0)
+    pairs &= steps[order][:-1] >= FIRST_STEPS
+    fell = pairs & (sums[order][1:] < FALL_SHARE * least)
+    later = steps[order][1:]
+    for step in np.unique(later[fell]).tolist():
+        here = later == step
+        n_fallen = int((fell & here).sum())
+        if n_fallen >= max(MIN_TENSORS, 0.5 * (pairs & here).sum()):
+            worst = float(np.min(sums[order][1:][fell & here] / sums[order][:-1][fell & here]))
+            return _Symptom(
+                message=f"{n_fallen} second moments fall to as little as {number(worst)} of "
+                f"themselves before step {step}, faster than they can decay: the state was "
+                "replaced",
+                advice="Load the whole state of the optimizer with the weights of the model, or "
+                "warm up again after a restart without it.",
+                step=step,
+                value=worst,
+                limit=FALL_SHARE,
+                lost=True,
+            )
     return None
 
 
