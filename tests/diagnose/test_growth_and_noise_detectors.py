@@ -310,7 +310,20 @@ def test_a_pace_that_follows_the_learning_rate_is_even(chain: Chains) -> None:
         row["lr"] = rate
     sums = np.concatenate([[0.0], np.cumsum(rates)])[:240:4]
     norms = [[8 * 2 ** (7 * value / sums[-1])] for value in sums]
+    run.rows["steps"][236]["lr"] = 0.0
     assert found(diagnosed(weights(run, norms, ratio=PACE)), GROWTH).severity is Severity.WARNING
+
+
+def test_a_run_without_a_learning_rate_is_told_what_to_look_at(chain: Chains) -> None:
+    run = weights(chain(1).losses(stalled(2.3, 240), every=4), exponential(7), ratio=PACE)
+    still = chain(2).losses(plateau(fall=150, flat=450))
+    turned = cosines(chain(2).losses(stalled(2.0, 100), every=1000), [-0.8] * 100)
+    for one in (run, still, turned):
+        for row in one.rows["steps"]:
+            row["lr"] = None
+    assert found(diagnosed(run), GROWTH).advice.endswith("decay of the weights.")
+    assert "the learning rate by 10" in found(diagnosed(still), PLATEAU).advice
+    assert "the learning rate by 4" in found(diagnosed(turned), OSCILLATION).advice
 
 
 def test_steps_that_turn_the_weights_round_are_no_growth(chain: Chains) -> None:

@@ -92,6 +92,7 @@ def _finding(
     order = [place for place in np.argsort(usual) if not np.isnan(usual[place])]
     layers = tuple(dict.fromkeys(owner[pairs.ids[place]] for place in order))
     rate = context.lr_at(int(steps[-1]))
+    of_rate = f" ({number(rate)})" if np.isfinite(rate) else ""
     opposed = value <= limit
     return Finding(
         detector=ID,
@@ -99,7 +100,7 @@ def _finding(
         message=f"the gradients of successive steps have a cosine of {number(value)} "
         f"(limit {number(limit)})" + (": steps jump over the minimum and back" if opposed else ""),
         # lr h = -2 cos: to a half.
-        advice=f"Divide the learning rate ({number(rate)}) by {math.ceil(-4 * value)}."
+        advice=f"Divide the learning rate{of_rate} by {math.ceil(-4 * value)}."
         if opposed
         else "Nothing to change: compare it between runs.",
         layer=layers[0] if layers else None,

@@ -104,13 +104,14 @@ def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -
     step, last = int(context.loss_steps[first]), int(context.loss_steps[-1])
     level = median(context.losses[first:])
     rate, share = context.lr_at(last), _rate_share(context)
+    of_rate = f" ({number(rate)})" if np.isfinite(rate) else ""
     if improves:
         advice = "Go on: validation still improves."
     elif share < RATE_SHARE:
         advice = f"The learning rate has come down to {share:.0%} of its peak: stop here."
     else:
         advice = (
-            f"Divide the learning rate ({number(rate)}) by 10; if the loss does not fall within "
+            f"Divide the learning rate{of_rate} by 10; if the loss does not fall within "
             f"{max(MIN_STEPS, length // 10)} steps, stop."
         )
     return Finding(
@@ -126,7 +127,7 @@ def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -
         unit="share",
         evidence={
             "level": level,
-            "lr": rate,
+            "lr": rate if np.isfinite(rate) else None,
             "lr_share_of_peak": share,
             "validation_improves": improves,
             "query": example("steps", "step, loss, lr"),

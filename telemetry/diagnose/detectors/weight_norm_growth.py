@@ -201,15 +201,16 @@ def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits
     # A reward for large weights that is part of the reported loss makes it negative.
     judged = progress.measurable or progress.reason in {SIGNED, ""}
     warns = worst.even and bool(harm) and judged
-    rate = context.lr_at(worst.last_step)
+    rate = median(context.steps.lr[context.steps.lr > 0])  # a schedule may have ended at zero
+    like = f"a weight decay of {number(-worst.pace / rate)} at the learning rate {number(rate)}"
     pace = f", by {worst.pace:.2%} a step all the time" if worst.even else ""
     return Finding(
         detector=ID,
         severity=Severity.WARNING if warns else Severity.INFO,
         message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)} times "
         f"(limit {number(2 ** limits['growth_bits'])}){pace}" + (f"; {harm}" if harm else ""),
-        advice="Check the sign of every penalty and decay of the weights: the pace is that of a "
-        f"weight decay of {number(-worst.pace / rate)} at the learning rate {number(rate)}."
+        advice="Check the sign of every penalty and decay of the weights"
+        + (f": the pace is that of {like}." if np.isfinite(rate) else ".")
         if worst.even
         else "Weight decay keeps the size of the weights, and with it the size of a step.",
         layer=worst.layer,
