@@ -127,7 +127,8 @@ class Overlap:
 
     Attributes:
         step: Of the evaluation.
-        n: Samples compared, in forwards that are mostly of samples that were not trained on.
+        n_unlike: Samples compared in forwards that are mostly of samples that were not trained on.
+        n: Of them, those that are judged.
         n_shared: Of them, trained on.
         n_like: Samples compared in the other forwards, which may be of the training data.
         n_like_shared: Of them, trained on.
@@ -136,6 +137,7 @@ class Overlap:
     """
 
     step: int
+    n_unlike: int
     n: int
     n_shared: int
     n_like: int
@@ -146,7 +148,7 @@ class Overlap:
     @property
     def n_compared(self) -> int:
         """All samples compared."""
-        return self.n + self.n_like
+        return self.n_unlike + self.n_like
 
 
 def overlap(evaluated: SampleSet, trained: SampleSet) -> Overlap:
@@ -167,6 +169,7 @@ def overlap(evaluated: SampleSet, trained: SampleSet) -> Overlap:
     beside = far if is_joined or far.any() else ~like
     return Overlap(
         step=evaluated.step,
+        n_unlike=int(n[~like].sum()),
         n=int(n[beside].sum()),
         n_shared=int(n_shared[beside].sum()),
         n_like=int(n[like].sum()),

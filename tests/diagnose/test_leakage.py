@@ -77,6 +77,11 @@ def test_evaluating_training_data_beside_a_validation_set_is_healthy(
     assert verdict(evaluated(chain(2), parts[::-1], phase=phase)) is None
 
 
+def test_a_small_validation_set_beside_the_training_data_is_one(chain: Chains) -> None:
+    parts = [*forwards(TRAIN[:992], 1), *forwards(OTHER[:20], 1)]
+    assert verdict(evaluated(chain(2), parts)) is None
+
+
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_a_part_of_the_training_data_in_forwards_of_its_own_is_information_at_most(
     chain: Chains, size: int

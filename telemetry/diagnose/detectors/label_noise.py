@@ -158,7 +158,7 @@ def _n_validation(rows: Rows) -> float | None:
     lies = overlap(last, united([newest]))
     if lies.n_like < MIN_TRAINED or lies.n_like_shared < TRAINED_SHARE * lies.n_like:
         return None
-    return lies.n * lies.scale if lies.n else None
+    return lies.n_unlike * lies.scale if lies.n_unlike else None
 
 
 def _commonest(rows: Rows) -> float:

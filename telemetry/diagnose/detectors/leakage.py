@@ -157,8 +157,8 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
     least = max(limits["shared_share"], CHANCE_FACTOR * by_chance)
     if any(each.overlap.n for each in known):
         counts = [(each.overlap.n_shared, each.overlap.n) for each in known]
-    elif any(each.evaluated.phase == "both" for each in known):
-        return None  # its metrics may be those of training alone
+    elif any(each.overlap.n_unlike or each.evaluated.phase == "both" for each in known):
+        return None  # too few others to judge, or metrics of training alone
     else:
         counts = [(each.overlap.n_like_shared, each.overlap.n_like) for each in known]
         unknown = 1 - last.trained.coverage
