@@ -384,6 +384,7 @@ def test_a_run_that_has_stopped_is_judged_by_how_far_it_came(
     result = diagnosed(run)
     assert result.state in {"learning", "converged"}
     assert found(result, IMBALANCE).severity is severity
+    assert found(result, IMBALANCE).layer == "l1"  # of two, the slow one
 
 
 def test_the_layer_that_stands_apart_is_named(chain: Chains) -> None:

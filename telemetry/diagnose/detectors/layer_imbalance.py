@@ -135,7 +135,8 @@ def _finding(
     slow, fast = order[0], order[-1]
     middle = float(np.median(usual[order]))
     # The one that stands apart from most; of two, the slow one.
-    odd = slow if middle - usual[slow] >= usual[fast] - middle else fast
+    apart = len(order) > 2 and usual[fast] - middle > middle - usual[slow]  # noqa: PLR2004 - as said
+    odd = fast if apart else slow
     names = [owner[ratios.ids[place]] for place in (slow, fast)]
     value = float(np.median(spread[held.where]))
     layers = tuple(dict.fromkeys(owner[ratios.ids[place]] for place in order))
