@@ -113,6 +113,22 @@ def test_small_steps_at_a_decayed_rate_do_not_count(chain: Chains) -> None:
     assert severity(run) is None
 
 
+@pytest.mark.parametrize(("peak_ratio", "told"), [(2.0**-12, True), (2.0**-10, False)])
+def test_steps_of_a_decaying_rate_are_scaled_up(
+    chain: Chains,
+    peak_ratio: float,
+    told: bool,  # noqa: FBT001
+) -> None:
+    """Nearly all samples are taken at less than half of the largest rate."""
+    run = stepping(chain(3), stalled(2.3, 300), [0.0] * 3)
+    for row in run.rows["steps"]:
+        row["lr"] = 0.1 * 0.99 ** int(str(row["step"]))
+    for row in run.rows["tensor_stats"]:
+        if row["kind"] == "update":
+            row["sumsq"] = (8.0 * peak_ratio * 0.99 ** int(str(row["step"]))) ** 2
+    assert (severity(run) is not None) == told
+
+
 def test_a_plan_of_which_little_was_run_is_no_fault(chain: Chains) -> None:
     assert severity(stepping(chain(3), stalled(2.3, 300), [1e-5] * 3)) is Severity.WARNING
     planned = stepping(chain(3, total_steps=30_000), stalled(2.3, 300), [1e-5] * 3, asked=1e-4)

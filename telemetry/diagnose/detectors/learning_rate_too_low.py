@@ -1,14 +1,15 @@
 """Steps are so small that the run could not have learned, whatever else is right.
 
-Symptom: at a full learning rate no step moves any weight matrix by more than 2^-11 of its norm, and
-all steps of the run together ask for a tenth of the loss at most, while the loss stays where it
+Symptom: even at its largest rate no step moves any weight matrix by more than 2^-11 of its norm,
+and all steps of the run together ask for a tenth of the loss at most, while the loss stays where it
 began.
 Fix: multiply the learning rate by the power of two that the finding prints; where clipping makes
 the steps small, raise its norm.
 Not flagged: runs that learn, have converged, or whose loss does not measure progress; a rate that
-is still warming up; steps at less than half of the largest rate; runs in which one matrix takes
-usual steps (a head over a frozen body, rates by layer, adapters); fewer than 100 steps; a plan of
-which too little has been run; weights that do not move at all, which is no matter of the rate.
+is still warming up; steps at a rate that has decayed, which are scaled up to the largest; runs in
+which one matrix takes usual steps (a head over a frozen body, rates by layer, adapters); fewer than
+100 steps; a plan of which too little has been run; weights that do not move at all, which is no
+matter of the rate.
 Information: a slow fall of the loss; one too noisy to tell, unless steps are four times smaller
 still; fine-tuning, which starts far below the loss of knowing nothing and wants small steps.
 Source: Smith, arXiv:1506.01186; Humbatova et al., arXiv:1910.11015.
@@ -40,7 +41,7 @@ NOISY_FACTOR = 0.25  # of the limit, where the loss is too noisy to agree
 STAYS = 1.05  # times the start: a loss that has not risen, however high it began
 SLOW_FALL = 0.1  # of the loss: a run that fell by more is on its way
 MIN_STEPS = 100  # as for a loss that does not fall
-FULL_RATE = 0.5  # of the largest learning rate
+LEAST_RATE = 0.01  # of the largest: below, a step is not scaled up to that
 TUNING_SHARE = 0.7  # of the loss of knowing nothing: a run that starts below has been trained
 USUAL_STEP = 2.0**-10
 LARGE_STEP = 2.0**-7
@@ -79,14 +80,14 @@ class _Samples:
 
     Attributes:
         steps: Shape (n_samples,).
-        full: Whether the rate was full at each.
-        largest: Largest update ratio of any matrix at each.
+        rated: Whether the rate was a hundredth of its largest or more at each.
+        largest: Largest update ratio of any matrix at each, as it were at the largest rate.
         asked: Fall of the loss that each asks for; NaN where it is not known.
         clip: What clipping left of the gradient at each; NaN where it did not clip.
     """
 
     steps: IntArray
-    full: BoolArray
+    rated: BoolArray
     largest: FloatArray
     asked: FloatArray
     clip: FloatArray
@@ -102,7 +103,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     held = _small(samples, context, limits)
     if held is None:
         return None
-    value = median(samples.largest[samples.full][held.where])
+    value = median(samples.largest[samples.rated][held.where])
     severity = _severity(value, asked, context, limits)
     if severity is None:
         return None
@@ -129,15 +130,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
     """Why the run cannot be judged; empty where it can."""
-    n_full = int(samples.full.sum())
+    n_rated = int(samples.rated.sum())
     if not context.progress.measurable:
         return context.progress.reason
     if is_warming_up(context.steps.lr):
         return "the learning rate is still warming up"
-    if context.n_steps < MIN_STEPS or n_full < PERSISTENT_K:
+    if context.n_steps < MIN_STEPS or n_rated < PERSISTENT_K:
         return (
-            f"{context.n_steps} steps, {n_full} of those at a full learning rate sampled; "
-            f"{MIN_STEPS} and {PERSISTENT_K} are needed"
+            f"{context.n_steps} steps, {n_rated} of them sampled at a hundredth of the largest "
+            f"learning rate or more; {MIN_STEPS} and {PERSISTENT_K} are needed"
         )
     if math.isnan(asked):
         return "what the steps ask of the loss is not known: no gradient was recorded"
@@ -145,8 +146,8 @@ def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
 
 
 def _small(samples: _Samples, context: RunContext, limits: Limits) -> Persistence | None:
-    """Where every matrix takes small steps at a full rate; positions among samples at that."""
-    steps, largest = samples.steps[samples.full], samples.largest[samples.full]
+    """Where every matrix takes small steps; positions among the rated samples."""
+    steps, largest = samples.steps[samples.rated], samples.largest[samples.rated]
     # Where sampling ceased early the first steps must do: there a rate that is right does most.
     late = int((steps >= context.warm_in).sum()) >= PERSISTENT_K
     return persistence(
@@ -171,11 +172,12 @@ def _samples(rows: Rows, context: RunContext) -> _Samples:
     clip = np.full(steps.size, np.nan)
     clip[place] = rows.floats("clip_coefficient")
     rates = context.steps.lr[np.searchsorted(context.steps.step, steps)]
-    peak = np.nanmax(context.steps.lr, initial=0.0)
+    share = rates / np.nanmax(context.steps.lr, initial=0.0)
     return _Samples(
         steps=steps,
-        full=~(rates < FULL_RATE * peak) & np.isfinite(largest),
-        largest=largest,
+        rated=~(share < LEAST_RATE) & np.isfinite(largest),
+        # A step grows with the rate, whatever the optimizer.
+        largest=largest / np.where(share > 0, share, 1.0),
         asked=np.where(n_known > 0, asked, np.nan),
         clip=clip,
     )
