@@ -41,6 +41,7 @@ class Finding:
         consequence_of: Detector of the finding that has caused this one; None for a root.
         rules_out: Causes of the graph that the evidence excludes for this finding.
         brings: What it has brought about besides what the graph says.
+        earliest: Step from which on it may have been there already; None: `first_step`.
     """
 
     detector: str
@@ -58,6 +59,7 @@ class Finding:
     consequence_of: str | None = None
     rules_out: frozenset[str] = frozenset()
     brings: frozenset[str] = frozenset()
+    earliest: int | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> "Finding":

@@ -223,5 +223,6 @@ def _causes(cause: Finding, effect: Finding, period: int) -> bool:
         return cause.detector not in NOT_A_CAUSE
     if cause.detector == SYMPTOM:  # it has held since the start, and is told after 100 steps
         return effect.detector in descendants(SYMPTOM)
-    in_time = (cause.first_step or 0) <= (effect.first_step or 0) + period
+    since = cause.first_step if cause.earliest is None else cause.earliest
+    in_time = (since or 0) <= (effect.first_step or 0) + period
     return in_time and effect.detector in descendants(cause.detector) | cause.brings

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,3 +112,18 @@ def test_what_a_run_that_never_learned_shows_early_follows_from_that() -> None:
     early = finding("class_collapse", 20)
     found = arranged(finding("loss_not_decreasing", 99), early)
     assert found[1] == ("class_collapse", "loss_not_decreasing")
+
+
+def test_a_cause_that_may_have_begun_before_it_was_seen_explains_what_came_before() -> None:
+    late = replace(finding("dead_units", 64), earliest=30)
+    assert ("loss_spike", "dead_units") in arranged(late, finding("loss_spike", 35))
+    assert ("loss_spike", None) in arranged(finding("dead_units", 64), finding("loss_spike", 35))
+
+
+def test_evidence_rules_causes_out_and_adds_effects() -> None:
+    cause = finding("learning_rate_too_high", 0)
+    own = replace(finding("non_finite", 5), rules_out=frozenset({"learning_rate_too_high"}))
+    assert ("non_finite", None) in arranged(cause, own)
+    moment = replace(finding("adam_second_moment", 5), brings=frozenset({"learning_rate_too_high"}))
+    later = finding("learning_rate_too_high", 6)
+    assert ("learning_rate_too_high", "adam_second_moment") in arranged(moment, later)

@@ -66,6 +66,7 @@ class _Dead:
     first_step: int
     last_step: int
     jump_step: int
+    earliest: int
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -108,6 +109,8 @@ def _dead(
         first_step=_window_start(steps, start, sampled),
         last_step=int(steps[-1]),
         jump_step=int(steps[rises[0]]) if rises.size else int(steps[start]),
+        # They may have died within the window before.
+        earliest=_window_start(steps, max(0, start - 1), sampled),
     )
 
 
@@ -166,6 +169,7 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
         layers=names,
         first_step=worst.first_step,
         last_step=max(dead.last_step for dead in chosen),
+        earliest=worst.earliest,
         value=worst.share,
         threshold=limits["dead_limit"],
         unit="share",

@@ -13,6 +13,7 @@ Source: Humbatova et al., arXiv:1910.11015.
 
 import numpy as np
 
+from telemetry.diagnose.causes import ancestors
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -146,6 +147,8 @@ def _finding(
                 "where kind = 'update' and dot_grad is not null group by step order by step"
             ),
         },
+        # A wrong sign has no other cause, but for logits in a loss of log-probabilities.
+        rules_out=ancestors(ID) - {"softmax_into_cross_entropy"} if turned else frozenset(),
     )
 
 
