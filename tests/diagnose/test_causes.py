@@ -124,6 +124,10 @@ def test_evidence_rules_causes_out_and_adds_effects() -> None:
     cause = finding("learning_rate_too_high", 0)
     own = replace(finding("non_finite", 5), rules_out=frozenset({"learning_rate_too_high"}))
     assert ("non_finite", None) in arranged(cause, own)
-    moment = replace(finding("adam_second_moment", 5), brings=frozenset({"learning_rate_too_high"}))
+    moment = replace(
+        finding("adam_second_moment", 5),
+        rules_out=frozenset({"learning_rate_too_high"}),
+        brings=frozenset({"learning_rate_too_high"}),
+    )
     later = finding("learning_rate_too_high", 6)
     assert ("learning_rate_too_high", "adam_second_moment") in arranged(moment, later)
