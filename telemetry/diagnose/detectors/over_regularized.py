@@ -32,6 +32,7 @@ from telemetry.store.rows import Rows
 
 ID = "over_regularized"
 DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
+HELD_SHARE = 0.6  # of the limit, that it stays above once the weights have shrunk: 0.7 at balance
 SHRUNK_BITS = 1.0  # below the largest norm: the decay has had time to act
 COLLAPSED_BITS = 3.0  # an eighth
 VANISHED_BITS = 8.0  # nothing is left of the initialisation
@@ -154,7 +155,10 @@ def _decay(
     grown = median(np.log2(peaks[-1] / np.fmax(peaks[0], floors)))
     ratios = found["decay"].columns(norms.ids)
     usual = row_medians(ratios.values)
-    held = persistence(ratios.steps, usual >= limits["decay_limit"])
+    limit = limits["decay_limit"]
+    held = persistence(ratios.steps, usual >= limit, lasting_share=0.0)
+    if persistence(ratios.steps, usual >= HELD_SHARE * limit) is None:
+        held = None
     is_small = row_medians(below) >= limits["collapsed_bits"]
     first = int(norms.steps[np.argmax(is_small)]) if is_small.any() else int(norms.steps[-1])
     return _Decay(
