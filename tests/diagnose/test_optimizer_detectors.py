@@ -227,3 +227,18 @@ def test_moments_that_fall_faster_than_they_decay_were_replaced(chain: Chains) -
 def test_moments_may_fall_as_fast_as_they_decay(chain: Chains) -> None:
     run = falling(chain(3).losses(jumping(at=121), every=4), 0.9**4)
     assert moment(run) is None
+
+
+@pytest.mark.parametrize(("epsilon", "is_found"), [(1.0, True), (1e-8, False)])
+def test_without_second_moments_gradients_are_held_against_a_chosen_epsilon(
+    chain: Chains, epsilon: float, *, is_found: bool
+) -> None:
+    run = chain(3).losses(stalled(2.3, 120), every=4)
+    run.event("optimizer", index=0, **{"class": "RMSprop", "groups": [{"eps": epsilon}]})
+    for step in range(0, 120, 4):
+        run.gradients(step, [0.1] * 3)
+    result = diagnosed(run)
+    if is_found:
+        assert found(result, EPSILON).severity is Severity.ERROR
+    else:
+        assert "Adam's type" in not_checked(result, EPSILON).reason

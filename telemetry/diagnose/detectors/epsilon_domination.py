@@ -3,6 +3,8 @@
 Symptom: half of the elements of the weight matrices have a root of the second moment below epsilon
 in three of five samples, in a run that does not learn: those take the step of SGD at lr / epsilon
 times the gradient, which is small.
+Where the second moment is not recorded (RMSprop, Adagrad, Adamax), gradients whose root mean square
+lies below an epsilon that is no default tell the same.
 Fix: lower epsilon below the usual root of the second moment, or scale the loss up: a mean over too
 many dimensions makes gradients small.
 Not flagged: a large epsilon in a run that learns (information), for some recipes choose 1e-3; runs
@@ -11,6 +13,7 @@ Source: Wortsman et al., arXiv:2309.14322.
 """
 
 import numpy as np
+import pyarrow as pa
 
 from telemetry.diagnose.causes import ancestors
 from telemetry.diagnose.context import RunContext
@@ -30,6 +33,7 @@ CHOSEN = 1e-4  # defaults are 1e-10 to 1e-6: whoever sets more has brought this 
 
 SQL = """
 SELECT
+    p.kind,
     p.step,
     t.module AS layer,
     p.param_id,
@@ -43,13 +47,34 @@ JOIN tensors AS t
 WHERE p.run = $run
     AND p.kind = 'optimizer_state'
     AND p.n_below_eps IS NOT NULL
-ORDER BY p.step, t.depth, p.param_id
+UNION ALL
+SELECT
+    p.kind,
+    p.step,
+    t.module AS layer,
+    p.param_id,
+    0 AS n_below_eps,
+    p.n AS n_alive,
+    p.sumsq / p.n / p.scale / p.scale AS mean_square
+FROM tensor_points AS p
+JOIN tensors AS t
+    ON t.run = p.run
+    AND t.tensor_id = p.param_id
+WHERE p.run = $run
+    AND p.kind = 'gradient'
+    AND p.scale > 0
+    AND p.sumsq > 0
+    AND t.lr_group IS NOT NULL
+ORDER BY 2, 3, 4
 """
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Share of the elements of all weight matrices together whose step epsilon sets."""
-    steps, below, alive = _per_sample(rows, context)
+    moments = _part(rows, "optimizer_state")
+    if not len(moments) and _is_chosen(context) and context.is_adaptive:
+        moments = _from_gradients(_part(rows, "gradient"), context)
+    steps, below, alive = _per_sample(moments, context)
     if int((steps >= context.warm_in).sum()) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
@@ -60,7 +85,30 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     share = below / np.fmax(1.0, alive)
     held = persistence(steps, share >= limits["below_share"], start=context.warm_in)
-    return None if held is None else _finding(rows, held, share, context, limits)
+    return None if held is None else _finding(moments, held, share, context, limits)
+
+
+def _part(rows: Rows, kind: str) -> Rows:
+    codes, names = rows.codes("kind")
+    return Rows(rows.arrow.filter(codes == (names.index(kind) if kind in names else -1)))
+
+
+def _from_gradients(gradients: Rows, context: RunContext) -> Rows:
+    """Gradients as second moments: all elements of a matrix are below epsilon, or none is.
+
+    Adagrad divides by the root of the sum of all squares: that of t gradients is sqrt(t) times one.
+    """
+    epsilon = min(optimizer.epsilon for optimizer in context.optimizers)
+    steps = gradients.floats("step")
+    squares = gradients.floats("mean_square") * (steps + 1 if context.shrinks_steps else 1.0)
+    n = gradients.floats("n_alive")
+    table = gradients.arrow
+    for name, values in (
+        ("n_below_eps", np.where(squares < epsilon**2, n, 0.0)),
+        ("mean_square", squares),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    return Rows(table)
 
 
 def _per_sample(rows: Rows, context: RunContext) -> tuple[IntArray, FloatArray, FloatArray]:

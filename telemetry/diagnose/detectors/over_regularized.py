@@ -1,7 +1,7 @@
 """Weight decay or dropout overpowers what the data say.
 
 Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
-matrix, sample after sample, and the weights have lost half of their largest norm; or they are
+matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
 down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
 although larger weights would lower it. (2) Dropout keeps a fifth of the units or less, or a
 twentieth of the paths through several such layers, and the loss does not fall.
@@ -33,7 +33,9 @@ from telemetry.store.rows import Rows
 ID = "over_regularized"
 DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
 HELD_SHARE = 0.6  # of the limit, that it stays above once the weights have shrunk: 0.7 at balance
-SHRUNK_BITS = 1.0  # below the largest norm: the decay has had time to act
+# Below the largest norm: the decay has had time to act. Labels that teach nothing end at 0.5 under
+# a usual decay, for its part is then all there is; harmful decays at 0.86 and more.
+SHRUNK_BITS = 0.7
 COLLAPSED_BITS = 3.0  # an eighth
 VANISHED_BITS = 8.0  # nothing is left of the initialisation
 EXPLODED_BITS = 3.0  # what shrinks after such growth was blown up first
