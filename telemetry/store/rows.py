@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+Codes: TypeAlias = "tuple[npt.NDArray[np.int64], tuple[str, ...]]"
 SqlValue: TypeAlias = "bool | int | float | str | bytes | datetime | None"
 
 
@@ -18,6 +19,7 @@ class Rows:
     """Result of one query, in the order of its ORDER BY."""
 
     arrow: pa.Table
+    _encoded: dict[str, Codes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.arrow.num_rows)
@@ -41,14 +43,11 @@ class Rows:
         """A text column; NULL becomes ''."""
         return [value or "" for value in self.arrow.column(name).to_pylist()]
 
-    def codes(self, name: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    def codes(self, name: str) -> Codes:
         """A text column as positions into its distinct values, in order of appearance."""
-        column = self.arrow.column(name).cast(pa.string()).fill_null("").combine_chunks()
-        encoded = column.dictionary_encode()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.unify_dictionaries().combine_chunks()
-        positions = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
-        return positions, tuple(encoded.dictionary.to_pylist())
+        if name not in self._encoded:
+            self._encoded[name] = _encoded(self.arrow.column(name))
+        return self._encoded[name]
 
     def blobs(self, name: str) -> list[bytes | None]:
         """A binary column."""
@@ -57,6 +56,14 @@ class Rows:
     def records(self) -> list[dict[str, SqlValue]]:
         """One dictionary a row; NULL is None and NaN stays NaN."""
         return list(self.arrow.to_pylist())
+
+
+def _encoded(column: pa.ChunkedArray) -> Codes:
+    encoded = column.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    positions = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return positions, tuple(encoded.dictionary.to_pylist())
 
 
 def as_float(value: SqlValue) -> float:

@@ -267,16 +267,16 @@ def _advice(setting: float, factor: int) -> str:
 def _setting(rows: Rows) -> float:
     groups = [
         group
-        for text in _texts(rows, "optimizer")
+        for text in _part(rows, "optimizer").texts("settings")
         for group in json.loads(text or "{}").get("groups", [])
     ]
     settings = [group.get("weight_decay") for group in groups]
     return max((float(s) for s in settings if isinstance(s, int | float)), default=0.0)
 
 
-def _texts(rows: Rows, signal: str, column: str = "settings") -> list[str]:
-    kept = [name == signal for name in rows.texts("signal")]
-    return [text for text, own in zip(rows.texts(column), kept, strict=True) if own]
+def _part(rows: Rows, signal: str) -> Rows:
+    codes, names = rows.codes("signal")
+    return Rows(rows.arrow.filter(codes == (names.index(signal) if signal in names else -1)))
 
 
 def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
@@ -314,8 +314,8 @@ def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | No
 def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
     """Share of the units that each dropout after the first weight matrix takes, by path."""
     first = min((m.depth for m in context.network.matrices), default=0)
-    depths = rows.floats("step")[[name == "dropout" for name in rows.texts("signal")]]
-    places = zip(_texts(rows, "dropout", "name"), _texts(rows, "dropout"), depths, strict=True)
+    told = _part(rows, "dropout")
+    places = zip(told.texts("name"), told.texts("settings"), told.floats("step"), strict=True)
     found = {path: json.loads(text or "{}").get("p") for path, text, d in places if d > first}
     return {path: float(p) for path, p in found.items() if isinstance(p, int | float)}
 
