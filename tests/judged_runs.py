@@ -83,6 +83,11 @@ def found(diagnosis: Diagnosis, detector: str) -> Finding:
     return finding
 
 
+def asked(run: RunBuilder, detector: str) -> Finding:
+    """What a rule tells where it is asked for by name."""
+    return found(diagnosed(run, detectors=[detector]), detector)
+
+
 def not_checked(diagnosis: Diagnosis, detector: str) -> NotChecked:
     """The reason of a detector that must not have judged."""
     (entry,) = (n for n in diagnosis.not_checked if n.detector == detector)
