@@ -179,9 +179,9 @@ class RunContext:
     def recovered(self) -> bool:
         """The run ended at a quarter of what knowing nothing costs, or of its own start.
 
-        Whatever it did at first, it did no lasting harm.
+        Whatever it did at first, it did no lasting harm. A loss that is lost in the end is no end.
         """
-        if not self.progress.improving:
+        if not self.progress.improving or self.state is State.DIVERGED:
             return False
         if self.baseline.naive is None:
             return self.progress.r >= 1 - RECOVERED_SHARE

@@ -284,3 +284,11 @@ def test_what_was_odd_before_a_nan_is_judged_by_what_the_run_had_learned(chain: 
     diagnosis = diagnosed(run)
     assert diagnosis.state == "diverged"
     assert {f.detector for f in diagnosis.findings} == {"non_finite"}
+
+
+def test_a_nan_right_after_a_jump_of_the_rate_is_its_consequence(chain: Chains) -> None:
+    run = chain(2)
+    for step, loss in enumerate([*learning(60), *[NAN] * 10]):
+        run.add("steps", step=step, loss=loss, lr=0.1 if step < 59 else 1e6, samples=64, flags=17)
+    result = found(diagnosed(run), "non_finite")
+    assert result.consequence_of in {"schedule", "learning_rate_too_high"}

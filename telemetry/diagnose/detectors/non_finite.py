@@ -26,6 +26,7 @@ from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.diagnose.followed_origin import FollowedOrigin
+from telemetry.diagnose.robust import median
 from telemetry.diagnose.wording import example
 from telemetry.json_values import Json
 from telemetry.store.rows import Rows, as_float, as_text
@@ -34,6 +35,7 @@ ID = "non_finite"
 GROWTH_SAMPLES = 5
 QUIET_STEPS = 10  # finite ones before, to tell whether anything grew
 QUIET_LOSS = 2.0  # the last finite losses over the median before: no step was too large
+QUIET_RATE = 2.0  # the learning rate over its median in those steps
 QUIET_GRADIENT = 8.0  # gradient norms of healthy runs vary by less within a few steps
 # What ends in a NaN by way of a loss or gradients that grow.
 BY_GROWTH = (
@@ -204,13 +206,16 @@ def _ruled_out(
 
 
 def _is_sudden(context: RunContext, step: int) -> bool:
-    """The loss was below its start, and neither it nor the gradient had grown before the step."""
+    """The loss was below its start; neither it, the gradient nor the rate had grown before."""
     losses = context.losses[context.loss_steps < step]
     series = context.steps
     norms = series.grad_norm_total[series.step < step]
     norms = norms[~np.isnan(norms)]
     if losses.size < QUIET_STEPS or not np.isfinite(losses).all():
         return False
+    rates = series.lr[series.step <= step][-QUIET_STEPS:]
+    if np.nanmax(rates, initial=0.0) > QUIET_RATE * median(rates):
+        return False  # a step may be so long that it leaves nothing to see
     usual = min(np.median(losses[-QUIET_STEPS:]), context.loss_reference)
     quiet = losses[-2:].max() <= QUIET_LOSS * usual
     if norms.size >= QUIET_STEPS:
