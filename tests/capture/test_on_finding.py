@@ -128,7 +128,8 @@ def test_a_run_gone_wrong_is_stopped_at_the_next_step(
     assert children
     assert loop.step == JUDGED_STEP + 1
     assert caught.value.finding.severity is Severity.ERROR
-    assert "learning rate jumps" in str(caught.value)
+    # Steps are written in packets: the first look may see the NaN before the step that caused it.
+    assert "not finite at step 29" in str(caught.value)
     (run,) = (tmp_path / "project=default").iterdir()
     manifest = read_manifest(run)
     assert manifest.status is Status.FAILED

@@ -213,6 +213,9 @@ def _is_sudden(context: RunContext, step: int) -> bool:
     norms = norms[~np.isnan(norms)]
     if losses.size < QUIET_STEPS or not np.isfinite(losses).all():
         return False
+    # A running run may not have told its last steps yet.
+    if series.step[-1] < step:
+        return False
     rates = series.lr[series.step <= step][-QUIET_STEPS:]
     if np.nanmax(rates, initial=0.0) > QUIET_RATE * median(rates):
         return False  # a step may be so long that it leaves nothing to see
