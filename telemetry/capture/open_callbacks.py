@@ -75,9 +75,15 @@ def n_open() -> int:
 
 
 def close_all() -> None:
-    """Close every open callback; runs at interpreter exit."""
+    """Close every open callback; runs at interpreter exit. One that fails stops no other."""
+    errors: list[TelemetryError] = []
     for callback in list(_open.values()):
-        callback.close()
+        try:
+            callback.close()
+        except TelemetryError as error:  # of a strict one
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def describe(error: BaseException) -> Mapping[str, Json]:
