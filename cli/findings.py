@@ -8,10 +8,10 @@ from telemetry.cli.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import cells, clean, pad
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
+from telemetry.finding import QUERY_KEY
 from telemetry.json_values import Json
 
 SPECIAL_IN_DOUBLE_QUOTES = frozenset('"$`\\!')
-QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
 
 
 def show_findings(screen: Screen, diagnosis: Diagnosis) -> None:

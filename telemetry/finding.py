@@ -20,6 +20,9 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
+QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One detector's verdict on a run; at most one per detector and run.

@@ -87,7 +87,6 @@ class Facts:
         return Planted(
             roots=INJECTIONS[self.fault].roots,
             layers=self.layers,
-            since=self.at,
             by=self.at + int(window),
         )
 

@@ -22,13 +22,11 @@ class Planted:
     Attributes:
         roots: Accepted root causes; empty for a healthy run.
         layers: Accepted layers by prefix; empty where none is defined.
-        since: Step of the fault.
         by: Latest first step of its finding that is on time.
     """
 
     roots: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
-    since: int = 0
     by: int | None = None
 
 

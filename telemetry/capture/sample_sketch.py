@@ -16,8 +16,8 @@ import pyarrow as pa
 from telemetry.capture.host import PackedTensors
 from telemetry.capture.packet import host_table
 from telemetry.capture.position_hash import splitmix64
+from telemetry.sketch_size import SKETCH_SIZE
 
-SIZE = 4096
 TRAIN = "train"
 
 Hashes = npt.NDArray[np.uint64]
@@ -68,7 +68,7 @@ class Sketch:
         }
 
     def _merge(self, hashes: Hashes, numbers: Counts) -> None:
-        if self._hashes.size == SIZE:  # what is larger would not stay
+        if self._hashes.size == SKETCH_SIZE:  # what is larger would not stay
             kept = hashes <= self._hashes[-1]
             hashes, numbers = hashes[kept], numbers[kept]
         # Newest first, for of equal ones the first is taken.
@@ -77,8 +77,8 @@ class Sketch:
         numbers = np.concatenate([numbers[::-1], self._forwards])
         found, newest, inverse = np.unique(together, return_index=True, return_inverse=True)
         sums = np.bincount(inverse, weights=times, minlength=found.size).astype(np.int64)
-        self._hashes, self._times = found[:SIZE], sums[:SIZE]
-        self._forwards = numbers[newest][:SIZE]
+        self._hashes, self._times = found[:SKETCH_SIZE], sums[:SKETCH_SIZE]
+        self._forwards = numbers[newest][:SKETCH_SIZE]
 
 
 def _n_equal_pairs(hashes: Hashes, numbers: Counts) -> int:

@@ -152,15 +152,21 @@ def all_detectors() -> tuple[Detector, ...]:
     return tuple(module.DETECTOR for module in modules)
 
 
+def known_detector(name: str) -> Detector | None:
+    """The detector of that id or former id; None if there is none."""
+    own = (d for d in all_detectors() if name == d.id or name in d.aliases)
+    return next(own, None)
+
+
 def find_detector(name: str) -> Detector:
     """The detector of that id or former id.
 
     Raises:
         UsageError: there is none; the message names the nearest.
     """
-    for detector in all_detectors():
-        if name == detector.id or name in detector.aliases:
-            return detector
+    detector = known_detector(name)
+    if detector is not None:
+        return detector
     known = [detector.id for detector in all_detectors()]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
     raise UsageError(f"detector {name!r} is unknown; did you mean {', '.join(near)}?")

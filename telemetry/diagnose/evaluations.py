@@ -14,6 +14,20 @@ PERPLEXITY = frozenset({"ppl", "perplexity"})
 ERROR_WORDS = frozenset({"error", "errors", "err", "mae", "rmse", "mape", "wer", "cer", "eer"})
 
 
+EVALUATIONS_SQL = """
+SELECT
+    m.name,
+    m.step,
+    MAX(m.value) AS value
+FROM metrics AS m
+WHERE m.run = $run
+    AND m.phase = 'eval'
+    AND m.value IS NOT NULL
+GROUP BY m.name, m.step
+ORDER BY m.name, m.step
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
     """One evaluated quantity over the steps, finite, lower is better."""
@@ -44,7 +58,7 @@ def evaluated(rows: Rows) -> list[Evaluated]:
     """Evaluated quantities of known direction; perplexity counts as the loss it is made of.
 
     Args:
-        rows: `name`, `step` and `value`, by name and step.
+        rows: Of `EVALUATIONS_SQL`, or such columns by name and step.
     """
     codes, names = rows.codes("name")
     steps, values = rows.ints("step"), rows.floats("value")

@@ -17,12 +17,12 @@ from telemetry.diagnose.finding import Diagnosis, Finding
 from telemetry.diagnose.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import number
 from telemetry.errors import UsageError
+from telemetry.finding import QUERY_KEY
 from telemetry.json_values import Json
 from telemetry.store.rows import SqlValue, as_text
 
 Records: TypeAlias = Sequence[Mapping[str, SqlValue]]
 
-QUERY_KEY = "query"  # of a finding's evidence
 STEP = "step"
 # Numbers that say of what, or how, rather than how much.
 NAMES_OF_THINGS = frozenset(

@@ -52,6 +52,11 @@ class Parameter:
     lr_group: int | None
     dtype: str
 
+    @property
+    def norm_floor(self) -> float:
+        """A tenth of the usual norm sqrt(n / fan_in): the start of what begins at zero."""
+        return 0.1 * math.sqrt(self.n / self.fan_in)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:

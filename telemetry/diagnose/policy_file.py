@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from telemetry.configuration import Configuration, Table, find_configuration, nearest, written
-from telemetry.diagnose.detector import Detector, all_detectors
+from telemetry.diagnose.detector import Detector, all_detectors, known_detector
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Suppression
 from telemetry.errors import UsageError
@@ -84,14 +84,12 @@ def _detector_tables(configuration: Configuration) -> Iterator[tuple[str, Detect
         yield key, detector, entries
 
 
-def _detector(configuration: Configuration, key: str, name: object) -> Detector:
-    for detector in all_detectors():
-        if name == detector.id or name in detector.aliases:
-            return detector
+def _detector(configuration: Configuration, key: str, name: str) -> Detector:
+    detector = known_detector(name)
+    if detector is not None:
+        return detector
     known = [detector.id for detector in all_detectors()]
-    raise configuration.error(
-        key, name, f"there is no such detector; {nearest(str(name), known)[:-1]}"
-    )
+    raise configuration.error(key, name, f"there is no such detector; {nearest(name, known)[:-1]}")
 
 
 def _is_enabled(configuration: Configuration, key: str, entries: Table) -> bool:

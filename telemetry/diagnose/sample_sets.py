@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.diagnose.robust import BoolArray, IntArray
+from telemetry.sketch_size import SKETCH_SIZE
 from telemetry.store.rows import Rows
 
-SIZE = 4096  # hashes of a full sketch
 LARGEST = 2**64 - 1
 # Share of a forward that was trained on, at least: it may be an evaluation of the training data, of
 # which a fifth is not known. Of 16 samples so many are missing once in 700 forwards.
@@ -90,7 +90,7 @@ def sample_sets(rows: Rows) -> list[SampleSet]:
                 hashes=known,
                 times=np.frombuffer(times or b"", "<i4").astype(np.int64),
                 forwards=np.frombuffer(forwards or b"", "<i4").astype(np.int64),
-                limit=LARGEST if known.size < SIZE else int(known[-1]),
+                limit=LARGEST if known.size < SKETCH_SIZE else int(known[-1]),
                 n_seen=int(seen[index]),
                 n_pairs=int(pairs[index]),
                 n_equal_pairs=int(equal[index]),

@@ -49,6 +49,12 @@ class Rows:
             self._encoded[name] = _encoded(self.arrow.column(name))
         return self._encoded[name]
 
+    def part(self, name: str, value: str) -> "Rows":
+        """The rows in which a text column has a value, in their order."""
+        codes, values = self.codes(name)
+        place = values.index(value) if value in values else -1
+        return Rows(self.arrow.filter(codes == place))
+
     def blobs(self, name: str) -> list[bytes | None]:
         """A binary column."""
         return list(self.arrow.column(name).to_pylist())

@@ -3,6 +3,7 @@
 Each `views/<name>.sql` is one SELECT in the portable subset; the view has the file's name.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -60,7 +61,16 @@ def quoted(text: str) -> str:
 
 
 def quoted_path(path: str) -> str:
-    """A path as an SQL literal that names this file alone; DuckDB would expand `*`, `?`, `[`."""
+    """A path as an SQL literal that names this file alone; DuckDB would expand `*`, `?`, `[`.
+
+    Raises:
+        UsageError: no literal can name it: where DuckDB expands, it takes a backslash for a slash.
+    """
+    if os.sep == "/" and "\\" in path and _GLOB.search(path):
+        raise UsageError(
+            f"{path!r} has a backslash and one of * ? [, which DuckDB cannot read together; rename "
+            "the folder."
+        )
     return quoted(_GLOB.sub(r"[\g<0>]", path))
 
 

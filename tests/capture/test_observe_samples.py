@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from telemetry import TelemetryCallback
 from telemetry.capture.sample_hash import SampleHasher, distinct_values
-from telemetry.capture.sample_sketch import SIZE, Sketch
+from telemetry.capture.sample_sketch import Sketch
+from telemetry.sketch_size import SKETCH_SIZE
 from tests.loops import records
 from tests.sampled_sets import Evaluate, hashes, of_phase, samples, train
 
@@ -221,7 +222,7 @@ def test_hashing_reads_no_value_off_a_tensor() -> None:
 
 def test_a_sketch_holds_the_smallest_hashes_of_all_that_it_was_given() -> None:
     generator = np.random.default_rng(0)
-    whole = generator.integers(-(2**62), 2**62, 3 * SIZE)
+    whole = generator.integers(-(2**62), 2**62, 3 * SKETCH_SIZE)
     once, piecewise = Sketch(), Sketch()
     once.add([whole])
     for part in np.split(whole, 8):
@@ -229,6 +230,6 @@ def test_a_sketch_holds_the_smallest_hashes_of_all_that_it_was_given() -> None:
     one, other = (sketch.row(phase="train", step=0) for sketch in (once, piecewise))
     assert one["hashes"] == other["hashes"]
     kept = np.frombuffer(one["hashes"], "<u8")  # type: ignore[call-overload]
-    assert kept.size == SIZE
+    assert kept.size == SKETCH_SIZE
     assert (np.diff(kept) > 0).all()
     assert 0.3 < float(kept[-1]) / 2**64 < 0.37, "hashes are uniform"

@@ -335,3 +335,16 @@ def test_steps_of_a_quarter_do_not_explain_it(chain: Chains) -> None:
     """Runs that learn begin with such steps, too."""
     run = early(chain(2).losses(stalled(2.3, 120), lr=3.0), 0.25)
     assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+def test_large_first_steps_of_a_run_that_learned_until_a_nan_are_no_fault(chain: Chains) -> None:
+    run = early(chain(2).losses([*learning(60), *[float("nan")] * 10], lr=0.1), 0.6)
+    assert "learning_rate_too_high" in diagnosed(run).passed
+
+
+@pytest.mark.parametrize("end", [0.9, 1.9])
+def test_a_high_catapult_is_information_once_half_is_learned(chain: Chains, end: float) -> None:
+    losses = [2.3, 12.0, 14.0, 12.0, *learning(96, start=2.0, end=end)]
+    run = early(chain(2).losses(losses, every=10).logits(0).logits(10), 0.05)
+    severity = Severity.INFO if end < 1 else Severity.ERROR
+    assert found(diagnosed(run), "learning_rate_too_high").severity is severity

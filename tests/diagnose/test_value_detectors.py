@@ -135,6 +135,7 @@ def test_units_that_die_block_a_run_that_learns_nothing(chain: Chains) -> None:
     assert result.severity is Severity.ERROR  # the second layer lost all
     assert result.layer == "a0"  # but the first to die is named
     assert result.first_step == 8  # of the window that ends at step 15
+    assert result.earliest == 0  # within the window before
     assert result.evidence["jump_step"] == 15
     assert "58 of 64 units of a0 (and 1 more)" in result.message
 

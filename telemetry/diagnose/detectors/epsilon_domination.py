@@ -71,9 +71,9 @@ ORDER BY 2, 3, 4
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Share of the elements of all weight matrices together whose step epsilon sets."""
-    moments = _part(rows, "optimizer_state")
+    moments = rows.part("kind", "optimizer_state")
     if not len(moments) and _is_chosen(context) and context.is_adaptive:
-        moments = _from_gradients(_part(rows, "gradient"), context)
+        moments = _from_gradients(rows.part("kind", "gradient"), context)
     steps, below, alive = _per_sample(moments, context)
     if int((steps >= context.warm_in).sum()) < MIN_SAMPLES:
         return NotChecked(
@@ -86,11 +86,6 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     share = below / np.fmax(1.0, alive)
     held = persistence(steps, share >= limits["below_share"], start=context.warm_in)
     return None if held is None else _finding(moments, held, share, context, limits)
-
-
-def _part(rows: Rows, kind: str) -> Rows:
-    codes, names = rows.codes("kind")
-    return Rows(rows.arrow.filter(codes == (names.index(kind) if kind in names else -1)))
 
 
 def _from_gradients(gradients: Rows, context: RunContext) -> Rows:

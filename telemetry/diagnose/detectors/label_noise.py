@@ -79,9 +79,8 @@ class _Pair:
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The pair of metrics with the most evaluations."""
     del context
-    codes, names = rows.codes("what")
-    parts = {name: Rows(rows.arrow.filter(codes == i)) for i, name in enumerate(names)}
-    pairs = _pairs(parts["metric"]) if "metric" in parts else []
+    metrics = rows.part("what", "metric")
+    pairs = _pairs(metrics)
     pair = max(pairs, key=lambda each: each.steps.size, default=None)
     if pair is None or pair.steps.size < MIN_EVALUATIONS:
         return NotChecked(
@@ -89,9 +88,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{0 if pair is None else pair.steps.size} evaluations of the accuracy of both "
             f"sets, {MIN_EVALUATIONS} are needed; after each evaluation of both, "
             "log(train_accuracy=..., val_accuracy=...) in one call",
-            absent="metric" not in parts or not _has_accuracy(parts["metric"]),
+            absent=not _has_accuracy(metrics),
         )
-    n_validation = _n_validation(parts["set"]) if "set" in parts else None
+    n_validation = _n_validation(rows.part("what", "set"))
     if n_validation is None:
         return NotChecked(
             detector=ID,
@@ -99,7 +98,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "training samples as they are, without gradient and dropout, beside the others, and "
             "log both in one call",
         )
-    commonest = _commonest(parts["target"]) if "target" in parts else 1 / 2
+    targets = rows.part("what", "target")
+    commonest = _commonest(targets) if len(targets) else 1 / 2
     return _held_against(pair, n_validation, commonest, limits)
 
 

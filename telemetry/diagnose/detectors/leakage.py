@@ -88,10 +88,8 @@ class _Compared:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Samples that are shared, and a feature that is the target: the worse of the two."""
-    codes, names = rows.codes("what")
-    parts = {name: Rows(rows.arrow.filter(codes == i)) for i, name in enumerate(names)}
-    samples = _samples(parts.get("set"), limits)
-    feature = _feature(parts["feature"], limits) if "feature" in parts else None
+    samples = _samples(rows.part("what", "set"), limits)
+    feature = _feature(rows.part("what", "feature"), limits)
     found = [each for each in (samples, feature) if isinstance(each, Finding)]
     if not found:
         return samples
@@ -100,8 +98,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return replace(worst, severity=Severity.INFO) if context.tags & UNJUDGED else worst
 
 
-def _samples(rows: Rows | None, limits: Limits) -> Verdict:
-    compared = [] if rows is None else _compared(rows)
+def _samples(rows: Rows, limits: Limits) -> Verdict:
+    compared = _compared(rows)
     if not compared:
         return _not_checked(
             "no evaluation and training whose samples can be compared; evaluate without gradient, "

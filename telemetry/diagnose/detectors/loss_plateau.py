@@ -16,7 +16,7 @@ import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.evaluations import evaluated
+from telemetry.diagnose.evaluations import EVALUATIONS_SQL, evaluated
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.progress import SIGNED
 from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, FloatArray, median, step_noise, trend
@@ -33,19 +33,6 @@ TREND_Z = 2.0
 NO_FALL = 0.005  # of the level: a long run makes any trend significant
 FALL_LIMIT = 0.03  # of the level, between its halves: what the noise must exclude
 RATE_SHARE = 0.5  # of the peak: the rate has not been decayed
-
-SQL = """
-SELECT
-    m.name,
-    m.step,
-    MAX(m.value) AS value
-FROM metrics AS m
-WHERE m.run = $run
-    AND m.phase = 'eval'
-    AND m.value IS NOT NULL
-GROUP BY m.name, m.step
-ORDER BY m.name, m.step
-"""
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -141,7 +128,7 @@ DETECTOR = Detector(
     tier=Tier.INFO,
     severity=Severity.INFO,
     needs=(Need.LOSS,),
-    sql=SQL,
+    sql=EVALUATIONS_SQL,
     parameters={"plateau_share": PLATEAU_SHARE, "fall_limit": FALL_LIMIT},
     advice="Decay the learning rate; if the loss does not fall then, stop.",
     source="arXiv:2201.02177, arXiv:1711.00489",

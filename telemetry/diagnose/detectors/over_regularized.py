@@ -41,7 +41,6 @@ VANISHED_BITS = 8.0  # nothing is left of the initialisation
 EXPLODED_BITS = 3.0  # what shrinks after such growth was blown up first
 WORSE = 1.3  # loss at the end over its own best
 GAIN_LIMIT = 0.25  # relative fall of the loss for a relative growth of the weights
-START_SHARE = 0.1  # of the usual norm sqrt(n / fan_in): a matrix that is zero has none to lose
 NO_NORM = 1e-38
 DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a wide one does
 HEAVY_DROPOUT = 0.5  # layers that count for the paths
@@ -150,7 +149,7 @@ def _decay(
     context: RunContext,
     limits: Limits,
 ) -> _Decay:
-    floors = np.array([START_SHARE * math.sqrt(m.n / m.fan_in) for m in matrices])
+    floors = np.array([m.norm_floor for m in matrices])  # a matrix that is zero has none to lose
     peaks = np.fmax.accumulate(norms.values, axis=0)
     # A weight of exactly zero is as far down as can be told.
     below = np.log2(np.where(peaks > floors, peaks, np.nan) / np.maximum(norms.values, NO_NORM))
@@ -267,16 +266,11 @@ def _advice(setting: float, factor: int) -> str:
 def _setting(rows: Rows) -> float:
     groups = [
         group
-        for text in _part(rows, "optimizer").texts("settings")
+        for text in rows.part("signal", "optimizer").texts("settings")
         for group in json.loads(text or "{}").get("groups", [])
     ]
     settings = [group.get("weight_decay") for group in groups]
     return max((float(s) for s in settings if isinstance(s, int | float)), default=0.0)
-
-
-def _part(rows: Rows, signal: str) -> Rows:
-    codes, names = rows.codes("signal")
-    return Rows(rows.arrow.filter(codes == (names.index(signal) if signal in names else -1)))
 
 
 def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
@@ -314,7 +308,7 @@ def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | No
 def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
     """Share of the units that each dropout after the first weight matrix takes, by path."""
     first = min((m.depth for m in context.network.matrices), default=0)
-    told = _part(rows, "dropout")
+    told = rows.part("signal", "dropout")
     places = zip(told.texts("name"), told.texts("settings"), told.floats("step"), strict=True)
     found = {path: json.loads(text or "{}").get("p") for path, text, d in places if d > first}
     return {path: float(p) for path, p in found.items() if isinstance(p, int | float)}

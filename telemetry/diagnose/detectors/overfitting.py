@@ -17,7 +17,7 @@ import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.evaluations import Evaluated, evaluated
+from telemetry.diagnose.evaluations import EVALUATIONS_SQL, Evaluated, evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import median, step_noise, trend
 from telemetry.diagnose.wording import number
@@ -34,19 +34,6 @@ METRIC_SHARE = 0.02  # least relative fall of a metric that counts
 MIN_EVALUATIONS = 5
 AFTER_BEST = 3
 TREND_Z = 1.5
-
-SQL = """
-SELECT
-    m.name,
-    m.step,
-    MAX(m.value) AS value
-FROM metrics AS m
-WHERE m.run = $run
-    AND m.phase = 'eval'
-    AND m.value IS NOT NULL
-GROUP BY m.name, m.step
-ORDER BY m.name, m.step
-"""
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -172,7 +159,7 @@ DETECTOR = Detector(
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.EVALUATION, Need.LOSS),
-    sql=SQL,
+    sql=EVALUATIONS_SQL,
     parameters={"rise_limit": RISE_LIMIT, "metric_noises": METRIC_NOISES},
     advice="Keep the best checkpoint, stop earlier, regularise, or get more data.",
     source="arXiv:1611.03530",

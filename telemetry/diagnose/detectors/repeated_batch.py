@@ -90,7 +90,7 @@ class _Return:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The commonest distance between equal batches, held against the length of an epoch."""
-    batches = _part(rows, "batch")
+    batches = rows.part("what", "batch")
     own = batches.ints("rank") == (batches.ints("rank").min() if len(batches) else 0)
     found = _returns(batches.ints("step")[own], batches.ints("batch_hash")[own])
     if found is None or found.n_steps < MIN_STEPS:
@@ -99,7 +99,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"fewer than {MIN_STEPS} consecutive steps have a fingerprint of their batch; "
             "train longer, and pass the batch to the model's forward",
         )
-    lost = _validation_is_lost(_part(rows, "evaluation"), context)
+    lost = _validation_is_lost(rows.part("what", "evaluation"), context)
     if found.share < limits["repeated_share"]:
         stuck = _stuck_since(
             batches.ints("step")[own],
@@ -109,14 +109,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         severity = Severity.ERROR if lost else Severity.WARNING
         limit = limits["repeated_share"]
         return None if stuck is None else _finding(stuck, context, severity, None, limit=limit)
-    density = _part(rows, "density").floats("value")
+    density = rows.part("what", "density").floats("value")
     if density.size and not density.max() >= LEAST_DENSITY:
         return NotChecked(
             detector=ID,
             reason=f"the inputs are so sparse that a fingerprint of {FINGERPRINT} elements does "
             "not tell batches apart",
         )
-    epoch = _epoch(_part(rows, "loader"), batches.floats("value")[own])
+    epoch = _epoch(rows.part("what", "loader"), batches.floats("value")[own])
     return _held_against(epoch, found, context, limits, lost=lost)
 
 
@@ -164,13 +164,6 @@ def _stuck_since(steps: IntArray, hashes: IntArray, samples: FloatArray) -> _Ret
 
 def _is_power_of_two(size: float) -> bool:
     return size == int(size) and int(size).bit_count() == 1
-
-
-def _part(rows: Rows, what: str) -> Rows:
-    codes, names = rows.codes("what")
-    if what not in names:
-        return Rows(rows.arrow.slice(0, 0))
-    return Rows(rows.arrow.filter(codes == names.index(what)))
 
 
 def _returns(steps: IntArray, hashes: IntArray) -> _Return | None:

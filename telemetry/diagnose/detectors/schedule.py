@@ -174,12 +174,9 @@ def _faults(course: _Course, context: RunContext, limits: Limits) -> Iterator[_F
 
 
 def _course(rows: Rows) -> _Course:
-    codes, names = rows.codes("what")
-    parts = {what: Rows(rows.arrow.filter(codes == code)) for code, what in enumerate(names)}
-    nothing = Rows(rows.arrow.slice(0, 0))
-    steps, groups = parts.get("step", nothing), parts.get("group", nothing)
+    steps, groups = rows.part("what", "step"), rows.part("what", "group")
     of_group, group_names = groups.codes("name")
-    schedulers = [json.loads(text) for text in parts.get("scheduler", nothing).texts("name")]
+    schedulers = [json.loads(text) for text in rows.part("what", "scheduler").texts("name")]
     epochs = steps.floats("epoch")
     return _Course(
         steps=steps.ints("step"),

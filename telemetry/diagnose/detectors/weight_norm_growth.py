@@ -35,7 +35,6 @@ PACE_FACTOR = 2.0
 # Relative growth a step over the size of a step: 0.8 to 1 and more where a term multiplies the
 # weights. A rate too high for a quadratic, also of one pace, has at most max ln(x - 1) / x = 0.28.
 ALONG_SHARE = 0.5
-START_SHARE = 0.1  # of the usual norm sqrt(n / fan_in): a matrix that starts at zero
 MIN_SAMPLES = 6
 WORSE = 1.5  # loss at the end over its best
 
@@ -109,13 +108,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 def _parts(rows: Rows) -> tuple[dict[int, Rows], Rows]:
     """Rows of norms by parameter, and those of evaluated metrics."""
-    codes, names = rows.codes("what")
-    parts = {what: Rows(rows.arrow.filter(codes == code)) for code, what in enumerate(names)}
-    nothing = Rows(rows.arrow.slice(0, 0))
-    own = parts.get("norm", nothing)
+    own = rows.part("what", "norm")
     ids = own.ints("param_id")
     norms = {int(one): Rows(own.arrow.filter(ids == one)) for one in np.unique(ids)}
-    return norms, parts.get("metric", nothing)
+    return norms, rows.part("what", "metric")
 
 
 def _growth(matrix: Parameter, rows: Rows, context: RunContext, limits: Limits) -> Growth | None:
@@ -129,8 +125,7 @@ def _growth(matrix: Parameter, rows: Rows, context: RunContext, limits: Limits) 
         norms[known],
         rows.floats("update_ratio")[known],
     )
-    usual = float(np.sqrt(matrix.n / matrix.fan_in))
-    bits = np.log2(norms / max(norms[0], START_SHARE * usual))
+    bits = np.log2(norms / max(norms[0], matrix.norm_floor))
     below = np.flatnonzero(bits < 1)
     first = min(int(below[-1]) + 1, bits.size - 1) if below.size else 0
     growth, lengths = np.diff(np.log(norms)), np.diff(steps).astype(np.float64)

@@ -1,0 +1,3 @@
+"""How large a sketch of samples is, which one half writes and the other reads."""
+
+SKETCH_SIZE = 4096  # hashes; one that holds fewer knows its set in full
