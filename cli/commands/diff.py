@@ -9,44 +9,19 @@ Examples:
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 import telemetry
-from telemetry.cli import findings as finding_lines
-from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings, warn_of_files
-from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
+from telemetry.cli.diff_screen import show
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
-from telemetry.compare.diff_result import Diff, Direction, Divergence, DivergenceKind, Verdict
+from telemetry.cli.render import open_screen
+from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.errors import UsageError
 
-if TYPE_CHECKING:
-    from telemetry.compare.diff_result import LayerChange, MetricChange
-    from telemetry.diagnose.finding import Finding
-    from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
-
 EXIT_CODES = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3}
-VERDICT_STYLES = {
-    Verdict.REGRESSION: Style.ERROR,
-    Verdict.IMPROVEMENT: Style.GOOD,
-    Verdict.INCONCLUSIVE: Style.WARNING,
-    Verdict.NO_CHANGE: Style.PLAIN,
-}
-METRIC_WORDS = {
-    Verdict.REGRESSION: "worse",
-    Verdict.IMPROVEMENT: "better",
-    Verdict.INCONCLUSIVE: "unclear",
-    Verdict.NO_CHANGE: "same",
-}
-LARGEST_LOG2 = 6  # of a ratio written as a plain number
-SHOWN_LAYERS = 10  # of a terminal; a pipe gets all
-SHOWN_NAMES = 3  # runs of a group
 
 
 @verb(__name__, __doc__)
@@ -147,129 +122,3 @@ def parse_directions(texts: Sequence[str]) -> dict[str, Direction]:
             raise UsageError(f"--direction {text!r} is not METRIC=higher or METRIC=lower.")
         parsed[name] = Direction(word)
     return parsed
-
-
-def show(screen: Screen, diff: Diff) -> None:
-    """The verdict first, then what differs, from cause to effect."""
-    screen.line(Span("VERDICT", Style.STRONG), Span(diff.verdict, VERDICT_STYLES[diff.verdict]))
-    screen.paragraph(diff.reason, indent=2)
-    for label, runs in (("base", diff.base), ("candidate", diff.candidate)):
-        screen.paragraph(_group(runs), indent=2, label=label)
-    _show_config(screen, diff)
-    _show_metrics(screen, diff.metrics)
-    _show_layers(screen, diff.layers)
-    _show_findings(screen, diff)
-    screen.paragraph(divergence(diff.first_divergence), indent=2, label="parted")
-
-
-def _group(runs: Sequence["Run"]) -> str:
-    names = [f"{run.name} {run.short}" for run in runs[:SHOWN_NAMES]]
-    more = len(runs) - len(names)
-    text = ", ".join(names) + (f" and {more} more" if more else "")
-    return text if len(runs) == 1 else f"{plural(len(runs), 'run')}: {text}"
-
-
-def _show_config(screen: Screen, diff: Diff) -> None:
-    n_keys = len({key for run in (*diff.base, *diff.candidate) for key in run.config})
-    changes = [
-        f"{change.key} {_setting(change.base)} -> {_setting(change.candidate)}"
-        for change in diff.config
-    ]
-    text = f"{len(changes)} of {n_keys} differ"
-    screen.paragraph("; ".join([text, *changes]) if n_keys else "none", indent=2, label="config")
-
-
-def _setting(value: "Json") -> str:
-    return "absent" if value is None else numbers.literal(value)
-
-
-def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
-    columns = (
-        Column(header="METRIC", shrinks=True),
-        Column(header="BASE", align=Align.RIGHT),
-        Column(header="CANDIDATE", align=Align.RIGHT),
-        Column(header="CHANGE", align=Align.RIGHT),
-        Column(header="95 % INTERVAL", align=Align.RIGHT),
-        Column(header="", shrinks=False),
-        Column(header="better is", rank=1),
-    )
-    rows = tuple(
-        (
-            metric.name,
-            numbers.number(metric.base),
-            numbers.number(metric.candidate),
-            numbers.change(metric.change),
-            interval(metric.ci_low, metric.ci_high),
-            Span(METRIC_WORDS[metric.verdict], VERDICT_STYLES[metric.verdict]),
-            Span(metric.direction, Style.FAINT),
-        )
-        for metric in metrics
-    )
-    if rows:
-        screen.blank()
-        screen.grid(Grid(columns=columns, rows=rows))
-
-
-def interval(low: float, high: float) -> str:
-    """`-1.0 .. -0.4 %`; `-` when the data allow none."""
-    if math.isnan(low) or math.isnan(high):
-        return numbers.NOTHING
-    return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
-
-
-def _show_layers(screen: Screen, layers: Sequence["LayerChange"]) -> None:
-    if not layers:
-        return
-    columns = (
-        Column(header="LAYER", shrinks=True),
-        Column(header="STATISTIC"),
-        Column(header="RATIO", align=Align.RIGHT),
-        Column(header="LOG2", align=Align.RIGHT),
-        Column(header="NOISE", align=Align.RIGHT, rank=1),
-        Column(header="SINCE STEP", align=Align.RIGHT),
-    )
-    shown = layers[:SHOWN_LAYERS] if screen.for_people else layers
-    rows = tuple(
-        (
-            layer.layer,
-            layer.statistic,
-            ratio(layer.log2_ratio),
-            f"{layer.log2_ratio:+.2f}",
-            f"{layer.noise:.2f}",
-            numbers.NOTHING if layer.first_step is None else numbers.count(layer.first_step),
-        )
-        for layer in shown
-    )
-    screen.blank()
-    screen.grid(Grid(columns=columns, rows=rows))
-    if len(shown) < len(layers):
-        screen.note(Span(f"  {len(layers) - len(shown)} more with --json", Style.FAINT))
-
-
-def ratio(log2_ratio: float) -> str:
-    """A factor: `x2.40`, `x0.31`; powers of two where it is beyond imagination."""
-    if abs(log2_ratio) > LARGEST_LOG2:
-        return f"x2^{log2_ratio:+.0f}"
-    return f"x{2**log2_ratio:.2f}"
-
-
-def _show_findings(screen: Screen, diff: Diff) -> None:
-    screen.blank()
-    for label, findings in (("new", diff.new_findings), ("fixed", diff.fixed_findings)):
-        for text in map(_finding_text, findings) if findings else ("no findings",):
-            screen.paragraph(text, indent=2, label=label)
-
-
-def _finding_text(finding: "Finding") -> str:
-    severity = SEVERITY_MARKS[finding.severity]
-    return f"{severity} {finding.detector} {finding_lines.place(finding)}: {finding.message}"
-
-
-def divergence(found: Divergence) -> str:
-    """When and by what the runs first differ, in words."""
-    if found.kind is DivergenceKind.NONE:
-        return "nowhere: the recorded numbers are equal"
-    where = "" if found.layer is None else f", {found.layer or '(root)'}"
-    when = "" if found.step is None else f"step {numbers.count(found.step)}{where}: "
-    detail = f" ({found.detail})" if found.detail else ""
-    return f"{when}{found.kind.replace('_', ' ')}{detail}"

@@ -5,6 +5,7 @@ from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import diff_of
 
 import telemetry as package
+from telemetry.cli import diff_screen
 from telemetry.cli.commands import diff
 from telemetry.compare.diff_result import Diff, Direction, Divergence, DivergenceKind, Verdict
 from telemetry.errors import UsageError
@@ -150,7 +151,7 @@ def test_where_runs_part_is_said_in_words(
     kind: DivergenceKind, step: int | None, layer: str | None, text: str
 ) -> None:
     found = Divergence(step=step, kind=kind, layer=layer, detail="why")
-    assert diff.divergence(found) == text
+    assert diff_screen.divergence(found) == text
 
 
 def test_real_runs_of_different_seeds_are_not_called_a_regression(telemetry: Telemetry) -> None:
