@@ -13,9 +13,9 @@ from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind, Verd
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import LayerChange, MetricChange
+    from telemetry.compare.labels import RunLabels
     from telemetry.diagnose.finding import Finding
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
 
 VERDICT_STYLES = {
     Verdict.REGRESSION: Style.ERROR,
@@ -47,7 +47,7 @@ def show(screen: Screen, diff: Diff) -> None:
     screen.paragraph(divergence(diff.first_divergence), indent=2, label="parted")
 
 
-def _group(runs: Sequence["Run"]) -> str:
+def _group(runs: Sequence["RunLabels"]) -> str:
     names = [f"{run.name} {run.short}" for run in runs[:SHOWN_NAMES]]
     more = len(runs) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more else "")

@@ -12,6 +12,7 @@ from telemetry.compare.diff_result import (
     MetricChange,
     Verdict,
 )
+from telemetry.compare.labels import RunLabels
 from telemetry.compare.sweep_result import Failure, Parameter, Sweep, SweepRun
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked, Severity
 from telemetry.store.catalog import Run
@@ -80,8 +81,8 @@ HEALTHY = Diagnosis(
 def diff_of(base: Sequence[Run], candidate: Sequence[Run], verdict: Verdict) -> Diff:
     """A comparison with something in every part of it."""
     return Diff(
-        base=tuple(base),
-        candidate=tuple(candidate),
+        base=tuple(map(RunLabels.of, base)),
+        candidate=tuple(map(RunLabels.of, candidate)),
         verdict=verdict,
         reason="val_loss +7.1 % (95 % interval +3.0 % to +11.2 %, 3 runs against 3): beyond the "
         "margin of 1 %.",

@@ -19,16 +19,24 @@ NOISE_WORDS = frozenset(
     {"host", "hostname", "node", "user", "path", "folder", "cwd", "pid", "argv", "command"}
     | {"time", "url"}
 )
+Settings = Mapping[str, Json]  # values by dotted key
+
 REPEAT_WORDS = frozenset({"seed", "seeds", "fold", "repeat", "repetition", "replicate"})
 
 
-def config_changes(base: Sequence[Run], candidate: Sequence[Run]) -> tuple[ConfigChange, ...]:
+def config_changes(
+    base: Sequence[Settings], candidate: Sequence[Settings]
+) -> tuple[ConfigChange, ...]:
     """Settings that differ, configuration first; a missing key and None are the same.
 
     A setting that varies inside a group, such as the seed, is compared as the sorted list of the
     group's values.
+
+    Args:
+        base: `settings` of each run of the base.
+        candidate: The same of the candidate.
     """
-    sides = [[settings(run) for run in side] for side in (base, candidate)]
+    sides = (base, candidate)
     keys = sorted({key for side in sides for one in side for key in one}, key=_configuration_first)
     found = [
         ConfigChange(key=key, base=_common(sides[0], key), candidate=_common(sides[1], key))
@@ -37,7 +45,7 @@ def config_changes(base: Sequence[Run], candidate: Sequence[Run]) -> tuple[Confi
     return tuple(change for change in found if not same_value(change.base, change.candidate))
 
 
-def settings(run: Run) -> Mapping[str, Json]:
+def settings(run: Run) -> Settings:
     """Configuration, and the part of the environment that can change numbers, with dotted keys."""
     environment = flat(run.manifest.environment) if run.manifest else {}
     telling = {
@@ -95,7 +103,7 @@ def _canonical(value: Json) -> Json:
     return value
 
 
-def _common(side: Sequence[Mapping[str, Json]], key: str) -> Json:
+def _common(side: Sequence[Settings], key: str) -> Json:
     """The group's value, or all its values in a fixed order where they differ."""
     values = [one.get(key) for one in side]
     if all(same_value(value, values[0]) for value in values):

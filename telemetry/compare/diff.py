@@ -1,24 +1,25 @@
 """Compares two runs, or two groups: is the candidate worse, where did they part, and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from telemetry.compare.config_changes import config_changes
-from telemetry.compare.diff_result import Diff, Direction, MetricChange, Verdict
+from telemetry.compare.diff_result import (
+    ConfigChange,
+    Diff,
+    Direction,
+    Divergence,
+    MetricChange,
+    Verdict,
+)
 from telemetry.compare.divergence import first_divergence
 from telemetry.compare.finding_changes import finding_changes
 from telemetry.compare.layer_changes import LayerComparison, compare_layers
 from telemetry.compare.measure import Question, corrected, measure
 from telemetry.compare.metric_names import by_importance, direction_of
-from telemetry.compare.sides import (
-    Side,
-    as_runs,
-    check_sides,
-    group,
-    read_side,
-    side_warnings,
-    without_twins,
-)
-from telemetry.diagnose.diagnose import findings_of
+from telemetry.compare.read_side import read_side
+from telemetry.compare.sides import as_runs, check_sides, group, side_warnings, without_twins
+from telemetry.compare.summary import Side
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
@@ -28,6 +29,15 @@ DEFAULT_MARGIN = 0.01  # relative change that matters in practice
 NO_METRIC = (
     "no metric is recorded in both; pass telemetry.step(loss=loss) or telemetry.log(...) in each."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """What is asked of a comparison; fields as the arguments of `diff_runs`."""
+
+    metrics: Sequence[str] | None = None
+    margin: float = DEFAULT_MARGIN
+    directions: Mapping[str, Direction] | None = None
 
 
 def diff_runs(
@@ -64,30 +74,51 @@ def diff_runs(
     check_sides(left, right)
     if not margin >= 0:
         raise UsageError(f"margin {margin} is not a share of at least 0; give 0.01 for 1 %.")
-    config = config_changes(left, right)
     with store.session([*left, *right]) as session:
-        sides = [read_side(session, runs, metrics or ()) for runs in (left, right)]
-        layers = compare_layers(session, left, right)
+        sides = [read_side(store, session, runs, metrics or (), policy) for runs in (left, right)]
+        config = changed_settings(*sides)
         divergence = first_divergence(session, left[0], right[0], config)
-    questions = _questions(sides[0], sides[1], metrics, margin, directions)
-    changes, twins = _measured(questions, sides[0], sides[1])
+    asked = Criteria(metrics=metrics, margin=margin, directions=directions)
+    return diff_summaries(sides[0], sides[1], asked, divergence)
+
+
+def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: Divergence) -> Diff:
+    """As `diff_runs`, of what has been read; pure.
+
+    Args:
+        base: The runs to compare with.
+        candidate: The runs to be judged.
+        criteria: What is asked.
+        divergence: Where the first runs of both sides part.
+
+    Raises:
+        UsageError: a requested metric is not recorded in both.
+    """
+    questions = _questions(base, candidate, criteria)
+    changes, twins = _measured(questions, base, candidate)
+    layers = compare_layers(*([summary.layers for summary in side] for side in (base, candidate)))
     new, fixed = finding_changes(
-        *([findings_of(store, run, policy) for run in runs] for runs in (left, right))
+        *([summary.findings for summary in side] for side in (base, candidate))
     )
     return Diff(
-        base=left,
-        candidate=right,
+        base=tuple(summary.labels for summary in base),
+        candidate=tuple(summary.labels for summary in candidate),
         verdict=changes[0].verdict if changes else Verdict.INCONCLUSIVE,
         reason=changes[0].reason if changes else NO_METRIC,
-        margin=margin,
+        margin=criteria.margin,
         metrics=tuple(changes),
-        config=config,
+        config=changed_settings(base, candidate),
         layers=layers.changes,
         new_findings=new,
         fixed_findings=fixed,
         first_divergence=divergence,
-        warnings=(*twins, *_warnings(sides, changes, layers)),
+        warnings=(*twins, *_warnings((base, candidate), changes, layers)),
     )
+
+
+def changed_settings(base: Side, candidate: Side) -> tuple[ConfigChange, ...]:
+    """The settings in which two sides differ."""
+    return config_changes(*([summary.settings for summary in side] for side in (base, candidate)))
 
 
 def _warnings(
@@ -99,26 +130,24 @@ def _warnings(
     yield from _layer_warnings(layers)
 
 
-def _questions(
-    base: Side,
-    candidate: Side,
-    requested: Sequence[str] | None,
-    margin: float,
-    directions: Mapping[str, Direction] | None,
-) -> list[Question]:
+def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question]:
     """The metrics to compare, the deciding one first."""
     names = [{name for member in side for name in member.curves} for side in (base, candidate)]
     common = by_importance(names[0] & names[1])
-    for name in requested or ():
+    for name in criteria.metrics or ():
         for where, known in zip(("base", "candidate"), names, strict=True):
             if name not in known:
                 raise UsageError(
                     f"metric {name!r} is not recorded in the {where}; both have "
                     f"{', '.join(common) or 'none in common'}."
                 )
-    chosen = list(dict.fromkeys(requested)) if requested else common
+    chosen = list(dict.fromkeys(criteria.metrics)) if criteria.metrics else common
     return [
-        Question(name=name, direction=direction_of(name, directions), margin=margin)
+        Question(
+            name=name,
+            direction=direction_of(name, criteria.directions),
+            margin=criteria.margin,
+        )
         for name in chosen
     ]
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from telemetry.compare.labels import RunLabels
 from telemetry.diagnose.finding import Finding
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
 
 
 class Verdict(StrEnum):
@@ -96,8 +96,8 @@ class Divergence:
 class Diff:
     """Outcome of `diff_runs`; `metrics` holds the deciding metric first."""
 
-    base: tuple[Run, ...]
-    candidate: tuple[Run, ...]
+    base: tuple[RunLabels, ...]
+    candidate: tuple[RunLabels, ...]
     verdict: Verdict
     reason: str
     margin: float

@@ -62,8 +62,6 @@ ORDER BY
 """
 STATISTICS = ("grad_norm", "weight_norm", "update_ratio")
 
-Key = tuple[str, str]  # layer and statistic
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerCurve:
@@ -71,6 +69,10 @@ class LayerCurve:
 
     series: Series
     floor: float
+
+
+Key = tuple[str, str]  # layer and statistic
+LayerCurves = Mapping[Key, LayerCurve]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +85,19 @@ class LayerComparison:
 
 
 def compare_layers(
-    session: Session, base: Sequence[Run], candidate: Sequence[Run]
+    base: Sequence[LayerCurves], candidate: Sequence[LayerCurves]
 ) -> LayerComparison:
     """Log2 ratios of the layers' statistics, candidate over base, against the noise.
 
     The median ratio over the common steps counts as a change when it exceeds two standard
     deviations of the ratio between steps, what random initialisation explains in a layer of that
     size, 0.2 bits, and, for groups, its interval over the runs.
+
+    Args:
+        base: Curves of each run of the base.
+        candidate: The same of the candidate.
     """
-    sides = [[_layer_curves(session, run) for run in side] for side in (base, candidate)]
+    sides = (base, candidate)
     keys = [set.union(*(set(curves) for curves in side)) for side in sides]
     changes = [
         change
@@ -168,7 +174,7 @@ def _first_beyond(steps: Ints, ratios: Floats, noise: float) -> int | None:
     return int(steps[found[0]]) if found.size else None
 
 
-def _layer_curves(session: Session, run: Run) -> Mapping[Key, LayerCurve]:
+def layer_curves(session: Session, run: Run) -> LayerCurves:
     """Log2 of each statistic; steps where it is not finite are left out."""
     parameters = {"run": run.run}
     norms = session.query(NORMS_SQL, parameters)
@@ -188,7 +194,7 @@ def _log2(values: Floats) -> Floats:
         return np.log2(values)
 
 
-def _by_layer(rows: Rows, name: str, values: Floats, floors: Floats) -> Mapping[Key, LayerCurve]:
+def _by_layer(rows: Rows, name: str, values: Floats, floors: Floats) -> LayerCurves:
     codes, layers = rows.codes("layer")
     steps = rows.ints("step")
     keep = np.isfinite(values)

@@ -1,49 +1,19 @@
-"""The two sides of a comparison: which runs, their curves, and what is wrong with them."""
+"""The two sides of a comparison: which runs count, and what is wrong with them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from telemetry.compare.align import Series
-from telemetry.compare.curves import read_curves
 from telemetry.compare.measure import Group
 from telemetry.compare.metric_names import LOSS
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.compare.summary import Side, Summary
+from telemetry.errors import UsageError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
-from telemetry.store.session import Session
 
 LENGTHS_DIFFER_FROM = 1.05  # ratio of last steps from which the shorter run is pointed out
 ALIVE = frozenset({Status.FINISHED, Status.UNREADABLE})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Member:
-    """One run with its curves by metric name."""
-
-    run: Run
-    curves: Mapping[str, Series]
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the training loss ended in values that are not finite."""
-        loss = self.curves.get(LOSS)
-        return loss is not None and math.isnan(loss.final())
-
-    @property
-    def last_step(self) -> int:
-        """The last step with any value."""
-        return max(int(series.steps[-1]) for series in self.curves.values())
-
-    @property
-    def label(self) -> str:
-        """Name and short id."""
-        return f"{self.run.name} ({self.run.short})"
-
-
-Side = tuple[Member, ...]
 
 
 def as_runs(runs: Run | Sequence[Run]) -> tuple[Run, ...]:
@@ -70,29 +40,13 @@ def check_sides(base: Sequence[Run], candidate: Sequence[Run]) -> None:
         )
 
 
-def read_side(session: Session, runs: Sequence[Run], requested: Sequence[str]) -> Side:
-    """The runs of one side with their curves.
-
-    Raises:
-        Inconclusive: a run has no step or recorded neither loss nor evaluation.
-    """
-    side = tuple(Member(run=run, curves=read_curves(session, run, requested)) for run in runs)
-    for member in side:
-        if not member.curves:
-            raise Inconclusive(
-                f"{member.run.run}: no step with a loss and no evaluation was recorded, so there "
-                "is nothing to compare; pass telemetry.step(loss=loss) or telemetry.log(...)."
-            )
-    return side
-
-
 def without_twins(side: Side) -> tuple[Side, tuple[str, ...]]:
     """The side without runs whose values repeat another's exactly, and a warning for each.
 
     The same seed run twice gives one observation, not two: counted twice it would make the
     difference look more certain than it is.
     """
-    kept: list[Member] = []
+    kept: list[Summary] = []
     warnings: list[str] = []
     for member in side:
         twin = next((other for other in kept if _equal(member, other)), None)
@@ -100,7 +54,8 @@ def without_twins(side: Side) -> tuple[Side, tuple[str, ...]]:
             kept.append(member)
         else:
             warnings.append(
-                f"{member.label} repeats {twin.label} exactly (same seed?); both count once."
+                f"{member.labels.label} repeats {twin.labels.label} exactly (same seed?); "
+                "both count once."
             )
     return tuple(kept), tuple(warnings)
 
@@ -121,13 +76,14 @@ def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str
     """What the reader should know about the runs before trusting the verdict."""
     members = [*base, *candidate]
     warnings = [
-        f"{member.label} is {member.run.status}; its values are those of step {member.last_step}."
+        f"{member.labels.label} is {member.labels.status}; "
+        f"its values are those of step {member.last_step}."
         for member in members
-        if member.run.status not in ALIVE
+        if member.labels.status not in ALIVE
     ]
     if deciding is None:
         return warnings
-    lacking = [member.label for member in members if deciding not in member.curves]
+    lacking = [member.labels.label for member in members if deciding not in member.curves]
     if lacking:
         warnings.append(f"{deciding} is missing in {', '.join(lacking)}.")
     ends = [
@@ -142,7 +98,7 @@ def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str
     return warnings
 
 
-def _equal(left: Member, right: Member) -> bool:
+def _equal(left: Summary, right: Summary) -> bool:
     if set(left.curves) != set(right.curves):
         return False
     pairs = [(left.curves[name], right.curves[name]) for name in left.curves if name != "step_s"]

@@ -11,7 +11,9 @@ from telemetry.compare.config_changes import (
     flat,
     is_repeat_key,
     same_value,
+    settings,
 )
+from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json
 from telemetry.manifest import Manifest, Status
 from telemetry.runs import RunRef
@@ -40,8 +42,12 @@ def run(config: Mapping[str, Json], **environment: Json) -> Run:
     return Run(ref=ref, manifest=manifest, status=Status.FINISHED)
 
 
+def changes(base: list[Run], candidate: list[Run]) -> tuple[ConfigChange, ...]:
+    return config_changes(list(map(settings, base)), list(map(settings, candidate)))
+
+
 def keys(base: Run, candidate: Run) -> list[str]:
-    return [change.key for change in config_changes([base], [candidate])]
+    return [change.key for change in changes([base], [candidate])]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_equal_values_have_one_text(left: Json, right: Json) -> None:
 def test_only_settings_that_differ_are_listed() -> None:
     base = run({"lr": 0.1, "width": 64, "depth": 3})
     candidate = run({"lr": 0.2, "width": 64.0, "dropout": 0.5, "depth": None})
-    found = {c.key: (c.base, c.candidate) for c in config_changes([base], [candidate])}
+    found = {c.key: (c.base, c.candidate) for c in changes([base], [candidate])}
     assert found == {"lr": (0.1, 0.2), "dropout": (None, 0.5), "depth": (3, None)}
 
 
@@ -105,8 +111,8 @@ def test_a_setting_that_varies_inside_a_group_is_compared_as_a_list() -> None:
     base = [run({"seed": s, "lr": 0.1}) for s in (2, 0, 1)]
     same = [run({"seed": s, "lr": 0.1}) for s in (0, 1, 2)]
     other = [run({"seed": s, "lr": 0.1}) for s in (3, 4, 5)]
-    assert config_changes(base, same) == ()
-    (change,) = config_changes(base, other)
+    assert changes(base, same) == ()
+    (change,) = changes(base, other)
     assert (change.base, change.candidate) == ([0, 1, 2], [3, 4, 5])
 
 

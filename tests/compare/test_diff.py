@@ -10,7 +10,7 @@ import pytest
 from compare.run_makers import N_STEPS, builder, rounded, trained
 
 from telemetry import json_values
-from telemetry.compare import diff as diff_module
+from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
 from telemetry.compare.diff_result import Diff, Direction, DivergenceKind, Verdict
 from telemetry.diagnose.finding import Finding, Severity
@@ -24,7 +24,7 @@ from telemetry.store.store import Store
 def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Finding, ...]]:
     """Findings by run id that stand in for a diagnosis, none by default: it has its own tests."""
     findings: dict[str, tuple[Finding, ...]] = {}
-    monkeypatch.setattr(diff_module, "findings_of", lambda _, run, __: findings.get(run.run, ()))
+    monkeypatch.setattr(read_side, "findings_of", lambda _, run, __: findings.get(run.run, ()))
     return findings
 
 

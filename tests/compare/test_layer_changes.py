@@ -7,6 +7,7 @@ from compare.run_makers import builder, trained
 from telemetry.compare.layer_changes import (
     LayerComparison,
     compare_layers,
+    layer_curves,
     ratio_noise,
     seeds_noise,
 )
@@ -16,7 +17,8 @@ from telemetry.store.store import Store
 
 def compared(store: Path, base: list[Run], candidate: list[Run]) -> LayerComparison:
     with Store.open(store).session([*base, *candidate]) as session:
-        return compare_layers(session, base, candidate)
+        sides = [[layer_curves(session, run) for run in side] for side in (base, candidate)]
+    return compare_layers(*sides)
 
 
 def test_runs_that_differ_by_seed_have_no_layer_beyond_the_noise(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Reads what a side of a comparison needs of its recorded runs."""
+
+from collections.abc import Sequence
+
+from telemetry.compare.config_changes import settings
+from telemetry.compare.curves import read_curves, read_step_times
+from telemetry.compare.labels import RunLabels
+from telemetry.compare.layer_changes import layer_curves
+from telemetry.compare.summary import Side, Summary
+from telemetry.diagnose.diagnose import findings_of
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
+from telemetry.errors import Inconclusive
+from telemetry.store.catalog import Run
+from telemetry.store.session import Session
+from telemetry.store.store import Store
+
+
+def read_side(
+    store: Store,
+    session: Session,
+    runs: Sequence[Run],
+    requested: Sequence[str] = (),
+    policy: Policy = DEFAULT_POLICY,
+) -> Side:
+    """The summaries of one side.
+
+    Args:
+        store: Keeps the findings of a run that had none.
+        session: Over these runs.
+        runs: The seeds of one configuration, or one run.
+        requested: Metrics besides the loss and all evaluated ones.
+        policy: How the runs are diagnosed.
+
+    Raises:
+        Inconclusive: a run has no step or recorded neither loss nor evaluation.
+    """
+    curves = [read_curves(session, run, requested) for run in runs]
+    for run, found in zip(runs, curves, strict=True):
+        if not found:
+            raise Inconclusive(
+                f"{run.run}: no step with a loss and no evaluation was recorded, so there "
+                "is nothing to compare; pass telemetry.step(loss=loss) or telemetry.log(...)."
+            )
+    return tuple(
+        Summary(
+            labels=RunLabels.of(run),
+            settings=settings(run),
+            curves=found,
+            step_s=read_step_times(session, run),
+            layers=layer_curves(session, run),
+            findings=findings_of(store, run, policy),
+        )
+        for run, found in zip(runs, curves, strict=True)
+    )

@@ -1,0 +1,48 @@
+"""What one run brings to a comparison, wherever it was read: no file and no query behind it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from telemetry.compare.align import Series
+from telemetry.compare.labels import RunLabels
+from telemetry.compare.layer_changes import LayerCurves
+from telemetry.compare.metric_names import LOSS
+from telemetry.diagnose.finding import Finding
+from telemetry.json_values import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Summary:
+    """One run, from its store or from a baseline file.
+
+    Attributes:
+        labels: What the run is called, and its configuration.
+        settings: Configuration and telling environment with dotted keys, as
+            `config_changes.settings`.
+        curves: Metrics by name; at least one.
+        step_s: Seconds of each recorded step, maybe empty.
+        layers: Log2 statistics by layer and statistic.
+        findings: What the detectors found.
+    """
+
+    labels: RunLabels
+    settings: Mapping[str, Json]
+    curves: Mapping[str, Series]
+    step_s: Series
+    layers: LayerCurves
+    findings: tuple[Finding, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training loss ended in values that are not finite."""
+        loss = self.curves.get(LOSS)
+        return loss is not None and math.isnan(loss.final())
+
+    @property
+    def last_step(self) -> int:
+        """The last step with any value."""
+        return max(int(series.steps[-1]) for series in self.curves.values())
+
+
+Side = tuple[Summary, ...]  # the seeds of one configuration, or one run
