@@ -25,11 +25,11 @@ from telemetry.manifest import (
 )
 from telemetry.runs import RunRef, live_shards, new_shard_name, parse_shard_name
 from telemetry.shards import read_shard, table_folder, write_shard
-from telemetry.store.attempts import OUTSIDE_TRAINING
+from telemetry.store.attempts import OUTSIDE_TRAINING, training_tables
 from telemetry.store.catalog import Run
 from telemetry.store.folders import rank_folders
 from telemetry.store.locks import run_lock
-from telemetry.tables import table, table_names
+from telemetry.tables import table
 
 FINDINGS = "findings"
 KEPT_SETS = 8  # of one run: other options and other rules alternate
@@ -41,11 +41,10 @@ logger = logging.getLogger(__name__)
 
 
 def input_hash(run: RunRef) -> str:
-    """Hash of the live file names of every other table; compaction changes it, nothing else."""
+    """Hash of the live file names of the tables that training wrote; compaction changes it too."""
     names = sorted(
         f"{folder.place}/{name}"
-        for table_name in table_names()
-        if table_name != FINDINGS
+        for table_name in training_tables()
         for folder in rank_folders(run, table_name, logger.debug)
         for name in live_shards(folder.names)
     )

@@ -31,6 +31,10 @@ PUBLIC_VIEWS = (
     "events",
     "findings",
     "sketches",
+    "example_evals",
+    "hypotheses",
+    "hypothesis_results",
+    "cv_scores",
 )
 # Tables whose newest row counts: raw_<table> also says which file a row came from, and its place.
 ORDERED_TABLES = frozenset({"tensors", "modules", "findings"})

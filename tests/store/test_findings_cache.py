@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import RunBuilder
+from synthetic import START, RunBuilder
 
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.json_values import Json
@@ -86,6 +86,25 @@ def test_a_new_shard_makes_a_stored_diagnosis_invalid(run: Run, tmp_path: Path) 
 
     assert read_findings(run, **KEYS) == ([], False)
     assert shown(tmp_path) == []
+
+
+def test_what_is_written_after_training_leaves_a_stored_diagnosis_valid(
+    run: Run, tmp_path: Path
+) -> None:
+    store_findings(run, [DEAD], **KEYS)
+
+    RunBuilder(store=tmp_path).add(
+        "example_evals",
+        eval_id="e",
+        checkpoint="c",
+        dataset="d",
+        hypothesis="",
+        example_id="1",
+        input_digest="i",
+        written_at=START,
+    ).write()
+
+    assert shown(tmp_path) == ["dead_units"]
 
 
 def test_the_view_shows_the_newest_diagnosis_only(run: Run, tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ ROW_VIEWS = {
     "findings": "findings",
     "tensors": "tensors",
     "modules": "modules",
+    "example_evals": "example_evals",
+    "hypotheses": "hypotheses",
+    "hypothesis_results": "hypothesis_results",
+    "cv_scores": "cv_scores",
 }
 NOT_PORTABLE = (expressions.Star, expressions.Struct, expressions.Array, expressions.Lambda)
 

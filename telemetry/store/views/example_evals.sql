@@ -1,0 +1,25 @@
+-- One example judged by one checkpoint under one hypothesis; history, never hidden by a later attempt.
+SELECT
+    e.project,
+    e.run,
+    e.eval_id,
+    e.step,
+    e.checkpoint,
+    e.dataset,
+    e.hypothesis,
+    e.example_id,
+    e.input_digest,
+    e.source_id,
+    e.label,
+    e.prediction,
+    e.target_value,
+    e.predicted_value,
+    e.correct,
+    e.loss,
+    e.confidence,
+    e.margin,
+    e.entropy,
+    e.topk,
+    e.metadata,
+    e.written_at
+FROM raw_example_evals AS e
