@@ -32,6 +32,8 @@ class DivergenceKind(StrEnum):
     INITIAL_WEIGHTS = "initial_weights"
     DATA = "data"
     OPTIMIZATION = "optimization"
+    CODE = "code"
+    ENVIRONMENT = "environment"
     NONDETERMINISM = "nondeterminism"
     NONE = "none"
     UNKNOWN = "unknown"
@@ -84,12 +86,47 @@ class LayerChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """The first step at which two runs differ, and what differed first."""
+    """The first step at which two runs differ, and what differed first.
+
+    Attributes:
+        step: The first step with a difference; None if there is none, or no step in common.
+        kind: Why the runs part.
+        layer: Where the difference arises, as far as it was recorded.
+        detail: The same in words.
+        equal_until: The last common step before it, up to which every recorded number is equal.
+        layers: All layers that differ at that step, the one where it arises first.
+        magnitude: Relative difference of the first number that differs; NaN if it has none, as
+            a hash. Rounding of float32 makes 1e-7 to 1e-5, another computation more.
+    """
 
     step: int | None
     kind: DivergenceKind
     layer: str | None
     detail: str
+    equal_until: int | None = None
+    layers: tuple[str, ...] = ()
+    magnitude: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostChange:
+    """What a step costs; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|.
+
+    That of `data_s`, the wait for data, is relative to the whole step of the base. The verdict is
+    by the costs' own margin and never decides the comparison. Numbers that do not exist are NaN.
+
+    Attributes:
+        name: step_s (median), step_s_p95, samples_per_s, data_s (mean) or peak_memory_bytes.
+    """
+
+    name: str
+    direction: Direction
+    base: float
+    candidate: float
+    change: float
+    ci_low: float
+    ci_high: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +144,7 @@ class Diff:
     new_findings: tuple[Finding, ...]
     fixed_findings: tuple[Finding, ...]
     first_divergence: Divergence
+    costs: tuple[CostChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
@@ -127,11 +165,12 @@ class Diff:
                 "fixed": [finding.to_json() for finding in self.fixed_findings],
             },
             "first_divergence": _fields(self.first_divergence),
+            "costs": [_fields(cost) for cost in self.costs],
             "warnings": self.warnings,
         }
 
 
 def _fields(
-    record: MetricChange | ConfigChange | LayerChange | Divergence,
+    record: MetricChange | ConfigChange | LayerChange | Divergence | CostChange,
 ) -> Mapping[str, Json]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
