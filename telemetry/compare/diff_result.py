@@ -26,6 +26,23 @@ class Direction(StrEnum):
     HIGHER = "higher"
 
 
+class DirectionSource(StrEnum):
+    """Why a direction is taken: a word of the metric's name, the user, or nothing better known."""
+
+    NAME = "name"
+    GIVEN = "given"
+    ASSUMED = "assumed"
+
+
+class Axis(StrEnum):
+    """What places the values of two runs beside each other."""
+
+    STEP = "step"
+    SAMPLES = "samples"
+    TOKENS = "tokens"
+    TIME = "time"
+
+
 class DivergenceKind(StrEnum):
     """Why two runs part."""
 
@@ -40,16 +57,41 @@ class DivergenceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One number of both sides; `change` is (candidate - base) / |base|, as is its 95 % interval.
+
+    What does not exist is NaN.
+    """
+
+    base: float = math.nan
+    candidate: float = math.nan
+    change: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
     """One metric; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|.
 
-    `base` and `candidate` are means over runs of the final value, `base_best` and
-    `candidate_best` of the best one; `step` is the last step that all runs have reached. Numbers
-    that do not exist are NaN.
+    `base` and `candidate` are means over runs of the final value, which is the one judged. `best`
+    and `area` tell the same of the best value and of the curve's mean height over the axis (the
+    area under it over its length). Numbers that do not exist are NaN.
+
+    Attributes:
+        p: One-sided p value of the claim that the verdict makes, or of the one that comes nearest
+            where it makes none; corrected after Holm for all metrics but the deciding one.
+        paired: Whether runs of equal seeds were compared one by one.
+        effect_size: Difference of the final values in standard deviations of one run's value
+            (Hedges' g); NaN where there is one run a side.
+        detectable: Smallest relative change that these runs would have told in 80 % of trials.
+        step: Last step that all runs have reached; None on another axis than steps.
+        end: Last position on the axis that all runs have reached: step, samples, tokens, seconds.
     """
 
     name: str
     direction: Direction
+    direction_from: DirectionSource = DirectionSource.NAME
     base: float
     candidate: float
     change: float
@@ -57,11 +99,16 @@ class MetricChange:
     ci_high: float
     verdict: Verdict
     reason: str
-    base_best: float = math.nan
-    candidate_best: float = math.nan
+    best: Quantity = Quantity()
+    area: Quantity = Quantity()
+    p: float = math.nan
+    paired: bool = False
+    effect_size: float = math.nan
+    detectable: float = math.nan
     n_base: int = 1
     n_candidate: int = 1
     step: int | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +193,7 @@ class Diff:
     first_divergence: Divergence
     costs: tuple[CostChange, ...] = ()
     warnings: tuple[str, ...] = ()
+    axis: Axis = Axis.STEP
 
     def to_json(self) -> dict[str, Json]:
         """Body of `diff --json`: `base` and `candidate` are the first run of each group."""
@@ -157,6 +205,7 @@ class Diff:
             "verdict": self.verdict,
             "reason": self.reason,
             "margin": self.margin,
+            "axis": self.axis,
             "metrics": [_fields(metric) for metric in self.metrics],
             "config": [_fields(change) for change in self.config],
             "layers": [_fields(layer) for layer in self.layers],
@@ -171,6 +220,10 @@ class Diff:
 
 
 def _fields(
-    record: MetricChange | ConfigChange | LayerChange | Divergence | CostChange,
+    record: MetricChange | Quantity | ConfigChange | LayerChange | Divergence | CostChange,
 ) -> Mapping[str, Json]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {
+        name: _fields(value) if isinstance(value, Quantity) else value
+        for name, value in values.items()
+    }

@@ -8,7 +8,7 @@ import numpy as np
 
 from telemetry.compare import reasons
 from telemetry.compare.align import Series, common_horizon
-from telemetry.compare.diff_result import Direction, MetricChange, Verdict
+from telemetry.compare.diff_result import Direction, MetricChange, Quantity, Verdict
 from telemetry.compare.intervals import (
     CONFIDENCE,
     Estimate,
@@ -161,8 +161,7 @@ def _described(question: Question, base: Side, candidate: Side) -> MetricChange:
         ci_high=math.nan,
         verdict=Verdict.INCONCLUSIVE,
         reason="",
-        base_best=best[0],
-        candidate_best=best[1],
+        best=Quantity(base=best[0], candidate=best[1]),
         n_base=len(base),
         n_candidate=len(candidate),
         step=max(int(series.steps[-1]) for series in curves) if curves else None,

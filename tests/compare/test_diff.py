@@ -46,7 +46,7 @@ def test_a_planted_regression_is_found_in_groups_of_three(tmp_path: Path) -> Non
     assert (deciding.name, deciding.direction) == ("val_loss", Direction.LOWER)
     assert 0.01 < deciding.ci_low < deciding.change < deciding.ci_high
     assert (deciding.n_base, deciding.n_candidate, deciding.step) == (3, 3, N_STEPS - 1)
-    assert deciding.base_best <= deciding.base
+    assert deciding.best.base <= deciding.base
     assert "worse" in found.reason
     assert [metric.name for metric in found.metrics] == ["val_loss", "val_accuracy", "loss"]
     assert [change.key for change in found.config] == ["lr"]
