@@ -1,15 +1,16 @@
 """What `telemetry diff` shows: the verdict first, then what differs, from cause to effect."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
+from telemetry.cli.diff_costs import cost_grid
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
-from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind, Verdict
+from telemetry.cli.verdicts import VERDICT_STYLES, compared, interval
+from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import LayerChange, MetricChange
@@ -17,18 +18,6 @@ if TYPE_CHECKING:
     from telemetry.diagnose.finding import Finding
     from telemetry.json_values import Json
 
-VERDICT_STYLES = {
-    Verdict.REGRESSION: Style.ERROR,
-    Verdict.IMPROVEMENT: Style.GOOD,
-    Verdict.INCONCLUSIVE: Style.WARNING,
-    Verdict.NO_CHANGE: Style.PLAIN,
-}
-METRIC_WORDS = {
-    Verdict.REGRESSION: "worse",
-    Verdict.IMPROVEMENT: "better",
-    Verdict.INCONCLUSIVE: "unclear",
-    Verdict.NO_CHANGE: "same",
-}
 LARGEST_LOG2 = 6  # of a ratio written as a plain number
 SHOWN_LAYERS = 10  # of a terminal; a pipe gets all
 SHOWN_NAMES = 3  # runs of a group
@@ -42,6 +31,9 @@ def show(screen: Screen, diff: Diff) -> None:
         screen.paragraph(_group(runs), indent=2, label=label)
     _show_config(screen, diff)
     _show_metrics(screen, diff.metrics)
+    if diff.costs:
+        screen.blank()
+        screen.grid(cost_grid(diff.costs))
     _show_layers(screen, diff.layers)
     _show_findings(screen, diff)
     screen.paragraph(divergence(diff.first_divergence), indent=2, label="parted")
@@ -85,7 +77,7 @@ def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
             numbers.number(metric.candidate),
             numbers.change(metric.change),
             interval(metric.ci_low, metric.ci_high),
-            Span(METRIC_WORDS[metric.verdict], VERDICT_STYLES[metric.verdict]),
+            compared(metric.verdict),
             Span(metric.direction, Style.FAINT),
         )
         for metric in metrics
@@ -93,13 +85,6 @@ def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
     if rows:
         screen.blank()
         screen.grid(Grid(columns=columns, rows=rows))
-
-
-def interval(low: float, high: float) -> str:
-    """`-1.0 .. -0.4 %`; `-` when the data allow none."""
-    if math.isnan(low) or math.isnan(high):
-        return numbers.NOTHING
-    return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
 
 
 def _show_layers(screen: Screen, layers: Sequence["LayerChange"]) -> None:

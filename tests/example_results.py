@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from telemetry.compare.diff_result import (
     ConfigChange,
+    CostChange,
     Diff,
     Direction,
     Divergence,
@@ -117,7 +118,33 @@ def diff_of(base: Sequence[Run], candidate: Sequence[Run], verdict: Verdict) -> 
         first_divergence=Divergence(
             step=40, kind=DivergenceKind.DATA, layer=None, detail="batch hashes differ"
         ),
+        costs=(
+            _cost("step_s", Direction.LOWER, 0.151, 0.204, (0.351, 0.33, 0.36), verdict),
+            _cost("samples_per_s", Direction.HIGHER, 424.0, 314.0, (-0.259, -0.27, -0.25), verdict),
+            _cost("data_s", Direction.LOWER, 0.0, 0.003, (0.02, 0.01, 0.03)),
+            _cost("peak_memory_bytes", Direction.LOWER, 1.2e9, 1.3e9, (0.083, 0.05, 0.12)),
+        ),
         warnings=("the candidate ends earlier.",),
+    )
+
+
+def _cost(
+    name: str,
+    direction: Direction,
+    base: float,
+    candidate: float,
+    change: tuple[float, float, float],
+    verdict: Verdict = Verdict.NO_CHANGE,
+) -> CostChange:
+    return CostChange(
+        name=name,
+        direction=direction,
+        base=base,
+        candidate=candidate,
+        change=change[0],
+        ci_low=change[1],
+        ci_high=change[2],
+        verdict=verdict,
     )
 
 

@@ -49,6 +49,8 @@ class RunBuilder:
     attempt: int = 1
     rank: int = 0
     total_steps: int | None = None
+    environment: Mapping[str, Json] = field(default_factory=dict)
+    summary: dict[str, Json] = field(default_factory=dict)
     rows: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     @property
@@ -291,7 +293,12 @@ class RunBuilder:
             error=error,
             attempts=(attempt,),
             closed=status is not Status.RUNNING,
-            summary={"metrics": self._metric_summary(), "steps": len(set(steps))},
+            environment=self.environment,
+            summary={
+                **self.summary,
+                "metrics": self._metric_summary(),
+                "steps": len(set(steps)),
+            },
         )
 
     def _metric_summary(self) -> dict[str, Json]:

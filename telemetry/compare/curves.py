@@ -72,15 +72,10 @@ def read_curves(session: Session, run: Run, requested: Iterable[str]) -> Mapping
     for name in set(requested) - set(found):
         parameters = {"run": run.run}
         if name in STEP_COLUMNS:
-            found[name] = read_step_times(session, run)
+            found[name] = _series(session.query(STEP_TIME_SQL, parameters))
         else:
             found[name] = _series(session.query(NAMED_SQL, {**parameters, "name": name}))
     return {name: series for name, series in found.items() if len(series)}
-
-
-def read_step_times(session: Session, run: Run) -> Series:
-    """Seconds of each recorded step, mean over ranks; empty where none was measured."""
-    return _series(session.query(STEP_TIME_SQL, {"run": run.run}))
 
 
 def _series(rows: Rows) -> Series:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from telemetry.compare.config_changes import config_changes
+from telemetry.compare.cost_changes import cost_changes
 from telemetry.compare.diff_result import (
     ConfigChange,
     Diff,
@@ -112,6 +113,7 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
         new_findings=new,
         fixed_findings=fixed,
         first_divergence=divergence,
+        costs=cost_changes(*([summary.costs for summary in side] for side in (base, candidate))),
         warnings=(*twins, *_warnings((base, candidate), changes, layers)),
     )
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from telemetry.compare.config_changes import settings
-from telemetry.compare.curves import read_curves, read_step_times
+from telemetry.compare.costs import read_costs
+from telemetry.compare.curves import read_curves
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import layer_curves
 from telemetry.compare.summary import Side, Summary
@@ -46,8 +47,8 @@ def read_side(
             labels=RunLabels.of(run),
             settings=settings(run),
             curves=found,
-            step_s=read_step_times(session, run),
             layers=layer_curves(session, run),
+            costs=read_costs(session, run),
             findings=findings_of(store, run, policy),
         )
         for run, found in zip(runs, curves, strict=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from telemetry.compare.align import Series
+from telemetry.compare.costs import RunCosts
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurves
 from telemetry.compare.metric_names import LOSS
@@ -21,16 +22,16 @@ class Summary:
         settings: Configuration and telling environment with dotted keys, as
             `config_changes.settings`.
         curves: Metrics by name; at least one.
-        step_s: Seconds of each recorded step, maybe empty.
         layers: Log2 statistics by layer and statistic.
+        costs: What a step costs, by name.
         findings: What the detectors found.
     """
 
     labels: RunLabels
     settings: Mapping[str, Json]
     curves: Mapping[str, Series]
-    step_s: Series
     layers: LayerCurves
+    costs: RunCosts
     findings: tuple[Finding, ...]
 
     @property

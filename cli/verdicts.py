@@ -1,0 +1,32 @@
+"""How a verdict and the interval behind it are written, for metrics and for costs."""
+
+import math
+
+from telemetry.cli import numbers
+from telemetry.cli.grid import Span, Style
+from telemetry.compare.diff_result import Verdict
+
+VERDICT_STYLES = {
+    Verdict.REGRESSION: Style.ERROR,
+    Verdict.IMPROVEMENT: Style.GOOD,
+    Verdict.INCONCLUSIVE: Style.WARNING,
+    Verdict.NO_CHANGE: Style.PLAIN,
+}
+WORDS = {
+    Verdict.REGRESSION: "worse",
+    Verdict.IMPROVEMENT: "better",
+    Verdict.INCONCLUSIVE: "unclear",
+    Verdict.NO_CHANGE: "same",
+}
+
+
+def compared(verdict: Verdict) -> Span:
+    """How the candidate compares, in one word."""
+    return Span(WORDS[verdict], VERDICT_STYLES[verdict])
+
+
+def interval(low: float, high: float) -> str:
+    """`-1.0 .. -0.4 %`; `-` when the data allow none."""
+    if math.isnan(low) or math.isnan(high):
+        return numbers.NOTHING
+    return f"{100 * low:+.1f} .. {100 * high:+.1f} %"

@@ -1,0 +1,112 @@
+"""What a step of a run costs: its time and tail, throughput, the wait for data, memory.
+
+Everything is read into a few numbers with standard errors, so that a run can be compared after its
+rows are gone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.compare.align import Floats
+from telemetry.compare.bootstrap import SEED, Indices, block_length, stationary_indices
+from telemetry.store.catalog import Run
+from telemetry.store.session import Session
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
+
+STEP_S = "step_s"
+STEP_TAIL_S = "step_s_p95"
+SAMPLES_PER_S = "samples_per_s"
+DATA_S = "data_s"
+PEAK_MEMORY_BYTES = "peak_memory_bytes"
+TAIL = 0.95
+# Compilation, the choice of kernels and the start of workers make the first steps slow.
+WARM_UP_STEPS = 10
+WARM_UP_SHARE = 0.2  # of a short run at most
+RESAMPLED_STEPS = 500  # of longer runs some are resampled: the error comes out a little too large
+
+# A step lasts as long as its slowest rank.
+STEPS_SQL = """
+SELECT
+    step,
+    MAX(step_s) AS step_s,
+    MAX(data_s) AS data_s,
+    SUM(samples) AS samples
+FROM steps
+WHERE run = $run
+    AND step_s > 0
+GROUP BY step
+ORDER BY step
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One cost of one run, and the relative standard error that its steps give.
+
+    The error of `data_s`, which may be zero, is relative to the median step.
+    """
+
+    value: float
+    error: float
+
+
+RunCosts = Mapping[str, Cost]
+
+
+def read_costs(session: Session, run: Run) -> RunCosts:
+    """The costs of a run by name; what was not recorded is missing."""
+    rows = session.query(STEPS_SQL, {"run": run.run})
+    first = min(WARM_UP_STEPS, int(WARM_UP_SHARE * len(rows)))
+    step_s, data_s, samples = (rows.floats(name)[first:] for name in ("step_s", DATA_S, "samples"))
+    found = step_costs(step_s, data_s, samples)
+    summary: Mapping[str, Json] = run.manifest.summary if run.manifest else {}
+    peak = summary.get(PEAK_MEMORY_BYTES)
+    if isinstance(peak, int | float) and peak > 0:
+        found[PEAK_MEMORY_BYTES] = Cost(value=float(peak), error=0.0)
+    return found
+
+
+def step_costs(step_s: Floats, data_s: Floats, samples: Floats) -> dict[str, Cost]:
+    """Costs of steps that are past the warm-up, with errors by the stationary block bootstrap.
+
+    Args:
+        step_s: Duration of each step in seconds, shape (n,), above zero.
+        data_s: Of it, the wait for data; NaN where no data loader was read.
+        samples: Samples of each step; NaN where they are not known.
+    """
+    if not step_s.size:
+        return {}
+    rows = _resampled_rows(step_s)
+    found = {
+        STEP_S: _quantile(0.5, step_s, rows),
+        STEP_TAIL_S: _quantile(TAIL, step_s, rows),
+    }
+    if np.isfinite(samples).all() and samples.sum() > 0:
+        rates = samples[rows].sum(axis=1) / step_s[rows].sum(axis=1)
+        found[SAMPLES_PER_S] = Cost(
+            value=float(samples.sum() / step_s.sum()), error=float(np.std(np.log(rates)))
+        )
+    if np.isfinite(data_s).any():
+        waits = np.nan_to_num(data_s)
+        found[DATA_S] = Cost(
+            value=float(waits.mean()),
+            error=float(np.std(waits[rows].mean(axis=1)) / found[STEP_S].value),
+        )
+    return found
+
+
+def _resampled_rows(step_s: Floats) -> Indices:
+    """Rows of each resample, shape (resamples, min(n, 500))."""
+    kept = np.unique(np.linspace(0, step_s.size - 1, RESAMPLED_STEPS).astype(np.int64))
+    block = block_length(np.log(step_s[kept]))
+    return kept[stationary_indices(kept.size, block, np.random.default_rng(SEED))]
+
+
+def _quantile(share: float, step_s: Floats, rows: Indices) -> Cost:
+    resampled = np.log(np.quantile(step_s[rows], share, axis=1))
+    return Cost(value=float(np.quantile(step_s, share)), error=float(np.std(resampled)))
