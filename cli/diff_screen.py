@@ -27,8 +27,9 @@ def show(screen: Screen, diff: Diff) -> None:
     """The verdict first, then what differs, from cause to effect."""
     screen.line(Span("VERDICT", Style.STRONG), Span(diff.verdict, VERDICT_STYLES[diff.verdict]))
     screen.paragraph(diff.reason, indent=2)
-    for label, runs in (("base", diff.base), ("candidate", diff.candidate)):
-        screen.paragraph(_group(runs), indent=2, label=label)
+    kept = f", kept in {diff.baseline_file}" if diff.baseline_file else ""
+    screen.paragraph(_group(diff.base) + kept, indent=2, label="base")
+    screen.paragraph(_group(diff.candidate), indent=2, label="candidate")
     _show_config(screen, diff)
     _show_metrics(screen, diff.metrics)
     if diff.costs:

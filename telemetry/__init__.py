@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from telemetry.capture.callback import TelemetryCallback
+    from telemetry.compare.baseline import read_baseline, write_baseline
     from telemetry.compare.diff import diff_runs
     from telemetry.compare.sweep import sweep_runs
     from telemetry.diagnose.diagnose import diagnose_run
@@ -31,7 +32,9 @@ _PUBLIC = {
     "diff_runs": "telemetry.compare.diff",
     "load_policy": "telemetry.diagnose.policy_file",
     "query_runs": "telemetry.store.query",
+    "read_baseline": "telemetry.compare.baseline",
     "sweep_runs": "telemetry.compare.sweep",
+    "write_baseline": "telemetry.compare.baseline",
 }
 
 __all__ = [
@@ -45,7 +48,9 @@ __all__ = [
     "diff_runs",
     "load_policy",
     "query_runs",
+    "read_baseline",
     "sweep_runs",
+    "write_baseline",
 ]
 
 

@@ -5,10 +5,12 @@ Examples:
   telemetry diff latest~1 latest --metric val_loss --margin 2%
   telemetry diff --base tag=main --candidate tag=pr-12
   telemetry diff "demo/convnet-*" "demo/wide-*" --direction my_score=higher
+  telemetry diff --baseline-file baseline.json --candidate tag=pr-12 --fail-on regression
 """
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -21,13 +23,19 @@ from telemetry.cli.render import open_screen
 from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.errors import UsageError
 
-EXIT_CODES = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3}
+FAIL_ON = ("inconclusive", "regression", "never")
 
 
 @verb(__name__, __doc__)
 @click.argument("runs", metavar="[BASE CANDIDATE]", shell_complete=complete_runs, nargs=-1)
 @click.option("--base", metavar="SELECTOR", help="What to compare with: a run, tag=x, 'sweep/*'.")
 @click.option("--candidate", metavar="SELECTOR", help="What to judge.")
+@click.option(
+    "--baseline-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="In place of the base: what `telemetry export RUN... --baseline FILE` wrote.",
+)
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="The first one decides.")
 @click.option(
     "--margin",
@@ -39,42 +47,81 @@ EXIT_CODES = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3}
 @click.option(
     "--direction", "directions", metavar="METRIC=higher", multiple=True, help="Which way is better."
 )
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default=FAIL_ON[0],
+    show_default=True,
+    help="Verdicts that end with an exit code: both, a regression alone, or none.",
+)
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
     *,
     runs: tuple[str, ...],
     base: str | None,
     candidate: str | None,
+    baseline_file: Path | None,
     metrics: tuple[str, ...],
     margin: str,
     directions: tuple[str, ...],
+    fail_on: str,
 ) -> int:
     """Choose the two sides, compare, and fail on a regression."""
     from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
 
-    selectors = two_sides(runs, base, candidate)
+    selectors = chosen_sides(runs, base, candidate, baseline_file)
     share, ways = parse_margin(margin), parse_directions(directions)
     screen = open_screen(settings)
+    kept = None if baseline_file is None else telemetry.read_baseline(baseline_file)
     store = telemetry.Store.open(settings.store)
     known = store.runs()
-    left, right = (select_group(known, selector) for selector in selectors)
+    sides = [select_group(known, selector) for selector in selectors]
     diff = telemetry.diff_runs(
         store,
-        left,
-        right,
+        kept or sides[0],
+        sides[-1],
         metrics=metrics or None,
         margin=share,
         directions=ways,
         policy=policy(),
     )
-    warn_of_files(screen, [*left, *right])
+    warn_of_files(screen, [run for side in sides for run in side])
     show_warnings(screen, diff.warnings)
     if screen.wants_json:
         screen.json(diff.to_json())
     else:
         show(screen, diff)
-    return EXIT_CODES.get(diff.verdict, 0)
+    return exit_code(diff.verdict, fail_on)
+
+
+def exit_code(verdict: Verdict, fail_on: str) -> int:
+    """1 for a regression and 3 for an inconclusive comparison, as far as they are to fail."""
+    failing = {
+        "inconclusive": {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3},
+        "regression": {Verdict.REGRESSION: 1},
+        "never": {},
+    }
+    return failing[fail_on].get(verdict, 0)
+
+
+def chosen_sides(
+    runs: Sequence[str], base: str | None, candidate: str | None, baseline_file: Path | None
+) -> tuple[str, ...]:
+    """The selectors of base and candidate, or of the candidate alone where a file is the base.
+
+    Raises:
+        UsageError: fewer or more than that.
+    """
+    if baseline_file is None:
+        return two_sides(runs, base, candidate)
+    given = [side for side in (base, *runs, candidate) if side is not None]
+    if base is not None or len(given) != 1:
+        raise UsageError(
+            f"--baseline-file is the base, so one candidate is compared, {len(given)} given; write "
+            "`telemetry diff --baseline-file FILE CANDIDATE`."
+        )
+    return (given[0],)
 
 
 def two_sides(runs: Sequence[str], base: str | None, candidate: str | None) -> tuple[str, str]:

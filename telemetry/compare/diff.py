@@ -1,8 +1,9 @@
 """Compares two runs, or two groups: is the candidate worse, where did they part, and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from telemetry.compare.baseline import Baseline, rules_of
 from telemetry.compare.config_changes import config_changes
 from telemetry.compare.cost_changes import cost_changes
 from telemetry.compare.diff_result import (
@@ -10,6 +11,7 @@ from telemetry.compare.diff_result import (
     Diff,
     Direction,
     Divergence,
+    DivergenceKind,
     MetricChange,
     Verdict,
 )
@@ -30,6 +32,16 @@ DEFAULT_MARGIN = 0.01  # relative change that matters in practice
 NO_METRIC = (
     "no metric is recorded in both; pass telemetry.step(loss=loss) or telemetry.log(...) in each."
 )
+NOT_IN_A_FILE = Divergence(
+    step=None,
+    kind=DivergenceKind.UNKNOWN,
+    layer=None,
+    detail="a baseline file keeps no single steps; compare with the recorded run.",
+)
+OTHER_RULES = (
+    "{path} was written under other rules or settings of the diagnosis: findings may be new or "
+    "fixed by that alone; export the baseline again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +55,7 @@ class Criteria:
 
 def diff_runs(
     store: Store,
-    base: Run | Sequence[Run],
+    base: Run | Sequence[Run] | Baseline,
     candidate: Run | Sequence[Run],
     *,
     metrics: Sequence[str] | None = None,
@@ -60,7 +72,7 @@ def diff_runs(
 
     Args:
         store: Where the runs lie.
-        base: One run, or the seeds of one configuration.
+        base: One run, the seeds of one configuration, or the file that keeps them.
         candidate: The same, to be judged.
         metrics: Names to compare instead of the loss and all evaluated metrics; also `step_s`.
         margin: Relative change of a metric that matters in practice.
@@ -71,16 +83,31 @@ def diff_runs(
         UsageError: no run, the same run twice, a metric that one side lacks, or a negative margin.
         Inconclusive: a run recorded neither a loss nor an evaluation.
     """
-    left, right = as_runs(base), as_runs(candidate)
-    check_sides(left, right)
     if not margin >= 0:
         raise UsageError(f"margin {margin} is not a share of at least 0; give 0.01 for 1 %.")
+    asked = Criteria(metrics=metrics, margin=margin, directions=directions)
+    if isinstance(base, Baseline):
+        return _against_file(store, base, as_runs(candidate), asked, policy)
+    left, right = as_runs(base), as_runs(candidate)
+    check_sides(left, right)
     with store.session([*left, *right]) as session:
         sides = [read_side(store, session, runs, metrics or (), policy) for runs in (left, right)]
         config = changed_settings(*sides)
         divergence = first_divergence(session, left[0], right[0], config)
-    asked = Criteria(metrics=metrics, margin=margin, directions=directions)
     return diff_summaries(sides[0], sides[1], asked, divergence)
+
+
+def _against_file(
+    store: Store, base: Baseline, runs: Sequence[Run], asked: Criteria, policy: Policy
+) -> Diff:
+    check_sides(None, runs)
+    with store.session(runs) as session:
+        side = read_side(store, session, runs, asked.metrics or (), policy)
+    found = diff_summaries(base.runs, base.seen_alike(side), asked, NOT_IN_A_FILE)
+    warnings = found.warnings
+    if (found.new_findings or found.fixed_findings) and base.rules != rules_of(policy):
+        warnings = (*warnings, OTHER_RULES.format(path=base.path))
+    return replace(found, baseline_file=str(base.path), warnings=warnings)
 
 
 def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: Divergence) -> Diff:

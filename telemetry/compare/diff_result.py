@@ -178,7 +178,10 @@ class CostChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """Outcome of `diff_runs`; `metrics` holds the deciding metric first."""
+    """Outcome of `diff_runs`; `metrics` holds the deciding metric first.
+
+    `baseline_file` is where the base was read from, None for recorded runs.
+    """
 
     base: tuple[RunLabels, ...]
     candidate: tuple[RunLabels, ...]
@@ -194,12 +197,14 @@ class Diff:
     costs: tuple[CostChange, ...] = ()
     warnings: tuple[str, ...] = ()
     axis: Axis = Axis.STEP
+    baseline_file: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Body of `diff --json`: `base` and `candidate` are the first run of each group."""
         return {
             "base": self.base[0].to_json(),
             "candidate": self.candidate[0].to_json(),
+            "baseline_file": self.baseline_file,
             "base_runs": [run.run for run in self.base],
             "candidate_runs": [run.run for run in self.candidate],
             "verdict": self.verdict,

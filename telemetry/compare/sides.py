@@ -22,18 +22,22 @@ def as_runs(runs: Run | Sequence[Run]) -> tuple[Run, ...]:
     return tuple({run.ref.path: run for run in several}.values())
 
 
-def check_sides(base: Sequence[Run], candidate: Sequence[Run]) -> None:
+def check_sides(base: Sequence[Run] | None, candidate: Sequence[Run]) -> None:
     """Refuse what cannot be compared.
+
+    Args:
+        base: Recorded runs, None for those of a file.
+        candidate: Recorded runs.
 
     Raises:
         UsageError: a side is empty, or a run is on both.
     """
     for name, side in (("base", base), ("candidate", candidate)):
-        if not side:
+        if side is not None and not side:
             raise UsageError(f"no run is given as {name}; `telemetry runs` lists what there is.")
-    both = {run.ref.path for run in base} & {run.ref.path for run in candidate}
+    both = {run.ref.path for run in base or ()} & {run.ref.path for run in candidate}
     if both:
-        names = ", ".join(sorted(run.run for run in base if run.ref.path in both))
+        names = ", ".join(sorted(run.run for run in candidate if run.ref.path in both))
         raise UsageError(
             f"{names} is base and candidate at once; choose different runs, such as latest~1 and "
             "latest."

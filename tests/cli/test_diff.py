@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from command_line import Golden, Telemetry, Terminal, validated, widest
@@ -80,6 +81,31 @@ def test_the_verdict_is_the_exit_code(
 
 
 @pytest.mark.parametrize(
+    ("fail_on", "codes"),
+    [("inconclusive", [1, 0, 0, 3]), ("regression", [1, 0, 0, 0]), ("never", [0, 0, 0, 0])],
+)
+def test_what_fails_can_be_chosen(fail_on: str, codes: list[int]) -> None:
+    assert [diff.exit_code(verdict, fail_on) for verdict in Verdict] == codes
+
+
+def test_a_baseline_file_stands_for_the_base(telemetry: Telemetry, tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    assert telemetry("export", "base", "--baseline", file).code == 0
+    options = ["--metric", "val_loss", "--fail-on", "regression"]
+    for arguments in (["base"], ["--candidate", "base"]):
+        same = telemetry("diff", "--baseline-file", file, *arguments, *options, "--json")
+        assert same.code == 0
+        document = validated("diff", same.out)
+        assert (document["verdict"], document["baseline_file"]) == ("no_change", str(file))
+    worse = telemetry("diff", "--baseline-file", file, "wide", "--margin", "0.5%", *options)
+    assert f"kept in {file}" in worse.out
+    file.write_text(file.read_text("utf-8")[:-10])
+    torn = telemetry("diff", "--baseline-file", file, "wide", *options)
+    assert torn.code == 2
+    assert "torn" in torn.err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["base", "wide"],
@@ -118,6 +144,9 @@ def test_options_reach_the_comparison(
         (["base", "wide", "--direction", "loss=up"], "is not METRIC=higher"),
         (["base", "tag=absent"], "no run has the tag"),
         (["base", "base"], "base and candidate at once"),
+        (["--baseline-file", "b.json"], "one candidate is compared, 0 given"),
+        (["--baseline-file", "b.json", "--base", "base"], "--baseline-file is the base"),
+        (["--baseline-file", "b.json", "base"], "b.json: No such file"),
     ],
 )
 def test_what_cannot_be_compared_is_named(

@@ -30,3 +30,35 @@ def test_nothing_is_overwritten(telemetry: Telemetry, tmp_path: Path) -> None:
     again = telemetry("export", "base", tmp_path / "out")
     assert again.code == 2
     assert "is not overwritten" in again.err
+
+
+def test_a_baseline_is_written_of_a_group(telemetry: Telemetry, tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    done = telemetry("export", "demo/base", "tag=pr-12", "--baseline", file)
+    assert done.code == 0
+    assert done.out.startswith(f"{file}\t")
+    document = validated("baseline", file.read_text("utf-8"))
+    assert [entry["run"]["name"] for entry in document["runs"]] == ["base", "wide"]
+    again = telemetry("export", "base", "--baseline", file, "--json")
+    assert validated("export", again.out)["runs"] == ["20260102-030405-aaaaaa"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["base"], "needs a run and a folder"),
+        (["base", "wide", "out"], "needs a run and a folder"),
+        (["base", "out", "--metric", "loss"], "--metric belongs to --baseline"),
+        (["base", "--baseline", "b.json", "--format", "csv"], "a baseline is JSON"),
+        (["base", "--baseline", "b.json", "--metric", "absent"], "'absent' is not recorded"),
+        (["--baseline", "b.json"], "no run is given"),
+        (["absent", "--baseline", "b.json"], "absent"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(
+    arguments: list[str], words: str, telemetry: Telemetry
+) -> None:
+    done = telemetry("export", *arguments)
+    assert done.code == 2
+    assert words in done.err
+    assert not Path("b.json").exists()

@@ -6,7 +6,11 @@ from telemetry.cli import main
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "json"
 WITHOUT = {"record"}  # it writes what the recorded script writes
-BESIDE = {"explanation", "views"}  # diagnose --explain, query --schema
+BESIDE = {
+    "baseline",
+    "explanation",
+    "views",
+}  # export --baseline, diagnose --explain, query --schema
 
 
 def test_every_verb_has_a_schema_that_its_own_test_validates() -> None:
