@@ -6,6 +6,7 @@ import numpy as np
 
 from telemetry import json_values
 from telemetry.compare.align import Series
+from telemetry.compare.costs import DATA_S, STEP_S, Cost, RunCosts
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurve, LayerCurves
 from telemetry.compare.summary import Summary
@@ -28,7 +29,9 @@ def summary_to_json(summary: Summary) -> dict[str, Json]:
         "run": summary.labels.to_json(),
         "settings": summary.settings,
         "curves": {name: _curve(series) for name, series in summary.curves.items()},
-        "step_s": _curve(summary.step_s),
+        "costs": {
+            name: {"value": cost.value, "error": cost.error} for name, cost in summary.costs.items()
+        },
         "layers": [
             {
                 "layer": layer,
@@ -61,7 +64,7 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         labels=_labels(_mapping(entry["run"])),
         settings=_mapping(entry["settings"]),
         curves=curves,
-        step_s=_series(_mapping(entry["step_s"])),
+        costs=_costs(_mapping(entry["costs"])),
         layers=_layers(entry["layers"]),
         findings=tuple(Finding.from_json(_mapping(one)) for one in _list(entry["findings"])),
     )
@@ -129,6 +132,19 @@ def _layers(raw: Json) -> LayerCurves:
         )
         for entry in entries
     }
+
+
+def _costs(raw: Mapping[str, Json]) -> RunCosts:
+    entries = {name: _mapping(entry) for name, entry in raw.items()}
+    costs = {
+        name: Cost(value=_number(entry["value"]), error=_number(entry["error"]))
+        for name, entry in entries.items()
+    }
+    if costs and STEP_S not in costs:
+        raise ValueError(f"costs without {STEP_S}")
+    if any(cost.value < 0 or (cost.value == 0 and name != DATA_S) for name, cost in costs.items()):
+        raise ValueError("a cost that is not above zero")
+    return costs
 
 
 def _labels(raw: Mapping[str, Json]) -> RunLabels:

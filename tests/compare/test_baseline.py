@@ -8,6 +8,7 @@ import pytest
 from compare.curve_makers import loss_curve
 from compare.run_makers import N_STEPS, builder, trained
 
+from telemetry import json_values
 from telemetry.compare import read_side
 from telemetry.compare.baseline import read_baseline, write_baseline
 from telemetry.compare.baseline_format import MOST_LAYER_POINTS, MOST_POINTS
@@ -66,7 +67,8 @@ def test_short_runs_compare_with_their_file_as_with_themselves(tmp_path: Path, f
     recorded = diff_runs(Store.open(tmp_path), base, worse)
     found = against(file, tmp_path, worse)
     assert found.verdict is Verdict.REGRESSION
-    assert found.metrics == recorded.metrics
+    documents = [json_values.dumps(diff.to_json()["metrics"]) for diff in (recorded, found)]
+    assert documents[0] == documents[1]
     assert found.config == recorded.config
     assert [run.run for run in found.base] == [run.run for run in base]
     assert found.baseline_file == str(file)
@@ -88,10 +90,12 @@ def test_a_thinned_group_finds_what_the_whole_one_finds(tmp_path: Path, file: Pa
     base = [long_run(tmp_path, i, seed=i) for i in range(3)]
     worse = [long_run(tmp_path, 3 + i, seed=3 + i, shift=0.2) for i in range(3)]
     keep(tmp_path, base, file)
-    whole = diff_runs(Store.open(tmp_path), base, worse).metrics[0]
-    found = against(file, tmp_path, worse).metrics[0]
+    whole = diff_runs(Store.open(tmp_path), base, worse)
+    found = against(file, tmp_path, worse)
     assert found.verdict is Verdict.REGRESSION
-    assert found.change == pytest.approx(whole.change, abs=0.03)
+    assert found.metrics[0].change == pytest.approx(whole.metrics[0].change, abs=0.03)
+    assert found.costs == whole.costs
+    assert "step_s" in {cost.name for cost in found.costs}
 
 
 def test_layers_and_findings_are_kept(
@@ -210,6 +214,8 @@ def first_curve(document: dict[str, Json]) -> dict[str, Json]:
         (changed(lambda d: d.update(runs=[])), "damaged"),
         (changed(lambda d: d.pop("rules")), "damaged"),
         (changed(lambda d: d["runs"][0].update(curves={})), "damaged"),
+        (changed(lambda d: d["runs"][0]["costs"].pop("step_s")), "damaged"),
+        (changed(lambda d: d["runs"][0]["costs"]["step_s"].update(value=0)), "damaged"),
         (changed(lambda d: d["runs"][0]["run"].update(name=3)), "damaged"),
         (changed(lambda d: d["runs"][0]["run"].update(status="odd")), "damaged"),
         (changed(lambda d: d["runs"][0].update(findings=[{}])), "damaged"),
