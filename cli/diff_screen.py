@@ -38,6 +38,8 @@ def show(screen: Screen, diff: Diff) -> None:
     _show_layers(screen, diff.layers)
     _show_findings(screen, diff)
     screen.paragraph(divergence(diff.first_divergence), indent=2, label="parted")
+    for warning in diff.warnings if screen.keeps_warnings else ():
+        screen.paragraph(warning, indent=2, label="warning")
 
 
 def _group(runs: Sequence["RunLabels"]) -> str:

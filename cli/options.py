@@ -29,6 +29,7 @@ class Settings:
 
     given_store: Path | None = None
     output_json: bool = False
+    output_markdown: bool = False
     color: bool = True
     wide: bool = False
     debug: bool = False
@@ -58,6 +59,10 @@ def _with_store(settings: Settings, value: Value) -> Settings:
 
 def _with_json(settings: Settings, _value: Value) -> Settings:
     return replace(settings, output_json=True)
+
+
+def _with_markdown(settings: Settings, _value: Value) -> Settings:
+    return replace(settings, output_markdown=True)
 
 
 def _without_color(settings: Settings, _value: Value) -> Settings:
@@ -108,6 +113,18 @@ def common_options() -> list[click.Parameter]:
             for name, change, text in flags
         ),
     ]
+
+
+def markdown_option(body: Callable[P, int | None]) -> Callable[P, int | None]:
+    """`--markdown`, for verbs whose result belongs into a comment or a report."""
+    option = click.option(
+        "--markdown",
+        is_flag=True,
+        help="Markdown instead of a screen.",
+        expose_value=False,
+        callback=_remember(_with_markdown),
+    )
+    return option(body)
 
 
 class Verb(click.Command):

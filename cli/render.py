@@ -11,12 +11,14 @@ import sys
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from telemetry import json_values
 from telemetry.cli import sparklines
 from telemetry.cli.grid import Cell, Grid, Span, span
 from telemetry.cli.options import Settings
 from telemetry.cli.texts import clean, clean_lines
+from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
 
 SCHEMA_VERSION = 1
@@ -29,6 +31,7 @@ class Screen(ABC):
     """Somewhere to show results."""
 
     for_people = False  # a terminal shows the first rows of a long table, a pipe all
+    keeps_warnings = False  # whether the result must hold them, since stderr is not kept with it
     trend_width = TREND_WIDTH
 
     def __init__(self, settings: Settings) -> None:
@@ -112,7 +115,17 @@ class PlainScreen(Screen):
 
 
 def open_screen(settings: Settings) -> Screen:
-    """The screen that fits stdout; rich is imported for a terminal only."""
+    """The screen that fits stdout; rich is imported for a terminal only.
+
+    Raises:
+        UsageError: two forms are asked for at once.
+    """
+    if settings.output_markdown:
+        if settings.output_json:
+            raise UsageError("--json and --markdown are two forms of one result; choose one.")
+        from telemetry.cli.markdown import MarkdownScreen  # noqa: PLC0415 - it is a Screen itself
+
+        return MarkdownScreen(settings)
     if not is_terminal() or settings.output_json:
         return PlainScreen(settings)
     from telemetry.cli.terminal import TerminalScreen  # noqa: PLC0415 - rich costs 0.1 s
@@ -159,6 +172,32 @@ def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
 def write(text: str) -> None:
     """A line on stdout."""
     print(text)  # noqa: T201 - the one writer of results
+
+
+def write_file(path: Path, text: str) -> None:
+    """A result in a file of its own, which is replaced.
+
+    Raises:
+        StoreUnreadable: the file cannot be written.
+    """
+    _write_file(path, text, mode="w")
+
+
+def append_to_file(path: Path, text: str) -> None:
+    """A result after what a file holds already.
+
+    Raises:
+        StoreUnreadable: the file cannot be written.
+    """
+    _write_file(path, text, mode="a")
+
+
+def _write_file(path: Path, text: str, *, mode: str) -> None:
+    try:
+        with path.open(mode, encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise StoreUnreadable(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def write_raw(text: str) -> None:

@@ -5,7 +5,7 @@ Examples:
   telemetry diff latest~1 latest --metric val_loss --margin 2%
   telemetry diff --base tag=main --candidate tag=pr-12
   telemetry diff "demo/convnet-*" "demo/wide-*" --direction my_score=higher
-  telemetry diff --baseline-file baseline.json --candidate tag=pr-12 --fail-on regression
+  telemetry diff --baseline-file main.json tag=pr-12 --fail-on regression --junit diff.xml
 """
 
 import math
@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 
 import telemetry
-from telemetry.cli.damage import show_warnings, warn_of_files
-from telemetry.cli.diff_screen import show
+from telemetry.cli.damage import warn_of_files
+from telemetry.cli.diff_outputs import annotate, present, write_junit
 from telemetry.cli.judging import policy
-from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
 from telemetry.cli.render import open_screen
 from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.errors import UsageError
@@ -54,6 +54,18 @@ FAIL_ON = ("inconclusive", "regression", "never")
     show_default=True,
     help="Verdicts that end with an exit code: both, a regression alone, or none.",
 )
+@markdown_option
+@click.option(
+    "--github",
+    is_flag=True,
+    help="Annotations instead of a screen, and Markdown in the summary of the job.",
+)
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write JUnit XML besides, a test a metric.",
+)
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -66,6 +78,8 @@ def command(  # noqa: PLR0913 - one argument per option
     margin: str,
     directions: tuple[str, ...],
     fail_on: str,
+    github: bool,
+    junit: Path | None,
 ) -> int:
     """Choose the two sides, compare, and fail on a regression."""
     from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
@@ -73,6 +87,8 @@ def command(  # noqa: PLR0913 - one argument per option
     selectors = chosen_sides(runs, base, candidate, baseline_file)
     share, ways = parse_margin(margin), parse_directions(directions)
     screen = open_screen(settings)
+    if github and (settings.output_json or settings.output_markdown):
+        raise UsageError("--github writes annotations to stdout; leave --json or --markdown out.")
     kept = None if baseline_file is None else telemetry.read_baseline(baseline_file)
     store = telemetry.Store.open(settings.store)
     known = store.runs()
@@ -87,12 +103,14 @@ def command(  # noqa: PLR0913 - one argument per option
         policy=policy(),
     )
     warn_of_files(screen, [run for side in sides for run in side])
-    show_warnings(screen, diff.warnings)
-    if screen.wants_json:
-        screen.json(diff.to_json())
+    code = exit_code(diff.verdict, fail_on)
+    if junit is not None:
+        write_junit(junit, diff, fails=code != 0)
+    if github:
+        annotate(screen, settings, diff, fails=code != 0)
     else:
-        show(screen, diff)
-    return exit_code(diff.verdict, fail_on)
+        present(screen, diff)
+    return code
 
 
 def exit_code(verdict: Verdict, fail_on: str) -> int:

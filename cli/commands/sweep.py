@@ -17,7 +17,7 @@ from telemetry.cli import numbers, sparklines
 from telemetry.cli.damage import show_warnings, warn_of_files
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.judging import judge_all, policy
-from telemetry.cli.options import Settings, verb
+from telemetry.cli.options import Settings, markdown_option, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.compare.diff_result import Direction
@@ -38,6 +38,7 @@ SHOWN_RUNS = 5  # of a terminal; a pipe gets all
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Runs with this tag.")
 @click.option("--metric", metavar="NAME", help="What ranks the runs; else a validation loss.")
 @click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
+@markdown_option
 @click.pass_obj
 def command(
     settings: Settings,
