@@ -2,12 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PATIENCE_S = 1.0  # a bar that appears and vanishes at once is noise
 
 T_co = TypeVar("T_co", covariant=True)
+Advance = Callable[[int, int], None]  # so many are done, of so many
 
 
 class Known(Sized, Iterable[T_co], Protocol[T_co]):
@@ -21,20 +26,35 @@ def tracked(items: Known[T_co], title: str) -> Iterator[T_co]:
         items: What is worked through.
         title: What is being done to them.
     """
+    with counted_bar(title) as advance:
+        for n_done, item in enumerate(items, start=1):
+            yield item
+            advance(n_done, len(items))
+
+
+@contextmanager
+def counted_bar(title: str) -> Iterator[Advance]:
+    """A bar on stderr that is told how many are done; it shows after a second, on a terminal."""
     if not sys.stderr.isatty():
-        yield from items
+        yield lambda _done, _of: None
         return
+    started = time.monotonic()
+    bar = _bar()
+    task = bar.add_task(title, total=None)
+
+    def advance(done: int, of: int) -> None:
+        bar.update(task, completed=done, total=of)
+        if time.monotonic() - started > PATIENCE_S and not bar.live.is_started:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def _bar() -> "Progress":
     from rich.console import Console  # noqa: PLC0415 - rich costs 0.1 s
     from rich.progress import Progress  # noqa: PLC0415
 
-    started = time.monotonic()
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(title, total=len(items))
-    try:
-        for item in items:
-            yield item
-            bar.advance(task)
-            if time.monotonic() - started > PATIENCE_S and not bar.live.is_started:
-                bar.start()
-    finally:
-        bar.stop()
+    return Progress(console=Console(stderr=True), transient=True)

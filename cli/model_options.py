@@ -1,0 +1,115 @@
+"""Options of the verbs that run a model, and where its parts come from: the run, else the user.
+
+Entry points run code. Those that a run names are followed only for runs that this user recorded on
+this host; of any other they are printed and refused, unless the user says that they are trusted.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from telemetry.errors import UsageError
+from telemetry.explain_request import EXPLAIN_KEY, ModelSource, matching_files
+from telemetry.json_values import Json
+from telemetry.manifest import writer_of
+from telemetry.processes import host_name
+from telemetry.store.catalog import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = (
+    click.option("--model", metavar="MODULE:NAME", help="Callable that builds the model."),
+    click.option("--model-args", metavar="JSON", help="Its arguments, as a JSON object."),
+    click.option("--checkpoint", metavar="FILE", help="Weights; a pattern means the newest."),
+    click.option("--state-key", metavar="KEY", help="Where in the file the state dict lies."),
+    click.option("--dataset", metavar="MODULE:NAME", help="Examples, or a callable for them."),
+    click.option("--device", default="cpu", show_default=True, help="Where the model runs."),
+    click.option("--output-key", metavar="KEY", help="Part of an output that is no tensor."),
+    click.option("--output-fn", metavar="MODULE:NAME", help="Takes the output to a tensor."),
+    click.option(
+        "--app-dir",
+        metavar="DIR",
+        default=".",
+        show_default=True,
+        help="Folder of your modules.",
+    ),
+    click.option("--trust-run", is_flag=True, help="Follow entry points of a foreign run."),
+)
+
+
+def model_options(body: Callable[P, R]) -> Callable[P, R]:
+    """Adds the options that name model, weights and examples."""
+    for option in reversed(OPTIONS):
+        body = option(body)
+    return body
+
+
+def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) -> ModelSource:
+    """Where the parts come from: what the user gave, else what the run says.
+
+    Args:
+        run: The run, if one is meant.
+        given: Fields of `ModelSource` by the options; None for those that were not given.
+        trust: Whether entry points of a foreign run may be followed.
+
+    Raises:
+        UsageError: no model is named anywhere, or a foreign run names it.
+    """
+    stated = _stated(run)
+    asked = {name: value for name, value in given.items() if value is not None}
+    if "model" in asked:  # another model: the run's arguments and weights are not meant for it
+        stated = {name: value for name, value in stated.items() if name == "dataset"}
+    used = {name: value for name, value in stated.items() if name not in asked}
+    entries = [used[name] for name in ("model", "dataset") if name in used]
+    if run is not None and entries and not trust and not is_own(run):
+        raise UsageError(
+            f"{run.run} was recorded elsewhere and names the code {', '.join(entries)}; running a "
+            "model runs that code. If you trust it say --trust-run, or name --model and --dataset."
+        )
+    source = ModelSource(**{**used, **asked})
+    if source.model is None:
+        raise UsageError(
+            "which model? Name it by --model package.module:callable, or record the run with "
+            "TelemetryCallback(explain=ExplainSpec(model=...))."
+        )
+    return source
+
+
+def weights_of(source: ModelSource, folder: Path) -> list[Path]:
+    """The files that `source.checkpoint` means, oldest first; empty where it names none.
+
+    Raises:
+        UsageError: no file fits.
+    """
+    if source.checkpoint is None:
+        return []
+    found = matching_files(source.checkpoint, folder)
+    if not found:
+        raise UsageError(f"--checkpoint {source.checkpoint}: no file fits, seen from {folder}.")
+    return found
+
+
+def is_own(run: Run) -> bool:
+    """Whether this user recorded the run on this host."""
+    writer = writer_of(run.manifest) if run.manifest else None
+    if writer is None or writer.host != host_name():
+        return False
+    return not hasattr(os, "getuid") or run.ref.path.stat().st_uid == os.getuid()
+
+
+def _stated(run: Run | None) -> dict[str, str]:
+    """What run.json says under `explain`, as texts; its model arguments as JSON."""
+    document = run.manifest.extra.get(EXPLAIN_KEY) if run and run.manifest else None
+    if not isinstance(document, Mapping):
+        return {}
+    texts = ("model", "dataset", "checkpoint", "state_key")
+    found = {name: str(document[name]) for name in texts if document.get(name) is not None}
+    arguments: Json = document.get("model_args")
+    if isinstance(arguments, Mapping):
+        found["model_args"] = json.dumps(arguments)
+    return found

@@ -1,0 +1,171 @@
+"""Checkpoints: read without running what is pickled in them, and loaded completely or not at all."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from telemetry.errors import UsageError
+
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "ema")
+STEP_KEYS = ("step", "global_step")
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+MOST_NAMES = 5  # of an error
+DIGEST_CHARACTERS = 16
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Weights of one file.
+
+    Attributes:
+        path: The file.
+        digest: First 16 characters of its sha256.
+        step: Training step that is written in it; None where it says none.
+        state: Tensors by name, prefixes of wrappers removed.
+    """
+
+    path: Path
+    digest: str
+    step: int | None
+    state: Mapping[str, Tensor]
+
+
+def read_checkpoint(path: Path, *, state_key: str | None = None) -> Checkpoint:
+    """The weights in a file that `torch.save` or safetensors wrote, on the host.
+
+    Args:
+        path: The file.
+        state_key: Under which key of the dictionary they lie, where that is not plain.
+
+    Raises:
+        UsageError: missing, pickled, torn, or without a state dict that is one for certain.
+    """
+    content = _content(path)
+    found = _state(content, path, state_key)
+    return Checkpoint(
+        path=path, digest=_digest(path), step=_step(content), state=_without_prefix(found)
+    )
+
+
+def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load the weights into a model, all of them.
+
+    Raises:
+        UsageError: names or shapes differ; the first five of each kind are named.
+    """
+    own = model.state_dict()
+    missing = [name for name in own if name not in checkpoint.state]
+    unexpected = [name for name in checkpoint.state if name not in own]
+    shapes = [
+        f"{name} {_shape(tensor)} in the file, {_shape(own[name])} in the model"
+        for name, tensor in checkpoint.state.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    complaints = [f"{kind}: {_some(names)}" for kind, names in kinds if names]
+    if complaints:
+        raise UsageError(
+            f"{checkpoint.path}: not a checkpoint of this model ({'; '.join(complaints)}); check "
+            "--model and --model-args."
+        )
+    model.load_state_dict(dict(checkpoint.state), strict=True)
+
+
+def _content(path: Path) -> object:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such checkpoint.")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # measured: UnpicklingError, RuntimeError, KeyError, EOFError ...
+        raise UsageError(
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or holds more "
+            "than tensors. Save model.state_dict()."
+        ) from error
+
+
+def _safetensors(path: Path) -> object:
+    try:
+        from safetensors.torch import load_file  # noqa: PLC0415 - a package that may be missing
+    except ImportError as error:
+        raise UsageError(f"{path}: needs the package safetensors, not installed.") from error
+    try:
+        return load_file(path)
+    except Exception as error:  # its errors share no base class
+        raise UsageError(
+            f"{path}: cannot be read as safetensors ({type(error).__name__})."
+        ) from error
+
+
+def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, Tensor]:
+    if not isinstance(content, Mapping):
+        raise UsageError(
+            f"{path}: holds a {type(content).__name__}, expected a state dict; save "
+            "model.state_dict()."
+        )
+    if state_key is not None:
+        found = content.get(state_key)
+        if not _is_state(found):
+            raise UsageError(f"{path}: no state dict under {state_key!r}; {_keys(content)}.")
+        return found
+    if _is_state(content):
+        return content
+    named = [key for key in STATE_KEYS if _is_state(content.get(key))]
+    if len(named) != 1:
+        raise UsageError(f"{path}: which entry is the model? Name it by --state-key; {_keys(content)}.")
+    chosen: Mapping[str, Tensor] = content[named[0]]
+    return chosen
+
+
+def _is_state(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _keys(content: Mapping[object, object]) -> str:
+    return f"it holds {_some([str(key) for key in content])}" if content else "it is empty"
+
+
+def _step(content: object) -> int | None:
+    if not isinstance(content, Mapping):
+        return None
+    for key in STEP_KEYS:
+        value = content.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Names as in the bare model: what a wrapper puts before every one of them is removed."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            return _without_prefix({n.removeprefix(prefix): t for n, t in state.items()})
+    return state
+
+
+def _digest(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            sha.update(chunk)
+    return sha.hexdigest()[:DIGEST_CHARACTERS]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _some(names: Iterable[str]) -> str:
+    every = list(names)
+    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more

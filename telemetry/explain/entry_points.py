@@ -1,0 +1,74 @@
+"""Entry points `package.module:name`: code of the user that builds a model or a data set.
+
+Only `import_module` and `getattr`; nothing is evaluated. Importing runs the user's code, so whoever
+calls this has asked whether the name may be trusted.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from telemetry.errors import UsageError
+
+MOST_NAMES = 8  # of a hint
+
+_ENTRY = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+
+
+@contextmanager
+def application_path(folder: Path) -> Iterator[None]:
+    """A block in which the user's modules are found in a folder first.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--app-dir {folder}: no such folder; name the one that holds your code.")
+    before = list(sys.path)
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def resolve(entry: str, what: str) -> object:
+    """The object that an entry point names.
+
+    Args:
+        entry: `package.module:name`.
+        what: What it is for, as the errors call it: `model`, `data set`.
+
+    Raises:
+        UsageError: malformed, not importable, or there is no such name.
+    """
+    match = _ENTRY.fullmatch(entry)
+    if match is None:
+        raise UsageError(
+            f"{what} {entry!r} is not package.module:name; write it as in shop.net:build_model."
+        )
+    module = _imported(match["module"], entry, what)
+    try:
+        return getattr(module, match["name"])
+    except AttributeError as error:
+        known = [name for name in vars(module) if not name.startswith("_")]
+        near = difflib.get_close_matches(match["name"], known, n=MOST_NAMES, cutoff=0.5)
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise UsageError(
+            f"{what} {entry}: {match['module']} has no {match['name']}{hint}."
+        ) from error
+
+
+def _imported(name: str, entry: str, what: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(
+            f"{what} {entry}: {name} cannot be imported ({type(error).__name__}: {error}); is "
+            "--app-dir the folder that holds it?"
+        ) from error

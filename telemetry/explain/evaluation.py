@@ -1,0 +1,179 @@
+"""Runs every example through the model: one row each for `example_evals`."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from telemetry import json_values
+from telemetry.errors import UsageError
+from telemetry.explain.examples import ID_CHARACTERS, Example
+from telemetry.explain.reading import Reading
+from telemetry.explain.subject import Subject
+
+DEFAULT_BATCH = 64
+CONFIDENT = 0.9  # probability from which a wrong answer counts as confident
+
+Row = dict[str, object]
+Progress = Callable[[int, int], None]  # examples done, of how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """One pass over a data set.
+
+    Attributes:
+        id: Equal for the same weights on the same examples.
+        dataset: Name of the data set.
+        checkpoint: Which weights; see `Subject.identity`.
+        step: Their training step; None where that is not known.
+        rows: Of `example_evals`, in the order of the data set.
+        are_probabilities: Whether the model gave probabilities, and not logits.
+    """
+
+    id: str
+    dataset: str
+    checkpoint: str
+    step: int | None
+    rows: tuple[Row, ...]
+    are_probabilities: bool
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers; None for a regression."""
+        known = [row["correct"] for row in self.rows if row.get("correct") is not None]
+        return sum(map(bool, known)) / len(known) if known else None
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss: cross-entropy in nats, or squared error; NaN if one is not finite."""
+        losses = [_number(row, "loss") for row in self.rows]
+        return math.fsum(losses) / len(losses) if losses else None
+
+    def confident_errors(self) -> list[Row]:
+        """Wrong answers with a probability of 0.9 at least, the surest first."""
+        wrong = [row for row in self.rows if row.get("correct") is False]
+        sure = [row for row in wrong if _number(row, "confidence") >= CONFIDENT]
+        return sorted(sure, key=lambda row: -_number(row, "confidence"))
+
+    def worst(self, n: int) -> list[Row]:
+        """The examples of the largest loss, NaN before all."""
+        order = sorted(self.rows, key=lambda row: (not math.isnan(_number(row, "loss")), -_number(row, "loss")))
+        return order[:n]
+
+
+def evaluate(
+    subject: Subject,
+    *,
+    batch: int = DEFAULT_BATCH,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Answers, losses and confidences of a model on its data set; one forward pass an example.
+
+    Args:
+        subject: Model and examples.
+        batch: Examples a forward.
+        limit: The first so many examples only.
+        progress: Told how many examples are done, of how many.
+
+    Raises:
+        UsageError: no data set, or labels and outputs do not belong together.
+    """
+    if subject.examples is None:
+        raise UsageError("which examples? Name them by --dataset package.module:name.")
+    if batch < 1:
+        raise UsageError(f"batch is {batch}, expected a number of examples from 1 on.")
+    examples = subject.examples
+    n_all = len(examples) if limit is None else min(limit, len(examples))
+    rows: list[Row] = []
+    reading: Reading | None = None
+    with subject.running():
+        for group in _groups(examples.examples(limit), batch):
+            output = subject.outputs(joined([e.input for e in group], examples.pad_id))
+            reading = reading or Reading.of(output, group, examples)
+            columns = reading.answers(output, group).columns(reading.classes)
+            rows += _rows(group, columns)
+            if progress is not None:
+                progress(len(rows), n_all)
+    checkpoint = subject.identity
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    common: Row = {
+        "eval_id": _identity(checkpoint, examples.name, rows),
+        "step": subject.step,
+        "checkpoint": checkpoint,
+        "dataset": examples.name,
+        "hypothesis": "",
+        "written_at": moment,
+    }
+    return Evaluation(
+        id=str(common["eval_id"]),
+        dataset=examples.name,
+        checkpoint=checkpoint,
+        step=subject.step,
+        rows=tuple({**common, **row} for row in rows),
+        are_probabilities=reading is not None and reading.are_probabilities,
+    )
+
+
+def joined(inputs: Sequence[Tensor], pad_id: int | None) -> Tensor:
+    """A batch of inputs, shape (n, ...); texts of other lengths are filled up.
+
+    Raises:
+        UsageError: shapes differ and nothing says how to fill them up.
+    """
+    shapes = {tuple(values.shape) for values in inputs}
+    if len(shapes) == 1:
+        return torch.stack(list(inputs))
+    if pad_id is not None and all(values.dim() == 1 for values in inputs):
+        return pad_sequence(list(inputs), batch_first=True, padding_value=pad_id)
+    first, second = sorted(shapes)[:2]
+    raise UsageError(
+        f"inputs of one batch have the shapes {first} and {second}; give the data set a pad_id, or "
+        "evaluate with --batch 1."
+    )
+
+
+def _groups(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
+    while group := list(islice(examples, size)):
+        yield group
+
+
+def _rows(group: Sequence[Example], columns: dict[str, list[object]]) -> list[Row]:
+    return [
+        {
+            "example_id": example.id,
+            "input_digest": example.digest,
+            "metadata": json_values.dumps(
+                {key: _text(value) for key, value in example.metadata.items()}
+            ),
+            **{name: values[place] for name, values in columns.items()},
+        }
+        for place, example in enumerate(group)
+    ]
+
+
+def _text(value: object) -> str | None:
+    """Metadata as canonical text, so that a key has one type over all data sets."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _identity(checkpoint: str, dataset: str, rows: Sequence[Row]) -> str:
+    """Of the weights and of what they were asked; the same question twice is one evaluation."""
+    sha = hashlib.sha256(f"{checkpoint}\n{dataset}\n".encode())
+    for row in rows:
+        sha.update(f"{row['example_id']} {row['input_digest']} {row.get('label')}\n".encode())
+    return sha.hexdigest()[:ID_CHARACTERS]
+
+
+def _number(row: Row, name: str) -> float:
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -1,0 +1,278 @@
+"""Data sets of the user: what an item is, who it is, and what may be said of its values.
+
+A data set is anything with `__len__` and `__getitem__(i)` that gives (input, label) or (input,
+label, metadata). It may say more by optional attributes: `classes`, `modality`, `value_range`,
+`example_id(i)`, `pad_id`.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from telemetry.errors import UsageError
+from telemetry.json_values import Json
+
+ID_CHARACTERS = 16
+RANGE_EXAMPLES = 256  # from which the range of the values is taken where the data set states none
+IMAGE_CHANNELS = (1, 3, 4)
+IMAGE_DIMENSIONS = 3
+METADATA_KINDS = (str, bool, int, float, type(None))
+
+
+class Modality(StrEnum):
+    """What the inputs are."""
+
+    IMAGE = "image"
+    TABULAR = "tabular"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """One example.
+
+    Attributes:
+        index: Place in the data set.
+        id: Identity: that of the data set, else made of the input, so that it survives another
+            order.
+        digest: Of the input's shape, type and bytes.
+        input: As the model takes it, without the batch dimension.
+        label: A class, a class name or a number.
+        metadata: What the data set says of it.
+    """
+
+    index: int
+    id: str
+    digest: str
+    input: Tensor
+    label: int | float | str
+    metadata: Mapping[str, Json]
+
+
+class ExampleSet:
+    """A data set of the user, read item by item and checked.
+
+    Args:
+        source: What the user's entry point is or returned.
+        name: What it is called in tables and messages.
+
+    Raises:
+        UsageError: it has no items that can be counted and read, or none at all.
+    """
+
+    def __init__(self, source: object, name: str) -> None:
+        if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+            raise UsageError(
+                f"data set {name} is a {type(source).__name__}, expected __len__ and "
+                "__getitem__(i) -> (input, label) or (input, label, metadata)."
+            )
+        self._source = source
+        self.name = name
+        self._repeats: dict[str, int] = {}
+        if len(self) == 0:
+            raise UsageError(f"data set {name} is empty.")
+
+    def __len__(self) -> int:
+        return len(self._source)  # type: ignore[arg-type] - checked above
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty where the data set states none."""
+        stated = getattr(self._source, "classes", None) or ()
+        if isinstance(stated, str) or not isinstance(stated, Sequence):
+            raise UsageError(f"data set {self.name}: classes is no list of names.")
+        return tuple(map(str, stated))
+
+    @cached_property
+    def pad_id(self) -> int | None:
+        """What shorter texts of a batch are filled up with; None: only equal lengths are joined."""
+        value = getattr(self._source, "pad_id", None)
+        return None if value is None else int(value)
+
+    @cached_property
+    def modality(self) -> Modality:
+        """What the inputs are: as stated, else integers are text, C x H x W images, rows tables."""
+        stated = getattr(self._source, "modality", None)
+        if stated is not None:
+            if stated not in list(Modality):
+                known = ", ".join(Modality)
+                raise UsageError(f"data set {self.name}: modality {stated!r} is none of {known}.")
+            return Modality(stated)
+        first = self.example(0).input
+        if not first.is_floating_point():
+            return Modality.TEXT
+        is_image = first.dim() == IMAGE_DIMENSIONS and first.shape[0] in IMAGE_CHANNELS
+        return Modality.IMAGE if is_image else Modality.TABULAR
+
+    @cached_property
+    def stated_range(self) -> tuple[float, float] | None:
+        """Range of the values as the data set states it."""
+        stated = getattr(self._source, "value_range", None)
+        if stated is None:
+            return None
+        low, high = (float(value) for value in stated)
+        if not low < high:
+            raise UsageError(f"data set {self.name}: value_range {low:g}, {high:g} is empty.")
+        return low, high
+
+    @cached_property
+    def value_range(self) -> tuple[float, float]:
+        """Range of the values: as stated, else that of up to 256 examples spread over the set."""
+        if self.stated_range is not None:
+            return self.stated_range
+        picks = np.unique(np.linspace(0, len(self) - 1, min(len(self), RANGE_EXAMPLES)).astype(int))
+        inputs = [self.example(int(index)).input for index in picks]
+        return min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
+
+    def example(self, index: int) -> Example:
+        """One example.
+
+        Raises:
+            UsageError: it is no (input, label[, metadata]), its label is no class or number, or its
+                input holds values that are not finite or lie outside the stated range.
+        """
+        item = self._item(index)
+        values = self._input(item[0], index)
+        digest = input_digest(values)
+        return Example(
+            index=index,
+            id=self._stated_id(index) or digest,
+            digest=digest,
+            input=values,
+            label=self._label(item[1], index),
+            metadata=self._metadata(item[2] if len(item) > 2 else {}, index),  # noqa: PLR2004
+        )
+
+    def examples(self, limit: int | None = None) -> Iterator[Example]:
+        """All examples, or the first ones; equal inputs without ids of their own are numbered.
+
+        Raises:
+            UsageError: see `example`; or the data set gives one id to several examples.
+        """
+        seen: dict[str, int] = {}
+        for index in range(len(self) if limit is None else min(limit, len(self))):
+            found = self.example(index)
+            n_before = seen.get(found.id, 0)
+            seen[found.id] = n_before + 1
+            if n_before and self._stated_id(index) is not None:
+                raise UsageError(
+                    f"data set {self.name}: example_id({index}) is {found.id!r}, the id of an "
+                    "earlier example; give each its own."
+                )
+            yield _renamed(found, f"{found.id}-{n_before + 1}") if n_before else found
+
+    def find(self, example_id: str) -> Example:
+        """The example with an id, or, where none has it, at that place.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for found in self.examples():
+            if found.id == example_id:
+                return found
+        if example_id.isdigit() and int(example_id) < len(self):
+            return self.example(int(example_id))
+        raise UsageError(
+            f"data set {self.name} has no example {example_id!r}; `telemetry evaluate` lists ids, "
+            f"and 0 to {len(self) - 1} are places."
+        )
+
+    def _item(self, index: int) -> Sequence[object]:
+        try:
+            item = self._source[index]  # type: ignore[index] - checked above
+        except Exception as error:  # the user's code may raise anything
+            raise UsageError(
+                f"data set {self.name}: item {index} cannot be read ({type(error).__name__}: "
+                f"{error})."
+            ) from error
+        if not isinstance(item, tuple | list) or len(item) not in {2, 3}:
+            raise UsageError(
+                f"data set {self.name}: item {index} is a {type(item).__name__}, expected (input, "
+                "label) or (input, label, metadata)."
+            )
+        return item
+
+    def _input(self, value: object, index: int) -> Tensor:
+        try:
+            values = torch.as_tensor(value).detach().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"data set {self.name}: the input of item {index} is a {type(value).__name__}, "
+                "expected numbers as a tensor or array."
+            ) from error
+        if values.is_floating_point():
+            self._check_values(values, index)
+        return values
+
+    def _check_values(self, values: Tensor, index: int) -> None:
+        n_bad = int((~torch.isfinite(values)).sum())
+        if n_bad:
+            raise UsageError(
+                f"data set {self.name}: {n_bad} values of item {index} are not finite; clean them."
+            )
+        if self.stated_range is not None and values.numel():
+            low, high = self.stated_range
+            least, most = float(values.min()), float(values.max())
+            if least < low or most > high:
+                raise UsageError(
+                    f"data set {self.name}: item {index} has values from {least:g} to {most:g}, "
+                    f"outside value_range {low:g} to {high:g}."
+                )
+
+    def _label(self, value: object, index: int) -> int | float | str:
+        if isinstance(value, Tensor | np.generic | np.ndarray) and np.size(value) == 1:
+            value = value.item()
+        if isinstance(value, bool):
+            return int(value)
+        if isinstance(value, str | int):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        raise UsageError(
+            f"data set {self.name}: the label of item {index} is a {type(value).__name__}, expected "
+            "a class, its name, or a finite number."
+        )
+
+    def _metadata(self, value: object, index: int) -> Mapping[str, Json]:
+        if not isinstance(value, Mapping):
+            raise UsageError(
+                f"data set {self.name}: the metadata of item {index} is a {type(value).__name__}, "
+                "expected a dictionary."
+            )
+        return {str(key): _plain(entry) for key, entry in value.items()}
+
+    def _stated_id(self, index: int) -> str | None:
+        namer = getattr(self._source, "example_id", None)
+        return str(namer(index)) if callable(namer) else None
+
+
+def input_digest(values: Tensor) -> str:
+    """Sixteen characters that are equal for equal inputs: of shape, type and bytes."""
+    array = values.contiguous()
+    described = f"{array.dtype} {tuple(array.shape)}".encode()
+    content = array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b""
+    return hashlib.sha256(described + content).hexdigest()[:ID_CHARACTERS]
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, Tensor | np.generic) and np.size(value) == 1:
+        value = value.item()
+    return value if isinstance(value, METADATA_KINDS) else str(value)
+
+
+def _renamed(example: Example, name: str) -> Example:
+    return Example(
+        index=example.index,
+        id=name,
+        digest=example.digest,
+        input=example.input,
+        label=example.label,
+        metadata=example.metadata,
+    )

@@ -1,0 +1,102 @@
+"""How the outputs of a model and the labels of its examples are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from telemetry.capture.answers import (
+    MATRIX,
+    ClassAnswers,
+    NumberAnswers,
+    class_answers,
+    class_index,
+    look_like_probabilities,
+    number_answers,
+)
+from telemetry.errors import UsageError
+from telemetry.explain.examples import Example, ExampleSet
+
+BINARY = 2  # classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Decided on the first batch and held to afterwards.
+
+    Attributes:
+        n_classes: Classes of a classifier; None: a regression.
+        classes: Their names; empty where they have none.
+        are_probabilities: Whether outputs are probabilities, and not logits.
+    """
+
+    n_classes: int | None
+    classes: tuple[str, ...]
+    are_probabilities: bool
+
+    @classmethod
+    def of(cls, output: Tensor, group: Sequence[Example], examples: ExampleSet) -> Self:
+        """The reading that fits a first batch.
+
+        One output an example is the logit of two classes where the data set names two or all
+        labels are 0 and 1, else a regression.
+
+        Raises:
+            UsageError: classes are named, but not as many as the model has.
+        """
+        named = examples.classes
+        n_classes: int | None = None
+        if output.dim() == MATRIX:
+            n_classes = output.shape[1]
+        elif len(named) == BINARY or all(e.label in {0, 1} for e in group if _is_whole(e)):
+            n_classes = BINARY if all(map(_is_whole, group)) else None
+        if n_classes is not None and named and len(named) != n_classes:
+            raise UsageError(
+                f"data set {examples.name} names {len(named)} classes, the model has {n_classes}."
+            )
+        return cls(
+            n_classes=n_classes, classes=named, are_probabilities=look_like_probabilities(output)
+        )
+
+    def answers(self, output: Tensor, group: Sequence[Example]) -> ClassAnswers | NumberAnswers:
+        """What the model says of a batch.
+
+        Raises:
+            UsageError: a label is no class of the model, or no number.
+        """
+        if self.n_classes is None:
+            targets = [_number(example) for example in group]
+            return number_answers(output.cpu(), torch.tensor(targets, dtype=torch.float64))
+        labels = torch.tensor([self.label_index(example) for example in group])
+        return class_answers(output, labels, are_probabilities=self.are_probabilities)
+
+    def label_index(self, example: Example) -> int:
+        """The class of an example.
+
+        Raises:
+            UsageError: its label is none of the model's.
+        """
+        indices = {name: index for index, name in enumerate(self.classes)}
+        index = class_index(example.label, indices)
+        n_classes = self.n_classes or 0
+        if index is None or not 0 <= index < n_classes:
+            raise UsageError(
+                f"example {example.id} has the label {example.label!r}; the model has the classes "
+                f"{', '.join(self.classes) or f'0 to {n_classes - 1}'}."
+            )
+        return index
+
+
+def _is_whole(example: Example) -> bool:
+    return isinstance(example.label, int | str)
+
+
+def _number(example: Example) -> float:
+    if isinstance(example.label, str):
+        raise UsageError(
+            f"example {example.id} has the label {example.label!r}, and the model gives one number "
+            "an example; name the two classes of the data set, or give numbers."
+        )
+    return float(example.label)
