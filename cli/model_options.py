@@ -8,16 +8,18 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
 from telemetry.errors import UsageError
 from telemetry.explain_request import EXPLAIN_KEY, ModelSource, matching_files
-from telemetry.json_values import Json
 from telemetry.manifest import writer_of
 from telemetry.processes import host_name
 from telemetry.store.catalog import Run
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
 
 P = ParamSpec("P")
 R = TypeVar("R")

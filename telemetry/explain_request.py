@@ -6,12 +6,14 @@ answer from its standard output.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
+
+T = TypeVar("T", int, str)
 
 EXPLAIN_KEY = "explain"  # of run.json
 MESSAGE_MARK = "\x1e"  # begins a line of the child that is a message and not somebody's print
@@ -86,16 +88,35 @@ class EvaluateRequest:
         Raises:
             UsageError: it has other fields.
         """
-        source, checkpoints = document.get("source"), document.get("checkpoints")
-        known = {field.name for field in fields(cls)}
-        if not isinstance(source, Mapping) or not isinstance(checkpoints, list):
-            raise UsageError(f"not a request: {json.dumps(document)[:200]}")
-        values = {name: document[name] for name in known - {"source", "checkpoints"}}
-        return cls(
-            source=ModelSource(**source),
-            checkpoints=tuple(map(str, checkpoints)),
-            **values,  # type: ignore[arg-type] - written by our own command line
-        )
+        try:
+            return cls(
+                source=_source(document["source"]),
+                checkpoints=_texts(document["checkpoints"]),
+                run=_optional(document["run"], str),
+                batch=_optional(document["batch"], int) or 1,
+                limit=_optional(document["limit"], int),
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"not a request to evaluate: {json.dumps(document)[:200]}") from error
+
+
+def _source(document: Json) -> ModelSource:
+    if not isinstance(document, Mapping):
+        raise TypeError(document)
+    given = {name: text for name, text in document.items() if text is not None}
+    return ModelSource(**{name: _optional(text, str) or "" for name, text in given.items()})
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return tuple(map(str, value))
+
+
+def _optional(value: Json, kind: type[T]) -> T | None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(value)
+    return value
 
 
 def matching_files(pattern: str, folder: Path) -> list[Path]:

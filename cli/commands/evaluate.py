@@ -41,8 +41,9 @@ SHOWN = 5  # worst examples on a terminal
 @click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
 @click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
 @click.pass_obj
-def command(  # noqa: PLR0913 - one argument per option
+def command(
     settings: Settings,
+    /,
     *,
     run: str,
     batch: int,

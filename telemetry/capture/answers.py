@@ -157,7 +157,7 @@ def class_name(index: int, classes: Sequence[str]) -> str:
     return classes[index] if 0 <= index < len(classes) else str(index)
 
 
-def class_index(label: int | float | str, classes: Mapping[str, int]) -> int | None:
+def class_index(label: float | str, classes: Mapping[str, int]) -> int | None:
     """The number of a class given by name or number; None for what is neither."""
     if isinstance(label, str):
         return classes.get(label, int(label) if label.isdigit() else None)

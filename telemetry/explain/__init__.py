@@ -1,8 +1,8 @@
 """Runs models: why does the trained network answer as it does? Needs torch; a process of its own.
 
-    from telemetry import explain
-    subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
-    evaluation = explain.evaluate(subject)
+from telemetry import explain
+subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
+evaluation = explain.evaluate(subject)
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Checkpoints: read without running what is pickled in them, and loaded completely or not at all."""
+"""Checkpoints: read without running what is pickled in them, and loaded whole or not at all."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -85,8 +85,8 @@ def _content(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # measured: UnpicklingError, RuntimeError, KeyError, EOFError ...
         raise UsageError(
-            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or holds more "
-            "than tensors. Save model.state_dict()."
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or holds "
+            "more than tensors. Save model.state_dict()."
         ) from error
 
 
@@ -110,25 +110,27 @@ def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, T
             "model.state_dict()."
         )
     if state_key is not None:
-        found = content.get(state_key)
-        if not _is_state(found):
+        found = _as_state(content.get(state_key))
+        if found is None:
             raise UsageError(f"{path}: no state dict under {state_key!r}; {_keys(content)}.")
         return found
-    if _is_state(content):
-        return content
-    named = [key for key in STATE_KEYS if _is_state(content.get(key))]
-    if len(named) != 1:
-        raise UsageError(f"{path}: which entry is the model? Name it by --state-key; {_keys(content)}.")
-    chosen: Mapping[str, Tensor] = content[named[0]]
-    return chosen
+    whole = _as_state(content)
+    if whole is not None:
+        return whole
+    parts = [part for key in STATE_KEYS if (part := _as_state(content.get(key))) is not None]
+    if len(parts) != 1:
+        raise UsageError(
+            f"{path}: which entry is the model? Name it by --state-key; {_keys(content)}."
+        )
+    return parts[0]
 
 
-def _is_state(value: object) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
+def _as_state(value: object) -> Mapping[str, Tensor] | None:
+    """The value if it is tensors by name, at least one."""
+    if not isinstance(value, Mapping) or not value:
+        return None
+    are_tensors = all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    return value if are_tensors else None
 
 
 def _keys(content: Mapping[object, object]) -> str:

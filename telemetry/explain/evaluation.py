@@ -64,7 +64,9 @@ class Evaluation:
 
     def worst(self, n: int) -> list[Row]:
         """The examples of the largest loss, NaN before all."""
-        order = sorted(self.rows, key=lambda row: (not math.isnan(_number(row, "loss")), -_number(row, "loss")))
+        order = sorted(
+            self.rows, key=lambda row: (not math.isnan(_number(row, "loss")), -_number(row, "loss"))
+        )
         return order[:n]
 
 

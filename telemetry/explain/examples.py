@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -56,6 +57,18 @@ class Example:
     metadata: Mapping[str, Json]
 
 
+class Source(Protocol):
+    """What the user gives: items that can be counted and read."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: int, /) -> object:
+        """(input, label) or (input, label, metadata)."""
+        ...
+
+
 class ExampleSet:
     """A data set of the user, read item by item and checked.
 
@@ -73,14 +86,13 @@ class ExampleSet:
                 f"data set {name} is a {type(source).__name__}, expected __len__ and "
                 "__getitem__(i) -> (input, label) or (input, label, metadata)."
             )
-        self._source = source
+        self._source = cast("Source", source)
         self.name = name
-        self._repeats: dict[str, int] = {}
         if len(self) == 0:
             raise UsageError(f"data set {name} is empty.")
 
     def __len__(self) -> int:
-        return len(self._source)  # type: ignore[arg-type] - checked above
+        return len(self._source)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -186,7 +198,7 @@ class ExampleSet:
 
     def _item(self, index: int) -> Sequence[object]:
         try:
-            item = self._source[index]  # type: ignore[index] - checked above
+            item = self._source[index]
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"data set {self.name}: item {index} cannot be read ({type(error).__name__}: "
@@ -227,8 +239,7 @@ class ExampleSet:
                 )
 
     def _label(self, value: object, index: int) -> int | float | str:
-        if isinstance(value, Tensor | np.generic | np.ndarray) and np.size(value) == 1:
-            value = value.item()
+        value = _unwrapped(value)
         if isinstance(value, bool):
             return int(value)
         if isinstance(value, str | int):
@@ -236,8 +247,8 @@ class ExampleSet:
         if isinstance(value, float) and math.isfinite(value):
             return value
         raise UsageError(
-            f"data set {self.name}: the label of item {index} is a {type(value).__name__}, expected "
-            "a class, its name, or a finite number."
+            f"data set {self.name}: the label of item {index} is a {type(value).__name__}, "
+            "expected a class, its name, or a finite number."
         )
 
     def _metadata(self, value: object, index: int) -> Mapping[str, Json]:
@@ -261,9 +272,17 @@ def input_digest(values: Tensor) -> str:
     return hashlib.sha256(described + content).hexdigest()[:ID_CHARACTERS]
 
 
+def _unwrapped(value: object) -> object:
+    """The number inside a tensor or array of one element; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.item() if value.size == 1 else value
+    return value
+
+
 def _plain(value: object) -> Json:
-    if isinstance(value, Tensor | np.generic) and np.size(value) == 1:
-        value = value.item()
+    value = _unwrapped(value)
     return value if isinstance(value, METADATA_KINDS) else str(value)
 
 

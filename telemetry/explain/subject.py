@@ -205,7 +205,9 @@ def _built(model: str | nn.Module, arguments: Mapping[str, Json]) -> nn.Module:
     try:
         built = builder(**arguments)
     except Exception as error:  # the user's code may raise anything
-        raise UsageError(f"model {model} cannot be built ({type(error).__name__}: {error}).") from error
+        raise UsageError(
+            f"model {model} cannot be built ({type(error).__name__}: {error})."
+        ) from error
     if not isinstance(built, nn.Module):
         raise UsageError(f"model {model} gave a {type(built).__name__}, expected an nn.Module.")
     return built

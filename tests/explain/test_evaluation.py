@@ -1,0 +1,133 @@
+import math
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from explainable import Numbers, Rows, build_sum
+from torch import Tensor, nn
+
+from telemetry import explain
+from telemetry.errors import UsageError
+from telemetry.explain.results import write_evaluation
+
+pytestmark = pytest.mark.torch
+
+
+def test_each_example_gets_its_answer_loss_and_confidence() -> None:
+    rows = Rows()
+    found = explain.evaluate(explain.load(build_sum(), dataset=rows), batch=5)
+    assert len(found.rows) == 12
+    assert found.accuracy == pytest.approx(10 / 12)  # two labels are spoiled
+    assert [row["correct"] for row in found.rows[:3]] == [False, False, True]
+    z = float(rows.inputs[4].sum())
+    p = 1 / (1 + math.exp(-z))
+    row = found.rows[4]
+    assert row["label"] == ("high" if z > 0 else "low")
+    assert row["prediction"] == row["label"]
+    assert row["confidence"] == pytest.approx(max(p, 1 - p), rel=1e-5)
+    assert row["loss"] == pytest.approx(-math.log(max(p, 1 - p)), rel=1e-4)
+    assert row["margin"] == pytest.approx(abs(z), rel=1e-5)
+    entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert row["entropy"] == pytest.approx(entropy, rel=1e-4)
+    assert row["metadata"] == '{"half": "0", "even": "true"}'
+
+
+def test_the_same_question_twice_is_one_evaluation_and_other_batches_change_nothing() -> None:
+    model, rows = build_sum(), Rows()
+    first = explain.evaluate(explain.load(model, dataset=rows), batch=5)
+    again = explain.evaluate(explain.load(model, dataset=rows), batch=12)
+    assert first.id == again.id
+    assert explain.evaluate(explain.load(model, dataset=rows), limit=6).id != first.id
+    rows.labels[5] = 1 - rows.labels[5]
+    assert explain.evaluate(explain.load(model, dataset=rows)).id != first.id
+
+
+def test_one_output_an_example_is_two_classes_or_a_number() -> None:
+    class Total(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(1, keepdim=True)
+
+    classes = explain.evaluate(explain.load(Total(), dataset=Rows()))
+    assert classes.accuracy == pytest.approx(10 / 12)
+    numbers = explain.evaluate(explain.load(Total(), dataset=Numbers()))
+    assert numbers.accuracy is None
+    assert numbers.loss == pytest.approx(0.0, abs=1e-10)
+    assert numbers.rows[0]["predicted_value"] == pytest.approx(numbers.rows[0]["target_value"])
+
+
+def test_probabilities_are_recognised_and_not_taken_for_logits() -> None:
+    model = nn.Sequential(build_sum(), nn.Softmax(dim=1))
+    there = explain.evaluate(explain.load(model, dataset=Rows()))
+    logits = explain.evaluate(explain.load(build_sum(), dataset=Rows()))
+    assert there.are_probabilities
+    assert not logits.are_probabilities
+    for a, b in zip(there.rows, logits.rows, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["confidence"] == pytest.approx(b["confidence"], rel=1e-4)
+
+
+def test_confident_errors_and_the_worst_come_first() -> None:
+    rows = Rows()
+    rows.inputs[0] *= 100 / rows.inputs[0].sum().abs()
+    found = explain.evaluate(explain.load(build_sum(), dataset=rows))
+    assert found.confident_errors()[0]["example_id"] == found.rows[0]["example_id"]
+    assert found.worst(2)[0]["example_id"] == found.rows[0]["example_id"]
+
+
+def test_labels_that_are_no_class_of_the_model_are_refused() -> None:
+    rows = Rows()
+    rows.labels[7] = 2
+    with pytest.raises(UsageError, match="has the label 2; the model has the classes low, high"):
+        explain.evaluate(explain.load(build_sum(), dataset=rows))
+    wide = nn.Linear(4, 3)
+    with pytest.raises(UsageError, match="names 2 classes, the model has 3"):
+        explain.evaluate(explain.load(wide, dataset=Rows()))
+    with pytest.raises(UsageError, match="which examples"):
+        explain.evaluate(explain.load(wide))
+
+
+class Bags(nn.Module):
+    """A mean of embeddings, where padding counts for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(9, 2, padding_idx=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table(x)
+
+
+class Texts:
+    """Texts of two lengths."""
+
+    pad_id: int | None = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.arange(1, 3 + index % 2), index % 2
+
+
+def test_texts_of_other_lengths_are_filled_up_or_refused() -> None:
+    torch.manual_seed(0)
+    model, texts = Bags(), Texts()
+    found = explain.evaluate(explain.load(model, dataset=texts))
+    single = explain.evaluate(explain.load(model, dataset=texts), batch=1)
+    assert [r["prediction"] for r in found.rows] == [r["prediction"] for r in single.rows]
+    texts.pad_id = None
+    with pytest.raises(UsageError, match="give the data set a pad_id"):
+        explain.evaluate(explain.load(model, dataset=texts))
+
+
+def test_rows_are_kept_once_and_every_evaluation_in_a_shard_of_its_own(tmp_path: Path) -> None:
+    first = explain.evaluate(explain.load(build_sum(), dataset=Rows()))
+    second = explain.evaluate(explain.load(build_sum(), dataset=Rows()), limit=6)
+    assert write_evaluation(tmp_path, first)
+    assert not write_evaluation(tmp_path, first)
+    assert write_evaluation(tmp_path, second)
+    names = sorted(path.name for path in (tmp_path / "example_evals" / "rank=0").glob("*.parquet"))
+    assert [name[:25] for name in names] == [f"{n:012d}-{n:012d}" for n in (1, 2)]
+    shards = (tmp_path / "example_evals" / "rank=0").glob("*.parquet")
+    assert sum(pq.read_table(path, partitioning=None).num_rows for path in shards) == 18

@@ -1,0 +1,126 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from explainable import Rows, build
+from torch import Tensor, nn
+
+from telemetry import explain
+from telemetry.errors import UsageError
+
+pytestmark = pytest.mark.torch
+
+
+def state_of(model: nn.Module) -> list[Tensor]:
+    return [*(p.detach().clone() for p in model.parameters()), *(b.clone() for b in model.buffers())]
+
+
+def test_a_model_that_was_asked_is_as_before() -> None:
+    model = build().train()
+    model[0].eval()
+    model[3].weight.requires_grad_(False)
+    before, torch_state = state_of(model), torch.get_rng_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    subject = explain.load(model, dataset=Rows())
+    with subject.running():
+        assert not any(module.training for module in model.modules())
+        subject.outputs(torch.randn(5, 4))
+        torch.rand(3)
+    assert all(torch.equal(a, b) for a, b in zip(before, state_of(model), strict=True))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert model.training
+    assert not model[0].training
+    assert model[0].weight.requires_grad
+    assert not model[3].weight.requires_grad
+
+
+def test_a_model_in_training_mode_answers_the_same_twice() -> None:
+    subject = explain.load(nn.Sequential(build(), nn.Dropout(0.5)).train())
+    batch = torch.randn(6, 4)
+    with subject.running():
+        assert torch.equal(subject.outputs(batch), subject.outputs(batch))
+
+
+def test_entry_points_are_resolved_from_the_application_folder(tmp_path: Path) -> None:
+    (tmp_path / "shop_of_test.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build(width):\n    return nn.Linear(2, width)\n"
+        "data = [(torch.ones(2), 0)]\n"
+        "def make():\n    return data\n"
+    )
+    subject = explain.load(
+        "shop_of_test:build",
+        model_args={"width": 3},
+        dataset="shop_of_test:make",
+        app_dir=tmp_path,
+    )
+    assert subject.examples is not None
+    assert subject.examples.name == "shop_of_test:make"
+    assert subject.model.out_features == 3
+    listed = explain.load("shop_of_test:build", model_args={"width": 3}, dataset="shop_of_test:data", app_dir=tmp_path)
+    assert listed.examples is not None
+    assert len(listed.examples) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("explainable", "is not package.module:name"),
+        ("os:system('ls')", "is not package.module:name"),
+        ("no_such_module:build", "cannot be imported"),
+        ("explainable:bild", "has no bild; near are build"),
+        ("explainable:CLASSES", "is a tuple, expected a callable"),
+        ("explainable:Rows", "gave a Rows, expected an nn.Module"),
+    ],
+)
+def test_entry_points_that_are_none_are_refused(entry: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint.replace("(", r"\(")):
+        explain.load(entry)
+
+
+def test_arguments_and_devices_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be built"):
+        explain.load("explainable:build", model_args={"depth": 3})
+    with pytest.raises(UsageError, match="--device nonsense"):
+        explain.load(build(), device="nonsense")
+    with pytest.raises(UsageError, match="no such folder"):
+        explain.load(build(), app_dir="/no/such/folder")
+
+
+class Telling(nn.Module):
+    """Gives a dictionary."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": x[:, :2], "other": x}
+
+
+def test_parts_of_an_output_are_named() -> None:
+    batch = torch.randn(3, 4)
+    with pytest.raises(UsageError, match="gives a dict"):
+        explain.load(Telling()).outputs(batch)
+    assert explain.load(Telling(), output_key="logits").outputs(batch).shape == (3, 2)
+    with pytest.raises(UsageError, match="the model gives logits, other"):
+        explain.load(Telling(), output_key="logit").outputs(batch)
+    summed = explain.load(Telling(), output_fn=lambda output: output["other"].sum(1))
+    assert summed.outputs(batch).shape == (3,)
+
+
+def test_shapes_that_are_no_answers_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"gives shape \(3, 2, 2\) for 3 inputs"):
+        explain.load(nn.Unflatten(1, (2, 2))).outputs(torch.randn(3, 4))
+    with pytest.raises(UsageError, match=r"cannot be run on inputs of shape \(3, 5\)"):
+        explain.load(build()).outputs(torch.randn(3, 5))
+
+
+def test_weights_without_a_file_are_known_by_what_they_are() -> None:
+    model = build()
+    first = explain.load(model).identity
+    assert first == explain.load(model).identity
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1
+    assert explain.load(model).identity != first
+    assert first.startswith("live:")
