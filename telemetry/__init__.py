@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from telemetry.diagnose.policy import Policy
     from telemetry.diagnose.policy_file import load_policy
     from telemetry.errors import TelemetryError, TrainingStopped
+    from telemetry.explain_request import ExplainSpec
     from telemetry.finding import Finding
     from telemetry.store.query import query_runs
     from telemetry.store.store import Store
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "ExplainSpec": "telemetry.explain_request",
     "Finding": "telemetry.finding",
     "Policy": "telemetry.diagnose.policy",
     "Store": "telemetry.store.store",
@@ -38,6 +40,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "ExplainSpec",
     "Finding",
     "Policy",
     "Store",

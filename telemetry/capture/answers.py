@@ -3,6 +3,7 @@
 Tensors stay on their device until the rows are asked for.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 TOP_K = 5
+ID_CHARACTERS = 16  # of a digest
 LEAST_PROBABILITY = 1e-30  # of a logarithm
 SUM_TOLERANCE = 1e-3  # of probabilities, in half precision too
 MATRIX = 2  # dimensions of scores of classes
@@ -162,6 +164,21 @@ def class_index(label: float | str, classes: Mapping[str, int]) -> int | None:
     if isinstance(label, str):
         return classes.get(label, int(label) if label.isdigit() else None)
     return int(label) if float(label).is_integer() else None
+
+
+def input_digest(values: Tensor) -> str:
+    """Sixteen characters that are equal for equal inputs: of shape, type and bytes."""
+    array = values.contiguous()
+    described = f"{array.dtype} {tuple(array.shape)}".encode()
+    content = array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b""
+    return hashlib.sha256(described + content).hexdigest()[:ID_CHARACTERS]
+
+
+def metadata_text(value: object) -> str | None:
+    """Metadata as canonical text, so that a key has one type over all data sets."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _two_classes(scores: Tensor, *, are_probabilities: bool) -> Tensor:

@@ -6,18 +6,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
+from telemetry.capture.checked import (
+    Every,
+    checked_every,
+    checked_flight,
+    checked_optimizers,
+    checked_reaction,
+    checked_resume,
+    checked_share,
+    checked_spec,
+    checked_tags,
+)
 from telemetry.capture.config import flatten_config
 from telemetry.capture.configured_store import configured_store
 from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
+from telemetry.capture.example_log import ExampleBatch, ExampleLog
 from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
@@ -27,18 +39,12 @@ from telemetry.capture.recording import Recording
 from telemetry.capture.untraced import untraced
 from telemetry.capture.writer import RunSettings
 from telemetry.errors import UsageError
-from telemetry.flight_ring import LARGEST_RING
+from telemetry.explain_request import ExplainSpec
 from telemetry.json_values import Json
 from telemetry.manifest import Status
 
 logger = logging.getLogger(__name__)
 
-EXPECTED_OPTIMIZER = (
-    "expected a torch.optim.Optimizer or a list of them. Of a wrapper, pass the one inside it "
-    "(often `wrapper.optimizer`); a loop without any passes None and calls step() itself."
-)
-
-Every = int | Literal["auto"]
 State = dict[str, object]
 
 
@@ -85,6 +91,8 @@ class TelemetryCallback:
             process of its own. "warn" warns once of each error and warning that they find, "stop"
             raises TrainingStopped between two steps for an error, a function is called with each
             `telemetry.Finding`, between two steps as well. Only rank 0 is told.
+        explain: How the model, its weights and its examples can be found again, so that
+            `telemetry evaluate` and `telemetry explain` need no options for this run.
         strict: Raise CaptureError instead of switching off the part that failed.
 
     Raises:
@@ -114,24 +122,26 @@ class TelemetryCallback:
         resume: str | None = None,
         probe: object = None,
         on_finding: OnFinding | None = None,
+        explain: ExplainSpec | None = None,
         strict: bool = False,
     ) -> None:
-        optimizers = _checked_optimizers(model, optimizer)
-        resume = _checked_resume(resume)
+        optimizers = checked_optimizers(model, optimizer)
+        resume, spec = checked_resume(resume), checked_spec(explain)
         options = Options(
-            every=_checked_every(every),
-            overhead_budget=_checked_share(overhead_budget),
+            every=checked_every(every),
+            overhead_budget=checked_share(overhead_budget),
             overhead_allowance_s=float(overhead_allowance_s),
             histograms=histograms,
             activations=activations,
-            flight_recorder=_checked_flight(flight_recorder),
+            flight_recorder=checked_flight(flight_recorder),
             strict=strict,
             probe=None if probe is None else ProbeBatch.of(probe),
-            on_finding=_checked_reaction(on_finding),
+            on_finding=checked_reaction(on_finding),
         )
         self._model = model
         self._recording: Recording | None = None
         self._opening: Opening | None = None
+        self._examples = ExampleLog(strict=strict)
         self._loaded: State = {}  # of a callback that records nothing
         self._closed = False
         if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
@@ -147,9 +157,10 @@ class TelemetryCallback:
             project=str(project),
             name=name,
             config=flatten_config(config),
-            tags=_checked_tags(tags),
+            tags=checked_tags(tags),
             total_steps=total_steps,
             environment=capture_environment(),
+            explain=None if spec is None else spec.to_json(),
             run_id=None,
             rank=rank,
             world_size=world_size,
@@ -200,6 +211,46 @@ class TelemetryCallback:
             **metrics: Numbers or 0-d tensors.
         """
         _log(self._open, metrics)
+
+    def log_examples(
+        self,
+        outputs: Tensor,
+        labels: Tensor | Sequence[int | float] | None,
+        *,
+        dataset: str = "valid",
+        ids: Sequence[str] | None = None,
+        inputs: Tensor | None = None,
+        classes: Sequence[str] = (),
+        metadata: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        """Record what the model answers to single examples, at steps of your choice.
+
+        Call it for each batch of an evaluation: which examples are learned late, forgotten, or
+        wrong with confidence is then a query over `example_evals`.
+
+        Args:
+            outputs: Logits or probabilities, shape (n, classes); or (n,), one number an example.
+            labels: True classes or numbers, shape (n,); None: not known.
+            dataset: Name of the data set.
+            ids: Names of the examples, which must stay the same from step to step; None: made of
+                `inputs`, or else the place in the order in which they are logged at a step.
+            inputs: The batch; only used to tell examples apart.
+            classes: Names of the classes.
+            metadata: What else is known of each example.
+        """
+        _log_examples(
+            self._examples,
+            self._open,
+            ExampleBatch(
+                outputs=outputs,
+                labels=labels,
+                dataset=str(dataset),
+                ids=ids,
+                inputs=inputs,
+                classes=tuple(map(str, classes)),
+                metadata=metadata,
+            ),
+        )
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -292,7 +343,12 @@ def _copy_of(state: State) -> TelemetryCallback:
     """A callback that records nothing and hands the state on."""
     copied = TelemetryCallback.__new__(TelemetryCallback)
     vars(copied).update(
-        _model=nn.Identity(), _recording=None, _opening=None, _loaded=state, _closed=False
+        _model=nn.Identity(),
+        _recording=None,
+        _opening=None,
+        _loaded=state,
+        _closed=False,
+        _examples=ExampleLog(strict=False),
     )
     return copied
 
@@ -312,79 +368,10 @@ def _log(recording: Recording | None, metrics: Mapping[str, object]) -> None:
         recording.log(metrics)
 
 
-def _checked_optimizers(
-    model: nn.Module, optimizer: Optimizer | Sequence[Optimizer] | None
-) -> list[Optimizer]:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}, expected a torch.nn.Module.")
-    if optimizer is None:
-        return []
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
-    if not isinstance(optimizers, Sequence) or not optimizers:
-        raise TypeError(f"optimizer is a {type(optimizer).__name__}, {EXPECTED_OPTIMIZER}")
-    for entry in optimizers:
-        if not isinstance(entry, Optimizer):
-            raise TypeError(f"optimizer holds a {type(entry).__name__}, {EXPECTED_OPTIMIZER}")
-    return [_innermost(entry) for entry in optimizers]
-
-
-def _innermost(optimizer: Optimizer) -> Optimizer:
-    """The one inside a wrapper that is an optimizer by name alone, as that of Accelerate is.
-
-    It never initialised its base class, so it has no hooks.
-    """
-    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-        inner = getattr(optimizer, "optimizer", None)
-        if not isinstance(inner, Optimizer):
-            break
-        optimizer = inner
-    return optimizer
-
-
-def _checked_every(every: Every) -> int | None:
-    if every == "auto":
-        return None
-    if not isinstance(every, int) or isinstance(every, bool):
-        raise TypeError(f"every is {every!r}, expected a number of steps or 'auto'.")
-    if every < 1:
-        raise UsageError(f"every={every} must be at least 1.")
-    return every
-
-
-def _checked_share(share: float | None) -> float | None:
-    if share is None:
-        return None
-    if not 0 <= float(share) <= 1:
-        raise UsageError(f"overhead_budget={share} is a share of the elapsed time: 0 to 1.")
-    return float(share)
-
-
-def _checked_flight(n_steps: int | None) -> int:
-    if n_steps is None:
-        return 0
-    if not isinstance(n_steps, int) or isinstance(n_steps, bool):
-        raise TypeError(f"flight_recorder is {n_steps!r}, expected a number of steps or None.")
-    if not 0 <= n_steps <= LARGEST_RING:
-        raise UsageError(f"flight_recorder={n_steps} must be 0 to {LARGEST_RING} steps.")
-    return n_steps
-
-
-def _checked_resume(resume: str | None) -> str | None:
-    if resume is not None and not isinstance(resume, str):
-        raise TypeError(f"resume is {resume!r}, expected 'auto', the id of a run, or None.")
-    if resume == "":
-        raise UsageError("resume='' names no run: pass 'auto', the id of a run, or None.")
-    return resume
-
-
-def _checked_reaction(on_finding: OnFinding | None) -> OnFinding | None:
-    if not (on_finding is None or callable(on_finding) or on_finding in ("warn", "stop")):
-        raise TypeError(f"on_finding is {on_finding!r}, expected 'warn', 'stop' or a function.")
-    return on_finding
-
-
-def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    return (tags,) if isinstance(tags, str) else tuple(str(tag) for tag in tags)
+@untraced
+def _log_examples(log: ExampleLog, recording: Recording | None, batch: ExampleBatch) -> None:
+    if recording is not None:
+        log.log(recording, batch)
 
 
 def _log_failed_close(error: Exception) -> None:

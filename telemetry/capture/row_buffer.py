@@ -19,6 +19,7 @@ HISTOGRAM_COLUMNS = ("hist", "hist_exp")
 FIRST_DROPPED = ("module_stats", "tensor_stats")
 LAST_DROPPED = ("tensors", "modules", "events", "metrics", "steps")
 ANY_STEP = -1
+ATTEMPT = "attempt"  # a column of most tables
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class RowBuffer:
     """Buffers rows of all tables until a shard takes them.
 
     Args:
-        attempt: Written into every row.
+        attempt: Written into every row of a table that has the column.
         on_misfit: Told the table and the error when rows do not fit the table and are lost.
     """
 
@@ -81,9 +82,10 @@ class RowBuffer:
     def add(self, name: str, rows: pa.Table) -> None:
         """Keep rows of a table, without the column `attempt`."""
         if rows.num_rows:
-            column = pa.repeat(pa.scalar(self._attempt, pa.int32()), rows.num_rows)
-            chunk = _chunk(rows.append_column("attempt", column))
-            self._chunks.setdefault(name, []).append(chunk)
+            if ATTEMPT in {column.name for column in table(name).columns}:
+                column = pa.repeat(pa.scalar(self._attempt, pa.int32()), rows.num_rows)
+                rows = rows.append_column(ATTEMPT, column)
+            self._chunks.setdefault(name, []).append(_chunk(rows))
 
     def add_records(self, name: str, records: Sequence[Mapping[str, object]]) -> None:
         """Keep rows given as dictionaries; they become a table when a shard takes them."""

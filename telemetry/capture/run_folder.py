@@ -6,6 +6,7 @@ from pathlib import Path
 
 from telemetry.capture.claims import Claim, rank_manifest_name
 from telemetry.capture.run_summary import METRICS_LIMIT, merged
+from telemetry.explain_request import EXPLAIN_KEY
 from telemetry.json_values import Json
 from telemetry.manifest import (
     FORMAT,
@@ -30,7 +31,10 @@ LABEL_LIMIT = 200  # characters of a tag or name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What is known of a run when it begins; `config` and `environment` are flat and bounded."""
+    """What is known of a run when it begins; `config` and `environment` are flat and bounded.
+
+    `explain` says how model and examples can be found again.
+    """
 
     store: Path
     project: str
@@ -42,6 +46,7 @@ class RunSettings:
     run_id: str | None
     rank: int
     world_size: int
+    explain: Mapping[str, Json] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -210,6 +215,7 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
         total_steps=settings.total_steps,
         conflict_of=claim.conflict_of,
         owner=claim.owner,
+        extra={} if settings.explain is None else {EXPLAIN_KEY: settings.explain},
     )
     previous = claim.previous
     if previous is None:
@@ -223,6 +229,7 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
         total_steps=previous.total_steps if new.total_steps is None else new.total_steps,
         heartbeat=now,
         owner=claim.owner,
+        extra={**previous.extra, **new.extra},
         status=Status.RUNNING,
         ended=None,
         error=None,

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from telemetry import json_values
+from telemetry.capture.answers import ID_CHARACTERS, metadata_text
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ID_CHARACTERS, Example
+from telemetry.explain.examples import Example
 from telemetry.explain.reading import Reading
 from telemetry.explain.subject import Subject
 
@@ -153,19 +154,12 @@ def _rows(group: Sequence[Example], columns: dict[str, list[object]]) -> list[Ro
             "example_id": example.id,
             "input_digest": example.digest,
             "metadata": json_values.dumps(
-                {key: _text(value) for key, value in example.metadata.items()}
+                {key: metadata_text(value) for key, value in example.metadata.items()}
             ),
             **{name: values[place] for name, values in columns.items()},
         }
         for place, example in enumerate(group)
     ]
-
-
-def _text(value: object) -> str | None:
-    """Metadata as canonical text, so that a key has one type over all data sets."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def _identity(checkpoint: str, dataset: str, rows: Sequence[Row]) -> str:

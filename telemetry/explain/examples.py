@@ -5,7 +5,6 @@ label, metadata). It may say more by optional attributes: `classes`, `modality`,
 `example_id(i)`, `pad_id`.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 
-ID_CHARACTERS = 16
 RANGE_EXAMPLES = 256  # from which the range of the values is taken where the data set states none
 IMAGE_CHANNELS = (1, 3, 4)
 IMAGE_DIMENSIONS = 3
@@ -262,14 +261,6 @@ class ExampleSet:
     def _stated_id(self, index: int) -> str | None:
         namer = getattr(self._source, "example_id", None)
         return str(namer(index)) if callable(namer) else None
-
-
-def input_digest(values: Tensor) -> str:
-    """Sixteen characters that are equal for equal inputs: of shape, type and bytes."""
-    array = values.contiguous()
-    described = f"{array.dtype} {tuple(array.shape)}".encode()
-    content = array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b""
-    return hashlib.sha256(described + content).hexdigest()[:ID_CHARACTERS]
 
 
 def _unwrapped(value: object) -> object:

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from telemetry.capture.answers import MATRIX
+from telemetry.capture.answers import ID_CHARACTERS, MATRIX, input_digest
 from telemetry.capture.undisturbed import undisturbed
 from telemetry.errors import UsageError
 from telemetry.explain.checkpoints import load_state, read_checkpoint
 from telemetry.explain.entry_points import application_path, resolve
-from telemetry.explain.examples import ID_CHARACTERS, ExampleSet, input_digest
+from telemetry.explain.examples import ExampleSet
 from telemetry.explain_request import ModelSource
 from telemetry.json_values import Json
 

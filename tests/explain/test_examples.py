@@ -3,8 +3,9 @@ import pytest
 import torch
 from explainable import Rows
 
+from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ExampleSet, Modality, input_digest
+from telemetry.explain.examples import ExampleSet, Modality
 
 pytestmark = pytest.mark.torch
 

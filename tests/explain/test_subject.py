@@ -14,13 +14,16 @@ pytestmark = pytest.mark.torch
 
 
 def state_of(model: nn.Module) -> list[Tensor]:
-    return [*(p.detach().clone() for p in model.parameters()), *(b.clone() for b in model.buffers())]
+    return [
+        *(p.detach().clone() for p in model.parameters()),
+        *(b.clone() for b in model.buffers()),
+    ]
 
 
 def test_a_model_that_was_asked_is_as_before() -> None:
     model = build().train()
     model[0].eval()
-    model[3].weight.requires_grad_(False)
+    model[3].weight.requires_grad_(requires_grad=False)
     before, torch_state = state_of(model), torch.get_rng_state()
     python_state, numpy_state = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     subject = explain.load(model, dataset=Rows())
@@ -61,7 +64,9 @@ def test_entry_points_are_resolved_from_the_application_folder(tmp_path: Path) -
     assert subject.examples is not None
     assert subject.examples.name == "shop_of_test:make"
     assert subject.model.out_features == 3
-    listed = explain.load("shop_of_test:build", model_args={"width": 3}, dataset="shop_of_test:data", app_dir=tmp_path)
+    listed = explain.load(
+        "shop_of_test:build", model_args={"width": 3}, dataset="shop_of_test:data", app_dir=tmp_path
+    )
     assert listed.examples is not None
     assert len(listed.examples) == 1
 
