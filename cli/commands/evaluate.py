@@ -11,6 +11,7 @@ Examples:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def command(
     if every_checkpoint and not weights:
         raise UsageError("--every-checkpoint of what? Give a pattern: --checkpoint 'ckpt/*.pt'.")
     request = EvaluateRequest(
-        source=source,
+        source=replace(source, checkpoint=None),
         checkpoints=tuple(map(str, weights if every_checkpoint else weights[-1:])),
         run=None if no_store else str(chosen.ref.path),
         batch=batch,

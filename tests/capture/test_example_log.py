@@ -110,9 +110,9 @@ def test_what_does_not_belong_together_ends_the_part_and_nothing_else(
     assert rows_of(path) == []
     assert "examples failed" in caplog.text
     assert read_manifest(path).summary["steps"] == 2
-    with TelemetryCallback(model, None, store=tmp_path, strict=True) as telemetry:
-        with pytest.raises(CaptureError, match="labels are 3, the outputs 2"):
-            telemetry.log_examples(torch.zeros(2, 2), [0, 1, 1])
+    strict = TelemetryCallback(model, None, store=tmp_path, strict=True)
+    with strict, pytest.raises(CaptureError, match="labels are 3, the outputs 2"):
+        strict.log_examples(torch.zeros(2, 2), [0, 1, 1])
 
 
 def test_how_a_model_is_built_again_stands_in_the_manifest(tmp_path: Path) -> None:

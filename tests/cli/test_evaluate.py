@@ -1,0 +1,157 @@
+import io
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from command_line import Telemetry, validated
+
+from telemetry import json_values
+from telemetry.json_values import Json
+from telemetry.manifest import read_manifest, write_manifest
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example")]
+
+SHOP = """
+import torch
+from torch import nn
+
+def build(width=2):
+    model = nn.Linear(4, width, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
+    print("built")
+    return model
+
+class Rows:
+    classes = ("low", "high")
+    def __init__(self):
+        self.inputs = torch.randn(12, 4, generator=torch.Generator().manual_seed(3))
+    def __len__(self):
+        return 12
+    def __getitem__(self, index):
+        row = self.inputs[index]
+        return row, int((row.sum() > 0) != (index < 2)), {"half": index // 6}
+
+def broken():
+    raise RuntimeError("no such disk")
+
+valid = Rows()
+"""
+PARTS = ("--model", "shop:build", "--dataset", "shop:valid")
+
+
+@pytest.fixture(autouse=True)
+def _shop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.parent / "shop.py").write_text(SHOP, "utf-8")
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the child would do, here: starting a Python with torch takes seconds."""
+    from telemetry.cli.commands import evaluate
+    from telemetry.explain.__main__ import answer_to
+
+    def ask(request: Mapping[str, Json], _title: str) -> Mapping[str, Json]:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            return json.loads(json_values.dumps(answer_to(json.loads(json.dumps(request)))))
+
+    monkeypatch.setattr(evaluate, "ask", ask)
+
+
+@pytest.mark.slow
+def test_every_example_becomes_a_row_that_query_reads(telemetry: Telemetry) -> None:
+    done = telemetry("evaluate", "base", *PARTS)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("12 examples of shop:valid: 83.3 % right, loss ")
+    assert len(done.out.splitlines()) == 12  # the sentence, the header, ten rows
+    sql = "SELECT label, COUNT(*) AS n FROM example_evals WHERE NOT correct GROUP BY label"
+    assert (
+        sum(int(line.split("\t")[1]) for line in telemetry("query", sql).out.splitlines()[1:]) == 2
+    )
+
+
+@pytest.mark.slow
+def test_what_the_child_says_is_wrong_is_said_here(telemetry: Telemetry) -> None:
+    done = telemetry("evaluate", "base", "--model", "shop:bild", "--dataset", "shop:valid")
+    assert (done.code, done.out) == (2, "")
+    assert "shop has no bild; near are build" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None:
+    first = validated("evaluate", telemetry("evaluate", "base", *PARTS, "--json").out)
+    again = validated("evaluate", telemetry("evaluate", "base", *PARTS, "--json").out)
+    assert [e["new"] for e in (*first["evaluations"], *again["evaluations"])] == [True, False]
+    kept = telemetry("evaluate", "base", *PARTS, "--json", "--no-store", "--limit", 5)
+    document = validated("evaluate", kept.out)
+    assert document["stored"] is False
+    assert document["evaluations"][0]["examples"] == 5
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "which model?"),
+        (("--model", "shop:build"), "which examples?"),
+        (("--model", "shop", "--dataset", "shop:valid"), "is not package.module:name"),
+        (("--model", "shop:build", "--dataset", "shop:broken"), "no such disk"),
+        ((*PARTS, "--model-args", "{"), "is no JSON"),
+        ((*PARTS, "--checkpoint", "missing.pt"), "no file fits"),
+        ((*PARTS, "--checkpoint", "shop.py"), "Save model.state_dict()"),
+        ((*PARTS, "--every-checkpoint"), "Give a pattern"),
+        ((*PARTS, "--device", "nowhere"), "--device nowhere"),
+        ((*PARTS, "--app-dir", "elsewhere"), "no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    telemetry: Telemetry, example: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    done = telemetry("evaluate", "base", *words)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not list(example.glob("*/*/example_evals"))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_that_names_its_model_needs_no_options_unless_it_is_foreign(
+    telemetry: Telemetry, example: Path
+) -> None:
+    from dataclasses import replace
+
+    from telemetry.processes import this_process
+
+    folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
+    manifest = read_manifest(folder)
+    extra = {"explain": {"model": "shop:build", "dataset": "shop:valid"}}
+    write_manifest(folder, replace(manifest, extra=extra, owner=this_process()))
+    assert telemetry("evaluate", "base", "--no-store").code == 0
+    stranger = replace(this_process(), host="another-host")
+    write_manifest(folder, replace(manifest, extra=extra, owner=stranger))
+    done = telemetry("evaluate", "base", "--no-store")
+    assert done.code == 2
+    assert "was recorded elsewhere and names the code shop:build, shop:valid" in done.err
+    assert telemetry("evaluate", "base", "--no-store", "--trust-run").code == 0
+    assert telemetry("evaluate", "base", "--no-store", *PARTS).code == 0
+
+
+@pytest.mark.usefixtures("in_process")
+def test_every_checkpoint_is_an_evaluation_with_its_step(telemetry: Telemetry) -> None:
+    import torch
+
+    for step in (3, 7):
+        weight = torch.zeros(2, 4)
+        weight[1] = step - 5.0
+        torch.save({"model": {"weight": weight}, "step": step}, f"step{step}.pt")
+    words = (*PARTS, "--checkpoint", "step*.pt")
+    document = json.loads(telemetry("evaluate", "base", *words, "--every-checkpoint", "--json").out)
+    found = {e["step"]: e["accuracy"] for e in document["evaluations"]}
+    assert found == {3: pytest.approx(2 / 12), 7: pytest.approx(10 / 12)}
+    newest = json.loads(telemetry("evaluate", "base", *words, "--json").out)
+    assert [e["step"] for e in newest["evaluations"]] == [7]
