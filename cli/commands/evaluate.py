@@ -6,7 +6,7 @@ groups that do worst. Model, weights and data set are those that the run names
 
 Examples:
   telemetry evaluate latest
-  telemetry evaluate latest --model shop.net:build --checkpoint best.pt --dataset shop.data:valid
+  telemetry evaluate latest --model shop:build --checkpoint best.pt --dataset shop:valid
   telemetry evaluate 7f3a --every-checkpoint
 """
 
