@@ -14,7 +14,19 @@ from telemetry.compare.diff_result import (
     Verdict,
 )
 from telemetry.compare.labels import RunLabels
-from telemetry.compare.sweep_result import Failure, Parameter, Sweep, SweepRun
+from telemetry.compare.sweep_result import (
+    Condition,
+    CurvePoint,
+    Failure,
+    Interaction,
+    Method,
+    Parameter,
+    Relation,
+    Step,
+    Suggestion,
+    Sweep,
+    SweepRun,
+)
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked, Severity
 from telemetry.store.catalog import Run
 
@@ -177,6 +189,10 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
             parameters={"lr": 10.0**-index, "width": 16 * (index + 1)},
             value=None if index == len(runs) - 1 else 0.3 + index,
             diverged=index == len(runs) - 2,
+            cut_short=index == 1,
+            seconds=60.0 * (len(runs) - index),
+            n_parameters=1_000 * (index + 1),
+            on_front=index == 0,
         )
         for index, run in enumerate(runs)
     ]
@@ -192,7 +208,22 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
                 ci_high=0.72,
                 important=True,
                 best="0.01 .. 0.1",
-                effect=(("0.001", 1.0), ("0.01", 0.4), ("0.1", 0.3), ("1", float("nan"))),
+                effect=tuple(
+                    CurvePoint(
+                        value=value,
+                        median=median,
+                        low=median - 0.1,
+                        high=median + 0.1,
+                        runs=4,
+                        diverged=4 if value == "1" else 0,
+                    )
+                    for value, median in (
+                        ("0.001", 1.0),
+                        ("0.01", 0.4),
+                        ("0.1", 0.3),
+                        ("1", float("nan")),
+                    )
+                ),
             ),
             Parameter(
                 name="width", importance=0.05, ci_low=0.0, ci_high=0.13, important=False, best="32"
@@ -201,13 +232,31 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
         failures=(
             Failure(
                 detector="exploding_gradient",
-                rule="lr >= 0.1",
+                conditions=(Condition(parameter="lr", relation=Relation.AT_LEAST, value=0.1),),
                 matching_runs=4,
                 rule_runs=4,
                 failed_runs=5,
             ),
-            Failure(detector="dead_units", rule="", matching_runs=1, rule_runs=6, failed_runs=1),
+            Failure(
+                detector="dead_units", conditions=(), matching_runs=1, rule_runs=6, failed_runs=1
+            ),
         ),
+        interactions=(Interaction(first="lr", second="width", share=0.12),),
+        suggestions=(
+            Suggestion(
+                parameter="lr",
+                step=Step.EXTEND,
+                range="0.1 .. 10",
+                reason="the best runs lie at the upper end of what was tried, 1.",
+            ),
+            Suggestion(
+                parameter="width",
+                step=Step.FIX,
+                range="any",
+                reason="no effect beyond chance; it explains 13% of the order at most.",
+            ),
+        ),
+        method=Method.FOREST,
         warnings=("6 runs are few for 2 parameters.",),
         seed_noise=0.008,
     )

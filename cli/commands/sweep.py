@@ -114,7 +114,7 @@ def _show_parameters(screen: Screen, parameters: Sequence["Parameter"]) -> None:
             f"{entry.importance:.2f}",
             f"{entry.ci_low:.2f} .. {entry.ci_high:.2f}",
             entry.best if entry.important else Span("not separable", Style.FAINT),
-            screen.trend([mean for _, mean in entry.effect]),
+            screen.trend([point.median for point in entry.effect]),
         )
         for entry in parameters
     )

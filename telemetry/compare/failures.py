@@ -1,4 +1,7 @@
-"""Why runs of a sweep failed: the simplest rule over parameters that separates those that did."""
+"""Why runs of a sweep failed: the simplest rule over parameters that separates those that did.
+
+A rule has at most two conditions: a decision tree of depth two with one branch that fails.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +10,8 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.parameters import Varied, number_text
-from telemetry.compare.sweep_result import Failure
+from telemetry.compare.parameters import Varied
+from telemetry.compare.sweep_result import Condition, Failure, Relation
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,7 +26,7 @@ SECOND_CONDITION_GAIN = 2  # errors that a second condition must save to be wort
 class Rule:
     """A condition, or two joined by "and"; `inside` says which runs meet it, shape (n,)."""
 
-    text: str
+    conditions: tuple[Condition, ...]
     inside: Mask
 
 
@@ -49,17 +52,24 @@ def attribute_failures(
 
 
 def conditions(parameter: Varied) -> Iterator[Rule]:
-    """Thresholds at observed values, or one condition per category."""
+    """Thresholds at observed values, and one condition per category; "not set" is one."""
     name, numbers = parameter.name, parameter.numbers
+    for i in range(parameter.n_ranges, len(parameter.labels)):
+        condition = Condition(parameter=name, relation=Relation.EQUAL, value=parameter.labels[i])
+        yield Rule(conditions=(condition,), inside=parameter.bins == i)
     if numbers is None:
-        for i, label in enumerate(parameter.labels):
-            yield Rule(text=f"{name} = {label}", inside=parameter.bins == i)
         return
-    values = np.unique(numbers)
+    values = np.unique(numbers[np.isfinite(numbers)])
+    if values.size == 1:  # one number, or none at all
+        return
     picks = np.unique(np.linspace(0, values.size - 2, MOST_CUTS).round().astype(int))
     for low, high in zip(values[picks], values[picks + 1], strict=True):
-        yield Rule(text=f"{name} >= {number_text(float(high))}", inside=numbers >= high)
-        yield Rule(text=f"{name} <= {number_text(float(low))}", inside=numbers <= low)
+        for relation, limit, inside in (
+            (Relation.AT_LEAST, high, numbers >= high),
+            (Relation.AT_MOST, low, numbers <= low),
+        ):
+            condition = Condition(parameter=name, relation=relation, value=float(limit))
+            yield Rule(conditions=(condition,), inside=inside)
 
 
 def _pairs(singles: Sequence[Rule]) -> Iterator[Rule]:
@@ -68,7 +78,7 @@ def _pairs(singles: Sequence[Rule]) -> Iterator[Rule]:
         inside = left.inside & right.inside
         size = np.count_nonzero(inside)
         if 0 < size < min(np.count_nonzero(left.inside), np.count_nonzero(right.inside)):
-            yield Rule(text=f"{left.text} and {right.text}", inside=inside)
+            yield Rule(conditions=(*left.conditions, *right.conditions), inside=inside)
 
 
 def _attributed(
@@ -78,7 +88,7 @@ def _attributed(
     inside = rule.inside if rule else np.ones(mask.size, dtype=np.bool_)
     return Failure(
         detector=detector,
-        rule=rule.text if rule else "",
+        conditions=rule.conditions if rule else (),
         matching_runs=int(np.count_nonzero(inside & mask)),
         rule_runs=int(np.count_nonzero(inside)),
         failed_runs=int(np.count_nonzero(mask)),

@@ -1,7 +1,7 @@
 """The one metric of a sweep: which it is, and each run's value and curve."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,13 +67,48 @@ ORDER BY
 """
 
 
+# A parameter of several ranks or of an earlier attempt is one parameter; shared weights count once.
+COSTS_SQL = """
+SELECT
+    run,
+    'seconds' AS name,
+    MAX(elapsed_s) AS value
+FROM steps
+WHERE elapsed_s IS NOT NULL
+GROUP BY run
+UNION ALL
+SELECT
+    run,
+    'parameters' AS name,
+    CAST(SUM(n) AS DOUBLE) AS value
+FROM tensors
+WHERE kind = 'weight'
+    AND trainable
+    AND shared_with IS NULL
+GROUP BY run
+ORDER BY
+    name,
+    run
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepCurves:
-    """The metric and each run's curve of it, and of the training loss in ten points."""
+    """The metric and each run's curve of it, and of the training loss in ten points.
+
+    `seconds` and `n_parameters` are what a run cost, where it was recorded.
+    """
 
     metric: str
     values: Mapping[str, Series]
     losses: Mapping[str, Series]
+    seconds: Mapping[str, float]
+    n_parameters: Mapping[str, float]
+
+    @property
+    def best_counts(self) -> bool:
+        """Whether a run counts with its best value; else with its final one."""
+        return self.metric != LOSS
 
     def diverged(self, run: str) -> bool:
         """Whether the loss or the metric of a run ended in values that are not finite."""
@@ -89,7 +124,7 @@ class SweepCurves:
         curve = self.values.get(run)
         if curve is None:
             return None
-        value = curve.final() if self.metric == LOSS else curve.best(goal)
+        value = curve.best(goal) if self.best_counts else curve.final()
         return value if math.isfinite(value) else None
 
 
@@ -104,7 +139,14 @@ def read_sweep(session: Session, metric: str | None) -> SweepCurves:
     chosen = _chosen(session.query(NAMES_SQL), len(losses), metric)
     from_steps = chosen == LOSS and bool(losses)
     values = losses if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
-    return SweepCurves(metric=chosen, values=values, losses=losses)
+    costs = session.query(COSTS_SQL)
+    return SweepCurves(
+        metric=chosen,
+        values=values,
+        losses=losses,
+        seconds=_numbers_of(costs.part("name", "seconds")),
+        n_parameters=_numbers_of(costs.part("name", "parameters")),
+    )
 
 
 def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:
@@ -127,6 +169,10 @@ def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:
     return by_importance(name for name, n in offered.items() if n >= COMMON_SHARE * most)[0]
 
 
+def _numbers_of(rows: Rows) -> dict[str, float]:
+    return dict(zip(rows.texts("run"), rows.floats("value").tolist(), strict=True))
+
+
 def _by_run(rows: Rows) -> dict[str, Series]:
     codes, runs = rows.codes("run")
     steps, values = rows.ints("step"), rows.floats("value")
@@ -135,20 +181,3 @@ def _by_run(rows: Rows) -> dict[str, Series]:
         run: Series(steps=steps[first:end], values=values[first:end])
         for run, first, end in zip(runs, edges[:-1], edges[1:], strict=True)
     }
-
-
-def order_is_open(curves: Sequence[Series], goal: Direction, limit: float) -> bool:
-    """Whether the order of the runs still changes: rank correlation of three quarters with the end.
-
-    Args:
-        curves: Curves of runs that did not diverge.
-        goal: Which way is better.
-        limit: Correlation below which the order counts as open.
-    """
-    late = [curve for curve in curves if len(curve) >= 4]  # noqa: PLR2004 - has three quarters
-    if len(late) < 5:  # noqa: PLR2004 - fewer runs have no order to speak of
-        return False
-    early = np.array([curve.part(0, 3 * len(curve) // 4).best(goal) for curve in late])
-    final = np.array([curve.best(goal) for curve in late])
-    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (early, final)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) < limit

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from telemetry.compare.effects import best_region, effect, inseparable
 from telemetry.compare.importance import Importance, importances, mean_ranks
 from telemetry.compare.parameters import value_text, varied_parameters
+from telemetry.compare.rank_shares import RankShares
 from telemetry.json_values import Json
 
 Config = dict[str, Json]
@@ -28,7 +29,8 @@ def random_configs(n: int, seed: int) -> list[Config]:
 
 def judged(configs: list[Config], values: npt.NDArray[np.float64]) -> dict[str, Importance]:
     parameters = varied_parameters(configs)
-    return {entry.name: entry for entry in importances(parameters, mean_ranks(values))}
+    found = importances(parameters, mean_ranks(values), RankShares(parameters))
+    return {entry.name: entry for entry in found}
 
 
 def log_lr(configs: list[Config]) -> npt.NDArray[np.float64]:
@@ -91,7 +93,7 @@ def test_runs_that_exploded_count_as_the_worst_and_not_by_their_size() -> None:
 def test_few_or_equal_runs_make_nothing_important() -> None:
     assert not any(e.important for e in judged(random_configs(4, 0), np.arange(4.0)).values())
     assert not any(e.important for e in judged(random_configs(9, 0), np.ones(9)).values())
-    assert importances([], np.arange(3.0)) == []
+    assert importances([], np.arange(3.0), RankShares([])) == []
 
 
 def test_ties_share_their_mean_rank_and_nan_ranks_last() -> None:
@@ -116,17 +118,20 @@ def test_a_missing_setting_is_a_category_of_its_own() -> None:
         {"decay": 0.2},
     ]
     (parameter,) = varied_parameters(configs)
-    assert parameter.numbers is None
-    assert parameter.labels == ("0.1", "0.2", "null")
+    assert parameter.labels == ("0.1", "0.2", "not set")
+    assert parameter.n_ranges == 2
+    assert parameter.is_set.tolist() == [True, False, True, False, False, True]
 
 
 def test_the_effect_is_the_typical_value_per_bin_without_diverged_runs() -> None:
     configs: list[Config] = [{"lr": lr} for lr in (0.1, 0.1, 0.1, 1.0, 1.0, 10.0)]
     (parameter,) = varied_parameters(configs)
     found = effect(parameter, np.array([1.0, 2.0, 9.0, 3.0, np.nan, np.nan]))
-    assert [label for label, _ in found] == ["0.1", "1", "10"]
-    assert [value for _, value in found][:2] == [2.0, 3.0]
-    assert np.isnan(found[2][1])
+    assert [point.value for point in found] == ["0.1", "1", "10"]
+    assert [point.median for point in found][:2] == [2.0, 3.0]
+    assert [(point.low, point.high) for point in found][:2] == [(1.0, 9.0), (3.0, 3.0)]
+    assert [(point.runs, point.diverged) for point in found] == [(3, 0), (2, 1), (1, 1)]
+    assert np.isnan(found[2].median)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +148,12 @@ def test_the_best_region_is_the_best_bin_and_its_equals_beside_it(
     ranks: list[float], expected: str
 ) -> None:
     (parameter,) = varied_parameters([{"x": x} for x in (1, 1, 2, 2, 4, 4, 8, 8)])
-    assert best_region(parameter, np.array(ranks)) == expected
+    assert best_region(parameter, np.array(ranks)).text == expected
 
 
 def test_the_best_categories_are_named() -> None:
     (parameter,) = varied_parameters([{"x": x} for x in ("a", "a", "b", "b", "c", "c")])
-    assert best_region(parameter, np.array([1.0, 2, 1.2, 2, 5, 6])) == "a, b"
+    assert best_region(parameter, np.array([1.0, 2, 1.2, 2, 5, 6])).text == "a, b"
 
 
 def test_parameters_that_vary_together_are_named() -> None:
@@ -166,7 +171,7 @@ def test_numbers_and_texts_of_parameters_read_as_people_write_them() -> None:
         "1",
         "1",
         "adam",
-        "null",
+        "not set",
         "true",
         "[1.0, 2.0]",
     ]

@@ -10,6 +10,7 @@ from compare.curve_makers import loss_curve
 from compare.run_makers import builder, rounded
 
 from telemetry import json_values
+from telemetry.compare import forest
 from telemetry.compare import sweep as sweep_module
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.sweep import sweep_runs
@@ -21,7 +22,14 @@ from telemetry.store.store import Store
 
 RATES = (0.001, 0.01, 0.1, 1.0)
 WIDTHS = (32, 64, 128)
+pytestmark = pytest.mark.usefixtures("_rank_correlation")
 Roots = dict[str, frozenset[str] | StoreUnreadable]
+
+
+@pytest.fixture
+def _rank_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scikit-learn: a forest takes seconds; `test_forest.py` grows some."""
+    monkeypatch.setattr(forest, "is_available", lambda: False)
 
 
 @pytest.fixture
@@ -92,8 +100,8 @@ def test_the_learning_rate_decides_and_its_best_region_is_named(tmp_path: Path) 
     assert (first.name, first.important, first.best) == ("lr", True, "0.01")
     assert first.importance > 0.7
     assert first.ci_low <= first.importance <= first.ci_high
-    assert [label for label, _ in first.effect] == ["0.001", "0.01", "0.1", "1"]
-    assert np.isnan(first.effect[3][1])
+    assert [point.value for point in first.effect] == ["0.001", "0.01", "0.1", "1"]
+    assert np.isnan(first.effect[3].median)
     assert second.name == "width"
     assert second.importance < first.importance
     assert found.warnings == ()
@@ -214,14 +222,14 @@ def test_curves_that_still_cross_are_warned_of(tmp_path: Path) -> None:
         values = {s: 1.0 + slope * 20 - slope * s for s in range(0, 40, 2)}
         runs.append(load_run(built.metric("val_loss", values).write()))
     settled = sweep_runs(Store.open(tmp_path), runs).warnings
-    assert not any("still cross" in text for text in settled)
+    assert not any("order still changes" in text for text in settled)
     crossing = []
     for index in range(6):
         built = builder(tmp_path, 10 + index, config={"lr": 0.1 * index}).losses([1.0] * 40)
         values = {s: 1.0 - 0.1 * index if s < 34 else 0.1 * index for s in range(0, 40, 2)}
         crossing.append(load_run(built.metric("val_loss", values).write()))
     found = sweep_runs(Store.open(tmp_path), crossing).warnings
-    assert any("still cross" in text for text in found)
+    assert any("order still changes" in text for text in found)
 
 
 def test_what_is_no_sweep_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""Cross-validation: folds are repeated measures of one configuration, and share their data."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.compare.diff_result import Direction
+from telemetry.compare.folds import fold_estimate
+from telemetry.compare.repeats import essential, grouped
+from telemetry.compare.sweep_result import Configuration, SweepRun
+from telemetry.errors import UsageError
+from telemetry.json_values import Json
+
+def configurations(entries: Sequence[SweepRun], goal: Direction) -> tuple[Configuration, ...]:
+    """The configurations behind the runs, best mean first, each compared with the best.
+
+    A fold that diverged makes the mean of its configuration infinitely bad. Of two runs of the same
+    fold and seed the first counts.
+
+    Raises:
+        UsageError: the settings of the runs name no folds, or one only.
+    """
+    n_folds = number_of_folds([entry.run.config for entry in entries])
+    groups = [[entries[i] for i in places] for places in grouped([e.run.config for e in entries])]
+    folds = sorted({fold for entry in entries for fold in _folds(entry)})
+    sign = 1.0 if goal is Direction.LOWER else -1.0
+    found = [_configuration(group, n_folds, folds, sign) for group in groups]
+    measured = sorted(
+        ((one, group) for one, group in zip(found, groups, strict=True) if one.folds),
+        key=lambda pair: sign * pair[0].mean,
+    )
+    if not measured:
+        return ()
+    best = _values(measured[0][1], sign)
+    return tuple(_compared(one, _values(group, sign), best, n_folds) for one, group in measured)
+
+
+def number_of_folds(configs: Sequence[Mapping[str, Json]]) -> int:
+    """Folds of the cross-validation: a setting such as `n_folds`, else how many there are.
+
+    Raises:
+        UsageError: the settings name no folds, or one only.
+    """
+    stated = [
+        value
+        for config in configs
+        for key, value in flat(config).items()
+        if "folds" in _words(key) and isinstance(value, int) and not isinstance(value, bool)
+    ]
+    seen = {_fold(config) for config in configs} - {None}
+    count = max([len(seen), *stated])
+    if not seen or count < 2:  # noqa: PLR2004 - one fold repeats nothing
+        raise UsageError(
+            f"--folds needs runs whose settings number their folds, found {len(seen)} of them; "
+            "record TelemetryCallback(config={'fold': fold, ...})."
+        )
+    return count
+
+
+def _words(key: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", key.lower()))
+
+
+def _fold(config: Mapping[str, Json]) -> str | None:
+    found = [value for key, value in flat(config).items() if "fold" in _words(key)]
+    return None if not found or found[0] is None else canonical(found[0])
+
+
+def _folds(entry: SweepRun) -> list[str]:
+    fold = _fold(entry.run.config)
+    return [] if fold is None else [fold]
+
+
+def _values(group: Sequence[SweepRun], sign: float) -> dict[str, float]:
+    """Signed metric, lower is better, of each repetition: fold, seed, or both."""
+    found: dict[str, float] = {}
+    for entry in group:
+        config = flat(entry.run.config)
+        key = canonical({name: value for name, value in config.items() if is_repeat_key(name)})
+        if entry.diverged:
+            found.setdefault(key, math.inf)
+        elif entry.value is not None:
+            found.setdefault(key, sign * entry.value)
+    return found
+
+
+def _configuration(
+    group: Sequence[SweepRun], n_folds: int, folds: Sequence[str], sign: float
+) -> Configuration:
+    values = [sign * value for value in _values(group, sign).values()]
+    have = {
+        fold
+        for entry in group
+        if entry.value is not None or entry.diverged
+        for fold in _folds(entry)
+    }
+    mean, low, high = _interval(values, n_folds)
+    varied = set(group[0].parameters) & set(essential(group[0].run.config))
+    return Configuration(
+        parameters={name: group[0].parameters[name] for name in sorted(varied)},
+        runs=tuple(entry.run.run for entry in group),
+        folds=len(have),
+        mean=mean,
+        ci_low=low,
+        ci_high=high,
+        worst=sign * max((sign * value for value in values), default=math.nan),
+        behind=0.0,
+        behind_low=0.0,
+        behind_high=0.0,
+        missing=tuple(fold for fold in folds if fold not in have),
+    )
+
+
+def _compared(
+    one: Configuration, values: Mapping[str, float], best: Mapping[str, float], n_folds: int
+) -> Configuration:
+    """The configuration with its distance from the best one, over the folds that both have."""
+    if values == best:
+        return one
+    common = [values[key] - best[key] for key in values if key in best]
+    common = [math.inf if math.isnan(difference) else difference for difference in common]
+    mean, low, high = _interval(common, n_folds)
+    return replace(one, behind=mean, behind_low=low, behind_high=high)
+
+
+def _interval(values: Sequence[float], n_folds: int) -> tuple[float, float, float]:
+    """Mean over folds and its 95 % interval; infinitely wide without a finite spread."""
+    numbers = np.array(values, dtype=np.float64)
+    mean = float(numbers.mean()) if numbers.size else math.nan
+    if numbers.size < 2 or not math.isfinite(mean):  # noqa: PLR2004 - one value has no spread
+        return mean, -math.inf, math.inf
+    return mean, *fold_estimate(numbers, n_train=n_folds - 1, n_test=1).interval()

@@ -1,0 +1,200 @@
+"""Explained shares by a random forest: main effects of each parameter and of pairs.
+
+Shares are of the variance of the scores, not of the forest's own: what the forest cannot explain
+belongs to nobody. The marginals of all trees are averaged before their variance is taken, so that
+what single trees make of the noise mostly cancels.
+
+Source: fANOVA after Hutter et al. 2014 (`fanova.py`); groups of trees on one resample of the runs
+after Sexton and Laake 2009 and Athey et al. 2019 ("bootstrap of little bags").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from telemetry.compare.fanova import (
+    Floats,
+    Ints,
+    Marginals,
+    Tree,
+    averaged,
+    main_variances,
+    marginals,
+    pair_variances,
+)
+from telemetry.compare.importance import SEED
+from telemetry.compare.parameters import Mask, Varied
+
+Features = npt.NDArray[np.float32]
+
+BAGS = 60  # resamples of the runs
+TREES_PER_BAG = 8
+PERMUTATIONS = 99
+TREES_PER_PERMUTATION = 12
+FEWEST_PER_LEAF = 1
+MOST_LEAVES = 50  # of a tree; finer boxes of eight bins show nothing more
+FEWEST_RUNS = 10  # configurations below which a forest has nothing to average over
+FEWEST_RUNS_FOR_PAIRS = 16
+LATER_BAND = 0.95  # benchmarks/compare/sweeps.py: 1 of 180 irrelevant parameters beyond it
+PAIR_BAND = 0.95
+NO_SPREAD = 1e-9  # of ranks, whose variance is at least 1/12 where any two differ
+ABSENT = -1  # position of a bin that a parameter lacks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairEffect:
+    """Two parameters, by position, whose joint effect is more than the sum of theirs."""
+
+    first: int
+    second: int
+    share: float
+
+
+def is_available() -> bool:
+    """Whether scikit-learn is installed; does not import it."""
+    return find_spec("sklearn") is not None
+
+
+class Forest:
+    """Trees over the bins of varied parameters.
+
+    Categories, and what is not set, stand in an order that is drawn anew for each tree, so that no
+    order is preferred. A parameter that another one switches on takes a random value where it is
+    off: that it is off is the other one's doing.
+    """
+
+    permutations = PERMUTATIONS
+    later_band = LATER_BAND
+
+    def __init__(self, parameters: Sequence[Varied]) -> None:
+        self._parameters = tuple(parameters)
+        n_bins = max(len(one.labels) for one in self._parameters)
+        counts = [np.bincount(one.bins[_active(one)], minlength=n_bins) for one in self._parameters]
+        self._frequencies = np.array([count / count.sum() for count in counts])
+
+    def shares(self, scores: Floats) -> Floats:
+        """Explained shares of main effects, shape (n_rows, n) to (n_rows, n_parameters)."""
+        generator = np.random.default_rng(SEED)
+        resamples = _resamples(generator, scores.shape[1], TREES_PER_PERMUTATION)
+        return np.array([self._main(self._grown(row, resamples, generator), row) for row in scores])
+
+    def resampled(self, scores: Floats) -> tuple[Floats, Floats]:
+        """Shares by all trees, and by those of each resample of the runs."""
+        generator = np.random.default_rng(SEED)
+        bags = [
+            self._grown(scores, np.tile(weights, (TREES_PER_BAG, 1)), generator)
+            for weights in _resamples(generator, scores.size, BAGS)
+        ]
+        shares = np.array([self._main(bag, scores) for bag in bags])
+        return self._main(averaged(bags), scores), shares
+
+    def interactions(self, scores: Floats) -> list[PairEffect]:
+        """Pairs beyond what chance gives to any pair around the sum of the main effects.
+
+        Source: Freedman and Lane 1983 for the permutation of residuals.
+        """
+        if scores.size < FEWEST_RUNS_FOR_PAIRS or len(self._parameters) == 1 or not np.ptp(scores):
+            return []
+        generator = np.random.default_rng(SEED)
+        resamples = _resamples(generator, scores.size, TREES_PER_PERMUTATION)
+        found = self._grown(scores, resamples, generator)
+        additive = self._additive(found)
+        null: list[float] = []
+        for _ in range(PERMUTATIONS):
+            shuffled = additive + generator.permutation(scores - additive)
+            null.append(float(self._pairs(self._grown(shuffled, resamples, generator)).max()))
+        limit = float(np.quantile(null, PAIR_BAND, method="higher"))
+        variances, total = self._pairs(found), max(float(np.var(scores)), NO_SPREAD)
+        pairs = [
+            PairEffect(first=i, second=j, share=min(float(variances[i, j]) / total, 1.0))
+            for i, j in combinations(range(len(self._parameters)), 2)
+            if variances[i, j] > limit
+        ]
+        return sorted(pairs, key=lambda pair: -pair.share)
+
+    def _pairs(self, found: Marginals) -> Floats:
+        return pair_variances(found, self._frequencies)
+
+    def _main(self, found: Marginals, scores: Floats) -> Floats:
+        total = max(float(np.var(scores)), NO_SPREAD)
+        variances = main_variances(found.single, self._frequencies)
+        return np.asarray(np.clip(variances / total, 0, 1), dtype=np.float64)
+
+    def _additive(self, found: Marginals) -> Floats:
+        """Sum of the main effects for each run, shape (n,)."""
+        mean = (found.single * self._frequencies).sum(axis=1)
+        total = np.full(self._parameters[0].bins.size, float(mean.mean()))
+        for single, centre, one in zip(found.single, mean, self._parameters, strict=True):
+            total += np.where(_active(one), single[one.bins] - centre, 0.0)
+        return total
+
+    def _grown(
+        self, scores: Floats, resamples: Floats, generator: np.random.Generator
+    ) -> Marginals:
+        """Averaged marginals of one tree for each row of run weights."""
+        import sklearn  # noqa: PLC0415 - an extra, and slow to import
+        from sklearn.tree import DecisionTreeRegressor  # noqa: PLC0415 - the same
+
+        n_leaf = max(FEWEST_PER_LEAF, scores.size // MOST_LEAVES)
+        trees: list[Marginals] = []
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            for weights in resamples:
+                positions = self._positions(generator)
+                model = DecisionTreeRegressor(
+                    min_samples_leaf=n_leaf,
+                    random_state=int(generator.integers(2**31)),
+                ).fit(
+                    self._features(positions, generator),
+                    scores,
+                    sample_weight=weights,
+                    check_input=False,
+                )
+                fitted = model.tree_
+                tree = Tree(
+                    left=fitted.children_left,
+                    right=fitted.children_right,
+                    feature=fitted.feature,
+                    threshold=fitted.threshold,
+                    value=fitted.value[:, 0, 0],
+                )
+                trees.append(marginals(tree, positions, self._frequencies))
+        return averaged(trees)
+
+    def _positions(self, generator: np.random.Generator) -> Ints:
+        """Place of each bin in the order of one tree; -1 for bins that a parameter lacks."""
+        positions = np.full(self._frequencies.shape, ABSENT)
+        for row, one in zip(positions, self._parameters, strict=True):
+            n_ranges, n_labels = one.n_ranges, len(one.labels)
+            texts = generator.permutation(n_labels - n_ranges)
+            if n_ranges:  # texts below or above all numbers
+                below = int(generator.integers(texts.size + 1))
+                row[:n_ranges] = np.arange(n_ranges) + below
+                texts = np.where(texts < below, texts, texts + n_ranges)
+            row[n_ranges:n_labels] = texts
+        return positions
+
+    def _features(self, positions: Ints, generator: np.random.Generator) -> Features:
+        """The bins as one tree sees them, shape (n, n_parameters)."""
+        columns: list[Ints] = []
+        for row, one in zip(positions, self._parameters, strict=True):
+            active = _active(one)
+            bins = np.where(active, one.bins, generator.choice(one.bins[active], one.bins.size))
+            columns.append(row[bins])
+        return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
+
+
+def _active(parameter: Varied) -> Mask:
+    """Runs in which the parameter can do something."""
+    if parameter.condition:
+        return parameter.is_set
+    return np.ones(parameter.bins.size, dtype=np.bool_)
+
+
+def _resamples(generator: np.random.Generator, n: int, count: int) -> Floats:
+    """How often each run is drawn in each resample, shape (count, n)."""
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=count)
+    return np.asarray(drawn, dtype=np.float64)
