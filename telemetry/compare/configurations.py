@@ -15,6 +15,7 @@ from telemetry.compare.sweep_result import Configuration, SweepRun
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 
+
 def configurations(entries: Sequence[SweepRun], goal: Direction) -> tuple[Configuration, ...]:
     """The configurations behind the runs, best mean first, each compared with the best.
 

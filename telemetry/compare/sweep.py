@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from telemetry.compare.configurations import configurations
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.failures import attribute_failures
-from telemetry.compare.configurations import configurations
 from telemetry.compare.metric_names import direction_of
 from telemetry.compare.parameters import varied_parameters
 from telemetry.compare.stored_findings import roots_of_runs
