@@ -6,13 +6,10 @@ at all, the shards are there as pyarrow data sets only, and what DuckDB may writ
 folder of its own that is removed afterwards.
 """
 
-import os
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -24,32 +21,17 @@ from telemetry.store.binding import Binder, known_names
 from telemetry.store.catalog import Run
 from telemetry.store.datasets import Datasets
 from telemetry.store.listing import Listing
+from telemetry.store.locked import GIB, default_memory_bytes, locked_connection
 from telemetry.store.reference import ViewColumn, describe_views
 from telemetry.store.rows import SqlValue
-from telemetry.store.session import READ_TRIES, thread_count
+from telemetry.store.session import READ_TRIES
 from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
 from telemetry.store.store import Store
 
 __all__ = ["QueryResult", "ViewColumn", "describe_views", "query_runs"]
 
-GIB = 1024**3
-DEFAULT_MEMORY_BYTES = 2 * GIB
-MEMORY_SHARE = 0.25  # of what the machine or its control group has
 DEFAULT_TIMEOUT_S = 60.0
-SPILL_BYTES = 4 * GIB
 BATCH_ROWS = 10_000
-
-LOCK = """
-SET TimeZone = 'UTC';
-SET python_enable_replacements = false;
-SET autoinstall_known_extensions = false;
-SET autoload_known_extensions = false;
-SET allow_community_extensions = false;
-SET allow_persistent_secrets = false;
-SET allowed_directories = [];
-SET enable_external_access = false;
-SET lock_configuration = true;
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +75,7 @@ def query_runs(
     memory = memory_bytes or default_memory_bytes()
     for _ in range(READ_TRIES):
         try:
-            with _locked_connection(memory) as connection:
+            with locked_connection(memory) as connection:
                 query = _Query(connection, listing, timeout_s)
                 return query.run(statement, parameters or {}, limit)
         except MISTAKES as error:
@@ -105,15 +87,6 @@ def query_runs(
     raise StoreUnreadable(
         f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
     ) from failure
-
-
-def default_memory_bytes() -> int:
-    """2 GiB, or a quarter of the memory where that is less."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [pages]
-    with suppress(OSError, ValueError):  # no control group, or no limit in it
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
-    return min(DEFAULT_MEMORY_BYTES, int(MEMORY_SHARE * min(limits)))
 
 
 class _Query:
@@ -181,22 +154,6 @@ def _up_to(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, b
         if n_rows > limit:
             break
     return pa.Table.from_batches(batches, schema=reader.schema).slice(0, limit), n_rows > limit
-
-
-@contextmanager
-def _locked_connection(memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can open no file but those of its own empty folder, removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="telemetry-query-") as spill:
-        connection = duckdb.connect(":memory:")
-        try:
-            connection.execute(
-                f"SET threads = {thread_count():d}; SET memory_limit = '{memory_bytes:d}B'; "
-                f"SET temp_directory = {sql.quoted(spill)}; "
-                f"SET max_temp_directory_size = '{SPILL_BYTES:d}B'; {LOCK}"
-            )
-            yield connection
-        finally:
-            connection.close()
 
 
 def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
