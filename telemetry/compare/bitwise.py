@@ -1,10 +1,10 @@
-"""Reads where two runs differ bit by bit: steps, parameters and sampled tensors.
+"""Reads where two runs differ bit by bit, step by step.
 
 Ranks are compared rank by rank or by their extremes, because sums over ranks depend on the order
 of addition in the last bit.
 """
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,70 +40,6 @@ WHERE run = $run
 GROUP BY step
 ORDER BY step
 """
-WEIGHTS_SQL = """
-SELECT
-    name,
-    module,
-    shape
-FROM tensors
-WHERE run = $run
-    AND kind = 'weight'
-ORDER BY
-    depth,
-    name
-"""
-# Tensors whose statistics differ at the first sampled step that shows any difference. NULL stands
-# for "no finite value" or "not recorded" and differs from a number, but not from itself.
-DIFFERING_SQL = """
-WITH differing AS (
-    SELECT
-        b.step,
-        b.tensor_id
-    FROM tensor_rows AS b
-    JOIN tensor_rows AS c
-        ON c.step = b.step
-        AND c.tensor_id = b.tensor_id
-        AND c.rank = b.rank
-    WHERE b.run = $base
-        AND c.run = $candidate
-        AND b.step BETWEEN $since AND $until
-        AND (
-            b.n_sampled <> c.n_sampled
-            OR b.n_zero <> c.n_zero
-            OR b.n_nan <> c.n_nan
-            OR b.n_inf <> c.n_inf
-            OR COALESCE(b.sumsq, -1) <> COALESCE(c.sumsq, -1)
-            OR COALESCE(b.sum, 0) <> COALESCE(c.sum, 0)
-            OR HEX(b.hist) <> HEX(c.hist)
-        )
-)
-SELECT DISTINCT
-    d.step,
-    t.kind,
-    t.name,
-    t.module,
-    t.depth
-FROM differing AS d
-JOIN tensors AS t
-    ON t.tensor_id = d.tensor_id
-WHERE t.run = $base
-    AND d.step = (SELECT MIN(step) FROM differing)
-ORDER BY
-    t.depth,
-    t.name
-"""
-
-SAMPLED_SQL = """
-SELECT
-    run,
-    COUNT(*) AS n
-FROM tensor_rows
-WHERE kind = 'weight'
-    AND step = $step
-    AND (run = $base OR run = $candidate)
-GROUP BY run
-ORDER BY run
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,6 +55,25 @@ class CommonSteps:
         """The first step of a mask over the common steps."""
         found = np.flatnonzero(where)
         return int(self.steps[found[0]]) if found.size else None
+
+    def before(self, step: int) -> int | None:
+        """The last common step before a step."""
+        place = int(np.searchsorted(self.steps, step))
+        return int(self.steps[place - 1]) if place else None
+
+    def relative_difference(self, step: int, name: str) -> float:
+        """|a - b| / max(|a|, |b|) at a common step; NaN where a value is missing or not finite."""
+        place = int(np.searchsorted(self.steps, step))
+        left, right = (float(side[place]) for side in self.floats(name))
+        largest = max(abs(left), abs(right))
+        return abs(left - right) / largest if 0 < largest < math.inf else math.nan
+
+    def shared_batches(self) -> float:
+        """Share of the distinct batches of both runs, over their common steps, that both have."""
+        both = self.both_have("n_batch")
+        left, right = (np.unique(side[both]) for side in self._ints("batch_low"))
+        together = np.union1d(left, right).size
+        return np.intersect1d(left, right).size / together if together else 0.0
 
     def floats(self, name: str) -> tuple[Floats, Floats]:
         """A column of both sides."""
@@ -149,21 +104,6 @@ class CommonSteps:
         return self.base.ints(name)[self.at[0]], self.candidate.ints(name)[self.at[1]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorDifference:
-    """The first sampled step at which tensors differ, and those tensors in order of depth."""
-
-    step: int
-    kinds: tuple[str, ...]
-    names: tuple[str, ...]
-    layers: tuple[str, ...]
-
-    def first(self, kind: str) -> tuple[str, str] | None:
-        """Layer and parameter of the first differing tensor of a kind."""
-        found = zip(self.kinds, self.layers, self.names, strict=True)
-        return next(((layer, name) for k, layer, name in found if k == kind), None)
-
-
 def common_steps(session: Session, base: Run, candidate: Run) -> CommonSteps:
     """Rows of table `steps` of both runs, ranks merged by extremes."""
     left, right = (session.query(STEPS_SQL, {"run": run.run}) for run in (base, candidate))
@@ -171,34 +111,3 @@ def common_steps(session: Session, base: Run, candidate: Run) -> CommonSteps:
         left.ints("step"), right.ints("step"), assume_unique=True, return_indices=True
     )
     return CommonSteps(steps=steps, base=left, candidate=right, at=(at_left, at_right))
-
-
-def parameter_shapes(session: Session, run: Run) -> Mapping[str, tuple[str, str]]:
-    """Layer and shape of every parameter by name, in order of depth."""
-    rows = session.query(WEIGHTS_SQL, {"run": run.run})
-    layers = zip(rows.texts("module"), rows.texts("shape"), strict=True)
-    return dict(zip(rows.texts("name"), layers, strict=True))
-
-
-def tensor_difference(
-    session: Session, base: Run, candidate: Run, *, since: int, until: int
-) -> TensorDifference | None:
-    """The first sampled step from `since` to `until` at which tensors of both runs differ."""
-    rows = session.query(
-        DIFFERING_SQL,
-        {"base": base.run, "candidate": candidate.run, "since": since, "until": until},
-    )
-    if not len(rows):
-        return None
-    return TensorDifference(
-        step=int(rows.ints("step")[0]),
-        kinds=tuple(rows.texts("kind")),
-        names=tuple(rows.texts("name")),
-        layers=tuple(rows.texts("module")),
-    )
-
-
-def weights_sampled_at(session: Session, base: Run, candidate: Run, step: int) -> bool:
-    """Whether both runs sampled weights at a step."""
-    rows = session.query(SAMPLED_SQL, {"base": base.run, "candidate": candidate.run, "step": step})
-    return len(rows) == 2  # noqa: PLR2004 - one row a run

@@ -24,6 +24,7 @@ SAMPLES_PER_S = "samples_per_s"
 DATA_S = "data_s"
 PEAK_MEMORY_BYTES = "peak_memory_bytes"
 TAIL = 0.95
+TAIL_STEPS = 100  # of fewer, resamples do not tell the error of a quantile that is near their end
 # Compilation, the choice of kernels and the start of workers make the first steps slow.
 WARM_UP_STEPS = 10
 WARM_UP_SHARE = 0.2  # of a short run at most
@@ -82,10 +83,9 @@ def step_costs(step_s: Floats, data_s: Floats, samples: Floats) -> dict[str, Cos
     if not step_s.size:
         return {}
     rows = _resampled_rows(step_s)
-    found = {
-        STEP_S: _quantile(0.5, step_s, rows),
-        STEP_TAIL_S: _quantile(TAIL, step_s, rows),
-    }
+    found = {STEP_S: _quantile(0.5, step_s, rows)}
+    if step_s.size >= TAIL_STEPS:
+        found[STEP_TAIL_S] = _quantile(TAIL, step_s, rows)
     if np.isfinite(samples).all() and samples.sum() > 0:
         rates = samples[rows].sum(axis=1) / step_s[rows].sum(axis=1)
         found[SAMPLES_PER_S] = Cost(

@@ -7,6 +7,7 @@ from telemetry.compare.costs import read_costs
 from telemetry.compare.curves import read_curves
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import layer_curves
+from telemetry.compare.recorded_settings import recorded_settings
 from telemetry.compare.summary import Side, Summary
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
@@ -45,7 +46,7 @@ def read_side(
     return tuple(
         Summary(
             labels=RunLabels.of(run),
-            settings=settings(run),
+            settings={**settings(run), **recorded_settings(session, run)},
             curves=found,
             layers=layer_curves(session, run),
             costs=read_costs(session, run),

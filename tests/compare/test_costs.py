@@ -93,7 +93,7 @@ def recorded(
 
 
 def test_slow_first_steps_are_no_cost(tmp_path: Path) -> None:
-    _, costs = recorded(tmp_path, 1, [9.0, 3.0, *[0.1] * 58])
+    _, costs = recorded(tmp_path, 1, [9.0, 3.0, *[0.1] * 118])
     assert costs["step_s"].value == pytest.approx(0.1)
     assert costs["step_s_p95"].value == pytest.approx(0.1)
     assert costs["samples_per_s"].value == pytest.approx(80.0)

@@ -12,7 +12,10 @@ from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 
 N_STEPS = 12
+LATER = 6
 LEARNING_RATE = (ConfigChange(key="lr", base=0.1, candidate=0.2),)
+COMMIT = (ConfigChange(key="environment.git_commit", base="a", candidate="b"),)
+LIBRARY = (ConfigChange(key="environment.torch", base="2.1", candidate="2.2"),)
 SEED_ONLY = (ConfigChange(key="seed", base=0, candidate=1),)
 
 
@@ -26,7 +29,10 @@ def recorded(  # noqa: PLR0913 - each keyword is one thing that can differ
     lr: Mapping[int, float] | None = None,
     gradients: Mapping[tuple[str, int], float] | None = None,
     updates: Mapping[tuple[str, int], float] | None = None,
-    checksum: int = 7,
+    outputs: Mapping[tuple[str, int], float] | None = None,
+    later_weight: float = 1.0,
+    samples: int = 64,
+    checksum: int | None = None,
     hashed: bool = True,
     sampled: bool = True,
     shape: tuple[int, ...] = (4, 4),
@@ -42,17 +48,22 @@ def recorded(  # noqa: PLR0913 - each keyword is one thing that can differ
             loss=(losses or {}).get(step, 1.0 / (step + 1)),
             lr=(lr or {}).get(step, 0.1),
             batch_hash=(batches or {}).get(step, 2**61 + step) if hashed else None,
-            param_checksum=checksum + step if sampled and step % 2 == 0 else None,
-            samples=64,
+            param_checksum=checksum + step if checksum and step % 2 == 0 else None,
+            samples=samples,
             flags=1,
         )
     for depth, layer in enumerate(layers):
         name = f"{layer}.weight"
         built.module(layer, depth=depth).parameter(name, shape=shape, depth=depth)
         for step in range(first, N_STEPS, 2) if sampled else ():
-            _sample(built, name, step, (weights or {}).get(layer, 1.0))
+            weight = (weights or {}).get(layer, 1.0) * (later_weight if step >= LATER else 1.0)
+            _sample(built, name, step, weight)
             built.norm(name, "gradient", step, (gradients or {}).get((layer, step), 2.0), n=16)
             built.norm(name, "update", step, (updates or {}).get((layer, step), 0.1), n=16)
+    built.module("", type_="Net")
+    for layer in ("", *layers):
+        for step in range(first, N_STEPS, 2) if sampled else ():
+            built.activation(layer, "output", step, sumsq=(outputs or {}).get((layer, step), 1.0))
     return load_run(built.write())
 
 
@@ -89,7 +100,7 @@ def test_other_weights_and_other_data_are_both_told(tmp_path: Path) -> None:
 
 def test_weights_that_only_the_checksum_tells_apart_are_other_weights(tmp_path: Path) -> None:
     other = recorded(tmp_path, 2, checksum=8, losses={0: 9.0})
-    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    found = divergence(tmp_path, recorded(tmp_path, 1, checksum=7), other)
     assert (found.kind, found.step, found.layer) == (DivergenceKind.INITIAL_WEIGHTS, 0, None)
 
 
@@ -131,7 +142,13 @@ def test_another_update_from_equal_gradients_is_optimization_where_settings_diff
     base = recorded(tmp_path, 1)
     found = divergence(tmp_path, base, other, LEARNING_RATE)
     assert (found.kind, found.step, found.layer) == (DivergenceKind.OPTIMIZATION, 0, "body")
-    assert divergence(tmp_path, base, other).kind is DivergenceKind.NONDETERMINISM
+    assert found.layers == ("body", "head")
+    assert "lr 0.1 -> 0.2" in found.detail
+    silent = divergence(tmp_path, base, other)
+    assert silent.kind is DivergenceKind.OPTIMIZATION
+    assert "the optimizer does something else" in silent.detail
+    rounded = recorded(tmp_path, 3, updates={("body", 0): 0.1 * (1 + 1e-6)}, losses={1: 9.0})
+    assert divergence(tmp_path, base, rounded).kind is DivergenceKind.NONDETERMINISM
 
 
 @pytest.mark.parametrize(
@@ -139,15 +156,79 @@ def test_another_update_from_equal_gradients_is_optimization_where_settings_diff
     [
         (LEARNING_RATE, DivergenceKind.OPTIMIZATION),
         (SEED_ONLY, DivergenceKind.NONDETERMINISM),
-        ((), DivergenceKind.NONDETERMINISM),
+        (COMMIT, DivergenceKind.CODE),
+        ((), DivergenceKind.CODE),
     ],
 )
-def test_equal_weights_and_batch_part_by_settings_or_not_at_all(
+def test_equal_weights_and_batch_that_part_beyond_rounding_have_a_cause(
     tmp_path: Path, config: Sequence[ConfigChange], kind: DivergenceKind
 ) -> None:
-    other = recorded(tmp_path, 2, losses={4: 9.0}, gradients={("head", 4): 2.5})
+    other = recorded(tmp_path, 2, losses={4: 9.0}, outputs={("head", 4): 2.5})
     found = divergence(tmp_path, recorded(tmp_path, 1), other, config)
     assert (found.kind, found.step, found.layer) == (kind, 4, "head")
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ((), DivergenceKind.NONDETERMINISM),
+        (COMMIT, DivergenceKind.NONDETERMINISM),
+        (LIBRARY, DivergenceKind.ENVIRONMENT),
+        (LEARNING_RATE, DivergenceKind.OPTIMIZATION),
+    ],
+)
+def test_a_difference_like_rounding_is_nondeterminism_unless_something_else_differs(
+    tmp_path: Path, config: Sequence[ConfigChange], kind: DivergenceKind
+) -> None:
+    other = recorded(tmp_path, 2, losses={4: 0.2 * (1 + 1e-7)})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other, config)
+    assert (found.kind, found.step, found.equal_until) == (kind, 4, 3)
+    assert found.magnitude == pytest.approx(1e-7, rel=0.01)
+
+
+def test_a_gradient_that_parts_alone_arises_in_the_last_layer_that_has_it(tmp_path: Path) -> None:
+    changed = {("stem", 4): 2.0 * (1 + 1e-6), ("body", 4): 2.0 * (1 + 1e-6)}
+    other = recorded(tmp_path, 2, gradients=changed, losses={5: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.step) == (DivergenceKind.NONDETERMINISM, 4)
+    assert found.layers == ("body", "stem")
+    assert "equal loss, but another gradient" in found.detail
+
+
+def test_a_forward_that_parts_is_named_by_the_first_module_inside(tmp_path: Path) -> None:
+    changed = {("body", 4): 1.1, ("head", 4): 1.2, ("", 4): 1.3}
+    other = recorded(tmp_path, 2, outputs=changed, losses={4: 9.0})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.step, found.layers) == (DivergenceKind.CODE, 4, ("body", "head"))
+    assert "body (Linear) puts out another result" in found.detail
+
+
+def test_equal_outputs_and_another_loss_are_the_loss_itself(tmp_path: Path) -> None:
+    other = recorded(tmp_path, 2, losses={4: 0.3}, gradients={("head", 4): 2.5})
+    found = divergence(tmp_path, recorded(tmp_path, 1), other)
+    assert (found.kind, found.layer) == (DivergenceKind.CODE, None)
+    assert "outputs of modules and batch, but another loss" in found.detail
+
+
+def test_weights_that_differ_after_equal_losses_parted_in_an_update(tmp_path: Path) -> None:
+    built = [recorded(tmp_path, i, later_weight=value) for i, value in ((1, 1.0), (2, 1.5))]
+    found = divergence(tmp_path, *built, LEARNING_RATE)
+    assert (found.kind, found.step, found.layer) == (DivergenceKind.OPTIMIZATION, 6, "stem")
+    assert "the update before it did" in found.detail
+
+
+def test_the_data_are_told_apart_by_order_size_and_source(tmp_path: Path) -> None:
+    base = recorded(tmp_path, 1)
+    order = {step: 2**61 + (N_STEPS - 1 - step) for step in range(N_STEPS)}
+    other = recorded(tmp_path, 2, batches=order)
+    assert "the same batches in another order" in divergence(tmp_path, base, other).detail
+    smaller = recorded(tmp_path, 3, samples=32)
+    found = divergence(tmp_path, base, smaller)
+    assert found.kind is DivergenceKind.DATA
+    assert "batches of 64 samples in the base and 32 in the candidate" in found.detail
+    source = (ConfigChange(key="recorded.data.dataset_size", base=600, candidate=500),)
+    found = divergence(tmp_path, base, recorded(tmp_path, 4, batches={0: 1}), source)
+    assert "other data: data.dataset_size 600 -> 500" in found.detail
 
 
 def test_a_loss_that_turns_into_nan_is_a_difference(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Settings that nobody wrote down: modules, optimizers and data as the callback found them."""
+
+import json
+from collections.abc import Mapping
+
+from telemetry.compare.config_changes import flat
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+from telemetry.store.rows import Rows
+from telemetry.store.session import Session
+
+PREFIX = "recorded."
+MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
+MODULES_LIMIT = 2_000
+# Says how the data are fetched, not which.
+SPEED_ONLY = frozenset({"workers", "batches"})
+EVENTS_SQL = """
+SELECT
+    kind,
+    payload
+FROM events
+WHERE run = $run
+    AND rank = 0
+    AND kind IN ('optimizer', 'epoch')
+ORDER BY
+    attempt,
+    step,
+    wall_time
+"""
+MODULES_SQL = """
+SELECT
+    path,
+    type,
+    attributes
+FROM modules
+WHERE run = $run
+ORDER BY
+    depth,
+    path
+"""
+
+
+def recorded_settings(session: Session, run: Run) -> Mapping[str, Json]:
+    """What a run was, with keys such as `recorded.optimizer.lr` and `recorded.model.net.0`.
+
+    Of data sets that differ from pass to pass the first one counts, and optimizer settings are
+    those of the beginning.
+    """
+    parameters = {"run": run.run}
+    found = {
+        **_of_events(session.query(EVENTS_SQL, parameters)),
+        **_of_modules(session.query(MODULES_SQL, parameters)),
+    }
+    return {PREFIX + key: value for key, value in found.items()}
+
+
+def _of_events(rows: Rows) -> Mapping[str, Json]:
+    found: dict[str, Json] = {}
+    for kind, payload in zip(rows.texts("kind"), rows.texts("payload"), strict=True):
+        details = _mapping(payload)
+        settings = _optimizer(details) if kind == "optimizer" else _data(details)
+        for key, value in flat(settings).items():
+            found.setdefault(key, value)
+    return found
+
+
+def _optimizer(details: Mapping[str, Json]) -> Mapping[str, Json]:
+    """`optimizer.class`, `optimizer.lr`; with several optimizers or groups their number besides."""
+    index = details.get("index")
+    name = OPTIMIZER if index in {0, None} else f"{OPTIMIZER}{index}"
+    groups = details.get("groups")
+    found: dict[str, Json] = {f"{name}.class": details.get("class")}
+    groups = groups if isinstance(groups, list) else []
+    for number, group in enumerate(groups):
+        if isinstance(group, Mapping):
+            place = name if len(groups) == 1 else f"{name}.group{number}"
+            found[place] = {key: value for key, value in group.items() if key != "tensors"}
+    return found
+
+
+def _data(details: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {DATA: {key: value for key, value in details.items() if key not in SPEED_ONLY}}
+
+
+def _of_modules(rows: Rows) -> Mapping[str, Json]:
+    """`model.<path>` with class and attributes as one text: `Dropout(inplace=false, p=0.1)`."""
+    columns = (rows.texts(name)[:MODULES_LIMIT] for name in ("path", "type", "attributes"))
+    return {
+        f"{MODEL}.{path or '(root)'}": f"{kind}({_listed(_mapping(attributes))})"
+        for path, kind, attributes in zip(*columns, strict=True)
+    }
+
+
+def _listed(attributes: Mapping[str, Json]) -> str:
+    return ", ".join(f"{key}={json.dumps(attributes[key])}" for key in sorted(attributes))
+
+
+def _mapping(text: str) -> Mapping[str, Json]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
