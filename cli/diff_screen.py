@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
 from telemetry.cli.diff_costs import cost_grid
+from telemetry.cli.diff_settings import MOST_SHOWN, setting_lines
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from telemetry.compare.diff_result import LayerChange, MetricChange
     from telemetry.compare.labels import RunLabels
     from telemetry.diagnose.finding import Finding
-    from telemetry.json_values import Json
 
 LARGEST_LOG2 = 6  # of a ratio written as a plain number
 SHOWN_LAYERS = 10  # of a terminal; a pipe gets all
@@ -30,7 +30,9 @@ def show(screen: Screen, diff: Diff) -> None:
     kept = f", kept in {diff.baseline_file}" if diff.baseline_file else ""
     screen.paragraph(_group(diff.base) + kept, indent=2, label="base")
     screen.paragraph(_group(diff.candidate), indent=2, label="candidate")
-    _show_config(screen, diff)
+    shown = MOST_SHOWN if screen.for_people else None
+    for label, text in setting_lines(diff, shown=shown):
+        screen.paragraph(text, indent=2, label=label)
     _show_metrics(screen, diff.metrics)
     if diff.costs:
         screen.blank()
@@ -47,20 +49,6 @@ def _group(runs: Sequence["RunLabels"]) -> str:
     more = len(runs) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more else "")
     return text if len(runs) == 1 else f"{plural(len(runs), 'run')}: {text}"
-
-
-def _show_config(screen: Screen, diff: Diff) -> None:
-    n_keys = len({key for run in (*diff.base, *diff.candidate) for key in run.config})
-    changes = [
-        f"{change.key} {_setting(change.base)} -> {_setting(change.candidate)}"
-        for change in diff.config
-    ]
-    text = f"{len(changes)} of {n_keys} differ"
-    screen.paragraph("; ".join([text, *changes]) if n_keys else "none", indent=2, label="config")
-
-
-def _setting(value: "Json") -> str:
-    return "absent" if value is None else numbers.literal(value)
 
 
 def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
@@ -143,6 +131,7 @@ def divergence(found: Divergence) -> str:
     if found.kind is DivergenceKind.NONE:
         return "nowhere: the recorded numbers are equal"
     where = "" if found.layer is None else f", {found.layer or '(root)'}"
-    when = "" if found.step is None else f"step {numbers.count(found.step)}{where}: "
-    detail = f" ({found.detail})" if found.detail else ""
+    until = "" if found.equal_until is None else f", equal up to {numbers.count(found.equal_until)}"
+    when = "" if found.step is None else f"step {numbers.count(found.step)}{where}{until}: "
+    detail = f" ({found.detail.removesuffix('.')})" if found.detail else ""
     return f"{when}{found.kind.replace('_', ' ')}{detail}"

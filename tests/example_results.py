@@ -109,6 +109,11 @@ def diff_of(base: Sequence[Run], candidate: Sequence[Run], verdict: Verdict) -> 
         config=(
             ConfigChange(key="lr", base=0.0006, candidate=0.001),
             ConfigChange(key="warmup", base=None, candidate=200),
+            ConfigChange(key="recorded.optimizer.lr", base=0.0006, candidate=0.001),
+            ConfigChange(key="recorded.optimizer.eps", base=1e-8, candidate=1e-6),
+            ConfigChange(key="recorded.model.net.1", base="ReLU()", candidate="GELU()"),
+            ConfigChange(key="environment.git_dirty", base=False, candidate=True),
+            ConfigChange(key="environment.packages.numpy", base="1.26.4", candidate="2.1.0"),
         ),
         layers=(
             LayerChange(

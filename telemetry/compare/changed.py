@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from telemetry.compare.config_changes import ENVIRONMENT_PREFIX, is_repeat_key
 from telemetry.compare.diff_result import ConfigChange
-from telemetry.compare.recorded_settings import DATA, MODEL, OPTIMIZER, PREFIX
 from telemetry.json_values import Json
 
+RECORDED_PREFIX = "recorded."  # of what the callback found, not the user configured
+MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
 SHOWN = 3  # changes that a sentence names
 TEXT_LIMIT = 40  # characters of a value in a sentence
 CODE_KEYS = frozenset({"git_commit", "git_dirty", "git_diff", "script", "script_hash"})
@@ -34,15 +35,21 @@ def sort_of(key: str) -> Sort:
     if key.startswith(ENVIRONMENT_PREFIX):
         in_code = key.removeprefix(ENVIRONMENT_PREFIX) in CODE_KEYS
         return Sort.CODE if in_code else Sort.ENVIRONMENT
-    if key.startswith(PREFIX):
-        area = re.split(r"[\d.]", key.removeprefix(PREFIX), maxsplit=1)[0]
+    if key.startswith(RECORDED_PREFIX):
+        area = re.split(r"[\d.]", key.removeprefix(RECORDED_PREFIX), maxsplit=1)[0]
         return {OPTIMIZER: Sort.OPTIMIZER, MODEL: Sort.MODEL, DATA: Sort.DATA}[area]
     return Sort.REPEAT if is_repeat_key(key) else Sort.SETTING
 
 
 def by_sort(config: Sequence[ConfigChange]) -> Changed:
-    """The changes by what they belong to; a sort without one has an empty tuple."""
-    return {sort: tuple(c for c in config if sort_of(c.key) is sort) for sort in Sort}
+    """The changes by what they belong to; a sort without one has an empty tuple.
+
+    What the configuration says of the optimizer, `lr` for `recorded.optimizer.lr`, is told once.
+    """
+    found = {sort: tuple(c for c in config if sort_of(c.key) is sort) for sort in Sort}
+    told = {_last(change) for change in found[Sort.SETTING]}
+    found[Sort.OPTIMIZER] = tuple(c for c in found[Sort.OPTIMIZER] if _last(c) not in told)
+    return found
 
 
 def named(changes: Sequence[ConfigChange]) -> str:
@@ -57,7 +64,7 @@ def named(changes: Sequence[ConfigChange]) -> str:
 
 def plain_key(key: str) -> str:
     """A key without the prefix that says where it comes from."""
-    return key.removeprefix(ENVIRONMENT_PREFIX).removeprefix(PREFIX)
+    return key.removeprefix(ENVIRONMENT_PREFIX).removeprefix(RECORDED_PREFIX)
 
 
 def same_code(base: Mapping[str, Json], candidate: Mapping[str, Json]) -> bool | None:
@@ -77,6 +84,11 @@ def same_code(base: Mapping[str, Json], candidate: Mapping[str, Json]) -> bool |
         return False
     _, dirty, changes = sides[0]
     return True if dirty is False or changes is not None else None
+
+
+def _last(change: ConfigChange) -> tuple[str, str, str]:
+    """Name and values, the name without what it is part of."""
+    return change.key.rpartition(".")[2], str(change.base), str(change.candidate)
 
 
 def _value(value: Json) -> str:

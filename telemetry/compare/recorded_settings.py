@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping
 
+from telemetry.compare.changed import DATA, MODEL, OPTIMIZER, RECORDED_PREFIX
 from telemetry.compare.config_changes import flat
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
 from telemetry.store.session import Session
 
-PREFIX = "recorded."
-MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
 MODULES_LIMIT = 2_000
 # Says how the data are fetched, not which.
 SPEED_ONLY = frozenset({"workers", "batches"})
@@ -51,7 +50,7 @@ def recorded_settings(session: Session, run: Run) -> Mapping[str, Json]:
         **_of_events(session.query(EVENTS_SQL, parameters)),
         **_of_modules(session.query(MODULES_SQL, parameters)),
     }
-    return {PREFIX + key: value for key, value in found.items()}
+    return {RECORDED_PREFIX + key: value for key, value in found.items()}
 
 
 def _of_events(rows: Rows) -> Mapping[str, Json]:
