@@ -77,5 +77,5 @@ def add_examples(
 
 def judged_run(store: Path, name: str, correct: Sequence[bool], **columns: object) -> Path:
     """A run with one evaluation."""
-    builder = RunBuilder(store=store, run=f"20260102-030405-{name}", name=name)
+    builder = RunBuilder(store=store, run=f"20260102-030405-{name:0<6}", name=name)
     return add_examples(builder, correct, **columns).write()  # type: ignore[arg-type]

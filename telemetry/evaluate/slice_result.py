@@ -142,6 +142,13 @@ class Slices:
         sign = "+" if self.base else ""
         return f"{100 * value:{sign}.1f} %" if self.metric is Metric.ERROR else f"{value:{sign}.4g}"
 
+    def interval(self, found: Slice) -> str:
+        """The 95 % interval of slice less rest as people read it."""
+        low, high = found.ci_low, found.ci_high
+        if self.metric is Metric.ERROR:
+            return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
+        return f"{low:+.3g} .. {high:+.3g}"
+
     def to_json(self) -> dict[str, Json]:
         """Body of `slices --json`."""
         return {

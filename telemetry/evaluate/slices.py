@@ -8,6 +8,7 @@ found.answer; found.slices[0].where
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,13 @@ from telemetry.evaluate.evaluations import (
     read_examples,
     stored_evaluations,
 )
+from telemetry.evaluate.hypothesis import (
+    Expectation,
+    Hypothesis,
+    Kind,
+    Op,
+    append_hypothesis,
+)
 from telemetry.evaluate.judged import Changes, Errors, Judged, Losses
 from telemetry.evaluate.pairs import paired_examples
 from telemetry.evaluate.slice_result import Metric, Slice, Slices
@@ -29,7 +37,7 @@ from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching
 from telemetry.store.store import Store
 
-__all__ = ["Metric", "Search", "Slice", "Slices", "Subject", "find", "measure"]
+__all__ = ["Metric", "Search", "Slice", "Slices", "Subject", "find", "measure", "save_hypothesis"]
 
 DEFAULT_SEARCH = Search()
 
@@ -125,6 +133,34 @@ def measure(store: Store, subject: Subject, where: str, search: Search = DEFAULT
         slices=(found,),
         measured=True,
     )
+
+
+def save_hypothesis(path: Path, name: str, found: Slices) -> Hypothesis:
+    """Keep the worst slice as a hypothesis: it is no worse than the rest was.
+
+    Args:
+        path: File of hypotheses, made when missing.
+        name: Of the hypothesis.
+        found: At least one slice.
+
+    Raises:
+        UsageError: there is no slice, the name is taken or none, or the file cannot be written.
+    """
+    if not found.slices:
+        raise UsageError(f"no group is worse than the rest, so {name} is not kept.")
+    if found.base is not None:
+        raise UsageError("a change between two runs is no hypothesis; leave out --base.")
+    worst = found.slices[0]
+    hypothesis = Hypothesis(
+        name=name,
+        statement=f"Where {worst.title}, the {found.metric} is no larger than elsewhere",
+        kind=Kind.SUBSET,
+        base=found.evaluation.dataset,
+        where=worst.where,
+        expect=Expectation(metric=found.metric, op=Op.AT_MOST, value=float(f"{worst.rest:.4g}")),
+    )
+    append_hypothesis(path, hypothesis)
+    return hypothesis
 
 
 def _result(material: _Material, metric: Metric, q: float) -> Slices:

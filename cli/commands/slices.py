@@ -1,0 +1,188 @@
+"""Find the group of examples on which a model is worst, or measure one group.
+
+Examples:
+  telemetry slices latest
+  telemetry slices latest --by time,camera --depth 3 --confirm
+  telemetry slices latest --where "m_time = 'night' AND confidence > 0.9"
+  telemetry slices candidate --base main
+  telemetry slices latest --save-hypothesis night-images
+"""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.damage import show_warnings
+from telemetry.cli.grid import Align, Column, Grid, Span, Style, counted
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import Screen, open_screen
+
+if TYPE_CHECKING:
+    from telemetry.evaluate.slice_result import Slice, Slices
+
+EXIT_FOUND = 1
+METRICS = ("error", "loss")
+FILE = "hypotheses.toml"
+
+
+@verb(__name__, __doc__)
+@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="error", help="Wrong answers, or losses."
+)
+@click.option(
+    "--by",
+    metavar="COL,COL",
+    help="Columns to group by; else the label and all metadata of the data set.",
+)
+@click.option("--where", metavar="SQL", help="Measure the examples that fulfil this condition.")
+@click.option("--depth", type=int, default=2, show_default=True, help="Most conditions of a group.")
+@click.option(
+    "--min-size", type=int, metavar="N", help="Fewest examples of a group; else 50, or 1 %."
+)
+@click.option(
+    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false finds."
+)
+@click.option(
+    "--base",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Where did it become worse since this run?",
+)
+@click.option(
+    "--confirm", is_flag=True, help="Search one half of the examples, judge on the other."
+)
+@click.option("--dataset", metavar="NAME", help="The data set, where several were evaluated.")
+@click.option("--eval", "eval_id", metavar="ID", help="Another evaluation than the newest.")
+@click.option(
+    "--save-hypothesis",
+    metavar="NAME",
+    help="Append the worst group to the file as a hypothesis: no worse than the rest.",
+)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=FILE,
+    show_default=True,
+    help="File of hypotheses.",
+)
+@click.pass_obj
+def command(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    run: str,
+    metric: str,
+    by: str | None,
+    where: str | None,
+    depth: int,
+    min_size: int | None,
+    q: float,
+    base: str | None,
+    confirm: bool,
+    dataset: str | None,
+    eval_id: str | None,
+    save_hypothesis: str | None,
+    file: Path,
+) -> int:
+    """Search or measure, show, and fail if a group is worse."""
+    from telemetry.evaluate import slices  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    search = slices.Search(
+        by=tuple(name.strip() for name in by.split(",")) if by else (),
+        depth=depth,
+        min_size=min_size,
+        q=q,
+        confirm=confirm,
+    )
+    subject = slices.Subject(
+        run=store.select(run),
+        metric=slices.Metric(metric),
+        base=store.select(base) if base else None,
+        eval_id=eval_id,
+        dataset=dataset,
+    )
+    found = (
+        slices.find(store, subject, search)
+        if where is None
+        else slices.measure(store, subject, where, search)
+    )
+    show_warnings(screen, found.warnings)
+    if save_hypothesis is not None:
+        slices.save_hypothesis(file, save_hypothesis, found)
+    if screen.wants_json:
+        screen.json(found.to_json())
+    else:
+        show(screen, found)
+        if save_hypothesis is not None:
+            screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return EXIT_FOUND if found.is_worse else 0
+
+
+def show(screen: Screen, found: "Slices") -> None:
+    """The answer, the slices, and what the numbers rest on."""
+    screen.paragraph(found.answer)
+    if found.slices:
+        screen.blank()
+        screen.grid(_grid(found))
+    screen.blank()
+    screen.paragraph(_basis(found), indent=2)
+    for column in found.telling:
+        screen.paragraph(
+            f"{column} tells by itself whether an answer is right; it explains nothing and is set "
+            "apart.",
+            indent=2,
+        )
+    if found.slices and not found.measured:
+        worst = found.slices[0]
+        screen.verbatim(
+            f"telemetry slices {found.evaluation.run.short} --where {_quoted(worst.where)}",
+            indent=2,
+            label="MEASURE",
+        )
+
+
+def _quoted(where: str) -> str:
+    """A condition as one word of a shell; double quotes read best, for SQL has single ones."""
+    return shlex.quote(where) if set(where) & set('"$`\\!') else f'"{where}"'
+
+
+def _grid(found: "Slices") -> Grid:
+    columns = (
+        Column(header="SLICE", shrinks=True, least=24),
+        Column(header="N", align=Align.RIGHT),
+        Column(header="CHANGE" if found.base else found.metric.upper(), align=Align.RIGHT),
+        Column(header="REST", align=Align.RIGHT),
+        Column(header="DIFFERENCE 95 %", align=Align.RIGHT, rank=2),
+        Column(header="Q", align=Align.RIGHT, rank=1),
+        Column(header="EXAMPLES", rank=3),
+    )
+    return Grid(columns=columns, rows=tuple(_row(found, entry) for entry in found.slices))
+
+
+def _row(found: "Slices", entry: "Slice") -> tuple[str | Span, ...]:
+    return (
+        entry.title,
+        counted(entry.n),
+        Span(found.number(entry.value), Style.ERROR if found.is_worse else Style.PLAIN),
+        found.number(entry.rest),
+        found.interval(entry),
+        numbers.number(entry.q),
+        " ".join(entry.examples),
+    )
+
+
+def _basis(found: "Slices") -> str:
+    """What was judged, in one line."""
+    at = "" if found.evaluation.step is None else f" at step {numbers.count(found.evaluation.step)}"
+    tested = "" if found.measured else f", {numbers.count(found.tested)} groups tested"
+    half = ", numbers from the half that did not search" if found.confirmed else ""
+    return (
+        f"{numbers.count(found.n)} examples of {found.evaluation.dataset}{at}, overall "
+        f"{found.number(found.overall)}{tested}{half}"
+    )
