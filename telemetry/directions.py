@@ -35,6 +35,11 @@ def higher_is_better(name: str) -> bool:
     return not _HIGHER.isdisjoint(words) and not negated
 
 
+def tells_direction(name: str) -> bool:
+    """Whether a word of the name says which way is better; the time of a step does, too."""
+    return not (_LOWER | _HIGHER).isdisjoint(_words(name)) or name == "step_s"
+
+
 def _words(name: str) -> set[str]:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     # both `topAccuracy` and `mIoU` are one word written in two cases

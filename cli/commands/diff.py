@@ -20,7 +20,7 @@ from telemetry.cli.diff_outputs import annotate, present, write_junit
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
 from telemetry.cli.render import open_screen
-from telemetry.compare.diff_result import Direction, Verdict
+from telemetry.compare.diff_result import Axis, Direction, Verdict
 from telemetry.errors import UsageError
 
 FAIL_ON = ("inconclusive", "regression", "never")
@@ -46,6 +46,13 @@ FAIL_ON = ("inconclusive", "regression", "never")
 )
 @click.option(
     "--direction", "directions", metavar="METRIC=higher", multiple=True, help="Which way is better."
+)
+@click.option(
+    "--by",
+    type=click.Choice([*Axis]),
+    default=Axis.STEP,
+    show_default=True,
+    help="What places the curves beside each other; samples where batch sizes differ.",
 )
 @click.option(
     "--fail-on",
@@ -80,6 +87,7 @@ def command(  # noqa: PLR0913 - one argument per option
     fail_on: str,
     github: bool,
     junit: Path | None,
+    by: str,
 ) -> int:
     """Choose the two sides, compare, and fail on a regression."""
     from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
@@ -100,6 +108,7 @@ def command(  # noqa: PLR0913 - one argument per option
         metrics=metrics or None,
         margin=share,
         directions=ways,
+        axis=Axis(by),
         policy=policy(),
     )
     warn_of_files(screen, [run for side in sides for run in side])

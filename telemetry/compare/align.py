@@ -56,12 +56,38 @@ class Series:
         first = int(finite[-1]) + 1 if finite.size else 0
         return int(self.steps[min(first, len(self) - 1)])
 
-    def best(self, direction: Direction) -> float:
-        """The best finite value; NaN if there is none."""
+    def smoothed(self) -> Floats:
+        """Finite values, each the mean over a tenth of them; of few points the values themselves.
+
+        Shape (m,), m at most n. A single batch's lucky loss is no best value.
+        """
         finite = self.values[np.isfinite(self.values)]
-        if not finite.size:
+        if finite.size < SMOOTHED_FROM:
+            return finite
+        width = max(SHORTEST_WINDOW, int(WINDOW_SHARE * finite.size))
+        sums = np.cumsum(np.concatenate([[0.0], finite]))
+        return np.asarray((sums[width:] - sums[:-width]) / width, dtype=np.float64)
+
+    def best(self, direction: Direction) -> float:
+        """The best smoothed value; NaN if none is finite."""
+        values = self.smoothed()
+        if not values.size:
             return math.nan
-        return float(finite.min() if direction is Direction.LOWER else finite.max())
+        return float(values.min() if direction is Direction.LOWER else values.max())
+
+    def area(self, first: int, last: int) -> float:
+        """Mean height of the curve from position `first` to `last`: trapezoids over their width.
+
+        Outside of what was recorded the nearest value counts; NaN if none is finite.
+        """
+        finite = np.isfinite(self.values)
+        if not finite.any():
+            return math.nan
+        steps, values = self.steps[finite], self.values[finite]
+        inside = (steps > first) & (steps < last)
+        x = np.concatenate([[first], steps[inside], [last]]).astype(np.float64)
+        y = np.interp(x, steps, values)
+        return float(np.trapezoid(y, x) / (last - first)) if last > first else float(y[-1])
 
     def around(self, share: float) -> float:
         """Typical finite value at a share of the steps seen, over a window of a tenth of them."""
@@ -77,6 +103,11 @@ class Series:
 def common_horizon(groups: Sequence[Series]) -> int:
     """The last step that every run has reached."""
     return min(int(series.steps[-1]) for series in groups)
+
+
+def common_start(groups: Sequence[Series]) -> int:
+    """The first step from which on every run has a value."""
+    return max(int(series.steps[0]) for series in groups)
 
 
 def paired(base: Series, candidate: Series) -> tuple[Ints, Floats, Floats]:

@@ -6,7 +6,9 @@ import numpy as np
 
 from telemetry import json_values
 from telemetry.compare.align import Series
+from telemetry.compare.axes import Clocks
 from telemetry.compare.costs import DATA_S, STEP_S, Cost, RunCosts
+from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurve, LayerCurves
 from telemetry.compare.summary import Summary
@@ -19,6 +21,7 @@ FORMAT_NAME = "telemetry-baseline"
 SCHEMA_VERSION = 1
 MOST_POINTS = 512  # of a curve; the final tenth, of which the final value is read, keeps 25 to 51
 MOST_LAYER_POINTS = 16  # of one statistic of one layer, of which the median is compared
+MOST_CLOCK_POINTS = 64  # of samples, tokens or time by step, which run evenly or nearly so
 LAYER_DIGITS = 3  # of a log2; the noise band is 0.2 at least
 LINE_DEPTH = 4  # of nested objects that get a line an entry; what is deeper stays on one line
 
@@ -42,6 +45,10 @@ def summary_to_json(summary: Summary) -> dict[str, Json]:
             for (layer, statistic), curve in summary.layers.items()
         ],
         "findings": [finding.to_json() for finding in summary.findings],
+        "clocks": {
+            axis: _points(_whole(thinned(clock, MOST_CLOCK_POINTS)))
+            for axis, clock in summary.clocks.items()
+        },
     }
 
 
@@ -67,6 +74,7 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         costs=_costs(_mapping(entry["costs"])),
         layers=_layers(entry["layers"]),
         findings=tuple(Finding.from_json(_mapping(one)) for one in _list(entry["findings"])),
+        clocks=_clocks(_mapping(entry["clocks"])),
     )
     return summary, frozenset(fewer)
 
@@ -100,6 +108,17 @@ def _points(series: Series) -> dict[str, Json]:
 
 def _rounded(series: Series) -> Series:
     return Series(steps=series.steps, values=np.round(series.values, LAYER_DIGITS))
+
+
+def _whole(clock: Series) -> Series:
+    return Series(steps=clock.steps, values=np.round(clock.values))
+
+
+def _clocks(raw: Mapping[str, Json]) -> Clocks:
+    clocks = {Axis(name): _series(_mapping(clock)) for name, clock in raw.items()}
+    if any(not len(clock) or np.any(np.diff(clock.values) < 0) for clock in clocks.values()):
+        raise ValueError("a clock that stands empty or runs backwards")
+    return clocks
 
 
 def _series(raw: Mapping[str, Json]) -> Series:

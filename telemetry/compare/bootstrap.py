@@ -38,6 +38,15 @@ def bootstrap_error(base: Floats, candidate: Floats) -> tuple[float, float]:
     return float(np.std(differences)), block * thinning
 
 
+def mean_error(differences: Floats) -> tuple[float, float]:
+    """Standard error of the mean of a correlated series of shape (n,), and its block length."""
+    thinning = -(-differences.size // LONGEST_SERIES)
+    series = thin(differences, thinning)
+    block = block_length(series)
+    picks = stationary_indices(series.size, block, np.random.default_rng(SEED))
+    return float(np.std(series[picks].mean(axis=1))), block * thinning
+
+
 def block_length(series: Floats) -> float:
     """Mean block length that the stationary bootstrap needs for a series of shape (n,), at least 1.
 

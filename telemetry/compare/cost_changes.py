@@ -15,7 +15,8 @@ from telemetry.compare.costs import (
     RunCosts,
 )
 from telemetry.compare.diff_result import CostChange, Direction
-from telemetry.compare.intervals import Estimate, judge, replicates_difference
+from telemetry.compare.intervals import Estimate, replicates_difference
+from telemetry.compare.verdicts import nearest_claim
 
 COST_MARGIN = 0.05  # relative change of a cost that matters in practice
 # Of the logarithm between two runs of the same code on one machine, which neither run shows.
@@ -62,7 +63,7 @@ def _changed(name: str, base: Sequence[RunCosts], candidate: Sequence[RunCosts])
         change=change,
         ci_low=low,
         ci_high=high,
-        verdict=judge(estimate, direction, math.log1p(COST_MARGIN)),
+        verdict=nearest_claim(estimate, direction, math.log1p(COST_MARGIN)).made,
     )
 
 

@@ -7,6 +7,7 @@ from telemetry.compare.baseline import Baseline, rules_of
 from telemetry.compare.config_changes import config_changes
 from telemetry.compare.cost_changes import cost_changes
 from telemetry.compare.diff_result import (
+    Axis,
     ConfigChange,
     Diff,
     Direction,
@@ -19,7 +20,7 @@ from telemetry.compare.divergence import first_divergence
 from telemetry.compare.finding_changes import finding_changes
 from telemetry.compare.layer_changes import LayerComparison, compare_layers
 from telemetry.compare.measure import Question, corrected, measure
-from telemetry.compare.metric_names import by_importance, direction_of
+from telemetry.compare.metric_names import by_importance, direction_of, direction_source
 from telemetry.compare.read_side import read_side
 from telemetry.compare.sides import as_runs, check_sides, group, side_warnings, without_twins
 from telemetry.compare.summary import Side
@@ -51,9 +52,10 @@ class Criteria:
     metrics: Sequence[str] | None = None
     margin: float = DEFAULT_MARGIN
     directions: Mapping[str, Direction] | None = None
+    axis: Axis = Axis.STEP
 
 
-def diff_runs(
+def diff_runs(  # noqa: PLR0913 - each keyword is one criterion
     store: Store,
     base: Run | Sequence[Run] | Baseline,
     candidate: Run | Sequence[Run],
@@ -61,6 +63,7 @@ def diff_runs(
     metrics: Sequence[str] | None = None,
     margin: float = DEFAULT_MARGIN,
     directions: Mapping[str, Direction] | None = None,
+    axis: Axis = Axis.STEP,
     policy: Policy = DEFAULT_POLICY,
 ) -> Diff:
     """Is the candidate worse than the base?
@@ -77,15 +80,18 @@ def diff_runs(
         metrics: Names to compare instead of the loss and all evaluated metrics; also `step_s`.
         margin: Relative change of a metric that matters in practice.
         directions: Which way of a metric is better, where its name does not tell.
+        axis: What places the values of two runs beside each other; other than steps where a step
+            does not mean the same in both, as with another batch size.
         policy: How the runs are diagnosed, as for `diagnose_run`.
 
     Raises:
-        UsageError: no run, the same run twice, a metric that one side lacks, or a negative margin.
+        UsageError: no run, the same run twice, a metric that one side lacks, an axis that a run did
+            not record, or a negative margin.
         Inconclusive: a run recorded neither a loss nor an evaluation.
     """
     if not margin >= 0:
         raise UsageError(f"margin {margin} is not a share of at least 0; give 0.01 for 1 %.")
-    asked = Criteria(metrics=metrics, margin=margin, directions=directions)
+    asked = Criteria(metrics=metrics, margin=margin, directions=directions, axis=axis)
     if isinstance(base, Baseline):
         return _against_file(store, base, as_runs(candidate), asked, policy)
     left, right = as_runs(base), as_runs(candidate)
@@ -122,6 +128,8 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
     Raises:
         UsageError: a requested metric is not recorded in both.
     """
+    axis = criteria.axis
+    base, candidate = (tuple(one.along(axis) for one in side) for side in (base, candidate))
     questions = _questions(base, candidate, criteria)
     changes, twins = _measured(questions, base, candidate)
     layers = compare_layers(*([summary.layers for summary in side] for side in (base, candidate)))
@@ -134,6 +142,7 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
         verdict=changes[0].verdict if changes else Verdict.INCONCLUSIVE,
         reason=changes[0].reason if changes else NO_METRIC,
         margin=criteria.margin,
+        axis=axis,
         metrics=tuple(changes),
         config=changed_settings(base, candidate),
         layers=layers.changes,
@@ -141,7 +150,7 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
         fixed_findings=fixed,
         first_divergence=divergence,
         costs=cost_changes(*([summary.costs for summary in side] for side in (base, candidate))),
-        warnings=(*twins, *_warnings((base, candidate), changes, layers)),
+        warnings=(*twins, *_warnings((base, candidate), changes, layers, axis)),
     )
 
 
@@ -151,10 +160,11 @@ def changed_settings(base: Side, candidate: Side) -> tuple[ConfigChange, ...]:
 
 
 def _warnings(
-    sides: Sequence[Side], changes: Sequence[MetricChange], layers: LayerComparison
+    sides: Sequence[Side], changes: Sequence[MetricChange], layers: LayerComparison, axis: Axis
 ) -> Iterator[str]:
     deciding = changes[0].name if changes else None
-    yield from side_warnings(sides[0], sides[1], deciding)
+    yield from side_warnings(sides[0], sides[1], deciding, axis)
+    yield from _one_sided(sides)
     yield from _regressed_besides(changes)
     yield from _layer_warnings(layers)
 
@@ -175,7 +185,9 @@ def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question
         Question(
             name=name,
             direction=direction_of(name, criteria.directions),
+            direction_from=direction_source(name, criteria.directions),
             margin=criteria.margin,
+            axis=criteria.axis,
         )
         for name in chosen
     ]
@@ -187,8 +199,16 @@ def _measured(
     """All metrics, judged; and warnings about runs that repeat each other."""
     left, left_twins = without_twins(base)
     right, right_twins = without_twins(candidate)
-    measured = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
-    return corrected(measured), (*left_twins, *right_twins)
+    changes = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
+    return corrected(changes), (*left_twins, *right_twins)
+
+
+def _one_sided(sides: Sequence[Side]) -> Iterator[str]:
+    """Metrics that only one side recorded cannot be compared; nobody should miss them silently."""
+    names = [{name for summary in side for name in summary.curves} for side in sides]
+    for where, missing in (("base", names[0] - names[1]), ("candidate", names[1] - names[0])):
+        if missing:
+            yield f"only the {where} recorded {', '.join(sorted(missing))}."
 
 
 def _regressed_besides(changes: Sequence[MetricChange]) -> list[str]:

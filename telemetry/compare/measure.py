@@ -1,23 +1,26 @@
 """Measures one metric over two groups of runs and says what the numbers allow to say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from telemetry.compare import reasons
-from telemetry.compare.align import Series, common_horizon
-from telemetry.compare.diff_result import Direction, MetricChange, Quantity, Verdict
-from telemetry.compare.intervals import (
-    CONFIDENCE,
-    Estimate,
-    holm,
-    judge,
-    p_of_change,
-    replicates_difference,
+from telemetry.compare.align import Floats, Series, common_horizon, common_start
+from telemetry.compare.axes import in_units
+from telemetry.compare.diff_result import (
+    Axis,
+    Direction,
+    DirectionSource,
+    MetricChange,
+    Quantity,
+    Verdict,
 )
-from telemetry.compare.single_runs import resolution, single_difference
+from telemetry.compare.intervals import Estimate, paired_difference, replicates_difference
+from telemetry.compare.power import detectable, effect_size
+from telemetry.compare.single_runs import SingleDifference, resolution, single_difference
+from telemetry.compare.verdicts import CLAIM_LEVEL, holm, nearest_claim
 
 Side = tuple[Series, ...]
 
@@ -26,11 +29,13 @@ Side = tuple[Series, ...]
 class Group:
     """One side of a comparison for one metric.
 
-    `n_diverged` runs ended without a finite loss or metric, the first of them from step
-    `diverged_at` on; `curves` are those of the others.
+    `n_diverged` runs ended without a finite loss or metric, the first of them from position
+    `diverged_at` on; `curves` are those of the others, and `seeds` what numbers each of these
+    among the repetitions of one configuration (empty, or one a curve; None: not known).
     """
 
     curves: Side
+    seeds: tuple[Hashable | None, ...] = ()
     n_diverged: int = 0
     diverged_at: int | None = None
 
@@ -47,38 +52,43 @@ class Question:
     name: str
     direction: Direction
     margin: float
+    direction_from: DirectionSource = DirectionSource.NAME
+    axis: Axis = Axis.STEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One metric measured; `p` belongs to "the change is within the margin"."""
+class Estimates:
+    """Final value, best value and area compared; `single` where one run stands against one."""
 
-    change: MetricChange
-    p: float
+    final: Estimate
+    best: Estimate
+    area: Estimate
+    single: SingleDifference | None = None
 
 
-def measure(question: Question, base: Group, candidate: Group) -> Measured:
+def measure(question: Question, base: Group, candidate: Group) -> MetricChange:
     """Change of the final value from base to candidate, with interval, verdict and reason.
 
-    The final value is the median of the last tenth of the steps, or the last value of few (see
-    `Series.final`), both sides cut at the last step that all runs have reached.
+    The final value is the median of the last tenth of the axis, or the last value of few (see
+    `Series.final`), both sides cut at the last position that all runs have reached. The p value is
+    not yet corrected for the number of metrics.
     """
     fate = _fate(base, candidate)
     if fate is not None:
         described = _described(question, base.curves, candidate.curves)
         reason = _fate_reason(question, base, candidate)
-        return Measured(change=replace(described, verdict=fate, reason=reason), p=0.0)
-    left, right = _cut(base.curves, candidate.curves)
-    described = _described(question, left, right)
-    estimate = _estimate(question, left, right)
-    if estimate is None:
-        return Measured(change=replace(described, reason=reasons.too_few_points()), p=1.0)
-    measured = _judged(question, described, estimate)
-    if candidate.n_diverged > base.n_diverged and passes(measured.change.verdict):
-        reason = reasons.some_diverged(candidate.n_diverged, measured.change.reason)
-        change = replace(measured.change, verdict=Verdict.INCONCLUSIVE, reason=reason)
-        return Measured(change=change, p=1.0)
-    return measured
+        p = 1.0 if fate is Verdict.INCONCLUSIVE else 0.0
+        return replace(described, verdict=fate, reason=reason, p=p)
+    left, right = _cut(base, candidate)
+    described = _described(question, left.curves, right.curves)
+    estimates = _estimates(question, left, right)
+    if estimates is None:
+        return replace(described, reason=reasons.too_few_points(), p=1.0)
+    change = _judged(question, described, estimates)
+    if candidate.n_diverged > base.n_diverged and passes(change.verdict):
+        reason = reasons.some_diverged(candidate.n_diverged, change.reason)
+        return replace(change, verdict=Verdict.INCONCLUSIVE, reason=reason, p=1.0)
+    return change
 
 
 def passes(verdict: Verdict) -> bool:
@@ -86,22 +96,23 @@ def passes(verdict: Verdict) -> bool:
     return verdict in {Verdict.NO_CHANGE, Verdict.IMPROVEMENT}
 
 
-def corrected(measured: Sequence[Measured]) -> list[MetricChange]:
-    """Verdicts after Holm's correction over all metrics but the first.
+def corrected(changes: Sequence[MetricChange]) -> list[MetricChange]:
+    """P values and verdicts after Holm's correction over all metrics but the first.
 
     The first decides and was chosen before its values were looked at, so it is tested at the full
     level; the others are many, and one of them would otherwise often seem to have changed.
     """
-    p_values = [entry.p for entry in measured]
+    p_values = [change.p for change in changes]
     adjusted = [*p_values[:1], *holm(p_values[1:])]
-    changes: list[MetricChange] = []
-    for entry, p in zip(measured, adjusted, strict=True):
-        change = entry.change
-        if p > 1 - CONFIDENCE and change.verdict in {Verdict.REGRESSION, Verdict.IMPROVEMENT}:
-            reason = reasons.not_certain_among(len(measured) - 1, change.reason)
-            change = replace(change, verdict=Verdict.INCONCLUSIVE, reason=reason)
-        changes.append(change)
-    return changes
+    return [_held(change, p, len(changes) - 1) for change, p in zip(changes, adjusted, strict=True)]
+
+
+def _held(change: MetricChange, p: float, n_others: int) -> MetricChange:
+    """The change with its corrected p value, its claim withdrawn if that is too large."""
+    if p <= CLAIM_LEVEL or change.verdict is Verdict.INCONCLUSIVE:
+        return replace(change, p=p)
+    reason = reasons.not_certain_among(n_others, change.reason)
+    return replace(change, p=p, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _fate(base: Group, candidate: Group) -> Verdict | None:
@@ -117,72 +128,127 @@ def _fate_reason(question: Question, base: Group, candidate: Group) -> str:
     if base.mostly_diverged and candidate.mostly_diverged:
         return reasons.both_diverged(question.name)
     name, side = ("candidate", candidate) if candidate.mostly_diverged else ("base", base)
-    return reasons.diverged(name, side.n_diverged, side.diverged_at)
+    return reasons.diverged(name, side.n_diverged, side.diverged_at, question.axis)
 
 
-def _cut(base: Side, candidate: Side) -> tuple[Side, Side]:
-    """Both sides up to the last common step; whole where a run has no value until then."""
-    horizon = common_horizon([*base, *candidate])
-    cut = [tuple(series.until(horizon) for series in side) for side in (base, candidate)]
-    if all(len(series) for side in cut for series in side):
+def _cut(base: Group, candidate: Group) -> tuple[Group, Group]:
+    """Both sides up to the last common position; whole where a run has no value until then."""
+    horizon = common_horizon([*base.curves, *candidate.curves])
+    cut = [
+        replace(side, curves=tuple(series.until(horizon) for series in side.curves))
+        for side in (base, candidate)
+    ]
+    if all(len(series) for side in cut for series in side.curves):
         return cut[0], cut[1]
     return base, candidate
 
 
-def _estimate(question: Question, base: Side, candidate: Side) -> Estimate | None:
-    if len(base) == len(candidate) == 1:
-        single = single_difference(base[0], candidate[0], question.direction)
-        return single.estimate if single else None
-    values = np.concatenate([series.values for series in (*base, *candidate)])
-    return replicates_difference(
-        _finals(base), _finals(candidate), error_floor=resolution(values) / 2
+def _estimates(question: Question, base: Group, candidate: Group) -> Estimates | None:
+    if len(base.curves) == len(candidate.curves) == 1:
+        single = single_difference(base.curves[0], candidate.curves[0], question.direction)
+        if single is None:
+            return None
+        return Estimates(final=single.final, best=single.best, area=single.area, single=single)
+    twins = _in_order_of(base, candidate)
+    candidate = twins or candidate
+    compare = paired_difference if twins else replicates_difference
+    values = np.concatenate([series.values for series in (*base.curves, *candidate.curves)])
+    floor = resolution(values) / 2
+    found = [
+        compare(left, right, error_floor=floor)
+        for left, right in zip(
+            _numbers(question, base.curves, candidate.curves),
+            _numbers(question, candidate.curves, base.curves),
+            strict=True,
+        )
+    ]
+    return Estimates(final=found[0], best=found[1], area=found[2])
+
+
+def _in_order_of(base: Group, candidate: Group) -> Group | None:
+    """The candidate's runs in the order of the base's seeds; None where these are not the same."""
+    seeds = base.seeds
+    unique = len(set(seeds)) == len(seeds) > 0 and None not in seeds
+    if not unique or len(candidate.seeds) != len(seeds) or set(seeds) != set(candidate.seeds):
+        return None
+    order = [candidate.seeds.index(seed) for seed in seeds]
+    return replace(candidate, curves=tuple(candidate.curves[place] for place in order), seeds=seeds)
+
+
+def _numbers(question: Question, side: Side, other: Side) -> tuple[Floats, Floats, Floats]:
+    """Final value, best value and area of each run, shape (n_runs,), over what all runs have."""
+    curves = [*side, *other]
+    ends = common_start(curves), common_horizon(curves)
+    return (
+        np.array([series.final() for series in side], dtype=np.float64),
+        np.array([series.best(question.direction) for series in side], dtype=np.float64),
+        np.array([series.area(*ends) for series in side], dtype=np.float64),
     )
-
-
-def _finals(side: Side) -> np.typing.NDArray[np.float64]:
-    return np.array([series.final() for series in side], dtype=np.float64)
 
 
 def _described(question: Question, base: Side, candidate: Side) -> MetricChange:
     """The numbers before judgement; NaN for a side without a living run."""
-    finals = [float(np.mean(_finals(side))) if side else math.nan for side in (base, candidate)]
-    best = [
-        float(np.mean([series.best(question.direction) for series in side])) if side else math.nan
-        for side in (base, candidate)
+    means = [
+        [float(np.mean(values)) for values in _numbers(question, side, other)]
+        if side
+        else [math.nan] * 3
+        for side, other in ((base, candidate), (candidate, base))
     ]
+    final, best, area = (Quantity(base=b, candidate=c) for b, c in zip(*means, strict=True))
     curves = [*base, *candidate]
+    end = common_horizon(curves) if curves else None
     return MetricChange(
         name=question.name,
         direction=question.direction,
-        base=finals[0],
-        candidate=finals[1],
+        direction_from=question.direction_from,
+        base=final.base,
+        candidate=final.candidate,
         change=math.nan,
         ci_low=math.nan,
         ci_high=math.nan,
         verdict=Verdict.INCONCLUSIVE,
         reason="",
-        best=Quantity(base=best[0], candidate=best[1]),
+        best=best,
+        area=area,
         n_base=len(base),
         n_candidate=len(candidate),
-        step=max(int(series.steps[-1]) for series in curves) if curves else None,
+        step=end if question.axis is Axis.STEP else None,
+        end=None if end is None else in_units(question.axis, end),
     )
 
 
-def _judged(question: Question, described: MetricChange, estimate: Estimate) -> Measured:
+def _judged(question: Question, described: MetricChange, estimates: Estimates) -> MetricChange:
     """Judged in the metric's unit and described relative to the base, which may be zero."""
     scale = abs(described.base)
-    verdict = judge(estimate, question.direction, question.margin * scale)
-    low, high = estimate.interval()
+    margin = question.margin * scale
+    claim = nearest_claim(estimates.final, question.direction, margin)
+    final = _compared(Quantity(base=described.base), estimates.final)
     change = replace(
         described,
+        change=final.change,
+        ci_low=final.ci_low,
+        ci_high=final.ci_high,
+        best=_compared(described.best, estimates.best),
+        area=_compared(described.area, estimates.area),
+        verdict=claim.made,
+        p=claim.p,
+        paired=estimates.final.paired,
+        effect_size=effect_size(estimates.final),
+        detectable=_relative(detectable(estimates.final, margin), scale),
+    )
+    reason = reasons.judged(change, estimates.final, question.margin, estimates.single)
+    return replace(change, reason=reason)
+
+
+def _compared(quantity: Quantity, estimate: Estimate) -> Quantity:
+    scale = abs(quantity.base)
+    low, high = estimate.interval()
+    return replace(
+        quantity,
         change=_relative(estimate.difference, scale),
         ci_low=_relative(low, scale),
         ci_high=_relative(high, scale),
-        verdict=verdict,
     )
-    reason = reasons.judged(change, estimate, question.margin)
-    p = p_of_change(estimate, question.margin * scale)
-    return Measured(change=replace(change, reason=reason), p=p)
 
 
 def _relative(difference: float, scale: float) -> float:

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from telemetry.compare.diff_result import Direction
-from telemetry.directions import higher_is_better
+from telemetry.compare.diff_result import Direction, DirectionSource
+from telemetry.directions import higher_is_better, tells_direction
 
 LOSS = "loss"
 STEP_COLUMNS = (LOSS, "step_s")  # metrics that are columns of the view `steps`
 EVAL_PREFIXES = ("val", "valid", "validation", "eval", "dev", "test")  # the first found decides
 LOSS_WORDS = frozenset({"loss", "nll", "perplexity", "ppl", "ce", "bpc", "bpb", "xent"})
+NO_COUNTS = frozenset({"per", "second", "sec", "s", "rate", "throughput", "loss", "accuracy"})
 HIT_WORDS = frozenset({"acc", "accuracy", "top1", "acc1", "f1", "auc", "auroc"})
 
 
@@ -18,6 +19,19 @@ def direction_of(name: str, stated: Mapping[str, Direction] | None = None) -> Di
     if stated and name in stated:
         return stated[name]
     return Direction.HIGHER if higher_is_better(name) else Direction.LOWER
+
+
+def direction_source(name: str, stated: Mapping[str, Direction] | None = None) -> DirectionSource:
+    """Why `direction_of` says what it says; without a known word lower is assumed."""
+    if stated and name in stated:
+        return DirectionSource.GIVEN
+    return DirectionSource.NAME if tells_direction(name) else DirectionSource.ASSUMED
+
+
+def counts_tokens(name: str) -> bool:
+    """Whether a metric is a number of tokens, as `tokens`, `n_tokens`, `num_input_tokens_seen`."""
+    words = re.findall(r"[a-z]+", name.lower())
+    return "tokens" in words and NO_COUNTS.isdisjoint(words)
 
 
 def by_importance(names: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from telemetry.compare.costs import read_costs
 from telemetry.compare.curves import read_curves
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import layer_curves
+from telemetry.compare.read_clocks import read_clocks
 from telemetry.compare.recorded_settings import recorded_settings
 from telemetry.compare.summary import Side, Summary
 from telemetry.diagnose.diagnose import findings_of
@@ -51,6 +52,7 @@ def read_side(
             layers=layer_curves(session, run),
             costs=read_costs(session, run),
             findings=findings_of(store, run, policy),
+            clocks=read_clocks(session, run),
         )
         for run, found in zip(runs, curves, strict=True)
     )

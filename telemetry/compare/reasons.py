@@ -2,8 +2,11 @@
 
 import math
 
-from telemetry.compare.diff_result import MetricChange, Verdict
-from telemetry.compare.intervals import MOST_REPLICATES, Estimate, replicates_needed
+from telemetry.compare.axes import place
+from telemetry.compare.diff_result import Axis, MetricChange, Verdict
+from telemetry.compare.intervals import Estimate
+from telemetry.compare.power import MOST_REPLICATES, replicates_needed
+from telemetry.compare.single_runs import SingleDifference
 
 MORE_RUNS = "record more seeds of each and compare the groups (--base tag=... --candidate tag=...)"
 
@@ -13,23 +16,41 @@ def percent(share: float) -> str:
     return f"{100 * share:+.3g} %" if math.isfinite(share) else f"{share:+}"
 
 
-def judged(change: MetricChange, estimate: Estimate, margin: float) -> str:
+def judged(
+    change: MetricChange, estimate: Estimate, margin: float, single: SingleDifference | None = None
+) -> str:
     """Why the verdict of a measured change is what it is."""
     interval = f"95 % interval {percent(change.ci_low)} to {percent(change.ci_high)}"
     runs = f"{_runs(change.n_base)} against {_runs(change.n_candidate)}"
-    moved = f"{change.name} {percent(change.change)} ({interval}, {runs})"
-    limit = f"{100 * margin:.3g} %"
+    pairs = ", paired by seed" if change.paired else ""
+    moved = f"{change.name} {percent(change.change)} ({interval}, {runs}{pairs})"
+    limit = f"margin of {100 * margin:.3g} %"
     if change.verdict is Verdict.NO_CHANGE:
-        return f"{moved}: the whole interval lies within the margin of {limit}."
+        return f"{moved}: equal within the {limit} ({p_value(change.p)})."
     if change.verdict is Verdict.INCONCLUSIVE:
-        return f"{moved}: {_what_is_open(change, estimate, margin)}"
-    better = change.verdict is Verdict.IMPROVEMENT
-    return f"{moved}: {'better' if better else 'worse'} by more than the margin of {limit}."
+        return f"{moved}: {_what_is_open(change, estimate, margin, single)}"
+    word = "better" if change.verdict is Verdict.IMPROVEMENT else "worse"
+    return f"{moved}: {word} ({p_value(change.p)}), and by more than the {limit}."
 
 
-def diverged(side: str, n_runs: int, step: int | None) -> str:
+def p_value(p: float) -> str:
+    """`p 0.012`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.2g}"  # noqa: PLR2004 - digits that matter
+
+
+def power(change: MetricChange) -> str:
+    """What the runs at hand could have shown: `with 3 runs a side a change of 4.1 % ...`."""
+    if not math.isfinite(change.detectable):
+        return ""
+    few = min(change.n_base, change.n_candidate)
+    several = change.n_base == change.n_candidate
+    runs = f"{_runs(few)} a side" if several else f"{change.n_base} and {change.n_candidate} runs"
+    return f"with {runs} a change of {100 * change.detectable:.2g} % would be seen in 80 %"
+
+
+def diverged(side: str, n_runs: int, position: int | None, axis: Axis = Axis.STEP) -> str:
     """Why survival decides."""
-    since = "" if step is None else f" from step {step} on"
+    since = "" if position is None else f" from {place(axis, position)} on"
     return f"{_runs(n_runs)} of the {side} ended in values that are not finite{since}."
 
 
@@ -56,21 +77,24 @@ def not_certain_among(n_metrics: int, reason: str) -> str:
     return f"{reason} Among {n_metrics} metrics one such change is expected by chance (Holm)."
 
 
-def _what_is_open(change: MetricChange, estimate: Estimate, margin: float) -> str:
-    if change.n_base == change.n_candidate == 1:
+def _what_is_open(
+    change: MetricChange, estimate: Estimate, margin: float, single: SingleDifference | None
+) -> str:
+    if single is not None:
+        noisy = single.noise > math.sqrt(2) * single.seed_allowance
+        noise = "the values themselves are noisy: evaluate on more data or more often, and "
         return (
             "one run a side cannot tell this from another seed; the interval allows for seed "
-            f"noise. To settle it {MORE_RUNS}."
+            f"noise. To settle it {noise if noisy else ''}{MORE_RUNS}."
         )
     smaller = min(change.n_base, change.n_candidate)
-    spread = estimate.standard_error / math.sqrt(1 / change.n_base + 1 / change.n_candidate)
-    needed = replicates_needed(estimate, spread, margin * abs(change.base))
+    needed = replicates_needed(estimate, margin * abs(change.base))
     if needed is None:
-        return (
-            f"seeds vary more than that; over {MOST_REPLICATES} runs a side or a wider --margin "
-            "would settle it."
-        )
-    return f"about {max(needed, smaller + 1)} runs a side would settle it."
+        settle = f"over {MOST_REPLICATES} runs a side or a wider --margin would settle it"
+    else:
+        settle = f"about {max(needed, smaller + 1)} runs a side would settle it"
+    told = power(change)
+    return f"{told}; {settle}." if told else f"{settle}."
 
 
 def _runs(n: int) -> str:

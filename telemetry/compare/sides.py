@@ -1,10 +1,13 @@
 """The two sides of a comparison: which runs count, and what is wrong with them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from telemetry.compare.axes import place
+from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.compare.diff_result import Axis
 from telemetry.compare.measure import Group
 from telemetry.compare.metric_names import LOSS
 from telemetry.compare.summary import Side, Summary
@@ -68,20 +71,31 @@ def group(side: Side, name: str) -> Group:
     """The side for one metric: curves of living runs that have it, and how many runs died."""
     having = [member for member in side if name in member.curves or member.diverged]
     dead = [m for m in having if m.diverged or math.isnan(m.curves[name].final())]
+    living = [member for member in having if member not in dead]
     ends = [m.curves[LOSS if m.diverged else name].not_finite_from() for m in dead]
     return Group(
-        curves=tuple(member.curves[name] for member in having if member not in dead),
+        curves=tuple(member.curves[name] for member in living),
+        seeds=tuple(_repetition(member) for member in living),
         n_diverged=len(dead),
         diverged_at=min(ends, default=None),
     )
 
 
-def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str]:
-    """What the reader should know about the runs before trusting the verdict."""
+def side_warnings(
+    base: Side, candidate: Side, deciding: str | None, axis: Axis = Axis.STEP
+) -> list[str]:
+    """What the reader should know about the runs before trusting the verdict.
+
+    Args:
+        base: Its curves lie along the axis.
+        candidate: Likewise.
+        deciding: The metric that decides, if there is one.
+        axis: What the positions of the curves mean.
+    """
     members = [*base, *candidate]
     warnings = [
         f"{member.labels.label} is {member.labels.status}; "
-        f"its values are those of step {member.last_step}."
+        f"its values are those of {place(axis, member.last_step)}."
         for member in members
         if member.labels.status not in ALIVE
     ]
@@ -96,10 +110,17 @@ def side_warnings(base: Side, candidate: Side, deciding: str | None) -> list[str
     ]
     if max(ends) + 1 > LENGTHS_DIFFER_FROM * (min(ends) + 1):
         warnings.append(
-            f"{deciding} ends at step {ends[0]} in the base and {ends[1]} in the candidate; the "
-            f"values compared are those up to step {min(ends)}."
+            f"{deciding} ends at {place(axis, ends[0])} in the base and {place(axis, ends[1])} in "
+            f"the candidate; the values compared are those up to {place(axis, min(ends))}."
         )
     return warnings
+
+
+def _repetition(member: Summary) -> Hashable | None:
+    """What numbers a run among the repetitions of its configuration, such as its seed."""
+    config = flat(member.labels.config)
+    keys = sorted(key for key in config if is_repeat_key(key))
+    return tuple((key, canonical(config[key])) for key in keys) or None
 
 
 def _equal(left: Summary, right: Summary) -> bool:

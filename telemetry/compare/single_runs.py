@@ -12,8 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.compare.align import SMOOTHED_FROM, WINDOW_SHARE, Floats, Series, paired
-from telemetry.compare.bootstrap import bootstrap_error
+from telemetry.compare.align import (
+    SMOOTHED_FROM,
+    WINDOW_SHARE,
+    Floats,
+    Series,
+    common_horizon,
+    common_start,
+    paired,
+)
+from telemetry.compare.bootstrap import bootstrap_error, mean_error
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.intervals import Estimate, combined_error
 
@@ -27,17 +35,27 @@ BOOTSTRAP_FROM = 10  # pairs in the final window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleDifference:
-    """Estimate of one run against another; `seed_allowance` is one run's, in the metric's unit."""
+    """Estimates of one run against another, and what their errors are made of.
 
-    estimate: Estimate
+    `noise` is the standard error that the curves' fluctuation gives to the difference of the final
+    values, `seed_allowance` the standard deviation that is allowed to one run's seed, both in the
+    metric's unit.
+    """
+
+    final: Estimate
+    best: Estimate
+    area: Estimate
+    noise: float
     seed_allowance: float
-    n_pairs: int
 
 
 def single_difference(
     base: Series, candidate: Series, direction: Direction
 ) -> SingleDifference | None:
-    """Difference of the final values with an error that covers the curves' noise and the seed.
+    """Differences of final value, best value and area, with errors that cover noise and seed.
+
+    The best value is a mean over a window as long as the final one, so its noise is taken to be
+    that of the final value.
 
     Args:
         base: Up to the common horizon, with a finite final value.
@@ -50,25 +68,49 @@ def single_difference(
     steps, left, right = paired(base, candidate)
     if steps.size < FEWEST_PAIRS:
         return None
-    difference = candidate.final() - base.final()
-    if np.array_equal(left, right) and difference == 0:
+    final = candidate.final() - base.final()
+    if np.array_equal(left, right) and final == 0:
         exact = Estimate(difference=0.0, standard_error=0.0)
-        return SingleDifference(estimate=exact, seed_allowance=0.0, n_pairs=int(steps.size))
-    start = steps[-1] - WINDOW_SHARE * (int(steps[-1] - steps[0]) + 1)
-    window = steps > start
-    smoothed = len(base.final_window()) > 1 and len(candidate.final_window()) > 1
-    if smoothed and np.count_nonzero(window) >= BOOTSTRAP_FROM:
-        error, block = bootstrap_error(left[window], right[window])
-        df = max(1.0, np.count_nonzero(window) / block - 1)
-    else:
-        error, df = _fluctuation(right - left)
+        return SingleDifference(final=exact, best=exact, area=exact, noise=0.0, seed_allowance=0.0)
+    error, df = _final_error(base, candidate)
     allowance = seed_allowance(base, candidate, direction)
-    total, joint_df = combined_error(error, df, math.sqrt(2) * allowance)
+    ends = common_start([base, candidate]), common_horizon([base, candidate])
     return SingleDifference(
-        estimate=Estimate(difference=difference, standard_error=total, df=joint_df),
+        final=_joined(final, error, df, allowance),
+        best=_joined(candidate.best(direction) - base.best(direction), error, df, allowance),
+        area=_joined(
+            candidate.area(*ends) - base.area(*ends), *_area_error(left, right), allowance
+        ),
+        noise=error,
         seed_allowance=allowance,
-        n_pairs=int(steps.size),
     )
+
+
+def _joined(difference: float, error: float, df: float, allowance: float) -> Estimate:
+    total, joint_df = combined_error(error, df, math.sqrt(2) * allowance)
+    return Estimate(difference=difference, standard_error=total, df=joint_df)
+
+
+def _final_error(base: Series, candidate: Series) -> tuple[float, float]:
+    """Standard error of the difference of the final values, and its degrees of freedom."""
+    steps, left, right = paired(base, candidate)
+    window = steps > steps[-1] - WINDOW_SHARE * (int(steps[-1] - steps[0]) + 1)
+    smoothed = len(base.final_window()) > 1 and len(candidate.final_window()) > 1
+    n = int(np.count_nonzero(window))
+    if smoothed and n >= BOOTSTRAP_FROM:
+        error, block = bootstrap_error(left[window], right[window])
+        return error, max(1.0, n / block - 1)
+    return _fluctuation(right - left)
+
+
+def _area_error(left: Floats, right: Floats) -> tuple[float, float]:
+    """The same of the mean difference of n paired points."""
+    n = left.size
+    if n < SMOOTHED_FROM:
+        error, df = _fluctuation(right - left)
+        return error / math.sqrt(n), df
+    error, block = mean_error(right - left)
+    return error, max(1.0, n / block - 1)
 
 
 def seed_allowance(base: Series, candidate: Series, direction: Direction) -> float:

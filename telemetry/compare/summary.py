@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from telemetry.compare.align import Series
+from telemetry.compare.axes import Clocks, along
 from telemetry.compare.costs import RunCosts
+from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurves
 from telemetry.compare.metric_names import LOSS
@@ -25,6 +27,7 @@ class Summary:
         layers: Log2 statistics by layer and statistic.
         costs: What a step costs, by name.
         findings: What the detectors found.
+        clocks: How far the run had come after each step, by axis.
     """
 
     labels: RunLabels
@@ -33,6 +36,16 @@ class Summary:
     layers: LayerCurves
     costs: RunCosts
     findings: tuple[Finding, ...]
+    clocks: Clocks = field(default_factory=dict)
+
+    def along(self, axis: Axis) -> "Summary":
+        """The same with its curves placed on an axis.
+
+        Raises:
+            UsageError: the run has no clock for the axis.
+        """
+        curves = along(self.curves, self.clocks, axis, self.labels.label)
+        return replace(self, curves=curves)
 
     @property
     def diverged(self) -> bool:

@@ -6,13 +6,15 @@ from compare.curve_makers import loss_curve
 
 from telemetry.compare.align import Series
 from telemetry.compare.diff_result import Direction, Verdict
-from telemetry.compare.intervals import judge
 from telemetry.compare.single_runs import resolution, seed_allowance, single_difference
+from telemetry.compare.verdicts import nearest_claim
 
 
 def verdict(base: Series, candidate: Series) -> Verdict | None:
     single = single_difference(base, candidate, Direction.LOWER)
-    return judge(single.estimate, Direction.LOWER, 0.01 * base.final()) if single else None
+    if single is None:
+        return None
+    return nearest_claim(single.final, Direction.LOWER, 0.01 * base.final()).made
 
 
 @pytest.mark.parametrize("every", [1, 30])
@@ -41,7 +43,7 @@ def test_a_candidate_that_explodes_late_is_a_regression() -> None:
 def test_the_same_values_are_no_change_with_certainty() -> None:
     single = single_difference(loss_curve(0), loss_curve(0), Direction.LOWER)
     assert single is not None
-    assert single.estimate.interval() == (0.0, 0.0)
+    assert single.final.interval() == (0.0, 0.0)
 
 
 def test_two_evaluations_say_nothing() -> None:
@@ -55,7 +57,7 @@ def test_the_error_grows_with_the_noise_of_the_curves() -> None:
         pair = (loss_curve(1, step_noise=noise), loss_curve(2, step_noise=noise))
         single = single_difference(*pair, Direction.LOWER)
         assert single is not None
-        errors.append(single.estimate.standard_error)
+        errors.append(single.final.standard_error)
     assert errors[1] > 1.5 * errors[0]
 
 
