@@ -48,6 +48,7 @@ class Table:
 def add_examples(
     builder: RunBuilder,
     correct: Sequence[bool],
+    /,
     metadata: Sequence[Mapping[str, object]] | None = None,
     **columns: object,
 ) -> RunBuilder:
@@ -75,7 +76,7 @@ def add_examples(
     return builder
 
 
-def judged_run(store: Path, name: str, correct: Sequence[bool], **columns: object) -> Path:
+def judged_run(store: Path, name: str, correct: Sequence[bool], /, **columns: object) -> Path:
     """A run with one evaluation."""
     builder = RunBuilder(store=store, run=f"20260102-030405-{name:0<6}", name=name)
     return add_examples(builder, correct, **columns).write()  # type: ignore[arg-type]

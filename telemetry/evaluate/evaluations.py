@@ -12,7 +12,7 @@ from telemetry.configuration import nearest
 from telemetry.errors import UsageError
 from telemetry.evaluate.metadata import metadata_columns
 from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
+from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
 
 PLAIN = ""  # hypothesis of the untransformed data set
@@ -20,18 +20,20 @@ MIN_PREFIX = 4  # characters of an evaluation's id
 
 LIST_SQL = """
 SELECT
+    project,
+    run,
     eval_id,
     dataset,
     hypothesis,
     checkpoint,
     MIN(step) AS step,
     COUNT(*) AS n,
+    AVG(CASE WHEN correct THEN 1.0 WHEN NOT correct THEN 0.0 END) AS accuracy,
+    AVG(CAST(loss AS DOUBLE)) AS loss,
     MAX(written_at) AS written_at
 FROM example_evals
-WHERE project = $project
-    AND run = $run
-GROUP BY eval_id, dataset, hypothesis, checkpoint
-ORDER BY written_at, eval_id, dataset, hypothesis
+GROUP BY project, run, eval_id, dataset, hypothesis, checkpoint
+ORDER BY written_at, project, run, eval_id, dataset, hypothesis
 """
 EXAMPLES_SQL = """
 SELECT
@@ -60,7 +62,10 @@ ORDER BY example_id, input_digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvaluation:
-    """One pass of one checkpoint over one data set under one hypothesis."""
+    """One pass of one checkpoint over one data set under one hypothesis.
+
+    `accuracy` and `loss` are means over its examples, NaN where nothing says them.
+    """
 
     run: Run
     eval_id: str
@@ -69,6 +74,8 @@ class StoredEvaluation:
     checkpoint: str
     step: int | None
     n: int
+    accuracy: float
+    loss: float
     written_at: datetime
 
 
@@ -117,23 +124,36 @@ class Examples:
         return self.at(np.flatnonzero(chosen))
 
 
-def stored_evaluations(session: Session, run: Run) -> list[StoredEvaluation]:
-    """Every evaluation of a run, the newest last."""
-    rows = session.query(LIST_SQL, {"project": run.ref.project, "run": run.run}).records()
+def stored_evaluations(session: Session) -> list[StoredEvaluation]:
+    """Every evaluation of the session's runs, the newest last."""
+    runs = {(run.ref.project, run.run): run for run in session.runs}
     return [
         StoredEvaluation(
-            run=run,
-            eval_id=str(row["eval_id"]),
-            dataset=str(row["dataset"]),
-            hypothesis=str(row["hypothesis"]),
-            checkpoint=str(row["checkpoint"]),
+            run=runs[as_text(row["project"]), as_text(row["run"])],
+            eval_id=as_text(row["eval_id"]),
+            dataset=as_text(row["dataset"]),
+            hypothesis=as_text(row["hypothesis"]),
+            checkpoint=as_text(row["checkpoint"]),
             step=row["step"] if isinstance(row["step"], int) else None,
             n=row["n"] if isinstance(row["n"], int) else 0,
+            accuracy=as_float(row["accuracy"]),
+            loss=as_float(row["loss"]),
             written_at=written_at,
         )
-        for row in rows
+        for row in session.query(LIST_SQL).records()
         if isinstance(written_at := row["written_at"], datetime)
     ]
+
+
+def newest_pass(found: Sequence[StoredEvaluation], run: Run) -> list[StoredEvaluation]:
+    """What a run's newest judged checkpoint was judged on, the newest of each kind, by name."""
+    own = [entry for entry in found if entry.run.ref == run.ref]
+    newest = {
+        (entry.dataset, entry.hypothesis): entry
+        for entry in own
+        if entry.checkpoint == own[-1].checkpoint
+    }
+    return [newest[key] for key in sorted(newest)]
 
 
 def choose_evaluation(
@@ -146,15 +166,15 @@ def choose_evaluation(
     """The newest evaluation of a plain data set that fits.
 
     Args:
-        found: The evaluations of the run, the newest last.
-        run: The run, for messages.
+        found: The evaluations of some runs, the newest last.
+        run: The run.
         eval_id: Id of the evaluation, or at least four characters of its beginning.
         dataset: Name of the data set.
 
     Raises:
         UsageError: none fits, or the newest pass covers several data sets and none is named.
     """
-    plain = [entry for entry in found if entry.hypothesis == PLAIN]
+    plain = [e for e in found if e.hypothesis == PLAIN and e.run.ref == run.ref]
     if not plain:
         raise UsageError(
             f"run {run.name} ({run.short}) has no evaluated examples; write them by "

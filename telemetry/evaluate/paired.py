@@ -145,6 +145,8 @@ def seed_p(delta: float, seed_sd: float, n_seeds: int) -> float:
         seed_sd: Standard deviation of the metric over seeds, see `seed_spread`.
         n_seeds: Seeds behind it, at least 2.
     """
+    if seed_sd == 0:
+        return float(delta == 0)
     return 2 * t_cdf(-abs(delta) / (seed_sd * math.sqrt(2)), n_seeds - 1)
 
 

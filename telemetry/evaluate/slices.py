@@ -179,10 +179,11 @@ def _result(material: _Material, metric: Metric, q: float) -> Slices:
 
 
 def _material(store: Store, subject: Subject) -> _Material:
-    runs = [run for run in (subject.run, subject.base) if run is not None]
-    with store.session(runs) as session:
+    runs = {run.ref.path: run for run in (subject.run, subject.base) if run is not None}
+    with store.session(list(runs.values())) as session:
+        stored = stored_evaluations(session)
         chosen = choose_evaluation(
-            stored_evaluations(session, subject.run),
+            stored,
             subject.run,
             eval_id=subject.eval_id,
             dataset=subject.dataset,
@@ -190,9 +191,7 @@ def _material(store: Store, subject: Subject) -> _Material:
         examples = read_examples(session, chosen)
         if subject.base is None:
             return _judged(examples, _values(examples, subject.metric), subject.metric)
-        theirs = choose_evaluation(
-            stored_evaluations(session, subject.base), subject.base, dataset=chosen.dataset
-        )
+        theirs = choose_evaluation(stored, subject.base, dataset=chosen.dataset)
         before = read_examples(session, theirs)
     pairs = paired_examples(before, examples)
     if pairs.fault:

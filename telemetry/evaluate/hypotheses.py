@@ -1,0 +1,263 @@
+"""Which hypotheses did a candidate break? Two models on the same examples, against seed noise.
+
+from telemetry import Store, evaluate
+store = Store.open()
+found = evaluate.hypotheses.compare(store, store.select("main"), store.select("latest"))
+found.verdict; found.answer
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from telemetry import json_values
+from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.errors import UsageError
+from telemetry.evaluate.comparison import Comparison, Result
+from telemetry.evaluate.evaluations import (
+    PLAIN,
+    Examples,
+    StoredEvaluation,
+    newest_pass,
+    read_examples,
+    stored_evaluations,
+)
+from telemetry.evaluate.hypothesis import (
+    ID_CHARACTERS,
+    Expectation,
+    Hypothesis,
+    Kind,
+    Op,
+    append_hypothesis,
+    load_hypotheses,
+)
+from telemetry.evaluate.pairs import paired_examples
+from telemetry.evaluate.stored_hypotheses import stored_hypotheses
+from telemetry.evaluate.verdicts import Question, Rules, judge_questions
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+from telemetry.store.expressions import matching
+from telemetry.store.results import append_once
+from telemetry.store.session import Session
+from telemetry.store.store import Store
+
+__all__ = [
+    "Comparison",
+    "Expectation",
+    "Hypothesis",
+    "Kind",
+    "Op",
+    "Result",
+    "Rules",
+    "append_hypothesis",
+    "compare",
+    "keep",
+    "load_hypotheses",
+]
+
+DEFAULT_RULES = Rules()
+Floats = npt.NDArray[np.float64]
+Passes = Mapping[tuple[str, str], StoredEvaluation]  # by data set and hypothesis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    """What is compared: examples of a data set under a hypothesis, perhaps a part of them."""
+
+    name: str
+    dataset: str
+    hypothesis: str
+    where: str | None = None
+    definition: Hypothesis | None = None
+
+
+def compare(
+    store: Store,
+    base: Run,
+    candidate: Run,
+    *,
+    seeds: Sequence[Run] | None = None,
+    hypotheses: Sequence[Hypothesis] = (),
+    rules: Rules = DEFAULT_RULES,
+) -> Comparison:
+    """Judge a candidate against a base on every hypothesis that both were evaluated on.
+
+    Args:
+        store: Where the runs lie.
+        base: The model that is known.
+        candidate: The model that is asked about.
+        seeds: Runs of the base's recipe with other seeds, three at least; None takes the runs of
+            the store whose configuration differs from the base's in seeds alone.
+        hypotheses: Definitions; a `subset` needs no evaluation of its own. Those stored with
+            either run count too.
+        rules: How to judge.
+
+    Raises:
+        UsageError: both are the same run, or nothing was evaluated on both sides.
+    """
+    if base.ref == candidate.ref:
+        raise UsageError(f"{base.run} is base and candidate at once; choose two runs.")
+    others = same_recipe(store.runs(), base) if seeds is None else list(seeds)
+    others = [run for run in others if run.ref != candidate.ref]
+    runs = {run.ref.path: run for run in (base, candidate, *others)}
+    with store.session(list(runs.values())) as session:
+        stored = stored_evaluations(session)
+        known = [*hypotheses, *stored_hypotheses(session, [candidate, base])]
+        sides = [_passes(newest_pass(stored, run)) for run in (base, candidate)]
+        of_seeds = [p for run in others if (p := _passes(newest_pass(stored, run)))]
+        seed_runs = tuple(next(iter(passes.values())).run for passes in of_seeds)
+        keys, warnings = _keys(known, sides[0], sides[1])
+        if not keys:
+            raise UsageError(_nothing(base, candidate, sides[0], sides[1]))
+        questions = [_question(session, key, sides, of_seeds) for key in keys]
+    results = judge_questions(questions, rules)
+    notes = [
+        f"{question.hypothesis or 'plain data set'}: {question.pairs.note}."
+        for question in questions
+        if question.pairs.note and not question.pairs.fault
+    ]
+    return Comparison(
+        compare_id=_identity(results, seed_runs, rules),
+        base=base,
+        candidate=candidate,
+        seeds=seed_runs,
+        q=rules.q,
+        results=tuple(results),
+        warnings=(*warnings, *notes),
+    )
+
+
+def keep(comparison: Comparison) -> bool:
+    """Store a comparison in the candidate's run; False when it is there already.
+
+    Raises:
+        StoreUnreadable: the run's folder cannot be written.
+    """
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    left_out = {"dataset", "detectable_drop"}
+    rows = [
+        {
+            "compare_id": comparison.compare_id,
+            "written_at": moment,
+            **{k: v for k, v in result.to_json().items() if k not in left_out},
+        }
+        for result in comparison.results
+    ]
+    folder = comparison.candidate.ref.path
+    return append_once(folder, "hypothesis_results", rows, identity="compare_id")
+
+
+def same_recipe(runs: Sequence[Run], base: Run) -> list[Run]:
+    """Runs of the base's project whose configuration differs from its in seeds alone, it too.
+
+    A run without a configuration says nothing about its recipe and stands alone.
+    """
+    wanted = _recipe(base)
+    if not wanted:
+        return [base]
+    return [run for run in runs if run.project == base.project and _recipe(run) == wanted]
+
+
+def _recipe(run: Run) -> dict[str, str]:
+    settings = flat(run.config).items()
+    return {key: canonical(value) for key, value in settings if not is_repeat_key(key)}
+
+
+def _passes(found: Sequence[StoredEvaluation]) -> Passes:
+    return {(entry.dataset, entry.hypothesis): entry for entry in found}
+
+
+def _keys(
+    known: Sequence[Hypothesis], base: Passes, candidate: Passes
+) -> tuple[list[_Key], list[str]]:
+    """What both sides can answer, and a word about what they cannot."""
+    definitions: dict[str, Hypothesis] = {}
+    for hypothesis in known:
+        definitions.setdefault(hypothesis.name, hypothesis)
+    both = sorted(base.keys() & candidate.keys())
+    keys = [
+        _Key(name=name, dataset=dataset, hypothesis=name, definition=definitions.get(name))
+        for dataset, name in both
+    ]
+    warnings = [
+        f"{name or dataset} was evaluated on one side only and is left out."
+        for dataset, name in sorted(base.keys() ^ candidate.keys())
+    ]
+    evaluated = {key.name for key in keys}
+    for hypothesis in definitions.values():
+        if hypothesis.name in evaluated:
+            continue
+        if hypothesis.kind is Kind.SUBSET and (hypothesis.base, PLAIN) in both:
+            keys.append(
+                _Key(
+                    name=hypothesis.name,
+                    dataset=hypothesis.base,
+                    hypothesis=PLAIN,
+                    where=hypothesis.where,
+                    definition=hypothesis,
+                )
+            )
+        else:
+            warnings.append(f"{hypothesis.name} was not evaluated on both sides and is left out.")
+    return keys, list(dict.fromkeys(warnings))
+
+
+def _question(
+    session: Session, key: _Key, sides: Sequence[Passes], seeds: Sequence[Passes]
+) -> Question:
+    where = (key.dataset, key.hypothesis)
+    base, candidate = (_examples(session, passes[where], key.where) for passes in sides)
+    found = [_means(session, passes.get(where), key.where) for passes in seeds]
+    means = np.array(found, dtype=np.float64).reshape(-1, 2)
+    return Question(
+        hypothesis=key.name,
+        pairs=paired_examples(base, candidate),
+        wants_loss=key.definition is not None and key.definition.expect.metric == "loss",
+        seed_accuracies=means[:, 0],
+        seed_losses=means[:, 1],
+        min_size=key.definition.min_size if key.definition else 1,
+    )
+
+
+def _examples(session: Session, evaluation: StoredEvaluation, where: str | None) -> Examples:
+    examples = read_examples(session, evaluation)
+    return examples if where is None else examples.part(matching(examples.table, where))
+
+
+def _means(
+    session: Session, evaluation: StoredEvaluation | None, where: str | None
+) -> tuple[float, float]:
+    """Mean accuracy and loss of a seed run, NaN where they are unknown."""
+    if evaluation is None:
+        return np.nan, np.nan
+    if where is None:
+        return evaluation.accuracy, evaluation.loss
+    examples = _examples(session, evaluation, where)
+    if not len(examples):
+        return np.nan, np.nan
+    return 1 - float(examples.errors.mean()), float(examples.rows.floats("loss").mean())
+
+
+def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -> str:
+    for run, passes in ((base, of_base), (candidate, of_candidate)):
+        if not passes:
+            return (
+                f"run {run.name} ({run.short}) has no evaluated examples; write them by "
+                f"`telemetry evaluate {run.short}`."
+            )
+    names = ", ".join(dataset for dataset, _ in sorted({*of_base, *of_candidate}))
+    return f"the runs were not evaluated on the same data set: {names}."
+
+
+def _identity(results: Sequence[Result], seeds: Sequence[Run], rules: Rules) -> str:
+    """Equal for the same question about the same evaluations."""
+    asked: Json = {
+        "results": sorted([r.hypothesis, r.dataset, r.base_eval, r.cand_eval] for r in results),
+        "seeds": sorted(run.run for run in seeds),
+        "rules": [rules.q, rules.mid_p, rules.needs_seeds],
+    }
+    return hashlib.sha256(json_values.dumps(asked).encode()).hexdigest()[:ID_CHARACTERS]

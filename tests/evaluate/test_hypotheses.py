@@ -1,0 +1,261 @@
+"""Hypotheses of two models: the planted regression and nothing else, with and without seeds."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from judged_examples import DATASET, add_examples
+from synthetic import START, RunBuilder
+
+from telemetry import Store
+from telemetry.compare.diff_result import Verdict
+from telemetry.errors import UsageError
+from telemetry.evaluate import hypotheses
+from telemetry.evaluate.comparison import Comparison
+from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op
+from telemetry.evaluate.verdicts import Rules
+
+N = 900
+NAMES = ("", "blur", "brightness", "noise", "shift")
+HALF = ["night" if i % 2 else "day" for i in range(N)]
+
+
+def answers(seed: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """Answers of one seed: right in about 90 %, the level of a hypothesis varies by 1 %."""
+    difficulty = np.random.default_rng(99).random((len(NAMES), N))
+    generator = np.random.default_rng(seed)
+    found = {}
+    for place, name in enumerate(NAMES):
+        level = 0.9 + 0.01 * generator.normal()
+        noise = 0.03 * generator.normal(size=N)
+        found[name] = difficulty[place] + noise < level
+    return found
+
+
+def spoiled(right: npt.NDArray[np.bool_], share: float, seed: int = 5) -> npt.NDArray[np.bool_]:
+    return right & (np.random.default_rng(seed).random(len(right)) >= share)
+
+
+def write(
+    store: Path, name: str, of: dict[str, npt.NDArray[np.bool_]], **columns: object
+) -> RunBuilder:
+    """A run that was evaluated under every hypothesis; its configuration names a seed."""
+    builder = RunBuilder(
+        store=store,
+        run=f"20260102-030405-{name}",
+        name=name,
+        config={"lr": 0.1, "seed": int(name[-1]) if name[-1].isdigit() else 0},
+    )
+    for hypothesis, right in of.items():
+        add_examples(
+            builder,
+            right.tolist(),
+            [{"time": time} for time in HALF],
+            hypothesis=hypothesis,
+            eval_id=f"eval-{name}",
+            **columns,
+        )
+    builder.write()
+    return builder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seeds, a further seed, and a candidate that forgot 20 % of the noisy ones."""
+    store = tmp_path_factory.mktemp("hypotheses")
+    for seed in range(6):
+        write(store, f"seed-{seed}", answers(seed))
+    other = answers(17)
+    write(store, "sister7", other)
+    other["noise"] = spoiled(other["noise"], 0.2)
+    write(store, "candid", other)
+    return store
+
+
+def compared(folder: Path, candidate: str = "candid", **options: object) -> Comparison:
+    store = Store.open(folder)
+    return hypotheses.compare(
+        store,
+        store.select("seed-0"),
+        store.select(candidate),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def seeds(folder: Path, names: Sequence[str]) -> list[object]:
+    store = Store.open(folder)
+    return [store.select(name) for name in names]
+
+
+def verdicts(comparison: Comparison) -> dict[str, Verdict]:
+    return {result.hypothesis: result.verdict for result in comparison.results}
+
+
+def test_exactly_the_planted_regression_is_found(folder: Path) -> None:
+    found = compared(folder, seeds=seeds(folder, [f"seed-{i}" for i in range(6)]))
+
+    assert verdicts(found) == {
+        name: Verdict.REGRESSION if name == "noise" else Verdict.NO_CHANGE for name in NAMES
+    }
+    assert found.verdict is Verdict.REGRESSION
+    assert found.answer == "candid against seed-0: worse on noise"
+    noise = found.results[0]
+    assert noise.n == N
+    assert noise.n_base_right_only is not None
+    assert noise.n_cand_right_only is not None
+    expected = (noise.n_cand_right_only - noise.n_base_right_only) / N
+    assert noise.delta == pytest.approx(expected)
+    assert noise.delta == pytest.approx(noise.cand_value - noise.base_value)
+    assert noise.ci_low < noise.delta < noise.ci_high < 0
+    assert noise.p_combined == max(noise.p_mcnemar, noise.p_seed) <= noise.q_value < 0.05
+    assert noise.n_seeds == 6
+    assert noise.detectable_drop < abs(noise.delta)
+
+
+def test_seeds_are_found_by_their_configuration(folder: Path) -> None:
+    found = compared(folder)
+    assert {run.name for run in found.seeds} == {*(f"seed-{i}" for i in range(6)), "sister7"}
+    assert found.verdict is Verdict.REGRESSION
+
+
+def test_another_seed_is_no_regression_though_mcnemar_sees_one(folder: Path) -> None:
+    six = seeds(folder, [f"seed-{i}" for i in range(6)])
+    with_seeds = compared(folder, "sister7", seeds=six)
+    alone = compared(folder, "sister7", seeds=[], rules=Rules(needs_seeds=False))
+    assert with_seeds.verdict is Verdict.NO_CHANGE
+    assert with_seeds.answer == "sister7 against seed-0: no hypothesis changed"
+    assert {Verdict.REGRESSION, Verdict.IMPROVEMENT} & set(verdicts(alone).values())
+
+
+def test_without_seeds_nothing_is_decided_unless_it_is_about_two_files(folder: Path) -> None:
+    two = compared(folder, seeds=seeds(folder, ["seed-0", "seed-1"]))
+    assert set(verdicts(two).values()) == {Verdict.INCONCLUSIVE}
+    assert two.results[0].reason == "no seed baseline: 2 of 3 seed runs"
+    assert min(result.p_mcnemar for result in two.results) < 1e-10  # numbers are shown
+    alone = compared(folder, seeds=[], rules=Rules(needs_seeds=False))
+    assert verdicts(alone)["noise"] is Verdict.REGRESSION
+
+
+def test_a_subset_needs_no_evaluation_of_its_own(folder: Path, tmp_path: Path) -> None:
+    night = Hypothesis(
+        name="night",
+        statement="At night",
+        kind=Kind.SUBSET,
+        base=DATASET,
+        where="m_time = 'night'",
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+    )
+    absent = Hypothesis(
+        name="absent",
+        statement="Never run",
+        kind=Kind.INVARIANCE,
+        base=DATASET,
+        transform="shop:shift",
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+    )
+    found = compared(folder, hypotheses=[night, absent])
+    by_name = {result.hypothesis: result for result in found.results}
+    assert by_name["night"].n == N // 2
+    assert by_name["night"].verdict is Verdict.NO_CHANGE
+    assert any("absent was not evaluated on both sides" in warning for warning in found.warnings)
+
+    of = answers(0)
+    of[""] = of[""] & ~(np.array([t == "night" for t in HALF]) & (np.arange(N) % 3 == 0))
+    for seed in range(4):
+        write(tmp_path, f"seed-{seed}", {"": answers(seed)[""]})
+    write(tmp_path, "candid", {"": of[""]}).add(
+        "hypotheses", **night.to_row(), written_at=START
+    ).write()  # stored with the run: no file is needed
+    stored = {result.hypothesis: result for result in compared(tmp_path).results}
+    assert stored["night"].verdict is Verdict.REGRESSION
+
+
+def test_losses_are_compared_where_nothing_is_right_or_wrong(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    base = generator.gamma(2.0, size=N)
+    for seed in range(4):
+        shifted = base * (1 + 0.02 * generator.normal()) + 0.05 * generator.normal(size=N)
+        blank = {"": np.ones(N, dtype=np.bool_)}
+        write(tmp_path, f"seed-{seed}", blank, loss=shifted.tolist(), correct=[None] * N)
+    write(
+        tmp_path,
+        "candid",
+        {"": np.ones(N, dtype=np.bool_)},
+        loss=(base * 1.5).tolist(),
+        correct=[None] * N,
+    )
+    (found,) = compared(tmp_path).results
+    assert (found.metric, found.verdict) == ("loss", Verdict.REGRESSION)
+    assert found.n_base_right_only is None
+    assert found.delta > 0
+
+
+def test_a_data_set_that_changed_is_not_compared(tmp_path: Path) -> None:
+    write(tmp_path, "seed-0", answers(0))
+    changed = [f"other{i}" if i % 10 == 0 else f"d{i:05d}" for i in range(N)]
+    write(tmp_path, "candid", answers(1), input_digest=changed)
+    found = compared(tmp_path, rules=Rules(needs_seeds=False))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "the input of 90 of 900 examples differs" in found.results[0].reason
+
+
+def test_few_examples_without_partner_are_left_out_and_counted(tmp_path: Path) -> None:
+    plain = {"": answers(0)[""]}
+    write(tmp_path, "seed-0", plain)
+    names = [f"new{i}" if i < 20 else f"{i:05d}" for i in range(N)]
+    write(tmp_path, "candid", plain, example_id=names)
+    found = compared(tmp_path, rules=Rules(needs_seeds=False))
+    assert found.verdict is Verdict.NO_CHANGE
+    assert {result.n for result in found.results} == {N - 20}
+    assert "40 examples have no partner" in found.warnings[0]
+    write(tmp_path, "other0", plain, example_id=[f"{name}x" for name in names])
+    alone = compared(tmp_path, "other0", rules=Rules(needs_seeds=False))
+    assert "judged on one side only" in alone.results[0].reason
+
+
+def test_few_examples_decide_nothing(tmp_path: Path) -> None:
+    for name, right in (("seed-0", [True] * 100), ("candid", [False] * 5 + [True] * 95)):
+        builder = RunBuilder(store=tmp_path, run=f"20260102-030405-{name}", name=name)
+        add_examples(builder, right).write()
+    (found,) = compared(tmp_path, rules=Rules(needs_seeds=False)).results
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason == "5 of 100 answers differ; fewer than 6 say nothing"
+
+
+def test_a_comparison_is_kept_once(folder: Path) -> None:
+    found = compared(folder)
+    assert hypotheses.keep(found)
+    assert not hypotheses.keep(compared(folder))
+    store = Store.open(folder)
+    with store.session([store.select("candid")]) as session:
+        rows = session.query(
+            "SELECT hypothesis, verdict, n_seeds FROM hypothesis_results ORDER BY hypothesis"
+        ).records()
+    assert [row["hypothesis"] for row in rows] == list(NAMES)
+    assert {row["verdict"] for row in rows if row["hypothesis"] == "noise"} == {"regression"}
+
+
+def test_the_newest_checkpoint_of_a_run_is_compared(tmp_path: Path) -> None:
+    builder = RunBuilder(store=tmp_path, run="20260102-030405-candid", name="candid")
+    add_examples(builder, [False] * N, eval_id="old", checkpoint="old")
+    late = START + timedelta(seconds=9)
+    add_examples(builder, [True] * N, eval_id="new", checkpoint="new", written_at=late)
+    builder.write()
+    write(tmp_path, "seed-0", {"": np.ones(N, dtype=np.bool_)})
+    (found,) = compared(tmp_path, rules=Rules(needs_seeds=False)).results
+    assert (found.cand_eval, found.delta, found.verdict) == ("new", 0.0, Verdict.NO_CHANGE)
+
+
+def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "seed-0", {"": np.ones(N, dtype=np.bool_)})
+    RunBuilder(store=tmp_path, run="20260102-030405-plain0", name="plain").losses([1.0]).write()
+    write(tmp_path, "other1", {"": np.ones(N, dtype=np.bool_)}, dataset="other:set")
+    with pytest.raises(UsageError, match="base and candidate at once"):
+        compared(tmp_path, "seed-0")
+    with pytest.raises(UsageError, match="plain .* has no evaluated examples"):
+        compared(tmp_path, "plain")
+    with pytest.raises(UsageError, match="not evaluated on the same data set: other:set, shop"):
+        compared(tmp_path, "other1")
