@@ -38,7 +38,6 @@ from telemetry.evaluate.hypothesis import (
 from telemetry.evaluate.pairs import paired_examples
 from telemetry.evaluate.stored_hypotheses import stored_hypotheses
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions
-from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching
 from telemetry.store.results import append_once
@@ -255,9 +254,9 @@ def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -
 
 def _identity(results: Sequence[Result], seeds: Sequence[Run], rules: Rules) -> str:
     """Equal for the same question about the same evaluations."""
-    asked: Json = {
-        "results": sorted([r.hypothesis, r.dataset, r.base_eval, r.cand_eval] for r in results),
-        "seeds": sorted(run.run for run in seeds),
-        "rules": [rules.q, rules.mid_p, rules.needs_seeds],
-    }
+    asked = [
+        *sorted(f"{r.dataset} {r.hypothesis} {r.base_eval} {r.cand_eval}" for r in results),
+        *sorted(run.run for run in seeds),
+        f"{rules.q!r} {rules.mid_p} {rules.needs_seeds}",
+    ]
     return hashlib.sha256(json_values.dumps(asked).encode()).hexdigest()[:ID_CHARACTERS]

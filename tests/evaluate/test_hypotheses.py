@@ -255,7 +255,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     write(tmp_path, "other1", {"": np.ones(N, dtype=np.bool_)}, dataset="other:set")
     with pytest.raises(UsageError, match="base and candidate at once"):
         compared(tmp_path, "seed-0")
-    with pytest.raises(UsageError, match="plain .* has no evaluated examples"):
+    with pytest.raises(UsageError, match=r"plain .* has no evaluated examples"):
         compared(tmp_path, "plain")
     with pytest.raises(UsageError, match="not evaluated on the same data set: other:set, shop"):
         compared(tmp_path, "other1")
