@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
 from telemetry.cli.diff_costs import cost_grid
+from telemetry.cli.diff_metrics import axis_text, metric_grid, power_text
 from telemetry.cli.diff_settings import MOST_SHOWN, setting_lines
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
-from telemetry.cli.verdicts import VERDICT_STYLES, compared, interval
+from telemetry.cli.verdicts import VERDICT_STYLES
 from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind
 
 if TYPE_CHECKING:
-    from telemetry.compare.diff_result import LayerChange, MetricChange
+    from telemetry.compare.diff_result import LayerChange
     from telemetry.compare.labels import RunLabels
     from telemetry.diagnose.finding import Finding
 
@@ -33,7 +34,7 @@ def show(screen: Screen, diff: Diff) -> None:
     shown = MOST_SHOWN if screen.for_people else None
     for label, text in setting_lines(diff, shown=shown):
         screen.paragraph(text, indent=2, label=label)
-    _show_metrics(screen, diff.metrics)
+    _show_metrics(screen, diff)
     if diff.costs:
         screen.blank()
         screen.grid(cost_grid(diff.costs))
@@ -51,31 +52,15 @@ def _group(runs: Sequence["RunLabels"]) -> str:
     return text if len(runs) == 1 else f"{plural(len(runs), 'run')}: {text}"
 
 
-def _show_metrics(screen: Screen, metrics: Sequence["MetricChange"]) -> None:
-    columns = (
-        Column(header="METRIC", shrinks=True),
-        Column(header="BASE", align=Align.RIGHT),
-        Column(header="CANDIDATE", align=Align.RIGHT),
-        Column(header="CHANGE", align=Align.RIGHT),
-        Column(header="95 % INTERVAL", align=Align.RIGHT),
-        Column(header="", shrinks=False),
-        Column(header="better is", rank=1),
-    )
-    rows = tuple(
-        (
-            metric.name,
-            numbers.number(metric.base),
-            numbers.number(metric.candidate),
-            numbers.change(metric.change),
-            interval(metric.ci_low, metric.ci_high),
-            compared(metric.verdict),
-            Span(metric.direction, Style.FAINT),
-        )
-        for metric in metrics
-    )
-    if rows:
-        screen.blank()
-        screen.grid(Grid(columns=columns, rows=rows))
+def _show_metrics(screen: Screen, diff: Diff) -> None:
+    if not diff.metrics:
+        return
+    for label, text in (("axis", axis_text(diff)), ("power", power_text(diff.metrics[0]))):
+        if text:
+            screen.paragraph(text, indent=2, label=label)
+    screen.blank()
+    n_detailed = 1 if screen.for_people else len(diff.metrics)
+    screen.grid(metric_grid(diff.metrics, n_detailed=n_detailed))
 
 
 def _show_layers(screen: Screen, layers: Sequence["LayerChange"]) -> None:

@@ -7,10 +7,12 @@ from telemetry.compare.diff_result import (
     CostChange,
     Diff,
     Direction,
+    DirectionSource,
     Divergence,
     DivergenceKind,
     LayerChange,
     MetricChange,
+    Quantity,
     Verdict,
 )
 from telemetry.compare.labels import RunLabels
@@ -183,6 +185,14 @@ def _metric(
         ci_high=change[2],
         verdict=verdict,
         reason="",
+        direction_from=DirectionSource.ASSUMED if name == "rare" else DirectionSource.NAME,
+        best=Quantity(base=base, candidate=candidate, change=0.06, ci_low=0.02, ci_high=0.1),
+        area=Quantity(base=2.5 * base, candidate=2.5 * candidate, change=0.05),
+        p=0.004,
+        effect_size=2.91,
+        detectable=0.041,
+        n_base=3,
+        n_candidate=3,
     )
 
 

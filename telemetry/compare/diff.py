@@ -11,6 +11,7 @@ from telemetry.compare.diff_result import (
     ConfigChange,
     Diff,
     Direction,
+    DirectionSource,
     Divergence,
     DivergenceKind,
     MetricChange,
@@ -165,6 +166,7 @@ def _warnings(
     deciding = changes[0].name if changes else None
     yield from side_warnings(sides[0], sides[1], deciding, axis)
     yield from _one_sided(sides)
+    yield from _guessed(changes[:1])
     yield from _regressed_besides(changes)
     yield from _layer_warnings(layers)
 
@@ -209,6 +211,16 @@ def _one_sided(sides: Sequence[Side]) -> Iterator[str]:
     for where, missing in (("base", names[0] - names[1]), ("candidate", names[1] - names[0])):
         if missing:
             yield f"only the {where} recorded {', '.join(sorted(missing))}."
+
+
+def _guessed(deciding: Sequence[MetricChange]) -> Iterator[str]:
+    """A direction that the name does not tell, where it decides."""
+    for change in deciding:
+        if change.direction_from is DirectionSource.ASSUMED:
+            yield (
+                f"lower {change.name} is taken to be better, which its name does not tell; say so "
+                f"with --direction {change.name}=lower, or =higher."
+            )
 
 
 def _regressed_besides(changes: Sequence[MetricChange]) -> list[str]:

@@ -40,12 +40,13 @@ def p_value(p: float) -> str:
 
 def power(change: MetricChange) -> str:
     """What the runs at hand could have shown: `with 3 runs a side a change of 4.1 % ...`."""
-    if not math.isfinite(change.detectable):
+    if not math.isfinite(change.detectable) or change.detectable == 0:
         return ""
-    few = min(change.n_base, change.n_candidate)
-    several = change.n_base == change.n_candidate
-    runs = f"{_runs(few)} a side" if several else f"{change.n_base} and {change.n_candidate} runs"
-    return f"with {runs} a change of {100 * change.detectable:.2g} % would be seen in 80 %"
+    runs = f"{_runs(change.n_base)} a side"
+    if change.n_base != change.n_candidate:
+        runs = f"{_runs(change.n_base)} against {change.n_candidate}"
+    pairs = " paired by seed" if change.paired else ""
+    return f"with {runs}{pairs} a change of {100 * change.detectable:.2g} % would be seen in 80 %"
 
 
 def diverged(side: str, n_runs: int, position: int | None, axis: Axis = Axis.STEP) -> str:
