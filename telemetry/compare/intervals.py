@@ -91,7 +91,7 @@ def paired_difference(base: Floats, candidate: Floats, *, error_floor: float = 0
     Equal seeds pay only as far as they make values alike: pairs halve the degrees of freedom. The
     pairs count as such where their correlation is positive with a one-sided error of 5 %, else the
     groups are compared as a whole. Over correlations of 0 to 0.99 a false claim at the level of
-    4 % then comes in at most 4.9 % (three pairs) and 4.6 % (four or more); see decision 16.
+    4 % then comes in at most 4.8 % (simulated, three to eight pairs); see decision 16.
 
     Args:
         base: One value a seed, shape (n,), finite.

@@ -3,7 +3,7 @@
 A regression takes two things. The difference must be one (a one-sided test of "not worse"), and
 the best guess of its size must exceed the margin, below which a change would not matter. Asking
 that the whole 95 % interval lies beyond the margin is more than a reader asks: of regressions of
-two standard deviations of a seed, five seeds a side would then show two thirds. "No change" is a
+two standard deviations of a seed, five seeds a side would then show 25 to 77 %. "No change" is a
 statement of its own, by two one-sided tests against the margin.
 
 Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987 (two one-sided tests).
