@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
@@ -165,6 +166,40 @@ class Verb(click.Command):
                     formatter.write_dl(rows)
 
 
+class VerbGroup(Verb, click.Group):
+    """A verb of several parts, each a verb of its own: `telemetry hypotheses compare`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The parts, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Parts with their first sentences, whole."""
+        del ctx
+        rows = [
+            (name, (part.help or "").partition("\n")[0].rstrip("."))
+            for name, part in sorted(self.commands.items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def part(self, name: str) -> Callable[[Callable[P, int | None]], Verb]:
+        """Turns a function into the part of that name; its docstring is the help."""
+
+        def decorate(body: Callable[P, int | None]) -> Verb:
+            command = _command(name, body.__doc__, body)
+            self.add_command(command)
+            return command
+
+        return decorate
+
+
+def verb_group(module: str, doc: str | None) -> VerbGroup:
+    """The command of a module whose verb has parts; arguments as those of `verb`."""
+    return VerbGroup(verb_name(module), doc=doc or "", params=[])
+
+
 def verb(module: str, doc: str | None) -> Callable[[Callable[P, int | None]], Verb]:
     """Turns the function of a command's module into its click command.
 
@@ -172,14 +207,14 @@ def verb(module: str, doc: str | None) -> Callable[[Callable[P, int | None]], Ve
         module: `__name__` of the module; its last part names the verb.
         doc: `__doc__` of the module: a sentence, perhaps more, then `Examples:`.
     """
+    return partial(_command, verb_name(module), doc)
 
-    def decorate(body: Callable[P, int | None]) -> Verb:
-        params: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
-        command = Verb(verb_name(module), doc=doc or "", params=params)
-        command.callback = body
-        return command
 
-    return decorate
+def _command(name: str, doc: str | None, body: Callable[P, int | None]) -> Verb:
+    params: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
+    command = Verb(name, doc=doc or "", params=params)
+    command.callback = body
+    return command
 
 
 def verb_name(module: str) -> str:

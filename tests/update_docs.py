@@ -30,7 +30,21 @@ def cli_page() -> str:
         if command is not None:
             context = _context(command, verb, root)
             parts.append(_section(f"{cli.PROGRAM} {verb}", command.get_help(context)))
+            parts += _parts_of(command, context)
     return CLI_INTRODUCTION + "\n".join(parts)
+
+
+def _parts_of(command: click.Command, context: click.Context) -> list[str]:
+    """The help of each part of a verb that has parts."""
+    if not isinstance(command, click.Group):
+        return []
+    return [
+        _section(
+            f"{cli.PROGRAM} {command.name} {name}",
+            part.get_help(_context(part, name, context)),
+        )
+        for name, part in sorted(command.commands.items())
+    ]
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:

@@ -36,7 +36,7 @@ from telemetry.evaluate.hypothesis import (
     load_hypotheses,
 )
 from telemetry.evaluate.pairs import paired_examples
-from telemetry.evaluate.stored_hypotheses import stored_hypotheses
+from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions
 from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching
@@ -49,12 +49,14 @@ __all__ = [
     "Expectation",
     "Hypothesis",
     "Kind",
+    "Listed",
     "Op",
     "Result",
     "Rules",
     "append_hypothesis",
     "compare",
     "keep",
+    "list_hypotheses",
     "load_hypotheses",
 ]
 

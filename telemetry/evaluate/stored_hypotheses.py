@@ -1,11 +1,22 @@
-"""Definitions of hypotheses as runs keep them, and what became of each."""
+"""Definitions of hypotheses as runs keep them, and how far each holds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from telemetry.evaluate.hypothesis import Hypothesis, parse_hypotheses
+from telemetry.evaluate.evaluations import (
+    PLAIN,
+    StoredEvaluation,
+    read_examples,
+    stored_evaluations,
+)
+from telemetry.evaluate.hypothesis import Hypothesis, Kind, parse_hypotheses
+from telemetry.json_values import Json
 from telemetry.store.catalog import Run
+from telemetry.store.expressions import matching
 from telemetry.store.rows import as_text
 from telemetry.store.session import Session
+from telemetry.store.store import Store
 
 DEFINITIONS_SQL = """
 SELECT
@@ -17,6 +28,51 @@ SELECT
 FROM hypotheses
 ORDER BY written_at DESC, project, run, name
 """
+VERDICTS_SQL = """
+SELECT
+    hypothesis,
+    project,
+    run,
+    verdict,
+    written_at
+FROM hypothesis_results
+ORDER BY written_at, project, run, hypothesis
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A hypothesis and how it stands.
+
+    Attributes:
+        hypothesis: Its definition.
+        n_runs: Runs that were evaluated on it.
+        run: The run evaluated last; None where none was.
+        n: Examples of that evaluation.
+        value: Its metric, NaN where unknown.
+        holds: Whether the expectation is met; None where that cannot be said.
+        verdict: Of the last comparison, '' without one.
+    """
+
+    hypothesis: Hypothesis
+    n_runs: int
+    run: Run | None
+    n: int
+    value: float
+    holds: bool | None
+    verdict: str
+
+    def to_json(self) -> Mapping[str, Json]:
+        """An entry of `hypotheses list --json`."""
+        return {
+            **self.hypothesis.to_row(),
+            "n_runs": self.n_runs,
+            "run": self.run.run if self.run else None,
+            "n": self.n,
+            "value": None if math.isnan(self.value) else self.value,
+            "holds": self.holds,
+            "verdict": self.verdict or None,
+        }
 
 
 def stored_hypotheses(session: Session, runs: Sequence[Run]) -> list[Hypothesis]:
@@ -34,3 +90,87 @@ def stored_hypotheses(session: Session, runs: Sequence[Run]) -> list[Hypothesis]
             if is_of and name not in found:
                 (found[name],) = parse_hypotheses(as_text(row["definition"]), run.run)
     return [found[name] for name in sorted(found)]
+
+
+def list_hypotheses(
+    store: Store, runs: Sequence[Run], hypotheses: Sequence[Hypothesis] = ()
+) -> list[Listed]:
+    """Hypotheses of a file and those that runs keep, by name, each as the newest run meets it.
+
+    Args:
+        store: Where the runs lie.
+        runs: Runs to look at.
+        hypotheses: Definitions of a file; they replace stored ones of the same name.
+    """
+    with store.session(runs) as session:
+        newest_first = sorted(runs, key=lambda run: run.started, reverse=True)
+        known = {h.name: h for h in (*stored_hypotheses(session, newest_first), *hypotheses)}
+        evaluations = stored_evaluations(session)
+        rows = session.query(VERDICTS_SQL).records()
+        verdicts = {as_text(row["hypothesis"]): as_text(row["verdict"]) for row in rows}
+        return [
+            _listed(session, known[name], evaluations, verdicts.get(name, ""))
+            for name in sorted(known)
+        ]
+
+
+def _listed(
+    session: Session,
+    hypothesis: Hypothesis,
+    evaluations: Sequence[StoredEvaluation],
+    verdict: str,
+) -> Listed:
+    own = [entry for entry in evaluations if entry.hypothesis == hypothesis.name]
+    plain = [e for e in evaluations if (e.dataset, e.hypothesis) == (hypothesis.base, PLAIN)]
+    is_part = not own and hypothesis.kind is Kind.SUBSET
+    used = plain if is_part else own
+    if not used:
+        return Listed(
+            hypothesis=hypothesis,
+            n_runs=0,
+            run=None,
+            n=0,
+            value=math.nan,
+            holds=None,
+            verdict=verdict,
+        )
+    newest = used[-1]
+    n, value = _measured(session, newest, hypothesis, where=hypothesis.where if is_part else None)
+    of_base = [
+        entry
+        for entry in plain
+        if (entry.run.ref, entry.checkpoint) == (newest.run.ref, newest.checkpoint)
+    ]
+    base = _metric(of_base[-1].accuracy, of_base[-1].loss, hypothesis) if of_base else math.nan
+    unknown = math.isnan(value) or (hypothesis.expect.is_relative and math.isnan(base))
+    too_few = n < hypothesis.min_size
+    return Listed(
+        hypothesis=hypothesis,
+        n_runs=len({entry.run.ref.path for entry in used}),
+        run=newest.run,
+        n=n,
+        value=value,
+        holds=None if unknown or too_few else hypothesis.expect.holds(value, base),
+        verdict=verdict,
+    )
+
+
+def _measured(
+    session: Session, evaluation: StoredEvaluation, hypothesis: Hypothesis, *, where: str | None
+) -> tuple[int, float]:
+    """Examples and metric of an evaluation, or of the part of it that a condition chooses."""
+    if where is None:
+        return evaluation.n, _metric(evaluation.accuracy, evaluation.loss, hypothesis)
+    examples = read_examples(session, evaluation)
+    part = examples.part(matching(examples.table, where))
+    if not len(part):
+        return 0, math.nan
+    accuracy, loss = 1 - float(part.errors.mean()), float(part.rows.floats("loss").mean())
+    return len(part), _metric(accuracy, loss, hypothesis)
+
+
+def _metric(accuracy: float, loss: float, hypothesis: Hypothesis) -> float:
+    metric = hypothesis.expect.metric
+    if metric == "loss":
+        return loss
+    return accuracy if metric == "accuracy" else 1 - accuracy

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.diff_result import Verdict
+from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import ACCURACY, LOSS, Result
 from telemetry.evaluate.paired import (
     MIN_SEEDS,
@@ -43,6 +44,15 @@ class Rules:
     q: float = DEFAULT_Q
     mid_p: bool = False
     needs_seeds: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UsageError: q is no share.
+        """
+        if not 0 < self.q < 1:
+            raise UsageError(f"q is {self.q:g}, expected a share between 0 and 1, such as 0.05.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

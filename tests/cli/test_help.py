@@ -44,12 +44,19 @@ def test_every_example_can_be_parsed(name: str) -> None:
             verb, found, rest = root.resolve_command(context, rest)
             assert verb == name
             assert found is not None
-            found.make_context(name, rest, parent=context)
+            inner = found.make_context(name, rest, parent=context)
+            if isinstance(found, click.Group):
+                _, part, rest = found.resolve_command(inner, [*inner._protected_args, *inner.args])
+                assert part is not None
+                part.make_context("part", rest, parent=inner)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_explained(name: str) -> None:
-    options = [p for p in command(name).params if isinstance(p, click.Option)]
+    found = command(name)
+    parts = list(found.commands.values()) if isinstance(found, click.Group) else []
+    params = [parameter for one in (found, *parts) for parameter in one.params]
+    options = [p for p in params if isinstance(p, click.Option)]
     assert [option.name for option in options if not option.help] == []
 
 

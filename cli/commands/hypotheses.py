@@ -1,0 +1,242 @@
+"""Say which hypotheses about a model hold, and which a candidate breaks.
+
+A hypothesis is a statement that a data set can refute, kept in hypotheses.toml; `telemetry slices
+--save-hypothesis` writes one.
+
+Examples:
+  telemetry hypotheses list --file hypotheses.toml
+  telemetry hypotheses compare main latest
+  telemetry hypotheses compare main latest --seeds seed-1,seed-2,seed-3
+"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.damage import show_warnings
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.options import Settings, complete_runs, verb_group
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
+
+if TYPE_CHECKING:
+    from telemetry.evaluate.comparison import Comparison, Result
+    from telemetry.evaluate.stored_hypotheses import Listed
+
+EXIT_CODES = {"regression": 1, "inconclusive": 3}
+STYLES = {
+    "regression": Style.ERROR,
+    "improvement": Style.GOOD,
+    "no_change": Style.FAINT,
+    "inconclusive": Style.WARNING,
+}
+MIN_SEEDS = 3
+ADVISED_SEEDS = 6
+
+command = verb_group(__name__, __doc__)
+FILE = click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of hypotheses, beside those that runs keep.",
+)
+
+
+@command.part("compare")
+@click.argument("base", metavar="BASE", shell_complete=complete_runs)
+@click.argument("candidate", metavar="CAND", shell_complete=complete_runs)
+@click.option(
+    "--seeds",
+    metavar="RUN,RUN,RUN",
+    help="Runs of the base's recipe with other seeds; else those whose configuration says so.",
+)
+@FILE
+@click.option(
+    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false finds."
+)
+@click.option("--mid-p", is_flag=True, help="The mid-p value of McNemar's test: less strict.")
+@click.option(
+    "--no-seed-baseline",
+    is_flag=True,
+    help="The question is about these two checkpoints, not about their recipes.",
+)
+@click.option("--no-store", is_flag=True, help="Keep no rows in the candidate's run.")
+@click.pass_obj
+def compare(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    base: str,
+    candidate: str,
+    seeds: str | None,
+    file: Path | None,
+    q: float,
+    mid_p: bool,
+    no_seed_baseline: bool,
+    no_store: bool,
+) -> int:
+    """Judge a candidate against a base on every hypothesis, and fail if one is broken.
+
+    Both were evaluated before, by `telemetry evaluate`. Two seeds of one recipe always differ, so
+    a change counts when it is beyond chance and beyond the seeds of the base.
+
+    Examples:
+      telemetry hypotheses compare main latest
+      telemetry hypotheses compare main latest --file hypotheses.toml --json
+    """
+    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    found = hypotheses.compare(
+        store,
+        store.select(base),
+        store.select(candidate),
+        seeds=None if seeds is None else [store.select(s.strip()) for s in seeds.split(",")],
+        hypotheses=hypotheses.load_hypotheses(file) if file else (),
+        rules=hypotheses.Rules(q=q, mid_p=mid_p, needs_seeds=not no_seed_baseline),
+    )
+    if not no_store:
+        hypotheses.keep(found)
+    show_warnings(screen, found.warnings)
+    if screen.wants_json:
+        screen.json(found.to_json())
+    else:
+        show_comparison(screen, found, is_alone=no_seed_baseline)
+    return EXIT_CODES.get(found.verdict, 0)
+
+
+@command.part("list")
+@FILE
+@click.pass_obj
+def list_(settings: Settings, *, file: Path | None) -> None:
+    """List the hypotheses, what the newest run makes of each, and its last comparison.
+
+    Examples:
+      telemetry hypotheses list
+      telemetry hypotheses list --file hypotheses.toml --json
+    """
+    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    known = hypotheses.load_hypotheses(file) if file else ()
+    listed = hypotheses.list_hypotheses(store, store.runs(), known)
+    if screen.wants_json:
+        entries = [entry.to_json() for entry in listed]
+        screen.json({"verb": "hypotheses.list", "hypotheses": entries})
+    else:
+        show_list(screen, listed)
+
+
+def show_comparison(screen: Screen, found: "Comparison", *, is_alone: bool) -> None:
+    """The answer, a line for each hypothesis, and what would decide the rest."""
+    style = STYLES[found.verdict]
+    screen.line(Span(found.verdict.replace("_", " ").upper(), style), found.answer)
+    screen.blank()
+    columns = (
+        Column(header="HYPOTHESIS", shrinks=True, least=16),
+        Column(header="N", align=Align.RIGHT),
+        Column(header="BASE", align=Align.RIGHT),
+        Column(header="CAND", align=Align.RIGHT),
+        Column(header="CHANGE 95 %", align=Align.RIGHT, rank=2),
+        Column(header="Q", align=Align.RIGHT, rank=1),
+        Column(header="SEEN FROM", align=Align.RIGHT, rank=3),
+        Column(header="VERDICT"),
+    )
+    screen.grid(Grid(columns=columns, rows=tuple(map(_row, found.results))))
+    screen.blank()
+    for reason, names in _doubts(found).items():
+        screen.paragraph(f"{reason} ({', '.join(names)})", indent=2, label="UNDECIDED")
+    if is_alone:
+        basis = "the question is about these two checkpoints: no seeds"
+    else:
+        basis = f"{plural(len(found.seeds), 'seed run')} of the base's recipe"
+        if len(found.seeds) < ADVISED_SEEDS:
+            basis += f"; {ADVISED_SEEDS} see smaller changes"
+    screen.paragraph(f"{basis}, q {found.q:g}", indent=2)
+    if not is_alone and len(found.seeds) < MIN_SEEDS:
+        screen.paragraph(
+            f"train {found.base.name} again with other seeds and evaluate each, so that there are "
+            f"{MIN_SEEDS} at least; or say --no-seed-baseline if the question is about these two "
+            "checkpoints.",
+            indent=2,
+            label="NEXT",
+        )
+
+
+def _row(result: "Result") -> tuple[Cell, ...]:
+    return (
+        result.title,
+        counted(result.n),
+        _value(result.base_value, result.metric),
+        _value(result.cand_value, result.metric),
+        _interval(result),
+        numbers.number(result.q_value),
+        _value(result.detectable_drop, result.metric),
+        Span(result.verdict.replace("_", " "), STYLES[result.verdict]),
+    )
+
+
+def _value(value: float, metric: str) -> str:
+    if math.isnan(value):
+        return numbers.NOTHING
+    return numbers.number(value) if metric == "loss" else f"{100 * value:.1f} %"
+
+
+def _interval(result: "Result") -> str:
+    low, high = result.ci_low, result.ci_high
+    if math.isnan(low):
+        return numbers.NOTHING
+    if result.metric == "loss":
+        return f"{low:+.3g} .. {high:+.3g}"
+    return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
+
+
+def _doubts(found: "Comparison") -> dict[str, list[str]]:
+    """Names of undecided hypotheses by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for result in found.results:
+        if result.verdict == "inconclusive":
+            reasons.setdefault(result.reason, []).append(result.title)
+    return reasons
+
+
+def show_list(screen: Screen, listed: "list[Listed]") -> None:
+    """A line for each hypothesis."""
+    if not listed:
+        screen.paragraph(
+            "no hypothesis is known; name a --file, or write one by `telemetry slices "
+            "--save-hypothesis NAME`"
+        )
+        return
+    columns = (
+        Column(header="HYPOTHESIS", shrinks=True, least=16),
+        Column(header="KIND", rank=2),
+        Column(header="EXPECTED"),
+        Column(header="VALUE", align=Align.RIGHT),
+        Column(header="N", align=Align.RIGHT, rank=1),
+        Column(header="RUN", rank=3),
+        Column(header="HOLDS"),
+        Column(header="LAST COMPARISON", rank=4),
+        Column(header="STATEMENT", shrinks=True, least=20, rank=5),
+    )
+    screen.grid(Grid(columns=columns, rows=tuple(map(_listed_row, listed))))
+
+
+def _listed_row(entry: "Listed") -> tuple[Cell, ...]:
+    words = {True: Span("yes", Style.GOOD), False: Span("no", Style.ERROR)}
+    unknown = Span("not evaluated" if entry.run is None else "undecided", Style.FAINT)
+    return (
+        entry.hypothesis.name,
+        entry.hypothesis.kind,
+        str(entry.hypothesis.expect),
+        numbers.number(None if math.isnan(entry.value) else entry.value),
+        counted(entry.n),
+        entry.run.short if entry.run else "",
+        unknown if entry.holds is None else words[entry.holds],
+        entry.verdict.replace("_", " "),
+        entry.hypothesis.statement,
+    )
