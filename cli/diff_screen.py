@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers
 from telemetry.cli.diff_costs import cost_grid
+from telemetry.cli.diff_course import show_course
 from telemetry.cli.diff_metrics import axis_text, metric_grid, power_text
 from telemetry.cli.diff_settings import MOST_SHOWN, setting_lines
 from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
@@ -35,6 +36,8 @@ def show(screen: Screen, diff: Diff) -> None:
     for label, text in setting_lines(diff, shown=shown):
         screen.paragraph(text, indent=2, label=label)
     _show_metrics(screen, diff)
+    if diff.metrics:
+        show_course(screen, diff.metrics[0], diff.axis)
     if diff.costs:
         screen.blank()
         screen.grid(cost_grid(diff.costs))

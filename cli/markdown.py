@@ -69,6 +69,10 @@ class MarkdownScreen(render.Screen):
         code = f"{fence} {clean(text)} {fence}" if longest else f"`{clean(text)}`"
         self._block(Block.LIST, [f"- **{escaped(label)}** {code}" if label else f"- {code}"])
 
+    def figure(self, lines: Sequence[str]) -> None:
+        """A block of code, in which characters keep their places."""
+        self._block(Block.OTHER, ["```text", *map(clean, lines), "```"])
+
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """A table with every column."""
         del indent

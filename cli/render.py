@@ -63,9 +63,19 @@ class Screen(ABC):
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """A table."""
 
+    def figure(self, lines: Sequence[str]) -> None:
+        """A picture of characters, for people only."""
+        for line in lines:
+            self.note(line)
+
     def blank(self) -> None:
         """An empty line between parts, for people only."""
         self.note("")
+
+    @property
+    def knows_unicode(self) -> bool:
+        """Whether this output knows more than ASCII."""
+        return self._unicode
 
     @property
     def levels(self) -> str:

@@ -1,6 +1,8 @@
 """Results as the library returns them, with fixed numbers: what the screens are drawn from."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from telemetry.compare.diff_result import (
     ConfigChange,
@@ -13,6 +15,7 @@ from telemetry.compare.diff_result import (
     LayerChange,
     MetricChange,
     Quantity,
+    Trend,
     Verdict,
 )
 from telemetry.compare.labels import RunLabels
@@ -103,7 +106,10 @@ def diff_of(base: Sequence[Run], candidate: Sequence[Run], verdict: Verdict) -> 
         "margin of 1 %.",
         margin=0.01,
         metrics=(
-            _metric("val_loss", Direction.LOWER, 0.3222, 0.3451, (0.071, 0.03, 0.112), verdict),
+            replace(
+                _metric("val_loss", Direction.LOWER, 0.3222, 0.3451, (0.071, 0.03, 0.112), verdict),
+                trend=course(),
+            ),
             _metric("val_accuracy", Direction.HIGHER, 0.95, 0.951, (0.001, -0.004, 0.006)),
             _metric("score", Direction.HIGHER, 1.0, 2.0, (1.0, 0.9, 1.1), Verdict.IMPROVEMENT),
             _metric("rare", Direction.LOWER, 0.0, 0.1, (float("nan"),) * 3, Verdict.INCONCLUSIVE),
@@ -164,6 +170,18 @@ def _cost(
         ci_low=change[1],
         ci_high=change[2],
         verdict=verdict,
+    )
+
+
+def course() -> Trend:
+    """A loss that falls on both sides, in the candidate more slowly at the end."""
+    base = tuple(round(0.32 + 2 * math.exp(-i / 6), 4) for i in range(40))
+    late = (0.003 * max(0, i - 20) for i in range(40))
+    return Trend(
+        first=0,
+        last=199,
+        base=base,
+        candidate=tuple(round(value + more, 4) for value, more in zip(base, late, strict=True)),
     )
 
 

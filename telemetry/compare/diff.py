@@ -15,6 +15,7 @@ from telemetry.compare.diff_result import (
     Divergence,
     DivergenceKind,
     MetricChange,
+    Trend,
     Verdict,
 )
 from telemetry.compare.divergence import first_divergence
@@ -25,6 +26,7 @@ from telemetry.compare.metric_names import by_importance, direction_of, directio
 from telemetry.compare.read_side import read_side
 from telemetry.compare.sides import as_runs, check_sides, group, side_warnings, without_twins
 from telemetry.compare.summary import Side
+from telemetry.compare.trends import trend
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
@@ -202,7 +204,19 @@ def _measured(
     left, left_twins = without_twins(base)
     right, right_twins = without_twins(candidate)
     changes = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
-    return corrected(changes), (*left_twins, *right_twins)
+    drawn = [
+        replace(change, trend=_trend(left, right, change.name)) for change in corrected(changes)
+    ]
+    return drawn, (*left_twins, *right_twins)
+
+
+def _trend(base: Side, candidate: Side, name: str) -> Trend:
+    """Of all runs that have the metric, those that diverged included."""
+    sides = (
+        [summary.curves[name] for summary in side if name in summary.curves]
+        for side in (base, candidate)
+    )
+    return trend(*sides)
 
 
 def _one_sided(sides: Sequence[Side]) -> Iterator[str]:

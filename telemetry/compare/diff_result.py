@@ -71,6 +71,23 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """A metric's course: means over each side's runs, in equal stretches of the axis.
+
+    Attributes:
+        first: Where the first stretch begins.
+        last: Where the last one ends.
+        base: One value a stretch; None where no run has one.
+        candidate: The same of the candidate.
+    """
+
+    first: float = math.nan
+    last: float = math.nan
+    base: tuple[float | None, ...] = ()
+    candidate: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
     """One metric; `change`, `ci_low`, `ci_high` are (candidate - base) / |base|.
 
@@ -109,6 +126,7 @@ class MetricChange:
     n_candidate: int = 1
     step: int | None = None
     end: float | None = None
+    trend: Trend = Trend()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,10 +243,10 @@ class Diff:
 
 
 def _fields(
-    record: MetricChange | Quantity | ConfigChange | LayerChange | Divergence | CostChange,
+    record: MetricChange | Quantity | Trend | ConfigChange | LayerChange | Divergence | CostChange,
 ) -> Mapping[str, Json]:
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     return {
-        name: _fields(value) if isinstance(value, Quantity) else value
+        name: _fields(value) if isinstance(value, Quantity | Trend) else value
         for name, value in values.items()
     }

@@ -1,0 +1,45 @@
+"""The picture of `telemetry diff`: how the deciding metric went on both sides."""
+
+from telemetry.cli import numbers
+from telemetry.cli.overlay import ASCII, UNICODE, Picture, overlay
+from telemetry.cli.render import Screen
+from telemetry.cli.texts import clean
+from telemetry.compare.diff_result import Axis, MetricChange
+
+FEWEST_POINTS = 4  # fewer say no more than the table
+INDENT = 2
+
+
+def show_course(screen: Screen, metric: MetricChange, axis: Axis) -> None:
+    """Base and candidate overlaid, where there are curves to draw."""
+    glyphs = UNICODE if screen.knows_unicode else ASCII
+    course = metric.trend
+    picture = overlay(course.base, course.candidate, glyphs=glyphs)
+    if picture is None or len(course.base) < FEWEST_POINTS:
+        return
+    legend = f"{glyphs.base} base  {glyphs.candidate} candidate  {glyphs.both} both"
+    screen.blank()
+    screen.figure(
+        [f"{' ' * INDENT}{clean(metric.name)}   {legend}", *_framed(picture, metric, axis)]
+    )
+
+
+def _framed(picture: Picture, metric: MetricChange, axis: Axis) -> list[str]:
+    """The picture with the ends of its scale on the left and of the axis below."""
+    ends = {0: numbers.number(picture.high), len(picture.lines) - 1: numbers.number(picture.low)}
+    width = max(map(len, ends.values()))
+    left = " " * INDENT
+    lines = [
+        f"{left}{ends.get(index, ''):>{width}} |{line}".rstrip()
+        for index, line in enumerate(picture.lines)
+    ]
+    first, last = (_position(value, axis) for value in (metric.trend.first, metric.trend.last))
+    room = len(picture.lines[0]) - len(last)
+    return [*lines, f"{left}{' ' * width} |{first:<{room}}{last}"]
+
+
+def _position(value: float, axis: Axis) -> str:
+    """A place on the axis, its unit at the first."""
+    if axis is Axis.TIME:
+        return numbers.duration(value)
+    return f"{axis} {numbers.count(round(value))}"
