@@ -3,6 +3,7 @@
 Nothing here is a secret: environment variables are copied by an allow-list only.
 """
 
+import hashlib
 import multiprocessing
 import os
 import platform
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import torch
 
+from telemetry.capture.numerics import switches
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.json_values import Json
 from telemetry.processes import host_name
 
 DISTRIBUTION = "training-telemetry"
 VALUE_LIMIT = 200  # characters
+SCRIPT_BYTES = 1 << 20  # that are hashed
+DIGEST_BYTES = 6
 # Variables that change the numbers, the speed or the place of a training.
 ALLOWED_VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -49,7 +53,9 @@ def capture_environment() -> dict[str, Json]:
         "cpu_count": _cpu_count(),
         "devices": _device_names(),
         "script": script_name(),
+        "script_hash": script_hash(),
         "world_size": world_size,
+        "numerics": switches(),
         "variables": {
             name: os.environ[name][:VALUE_LIMIT] for name in ALLOWED_VARIABLES if name in os.environ
         },
@@ -70,6 +76,18 @@ def script_name() -> str:
     """Name of the script that runs, without its folder; '' in an interactive session."""
     argument = sys.argv[0] if sys.argv else ""
     return "" if argument in {"", "-", "-c", "-m"} else Path(argument).name
+
+
+def script_hash() -> str:
+    """A hash of the script that runs: its code, where no repository tells; '' if there is none."""
+    if not script_name():
+        return ""
+    try:
+        with Path(sys.argv[0]).open("rb") as script:
+            content = script.read(SCRIPT_BYTES)
+    except OSError:
+        return ""
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _version(distribution: str) -> str:

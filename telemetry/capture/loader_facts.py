@@ -7,6 +7,7 @@ from typing import Self
 from torch.utils.data import IterableDataset
 
 from telemetry.capture.contained import contained
+from telemetry.capture.dataset_fingerprint import dataset_fingerprint
 from telemetry.json_values import Json
 
 
@@ -22,6 +23,7 @@ class LoaderFacts:
         sampler: Class of what chooses the samples.
         drop_last: Whether an incomplete last batch is left out.
         workers: Processes that load.
+        fingerprint: Of the contents of its data set.
     """
 
     dataset: str
@@ -31,6 +33,7 @@ class LoaderFacts:
     sampler: str | None
     drop_last: bool
     workers: int
+    fingerprint: str | None = None
 
     @classmethod
     def of(cls, iterator: object) -> Self:
@@ -55,6 +58,7 @@ class LoaderFacts:
             sampler=None if sampler is None else type(sampler).__name__,
             drop_last=bool(getattr(iterator, "_drop_last", False)),
             workers=int(getattr(iterator, "_num_workers", 0)),
+            fingerprint=_fingerprint(dataset),
         )
 
     def counted(self, batches: int) -> Self:
@@ -70,6 +74,12 @@ def _length(values: object) -> int | None:
     if isinstance(values, Sized):
         with contained(_ignore):  # a user's own method
             return len(values)
+    return None
+
+
+def _fingerprint(dataset: object) -> str | None:
+    with contained(_ignore):  # attributes of a user's own class
+        return dataset_fingerprint(dataset)
     return None
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from telemetry.capture.contained import contained
 from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.inbox import Inbox
+from telemetry.capture.numerics import library_versions
 from telemetry.capture.packet import JointPacket, Packet, RowsPacket
 from telemetry.capture.publisher import FLUSH_INTERVAL_S, Publisher
 from telemetry.capture.repository import git_state
@@ -88,9 +89,10 @@ class Pump:
         return min(self._publisher.due_s, self._heartbeat_due_s)
 
     def begin(self, working_directory: Path | None) -> None:
-        """What takes too long for the training thread: the repository, leftovers of a kill."""
+        """What is too slow for the training thread: repository, versions, leftovers of a kill."""
         if working_directory is not None:
             self._progress.environment.update(git_state(working_directory))
+        self._progress.environment["packages"] = library_versions()
         if self._folder.claim.attempt > 1:
             sweep_parts(self._folder.path, older_than_s=PART_AGE_S, now_s=time.time())
 

@@ -4,11 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from telemetry.compare.config_changes import ENVIRONMENT_PREFIX, is_repeat_key
+from telemetry.compare.config_changes import (
+    ENVIRONMENT_PREFIX,
+    RECORDED_PREFIX,
+    is_repeat_key,
+)
 from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json
 
-RECORDED_PREFIX = "recorded."  # of what the callback found, not the user configured
 MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
 SHOWN = 3  # changes that a sentence names
 TEXT_LIMIT = 40  # characters of a value in a sentence

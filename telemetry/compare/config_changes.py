@@ -10,14 +10,16 @@ from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 
 ENVIRONMENT_PREFIX = "environment."
+RECORDED_PREFIX = "recorded."  # of what the callback found, not the user configured
 # What can change numbers. Hosts, users, folders, process ids and command lines only look different.
 TELLING_WORDS = frozenset(
     {"python", "torch", "cuda", "cudnn", "numpy", "git", "commit", "revision", "dirty"}
-    | {"version", "telemetry", "device", "gpu", "accelerator"}
+    | {"version", "telemetry", "device", "devices", "gpu", "accelerator", "cpu", "world"}
+    | {"packages", "numerics", "script", "cublas", "nvidia", "threads", "pythonhashseed"}
 )
 NOISE_WORDS = frozenset(
     {"host", "hostname", "node", "user", "path", "folder", "cwd", "pid", "argv", "command"}
-    | {"time", "url"}
+    | {"time", "url", "count", "visible", "alloc", "branch"}
 )
 Settings = Mapping[str, Json]  # values by dotted key
 
@@ -28,6 +30,9 @@ def config_changes(
     base: Sequence[Settings], candidate: Sequence[Settings]
 ) -> tuple[ConfigChange, ...]:
     """Settings that differ, configuration first; a missing key and None are the same.
+
+    What was found out, not configured, differs only where both sides know something of its kind: an
+    older run that recorded no versions of packages has no other ones.
 
     A setting that varies inside a group, such as the seed, is compared as the sorted list of the
     group's values.
@@ -42,7 +47,13 @@ def config_changes(
         ConfigChange(key=key, base=_common(sides[0], key), candidate=_common(sides[1], key))
         for key in keys
     ]
-    return tuple(change for change in found if not same_value(change.base, change.candidate))
+    known = [{"", *(_kind(key) for one in side for key in one)} for side in sides]
+    return tuple(
+        change
+        for change in found
+        if not same_value(change.base, change.candidate)
+        and all(_kind(change.key) in kinds for kinds in known)
+    )
 
 
 def settings(run: Run) -> Settings:
@@ -101,6 +112,13 @@ def _canonical(value: Json) -> Json:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_canonical(item) for item in value]
     return value
+
+
+def _kind(key: str) -> str:
+    """What a key that was found out belongs to, such as `environment.packages`; else ''."""
+    if not key.startswith((ENVIRONMENT_PREFIX, RECORDED_PREFIX)):
+        return ""
+    return ".".join(key.split(".")[:2])
 
 
 def _common(side: Sequence[Settings], key: str) -> Json:

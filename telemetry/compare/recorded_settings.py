@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping
 
-from telemetry.compare.changed import DATA, MODEL, OPTIMIZER, RECORDED_PREFIX
-from telemetry.compare.config_changes import flat
+from telemetry.compare.changed import DATA, MODEL, OPTIMIZER
+from telemetry.compare.config_changes import RECORDED_PREFIX, flat
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows

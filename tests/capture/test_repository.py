@@ -44,7 +44,11 @@ def test_the_commit_and_whether_it_was_changed(repository: Path) -> None:
     (repository / "notes.txt").write_text("untracked files change no training\n")
     assert git_state(repository) == clean
     (repository / "train.py").write_text("lr = 0.2\n")
-    assert git_state(repository) == {**clean, "git_dirty": True}
+    dirty = git_state(repository)
+    assert dirty == {**clean, "git_dirty": True, "git_diff": dirty["git_diff"]}
+    assert git_state(repository) == dirty
+    (repository / "train.py").write_text("lr = 0.3\n")
+    assert git_state(repository)["git_diff"] != dirty["git_diff"]
 
 
 def test_a_detached_head_has_no_branch(repository: Path) -> None:

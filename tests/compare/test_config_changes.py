@@ -107,6 +107,18 @@ def test_hosts_users_and_paths_are_noise() -> None:
     assert keys(base, run({}, host="b", user="y", python_path="/b", pid=2, cwd="/y")) == []
 
 
+def test_what_only_one_run_has_found_out_is_no_difference() -> None:
+    older = run({"lr": 1}, torch="2.12")
+    newer = run({"lr": 1}, torch="2.12", packages={"numpy": "2.0"}, devices=["A"], cpu="x")
+    assert keys(older, newer) == []
+    other = run({"lr": 1}, packages={"scipy": "1.0"}, devices=["B"], cpu="x", cpu_count=4)
+    assert keys(newer, other) == [
+        "environment.devices",
+        "environment.packages.numpy",
+        "environment.packages.scipy",
+    ]
+
+
 def test_a_setting_that_varies_inside_a_group_is_compared_as_a_list() -> None:
     base = [run({"seed": s, "lr": 0.1}) for s in (2, 0, 1)]
     same = [run({"seed": s, "lr": 0.1}) for s in (0, 1, 2)]
