@@ -225,7 +225,7 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
             cut_short=index == 1,
             seconds=60.0 * (len(runs) - index),
             n_parameters=1_000 * (index + 1),
-            on_front=index == 0,
+            on_front=index < 2,
         )
         for index, run in enumerate(runs)
     ]
@@ -259,7 +259,12 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
                 ),
             ),
             Parameter(
-                name="width", importance=0.05, ci_low=0.0, ci_high=0.13, important=False, best="32"
+                name="width",
+                importance=0.05,
+                ci_low=0.0,
+                ci_high=0.13,
+                important=False,
+                best="not separable",
             ),
         ),
         failures=(
@@ -285,8 +290,8 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
             Suggestion(
                 parameter="width",
                 step=Step.FIX,
-                range="any",
-                reason="no effect beyond chance; it explains 13% of the order at most.",
+                range="any value",
+                reason="no effect beyond chance; it explains 13 % of the order at most.",
             ),
         ),
         method=Method.FOREST,

@@ -41,11 +41,10 @@ def suggestions(
         elif limits:
             found.append(_avoided(parameter, limits))
         elif enough_runs:
-            reason = (
-                f"no effect beyond chance; it explains {known.ci_high:.0%} of the order at most."
-            )
+            most = f"{100 * known.ci_high:.0f} %"
+            reason = f"no effect beyond chance; it explains {most} of the order at most."
             found.append(
-                Suggestion(parameter=known.name, step=Step.FIX, range="any", reason=reason)
+                Suggestion(parameter=known.name, step=Step.FIX, range="any value", reason=reason)
             )
     return tuple(found)
 

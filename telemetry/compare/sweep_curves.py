@@ -67,28 +67,16 @@ ORDER BY
 """
 
 
-# A parameter of several ranks or of an earlier attempt is one parameter; shared weights count once.
-COSTS_SQL = """
+SIZES_SQL = """
 SELECT
     run,
-    'seconds' AS name,
-    MAX(elapsed_s) AS value
-FROM steps
-WHERE elapsed_s IS NOT NULL
-GROUP BY run
-UNION ALL
-SELECT
-    run,
-    'parameters' AS name,
-    CAST(SUM(n) AS DOUBLE) AS value
+    SUM(n) AS n_parameters
 FROM tensors
 WHERE kind = 'weight'
     AND trainable
     AND shared_with IS NULL
 GROUP BY run
-ORDER BY
-    name,
-    run
+ORDER BY run
 """
 
 
@@ -96,14 +84,13 @@ ORDER BY
 class SweepCurves:
     """The metric and each run's curve of it, and of the training loss in ten points.
 
-    `seconds` and `n_parameters` are what a run cost, where it was recorded.
+    `n_parameters` counts the trainable ones, shared weights once, where they were recorded.
     """
 
     metric: str
     values: Mapping[str, Series]
     losses: Mapping[str, Series]
-    seconds: Mapping[str, float]
-    n_parameters: Mapping[str, float]
+    n_parameters: Mapping[str, int]
 
     @property
     def best_counts(self) -> bool:
@@ -139,13 +126,14 @@ def read_sweep(session: Session, metric: str | None) -> SweepCurves:
     chosen = _chosen(session.query(NAMES_SQL), len(losses), metric)
     from_steps = chosen == LOSS and bool(losses)
     values = losses if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
-    costs = session.query(COSTS_SQL)
+    sizes = session.query(SIZES_SQL)
     return SweepCurves(
         metric=chosen,
         values=values,
         losses=losses,
-        seconds=_numbers_of(costs.part("name", "seconds")),
-        n_parameters=_numbers_of(costs.part("name", "parameters")),
+        n_parameters=dict(
+            zip(sizes.texts("run"), sizes.ints("n_parameters").tolist(), strict=True)
+        ),
     )
 
 
@@ -167,10 +155,6 @@ def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:
         )
     most = max(offered.values())
     return by_importance(name for name, n in offered.items() if n >= COMMON_SHARE * most)[0]
-
-
-def _numbers_of(rows: Rows) -> dict[str, float]:
-    return dict(zip(rows.texts("run"), rows.floats("value").tolist(), strict=True))
 
 
 def _by_run(rows: Rows) -> dict[str, Series]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 
@@ -31,8 +32,8 @@ def sweep_entries(runs: Sequence[Run], curves: SweepCurves, goal: Direction) -> 
             value=curves.value(run.run, goal),
             diverged=curves.diverged(run.run),
             cut_short=_cut_short(run),
-            seconds=curves.seconds.get(run.run),
-            n_parameters=_whole(curves.n_parameters.get(run.run)),
+            seconds=_seconds(run),
+            n_parameters=curves.n_parameters.get(run.run),
         )
         for run, config in zip(runs, configs, strict=True)
     ]
@@ -79,5 +80,21 @@ def _costs(entry: SweepRun, goal: Direction) -> list[float]:
     return [value, seconds, unknown if entry.n_parameters is None else entry.n_parameters]
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+def _seconds(run: Run) -> float | None:
+    """How long the processes of a run lived together; None where the manifest does not say."""
+    attempts = run.manifest.attempts if run.manifest else ()
+    spans = [_span(attempt.started, attempt.ended or _heartbeat(run)) for attempt in attempts]
+    known = [span for span in spans if span is not None]
+    return sum(known) if known and len(known) == len(spans) else None
+
+
+def _heartbeat(run: Run) -> str:
+    return run.manifest.heartbeat if run.manifest else ""
+
+
+def _span(started: str, ended: str) -> float | None:
+    try:
+        seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return max(seconds, 0.0)

@@ -19,7 +19,7 @@ from telemetry.diagnose.tags import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
-from telemetry.store.findings_cache import is_newest, read_findings, store_findings
+from telemetry.store.findings_cache import read_findings, store_findings
 from telemetry.store.session import Session
 from telemetry.store.store import Store
 
@@ -88,12 +88,12 @@ def findings_of(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> tupl
         StoreUnreadable: the run's manifest cannot be read.
     """
     keys = _cache_keys(policy)
-    rows, holds = read_findings(run, **keys)
-    if not holds:
+    kept = read_findings(run, **keys)
+    if kept is None:
         return diagnose_and_keep(store, run, policy).findings
-    if not is_newest(run, **keys):  # another policy was asked last: lists and queries show this one
-        store_findings(run, rows, **keys)
-    return tuple(Finding.from_json(row) for row in rows)
+    if not kept.is_newest:  # another policy was asked last: lists and queries show this one
+        store_findings(run, kept.rows, **keys)
+    return tuple(Finding.from_json(row) for row in kept.rows)
 
 
 def ensure_findings(store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_POLICY) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,13 +42,22 @@ logger = logging.getLogger(__name__)
 
 def input_hash(run: RunRef) -> str:
     """Hash of the live file names of the tables that training wrote; compaction changes it too."""
+    there = set(_folders(run.path))  # most tables of most runs are not
     names = sorted(
         f"{folder.place}/{name}"
         for table_name in training_tables()
+        if table_name in there
         for folder in rank_folders(run, table_name, logger.debug)
         for name in live_shards(folder.names)
     )
     return hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.iterdir()]
+    except OSError:
+        return []
 
 
 def newest_findings(run: RunRef) -> Path | None:
@@ -57,34 +66,37 @@ def newest_findings(run: RunRef) -> Path | None:
     return stored[0] if stored else None
 
 
-def read_findings(
-    run: Run, *, detector_version: str, options_hash: str
-) -> tuple[list[dict[str, Json]], bool]:
-    """The stored findings of a run and whether they hold.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDiagnosis:
+    """What is kept of a diagnosis that holds.
+
+    Attributes:
+        rows: Findings as in `diagnose --json` (`layers` and `evidence` parsed), sorted by detector.
+        is_newest: Whether it was stored last, so that the views show it.
+    """
+
+    rows: list[dict[str, Json]]
+    is_newest: bool
+
+
+def read_findings(run: Run, *, detector_version: str, options_hash: str) -> StoredDiagnosis | None:
+    """The stored findings of a run; None where none were made by these rules from its files.
 
     Args:
         run: The run.
         detector_version: Version of the rules that would be applied now.
         options_hash: Hash of the thresholds and options that would be applied now.
-
-    Returns:
-        Rows as findings in `diagnose --json` (`layers` and `evidence` parsed), sorted by
-        detector; `([], False)` when nothing stored was made by the same rules from the same
-        files.
     """
+    stored = _stored(run.ref)
+    if not stored:
+        return None
     wanted = (detector_version, options_hash, input_hash(run.ref))
-    for path in _stored(run.ref):
+    for path in stored:
         rows = _rows_made_by(path, wanted)
         if rows is not None:
-            return [_parsed(row) for row in rows if row["detector"]], True
-    return [], False
-
-
-def is_newest(run: Run, *, detector_version: str, options_hash: str) -> bool:
-    """Whether the diagnosis stored last, which the views show, was made by these rules."""
-    newest = newest_findings(run.ref)
-    wanted = (detector_version, options_hash, input_hash(run.ref))
-    return newest is not None and _rows_made_by(newest, wanted) is not None
+            found = [_parsed(row) for row in rows if row["detector"]]
+            return StoredDiagnosis(rows=found, is_newest=path == stored[0])
+    return None
 
 
 def _rows_made_by(path: Path, wanted: tuple[str, str, str]) -> list[dict[str, Json]] | None:

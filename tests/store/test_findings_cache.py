@@ -19,6 +19,14 @@ from telemetry.store.findings_cache import read_findings, store_findings
 from telemetry.store.store import Store
 
 KEYS = {"detector_version": "1", "options_hash": "default"}
+
+
+def kept_rows(run: Run, *, detector_version: str, options_hash: str) -> list[dict[str, Json]]:
+    kept = read_findings(run, detector_version=detector_version, options_hash=options_hash)
+    assert kept is not None
+    return kept.rows
+
+
 DEAD = Finding(
     detector="dead_units",
     severity=Severity.WARNING,
@@ -57,25 +65,22 @@ def shown(store: Path) -> list[str]:
 def test_findings_come_back_as_they_were_stored(run: Run) -> None:
     assert store_findings(run, [ROOT, DEAD], **KEYS)
 
-    rows, is_valid = read_findings(run, **KEYS)
-
-    assert is_valid
-    assert rows == [plain(DEAD), plain(ROOT)]
+    assert kept_rows(run, **KEYS) == [plain(DEAD), plain(ROOT)]
 
 
 def test_a_diagnosis_without_findings_is_stored_too(run: Run) -> None:
-    assert read_findings(run, **KEYS) == ([], False)
+    assert read_findings(run, **KEYS) is None
 
     store_findings(run, [], **KEYS)
 
-    assert read_findings(run, **KEYS) == ([], True)
+    assert kept_rows(run, **KEYS) == []
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_other_rules_or_options_are_not_served(run: Run, key: str) -> None:
     store_findings(run, [DEAD], **KEYS)
 
-    assert read_findings(run, **{**KEYS, key: "other"}) == ([], False)
+    assert read_findings(run, **{**KEYS, key: "other"}) is None
 
 
 def test_a_new_shard_makes_a_stored_diagnosis_invalid(run: Run, tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_a_new_shard_makes_a_stored_diagnosis_invalid(run: Run, tmp_path: Path) 
 
     RunBuilder(store=tmp_path).metric("val_loss", {1: 2.0}).write()
 
-    assert read_findings(run, **KEYS) == ([], False)
+    assert read_findings(run, **KEYS) is None
     assert shown(tmp_path) == []
 
 
@@ -112,7 +117,7 @@ def test_the_view_shows_the_newest_diagnosis_only(run: Run, tmp_path: Path) -> N
     store_findings(run, [ROOT], detector_version="2", options_hash="default")
 
     assert shown(tmp_path) == ["learning_rate_too_high"]
-    assert read_findings(run, **KEYS) == ([plain(DEAD)], True)
+    assert kept_rows(run, **KEYS) == [plain(DEAD)]
 
     store_findings(run, [], **KEYS)
     assert shown(tmp_path) == []
@@ -125,8 +130,8 @@ def test_old_diagnoses_are_dropped(run: Run) -> None:
     stored = list((run.ref.path / "findings" / "rank=0").glob("*.parquet"))
 
     assert len(stored) == findings_cache.KEPT_SETS
-    assert read_findings(run, detector_version="11", options_hash="")[1]
-    assert not read_findings(run, detector_version="0", options_hash="")[1]
+    assert read_findings(run, detector_version="11", options_hash="") is not None
+    assert read_findings(run, detector_version="0", options_hash="") is None
 
 
 def test_counts_enter_the_manifest(run: Run) -> None:
@@ -159,7 +164,7 @@ def test_the_manifest_of_a_run_that_may_come_back_is_left_alone(tmp_path: Path) 
     assert store_findings(run, [DEAD], **KEYS)
 
     assert (path / "run.json").read_bytes() == before
-    assert read_findings(run, **KEYS)[1]
+    assert read_findings(run, **KEYS) is not None
 
 
 def test_the_manifest_of_a_killed_process_of_this_host_gets_the_counts(
@@ -200,7 +205,7 @@ def test_a_disk_that_refuses_costs_the_cache_only(
     monkeypatch.setattr(findings_cache, "write_shard", refuse)
 
     assert not store_findings(run, [DEAD], **KEYS)
-    assert read_findings(run, **KEYS) == ([], False)
+    assert read_findings(run, **KEYS) is None
 
 
 def test_a_torn_diagnosis_is_made_again(run: Run, tmp_path: Path) -> None:
@@ -208,5 +213,5 @@ def test_a_torn_diagnosis_is_made_again(run: Run, tmp_path: Path) -> None:
     (shard,) = (run.ref.path / "findings" / "rank=0").glob("*.parquet")
     shard.write_bytes(b"PAR1")
 
-    assert read_findings(run, **KEYS) == ([], False)
+    assert read_findings(run, **KEYS) is None
     assert shown(tmp_path) == []
