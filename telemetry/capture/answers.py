@@ -113,7 +113,7 @@ def class_answers(
         are_probabilities: Whether the scores are probabilities instead.
     """
     with torch.no_grad():
-        logits = _two_classes(scores.detach().float(), are_probabilities=are_probabilities)
+        logits = as_logits(scores.detach().float(), are_probabilities=are_probabilities)
         if labels is None:
             labels = torch.full((len(logits),), -1, device=logits.device)
         labels = labels.detach().to(logits.device).long()
@@ -181,8 +181,13 @@ def metadata_text(value: object) -> str | None:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _two_classes(scores: Tensor, *, are_probabilities: bool) -> Tensor:
-    """Logits of shape (n, n_classes); one score an example becomes two classes."""
+def as_logits(scores: Tensor, *, are_probabilities: bool) -> Tensor:
+    """Logits of shape (n, n_classes); one score an example becomes two classes.
+
+    Args:
+        scores: Shape (n, n_classes) or (n,).
+        are_probabilities: Whether they are probabilities; their logarithms are logits.
+    """
     if scores.dim() == MATRIX:
         return scores.clamp_min(LEAST_PROBABILITY).log() if are_probabilities else scores
     if are_probabilities:

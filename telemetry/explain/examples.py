@@ -108,6 +108,36 @@ class ExampleSet:
         return None if value is None else int(value)
 
     @cached_property
+    def mask_id(self) -> int | None:
+        """What stands for a token that is hidden; None where the data set names none."""
+        value = getattr(self._source, "mask_id", None)
+        return None if value is None else int(value)
+
+    @cached_property
+    def normalisation(self) -> tuple[Tensor | None, Tensor | None]:
+        """Mean and deviation by which items were normalised, one a channel; None: they were not."""
+        mean, deviation = (getattr(self._source, name, None) for name in ("mean", "std"))
+        if mean is None or deviation is None or callable(mean):
+            return None, None
+        dims = (-1,) + (1,) * (self.example(0).input.dim() - 1)
+        return (
+            torch.as_tensor(mean, dtype=torch.float32).reshape(dims),
+            torch.as_tensor(deviation, dtype=torch.float32).reshape(dims),
+        )
+
+    def element_names(self, values: Tensor) -> list[str]:
+        """Names of the elements of a row: columns of a table, or the tokens of a text."""
+        columns = getattr(self._source, "feature_names", None)
+        if columns is not None and len(columns) == values.numel():
+            return [str(name) for name in columns]
+        reader = getattr(self._source, "tokens", None)
+        if callable(reader):
+            tokens = [str(token) for token in reader(values)]
+            if len(tokens) == values.numel():
+                return [f"{place}:{token}" for place, token in enumerate(tokens)]
+        return [str(place) for place in range(values.numel())]
+
+    @cached_property
     def modality(self) -> Modality:
         """What the inputs are: as stated, else integers are text, C x H x W images, rows tables."""
         stated = getattr(self._source, "modality", None)

@@ -67,7 +67,7 @@ class Reading:
             UsageError: a label is no class of the model, or no number.
         """
         if self.n_classes is None:
-            targets = [_number(example) for example in group]
+            targets = [self.target_value(example) for example in group]
             return number_answers(output.cpu(), torch.tensor(targets, dtype=torch.float64))
         labels = torch.tensor([self.label_index(example) for example in group])
         return class_answers(output, labels, are_probabilities=self.are_probabilities)
@@ -88,15 +88,20 @@ class Reading:
             )
         return index
 
+    @staticmethod
+    def target_value(example: Example) -> float:
+        """The true number of an example.
+
+        Raises:
+            UsageError: its label is none.
+        """
+        if isinstance(example.label, str):
+            raise UsageError(
+                f"example {example.id} has the label {example.label!r}, and the model gives one "
+                "number an example; name the two classes of the data set, or give numbers."
+            )
+        return float(example.label)
+
 
 def _is_whole(example: Example) -> bool:
     return isinstance(example.label, int | str)
-
-
-def _number(example: Example) -> float:
-    if isinstance(example.label, str):
-        raise UsageError(
-            f"example {example.id} has the label {example.label!r}, and the model gives one number "
-            "an example; name the two classes of the data set, or give numbers."
-        )
-    return float(example.label)
