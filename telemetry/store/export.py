@@ -32,6 +32,7 @@ EXPORTED = {
     "events": "events",
     "findings": "findings",
     "example_evals": "example_evals",
+    "attributions": "attributions",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

@@ -32,6 +32,7 @@ PUBLIC_VIEWS = (
     "findings",
     "sketches",
     "example_evals",
+    "attributions",
     "hypotheses",
     "hypothesis_results",
     "cv_scores",

@@ -1,0 +1,70 @@
+"""Pictures of attributions: the input, the map over it, and the bare map, with a caption."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from telemetry.explain.colours import signed_colours, signed_scale
+
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+PANEL = 256  # pixels of a side, about
+GAP = 12
+CAPTION_HEIGHT = 18
+GREY_SHARE = 0.4  # of the input under the map
+BACKGROUND = 255
+
+
+def attribution_png(values: Tensor, image: Tensor, caption: str, identity: str) -> bytes:
+    """Three panels side by side as PNG: input, map over the input, map.
+
+    Args:
+        values: Attribution, channels x height x width.
+        image: The input, of the same shape.
+        caption: What is written below.
+        identity: Kept in the file, so that it finds its row.
+    """
+    flat = map_of(values)
+    grey = grey_of(image)
+    colours = signed_colours(flat, signed_scale(flat))
+    grey_rgb = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
+    mixed = (GREY_SHARE * grey_rgb + (1 - GREY_SHARE) * colours).astype(np.uint8)
+    return _page([grey_rgb, mixed, colours], caption, identity)
+
+
+def map_of(values: Tensor) -> Floats:
+    """Contribution of each pixel: the sum over channels, height x width."""
+    return np.asarray(values.double().sum(0).numpy(), dtype=np.float64)
+
+
+def grey_of(image: Tensor) -> Floats:
+    """Brightness of an image between its least and largest value, 0 to 1."""
+    mean = np.asarray(image.double().mean(0).numpy(), dtype=np.float64)
+    low, high = float(mean.min()), float(mean.max())
+    return (mean - low) / (high - low) if high > low else np.zeros_like(mean)
+
+
+def _page(panels: list[Bytes], caption: str, identity: str) -> bytes:
+    height, width = panels[0].shape[:2]
+    factor = max(1, PANEL // max(height, width))
+    tiles = [Image.fromarray(p).resize((width * factor, height * factor), 0) for p in panels]
+    total = len(tiles) * tiles[0].width + (len(tiles) + 1) * GAP
+    page = Image.new("RGB", (total, tiles[0].height + 2 * GAP + CAPTION_HEIGHT), (BACKGROUND,) * 3)
+    for place, tile in enumerate(tiles):
+        page.paste(tile, (GAP + place * (tile.width + GAP), GAP))
+    ImageDraw.Draw(page).text((GAP, tiles[0].height + GAP + 4), _ascii(caption), fill=(0, 0, 0))
+    info = PngInfo()
+    info.add_text("telemetry", identity)
+    stream = io.BytesIO()
+    page.save(stream, "PNG", pnginfo=info)
+    return stream.getvalue()
+
+
+def _ascii(text: str) -> str:
+    """What Pillow's own font can draw."""
+    return text.encode("ascii", "replace").decode("ascii")

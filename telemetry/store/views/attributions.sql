@@ -1,0 +1,28 @@
+-- What each part of one input contributes to one score; history, never hidden by a later attempt.
+SELECT
+    a.project,
+    a.run,
+    a.attribution_id,
+    a.checkpoint,
+    a.dataset,
+    a.example_id,
+    a.method,
+    a.score_kind,
+    a.target,
+    a.other,
+    a.label,
+    a.prediction,
+    a.score_input,
+    a.score_baseline,
+    a.baseline,
+    a.segment_names,
+    a.segment_values,
+    a.segment_boxes,
+    a.image_path,
+    a.checks,
+    a.ok,
+    a.forwards,
+    a.seconds,
+    a.seed,
+    a.written_at
+FROM raw_attributions AS a
