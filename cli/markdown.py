@@ -81,6 +81,9 @@ class MarkdownScreen(render.Screen):
         rows = [[_inline(cell) for cell in row] for row in grid.rows]
         self._block(Block.OTHER, [_row(cells) for cells in (header, rules, *rows)])
 
+    def picture(self, rows: Sequence[Sequence[str]]) -> None:
+        """Nothing: numbers stand beside it."""
+
     def _block(self, kind: Block, lines: Sequence[str]) -> None:
         joined = self._last is Block.NOTHING or self._last is kind is Block.LIST
         for line in lines if joined else ("", *lines):

@@ -7,6 +7,7 @@ this host; of any other they are printed and refused, unless the user says that 
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -94,6 +95,16 @@ def weights_of(source: ModelSource, folder: Path) -> list[Path]:
     if not found:
         raise UsageError(f"--checkpoint {source.checkpoint}: no file fits, seen from {folder}.")
     return found
+
+
+def newest_weights(source: ModelSource, folder: Path) -> ModelSource:
+    """The source with the newest file that its checkpoint means.
+
+    Raises:
+        UsageError: no file fits.
+    """
+    found = weights_of(source, folder)
+    return replace(source, checkpoint=str(found[-1])) if found else source
 
 
 def is_own(run: Run) -> bool:

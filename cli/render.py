@@ -68,6 +68,10 @@ class Screen(ABC):
         for line in lines:
             self.note(line)
 
+    @abstractmethod
+    def picture(self, rows: Sequence[Sequence[str]]) -> None:
+        """An image of `#rrggbb` pixels, where people see colours; else nothing."""
+
     def blank(self) -> None:
         """An empty line between parts, for people only."""
         self.note("")
@@ -99,6 +103,9 @@ class Screen(ABC):
 
 class PlainScreen(Screen):
     """A pipe or a file: tabs, every value whole, nothing else."""
+
+    def picture(self, rows: Sequence[Sequence[str]]) -> None:
+        """Nothing: numbers stand beside it."""
 
     def line(self, *cells: Cell) -> None:
         """One line, cells separated by tabs."""

@@ -1,5 +1,8 @@
 """Screens for people: aligned columns, colour, and never wider than the terminal."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
@@ -12,6 +15,7 @@ from telemetry.cli.options import Settings
 from telemetry.cli.texts import clean
 
 COLUMN_GAP = 2
+UPPER_HALF = "\u2580"
 NARROW_WIDTH, NARROW_TREND_WIDTH = 90, 8  # trends give way before columns are left out
 
 
@@ -71,6 +75,19 @@ class TerminalScreen(render.Screen):
         for row in grid.rows:
             table.add_row(*(self._text(row[i], one_line=not grid.columns[i].folds) for i in kept))
         self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
+
+    def picture(self, rows: Sequence[Sequence[str]]) -> None:
+        """Two pixels a character: the upper half in its own colour, the lower as background."""
+        if not (rows and self._settings.color and self._unicode):
+            return
+        console = Console(width=self._width, force_terminal=True, color_system="256")
+        for upper, lower in zip_longest(rows[::2], rows[1::2]):
+            line = Text("  ")
+            for place, colour in enumerate(upper):
+                below = f" on {lower[place]}" if lower else ""
+                line.append(UPPER_HALF, style=colour + below)
+            console.print(line)
+        console.print()
 
     def _text(self, *cells: Cell, one_line: bool = False) -> Text:
         text = Text(

@@ -100,6 +100,70 @@ class EvaluateRequest:
             raise UsageError(f"not a request to evaluate: {json.dumps(document)[:200]}") from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeRequest:
+    """Say which parts of inputs made the model answer as it does.
+
+    Attributes:
+        source: Model, weights and examples.
+        examples: Ids or places.
+        run: Folder of the run that the results go to; None: they are not kept.
+        target: `wrong`, `pred`, `true` or a class.
+        method: See `telemetry.explain.methods`.
+        segments: See `telemetry.explain.segments`.
+        baseline: See `telemetry.explain.baselines`.
+        samples: Of LIME and KernelSHAP.
+        seed: Of what is drawn.
+        batch: Inputs a forward.
+        check: Also the checks that cost several times the method.
+        embedding: Module that embeds tokens.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    examples: tuple[str, ...]
+    run: str | None = None
+    target: str = "wrong"
+    method: str = "ig"
+    segments: str | None = None
+    baseline: str | None = None
+    samples: int | None = None
+    seed: int = 0
+    batch: int = 64
+    check: bool = True
+    embedding: str | None = None
+    verb: str = "explain.input"
+
+    def to_json(self) -> dict[str, Json]:
+        """As it travels."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Json]) -> Self:
+        """The request of a document.
+
+        Raises:
+            UsageError: it has other fields.
+        """
+        try:
+            return cls(
+                source=_source(document["source"]),
+                examples=_texts(document["examples"]),
+                run=_optional(document["run"], str),
+                target=_optional(document["target"], str) or "",
+                method=_optional(document["method"], str) or "",
+                segments=_optional(document["segments"], str),
+                baseline=_optional(document["baseline"], str),
+                samples=_optional(document["samples"], int),
+                seed=_optional(document["seed"], int) or 0,
+                batch=_optional(document["batch"], int) or 1,
+                check=document["check"] is True,
+                embedding=_optional(document["embedding"], str),
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"not a request to explain: {json.dumps(document)[:200]}") from error
+
+
 def _source(document: Json) -> ModelSource:
     if not isinstance(document, Mapping):
         raise TypeError(document)

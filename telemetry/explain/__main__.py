@@ -12,14 +12,20 @@ from pathlib import Path
 
 from telemetry import json_values
 from telemetry.errors import TelemetryError, UsageError
+from telemetry.explain.answers import (
+    attribution_answer,
+    evaluation_answer,
+    picture_of,
+    row_of,
+)
+from telemetry.explain.attribute import Attribution, Settings, attribute
 from telemetry.explain.entry_points import application_path
-from telemetry.explain.evaluation import Evaluation, evaluate
-from telemetry.explain.results import write_evaluation
+from telemetry.explain.evaluation import evaluate
+from telemetry.explain.results import write_evaluation, write_image
 from telemetry.explain.subject import Subject, load_source
-from telemetry.explain_request import MESSAGE_MARK, EvaluateRequest
+from telemetry.explain_request import MESSAGE_MARK, AttributeRequest, EvaluateRequest
 from telemetry.json_values import Json
-
-WORST = 10  # examples of an answer
+from telemetry.store.results import append_once
 
 
 def main() -> int:
@@ -45,6 +51,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
     verb = document.get("verb")
     if verb == "evaluate":
         return _evaluate(EvaluateRequest.of(document))
+    if verb == "explain.input":
+        return _attribute(AttributeRequest.of(document))
     raise UsageError(f"there is no verb {verb!r}.")
 
 
@@ -65,32 +73,40 @@ def _evaluate(request: EvaluateRequest) -> dict[str, Json]:
 def _evaluated(subject: Subject, request: EvaluateRequest) -> dict[str, Json]:
     evaluation = evaluate(subject, batch=request.batch, limit=request.limit, progress=_progress)
     is_new = request.run is not None and write_evaluation(Path(request.run), evaluation)
-    return {**summary(evaluation), "new": is_new}
+    return {**evaluation_answer(evaluation), "new": is_new}
 
 
-def summary(evaluation: Evaluation) -> dict[str, Json]:
-    """What `telemetry evaluate` shows."""
-    return {
-        "eval_id": evaluation.id,
-        "checkpoint": evaluation.checkpoint,
-        "step": evaluation.step,
-        "dataset": evaluation.dataset,
-        "examples": len(evaluation.rows),
-        "accuracy": evaluation.accuracy,
-        "loss": evaluation.loss,
-        "probabilities": evaluation.are_probabilities,
-        "confident_errors": len(evaluation.confident_errors()),
-        "worst": [_shown(row) for row in evaluation.worst(WORST)],
-    }
+def _attribute(request: AttributeRequest) -> dict[str, Json]:
+    settings = Settings(
+        method=request.method,
+        segments=request.segments,
+        baseline=request.baseline,
+        samples=request.samples,
+        seed=request.seed,
+        batch=request.batch,
+        check=request.check,
+        embedding=request.embedding,
+    )
+    found: list[Json] = []
+    with application_path(Path(request.source.app_dir)):
+        subject = load_source(request.source)
+        for done, example in enumerate(request.examples):
+            _progress(done, len(request.examples))
+            attribution = attribute(subject, example, request.target, settings)
+            found.append(_kept(attribution, subject, request.run))
+    return {"attributions": found, "run": request.run}
 
 
-def _shown(row: Mapping[str, object]) -> dict[str, Json]:
-    names = ("example_id", "label", "prediction", "target_value", "predicted_value", "loss")
-    found: dict[str, Json] = {}
-    for name in (*names, "confidence"):
-        value = row.get(name)
-        found[name] = value if isinstance(value, str | int | float) else None
-    return found
+def _kept(attribution: Attribution, subject: Subject, run: str | None) -> dict[str, Json]:
+    """The answer, kept with its picture in a run if there is one."""
+    path = None
+    if run is not None:
+        picture = picture_of(attribution)
+        if picture is not None:
+            path = write_image(Path(run), f"{attribution.id}.png", picture)
+        row = row_of(attribution, subject, path)
+        append_once(Path(run), "attributions", [row], identity="attribution_id")
+    return {**attribution_answer(attribution, subject), "image": path}
 
 
 def _progress(done: int, of: int) -> None:

@@ -52,7 +52,8 @@ def signed_colours(values: Floats, scale: float) -> Bytes:
     """
     shares = np.zeros_like(values) if scale <= 0 else np.clip(values / scale, -1, 1)
     places = np.rint(np.nan_to_num(shares) * HALF).astype(int) + HALF
-    return signed_table()[places]
+    colours: Bytes = signed_table()[places]
+    return colours
 
 
 def hexadecimal(colours: Bytes) -> list[list[str]]:
@@ -75,4 +76,4 @@ def _from_lab(lab: Floats) -> Bytes:
     linear = np.clip(xyz @ np.linalg.inv(TO_XYZ).T, 0, 1)
     low = linear <= LINEAR_BELOW / 12.92
     rgb = np.where(low, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(rgb * 255).astype(np.uint8)
+    return np.asarray(np.rint(rgb * 255), dtype=np.uint8)

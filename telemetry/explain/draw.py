@@ -20,16 +20,15 @@ GREY_SHARE = 0.4  # of the input under the map
 BACKGROUND = 255
 
 
-def attribution_png(values: Tensor, image: Tensor, caption: str, identity: str) -> bytes:
+def attribution_png(flat: Floats, image: Tensor, caption: str, identity: str) -> bytes:
     """Three panels side by side as PNG: input, map over the input, map.
 
     Args:
-        values: Attribution, channels x height x width.
-        image: The input, of the same shape.
+        flat: Value of each pixel, height x width; positive is blue.
+        image: The input, channels x height x width.
         caption: What is written below.
         identity: Kept in the file, so that it finds its row.
     """
-    flat = map_of(values)
     grey = grey_of(image)
     colours = signed_colours(flat, signed_scale(flat))
     grey_rgb = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)

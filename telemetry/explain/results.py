@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+from telemetry.errors import StoreUnreadable
 from telemetry.explain.evaluation import Evaluation
+from telemetry.runs import publish_bytes
 from telemetry.store.results import append_once
+
+IMAGES = "explain/images"
 
 
 def write_evaluation(run: Path, evaluation: Evaluation) -> bool:
@@ -17,3 +21,18 @@ def write_evaluation(run: Path, evaluation: Evaluation) -> bool:
         StoreUnreadable: the disk refuses.
     """
     return append_once(run, "example_evals", evaluation.rows, identity="eval_id")
+
+
+def write_image(run: Path, name: str, content: bytes) -> str:
+    """Keep a picture in a run; returns its path relative to the run folder.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    place = Path(IMAGES) / name
+    try:
+        (run / IMAGES).mkdir(parents=True, exist_ok=True)
+        publish_bytes(run / place, content)
+    except OSError as error:
+        raise StoreUnreadable(f"{run / place}: cannot be written ({error.strerror}).") from error
+    return place.as_posix()

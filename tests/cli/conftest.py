@@ -1,16 +1,22 @@
 """Runs command lines in this process: to a pipe, or to a terminal of a given width."""
 
+import io
+import json
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from command_line import Done, Telemetry
 from example_store import build_store
 from synthetic import START
 
-from telemetry.cli import main, render
+from telemetry import json_values
+from telemetry.cli import main, model_child, render
 from telemetry.cli.commands import runs as runs_command
 
 
@@ -63,3 +69,51 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setenv("COLUMNS", str(width))
 
     return become
+
+
+SHOP = """
+import torch
+from torch import nn
+
+def build(width=2):
+    model = nn.Linear(4, width, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
+    print("built")
+    return model
+
+class Rows:
+    classes = ("low", "high")
+    def __init__(self):
+        self.inputs = torch.randn(12, 4, generator=torch.Generator().manual_seed(3))
+    def __len__(self):
+        return 12
+    def __getitem__(self, index):
+        row = self.inputs[index]
+        return row, int((row.sum() > 0) != (index < 2)), {"half": index // 6}
+
+def broken():
+    raise RuntimeError("no such disk")
+
+valid = Rows()
+"""
+
+
+@pytest.fixture
+def shop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model and its data in the working folder, as a user would write them."""
+    (store.parent / "shop.py").write_text(SHOP, "utf-8")
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the child would do, here: starting a Python with torch takes seconds."""
+
+    def run(question: IO[str], answer: IO[str], _advance: object) -> None:
+        from telemetry.explain.__main__ import answer_to
+
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            answer.write(json_values.dumps(answer_to(json.load(question))))
+
+    monkeypatch.setattr(model_child, "_run", run)

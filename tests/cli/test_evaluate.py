@@ -1,65 +1,14 @@
-import io
 import json
-import sys
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from command_line import Telemetry, validated
 
-from telemetry import json_values
-from telemetry.json_values import Json
 from telemetry.manifest import read_manifest, write_manifest
 
-pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example")]
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop")]
 
-SHOP = """
-import torch
-from torch import nn
-
-def build(width=2):
-    model = nn.Linear(4, width, bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
-    print("built")
-    return model
-
-class Rows:
-    classes = ("low", "high")
-    def __init__(self):
-        self.inputs = torch.randn(12, 4, generator=torch.Generator().manual_seed(3))
-    def __len__(self):
-        return 12
-    def __getitem__(self, index):
-        row = self.inputs[index]
-        return row, int((row.sum() > 0) != (index < 2)), {"half": index // 6}
-
-def broken():
-    raise RuntimeError("no such disk")
-
-valid = Rows()
-"""
 PARTS = ("--model", "shop:build", "--dataset", "shop:valid")
-
-
-@pytest.fixture(autouse=True)
-def _shop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (store.parent / "shop.py").write_text(SHOP, "utf-8")
-    monkeypatch.delitem(sys.modules, "shop", raising=False)
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the child would do, here: starting a Python with torch takes seconds."""
-    from telemetry.cli.commands import evaluate
-    from telemetry.explain.__main__ import answer_to
-
-    def ask(request: Mapping[str, Json], _title: str) -> Mapping[str, Json]:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            return json.loads(json_values.dumps(answer_to(json.loads(json.dumps(request)))))
-
-    monkeypatch.setattr(evaluate, "ask", ask)
 
 
 @pytest.mark.slow

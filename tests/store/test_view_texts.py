@@ -23,6 +23,7 @@ ROW_VIEWS = {
     "tensors": "tensors",
     "modules": "modules",
     "example_evals": "example_evals",
+    "attributions": "attributions",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

@@ -1,0 +1,15 @@
+"""Ask a trained model why it answers as it does.
+
+Model, weights and data set are those that the run names (`TelemetryCallback(explain=...)`), else
+those that the options name. What is found lies in the run: `telemetry query` reads it.
+
+Examples:
+  telemetry explain input latest --example 4711
+  telemetry explain input latest --worst 3 --method occlusion
+"""
+
+from telemetry.cli.explain_input import add_input
+from telemetry.cli.options import verb_group
+
+command = verb_group(__name__, __doc__)
+add_input(command)

@@ -1,0 +1,190 @@
+"""`telemetry explain input`: which parts of one input made the model answer as it does."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers, sparklines
+from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.model_child import ask
+from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.explain_request import AttributeRequest, EvaluateRequest
+
+if TYPE_CHECKING:
+    from telemetry.explain_request import ModelSource
+    from telemetry.json_values import Json
+
+METHODS = ("ig", "occlusion", "lime", "kernelshap", "deconv", "guided")
+SHOWN_PARTS = 5
+BAR_WIDTH = 10
+
+
+def add_input(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("input")(explain_input)
+
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
+@click.option("--worst", type=click.IntRange(min=1), metavar="N", help="The N largest losses.")
+@click.option(
+    "--target",
+    metavar="WHAT",
+    default="wrong",
+    show_default=True,
+    help="wrong, pred, true, or a class.",
+)
+@click.option("--method", type=click.Choice(METHODS), default="ig", show_default=True, help="How.")
+@click.option("--segments", metavar="HOW", help="grid:6x6, token or feature.")
+@click.option("--baseline", metavar="NAME", help="zero, blur, mean, class-sample:16, ...")
+@click.option("--samples", type=click.IntRange(min=10), metavar="N", help="Of lime, kernelshap.")
+@click.option("--seed", type=int, default=0, help="Of what is drawn.")
+@click.option("--embedding", metavar="LAYER", help="Module that embeds tokens.")
+@click.option("--no-checks", is_flag=True, help="Skip the checks that cost most.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
+@model_options
+@click.pass_obj
+def explain_input(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    examples: tuple[str, ...],
+    worst: int | None,
+    target: str,
+    method: str,
+    segments: str | None,
+    baseline: str | None,
+    samples: int | None,
+    seed: int,
+    embedding: str | None,
+    no_checks: bool,
+    batch: int,
+    no_store: bool,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Say which parts of one input made the model answer as it does.
+
+    The default asks about a wrong answer: what pushes towards it and away from the truth. Every
+    answer is held against checks; one that fails is said, and ends with exit code 3.
+
+    Examples:
+      telemetry explain input latest --example 4711
+      telemetry explain input latest --worst 3 --method occlusion
+      telemetry explain input 7f3a --example 12 --target pred --method lime
+    """
+    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
+
+    if bool(examples) == (worst is not None):
+        raise UsageError("explain which input? Say --example ID, or --worst N.")
+    screen = open_screen(settings)
+    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    source = newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd())
+    request = AttributeRequest(
+        source=source,
+        examples=examples or _worst(source, worst or 1, batch),
+        run=None if no_store else str(chosen.ref.path),
+        target=target,
+        method=method,
+        segments=segments,
+        baseline=baseline,
+        samples=samples,
+        seed=seed,
+        batch=batch,
+        check=not no_checks,
+        embedding=embedding,
+    )
+    answer = ask(request.to_json(), "explaining")
+    found = _mappings(answer.get("attributions"))
+    if screen.wants_json:
+        screen.json({"run": chosen.run, "stored": not no_store, "attributions": found})
+    for attribution in () if screen.wants_json else found:
+        show(screen, attribution, chosen.ref.path)
+    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+
+
+def show(screen: Screen, attribution: "Mapping[str, Json]", run: Path) -> None:
+    """The answer, then the parts, the picture, and the checks."""
+    screen.paragraph(str(attribution["answer"]))
+    failed = [c for c in _mappings(attribution["checks"]) if c["ok"] is not True]
+    for check in failed:
+        screen.line(Span("FAILED", Style.ERROR), f"{check['name']}: {check['meaning']}")
+    for warning in _listed(attribution.get("warnings")):
+        screen.line(Span("note", Style.WARNING), str(warning))
+    screen.blank()
+    screen.picture(_rows(attribution.get("grid")))
+    screen.grid(_parts(_mappings(attribution["top"])[:SHOWN_PARTS]))
+    screen.blank()
+    screen.grid(_checks(_mappings(attribution["checks"])))
+    if attribution.get("image") is not None:
+        screen.paragraph(str(run / str(attribution["image"])), label="picture")
+
+
+def _parts(top: "Sequence[Mapping[str, Json]]") -> Grid:
+    columns = (
+        Column(header="PART", shrinks=True),
+        Column(header="VALUE", align=Align.RIGHT),
+        Column(header="SHARE", align=Align.RIGHT),
+        Column(header="", rank=1),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (
+                str(part["segment"]),
+                numbers.number(float(str(part["value"]))),
+                f"{100 * float(str(part['share'])):.0f} %",
+                sparklines.bar(float(str(part["share"])), width=BAR_WIDTH),
+            )
+            for part in top
+        ),
+    )
+
+
+def _checks(checks: "Sequence[Mapping[str, Json]]") -> Grid:
+    columns = (
+        Column(header="CHECK"),
+        Column(header="VALUE", align=Align.RIGHT),
+        Column(header="LIMIT", align=Align.RIGHT),
+        Column(header=""),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (
+                str(check["name"]),
+                numbers.number(float(str(check["value"]))),
+                numbers.number(float(str(check["threshold"]))),
+                Span("passed", Style.GOOD) if check["ok"] is True else Span("FAILED", Style.ERROR),
+            )
+            for check in checks
+        ),
+    )
+
+
+def _worst(source: "ModelSource", count: int, batch: int) -> tuple[str, ...]:
+    """Ids of the examples of the largest loss; the whole data set is evaluated for it."""
+    request = EvaluateRequest(source=source, batch=batch)
+    answer = ask(request.to_json(), "evaluating")
+    worst = _mappings(_mappings(answer["evaluations"])[0]["worst"])
+    return tuple(str(row["example_id"]) for row in worst[:count])
+
+
+def _listed(value: "Json") -> "Sequence[Json]":
+    return value if isinstance(value, list) else ()
+
+
+def _mappings(value: "Json") -> "list[Mapping[str, Json]]":
+    return [entry for entry in _listed(value) if isinstance(entry, Mapping)]
+
+
+def _rows(value: "Json") -> list[list[str]]:
+    return [[str(colour) for colour in _listed(row)] for row in _listed(value)]

@@ -1,0 +1,246 @@
+"""Attributions against planted truth: a model whose reasons are known in closed form."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from telemetry import explain
+from telemetry.errors import UsageError
+from telemetry.explain.attribute import Settings, attribute
+from telemetry.explain.checks import rank_correlation
+from telemetry.explain.methods import METHODS
+
+pytestmark = pytest.mark.torch
+
+SIDE, CELL = 12, 2  # pixels; the mark is one cell of a 6 x 6 grid
+MARK = "r4c1"
+
+
+class Marked:
+    """Noise images of one channel; `1` where the mark is bright, and one label that is wrong."""
+
+    classes = ("plain", "marked")
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.images = torch.rand(10, 1, SIDE, SIDE, generator=generator)
+        for index in range(5):
+            self.images[index, 0, 8:10, 2:4] = 3.0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(0 < index < 5)  # the first is called marked, and is not
+
+
+class Detector(nn.Module):
+    """Sees the mark through a layer of ReLUs, and nearly nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(SIDE * SIDE, 2)
+        self.second = nn.Linear(2, 2)
+        weight = torch.full((1, SIDE, SIDE), 0.01)
+        weight[0, 8:10, 2:4] = 1.0
+        with torch.no_grad():
+            self.first.weight.copy_(torch.stack([weight.flatten(), -weight.flatten()]))
+            self.first.bias.copy_(torch.tensor([-5.0, 5.0]))
+            self.second.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+            self.second.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x.flatten(1))))
+
+
+@pytest.fixture
+def subject() -> explain.Subject:
+    return explain.load(Detector(), dataset=Marked())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_planted_part_is_found_by_every_method(subject: explain.Subject, method: str) -> None:
+    settings = Settings(method=method, baseline="zero", samples=300, check=False)
+    found = attribute(subject, "0", "wrong", settings)
+    assert (found.prediction, found.label) == ("marked", "plain")
+    assert (found.score.target_name, found.score.other_name) == ("marked", "plain")
+    best = found.top(1)[0]
+    assert best.segment == MARK
+    assert best.box == (8, 2, 10, 4)
+    assert best.share >= (0.6 if method not in {"deconv", "guided"} else 0.3)
+    assert found.values.shape == (1, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion", "kernelshap"])
+def test_a_linear_model_is_attributed_exactly(method: str) -> None:
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 2, bias=False)
+            with torch.no_grad():
+                self.head.weight.copy_(torch.tensor([[0.0] * 4, [1.0, -2.0, 3.0, 0.0]]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x)
+
+    class Row:
+        feature_names = ("a", "b", "c", "d")
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.tensor([1.0, 1.0, 2.0, 5.0]), 1
+
+    settings = Settings(method=method, baseline="zero", check=False)
+    found = attribute(explain.load(Linear(), dataset=Row()), "0", "pred", settings)
+    assert found.per_segment.tolist() == pytest.approx([1.0, -2.0, 6.0, 0.0], abs=1e-3)
+    assert found.segments.names == ("a", "b", "c", "d")
+    assert found.score_input == pytest.approx(5.0)
+    assert found.score_baseline == pytest.approx(0.0)
+
+
+def test_the_checks_pass_where_the_model_has_reasons(subject: explain.Subject) -> None:
+    found = attribute(subject, "0", "wrong", Settings(method="ig", baseline="zero"))
+    checks = {check.name: check for check in found.checks}
+    assert set(checks) == {
+        *("determinism", "not_empty", "completeness", "deletion", "randomisation", "agreement"),
+    }
+    assert {name for name, check in checks.items() if not check.ok} <= {"randomisation"}
+    again = attribute(subject, "0", "wrong", Settings(method="ig", baseline="zero"))
+    assert again.id == found.id
+    assert torch.equal(again.values, found.values)
+
+
+def test_a_score_without_gradient_is_told() -> None:
+    class Rounded(Detector):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.round(x))
+
+    subject = explain.load(Rounded(), dataset=Marked())
+    found = attribute(subject, "0", "wrong", Settings(baseline="zero", check=False))
+    failed = {check.name for check in found.checks if not check.ok}
+    assert "not_empty" in failed
+    assert not found.ok
+
+
+def test_a_steep_score_is_integrated_in_more_steps_or_told() -> None:
+    class Steep(Detector):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid(200 * (super().forward(x) - 3.0))
+
+    subject = explain.load(Steep(), dataset=Marked())
+    found = attribute(subject, "0", "wrong", Settings(baseline="zero", check=False))
+    completeness = next(check for check in found.checks if check.name == "completeness")
+    assert completeness.ok == (completeness.value <= 0.01)
+    assert completeness.value <= 0.05  # 50 steps miss nine tenths of it
+
+
+def test_lime_with_few_samples_does_not_pass() -> None:
+    torch.manual_seed(1)
+    noisy = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 30), nn.Tanh(), nn.Linear(30, 2))
+    with torch.no_grad():
+        for parameter in noisy.parameters():
+            parameter.mul_(4)
+    subject = explain.load(noisy, dataset=Marked())
+    settings = Settings(method="lime", baseline="zero", samples=40, check=False)
+    found = attribute(subject, "3", "pred", settings)
+    assert {check.name for check in found.checks if not check.ok} & {"stability", "local_fit"}
+
+
+def test_baselines_that_disagree_are_told() -> None:
+    class Corner(nn.Module):
+        """Bright pixels speak for it at one corner, dark ones at the other."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = x[:, 0, 0, 0] * 2 - x[:, 0, -1, -1]
+            return torch.stack([torch.zeros_like(score), score + 9], dim=1)
+
+    class One:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image = torch.ones(1, SIDE, SIDE)
+            image[0, -1, -1] = 0.0
+            return image, 1
+
+    found = attribute(explain.load(Corner(), dataset=One()), "0", "pred", Settings(check=False))
+    assert any("the baseline decides" in warning for warning in found.warnings)
+
+
+def test_the_right_answer_is_not_asked_about_as_wrong(subject: explain.Subject) -> None:
+    with pytest.raises(UsageError, match="is answered rightly"):
+        attribute(subject, "3", "wrong")
+    with pytest.raises(UsageError, match="no such class; there are plain, marked"):
+        attribute(subject, "3", "striped")
+    with pytest.raises(UsageError, match="--method saliency"):
+        attribute(subject, "3", "pred", Settings(method="saliency"))
+    with pytest.raises(UsageError, match="--segments grid:99x99"):
+        attribute(subject, "3", "pred", Settings(segments="grid:99x99"))
+    with pytest.raises(UsageError, match="--baseline nothing"):
+        attribute(subject, "3", "pred", Settings(baseline="nothing"))
+
+
+class Reader(nn.Module):
+    """A text is positive when it holds token 7."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 2)
+        with torch.no_grad():
+            self.table.weight.zero_()
+            self.table.weight[7, 1] = 4.0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        pooled = self.table(tokens).sum(1)
+        return pooled - torch.tensor([0.0, 1.0])
+
+
+class Texts:
+    """One text that is called positive for its fourth token, and is not."""
+
+    modality = "text"
+    mask_id = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor([3, 5, 2, 7, 8, 1]), 0
+
+    def tokens(self, values: Tensor) -> list[str]:
+        return [f"word{token}" for token in values.tolist()]
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion", "lime"])
+def test_the_token_that_decides_is_found(method: str) -> None:
+    subject = explain.load(Reader(), dataset=Texts())
+    settings = Settings(method=method, samples=200, check=False)
+    assert attribute(subject, "0", "wrong", settings).top(1)[0].segment == "3:word7"
+
+
+def test_integers_without_an_embedding_have_no_gradient() -> None:
+    class Counting(nn.Module):
+        def forward(self, tokens: Tensor) -> Tensor:
+            return torch.stack([(tokens == 7).sum(1), (tokens != 7).sum(1)], 1).float()
+
+    with pytest.raises(UsageError, match="integers have no gradient"):
+        attribute(explain.load(Counting(), dataset=Texts()), "0", "pred")
+
+
+def test_an_attribution_leaves_model_and_random_state_alone(subject: explain.Subject) -> None:
+    model = subject.model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    attribute(subject, "0", "wrong", Settings(method="lime", samples=50))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_rank_correlation_is_spearman_s() -> None:
+    assert rank_correlation(torch.arange(5.0), torch.arange(5.0) ** 3) == pytest.approx(1.0)
+    assert rank_correlation(torch.arange(5.0), -torch.arange(5.0)) == pytest.approx(-1.0)
+    assert rank_correlation(torch.arange(5.0), torch.zeros(5)) == 0.0

@@ -1,0 +1,55 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from telemetry.explain.colours import hexadecimal, signed_colours, signed_scale, signed_table
+from telemetry.explain.draw import attribution_png, grey_of
+
+pytestmark = pytest.mark.torch
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    linear = np.where(rgb / 255 <= 0.04045, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def test_the_map_is_neutral_in_the_middle_and_darkens_to_both_ends() -> None:
+    table = signed_table()
+    assert table.shape == (257, 3)
+    assert hexadecimal(table[None, [0, 128, 256]]) == [["#b35806", "#f7f7f7", "#2166ac"]]
+    light = luminance(table.astype(float))
+    assert (np.diff(light[:129]) > -1e-3).all()
+    assert (np.diff(light[128:]) < 1e-3).all()
+
+
+def test_equal_values_of_other_sign_lie_equally_far_from_neutral() -> None:
+    values = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, np.nan])
+    colours = signed_colours(values, 2.0)
+    assert colours[2].tolist() == colours[5].tolist() == signed_table()[128].tolist()
+    assert colours[0].tolist() == signed_table()[0].tolist()
+    assert colours[1].tolist() == signed_table()[64].tolist()
+    assert colours[3].tolist() == signed_table()[192].tolist()
+    assert signed_colours(values, 0.0)[0].tolist() == signed_table()[128].tolist()
+
+
+def test_the_scale_is_the_99th_percentile_of_what_is_finite() -> None:
+    values = np.arange(-100, 101, dtype=float)
+    assert signed_scale(values) == pytest.approx(np.percentile(np.abs(values), 99))
+    assert signed_scale(np.array([np.nan])) == 0.0
+
+
+def test_a_picture_has_three_panels_and_names_its_row() -> None:
+    image = torch.rand(3, 8, 8)
+    content = attribution_png(np.eye(8) - 0.5, image, "blue: for é", "abc123")
+    picture = Image.open(io.BytesIO(content))
+    assert picture.text["telemetry"] == "abc123"
+    assert picture.size == (3 * 256 + 4 * 12, 256 + 2 * 12 + 18)
+    assert attribution_png(np.eye(8) - 0.5, image, "blue: for é", "abc123") == content
+
+
+def test_grey_spans_what_the_image_spans() -> None:
+    assert grey_of(torch.tensor([[[1.0, 3.0]]])).tolist() == [[0.0, 1.0]]
+    assert grey_of(torch.full((1, 2, 2), 5.0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
