@@ -5,7 +5,7 @@ No torch: what ran a model wrote tables, this reads them.
 
 from importlib import import_module
 
-__all__ = ["hypotheses", "paired", "slices"]
+__all__ = ["crossval", "hypotheses", "paired", "slices"]
 
 
 def __getattr__(name: str) -> object:

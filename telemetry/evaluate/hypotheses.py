@@ -32,9 +32,8 @@ from telemetry.evaluate.hypothesis import (
     Hypothesis,
     Kind,
     Op,
-    append_hypothesis,
-    load_hypotheses,
 )
+from telemetry.evaluate.hypothesis_file import append_hypothesis, load_hypotheses
 from telemetry.evaluate.pairs import paired_examples
 from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions

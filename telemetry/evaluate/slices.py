@@ -27,8 +27,8 @@ from telemetry.evaluate.hypothesis import (
     Hypothesis,
     Kind,
     Op,
-    append_hypothesis,
 )
+from telemetry.evaluate.hypothesis_file import append_hypothesis
 from telemetry.evaluate.judged import Changes, Errors, Judged, Losses
 from telemetry.evaluate.pairs import paired_examples
 from telemetry.evaluate.slice_result import Metric, Slice, Slices

@@ -10,7 +10,8 @@ from telemetry.evaluate.evaluations import (
     read_examples,
     stored_evaluations,
 )
-from telemetry.evaluate.hypothesis import Hypothesis, Kind, parse_hypotheses
+from telemetry.evaluate.hypothesis import Hypothesis, Kind
+from telemetry.evaluate.hypothesis_file import parse_hypotheses
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching

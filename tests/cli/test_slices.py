@@ -5,7 +5,7 @@ from command_line import Golden, Telemetry, Terminal, validated, widest
 from judged_examples import Table, judged_run
 from synthetic import RunBuilder
 
-from telemetry.evaluate.hypothesis import load_hypotheses
+from telemetry.evaluate.hypothesis_file import load_hypotheses
 
 
 @pytest.fixture(scope="module")

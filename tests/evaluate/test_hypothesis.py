@@ -10,6 +10,8 @@ from telemetry.evaluate.hypothesis import (
     Hypothesis,
     Kind,
     Op,
+)
+from telemetry.evaluate.hypothesis_file import (
     append_hypothesis,
     load_hypotheses,
     parse_hypotheses,

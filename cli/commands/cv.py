@@ -1,0 +1,119 @@
+"""Hold the configurations of a cross-validation against the one that is used.
+
+Each fold is a run; a comparison pairs the folds and knows that they share their training data.
+
+Examples:
+  telemetry cv compare latest
+  telemetry cv compare 7f3a --metric accuracy --incumbent lr=0.1
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.judging import policy
+from telemetry.cli.options import Settings, verb_group
+from telemetry.cli.render import Screen, open_screen
+from telemetry.compare.diff_result import Direction
+
+if TYPE_CHECKING:
+    from telemetry.evaluate.crossval_result import Compared, CrossValidation
+
+GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
+EXIT_UNDECIDED = 3
+STYLES = {"better": Style.GOOD, "worse": Style.ERROR, "inconclusive": Style.WARNING}
+
+command = verb_group(__name__, __doc__)
+
+
+@command.part("compare")
+@click.argument("cv_id", metavar="[CV_ID]", default="latest")
+@click.option("--metric", metavar="NAME", help="The score, where the folds have several.")
+@click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
+@click.option(
+    "--incumbent",
+    metavar="NAME=VALUE",
+    help="Parameters of the configuration that is used; else the one scored first.",
+)
+@click.pass_obj
+def compare(
+    settings: Settings,
+    *,
+    cv_id: str,
+    metric: str | None,
+    goal: str | None,
+    incumbent: str | None,
+) -> int:
+    """Say whether a configuration is better than the incumbent, and which to take.
+
+    Intervals are corrected for folds that share their training data (Nadeau and Bengio), p values
+    for the number of configurations (Holm). A fold that diverged or failed is never left out.
+
+    Examples:
+      telemetry cv compare
+      telemetry cv compare 7f3a --incumbent lr=0.1,depth=3 --json
+    """
+    from telemetry.evaluate import crossval  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    found = crossval.compare(
+        telemetry.Store.open(settings.store),
+        cv_id,
+        metric=metric,
+        goal=GOALS[goal] if goal else None,
+        incumbent=incumbent,
+        policy=policy(),
+    )
+    if screen.wants_json:
+        screen.json(found.to_json())
+    else:
+        show(screen, found)
+    return 0 if found.is_decided else EXIT_UNDECIDED
+
+
+def show(screen: Screen, found: "CrossValidation") -> None:
+    """The answer, a line for each configuration, and what the numbers rest on."""
+    goal = "lowest" if found.goal is Direction.LOWER else "highest"
+    screen.paragraph(f"{found.answer}.")
+    screen.blank()
+    columns = (
+        Column(header="CONFIGURATION", shrinks=True, least=16),
+        Column(header=found.metric.upper(), align=Align.RIGHT),
+        Column(header="FOLDS", align=Align.RIGHT, rank=3),
+        Column(header="DIFFERENCE 95 %", align=Align.RIGHT, rank=1),
+        Column(header="P", align=Align.RIGHT, rank=2),
+        Column(header="VERDICT"),
+    )
+    screen.grid(Grid(columns=columns, rows=tuple(map(_row, found.configurations))))
+    screen.blank()
+    for note in found.notes:
+        screen.paragraph(note, indent=2, label="LOST")
+    for entry in found.configurations:
+        if entry.verdict == "inconclusive" and not entry.n_lost:  # lost folds are told above
+            text = f"{entry.configuration.title}: {entry.reason}"
+            screen.paragraph(text, indent=2, label="UNDECIDED")
+    seen = [e.detectable for e in found.configurations if not math.isnan(e.detectable)]
+    basis = f"{goal} {found.metric} over {found.n_folds} folds; selected on these folds, so "
+    basis += "the winner's score is optimistic"
+    if seen:
+        basis += f"; differences from {numbers.number(max(seen))} on would have been seen"
+    screen.paragraph(basis, indent=2)
+
+
+def _row(entry: "Compared") -> tuple[Cell, ...]:
+    interval = numbers.NOTHING
+    if not math.isnan(entry.ci_low):
+        interval = f"{entry.ci_low:+.3g} .. {entry.ci_high:+.3g}"
+    lost = f", {entry.n_lost} lost" if entry.n_lost else ""
+    return (
+        entry.configuration.title,
+        numbers.number(entry.mean_kept),
+        f"{entry.n_folds}{lost}",
+        interval,
+        numbers.number(None if math.isnan(entry.p) else entry.p),
+        Span(entry.verdict.replace("_", " "), STYLES.get(entry.verdict, Style.FAINT)),
+    )

@@ -1,0 +1,176 @@
+"""Scores of a cross-validation as its folds keep them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from telemetry.configuration import nearest
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.json_values import Json
+from telemetry.store.catalog import Run
+from telemetry.store.rows import as_float, as_text
+from telemetry.store.session import Session
+
+CV_TAG = "cv="
+LATEST = "latest"
+MIN_PREFIX = 4  # characters of an id
+
+SCORES_SQL = """
+SELECT
+    project,
+    run,
+    cv_id,
+    config_id,
+    params,
+    repeat,
+    fold,
+    fold_digest,
+    n_train,
+    n_test,
+    metric,
+    value,
+    status,
+    written_at
+FROM cv_scores
+ORDER BY written_at, project, run, cv_id, config_id, repeat, fold, metric
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldScore:
+    """Score of one configuration on one fold; NaN where it diverged or failed."""
+
+    run: Run
+    cv_id: str
+    config_id: str
+    parameters: Mapping[str, Json]
+    place: tuple[int, int]
+    fold_digest: str
+    n_train: float
+    n_test: float
+    metric: str
+    value: float
+    status: str
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One configuration of a grid with its scores by (repeat, fold)."""
+
+    config_id: str
+    parameters: Mapping[str, Json]
+    folds: Mapping[tuple[int, int], FoldScore]
+
+    @property
+    def title(self) -> str:
+        """Its parameters as text."""
+        parts = (f"{name}={_literal(value)}" for name, value in sorted(self.parameters.items()))
+        return ", ".join(parts) or self.config_id
+
+    @property
+    def lost(self) -> tuple[FoldScore, ...]:
+        """Folds that diverged or failed, in order."""
+        return tuple(s for _, s in sorted(self.folds.items()) if not math.isfinite(s.value))
+
+    def values(self, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Scores on some folds, in their order; NaN where there is none."""
+        return [self.folds[p].value if p in self.folds else math.nan for p in places]
+
+
+def cross_validation_runs(runs: Sequence[Run]) -> list[Run]:
+    """Runs that are folds, by their tag."""
+    return [run for run in runs if any(tag.startswith(CV_TAG) for tag in run.tags)]
+
+
+def read_scores(session: Session) -> list[FoldScore]:
+    """Every score of the session's runs, the newest last."""
+    runs = {(run.ref.project, run.run): run for run in session.runs}
+    return [
+        FoldScore(
+            run=runs[as_text(row["project"]), as_text(row["run"])],
+            cv_id=as_text(row["cv_id"]),
+            config_id=as_text(row["config_id"]),
+            parameters=json.loads(as_text(row["params"])),
+            place=(int(as_float(row["repeat"])), int(as_float(row["fold"]))),
+            fold_digest=as_text(row["fold_digest"]),
+            n_train=as_float(row["n_train"]),
+            n_test=as_float(row["n_test"]),
+            metric=as_text(row["metric"]),
+            value=as_float(row["value"]) if row["status"] == "ok" else math.nan,
+            status=as_text(row["status"]),
+            written_at=written_at,
+        )
+        for row in session.query(SCORES_SQL).records()
+        if isinstance(written_at := row["written_at"], datetime)
+    ]
+
+
+def scores_of(scores: Sequence[FoldScore], cv_id: str) -> list[FoldScore]:
+    """Those of one cross-validation.
+
+    Args:
+        scores: All, the newest last.
+        cv_id: Its id, at least four characters of its beginning, or `latest`.
+
+    Raises:
+        UsageError: there is none, or several begin so.
+    """
+    ids = list(dict.fromkeys(score.cv_id for score in reversed(scores)))
+    if not ids:
+        raise UsageError("no cross-validation is stored; `telemetry cv run` makes one.")
+    fits = ids[:1] if cv_id == LATEST else [found for found in ids if found == cv_id]
+    if not fits and len(cv_id) >= MIN_PREFIX:
+        fits = [found for found in ids if found.startswith(cv_id)]
+    if len(fits) != 1:
+        raise UsageError(
+            f"cross-validation {cv_id!r} fits {len(fits)}; {nearest(cv_id, ids)} `latest` is the "
+            "newest."
+        )
+    return [score for score in scores if score.cv_id == fits[0]]
+
+
+def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[FoldScore]:
+    """Those of one metric.
+
+    Raises:
+        UsageError: none is named and there are several, or it is unknown.
+    """
+    names = sorted({score.metric for score in scores})
+    if metric is None and len(names) > 1:
+        raise UsageError(f"the folds have several scores; name one by --metric: {', '.join(names)}")
+    if metric is not None and metric not in names:
+        raise UsageError(f"the folds have no score {metric!r}; {nearest(metric, names)}")
+    return [score for score in scores if metric in {None, score.metric}]
+
+
+def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
+    """Scores by configuration, that first scored first; a fold scored again counts as last scored.
+
+    Raises:
+        Inconclusive: they were scored on different folds, so that nothing is paired.
+    """
+    if len({score.fold_digest for score in scores}) > 1:
+        raise Inconclusive(
+            "the configurations were scored on different folds, so they cannot be paired; run "
+            "them again by one `telemetry cv run`."
+        )
+    found: dict[str, list[FoldScore]] = {}
+    for score in scores:
+        found.setdefault(score.config_id, []).append(score)
+    return [
+        Configuration(
+            config_id=config_id,
+            parameters=own[0].parameters,
+            folds={score.place: score for score in own},
+        )
+        for config_id, own in found.items()
+    ]
+
+
+def _literal(value: Json) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
