@@ -50,7 +50,8 @@ def power_text(metric: "MetricChange") -> str:
     """What these runs can show, and how large the change is beside a seed; empty if unknown."""
     from telemetry.compare.reasons import power  # noqa: PLC0415 - keeps --help fast
 
-    parts = [power(metric)]
+    told = power(metric)
+    parts = ["" if told in metric.reason else told]
     if math.isfinite(metric.effect_size) and metric.verdict is not Verdict.NO_CHANGE:
         parts.append(f"this one is {abs(metric.effect_size):.1f} deviations of a run (Hedges' g)")
     return "; ".join(filter(None, parts))

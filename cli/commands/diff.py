@@ -49,8 +49,8 @@ FAIL_ON = ("inconclusive", "regression", "never")
 )
 @click.option(
     "--by",
-    type=click.Choice([*Axis]),
-    default=Axis.STEP,
+    type=click.Choice([axis.value for axis in Axis]),
+    default=Axis.STEP.value,
     show_default=True,
     help="What places the curves beside each other; samples where batch sizes differ.",
 )

@@ -45,7 +45,7 @@ def power(change: MetricChange) -> str:
     runs = f"{_runs(change.n_base)} a side"
     if change.n_base != change.n_candidate:
         runs = f"{_runs(change.n_base)} against {change.n_candidate}"
-    pairs = " paired by seed" if change.paired else ""
+    pairs = ", paired by seed," if change.paired else ""
     return f"with {runs}{pairs} a change of {100 * change.detectable:.2g} % would be seen in 80 %"
 
 

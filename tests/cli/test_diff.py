@@ -8,7 +8,14 @@ from example_results import diff_of
 import telemetry as package
 from telemetry.cli import diff_screen
 from telemetry.cli.commands import diff
-from telemetry.compare.diff_result import Diff, Direction, Divergence, DivergenceKind, Verdict
+from telemetry.compare.diff_result import (
+    Axis,
+    Diff,
+    Direction,
+    Divergence,
+    DivergenceKind,
+    Verdict,
+)
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 
@@ -78,6 +85,16 @@ def test_the_verdict_is_the_exit_code(
 ) -> None:
     pretend(verdict, monkeypatch)
     assert telemetry("diff", "base", "wide").code == code
+
+
+@pytest.mark.parametrize("axis", Axis)
+def test_curves_can_lie_along_another_axis_than_steps(
+    axis: Axis, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pretend(Verdict.NO_CHANGE, monkeypatch)
+    assert telemetry("diff", "base", "wide", "--by", axis.value).code == 0
+    assert calls[0]["axis"] is axis
+    assert telemetry("diff", "base", "wide", "--by", "epochs").code == 2
 
 
 @pytest.mark.parametrize(
