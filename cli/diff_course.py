@@ -1,11 +1,14 @@
 """The picture of `telemetry diff`: how the deciding metric went on both sides."""
 
+from collections.abc import Sequence
+
 from telemetry.cli import numbers
 from telemetry.cli.overlay import ASCII, UNICODE, Picture, overlay
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import clean
 from telemetry.compare.diff_result import Axis, MetricChange
 
+WIDTH = 48  # columns at most; few stretches are drawn several columns wide
 FEWEST_POINTS = 4  # fewer say no more than the table
 INDENT = 2
 
@@ -14,14 +17,21 @@ def show_course(screen: Screen, metric: MetricChange, axis: Axis) -> None:
     """Base and candidate overlaid, where there are curves to draw."""
     glyphs = UNICODE if screen.knows_unicode else ASCII
     course = metric.trend
-    picture = overlay(course.base, course.candidate, glyphs=glyphs)
-    if picture is None or len(course.base) < FEWEST_POINTS:
+    if len(course.base) < FEWEST_POINTS:
+        return
+    wide = [_widened(side) for side in (course.base, course.candidate)]
+    picture = overlay(*wide, glyphs=glyphs)
+    if picture is None:
         return
     legend = f"{glyphs.base} base  {glyphs.candidate} candidate  {glyphs.both} both"
     screen.blank()
     screen.figure(
         [f"{' ' * INDENT}{clean(metric.name)}   {legend}", *_framed(picture, metric, axis)]
     )
+
+
+def _widened(values: Sequence[float | None]) -> list[float | None]:
+    return [value for value in values for _ in range(WIDTH // len(values))]
 
 
 def _framed(picture: Picture, metric: MetricChange, axis: Axis) -> list[str]:

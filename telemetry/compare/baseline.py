@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from telemetry.compare.align import Series
 from telemetry.compare.baseline_format import (
     FORMAT_NAME,
@@ -13,8 +15,10 @@ from telemetry.compare.baseline_format import (
     summary_from_json,
     summary_to_json,
 )
+from telemetry.compare.diff_result import Divergence, DivergenceKind
+from telemetry.compare.metric_names import LOSS
 from telemetry.compare.read_side import read_side
-from telemetry.compare.summary import Side
+from telemetry.compare.summary import Side, Summary
 from telemetry.compare.thinning import at_steps_of
 from telemetry.diagnose.diagnose import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
@@ -139,6 +143,38 @@ def read_baseline(path: Path) -> Baseline:
         runs=tuple(summary for summary, _ in read),
         thinned=frozenset(name for _, thinned in read for name in thinned),
         rules=rules,
+    )
+
+
+def parted_at_kept_steps(base: Summary, candidate: Summary) -> Divergence:
+    """Where the losses of two runs differ first among the steps that a file keeps; never why.
+
+    Args:
+        base: From the file.
+        candidate: Seen alike.
+    """
+    curves = [summary.curves.get(LOSS) for summary in (base, candidate)]
+    if curves[0] is None or curves[1] is None:
+        return _parted(None, None, "a baseline file keeps no single steps")
+    steps, left, right = np.intersect1d(
+        curves[0].steps, curves[1].steps, assume_unique=True, return_indices=True
+    )
+    values = curves[0].values[left], curves[1].values[right]
+    differ = np.flatnonzero((values[0] != values[1]) & ~(np.isnan(values[0]) & np.isnan(values[1])))
+    if not differ.size:
+        return _parted(None, None, f"the losses are equal at all {steps.size} steps that are kept")
+    first = int(differ[0])
+    before = int(steps[first - 1]) if first else None
+    return _parted(int(steps[first]), before, "the losses differ first there, of the steps kept")
+
+
+def _parted(step: int | None, equal_until: int | None, detail: str) -> Divergence:
+    return Divergence(
+        step=step,
+        kind=DivergenceKind.UNKNOWN,
+        layer=None,
+        equal_until=equal_until,
+        detail=f"{detail}; the recorded run would tell why.",
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from telemetry.compare.baseline import Baseline, rules_of
+from telemetry.compare.axes import in_units
+from telemetry.compare.baseline import Baseline, parted_at_kept_steps, rules_of
 from telemetry.compare.config_changes import config_changes
 from telemetry.compare.cost_changes import cost_changes
 from telemetry.compare.diff_result import (
@@ -13,7 +14,6 @@ from telemetry.compare.diff_result import (
     Direction,
     DirectionSource,
     Divergence,
-    DivergenceKind,
     MetricChange,
     Trend,
     Verdict,
@@ -35,12 +35,6 @@ from telemetry.store.store import Store
 DEFAULT_MARGIN = 0.01  # relative change that matters in practice
 NO_METRIC = (
     "no metric is recorded in both; pass telemetry.step(loss=loss) or telemetry.log(...) in each."
-)
-NOT_IN_A_FILE = Divergence(
-    step=None,
-    kind=DivergenceKind.UNKNOWN,
-    layer=None,
-    detail="a baseline file keeps no single steps; compare with the recorded run.",
 )
 OTHER_RULES = (
     "{path} was written under other rules or settings of the diagnosis: findings may be new or "
@@ -112,7 +106,8 @@ def _against_file(
     check_sides(None, runs)
     with store.session(runs) as session:
         side = read_side(store, session, runs, asked.metrics or (), policy)
-    found = diff_summaries(base.runs, base.seen_alike(side), asked, NOT_IN_A_FILE)
+    alike = base.seen_alike(side)
+    found = diff_summaries(base.runs, alike, asked, parted_at_kept_steps(base.runs[0], alike[0]))
     warnings = found.warnings
     if (found.new_findings or found.fixed_findings) and base.rules != rules_of(policy):
         warnings = (*warnings, OTHER_RULES.format(path=base.path))
@@ -135,6 +130,7 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
     base, candidate = (tuple(one.along(axis) for one in side) for side in (base, candidate))
     questions = _questions(base, candidate, criteria)
     changes, twins = _measured(questions, base, candidate)
+    metrics = [replace(c, trend=_trend(base, candidate, c.name, axis)) for c in changes]
     layers = compare_layers(*([summary.layers for summary in side] for side in (base, candidate)))
     new, fixed = finding_changes(
         *([summary.findings for summary in side] for side in (base, candidate))
@@ -146,7 +142,7 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
         reason=changes[0].reason if changes else NO_METRIC,
         margin=criteria.margin,
         axis=axis,
-        metrics=tuple(changes),
+        metrics=tuple(metrics),
         config=changed_settings(base, candidate),
         layers=layers.changes,
         new_findings=new,
@@ -204,19 +200,20 @@ def _measured(
     left, left_twins = without_twins(base)
     right, right_twins = without_twins(candidate)
     changes = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
-    drawn = [
-        replace(change, trend=_trend(left, right, change.name)) for change in corrected(changes)
-    ]
-    return drawn, (*left_twins, *right_twins)
+    return corrected(changes), (*left_twins, *right_twins)
 
 
-def _trend(base: Side, candidate: Side, name: str) -> Trend:
-    """Of all runs that have the metric, those that diverged included."""
+def _trend(base: Side, candidate: Side, name: str, axis: Axis) -> Trend:
+    """Of all runs that have the metric, those that diverged included; ends in the axis' unit."""
     sides = (
         [summary.curves[name] for summary in side if name in summary.curves]
         for side in (base, candidate)
     )
-    return trend(*sides)
+    found = trend(*sides)
+    if not found.base:
+        return found
+    ends = [in_units(axis, round(end)) for end in (found.first, found.last)]
+    return replace(found, first=ends[0], last=ends[1])
 
 
 def _one_sided(sides: Sequence[Side]) -> Iterator[str]:

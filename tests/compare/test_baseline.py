@@ -73,7 +73,8 @@ def test_short_runs_compare_with_their_file_as_with_themselves(tmp_path: Path, f
     assert [run.run for run in found.base] == [run.run for run in base]
     assert found.baseline_file == str(file)
     assert recorded.baseline_file is None
-    assert found.first_divergence.kind is DivergenceKind.UNKNOWN
+    parted = found.first_divergence
+    assert (parted.kind, parted.step, parted.equal_until) == (DivergenceKind.UNKNOWN, 0, None)
 
 
 def test_a_replay_of_a_long_run_is_no_change_to_the_last_bit(tmp_path: Path, file: Path) -> None:
@@ -84,6 +85,18 @@ def test_a_replay_of_a_long_run_is_no_change_to_the_last_bit(tmp_path: Path, fil
     (metric,) = against(file, tmp_path, long_run(tmp_path, 1, seed=0)).metrics
     assert (metric.change, metric.ci_low, metric.ci_high) == (0, 0, 0)
     assert metric.verdict is Verdict.NO_CHANGE
+
+
+def test_where_runs_part_is_told_to_the_next_step_that_is_kept(tmp_path: Path, file: Path) -> None:
+    curve = loss_curve(0, n=3000).values
+    bent = np.where(np.arange(3000) < 1001, curve, 2 * curve)
+    keep(tmp_path, [long_run(tmp_path, 0, seed=0)], file)
+    other = load_run(builder(tmp_path, 1).losses(bent.tolist()).write())
+    parted = against(file, tmp_path, other).first_divergence
+    assert (parted.step, parted.equal_until) == (1008, 1000)
+    replay = against(file, tmp_path, long_run(tmp_path, 2, seed=0)).first_divergence
+    assert replay.step is None
+    assert "equal at all 376 steps" in replay.detail
 
 
 def test_a_thinned_group_finds_what_the_whole_one_finds(tmp_path: Path, file: Path) -> None:
