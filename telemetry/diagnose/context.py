@@ -1,7 +1,6 @@
 """What every detector needs of a run, computed once: losses, progress, network, samples, tags."""
 
 import functools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +12,12 @@ import numpy as np
 from telemetry.diagnose.baselines import LOSS_INPUTS_SQL, baseline
 from telemetry.diagnose.gates import sustained_width, usual, warm_in
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
+from telemetry.diagnose.optimizers import OPTIMIZERS_SQL, OptimizerInfo, optimizers
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
 from telemetry.step_flags import StepFlag
-from telemetry.store.rows import Rows, SqlValue, as_float, as_text
+from telemetry.store.rows import Rows, SqlValue
 
 RECOVERED_SHARE = 0.25
 NOTHING_LEFT_SHARE = 0.02  # of the level: no change of the training is worth making
@@ -25,9 +25,6 @@ ADVERSARIAL_NAME = re.compile(
     r"(?:^|[._])(?:net)?(?:disc|discriminator|critic|d)\d*$", re.IGNORECASE
 )
 GENERATOR_NAME = re.compile(r"(?:^|[._])(?:net)?(?:gen|generator|actor|g)\d*$", re.IGNORECASE)
-ADAPTIVE = re.compile(
-    r"adam|adagrad|adadelta|rmsprop|adafactor|lion|lamb|sophia|rprop", re.IGNORECASE
-)
 
 
 class Need(StrEnum):
@@ -90,20 +87,6 @@ class StepSeries:
     def skipped(self) -> BoolArray:
         """Whether a GradScaler refused the step."""
         return (self.flags & StepFlag.SKIPPED) > 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerInfo:
-    """One optimizer as attached: class name, whether any of its groups maximises, largest eps."""
-
-    name: str
-    maximises: bool
-    epsilon: float = 0.0
-
-    @property
-    def is_adaptive(self) -> bool:
-        """The size of its steps does not follow the size of the gradient."""
-        return bool(ADAPTIVE.search(self.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,17 +201,6 @@ GROUP BY s.step
 ORDER BY s.step
 """
 
-EVENTS_SQL = """
-SELECT
-    e.step,
-    e.kind,
-    e.payload
-FROM events AS e
-WHERE e.run = $run
-    AND e.kind = 'optimizer'
-ORDER BY e.attempt, e.step, e.payload
-"""
-
 AVAILABLE_SQL = """
 SELECT
     p.kind AS what,
@@ -286,7 +258,7 @@ def load_context(
     step_rows = session.query(STEPS_SQL, only)
     steps = _series(step_rows)
     net = network(session.query(PARAMETERS_SQL, only), session.query(MODULES_SQL, only), tags=tags)
-    optimizers = _optimizers(session.query(EVENTS_SQL, only))
+    attached = optimizers(session.query(OPTIMIZERS_SQL, only))
     head = net.matrices[-1].layer if net.matrices else ""
     inputs = session.query(LOSS_INPUTS_SQL, {**only, "head": head})
     labels = frozenset(tag.lower() for tag in tags)
@@ -296,7 +268,7 @@ def load_context(
         inputs, loss_steps, losses, steps.samples[steps.has_loss], calls[steps.has_loss]
     )
     sampled = steps.step[steps.has_flag_sampled]
-    adversarial = _adversarial(optimizers, usual(calls, 1.0), net)
+    adversarial = _adversarial(attached, usual(calls, 1.0), net)
     judged = functools.partial(
         _judged_progress, levels=levels, tags=labels, adversarial=adversarial
     )
@@ -315,7 +287,7 @@ def load_context(
         baseline=levels,
         progress=_until_lost(losses, whole, judged),
         state=whole.state,
-        optimizers=optimizers,
+        optimizers=attached,
         available=_available(session, only, has_loss=bool(losses.size)),
     )
 
@@ -373,20 +345,6 @@ def _adversarial(optimizers: Sequence[OptimizerInfo], backward_calls: float, net
     return any(ADVERSARIAL_NAME.search(path) for path in paths) and any(
         GENERATOR_NAME.search(path) for path in paths
     )
-
-
-def _optimizers(rows: Rows) -> tuple[OptimizerInfo, ...]:
-    """The optimizers as last attached: a resumed run has one event per attempt."""
-    found: dict[int, OptimizerInfo] = {}
-    for text in rows.texts("payload"):
-        payload = json.loads(text or "{}")
-        groups = payload.get("groups", [])
-        found[int(payload.get("index", 0))] = OptimizerInfo(
-            name=as_text(payload.get("class")),
-            maximises=any(bool(group.get("maximize")) for group in groups),
-            epsilon=max((as_float(group.get("eps") or 0.0) for group in groups), default=0.0),
-        )
-    return tuple(found[index] for index in sorted(found))
 
 
 def _available(

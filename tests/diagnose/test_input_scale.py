@@ -39,6 +39,27 @@ def with_inputs(
     return run
 
 
+def read_by_recurrence(run: Chain, *, std: float) -> Chain:
+    """A recurrent layer reads them with a gain of 0.1; behind it signals are small."""
+    run.module("rnn", type_="GRU", role="recurrent", depth=0)
+    run.parameter("rnn.weight_hh_l0", shape=(96, 32), depth=0, module_type="GRU")
+    run.parameter("rnn.weight_ih_l0", shape=(96, 4), depth=0, module_type="GRU")
+    run.norm("rnn.weight_ih_l0", "weight", 0, 0.1 * 96**0.5, n=384)
+    return with_inputs(run, learning(120), std=std, first_output=0.5)
+
+
+@pytest.mark.parametrize(("std", "expected"), [(100.0, Severity.WARNING), (60.0, Severity.INFO)])
+def test_inputs_that_saturate_recurrent_gates_warn_a_run_that_learns(
+    chain: Chains, std: float, expected: Severity
+) -> None:
+    assert found(diagnosed(read_by_recurrence(chain(2), std=std)), ID).severity is expected
+
+
+def test_inputs_of_thousands_warn_a_run_that_learns(chain: Chains) -> None:
+    run = with_inputs(chain(3), learning(120), std=2000.0)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+
+
 @pytest.mark.parametrize(("std", "limit"), [(255.0, 32.0), (1 / 255, 1 / 64)])
 def test_a_scale_at_which_the_run_stalls(chain: Chains, std: float, limit: float) -> None:
     result = found(diagnosed(with_inputs(chain(3), stalled(2.3, 120), std=std)), ID)

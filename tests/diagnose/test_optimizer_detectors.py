@@ -224,6 +224,21 @@ def test_moments_that_fall_faster_than_they_decay_were_replaced(chain: Chains) -
     assert found(diagnosed(run), "loss_spike").consequence_of == MOMENT
 
 
+@pytest.mark.parametrize(("beta2", "lost"), [(0.999, True), (0.95, False)])
+def test_samples_far_apart_are_held_against_the_decay_of_the_optimizer(
+    chain: Chains, beta2: float, *, lost: bool
+) -> None:
+    """Forty steps leave 0.96 of a moment at 0.999, and 0.13 at 0.95."""
+    run = chain(3).losses(jumping(at=121), every=40)
+    groups = [{"betas": [0.9, beta2]}]
+    run.event("optimizer", index=0, **{"class": "Adam", "groups": groups})
+    for step in range(0, 200, 40):
+        for layer in range(3):
+            now = 1e-6 * N * (0.04 if step >= 160 else 1.0)
+            second_moment(run, layer, step, sum=now, rms_ratio=0.8)
+    assert (moment(run) is not None) is lost
+
+
 def test_moments_may_fall_as_fast_as_they_decay(chain: Chains) -> None:
     run = falling(chain(3).losses(jumping(at=121), every=4), 0.9**4)
     assert moment(run) is None
@@ -242,3 +257,38 @@ def test_without_second_moments_gradients_are_held_against_a_chosen_epsilon(
         assert found(result, EPSILON).severity is Severity.ERROR
     else:
         assert "Adam's type" in not_checked(result, EPSILON).reason
+
+
+def of_rmsprop(run: Chain, *, epsilon: float, update: float, **gradient: object) -> Chain:
+    """Gradients of RMS 2^-9 and weights of norm 5, updated by so much a step."""
+    run.losses(learning(120, end=1.6), every=4)
+    run.event("optimizer", index=0, **{"class": "RMSprop", "groups": [{"eps": epsilon}]})
+    for step in range(0, 120, 4):
+        for index in range(3):
+            name = f"l{index}.weight"
+            run.norm(name, "gradient", step, WIDTH * 2.0**-9, n=N, **gradient)
+            run.norm(name, "weight", step, 5.0, n=N)
+            run.norm(name, "update", step, update, n=N)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "update", "expected"),
+    [
+        (2.0**-4, 0.002, Severity.WARNING),
+        (2.0**-4, 0.02, Severity.INFO),  # a rate that makes up for it
+        (2.0**-7, 0.002, Severity.INFO),  # steps four times shorter
+    ],
+)
+def test_a_chosen_epsilon_that_makes_small_steps_warns_a_run_that_learns(
+    chain: Chains, epsilon: float, update: float, expected: Severity
+) -> None:
+    run = of_rmsprop(chain(3), epsilon=epsilon, update=update)
+    assert found(diagnosed(run), EPSILON).severity is expected
+
+
+def test_clipped_gradients_are_held_against_epsilon_as_the_optimizer_saw_them(
+    chain: Chains,
+) -> None:
+    run = of_rmsprop(chain(3), epsilon=2.0**-4, update=0.002, provenance="clipped", scale=None)
+    assert found(diagnosed(run), EPSILON).severity is Severity.WARNING

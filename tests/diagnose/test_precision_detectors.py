@@ -39,6 +39,7 @@ def test_lost_updates_of_a_run_that_does_not_learn_are_an_error(chain: Chains) -
     assert (result.severity, result.first_step) == (Severity.ERROR, 10)
     assert result.value == pytest.approx(0.9)
     assert result.layers == ("m0", "m1")
+    assert result.earliest == 0  # whatever smaller steps went before were lost too
 
 
 def test_lost_updates_of_a_run_that_learns_are_a_warning(chain: Chains) -> None:

@@ -198,6 +198,11 @@ def test_a_first_loss_far_above_guessing_is_a_bad_start(chain: Chains) -> None:
     assert result.first_step == 0
 
 
+def test_a_first_loss_of_seven_times_guessing_is_usual_for_some_starts(chain: Chains) -> None:
+    run = chain(3).losses(stalled(16.0, 60), every=4).logits(0, absmax=30.0).logits(4, absmax=30.0)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
 def test_a_summed_loss_is_no_bad_start(chain: Chains) -> None:
     """147 is 64 times ln 10: a sum over the batch, for the logits are small."""
     run = chain(3).losses([64 * loss for loss in learning(60)], every=4).logits(0).logits(4)
@@ -228,6 +233,71 @@ def test_a_steep_gain_warns_even_a_run_that_learns(chain: Chains) -> None:
     for index, norm in enumerate(geometric(12, -1.2)):
         run.activation(f"l{index}", "output_grad", 0, sumsq=norm**2)
     assert found(diagnosed(run), "poor_initialization").severity is Severity.WARNING
+
+
+def with_gain(run: Chain, gain: float, *, bits: float, passed_back: float = 0.0) -> Chain:
+    """Matrices of 64 x 64, whose norm is 8 times the gain.
+
+    Args:
+        run: A chain of layers with these matrices.
+        gain: RMS x sqrt(fan-in) of each.
+        bits: log2 of the standard deviation of every pre-activation.
+        passed_back: Bits by which output gradients shrink at each layer toward the input.
+    """
+    for index, norm in enumerate(geometric(run.n_layers, passed_back)):
+        run.norm(f"l{index}.weight", "weight", 0, 8 * gain, n=4096)
+        run.activation(f"l{index}", "output", 0, n=100, sum=0.0, sumsq=100 * 4.0**bits)
+        run.activation(f"l{index}", "output_grad", 0, sumsq=norm**2)
+    return run
+
+
+@pytest.mark.parametrize("losses", [learning(120), [-loss for loss in stalled(2.3, 120)]])
+def test_weights_beyond_any_initialisation_warn_whatever_the_loss_does(
+    chain: Chains, losses: list[float]
+) -> None:
+    run = with_gain(chain(2).losses(losses, every=4), 9.0, bits=4.0)
+    result = found(diagnosed(run), "poor_initialization")
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(9.0)
+    assert result.layers == ("l0", "l1")
+
+
+@pytest.mark.parametrize(("gain", "bits"), [(5.0, 4.0), (9.0, 0.5)])
+def test_trained_weights_and_those_that_the_forward_scales_pass(
+    chain: Chains, gain: float, bits: float
+) -> None:
+    run = with_gain(chain(2).losses(learning(120), every=4), gain, bits=bits)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
+def test_large_weights_under_a_normalisation_are_information(chain: Chains) -> None:
+    run = with_gain(chain(2).losses(learning(120), every=4), 9.0, bits=4.0)
+    run.module("norm", type_="LayerNorm", role="norm", depth=1)
+    assert found(diagnosed(run), "poor_initialization").severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("gain", "passed_back", "expected"),
+    [
+        (0.02, 4.0, Severity.WARNING),
+        (0.08, 4.0, Severity.INFO),  # weights grow out of it
+        (0.02, 1.7, None),  # the forward makes up for them
+    ],
+)
+def test_small_weights_are_told_where_the_gradient_shrinks_with_them(
+    chain: Chains, gain: float, passed_back: float, expected: Severity | None
+) -> None:
+    run = chain(3).losses(learning(120), every=4)
+    with_gain(run, gain, bits=-3.0, passed_back=passed_back)
+    result = diagnosed(run, detectors=["poor_initialization"])
+    assert [finding.severity for finding in result.findings] == [expected] * bool(expected)
+
+
+def test_one_large_head_is_no_bad_start(chain: Chains) -> None:
+    run = with_gain(chain(3).losses(learning(120), every=4), 0.6, bits=2.0)
+    run.parameter("head.weight", shape=(64, 64), depth=9)
+    run.norm("head.weight", "weight", 0, 800.0, n=4096)
+    assert "poor_initialization" in diagnosed(run).passed
 
 
 def symmetric(run: Chain, *, gradient: float) -> Chain:

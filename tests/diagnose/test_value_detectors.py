@@ -168,6 +168,30 @@ def test_the_fixed_batch_of_a_probe_is_no_evidence_of_death_or_saturation(chain:
     assert "in training" in not_checked(result, "saturated_units").reason
 
 
+def silenced(run: Chain, *, at: int, units: int = 64) -> Chain:
+    """A layer that puts out zeros from a step on; its one window is incomplete."""
+    run.activation("a0", "output", 1, n_units=units, n_dead=0, window_samples=64)
+    for step in range(0, 120, 4):
+        n_zero = 6400 if step >= at else 3000
+        run.activation("a0", "output", step, n_units=units, n=6400, n_zero=n_zero)
+    return run
+
+
+def test_a_layer_of_zeros_is_dead_without_any_window(chain: Chains) -> None:
+    run = silenced(chain(3).losses(learning(120), every=4), at=60)
+    result = found(diagnosed(run), "dead_units")
+    assert (result.severity, result.layer, result.first_step) == (Severity.WARNING, "a0", 60)
+    assert "the last 15 samples" in result.message
+
+
+@pytest.mark.parametrize(("at", "units"), [(92, 64), (0, 4)])
+def test_few_samples_of_zeros_and_few_units_are_not_judged(
+    chain: Chains, at: int, units: int
+) -> None:
+    run = silenced(chain(3).losses(learning(120), every=4), at=at, units=units)
+    assert "dead_units" in {entry.detector for entry in diagnosed(run).not_checked}
+
+
 def test_a_small_layer_is_dead_only_as_a_whole(chain: Chains) -> None:
     run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", [0.8] * 4, units=5)
     assert "dead_units" in diagnosed(run).passed

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.causes import ancestors
+from telemetry.diagnose.causes import ancestors, descendants
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -29,11 +29,13 @@ FIRST_STEPS = 100  # steps in which the moment is young anyhow
 SAME_RATIO = 1e-3  # of 1: the moment is this very gradient squared
 OTHER_RATIO = 0.05  # from 1, usually, in the sample before
 MIN_TENSORS = 3  # whose ratio is 1 at once
-# v is at least beta2 times what it was a step before. A beta2 below 0.9 is unheard of.
+# v is at least beta2 times what it was a step before. A beta2 below 0.9 is unheard of: it stands in
+# where beta2 was not recorded, for samples that are this close.
 LEAST_DECAY = 0.9
+FALL_STEPS = 10
 FALL_SHARE = 0.25  # of that least value: rounding and skipped steps do not reach it
-FALL_STEPS = 10  # between two samples that are compared
-BROUGHT_BY_LOSS = frozenset({"learning_rate_too_high", "exploding_gradient", "loss_spike"})
+# Steps that are many times too long do what a rate does that is too high.
+BROUGHT_BY_LOSS = descendants("learning_rate_too_high") | {"learning_rate_too_high"}
 FOLLOWS = 10  # steps within which the loss jumps
 JUMP = 1.5  # times the recent median, as loss_spike has it
 NOISES = 10.0
@@ -91,7 +93,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason="no second moment was recorded: no optimizer is of Adam's type",
             absent=True,
         )
-    found = _invalid(rows) or _lost(rows) or _fallen(rows) or _lagging(rows, context, limits)
+    found = (
+        _invalid(rows) or _lost(rows) or _fallen(rows, context) or _lagging(rows, context, limits)
+    )
     if found is None:
         return None
     severity = Severity.ERROR if found.invalid else Severity.INFO
@@ -165,13 +169,15 @@ def _lost(rows: Rows) -> _Symptom | None:
     return None
 
 
-def _fallen(rows: Rows) -> _Symptom | None:
+def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
     """The first sample in which most second moments are below what decay alone leaves of them."""
+    beta2 = min((optimizer.beta2 for optimizer in context.optimizers), default=0.0)
+    decay, within = (beta2, np.inf) if beta2 > 0 else (LEAST_DECAY, FALL_STEPS)
     ids, steps, sums = rows.ints("param_id"), rows.ints("step"), rows.floats("sum")
     order = np.lexsort((steps, ids))
     apart = np.diff(steps[order])
-    least = sums[order][:-1] * LEAST_DECAY**apart
-    pairs = (np.diff(ids[order]) == 0) & (apart <= FALL_STEPS) & (least > 0)
+    least = sums[order][:-1] * decay**apart
+    pairs = (np.diff(ids[order]) == 0) & (apart <= within) & (least > 0)
     pairs &= steps[order][:-1] >= FIRST_STEPS
     fell = pairs & (sums[order][1:] < FALL_SHARE * least)
     later = steps[order][1:]

@@ -1,7 +1,8 @@
 """Units that never fire on any data, in numbers that hurt.
 
 Symptom: in three windows of at least 8 sampled batches and 512 positions, three quarters of a
-layer's units output nothing, while the loss has stopped improving; 99 % block the network.
+layer's units output nothing, while the loss has stopped improving; 99 % block the network. No
+window is needed where a layer has put out nothing but zeros in its last 8 samples or more.
 Fix: lower the learning rate, use He initialisation, a bias that is not negative, or LeakyReLU/GELU.
 Not flagged: activations that are zero on most inputs but fire on some; wide dictionaries (sparse
 autoencoders of four times as many units as inputs); layers of fewer than eight units unless all are
@@ -31,6 +32,7 @@ DEAD_INFO = 0.5
 DEAD_ANY_STATE = 0.9  # beyond anything healthy but dictionaries
 DEAD_ERROR = 0.99
 MIN_WINDOWS = 3
+SILENT_SAMPLES = 8  # as many as a window has at least
 COMPLETE_WINDOW = 512  # positions; rows below belong to a window that is not full
 SMALL_LAYER = 8
 DICTIONARY_FACTOR = 4
@@ -38,21 +40,21 @@ JUMP = 0.25
 
 SQL = """
 SELECT
-    'dead' AS signal,
-    r.step,
-    m.path AS layer,
-    r.site,
-    r.n_units,
+    'dead' AS signal, r.step, m.path AS layer, r.site, r.n_units,
     CAST(r.n_dead AS DOUBLE) / r.n_units AS value
 FROM dead_points AS r
-JOIN modules AS m
-    ON m.run = r.run
-    AND m.module_id = r.module_id
-WHERE r.run = $run
-    AND r.phase = 'train'
-    AND r.n_units > 0
+JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
+WHERE r.run = $run AND r.phase = 'train' AND r.n_units > 0
     AND r.window_samples >= $window_positions
-ORDER BY r.step, m.path, r.site
+UNION ALL
+SELECT
+    'silent' AS signal, r.step, m.path AS layer, r.site, MAX(r.n_units) AS n_units,
+    CASE WHEN SUM(r.n_zero) = SUM(r.n) THEN 1.0 ELSE 0.0 END AS value
+FROM module_rows AS r
+JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
+WHERE r.run = $run AND r.phase = 'train' AND r.n > 0 AND r.n_zero IS NOT NULL
+GROUP BY r.step, m.path, r.site
+ORDER BY 2, 3, 4
 """
 
 
@@ -67,25 +69,28 @@ class _Dead:
     last_step: int
     jump_step: int
     earliest: int
+    silent_samples: int = 0  # the last ones, where no window was needed
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Sites with dead windows, the first in the order of execution named first."""
-    if not len(rows):
+    known = sites(rows, context.network)
+    observed = [(site, *site_grid(rows, site, "dead")) for site in known]
+    found = [
+        dead
+        for site, steps, shares in observed
+        if (dead := _dead(site, steps, shares, limits["dead_info"], context.sampled_steps))
+        or (dead := _silent(site, *site_grid(rows, site, "silent")))
+    ]
+    n_windows = max((steps.size for _, steps, _ in observed), default=0)
+    if not found and not n_windows:
         return NotChecked(
             detector=ID,
             reason=f"no window of 8 sampled batches and {limits['window_positions']:.0f} positions "
             "is complete; train longer or sample more steps",
         )
-    observed = [(site, *site_grid(rows, site, "dead")) for site in sites(rows, context.network)]
-    if max(steps.size for _, steps, _ in observed) < MIN_WINDOWS:
+    if not found and n_windows < MIN_WINDOWS:
         return NotChecked(detector=ID, reason=f"fewer than {MIN_WINDOWS} windows; train longer")
-    found = [
-        dead
-        for site, steps, shares in observed
-        if (dead := _dead(site, steps, shares, limits["dead_info"], context.sampled_steps))
-        is not None
-    ]
     serious = [dead for dead in found if dead.share >= limits["dead_limit"]]
     chosen = serious or found
     return _finding(chosen, context, limits) if chosen else None
@@ -111,6 +116,24 @@ def _dead(
         jump_step=int(steps[rises[0]]) if rises.size else int(steps[start]),
         # They may have died within the window before.
         earliest=_window_start(steps, max(0, start - 1), sampled),
+    )
+
+
+def _silent(site: Site, steps: IntArray, silent: FloatArray) -> _Dead | None:
+    """The site if every element of its last samples is zero: all of its units are dead."""
+    fired = np.flatnonzero(silent < 1)
+    start = int(fired[-1]) + 1 if fired.size else 0
+    if steps.size - start < SILENT_SAMPLES or site.n_units < SMALL_LAYER:
+        return None
+    return _Dead(
+        site=site,
+        share=1.0,
+        first=float(silent[0]),
+        first_step=int(steps[start]),
+        last_step=int(steps[-1]),
+        jump_step=int(steps[start]),
+        earliest=int(steps[max(0, start - 1)]),
+        silent_samples=steps.size - start,
     )
 
 
@@ -157,12 +180,14 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
     names = tuple(dict.fromkeys(dead.site.named for dead in chosen))
     rate = context.lr_at(worst.jump_step)
     n_dead = round(worst.share * worst.site.n_units)
+    where = f"windows of {limits['window_positions']:.0f} positions and more"
+    if worst.silent_samples:
+        where = f"the last {worst.silent_samples} samples"
     return Finding(
         detector=ID,
         severity=best,
         message=f"{n_dead} of {worst.site.n_units} units of {and_more(names)} never fired in "
-        f"windows of {limits['window_positions']:.0f} positions and more ({worst.share:.0%}, limit "
-        f"{limits['dead_limit']:.0%})",
+        f"{where} ({worst.share:.0%}, limit {limits['dead_limit']:.0%})",
         advice=f"Divide the learning rate ({number(rate)} at step {worst.jump_step}) by 4, use He "
         "initialisation without negative bias, or LeakyReLU or GELU.",
         layer=worst.site.named,

@@ -4,13 +4,17 @@ Symptom: half of the elements of the weight matrices have a root of the second m
 in three of five samples, in a run that does not learn: those take the step of SGD at lr / epsilon
 times the gradient, which is small.
 Where the second moment is not recorded (RMSprop, Adagrad, Adamax), gradients whose root mean square
-lies below an epsilon that is no default tell the same.
+lies below an epsilon that is no default tell the same. A run that learns is warned of such an
+epsilon where it shortens steps 16 times, and they move matrices by less than 2^-10 of their norm.
 Fix: lower epsilon below the usual root of the second moment, or scale the loss up: a mean over too
 many dimensions makes gradients small.
-Not flagged: a large epsilon in a run that learns (information), for some recipes choose 1e-3; runs
-that have converged, whose gradients end small; elements without any gradient, as unseen rows.
+Not flagged: a large epsilon in a run that learns by usual steps (information), for some recipes
+choose 1e-3 and a rate that fits it; runs that have converged, whose gradients end small; elements
+without any gradient, as unseen rows.
 Source: Wortsman et al., arXiv:2309.14322.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +25,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.progress import State
-from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
+from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.wording import gated, number, of_parameters
 from telemetry.store.rows import Rows
 
@@ -30,41 +34,34 @@ BELOW_SHARE = 0.5  # of the elements; defaults 0.001, 0.82 where epsilon slows a
 ERROR_SHARE = 0.9  # 0.96 where nothing is learned
 MIN_SAMPLES = 3
 CHOSEN = 1e-4  # defaults are 1e-10 to 1e-6: whoever sets more has brought this about
+SHORTENED = 16.0  # times, by epsilon: beyond the range of usual rates
+USUAL_STEP = 2.0**-10  # of the norm of a matrix: the least of what usual rates give
+FULL_RATE = 0.5  # of the largest learning rate: later steps are meant to be small
 
 SQL = """
 SELECT
-    p.kind,
-    p.step,
-    t.module AS layer,
-    p.param_id,
-    p.n_below_eps,
+    p.kind, p.step, t.module AS layer, p.param_id, p.n_below_eps,
     p.n_sampled - p.n_zero AS n_alive,
-    CASE WHEN p.n_sampled > 0 THEN p.sum / p.n_sampled END AS mean_square
+    CASE WHEN p.n_sampled > 0 THEN p.sum / p.n_sampled END AS value  -- mean square
 FROM tensor_points AS p
-JOIN tensors AS t
-    ON t.run = p.run
-    AND t.tensor_id = p.param_id
-WHERE p.run = $run
-    AND p.kind = 'optimizer_state'
-    AND p.n_below_eps IS NOT NULL
+JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
+WHERE p.run = $run AND p.kind = 'optimizer_state' AND p.n_below_eps IS NOT NULL
+UNION ALL
+-- Gradients as the optimizer saw them: clipped, without loss scale.
+SELECT
+    p.kind, p.step, t.module AS layer, p.param_id, 0 AS n_below_eps, p.n AS n_alive,
+    p.sumsq / p.n / CASE WHEN p.provenance = 'raw' THEN p.scale * p.scale ELSE 1 END AS value
+FROM tensor_points AS p
+JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
+WHERE p.run = $run AND p.kind = 'gradient' AND p.sumsq > 0 AND t.lr_group IS NOT NULL
+    AND (p.scale > 0 OR p.provenance = 'clipped')
 UNION ALL
 SELECT
-    p.kind,
-    p.step,
-    t.module AS layer,
-    p.param_id,
-    0 AS n_below_eps,
-    p.n AS n_alive,
-    p.sumsq / p.n / p.scale / p.scale AS mean_square
-FROM tensor_points AS p
-JOIN tensors AS t
-    ON t.run = p.run
-    AND t.tensor_id = p.param_id
-WHERE p.run = $run
-    AND p.kind = 'gradient'
-    AND p.scale > 0
-    AND p.sumsq > 0
-    AND t.lr_group IS NOT NULL
+    'update' AS kind, l.step, l.layer, l.param_id, 0 AS n_below_eps, 0 AS n_alive,
+    MAX(l.update_ratio) AS value
+FROM layers AS l
+WHERE l.run = $run AND l.update_ratio IS NOT NULL
+GROUP BY l.step, l.layer, l.param_id
 ORDER BY 2, 3, 4
 """
 
@@ -85,7 +82,26 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     share = below / np.fmax(1.0, alive)
     held = persistence(steps, share >= limits["below_share"], start=context.warm_in)
-    return None if held is None else _finding(moments, held, share, context, limits)
+    if held is None:
+        return None
+    found = _finding(moments, held, share, context, limits)
+    usual = _usual_root(moments, held, context)
+    if found.severity is Severity.INFO and _slows(usual, rows, context):
+        return replace(found, severity=Severity.WARNING)
+    return found
+
+
+def _slows(usual_root: float, rows: Rows, context: RunContext) -> bool:
+    """A chosen epsilon makes the steps of the run many times shorter, and unusually small."""
+    epsilon = min((optimizer.epsilon for optimizer in context.optimizers), default=0.0)
+    if not _is_chosen(context) or not epsilon >= SHORTENED * usual_root:
+        return False
+    updates = rows.part("kind", "update")
+    steps = updates.ints("step")
+    rates = context.steps.lr[np.searchsorted(context.steps.step, steps)]
+    full = rates >= FULL_RATE * np.nanmax(context.steps.lr)
+    kept = full & (steps >= context.warm_in) & _of_matrices(updates, context)
+    return median(updates.floats("value")[kept]) < USUAL_STEP
 
 
 def _from_gradients(gradients: Rows, context: RunContext) -> Rows:
@@ -95,12 +111,12 @@ def _from_gradients(gradients: Rows, context: RunContext) -> Rows:
     """
     epsilon = min(optimizer.epsilon for optimizer in context.optimizers)
     steps = gradients.floats("step")
-    squares = gradients.floats("mean_square") * (steps + 1 if context.shrinks_steps else 1.0)
+    squares = gradients.floats("value") * (steps + 1 if context.shrinks_steps else 1.0)
     n = gradients.floats("n_alive")
     table = gradients.arrow
     for name, values in (
         ("n_below_eps", np.where(squares < epsilon**2, n, 0.0)),
-        ("mean_square", squares),
+        ("value", squares),
     ):
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
     return Rows(table)
@@ -120,14 +136,22 @@ def _of_matrices(rows: Rows, context: RunContext) -> BoolArray:
     return np.isin(rows.ints("param_id"), np.array(matrices, dtype=np.int64))
 
 
+def _late(rows: Rows, held: Persistence, context: RunContext) -> BoolArray:
+    return _of_matrices(rows, context) & (rows.ints("step") >= held.first_step)
+
+
+def _usual_root(rows: Rows, held: Persistence, context: RunContext) -> float:
+    """Median over matrices and samples of the root of their mean second moment."""
+    roots = np.sqrt(rows.floats("value")[_late(rows, held, context)])
+    return float(np.nanmedian(roots[roots > 0])) if (roots > 0).any() else 0.0
+
+
 def _finding(
     rows: Rows, held: Persistence, share: FloatArray, context: RunContext, limits: Limits
 ) -> Finding:
     value = float(np.median(share[held.where]))
-    late = _of_matrices(rows, context) & (rows.ints("step") >= held.first_step)
-    roots = np.sqrt(rows.floats("mean_square")[late])
-    usual = float(np.nanmedian(roots[roots > 0])) if (roots > 0).any() else 0.0
-    layers = _worst_layers(rows, late, limit=limits["below_share"])
+    usual = _usual_root(rows, held, context)
+    layers = _worst_layers(rows, _late(rows, held, context), limit=limits["below_share"])
     stalled = context.progress.state is State.STALLED
     failing = Severity.ERROR if stalled and value >= limits["error_share"] else Severity.WARNING
     return Finding(

@@ -3,12 +3,13 @@
 Symptom: (a) the standard deviation of the inputs differs by a factor of four between training and
 evaluation, at two evaluations or more; (b) the inputs' root mean square is above 32 or below 1/64,
 or a quarter of the features vary 256 times less than the largest, and the loss does not fall or
-starts far above what knowing nothing costs.
+starts far above what knowing nothing costs; (c) it is above 1024, or the gates of a recurrent layer
+that reads the inputs have pre-activations of 8 and more, whether the loss falls or not.
 Fix: subtract the mean and divide by the standard deviation of each feature, both measured on the
 training data, and do the same before every forward.
 Not flagged: integers (tokens); networks that begin with a normalisation layer, or whose first layer
 puts out moderate values in spite of large inputs (they divide inside); constant features; networks
-that learn from such inputs (information only: Adam often does); evaluations whose loss is as good
+that learn from inputs of (b) (information only: Adam often does); evaluations whose loss is as good
 as that of training (information only). Samplers of diffusion models with exploding variance read
 larger inputs than training on purpose: log what they make outside `evaluation()`.
 Source: Schoop et al., UMLAUT, doi 10.1145/3411764.3445538; Nikanjam et al., arXiv:2105.08095.
@@ -22,6 +23,7 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import usual
 from telemetry.diagnose.network import LAST
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, log2_positive, median
 from telemetry.diagnose.step_finding import step_finding
@@ -38,26 +40,23 @@ APART_BITS = 2.0  # augmentation and batches of two move a standard deviation by
 APART_SHARE = 0.8  # of the samples of either phase
 MIN_EVALUATIONS = 2
 GOOD_EVALUATION = 1.5  # times the loss of training: inputs as the network knows them
+EXTREME_RMS = 1024.0  # 2 bits above images of 0 to 255, from which Adam still learns
+# Standard deviation of a pre-activation at which the derivative of tanh is 0.1 on average:
+# 2 / (s sqrt(2 pi)). What gates do not pass on is lost, whatever the rest learns.
+SATURATING = 8.0
 INNER_GAIN = (
     1 / 32
 )  # first layers pass on 0.08 to 1.5 of large inputs, behind x / 255 less than 1/100
-START_LOSS = 7.4  # times naive: as in poor_initialization, a warning even in a run that learns
+START_LOSS = 14.0  # times naive: as in poor_initialization, a warning even in a run that learns
 EARLY_STEPS = 12
 
 SQL = """
 SELECT
     CASE WHEN r.site = 'input' THEN r.phase ELSE 'output' END AS signal,
-    r.step,
-    m.path AS layer,
-    SUM(r.n) AS n,
-    SUM(r.sum) AS sum,
-    SUM(r.sumsq) AS sumsq,
-    MAX(r.profile) AS profile
+    r.step, m.path AS layer,
+    SUM(r.n) AS n, SUM(r.sum) AS sum, SUM(r.sumsq) AS sumsq, MAX(r.profile) AS profile
 FROM module_rows AS r
-JOIN modules AS m
-    ON m.project = r.project
-    AND m.run = r.run
-    AND m.module_id = r.module_id
+JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run
     AND r.n > 0
     AND r.phase IN ('train', 'eval')
@@ -67,10 +66,17 @@ WHERE r.run = $run
     )
 GROUP BY r.site, r.phase, r.step, m.path
 UNION ALL
+SELECT
+    'reader' AS signal, p.step, t.module AS layer, p.n,
+    0 AS sum, p.sumsq * t.fan_in AS sumsq, NULL AS profile  -- the root of the mean is the gain
+FROM tensor_points AS p
+JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
+WHERE p.run = $run AND p.kind = 'weight' AND p.step < $early_steps
+    AND t.name LIKE '%weight_ih%'
+UNION ALL
 SELECT 'val_loss' AS signal, v.step, '' AS layer, 1 AS n, v.value AS sum, 0 AS sumsq, NULL
 FROM metrics AS v
-WHERE v.run = $run
-    AND v.phase = 'eval'
+WHERE v.run = $run AND v.phase = 'eval'
     AND v.name IN ('val_loss', 'eval_loss', 'valid_loss', 'validation_loss', 'test_loss')
 ORDER BY signal, step, layer
 """
@@ -168,6 +174,8 @@ def _out_of_scale(
     naive = context.baseline.naive
     far_off = large and naive is not None and context.first_loss >= START_LOSS * naive
     severity = gated(context.progress, extreme=far_off)
+    if large and (rms >= EXTREME_RMS or rms * _reading_gain(rows, context) >= SATURATING):
+        severity = Severity.WARNING
     if large or 0 < rms <= limits["small_rms"]:
         limit = limits["large_rms" if large else "small_rms"]
         return _finding(
@@ -215,12 +223,29 @@ def _normalises(context: RunContext) -> bool:
 
 def _divides(rms: float, rows: Rows, context: RunContext) -> bool:
     """The first layer's output is small for such inputs: the model scales them itself."""
-    if not context.network.chain:
+    if not context.network.chain or _reads_by_recurrence(context):
         return False
-    first = context.network.chain[0].path
-    kept = (np.array(rows.texts("signal")) == "output") & (np.array(rows.texts("layer")) == first)
-    outputs = np.sqrt(rows.floats("sumsq")[kept] / rows.floats("n")[kept])
+    outputs = _roots(rows, "output", context.network.chain[0].path)
     return bool(outputs.size) and float(outputs[0]) <= INNER_GAIN * rms
+
+
+def _reads_by_recurrence(context: RunContext) -> bool:
+    """The first matrix is a recurrent layer's, whose output is bounded whatever it reads."""
+    return context.network.matrices[0].layer in context.network.recurrent
+
+
+def _reading_gain(rows: Rows, context: RunContext) -> float:
+    """Pre-activations of the recurrent layer that reads the inputs over these; 0 without one."""
+    if not context.network.matrices or not _reads_by_recurrence(context):
+        return 0.0
+    return usual(_roots(rows, "reader", context.network.matrices[0].layer)[:1], 0.0)
+
+
+def _roots(rows: Rows, signal: str, layer: str) -> FloatArray:
+    """Root mean squares of one signal of a layer, by step."""
+    kept = (np.array(rows.texts("signal")) == signal) & (np.array(rows.texts("layer")) == layer)
+    roots: FloatArray = np.sqrt(rows.floats("sumsq")[kept] / rows.floats("n")[kept])
+    return roots
 
 
 DETECTOR = Detector(

@@ -183,6 +183,8 @@ def _finding(
         layers=layers,
         first_step=stays.first_step,
         last_step=stays.last_step,
+        # Steps at smaller rates, as of a warm-up, lose no less.
+        earliest=0 if stays.where[0] == 0 else None,
         value=share,
         threshold=limit,
         unit="share",

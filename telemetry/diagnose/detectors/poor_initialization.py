@@ -1,14 +1,20 @@
 """Scale, symmetry or gain of the initial weights prevents learning.
 
-Symptom: before anything was learned, (a) the first loss is three times what knowing nothing costs;
+Symptom: before anything was learned, (a) the first loss is 14 times what knowing nothing costs;
 (b) pre-activations shrink by 1.5 or grow by 1.0 bits a layer, or their gradients grow by 0.65 or
 shrink by 2 bits a layer toward the input, or a recurrent layer gets 2^12 times the gradient of the
 others; (c) all rows of a hidden matrix are equal in weight and gradient: its units stay copies;
-(d) no gradient reaches any hidden matrix in the first steps and weights are zero.
+(d) no gradient reaches any hidden matrix in the first steps and weights are zero; (e) the usual
+gain of the matrices, RMS(W) sqrt(fan_in), is 6 or more and pre-activations are above 2, or it is
+0.1 or less and gradients shrink by 2.75 bits a layer toward the input: beyond common
+initialisations, a warning whether the run learns or not if it is 6 and more, or 0.04 and less.
 Fix: He, Xavier or orthogonal initialisation of the layers named; scale inputs to about one.
 Not flagged: zero heads, adapters, zero-initialised residual branches (their gradient rows differ,
 or become non-zero after a step); pretrained starts (loss below naive); losses of unknown scale (a);
-runs that learn in spite of (a) or (b), unless far outside anything healthy or both; resumed runs.
+runs that learn in spite of (a) or (b), unless far outside anything healthy or both; resumed runs;
+weights that the forward scales itself, as at an equalised learning rate or in front of sines, for
+the signals keep their size; (e) in networks with normalisation layers, which undo the scale, is
+information.
 Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 """
 
@@ -26,17 +32,25 @@ from telemetry.diagnose.profiles import (
     layer_profile,
     recurrent_excess,
 )
+from telemetry.diagnose.robust import median
+from telemetry.diagnose.weight_gains import first_gains
 from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "poor_initialization"
-START_LOSS_LIMIT = 3.0  # healthy at most 1.84, faults from 8.4
-START_LOSS_ANY = 7.4  # 2 bits above anything healthy: a warning even in a run that learns
+START_LOSS_LIMIT = 14.0  # regressions by He's start: up to 6.9, cross-entropies up to 4.5
+START_LOSS_ANY = 28.0  # 2 bits above anything healthy: a warning even in a run that learns
 FORWARD_LOSS = 1.5  # bits a layer; healthy 0.55
 FORWARD_GROWTH = 1.0  # bits a layer; healthy 0
 BACKWARD_GROWTH = 0.65  # bits a layer toward the input; healthy 0.28
 BACKWARD_LOSS = 2.0  # bits a layer toward the input; healthy 1.28
 RECURRENT_LIMIT = 12.0  # bits
+LARGE_GAIN = 6.0  # healthy at most 1.5 at the start, 4.0 when trained; faults from 9
+LARGE_SIGNAL = 2.0  # standard deviation of the pre-activations behind such weights; faults from 5
+SMALL_GAIN = 0.1  # healthy from 0.5 at the start, 0.17 when trained; faults up to 0.06
+SMALL_ANY_STATE = 0.04  # half of what a width of 16 still grows out of (0.02 for each weight)
+SMALL_LOSS = 2.75  # bits a layer toward the input behind such weights; healthy 1.75, faults 3.76
+MIN_CHAIN = 3  # layers
 ANY_STATE_BITS = 4.0  # beyond healthy over the whole depth: a warning even in a run that learns
 LAST_STEP = 2
 EARLY_STEPS = 12  # that are read: a later sample stands in where the first ones were not taken
@@ -105,6 +119,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         for rule in (
             _symmetric(signals, context),
             _silent(signals, context),
+            _weights(signals, rows, context, limits),
             _backward(rows, context, limits),
             _forward(rows, context, limits),
             _recurrent(rows, context, limits),
@@ -195,6 +210,52 @@ def _silent(signals: Mapping[str, Grid], context: RunContext) -> _Rule | None:
         threshold=0.0,
         unit="gradient norm",
     )
+
+
+def _weights(
+    signals: Mapping[str, Grid], rows: Rows, context: RunContext, limits: Limits
+) -> _Rule | None:
+    gains = first_gains(signals["weight"], context.network)
+    large = gains.usual >= limits["large_gain"]
+    limit = limits["large_gain" if large else "small_gain"]
+    if large:
+        value = _first_signal(layer_profile(rows, context, "output"))
+        said = f"pre-activations have a standard deviation of {number(value)}"
+        held = value >= LARGE_SIGNAL
+    elif gains.usual <= limit:
+        value = _shrinking(layer_profile(rows, context, "output_grad"))
+        said = f"gradients shrink by {value:.1f} bits a layer toward the input"
+        held = value >= SMALL_LOSS
+    else:
+        return None
+    if not held:
+        return None
+    normalised = any(module.role == "norm" for module in context.network.modules)
+    extreme = large or gains.usual <= SMALL_ANY_STATE
+    severity = Severity.WARNING if extreme else gated(context.progress)
+    layers = gains.beyond(limit, large=large)
+    return _Rule(
+        severity=Severity.INFO if normalised else severity,
+        message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: their "
+        f"usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit {number(limit)}; 0.6 to "
+        f"1.7 by common initialisations), and {said}",
+        layers=layers,
+        value=gains.usual,
+        threshold=limit,
+        unit="gain",
+    )
+
+
+def _first_signal(profile: Profile) -> float:
+    """Usual size along the chain at the first sample; NaN where it was not observed."""
+    return 2.0 ** median(profile.bits[0]) if profile.steps.size else float("nan")
+
+
+def _shrinking(profile: Profile) -> float:
+    """Bits a layer that the gradient loses from the head to the first layer at the first sample."""
+    if profile.n_layers < MIN_CHAIN or not profile.steps.size:
+        return float("nan")
+    return float(-profile.drop[0]) / (profile.n_layers - 1)
 
 
 def _start_loss(context: RunContext, limits: Limits) -> _Rule | None:
@@ -304,6 +365,8 @@ DETECTOR = Detector(
         "backward_growth": BACKWARD_GROWTH,
         "backward_loss": BACKWARD_LOSS,
         "recurrent_limit": RECURRENT_LIMIT,
+        "large_gain": LARGE_GAIN,
+        "small_gain": SMALL_GAIN,
         "last_step": EARLY_STEPS,
     },
     advice="Use He, Xavier or orthogonal initialisation; scale inputs and the last layer.",
