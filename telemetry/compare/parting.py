@@ -14,6 +14,7 @@ from telemetry.compare.sampled_bits import OUTPUT, Differing, SampledStep
 # some hundred times that after a network; the other limit is for half precision.
 ROUNDING = 1e-4
 HALF_ROUNDING = 2e-2
+SAID_IN_PERCENT = 5e-4  # relative difference
 RANDOM_MODULE = re.compile(r"drop|stochasticdepth|noise", re.IGNORECASE)
 
 
@@ -294,4 +295,6 @@ def _size(evidence: Evidence) -> str:
     magnitude = _magnitude(evidence)
     if math.isnan(magnitude):
         return ""
-    return f" by {magnitude:.0%}" if magnitude >= 0.1 else f" by {magnitude:.1g} of it"  # noqa: PLR2004
+    return (
+        f" ({magnitude:.1%} apart)" if magnitude >= SAID_IN_PERCENT else f" ({magnitude:.0e} apart)"
+    )

@@ -5,35 +5,12 @@ from pathlib import Path
 import pytest
 
 from telemetry.capture.repository import git_state
-
-GIT_IDENTITY = {
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.org",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-}
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", *words],  # noqa: S607 - whichever git the tests' machine has
-        cwd=folder,
-        env={**os.environ, **GIT_IDENTITY},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    return done.stdout.strip()
+from tests.git_repository import committed, git
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "-q", "-b", "trunk")
-    (tmp_path / "train.py").write_text("lr = 0.1\n")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-q", "-m", "first")
+    committed(tmp_path, train="lr = 0.1\n")
     return tmp_path
 
 
