@@ -4,16 +4,12 @@ The command line knows no torch: it writes a request to the child's standard inp
 answer from its standard output.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self, TypeVar
 
-from telemetry.errors import UsageError
 from telemetry.json_values import Json
-
-T = TypeVar("T", int, str)
+from telemetry.request_values import Request
 
 EXPLAIN_KEY = "explain"  # of run.json
 MESSAGE_MARK = "\x1e"  # begins a line of the child that is a message and not somebody's print
@@ -58,7 +54,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateRequest:
+class EvaluateRequest(Request):
     """Run every example through the model.
 
     Attributes:
@@ -77,31 +73,9 @@ class EvaluateRequest:
     limit: int | None = None
     verb: str = "evaluate"
 
-    def to_json(self) -> dict[str, Json]:
-        """As it travels."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Json]) -> Self:
-        """The request of a document.
-
-        Raises:
-            UsageError: it has other fields.
-        """
-        try:
-            return cls(
-                source=_source(document["source"]),
-                checkpoints=_texts(document["checkpoints"]),
-                run=_optional(document["run"], str),
-                batch=_optional(document["batch"], int) or 1,
-                limit=_optional(document["limit"], int),
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"not a request to evaluate: {json.dumps(document)[:200]}") from error
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttributeRequest:
+class AttributeRequest(Request):
     """Say which parts of inputs made the model answer as it does.
 
     Attributes:
@@ -133,54 +107,6 @@ class AttributeRequest:
     check: bool = True
     embedding: str | None = None
     verb: str = "explain.input"
-
-    def to_json(self) -> dict[str, Json]:
-        """As it travels."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Json]) -> Self:
-        """The request of a document.
-
-        Raises:
-            UsageError: it has other fields.
-        """
-        try:
-            return cls(
-                source=_source(document["source"]),
-                examples=_texts(document["examples"]),
-                run=_optional(document["run"], str),
-                target=_optional(document["target"], str) or "",
-                method=_optional(document["method"], str) or "",
-                segments=_optional(document["segments"], str),
-                baseline=_optional(document["baseline"], str),
-                samples=_optional(document["samples"], int),
-                seed=_optional(document["seed"], int) or 0,
-                batch=_optional(document["batch"], int) or 1,
-                check=document["check"] is True,
-                embedding=_optional(document["embedding"], str),
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"not a request to explain: {json.dumps(document)[:200]}") from error
-
-
-def _source(document: Json) -> ModelSource:
-    if not isinstance(document, Mapping):
-        raise TypeError(document)
-    given = {name: text for name, text in document.items() if text is not None}
-    return ModelSource(**{name: _optional(text, str) or "" for name, text in given.items()})
-
-
-def _texts(value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(value)
-    return tuple(map(str, value))
-
-
-def _optional(value: Json, kind: type[T]) -> T | None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(value)
-    return value
 
 
 def matching_files(pattern: str, folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Pictures of attributions: the input, the map over it, and the bare map, with a caption."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ def attribution_png(flat: Floats, image: Tensor, caption: str, identity: str) ->
     colours = signed_colours(flat, signed_scale(flat))
     grey_rgb = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
     mixed = (GREY_SHARE * grey_rgb + (1 - GREY_SHARE) * colours).astype(np.uint8)
-    return _page([grey_rgb, mixed, colours], caption, identity)
+    return page_png([grey_rgb, mixed, colours], caption, identity)
 
 
 def map_of(values: Tensor) -> Floats:
@@ -48,7 +49,14 @@ def grey_of(image: Tensor) -> Floats:
     return (mean - low) / (high - low) if high > low else np.zeros_like(mean)
 
 
-def _page(panels: list[Bytes], caption: str, identity: str) -> bytes:
+def page_png(panels: Sequence[Bytes], caption: str, identity: str) -> bytes:
+    """Panels side by side, enlarged by a whole factor, with a caption; a PNG.
+
+    Args:
+        panels: Images of one size, height x width x 3.
+        caption: What is written below.
+        identity: Kept in the file, so that it finds its row.
+    """
     height, width = panels[0].shape[:2]
     factor = max(1, PANEL // max(height, width))
     tiles = [Image.fromarray(p).resize((width * factor, height * factor), 0) for p in panels]
