@@ -44,7 +44,7 @@ def show(screen: Screen, sweep: "Sweep") -> None:
     for entry in sweep.suggestions:
         text = f"{entry.parameter}: {STEPS[entry.step]} {entry.range}; {entry.reason}"
         screen.paragraph(text, indent=2, label="NEXT")
-    if len(sweep.front) > 1:
+    if len(sweep.front) > 1 and not sweep.configurations:  # folds of one are alike in cost
         screen.blank()
         screen.note(Span("  metric against cost: no run is better in all of these", Style.FAINT))
         screen.grid(front_grid(sweep))

@@ -8,6 +8,7 @@ Source: fANOVA after Hutter et al. 2014 (`fanova.py`); groups of trees on one re
 after Sexton and Laake 2009 and Athey et al. 2019 ("bootstrap of little bags").
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,8 +36,7 @@ BAGS = 60  # resamples of the runs
 TREES_PER_BAG = 8
 PERMUTATIONS = 99
 TREES_PER_PERMUTATION = 12
-FEWEST_PER_LEAF = 1
-MOST_LEAVES = 50  # of a tree; finer boxes of eight bins show nothing more
+RUNS_PER_TREE = 256  # drawn at most: 1,000 runs would take ten seconds and show the same
 FEWEST_RUNS = 10  # configurations below which a forest has nothing to average over
 FEWEST_RUNS_FOR_PAIRS = 16
 LATER_BAND = 0.95  # benchmarks/compare/sweeps.py: 1 of 180 irrelevant parameters beyond it
@@ -90,7 +90,9 @@ class Forest:
             for weights in _resamples(generator, scores.size, BAGS)
         ]
         shares = np.array([self._main(bag, scores) for bag in bags])
-        return self._main(averaged(bags), scores), shares
+        mean = shares.mean(axis=0)  # resamples of m of n runs spread sqrt(n / m) times too far
+        spread = math.sqrt(min(RUNS_PER_TREE / scores.size, 1.0))
+        return self._main(averaged(bags), scores), mean + spread * (shares - mean)
 
     def interactions(self, scores: Floats) -> list[PairEffect]:
         """Pairs beyond what chance gives to any pair around the sum of the main effects.
@@ -139,13 +141,11 @@ class Forest:
         import sklearn  # noqa: PLC0415 - an extra, and slow to import
         from sklearn.tree import DecisionTreeRegressor  # noqa: PLC0415 - the same
 
-        n_leaf = max(FEWEST_PER_LEAF, scores.size // MOST_LEAVES)
         trees: list[Marginals] = []
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
             for weights in resamples:
                 positions = self._positions(generator)
                 model = DecisionTreeRegressor(
-                    min_samples_leaf=n_leaf,
                     random_state=int(generator.integers(2**31)),
                 ).fit(
                     self._features(positions, generator),
@@ -196,5 +196,5 @@ def _active(parameter: Varied) -> Mask:
 
 def _resamples(generator: np.random.Generator, n: int, count: int) -> Floats:
     """How often each run is drawn in each resample, shape (count, n)."""
-    drawn = generator.multinomial(n, np.full(n, 1 / n), size=count)
+    drawn = generator.multinomial(min(n, RUNS_PER_TREE), np.full(n, 1 / n), size=count)
     return np.asarray(drawn, dtype=np.float64)

@@ -1,7 +1,7 @@
 """The one metric of a sweep: which it is, and each run's value and curve."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ from telemetry.compare.align import Series
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.metric_names import LOSS, by_importance
 from telemetry.errors import Inconclusive, UsageError
+from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.store import Store
 
 COMMON_SHARE = 0.5  # of the runs that have the commonest metric; rarer ones are not chosen unasked
 
@@ -39,6 +40,16 @@ GROUP BY
 ORDER BY
     run,
     step
+"""
+# NaN - NaN and inf - inf are not 0.
+LOSSES_SQL = """
+SELECT
+    run,
+    SUM(CASE WHEN loss - loss = 0 THEN 0 ELSE 1 END) AS n_broken
+FROM steps
+WHERE loss IS NOT NULL
+GROUP BY run
+ORDER BY run
 """
 # Medians over tenths of each run, so that the last point is the median of the final window and a
 # run of a million steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN
@@ -82,8 +93,9 @@ ORDER BY run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepCurves:
-    """The metric and each run's curve of it, and of the training loss in ten points.
+    """The metric and each run's curve of it.
 
+    `losses` has the training loss in ten points, of the runs whose loss was not always finite;
     `n_parameters` counts the trainable ones, shared weights once, where they were recorded.
     """
 
@@ -115,26 +127,44 @@ class SweepCurves:
         return value if math.isfinite(value) else None
 
 
-def read_sweep(session: Session, metric: str | None) -> SweepCurves:
+def read_sweep(store: Store, runs: Sequence[Run], metric: str | None) -> SweepCurves:
     """Curves of the metric asked for, or of the one that decides by its name.
+
+    Losses are read where they are the metric or where any is not finite: whether a run ended so is
+    all that is asked of them otherwise.
 
     Raises:
         UsageError: no run recorded the metric.
         Inconclusive: the runs recorded neither a loss nor an evaluation.
     """
-    losses = _by_run(session.query(LOSS_SQL))
-    chosen = _chosen(session.query(NAMES_SQL), len(losses), metric)
-    from_steps = chosen == LOSS and bool(losses)
-    values = losses if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
-    sizes = session.query(SIZES_SQL)
+    with store.session(runs) as session:
+        losses = session.query(LOSSES_SQL)
+        chosen = _chosen(session.query(NAMES_SQL), len(losses), metric)
+        from_steps = chosen == LOSS and len(losses) > 0
+        values = {} if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
+        sizes = session.query(SIZES_SQL)
+        if from_steps:
+            values = _by_run(session.query(LOSS_SQL))
+    broken = {
+        run
+        for run, n_broken in zip(losses.texts("run"), losses.ints("n_broken"), strict=True)
+        if n_broken
+    }
     return SweepCurves(
         metric=chosen,
         values=values,
-        losses=losses,
+        losses=values if from_steps else _losses(store, [r for r in runs if r.run in broken]),
         n_parameters=dict(
             zip(sizes.texts("run"), sizes.ints("n_parameters").tolist(), strict=True)
         ),
     )
+
+
+def _losses(store: Store, runs: Sequence[Run]) -> dict[str, Series]:
+    if not runs:
+        return {}
+    with store.session(runs) as session:
+        return _by_run(session.query(LOSS_SQL))
 
 
 def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:

@@ -26,30 +26,30 @@ def rank_folders(
     run: RunRef, table_name: str, warn: Callable[[str], None]
 ) -> tuple[RankFolder, ...]:
     """Folders of one table of a run, by rank; links and foreign files are named and left alone."""
-    folder = run.path / table_name
+    folder = os.path.join(run.path, table_name)  # noqa: PTH118 - a sweep lists thousands
     if not is_real_folder(folder):
         if not is_real_folder(run.path):
             warn(f"{run.run} disappeared while it was read.")
-        elif folder.is_symlink():
+        elif Path(folder).is_symlink():
             warn(f"{run.run}/{table_name} ignored: it is a link.")
         return ()
     found = []
     for entry in _entries(run, folder, warn):
         match = _RANK.fullmatch(entry.name)
         if match and entry.is_dir(follow_symlinks=False):
-            path = Path(entry.path)
-            names = _shard_names(run, path, warn)
+            names = _shard_names(run, entry.path, warn)
             place = f"{table_name}/{entry.name}"
+            path = Path(entry.path)
             found.append(RankFolder(rank=int(match[1]), path=path, place=place, names=names))
         elif not entry.name.startswith("."):
             _warn_foreign(run, entry, warn)
     return tuple(sorted(found, key=lambda folder: folder.rank))
 
 
-def is_real_folder(path: Path) -> bool:
+def is_real_folder(path: str | Path) -> bool:
     """Whether a path is a folder itself, not a link to one."""
     try:
-        return stat.S_ISDIR(path.lstat().st_mode)
+        return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
 
@@ -61,7 +61,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _shard_names(run: RunRef, folder: Path, warn: Callable[[str], None]) -> tuple[str, ...]:
+def _shard_names(run: RunRef, folder: str, warn: Callable[[str], None]) -> tuple[str, ...]:
     names = []
     for entry in _entries(run, folder, warn):
         if entry.name.startswith("."):
@@ -73,14 +73,14 @@ def _shard_names(run: RunRef, folder: Path, warn: Callable[[str], None]) -> tupl
     return tuple(sorted(names))
 
 
-def _entries(run: RunRef, folder: Path, warn: Callable[[str], None]) -> list[os.DirEntry[str]]:
+def _entries(run: RunRef, folder: str, warn: Callable[[str], None]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except FileNotFoundError:
         return []  # deleted since its parent was listed
     except OSError as error:
-        warn(f"{run.run}/{folder.relative_to(run.path)} skipped: {error.strerror}.")
+        warn(f"{run.run}/{Path(folder).relative_to(run.path)} skipped: {error.strerror}.")
         return []
 
 
