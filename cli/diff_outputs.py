@@ -6,7 +6,6 @@ from telemetry.cli import render
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.diff_screen import show
 from telemetry.cli.github import annotations, step_summary
-from telemetry.cli.junit import junit_xml
 from telemetry.cli.markdown import MarkdownScreen
 from telemetry.cli.options import Settings
 from telemetry.compare.diff_result import Diff
@@ -36,4 +35,6 @@ def annotate(screen: render.Screen, settings: Settings, diff: Diff, *, fails: bo
 
 def write_junit(path: Path, diff: Diff, *, fails: bool) -> None:
     """The JUnit file."""
+    from telemetry.cli.junit import junit_xml  # noqa: PLC0415 - keeps --help fast
+
     render.write_file(path, junit_xml(diff, fails=fails))
