@@ -54,6 +54,23 @@ class PairEffect:
     share: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """What one tree sees, whatever the scores.
+
+    Attributes:
+        positions: Place of each bin, shape (n_parameters, n_bins).
+        features: Bins of the drawn runs in those places, shape (n_drawn, n_parameters).
+        rows: The runs drawn, with replacement, shape (n_drawn,).
+        seed: Of the tree's own choices between equal splits.
+    """
+
+    positions: Ints
+    features: Features
+    rows: Ints
+    seed: int
+
+
 def is_available() -> bool:
     """Whether scikit-learn is installed; does not import it."""
     return find_spec("sklearn") is not None
@@ -78,16 +95,15 @@ class Forest:
 
     def shares(self, scores: Floats) -> Floats:
         """Explained shares of main effects, shape (n_rows, n) to (n_rows, n_parameters)."""
-        generator = np.random.default_rng(SEED)
-        resamples = _resamples(generator, scores.shape[1], TREES_PER_PERMUTATION)
-        return np.array([self._main(self._grown(row, resamples, generator), row) for row in scores])
+        plans = self._plans(np.random.default_rng(SEED), TREES_PER_PERMUTATION)
+        return np.array([self._main(self._grown(row, plans), row) for row in scores])
 
     def resampled(self, scores: Floats) -> tuple[Floats, Floats]:
         """Shares by all trees, and by those of each resample of the runs."""
         generator = np.random.default_rng(SEED)
         bags = [
-            self._grown(scores, np.tile(weights, (TREES_PER_BAG, 1)), generator)
-            for weights in _resamples(generator, scores.size, BAGS)
+            self._grown(scores, self._plans(generator, TREES_PER_BAG, one_resample=True))
+            for _ in range(BAGS)
         ]
         shares = np.array([self._main(bag, scores) for bag in bags])
         mean = shares.mean(axis=0)  # resamples of m of n runs spread sqrt(n / m) times too far
@@ -102,13 +118,13 @@ class Forest:
         if scores.size < FEWEST_RUNS_FOR_PAIRS or len(self._parameters) == 1 or not np.ptp(scores):
             return []
         generator = np.random.default_rng(SEED)
-        resamples = _resamples(generator, scores.size, TREES_PER_PERMUTATION)
-        found = self._grown(scores, resamples, generator)
+        plans = self._plans(generator, TREES_PER_PERMUTATION)
+        found = self._grown(scores, plans)
         additive = self._additive(found)
         null: list[float] = []
         for _ in range(PERMUTATIONS):
             shuffled = additive + generator.permutation(scores - additive)
-            null.append(float(self._pairs(self._grown(shuffled, resamples, generator)).max()))
+            null.append(float(self._pairs(self._grown(shuffled, plans)).max()))
         limit = float(np.quantile(null, PAIR_BAND, method="higher"))
         variances, total = self._pairs(found), max(float(np.var(scores)), NO_SPREAD)
         pairs = [
@@ -134,26 +150,16 @@ class Forest:
             total += np.where(_active(one), single[one.bins] - centre, 0.0)
         return total
 
-    def _grown(
-        self, scores: Floats, resamples: Floats, generator: np.random.Generator
-    ) -> Marginals:
-        """Averaged marginals of one tree for each row of run weights."""
+    def _grown(self, scores: Floats, plans: Sequence[Plan]) -> Marginals:
+        """Averaged marginals of one tree for each plan."""
         import sklearn  # noqa: PLC0415 - an extra, and slow to import
         from sklearn.tree import DecisionTreeRegressor  # noqa: PLC0415 - the same
 
         trees: list[Marginals] = []
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-            for weights in resamples:
-                positions = self._positions(generator)
-                model = DecisionTreeRegressor(
-                    random_state=int(generator.integers(2**31)),
-                ).fit(
-                    self._features(positions, generator),
-                    scores,
-                    sample_weight=weights,
-                    check_input=False,
-                )
-                fitted = model.tree_
+            for plan in plans:
+                model = DecisionTreeRegressor(random_state=plan.seed)
+                fitted = model.fit(plan.features, scores[plan.rows], check_input=False).tree_
                 tree = Tree(
                     left=fitted.children_left,
                     right=fitted.children_right,
@@ -161,8 +167,22 @@ class Forest:
                     threshold=fitted.threshold,
                     value=fitted.value[:, 0, 0],
                 )
-                trees.append(marginals(tree, positions, self._frequencies))
+                trees.append(marginals(tree, plan.positions, self._frequencies))
         return averaged(trees)
+
+    def _plans(
+        self, generator: np.random.Generator, count: int, *, one_resample: bool = False
+    ) -> list[Plan]:
+        """What `count` trees see: orders of their own, resamples of their own or one for all."""
+        n = self._parameters[0].bins.size
+        size = min(n, RUNS_PER_TREE)
+        rows = generator.integers(n, size=(1 if one_resample else count, size))
+        plans: list[Plan] = []
+        for i in range(count):
+            positions, chosen = self._positions(generator), rows[i % len(rows)]
+            features = self._features(positions, generator)[chosen]
+            plans.append(Plan(positions=positions, features=features, rows=chosen, seed=i))
+        return plans
 
     def _positions(self, generator: np.random.Generator) -> Ints:
         """Place of each bin in the order of one tree; -1 for bins that a parameter lacks."""
@@ -178,7 +198,7 @@ class Forest:
         return positions
 
     def _features(self, positions: Ints, generator: np.random.Generator) -> Features:
-        """The bins as one tree sees them, shape (n, n_parameters)."""
+        """The bins of all runs as one tree sees them, shape (n, n_parameters)."""
         columns: list[Ints] = []
         for row, one in zip(positions, self._parameters, strict=True):
             active = _active(one)
@@ -192,9 +212,3 @@ def _active(parameter: Varied) -> Mask:
     if parameter.condition:
         return parameter.is_set
     return np.ones(parameter.bins.size, dtype=np.bool_)
-
-
-def _resamples(generator: np.random.Generator, n: int, count: int) -> Floats:
-    """How often each run is drawn in each resample, shape (count, n)."""
-    drawn = generator.multinomial(min(n, RUNS_PER_TREE), np.full(n, 1 / n), size=count)
-    return np.asarray(drawn, dtype=np.float64)

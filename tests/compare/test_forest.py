@@ -84,7 +84,7 @@ def test_a_parameter_that_another_one_switches_on_is_not_credited_with_the_switc
 
 
 def test_two_parameters_that_only_matter_together_are_an_interaction() -> None:
-    rows = configs(60, 6)
+    rows = configs(60, 9)
     together = [(c["act"] == "relu") != (c["optimizer"] == "sgd") for c in rows]
     parameters = varied_parameters(rows)
     names = [parameter.name for parameter in parameters]
