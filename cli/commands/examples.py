@@ -1,0 +1,92 @@
+"""Show which examples a run learned late, forgot, or still gets wrong with confidence.
+
+Reads what `TelemetryCallback.log_examples` and `telemetry evaluate` have kept at several steps.
+
+Examples:
+  telemetry examples latest
+  telemetry examples 7f3a --dataset valid
+  telemetry examples latest --json
+"""
+
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from telemetry.evaluate.history import Fate, History
+
+SHOWN = 5  # of a terminal; a pipe gets all
+
+
+@verb(__name__, __doc__)
+@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
+@click.option("--dataset", metavar="NAME", help="The data set, where several were evaluated.")
+@click.pass_obj
+def command(settings: Settings, *, run: str, dataset: str | None) -> None:
+    """Read the history of every example, and show those that stand out."""
+    from telemetry.evaluate.history import read_history  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    history = read_history(store, store.select(run), dataset=dataset)
+    if screen.wants_json:
+        screen.json(history.to_json())
+    else:
+        show(screen, history)
+
+
+def show(screen: Screen, history: "History") -> None:
+    """The answer in a sentence, then a table for each kind."""
+    n_steps = len(history.steps)
+    screen.paragraph(
+        f"{plural(len(history.fates), 'example')} of {history.dataset} over "
+        f"{plural(n_steps, 'evaluation')}: {len(history.never)} wrong at the end, "
+        f"{len(history.surely_wrong)} of them with a confidence of 90 % and more; "
+        f"{len(history.forgotten)} were forgotten at least once."
+    )
+    kinds = (
+        ("WRONG WITH CONFIDENCE", history.surely_wrong),
+        ("FORGOTTEN", history.forgotten),
+        ("LEARNED LATE", history.late if n_steps > 1 else []),
+    )
+    for title, fates in kinds:
+        if fates:
+            screen.blank()
+            screen.line(Span(title, Style.STRONG))
+            screen.grid(_grid(fates[:SHOWN] if screen.for_people else fates))
+            if screen.for_people and len(fates) > SHOWN:
+                screen.note(Span(f"  {len(fates) - SHOWN} more with --json", Style.FAINT))
+
+
+def _grid(fates: "Sequence[Fate]") -> Grid:
+    columns = (
+        Column(header="EXAMPLE", shrinks=True),
+        Column(header="LABEL", shrinks=True),
+        Column(header="ANSWER", shrinks=True),
+        Column(header="CONFIDENCE", align=Align.RIGHT),
+        Column(header="LOSS", align=Align.RIGHT, rank=1),
+        Column(header="LEARNED AT", align=Align.RIGHT),
+        Column(header="FORGOTTEN", align=Align.RIGHT),
+    )
+    rows = tuple(
+        (
+            fate.example_id,
+            fate.label,
+            Span(fate.prediction, Style.PLAIN if fate.correct else Style.ERROR),
+            numbers.number(fate.confidence),
+            numbers.number(fate.loss),
+            numbers.NOTHING if fate.learned is None else numbers.count(fate.learned),
+            numbers.count(fate.n_forgotten),
+        )
+        for fate in fates
+    )
+    return Grid(columns=columns, rows=rows)
