@@ -220,6 +220,12 @@ def test_steps_after_a_warm_up_are_looked_at(chain: Chains) -> None:
     assert result.first_step == 36
 
 
+def test_an_excursion_begins_after_one_that_was_over(chain: Chains) -> None:
+    losses = [2.3, *[6.0] * 5, *learning(94), *[40.0] * 40]
+    result = found(diagnosed(adam(chain(2).losses(losses, lr=0.1))), "learning_rate_too_high")
+    assert (result.first_step, result.earliest) == (100, 1)
+
+
 def test_a_spread_of_values_without_level_is_no_excursion(chain: Chains) -> None:
     """The first loss is small by chance; nothing says what knowing nothing costs."""
     run = chain(2).losses([0.2, 0.9, 1.0, 0.95, *learning(120, start=1.0, end=0.5)])

@@ -23,7 +23,7 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.gates import excursion, sustained_width
+from telemetry.diagnose.gates import excursion, lasting_from, sustained_width
 from telemetry.diagnose.grids import grids
 from telemetry.diagnose.progress import CONVERGED_SHARE
 from telemetry.diagnose.robust import FloatArray, IntArray
@@ -33,6 +33,7 @@ from telemetry.store.rows import Rows
 ID = "learning_rate_too_high"
 EXCURSION_LIMIT = 2.0  # healthy at most 1.4, harmful from 2.6
 EXCURSION_ERROR = 4.0
+EXCURSION_SHARE = 0.8  # of the losses up to its peak are above the limit
 EXCURSION_UNKNOWN = 16.0  # without a known level the first loss may be small by chance
 CATAPULT_STEPS = 20
 EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimizers, faults 1.28
@@ -86,9 +87,14 @@ class _Early:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
-    """What one rule found; `factor` is what the learning rate is divided by."""
+    """What one rule found.
+
+    `factor` is what the learning rate is divided by; an earlier excursion than the largest began at
+    `earliest`.
+    """
 
     severity: Severity
+    earliest: int | None = None
     message: str
     step: int
     value: float
@@ -124,6 +130,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         layer=layers[0] if layers else None,
         layers=layers[:10],
         first_step=min(rule.step for rule in rules),
+        earliest=min(rule.step if rule.earliest is None else rule.earliest for rule in rules),
         last_step=max(_last_high(context, limits), *(rule.step for rule in rules)),
         value=worst.value,
         threshold=worst.threshold,
@@ -160,14 +167,15 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     if early is not None and early.any_ratio * (place + 1) < MOVED:
         return None
     severity = _overshoot_severity(context, value, place, limits)
-    first = _first_above(context, limits["excursion_limit"] * reference)
+    level = limits["excursion_limit"] * reference
     if severity is None:
         return None
     return _Rule(
         severity=severity,
         message=f"loss reached {number(value)} x its starting level at step "
         f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])})",
-        step=first,
+        step=_begin(context, level, place),
+        earliest=_first_above(context, level),
         value=value,
         threshold=limits["excursion_limit"],
         unit="x start",
@@ -200,6 +208,13 @@ def _did_no_harm(context: RunContext, limits: Limits, *, high: bool) -> bool:
     learned = naive is not None and context.progress.end <= CONVERGED_SHARE * naive
     mild = not high or _last_high(context, limits) <= CATAPULT_STEPS
     return learned and context.progress.improving and mild
+
+
+def _begin(context: RunContext, level: float, place: int) -> int:
+    """First step of the excursion that peaks at a place: one that was over by then is another."""
+    above = ~(context.losses[1 : place + 1] < level)
+    start = lasting_from(above, share=EXCURSION_SHARE, least=1)
+    return int(context.loss_steps[place if start is None else 1 + start])
 
 
 def _first_above(context: RunContext, level: float) -> int:
