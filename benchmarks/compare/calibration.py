@@ -32,6 +32,7 @@ DECIDING = {
     "autoencoder": "val_mse",
 }
 HALVES = {"tuning": 0, "reporting": 1}
+VARIANTS = ("twin", "nudge", "change")
 MARGIN = 0.01
 Floats = npt.NDArray[np.float64]
 
@@ -188,7 +189,7 @@ def pairing_table(workloads: Sequence[tuple[str, Runs]], n_draws: int) -> None:
     """What equal seeds are worth."""
     print("\n| workload, candidate, runs a side, seeds | regression | no change | paired |")
     print("|---|---|---|---|")
-    settings = itertools.product(workloads, ("twin", "change"), (3, 5), (True, False))
+    settings = itertools.product(workloads, VARIANTS, (1, 3, 5), (True, False))
     for (name, runs), variant, n, same in settings:
         changes = against(runs, variant, n, n_draws, same=same)
         cells = (

@@ -144,12 +144,13 @@ def _cut(base: Group, candidate: Group) -> tuple[Group, Group]:
 
 
 def _estimates(question: Question, base: Group, candidate: Group) -> Estimates | None:
+    twins = _in_order_of(base, candidate)
     if len(base.curves) == len(candidate.curves) == 1:
-        single = single_difference(base.curves[0], candidate.curves[0], question.direction)
+        curves = base.curves[0], candidate.curves[0]
+        single = single_difference(*curves, question.direction, same_seed=twins is not None)
         if single is None:
             return None
         return Estimates(final=single.final, best=single.best, area=single.area, single=single)
-    twins = _in_order_of(base, candidate)
     candidate = twins or candidate
     compare = paired_difference if twins else replicates_difference
     values = np.concatenate([series.values for series in (*base.curves, *candidate.curves)])

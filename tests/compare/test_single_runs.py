@@ -6,7 +6,7 @@ from compare.curve_makers import loss_curve
 
 from telemetry.compare.align import Series
 from telemetry.compare.diff_result import Direction, Verdict
-from telemetry.compare.single_runs import resolution, seed_allowance, single_difference
+from telemetry.compare.single_runs import own_share, resolution, seed_allowance, single_difference
 from telemetry.compare.verdicts import nearest_claim
 
 
@@ -73,3 +73,25 @@ def test_one_example_more_or_less_is_within_the_allowance() -> None:
     accuracy = Series(steps=np.arange(5), values=np.array([0.97, 0.98, 0.97, 0.98, 0.97]))
     assert seed_allowance(accuracy, accuracy, Direction.HIGHER) >= 0.005
     assert resolution(np.array([0.5, 0.5, math.nan])) == 0.0
+
+
+def test_curves_that_run_in_parallel_share_their_seed() -> None:
+    curve = loss_curve(0, every=10)
+    wiggle = 0.001 * loss_curve(1, every=10).values
+    near = Series(steps=curve.steps, values=curve.values + 0.02 + wiggle)
+    assert own_share(curve.values, near.values) < 0.01
+    assert own_share(curve.values, loss_curve(2, every=10).values) > 0.5
+    apart = single_difference(curve, near, Direction.LOWER)
+    together = single_difference(curve, near, Direction.LOWER, same_seed=True)
+    assert apart is not None
+    assert together is not None
+    assert together.seed_allowance < 0.1 * apart.seed_allowance
+    assert together.final.difference == apart.final.difference
+    assert nearest_claim(together.final, Direction.LOWER, 0.01).made is Verdict.REGRESSION
+    assert nearest_claim(apart.final, Direction.LOWER, 0.01).made is Verdict.INCONCLUSIVE
+
+
+def test_too_few_points_and_flat_curves_do_not_show_a_shared_seed() -> None:
+    few = np.array([3.0, 2.0, 1.0])
+    assert own_share(few, few) == 1.0
+    assert own_share(np.ones(20), np.ones(20)) == 1.0
