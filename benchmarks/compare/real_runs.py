@@ -6,7 +6,7 @@ Four workloads on data that scikit-learn ships. A seed draws the initial weights
 the batches; in `digits_cnn` and `autoencoder` it draws the split into training and validation, too.
 Each workload is trained as it is (`base`); with a change that has no effect but other rounding
 (`twin`: the learning rate times 1.0001); with one that has next to none but takes runs of equal
-seeds further apart (`nudge`: times 1.005); and with a real one (`change`, see `CHANGES`). One file a
+seeds further apart (`nudge`: times 1.005); and with a real one (`change`, see `CHANGES`). A file a
 workload is kept and not made again.
 """
 
