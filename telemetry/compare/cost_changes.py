@@ -7,6 +7,7 @@ import numpy as np
 
 from telemetry.compare.costs import (
     DATA_S,
+    PARTS,
     PEAK_MEMORY_BYTES,
     SAMPLES_PER_S,
     STEP_S,
@@ -76,6 +77,7 @@ def _estimate(sides: Sequence[Sequence[Cost]], values: Sequence[Sequence[float]]
     return Estimate(
         difference=float(candidate[0] - base[0]),
         standard_error=math.hypot(*errors, RUN_DEVIATION * math.sqrt(2)),
+        df=2 * (PARTS - 1),
     )
 
 

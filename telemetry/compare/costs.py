@@ -4,7 +4,8 @@ Everything is read into a few numbers with standard errors, so that a run can be
 rows are gone.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ SAMPLES_PER_S = "samples_per_s"
 DATA_S = "data_s"
 PEAK_MEMORY_BYTES = "peak_memory_bytes"
 TAIL = 0.95
+PARTS = 5  # of a run, by which a slow change of the machine's load is seen
 TAIL_STEPS = 100  # of fewer, resamples do not tell the error of a quantile that is near their end
 # Compilation, the choice of kernels and the start of workers make the first steps slow.
 WARM_UP_STEPS = 10
@@ -82,21 +84,22 @@ def step_costs(step_s: Floats, data_s: Floats, samples: Floats) -> dict[str, Cos
     """
     if not step_s.size:
         return {}
-    rows = _resampled_rows(step_s)
-    found = {STEP_S: _quantile(0.5, step_s, rows)}
+    rows, parts = _resampled_rows(step_s), _parts(step_s.size)
+    found = {STEP_S: _quantile(0.5, step_s, rows, parts)}
     if step_s.size >= TAIL_STEPS:
-        found[STEP_TAIL_S] = _quantile(TAIL, step_s, rows)
+        found[STEP_TAIL_S] = _quantile(TAIL, step_s, rows, parts)
     if np.isfinite(samples).all() and samples.sum() > 0:
-        rates = samples[rows].sum(axis=1) / step_s[rows].sum(axis=1)
         found[SAMPLES_PER_S] = Cost(
-            value=float(samples.sum() / step_s.sum()), error=float(np.std(np.log(rates)))
+            value=float(samples.sum() / step_s.sum()),
+            error=_error(
+                np.log(samples[rows].sum(axis=1) / step_s[rows].sum(axis=1)),
+                np.log(np.array([samples[part].sum() / step_s[part].sum() for part in parts])),
+            ),
         )
     if np.isfinite(data_s).any():
         waits = np.nan_to_num(data_s)
-        found[DATA_S] = Cost(
-            value=float(waits.mean()),
-            error=float(np.std(waits[rows].mean(axis=1)) / found[STEP_S].value),
-        )
+        error = _error(waits[rows].mean(axis=1), [float(waits[part].mean()) for part in parts])
+        found[DATA_S] = Cost(value=float(waits.mean()), error=error / found[STEP_S].value)
     return found
 
 
@@ -107,6 +110,27 @@ def _resampled_rows(step_s: Floats) -> Indices:
     return kept[stationary_indices(kept.size, block, np.random.default_rng(SEED))]
 
 
-def _quantile(share: float, step_s: Floats, rows: Indices) -> Cost:
-    resampled = np.log(np.quantile(step_s[rows], share, axis=1))
-    return Cost(value=float(np.quantile(step_s, share)), error=float(np.std(resampled)))
+def _parts(n: int) -> list[Indices]:
+    """Five parts of n steps, one after the other; fewer for fewer than ten steps."""
+    return np.array_split(np.arange(n), min(PARTS, max(1, n // 2)))
+
+
+def _quantile(share: float, step_s: Floats, rows: Indices, parts: Sequence[Indices]) -> Cost:
+    return Cost(
+        value=float(np.quantile(step_s, share)),
+        error=_error(
+            np.log(np.quantile(step_s[rows], share, axis=1)),
+            [math.log(np.quantile(step_s[part], share)) for part in parts],
+        ),
+    )
+
+
+def _error(resampled: Floats, of_parts: Sequence[float]) -> float:
+    """The standard error of a cost as that of another run of the same code.
+
+    To the error of resampling comes what the parts of the run differ by beyond it: a load of the
+    machine that changes within a run also differs between two.
+    """
+    within = float(np.var(resampled))
+    drift = float(np.var(of_parts, ddof=1)) if len(of_parts) > 1 else 0.0
+    return math.sqrt(within + max(0.0, drift - len(of_parts) * within))

@@ -1,4 +1,4 @@
-"""Layers whose statistics differ by more than the runs' own noise, largest difference first."""
+"""Layers whose statistics differ by more than the runs' own noise, furthest beyond it first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from telemetry.compare.align import Floats, Ints, Series
 from telemetry.compare.diff_result import LayerChange
+from telemetry.compare.layer_paths import containers_of
 from telemetry.compare.student import t_quantile
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
@@ -18,6 +19,8 @@ NOISE_SIGMAS = 2.0
 # Bits times sqrt(elements): three standard deviations of the log2 ratio of the norms of two random
 # tensors, 3 * sqrt(2) / (sqrt(2) * ln 2); below 450 elements it exceeds the floor.
 INITIAL_NOISE = 4.33
+# The same of the share of dead units at a quarter: 3 sqrt(2) sqrt(0.25 0.75) / ((0.25 + 0.1) ln 2).
+DEAD_NOISE = 7.6
 NOISE_CAP = 1.0  # bits; medians over 10 steps and more of healthy pairs differ by at most 0.8
 CAPPED_FROM = 10  # common steps
 SEEDS_QUANTILE = 0.995
@@ -44,15 +47,16 @@ ORDER BY
     layer,
     step
 """
-DEAD_SQL = """
+ACTIVATIONS_SQL = """
 SELECT
     layer,
     step,
-    MAX(dead_share) AS dead_share
+    MAX(n_units) AS n_units,
+    MAX(dead_share) AS dead_share,
+    MAX(CASE WHEN site = 'output' THEN rms END) AS activation_rms
 FROM activations
 WHERE run = $run
     AND phase = 'train'
-    AND dead_share IS NOT NULL
 GROUP BY
     layer,
     step
@@ -106,7 +110,7 @@ def compare_layers(
     ]
     layers = [{layer for layer, _ in side} for side in keys]
     return LayerComparison(
-        changes=tuple(sorted(changes, key=lambda change: -abs(change.log2_ratio))),
+        changes=tuple(sorted(changes, key=lambda change: -abs(change.log2_ratio) / change.noise)),
         only_base=tuple(sorted(layers[0] - layers[1])) if layers[1] else (),
         only_candidate=tuple(sorted(layers[1] - layers[0])) if layers[0] else (),
     )
@@ -178,15 +182,26 @@ def layer_curves(session: Session, run: Run) -> LayerCurves:
     """Log2 of each statistic; steps where it is not finite are left out."""
     parameters = {"run": run.run}
     norms = session.query(NORMS_SQL, parameters)
-    floors = np.maximum(NOISE_FLOOR, INITIAL_NOISE / np.sqrt(np.maximum(norms.floats("n"), 1)))
+    floors = _floors(norms.floats("n"), INITIAL_NOISE)
     found: dict[Key, LayerCurve] = {}
     for name in STATISTICS:
         values = np.maximum(_log2(norms.floats(name)), LOWEST_LOG2)
         found.update(_by_layer(norms, name, values, floors))
-    dead = session.query(DEAD_SQL, parameters)
-    values = _log2(dead.floats("dead_share") + DEAD_OFFSET)
-    found.update(_by_layer(dead, "dead_share", values, np.full(len(dead), NOISE_FLOOR)))
+    outputs = session.query(ACTIVATIONS_SQL, parameters)
+    n_units = np.nan_to_num(outputs.floats("n_units"))
+    values = _log2(outputs.floats("dead_share") + DEAD_OFFSET)
+    found.update(_by_layer(outputs, "dead_share", values, _floors(n_units, DEAD_NOISE)))
+    values = np.maximum(_log2(outputs.floats("activation_rms")), LOWEST_LOG2)
+    sizes = _by_layer(outputs, "activation_rms", values, _floors(n_units, INITIAL_NOISE))
+    # What a module that contains others puts out is what the last of them does.
+    outer = containers_of(layer for layer, _ in sizes)
+    found.update({key: curve for key, curve in sizes.items() if key[0] not in outer})
     return found
+
+
+def _floors(n_values: Floats, noise: float) -> Floats:
+    """The least noise in bits where one of so many random values has the given one."""
+    return np.asarray(np.maximum(NOISE_FLOOR, noise / np.sqrt(np.maximum(n_values, 1))))
 
 
 def _log2(values: Floats) -> Floats:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from telemetry.compare.layer_paths import containers_of
 from telemetry.store.catalog import Run
 from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.session import Session
@@ -243,10 +244,5 @@ def _compared(base: Record, candidate: Record) -> Differing | None:
 
 
 def _innermost(differing: tuple[Differing, ...]) -> tuple[Differing, ...]:
-    outputs = [one.layer for one in differing if one.kind == OUTPUT]
-    containers = {
-        layer[:end] for layer in outputs for end, letter in enumerate(layer) if letter == "."
-    }
-    if len(outputs) > 1:
-        containers.add("")  # the model itself
-    return tuple(one for one in differing if one.kind != OUTPUT or one.layer not in containers)
+    outer = containers_of(one.layer for one in differing if one.kind == OUTPUT)
+    return tuple(one for one in differing if one.kind != OUTPUT or one.layer not in outer)

@@ -52,6 +52,14 @@ def test_runs_of_the_same_speed_are_seldom_told_apart() -> None:
     assert wrong <= 1
 
 
+def test_a_machine_whose_load_changes_allows_no_verdict() -> None:
+    """Half of each run was slow; a run that was slow in three quarters is not worse code."""
+    calm, loaded = durations(1), durations(2)
+    calm[200:] *= 1.5
+    loaded[100:] *= 1.5
+    assert compared([costs_of(calm)], [costs_of(loaded)])["step_s"].verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_tail_is_found_although_the_median_stays() -> None:
     stalled = durations(2)
     stalled[::10] *= 5

@@ -115,3 +115,45 @@ def test_noise_bands_have_a_floor_and_a_cap() -> None:
     assert ratio_noise(wild[:4]) > 1.0
     assert seeds_noise(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.0
     assert seeds_noise(np.array([0.0, 1.0]), np.array([1.0])) > 10
+
+
+def activity(store: Path, index: int, factor: float, *, n_units: int = 512) -> Run:
+    """A run whose module `net.1` puts out numbers that many times as large, inside of `net`."""
+    built = builder(store, index).module("net", type_="Sequential").module("net.1", depth=1)
+    for step in range(0, 60, 5):
+        built.add("steps", step=step, loss=1.0, flags=17)
+        for path in ("net", "net.1"):
+            sumsq = 6400.0 * factor**2
+            built.activation(path, "output", step, n_units=n_units, sumsq=sumsq)
+            built.activation(path, "input", step, n_units=n_units, sumsq=6400.0)
+    return load_run(built.write())
+
+
+def test_activations_of_another_size_are_found_in_the_module_itself(tmp_path: Path) -> None:
+    (change,) = compared(
+        tmp_path, [activity(tmp_path, 0, 1.0)], [activity(tmp_path, 1, 4.0)]
+    ).changes
+    assert (change.layer, change.statistic) == ("net.1", "activation_rms")
+    assert change.log2_ratio == pytest.approx(2.0)
+
+
+def test_activations_of_few_units_differ_by_initialisation(tmp_path: Path) -> None:
+    pair = (activity(tmp_path, index, factor, n_units=2) for index, factor in ((0, 1.0), (1, 4.0)))
+    assert compared(tmp_path, [next(pair)], [next(pair)]).changes == ()
+
+
+def test_the_change_furthest_beyond_its_noise_comes_first(tmp_path: Path) -> None:
+    runs = []
+    for index, (quiet, wild) in enumerate([(1.0, 1.0), (2.0, 4.0)]):
+        built = builder(tmp_path, index)
+        for name in ("quiet", "wild"):
+            built.parameter(f"{name}.weight", shape=(64, 64), depth=0)
+        for step in range(0, 100, 5):
+            built.add("steps", step=step, loss=1.0, flags=17)
+            swing = 2.0 ** (0.6 * (-1) ** (step // 5) * index)
+            built.norm("quiet.weight", "gradient", step, quiet, n=4096)
+            built.norm("wild.weight", "gradient", step, wild * swing, n=4096)
+        runs.append(load_run(built.write()))
+    found = compared(tmp_path, [runs[0]], [runs[1]]).changes
+    assert [change.layer for change in found] == ["quiet", "wild"]
+    assert abs(found[0].log2_ratio) < abs(found[1].log2_ratio)
