@@ -21,6 +21,7 @@ from telemetry.compare.diff_result import (
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.sweep_result import (
     Condition,
+    Configuration,
     CurvePoint,
     Failure,
     Interaction,
@@ -298,3 +299,34 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
         warnings=("6 runs are few for 2 parameters.",),
         seed_noise=0.008,
     )
+
+
+def folds_of(runs: Sequence[Run]) -> Sweep:
+    """The same with two configurations behind the runs; one lacks a fold."""
+    ids = tuple(run.run for run in runs)
+    best = Configuration(
+        parameters={"lr": 0.1, "width": 32},
+        runs=ids[:3],
+        folds=5,
+        mean=0.3,
+        ci_low=0.28,
+        ci_high=0.32,
+        worst=0.33,
+        behind=0.0,
+        behind_low=0.0,
+        behind_high=0.0,
+    )
+    other = Configuration(
+        parameters={"lr": 0.01, "width": 32},
+        runs=ids[3:],
+        folds=4,
+        mean=0.35,
+        ci_low=0.25,
+        ci_high=0.45,
+        worst=0.5,
+        behind=0.05,
+        behind_low=-0.02,
+        behind_high=0.12,
+        missing=("4.0",),
+    )
+    return replace(sweep_of(runs), configurations=(best, other))

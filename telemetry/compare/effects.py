@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.importance import mean_ranks
-from telemetry.compare.parameters import Varied, number_text, range_text
+from telemetry.compare.parameters import NOT_SET, Varied, number_text, range_text
 from telemetry.compare.sweep_result import CurvePoint
 
 Floats = npt.NDArray[np.float64]
@@ -31,12 +31,16 @@ class Region:
 def effect(parameter: Varied, values: Floats) -> tuple[CurvePoint, ...]:
     """The response curve: median metric per bin with an interval, low to high.
 
+    Without the runs in which another parameter switches this one off.
+
     Args:
         parameter: The parameter over n runs.
         values: Metric of each run, shape (n,); not finite where the run diverged.
     """
     found: list[CurvePoint] = []
     for i, label in enumerate(parameter.labels):
+        if parameter.condition and label == NOT_SET:
+            continue
         inside = values[parameter.bins == i]
         finite = np.sort(inside[np.isfinite(inside)])
         low, high = median_interval(finite)
@@ -108,6 +112,9 @@ def inseparable(parameters: Sequence[Varied]) -> list[tuple[str, str]]:
 
 
 def _together(left: Varied, right: Varied) -> bool:
+    """Whether one tells the other, apart from switching it on."""
+    if left.condition.startswith(f"{right.name} =") or right.condition.startswith(f"{left.name} ="):
+        return False
     if left.numbers is not None and right.numbers is not None:
         both = np.isfinite(left.numbers) & np.isfinite(right.numbers)
         if np.count_nonzero(both) >= FEWEST_FOR_PAIRS:

@@ -19,6 +19,7 @@ SEED = 20260102
 SHUFFLES = 400
 CHANCE_LIMIT = 0.2  # share of shuffled sweeps with a rule as good from which none is stated
 MOST_CUTS = 10  # thresholds tried per numeric parameter
+FEWEST_FAILURES = 2  # one failed run is an anecdote
 SECOND_CONDITION_GAIN = 2  # errors that a second condition must save to be worth reading
 
 
@@ -103,7 +104,7 @@ def _best_rule(
 
     Two conditions only where they save two errors; no rule where chance often does as well.
     """
-    if not singles or mask.all():
+    if not singles or mask.all() or np.count_nonzero(mask) < FEWEST_FAILURES:
         return None, 1.0
     matrix = _matrix(singles)
     single_errors = _errors(matrix, mask[None, :])[:, 0]

@@ -24,7 +24,7 @@ def suggestions(
     *,
     enough_runs: bool,
 ) -> tuple[Suggestion, ...]:
-    """One suggestion a parameter at most.
+    """One suggestion a parameter at most, the most important parameter first.
 
     Args:
         parameters: The varied parameters.
@@ -34,7 +34,11 @@ def suggestions(
         enough_runs: Whether "no effect" says anything.
     """
     found: list[Suggestion] = []
-    for parameter, known, region in zip(parameters, judged, regions, strict=True):
+    together = sorted(
+        zip(parameters, judged, regions, strict=True),
+        key=lambda one: (-one[1].important, -one[1].importance),
+    )
+    for parameter, known, region in together:
         limits = _limits(parameter.name, failures)
         if known.important:
             found.append(_of_important(parameter, region, limits))

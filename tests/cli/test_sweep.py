@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 from command_line import Golden, Telemetry, Terminal, validated, widest
-from example_results import sweep_of
+from example_results import folds_of, sweep_of
 
 import telemetry as package
 from telemetry.cli.commands import sweep
@@ -40,6 +40,38 @@ def test_parameters_failures_and_ranking_fit_the_terminal(
     golden(f"cli/sweep-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
 
 
+@pytest.fixture
+def folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep whose runs were folds of two configurations."""
+    monkeypatch.setattr(
+        package, "sweep_runs", lambda _store, runs, **_: folds_of(runs), raising=False
+    )
+    monkeypatch.setattr(sweep, "judge_all", lambda _store, _runs: None)
+
+
+@pytest.mark.usefixtures("folded")
+def test_folds_show_means_and_how_far_each_is_behind(
+    telemetry: Telemetry, terminal: Terminal, golden: Golden
+) -> None:
+    terminal(80)
+    done = telemetry("sweep", "demo", "--folds", "--no-color")
+    assert (done.code, widest(done.out) <= 80) == (0, True)
+    golden("cli/sweep-folds.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
+
+
+@pytest.mark.usefixtures("folded")
+def test_folds_fit_the_schema(telemetry: Telemetry) -> None:
+    document = validated("sweep", telemetry("sweep", "demo", "--folds", "--json").out)
+    assert [one["folds"] for one in document["configurations"]] == [5, 4]
+
+
+@pytest.mark.usefixtures("calls")
+def test_markdown_holds_the_tables_and_the_warnings(telemetry: Telemetry, golden: Golden) -> None:
+    done = telemetry("sweep", "demo", "--markdown")
+    assert done.code == 0
+    golden("cli/sweep.md", done.out)
+
+
 @pytest.mark.usefixtures("calls")
 def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> None:
     done = telemetry("sweep", "demo", "--json")
@@ -53,7 +85,8 @@ def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> No
         (["demo"], {"runs": ["nothing", "interrupted", "broken", "wide", "base"]}),
         (["--project", "de*", "--tag", "main"], {"runs": ["base"]}),
         (["demo", "--metric", "score", "--goal", "max"], {"goal": Direction.HIGHER}),
-        (["demo"], {"goal": None, "metric": None}),
+        (["demo"], {"goal": None, "metric": None, "folds": False}),
+        (["demo", "--folds"], {"folds": True}),
     ],
 )
 def test_runs_metric_and_goal_are_chosen(

@@ -35,6 +35,12 @@ def test_a_threshold_from_above_and_a_category_are_found() -> None:
     assert attributed(grid(), [c["act"] == "relu" for c in grid()]).rule == "act = relu"
 
 
+def test_not_setting_a_parameter_can_be_what_fails() -> None:
+    configs: list[Config] = [{"warmup": 100 * (i % 3 + 1)} if i % 2 else {} for i in range(24)]
+    entry = attributed(configs, [i % 2 == 0 for i in range(24)])
+    assert (entry.rule, entry.errors) == ("warmup = not set", 0)
+
+
 def test_two_conditions_are_joined_where_one_does_not_do() -> None:
     configs = grid(2)
     entry = attributed(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.compare.effects import best_region, effect, inseparable
+from telemetry.compare.effects import best_region, effect, inseparable, median_interval
 from telemetry.compare.importance import Importance, importances, mean_ranks
 from telemetry.compare.parameters import value_text, varied_parameters
 from telemetry.compare.rank_shares import RankShares
@@ -121,6 +121,65 @@ def test_a_missing_setting_is_a_category_of_its_own() -> None:
     assert parameter.labels == ("0.1", "0.2", "not set")
     assert parameter.n_ranges == 2
     assert parameter.is_set.tolist() == [True, False, True, False, False, True]
+
+
+def conditional(n: int = 24) -> list[Config]:
+    generator = np.random.default_rng(11)
+    rows: list[Config] = [{"optimizer": "sgd" if i % 2 else "adam", "x": i % 3} for i in range(n)]
+    for row in rows:
+        if row["optimizer"] == "sgd":
+            row["momentum"] = float(generator.uniform())
+    return rows
+
+
+def test_a_parameter_that_another_one_switches_on_says_so() -> None:
+    momentum, optimizer, x = varied_parameters(conditional())
+    assert momentum.condition == "optimizer = sgd"
+    assert (optimizer.condition, x.condition) == ("", "")
+    assert inseparable([momentum, optimizer, x]) == []
+    labels = [point.value for point in effect(momentum, np.arange(24.0))]
+    assert "not set" not in labels
+
+
+def test_a_setting_that_only_repeats_that_another_one_is_on_is_no_parameter() -> None:
+    rows: list[Config] = [{"optimizer": "sgd", "nesterov": True}, {"optimizer": "adam"}]
+    assert [one.name for one in varied_parameters(rows * 4)] == ["optimizer"]
+
+
+def test_the_switch_gets_the_credit_and_the_parameter_behind_it_that_of_its_values() -> None:
+    rows = conditional()
+    noise = np.random.default_rng(12).normal(0, 0.1, 24)
+    switched = np.array([float(row["optimizer"] == "sgd") for row in rows])
+    found = judged(rows, switched + noise)
+    assert found["optimizer"].important
+    assert not found["momentum"].important
+    inner = np.array([float(str(row.get("momentum", 0.5))) for row in rows])
+    found = judged(rows, inner + 0.1 * noise)
+    assert found["momentum"].important
+    assert not found["optimizer"].important
+
+
+def test_numbers_and_words_mix_in_one_parameter() -> None:
+    values: list[Json] = [0.1, 0.1, 0.2, 0.2, "auto", "auto", None, None]
+    (parameter,) = varied_parameters([{"x": value} for value in values])
+    assert parameter.labels == ("0.1", "0.2", "auto", "not set")
+    assert parameter.n_ranges == 2
+    assert best_region(parameter, np.array([5.0, 6, 7, 8, 1, 2, 3, 4])).text == "auto"
+
+
+def test_only_positive_numbers_over_decades_are_on_a_log_scale() -> None:
+    scales = [
+        varied_parameters([{"x": value} for value in values])[0].log_scale
+        for values in ((0.001, 0.1), (1, 99), (0.0, 100.0), ("a", "b", "a", "b"))
+    ]
+    assert scales == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("n", "left_out"), [(5, 0), (6, 0), (9, 1), (20, 5)])
+def test_the_interval_of_a_median_leaves_out_what_the_sign_test_allows(
+    n: int, left_out: int
+) -> None:
+    assert median_interval(np.arange(float(n))) == (left_out, n - 1 - left_out)
 
 
 def test_the_effect_is_the_typical_value_per_bin_without_diverged_runs() -> None:

@@ -197,6 +197,62 @@ def test_repeated_configurations_give_the_noise_of_seeds(tmp_path: Path) -> None
     assert set(found.runs[0].parameters) == {"lr", "seed"}
 
 
+def test_bad_ends_that_no_detector_explains_are_failures_too(tmp_path: Path, roots: Roots) -> None:
+    runs = grid(tmp_path)
+    roots[runs[-1].run] = frozenset({"learning_rate_too_high"})
+    built = builder(tmp_path, 40, config={"lr": 0.5, "width": 64}).losses([1.0] * 30)
+    runs.append(load_run(built.write(status=Status.FAILED)))
+    found = {one.detector: one for one in sweep_runs(Store.open(tmp_path), runs).failures}
+    assert found["diverged"].failed_runs == 2
+    assert (found["failed"].failed_runs, found["failed"].rule) == (1, "")
+    assert found["learning_rate_too_high"].failed_runs == 1
+
+
+@pytest.mark.usefixtures("roots")
+def test_a_pruned_run_is_named_and_compared_at_the_step_it_reached(tmp_path: Path) -> None:
+    runs = []
+    for index in range(10):
+        built = builder(tmp_path, index, config={"lr": 0.1 * (index + 1)}).losses([1.0] * 40)
+        built.tags = ("pruned",) if index == 9 else ()
+        last = 10 if index == 9 else 40
+        values = {step: 9.0 + index / 10 - step / 10 for step in range(1, last, 2)}
+        runs.append(load_run(built.metric("val_loss", values).write()))
+    found = sweep_runs(Store.open(tmp_path), runs)
+    assert [entry.cut_short for entry in found.runs].count(True) == 1
+    assert any(text.startswith("cut short: r00009") for text in found.warnings)
+
+
+@pytest.mark.usefixtures("roots")
+def test_time_size_and_metric_make_the_front(tmp_path: Path) -> None:
+    runs = []
+    for index, (n_units, value) in enumerate([(8, 0.5), (4, 0.6), (8, 0.7)]):
+        built = builder(tmp_path, index, config={"units": n_units, "x": index})
+        built.losses([1.0] * 5).metric("val_loss", {4: value})
+        built.parameter("net.weight", shape=(n_units, 2), depth=0)
+        runs.append(load_run(built.write()))
+    found = sweep_runs(Store.open(tmp_path), runs)
+    assert [entry.n_parameters for entry in found.front] == [16, 8]
+    assert [entry.value for entry in found.front] == [0.5, 0.6]
+    assert found.front[0].seconds == 60.0
+
+
+@pytest.mark.usefixtures("roots")
+def test_folds_are_averaged_on_request_and_mentioned_otherwise(tmp_path: Path) -> None:
+    runs = [
+        recorded(tmp_path, 5 * i + fold, {"lr": lr, "fold": fold}, floor=0.5 + lr)
+        for i, lr in enumerate((0.1, 0.2))
+        for fold in range(5)
+    ]
+    store = Store.open(tmp_path)
+    plain, folded = sweep_runs(store, runs), sweep_runs(store, runs, folds=True)
+    assert plain.configurations == ()
+    assert any("--folds averages" in text for text in plain.warnings)
+    assert [one.parameters["lr"] for one in folded.configurations] == [0.1, 0.2]
+    assert not any("fold" in text for text in folded.warnings)
+    with pytest.raises(UsageError, match="--folds needs runs"):
+        sweep_runs(store, [runs[0], runs[5]], folds=True)
+
+
 @pytest.mark.usefixtures("roots")
 def test_too_few_runs_confounded_parameters_and_open_runs_are_warned_of(tmp_path: Path) -> None:
     runs = [
