@@ -1,6 +1,5 @@
 """`telemetry explain input`: which parts of one input made the model answer as it does."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,8 @@ import click
 
 import telemetry
 from telemetry.cli import numbers, sparklines
-from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.grid import Align, Column, Grid
+from telemetry.cli.model_answers import checks_grid, colours, mappings, show_failures
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -17,6 +17,8 @@ from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain_request import AttributeRequest, EvaluateRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from telemetry.explain_request import ModelSource
     from telemetry.json_values import Json
 
@@ -103,7 +105,7 @@ def explain_input(  # noqa: PLR0913 - one argument per option
         embedding=embedding,
     )
     answer = ask(request.to_json(), "explaining")
-    found = _mappings(answer.get("attributions"))
+    found = mappings(answer.get("attributions"))
     if screen.wants_json:
         screen.json({"run": chosen.run, "stored": not no_store, "attributions": found})
     for attribution in () if screen.wants_json else found:
@@ -114,16 +116,12 @@ def explain_input(  # noqa: PLR0913 - one argument per option
 def show(screen: Screen, attribution: "Mapping[str, Json]", run: Path) -> None:
     """The answer, then the parts, the picture, and the checks."""
     screen.paragraph(str(attribution["answer"]))
-    failed = [c for c in _mappings(attribution["checks"]) if c["ok"] is not True]
-    for check in failed:
-        screen.line(Span("FAILED", Style.ERROR), f"{check['name']}: {check['meaning']}")
-    for warning in _listed(attribution.get("warnings")):
-        screen.line(Span("note", Style.WARNING), str(warning))
+    show_failures(screen, attribution)
     screen.blank()
-    screen.picture(_rows(attribution.get("grid")))
-    screen.grid(_parts(_mappings(attribution["top"])[:SHOWN_PARTS]))
+    screen.picture(colours(attribution.get("grid")))
+    screen.grid(_parts(mappings(attribution["top"])[:SHOWN_PARTS]))
     screen.blank()
-    screen.grid(_checks(_mappings(attribution["checks"])))
+    screen.grid(checks_grid(attribution))
     if attribution.get("image") is not None:
         screen.paragraph(str(run / str(attribution["image"])), label="picture")
 
@@ -149,42 +147,9 @@ def _parts(top: "Sequence[Mapping[str, Json]]") -> Grid:
     )
 
 
-def _checks(checks: "Sequence[Mapping[str, Json]]") -> Grid:
-    columns = (
-        Column(header="CHECK"),
-        Column(header="VALUE", align=Align.RIGHT),
-        Column(header="LIMIT", align=Align.RIGHT),
-        Column(header=""),
-    )
-    return Grid(
-        columns=columns,
-        rows=tuple(
-            (
-                str(check["name"]),
-                numbers.number(float(str(check["value"]))),
-                numbers.number(float(str(check["threshold"]))),
-                Span("passed", Style.GOOD) if check["ok"] is True else Span("FAILED", Style.ERROR),
-            )
-            for check in checks
-        ),
-    )
-
-
 def _worst(source: "ModelSource", count: int, batch: int) -> tuple[str, ...]:
     """Ids of the examples of the largest loss; the whole data set is evaluated for it."""
     request = EvaluateRequest(source=source, batch=batch)
     answer = ask(request.to_json(), "evaluating")
-    worst = _mappings(_mappings(answer["evaluations"])[0]["worst"])
+    worst = mappings(mappings(answer["evaluations"])[0]["worst"])
     return tuple(str(row["example_id"]) for row in worst[:count])
-
-
-def _listed(value: "Json") -> "Sequence[Json]":
-    return value if isinstance(value, list) else ()
-
-
-def _mappings(value: "Json") -> "list[Mapping[str, Json]]":
-    return [entry for entry in _listed(value) if isinstance(entry, Mapping)]
-
-
-def _rows(value: "Json") -> list[list[str]]:
-    return [[str(colour) for colour in _listed(row)] for row in _listed(value)]

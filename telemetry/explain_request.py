@@ -109,6 +109,37 @@ class AttributeRequest(Request):
     verb: str = "explain.input"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbRequest(Request):
+    """Change one thing of examples, more and more, until the answer turns wrong.
+
+    Attributes:
+        source: Model, weights and examples.
+        examples: Ids or places; none: the whole data set at once.
+        axes: See `telemetry.explain.axes`.
+        run: Folder of the run that the results go to; None: they are not kept.
+        steps: Values from end to end of an axis.
+        low: Lowest value; None: that of the axis.
+        high: Highest value.
+        seed: Of what is drawn.
+        batch: Inputs a forward.
+        limit: The first so many examples of the set only.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    examples: tuple[str, ...]
+    axes: tuple[str, ...]
+    run: str | None = None
+    steps: int = 21
+    low: float | None = None
+    high: float | None = None
+    seed: int = 0
+    batch: int = 64
+    limit: int | None = None
+    verb: str = "explain.perturb"
+
+
 def matching_files(pattern: str, folder: Path) -> list[Path]:
     """The files that fit a pattern, relative ones from a folder, the oldest first."""
     anchor = Path(pattern).anchor

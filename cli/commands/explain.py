@@ -6,10 +6,13 @@ those that the options name. What is found lies in the run: `telemetry query` re
 Examples:
   telemetry explain input latest --example 4711
   telemetry explain input latest --worst 3 --method occlusion
+  telemetry explain perturb latest --example 4711 --axis brightness
 """
 
 from telemetry.cli.explain_input import add_input
+from telemetry.cli.explain_perturb import add_perturb
 from telemetry.cli.options import verb_group
 
 command = verb_group(__name__, __doc__)
 add_input(command)
+add_perturb(command)

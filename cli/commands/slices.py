@@ -18,6 +18,7 @@ import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Align, Column, Grid, Span, Style, counted
+from telemetry.cli.hypothesis_options import hypothesis_options
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 EXIT_FOUND = 1
 METRICS = ("error", "loss")
-FILE = "hypotheses.toml"
 
 
 @verb(__name__, __doc__)
@@ -58,18 +58,7 @@ FILE = "hypotheses.toml"
 )
 @click.option("--dataset", metavar="NAME", help="The data set, where several were evaluated.")
 @click.option("--eval", "eval_id", metavar="ID", help="Another evaluation than the newest.")
-@click.option(
-    "--save-hypothesis",
-    metavar="NAME",
-    help="Append the worst group to the file as a hypothesis: no worse than the rest.",
-)
-@click.option(
-    "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=FILE,
-    show_default=True,
-    help="File of hypotheses.",
-)
+@hypothesis_options("Append the worst group to the file: no worse than the rest.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,

@@ -85,17 +85,23 @@ def append_hypothesis(path: Path, hypothesis: Hypothesis) -> None:
     Raises:
         UsageError: the file is wrong, has the name already, or cannot be written.
     """
-    check_name(hypothesis.name, "the hypothesis")
-    text = ""
-    if path.exists():
-        known = load_hypotheses(path)
-        if hypothesis.name in {entry.name for entry in known}:
-            raise UsageError(f"{path} has a hypothesis {hypothesis.name}; choose another name.")
-        text = path.read_text("utf-8").rstrip("\n") + "\n\n"
+    check_new(path, hypothesis.name)
+    text = path.read_text("utf-8").rstrip("\n") + "\n\n" if path.exists() else ""
     try:
         publish_bytes(path, (text + hypothesis.definition).encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def check_new(path: Path, name: str) -> None:
+    """Whether a file, perhaps still missing, can take a hypothesis of this name.
+
+    Raises:
+        UsageError: the file is wrong or has the name already, or it is no name.
+    """
+    check_name(name, "the hypothesis")
+    if path.exists() and name in {entry.name for entry in load_hypotheses(path)}:
+        raise UsageError(f"{path} has a hypothesis {name}; choose another name.")
 
 
 def check_name(name: object, place: str) -> str:

@@ -6,9 +6,10 @@ Progress and errors are marked lines of JSON on standard error: `{"done", "of"}`
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TypeVar
 
 from telemetry import json_values
 from telemetry.errors import TelemetryError, UsageError
@@ -20,12 +21,20 @@ from telemetry.explain.answers import (
 )
 from telemetry.explain.attribute import Attribution, Settings, attribute
 from telemetry.explain.entry_points import application_path
-from telemetry.explain.evaluation import evaluate
+from telemetry.explain.evaluation import Progress, evaluate
+from telemetry.explain.perturbation_answers import answer_perturb
 from telemetry.explain.results import write_evaluation, write_image
 from telemetry.explain.subject import Subject, load_source
-from telemetry.explain_request import MESSAGE_MARK, AttributeRequest, EvaluateRequest
+from telemetry.explain_request import (
+    MESSAGE_MARK,
+    AttributeRequest,
+    EvaluateRequest,
+    PerturbRequest,
+)
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
+
+R = TypeVar("R", bound=PerturbRequest)
 
 
 def main() -> int:
@@ -53,6 +62,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         return _evaluate(EvaluateRequest.of(document))
     if verb == "explain.input":
         return _attribute(AttributeRequest.of(document))
+    if verb == "explain.perturb":
+        return _about(PerturbRequest.of(document), answer_perturb)
     raise UsageError(f"there is no verb {verb!r}.")
 
 
@@ -107,6 +118,14 @@ def _kept(attribution: Attribution, subject: Subject, run: str | None) -> dict[s
         row = row_of(attribution, subject, path)
         append_once(Path(run), "attributions", [row], identity="attribution_id")
     return {**attribution_answer(attribution, subject), "image": path}
+
+
+def _about(
+    request: R, answer: Callable[[R, Subject, Progress], dict[str, Json]]
+) -> dict[str, Json]:
+    """The answer to a question about the subject that the request names."""
+    with application_path(Path(request.source.app_dir)):
+        return {**answer(request, load_source(request.source), _progress), "run": request.run}
 
 
 def _progress(done: int, of: int) -> None:

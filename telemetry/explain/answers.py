@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from telemetry import json_values
 from telemetry.explain.attribute import Attribution
+from telemetry.explain.checks import Check
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import attribution_png, map_of
 from telemetry.explain.evaluation import Evaluation
@@ -70,22 +71,24 @@ def attribution_answer(attribution: Attribution, subject: Subject) -> dict[str, 
             }
             for part in attribution.top(SHOWN_SEGMENTS)
         ],
-        "checks": [
-            {
-                "name": check.name,
-                "value": check.value,
-                "threshold": check.threshold,
-                "ok": check.ok,
-                "meaning": check.meaning,
-            }
-            for check in attribution.checks
-        ],
+        "checks": [check_json(check) for check in attribution.checks],
         "ok": attribution.ok,
         "warnings": list(attribution.warnings),
         "answer": sentence(attribution),
         "grid": _grid(attribution),
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
+    }
+
+
+def check_json(check: Check) -> dict[str, Json]:
+    """One check of an answer."""
+    return {
+        "name": check.name,
+        "value": check.value,
+        "threshold": check.threshold,
+        "ok": check.ok,
+        "meaning": check.meaning,
     }
 
 

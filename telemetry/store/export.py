@@ -33,6 +33,7 @@ EXPORTED = {
     "findings": "findings",
     "example_evals": "example_evals",
     "attributions": "attributions",
+    "input_perturbations": "input_perturbations",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

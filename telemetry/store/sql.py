@@ -33,6 +33,7 @@ PUBLIC_VIEWS = (
     "sketches",
     "example_evals",
     "attributions",
+    "input_perturbations",
     "hypotheses",
     "hypothesis_results",
     "cv_scores",

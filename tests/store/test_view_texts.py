@@ -24,6 +24,7 @@ ROW_VIEWS = {
     "modules": "modules",
     "example_evals": "example_evals",
     "attributions": "attributions",
+    "input_perturbations": "input_perturbations",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

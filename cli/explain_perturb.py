@@ -1,0 +1,232 @@
+"""`telemetry explain perturb`: how far can an input be changed before its answer turns wrong?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers, sparklines
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.model_answers import checks_grid, mappings, number, show_failures
+from telemetry.cli.model_child import ask
+from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.explain_request import PerturbRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from telemetry.json_values import Json
+
+BAR_WIDTH = 10
+ALLOWED_DROP = 0.05  # of the hypothesis that a threshold becomes
+
+
+def add_perturb(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("perturb")(explain_perturb)
+
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
+@click.option("--all", "whole", is_flag=True, help="Accuracy of the whole data set.")
+@click.option(
+    "--axis",
+    "axes",
+    metavar="AXIS,AXIS",
+    required=True,
+    help="brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, crop, "
+    "jpeg; token-drop; feature:COLUMN.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=3), default=21, show_default=True, help="Values to try."
+)
+@click.option("--range", "span", metavar="LOW:HIGH", help="Ends of the axis.")
+@click.option("--seed", type=int, default=0, help="Of noise and dropped tokens.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --all: the first N.")
+@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
+@hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
+@model_options
+@click.pass_obj
+def explain_perturb(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    examples: tuple[str, ...],
+    whole: bool,
+    axes: str,
+    steps: int,
+    span: str | None,
+    seed: int,
+    batch: int,
+    limit: int | None,
+    no_store: bool,
+    save_hypothesis: str | None,
+    file: Path,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Change one thing of an input, more and more: when does its answer turn wrong?
+
+    Images are changed before normalisation, in shares of their range of values; values that leave
+    it are clipped, and their share is shown. The threshold is found to an eighth of a step.
+
+    Examples:
+      telemetry explain perturb latest --example 4711 --axis brightness,hue
+      telemetry explain perturb latest --all --axis blur --limit 500
+      telemetry explain perturb 7f3a --example 12 --axis feature:income
+      telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
+    """
+    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
+
+    if bool(examples) == whole:
+        raise UsageError("change what? Say --example ID, or --all.")
+    names = tuple(filter(None, (name.strip() for name in axes.split(","))))
+    if save_hypothesis is not None:
+        if len(names) * max(1, len(examples)) != 1:
+            raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
+        check_savable(file, save_hypothesis)
+    low, high = _span(span)
+    screen = open_screen(settings)
+    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    request = PerturbRequest(
+        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        examples=examples,
+        axes=names,
+        run=None if no_store else str(chosen.ref.path),
+        steps=steps,
+        low=low,
+        high=high,
+        seed=seed,
+        batch=batch,
+        limit=limit,
+    )
+    found = mappings(ask(request.to_json(), "perturbing").get("perturbations"))
+    if screen.wants_json:
+        screen.json({"run": chosen.run, "stored": not no_store, "perturbations": [*found]})
+    for entry in () if screen.wants_json else found:
+        show(screen, entry)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found[0])
+        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+
+
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
+    """The answer, the course along the axis, and the checks."""
+    screen.paragraph(str(found["answer"]))
+    show_failures(screen, found)
+    screen.blank()
+    screen.grid(_course(found) if found["example_id"] is not None else _curve(found))
+    screen.blank()
+    if found["checks"]:
+        screen.grid(checks_grid(found))
+    screen.paragraph(f"{numbers.count(int(number(found['forwards'])))} forward passes", indent=2)
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+    """Keep a threshold as a hypothesis over the data set.
+
+    Raises:
+        UsageError: there is no threshold, or the file cannot take it.
+    """
+    from telemetry.evaluate.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+    from telemetry.evaluate.hypothesis_file import append_hypothesis  # noqa: PLC0415 - as above
+
+    threshold, axis = found["threshold"], str(found["axis"])
+    if threshold is None or threshold == found["neutral"]:
+        raise UsageError(f"{axis} turns no right answer wrong, so {name} is not kept.")
+    transform = f"{axis}:{number(threshold):+.6g}"
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f"Answers stay as they are under {transform} ({found['unit']})",
+            kind=Kind.INVARIANCE,
+            base=str(found["dataset"]),
+            transform=transform,
+            expect=Expectation(metric="accuracy", op=Op.NO_WORSE_THAN, value=-ALLOWED_DROP),
+        ),
+    )
+
+
+def _span(text: str | None) -> tuple[float | None, float | None]:
+    if text is None:
+        return None, None
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError as error:
+        raise UsageError(f"--range {text}: write LOW:HIGH, such as -0.3:0.3.") from error
+
+
+def _course(found: "Mapping[str, Json]") -> Grid:
+    """Stretches of the axis on which the answer is the same."""
+    columns = (
+        Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
+        Column(header="TO", align=Align.RIGHT),
+        Column(header="ANSWER", shrinks=True),
+        Column(header=""),
+        Column(header="LEAST P OF TRUTH", align=Align.RIGHT),
+        Column(header="MOST CLIPPED", align=Align.RIGHT, rank=1),
+    )
+    stretches: list[list[Mapping[str, Json]]] = []
+    for row in mappings(found["rows"]):
+        if stretches and stretches[-1][-1]["prediction"] == row["prediction"]:
+            stretches[-1].append(row)
+        else:
+            stretches.append([row])
+    return Grid(columns=columns, rows=tuple(map(_stretch, stretches)))
+
+
+def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
+    right = rows[0]["correct"] is True
+    return (
+        _short(rows[0]["value"]),
+        _short(rows[-1]["value"]),
+        str(rows[0]["prediction"]),
+        Span("right", Style.GOOD) if right else Span("wrong", Style.ERROR),
+        numbers.number(min(number(row["p_label"]) for row in rows)),
+        numbers.percent(max(number(row["clipped"]) for row in rows)),
+    )
+
+
+def _curve(found: "Mapping[str, Json]") -> Grid:
+    columns = (
+        Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
+        Column(header="ACCURACY", align=Align.RIGHT),
+        Column(header="95 %", align=Align.RIGHT),
+        Column(header="CLIPPED", align=Align.RIGHT, rank=1),
+        Column(header="", rank=2),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (
+                _short(row["value"]),
+                Span(
+                    f"{100 * number(row['accuracy']):.1f} %",
+                    Style.PLAIN if row["correct"] is True else Style.ERROR,
+                ),
+                f"{100 * number(row['ci_low']):.1f} .. {100 * number(row['ci_high']):.1f} %",
+                numbers.percent(number(row["clipped"])),
+                sparklines.bar(number(row["accuracy"]), width=BAR_WIDTH),
+            )
+            for row in mappings(found["rows"])
+        ),
+    )
+
+
+def _short(value: "Json") -> str:
+    return f"{number(value):.4g}"

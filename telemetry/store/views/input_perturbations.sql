@@ -1,0 +1,27 @@
+-- Answers to examples changed along one axis, a row for each value; history, never hidden by a later attempt.
+SELECT
+    i.project,
+    i.run,
+    i.perturbation_id,
+    i.checkpoint,
+    i.dataset,
+    i.example_id,
+    i.axis,
+    i.unit,
+    i.value,
+    i.label,
+    i.prediction,
+    i.correct,
+    i.p_label,
+    i.margin,
+    i.clipped_share,
+    i.n,
+    i.accuracy,
+    i.ci_low,
+    i.ci_high,
+    i.threshold,
+    i.monotone,
+    i.ok,
+    i.seed,
+    i.written_at
+FROM raw_input_perturbations AS i

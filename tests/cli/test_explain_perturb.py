@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from command_line import Telemetry, Terminal, validated, widest
+
+from telemetry.evaluate.hypothesis import Kind
+from telemetry.evaluate.hypothesis_file import load_hypotheses
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
+
+PARTS = ("--model", "shop:build", "--dataset", "shop:valid")
+VERB = ("explain", "perturb", "base")
+COLUMN = ("--axis", "feature:0")
+
+
+def test_a_threshold_is_found_and_kept(telemetry: Telemetry) -> None:
+    done = telemetry(*VERB, "--example", 5, *COLUMN, *PARTS)
+    assert done.code == 0
+    assert "is answered wrongly from feature:0" in done.out.splitlines()[0]
+    assert "right\t" in done.out
+    assert "wrong\t" in done.out
+    sql = "SELECT axis, COUNT(*) AS n, MIN(threshold) AS t FROM input_perturbations GROUP BY axis"
+    axis, n_rows, threshold = telemetry("query", sql).out.splitlines()[1].split("\t")
+    assert (axis, int(n_rows)) == ("feature:0", 25)
+    assert float(threshold) < 0
+    telemetry(*VERB, "--example", 5, *COLUMN, *PARTS)
+    assert telemetry("query", sql).out.splitlines()[1].split("\t")[1] == n_rows
+
+
+def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None:
+    words = (*VERB, "--all", "--axis", "feature:0,feature:1", *PARTS, "--json", "--no-store")
+    document = validated("explain", telemetry(*words).out)
+    assert document["stored"] is False
+    first, second = document["perturbations"]
+    assert (first["axis"], second["axis"]) == ("feature:0", "feature:1")
+    assert first["example_id"] is None
+    assert first["n"] == 12
+    assert first["baseline"] == pytest.approx(10 / 12)
+
+
+def test_a_threshold_becomes_a_hypothesis(telemetry: Telemetry, store: Path) -> None:
+    keep = ("--save-hypothesis", "first-column")
+    assert telemetry(*VERB, "--example", 5, *COLUMN, *PARTS, *keep).code == 0
+    (found,) = load_hypotheses(store.parent / "hypotheses.toml")
+    assert (found.kind, found.base) == (Kind.INVARIANCE, "shop:valid")
+    assert found.transform is not None
+    assert found.transform.startswith("feature:0:-")
+    again = telemetry(*VERB, "--example", 5, *COLUMN, *PARTS, *keep)
+    assert (again.code, again.out) == (2, "")
+    assert "has a hypothesis first-column" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (COLUMN, "change what?"),
+        ((*COLUMN, "--example", 0, "--all"), "change what?"),
+        ((*COLUMN, "--example", 99), "has no example '99'"),
+        (("--axis", "brightness", "--all"), "are no images"),
+        (("--axis", "feature:9", "--all"), "no such column; there are 0, 1, 2, 3"),
+        ((*COLUMN, "--all", "--range", "3"), "write LOW:HIGH"),
+        ((*COLUMN, "--all", "--range", "3:1"), "--range 3:1 is empty"),
+        (("--axis", "feature:0,feature:1", "--all", "--save-hypothesis", "x"), "name one axis"),
+        ((*COLUMN, "--all", "--save-hypothesis", "No Name"), "expected small letters"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    telemetry: Telemetry, example: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    done = telemetry(*VERB, *words, *PARTS)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert not list(example.glob("*/*/input_perturbations"))
+
+
+@pytest.mark.parametrize("whom", [("--example", "5"), ("--all",)])
+def test_a_terminal_of_80_columns_holds_it(
+    telemetry: Telemetry, terminal: Terminal, whom: tuple[str, ...]
+) -> None:
+    terminal(80)
+    done = telemetry(*VERB, *whom, *COLUMN, *PARTS, "--no-color")
+    assert widest(done.out) <= 80
