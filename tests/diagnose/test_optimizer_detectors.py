@@ -291,4 +291,6 @@ def test_clipped_gradients_are_held_against_epsilon_as_the_optimizer_saw_them(
     chain: Chains,
 ) -> None:
     run = of_rmsprop(chain(3), epsilon=2.0**-4, update=0.002, provenance="clipped", scale=None)
-    assert found(diagnosed(run), EPSILON).severity is Severity.WARNING
+    result = found(diagnosed(run), EPSILON)
+    assert result.severity is Severity.WARNING
+    assert "< 0.0625 then 1.0" in str(result.evidence["query"])

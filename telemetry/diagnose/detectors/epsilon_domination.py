@@ -172,13 +172,26 @@ def _finding(
         evidence={
             "usual_root": usual,
             "state": context.progress.state,
-            "query": of_parameters(
-                "p.step, t.module as layer, t.name as parameter, 1.0 * p.n_below_eps / "
-                "nullif(p.n_sampled - p.n_zero, 0) as below_share",
-                where="n_below_eps is not null",
-            ),
+            "query": _query(rows, context),
         },
         rules_out=ancestors(ID) if _is_chosen(context) else frozenset(),
+    )
+
+
+def _query(rows: Rows, context: RunContext) -> str:
+    """The share of the elements below epsilon; without second moments, that of gradients."""
+    if len(rows.part("kind", "optimizer_state")):
+        return of_parameters(
+            "p.step, t.module as layer, t.name as parameter, 1.0 * p.n_below_eps / "
+            "nullif(p.n_sampled - p.n_zero, 0) as below_share",
+            where="n_below_eps is not null",
+        )
+    root = f"sqrt(p.sumsq / p.n{' * (p.step + 1)' if context.shrinks_steps else ''})"
+    epsilon = min(optimizer.epsilon for optimizer in context.optimizers)
+    return of_parameters(
+        f"p.step, t.module as layer, t.name as parameter, case when {root} < {epsilon:g} then 1.0 "
+        f"else 0.0 end as below_share, {root} as root",
+        where="kind = 'gradient'",
     )
 
 

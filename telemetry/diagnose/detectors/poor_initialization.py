@@ -373,7 +373,7 @@ DETECTOR = Detector(
     source="arXiv:1502.01852, arXiv:1511.06422",
     judge=judge,
     shown=Shown(
-        normal="The first loss is about that of answering without looking, and signal and "
-        "gradient keep their size from layer to layer.",
+        normal="The first loss is about that of answering without looking, signal and gradient "
+        "keep their size from layer to layer, and weights have a gain of 0.6 to 1.7.",
     ),
 )
