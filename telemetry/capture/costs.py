@@ -8,6 +8,8 @@ from telemetry.capture.charged import Charged
 from telemetry.capture.continuation import Continuation
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.options import Options
+from telemetry.capture.peak_memory import peak_memory
+from telemetry.json_values import Json
 
 
 class Costs:
@@ -44,6 +46,14 @@ class Costs:
     def share(self) -> float:
         """Its share of the elapsed time."""
         return self.total_s / max(self.governor.elapsed_s, 1e-9)
+
+    def summary(self) -> dict[str, Json]:
+        """For the summary of the run."""
+        return {
+            "overhead_share": self.share,
+            "cadence": self.governor.cadence,
+            **peak_memory(),
+        }
 
     def reached(self, step: int, samples: int, epochs: int) -> Continuation:
         """Where a later attempt goes on that begins at this step, after all these."""

@@ -333,7 +333,7 @@ class Recording:
             self._end_record(current, self._clock())
 
     def _sum_up(self) -> None:
-        self.writer.add_summary(overhead_share=self._costs.share, cadence=self._governor.cadence)
+        self.writer.add_summary(**self._costs.summary())
 
     def _detach(self) -> None:
         for handle in self._handles:
