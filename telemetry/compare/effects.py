@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.importance import mean_ranks
-from telemetry.compare.parameters import NOT_SET, Varied, number_text, range_text
+from telemetry.compare.number_texts import number_text, range_text
+from telemetry.compare.parameters import NOT_SET, Varied
 from telemetry.compare.sweep_result import CurvePoint
 
 Floats = npt.NDArray[np.float64]

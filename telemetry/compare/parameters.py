@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.compare.number_texts import number_text, range_text
 from telemetry.json_values import Json
 
 MOST_BINS = 8
@@ -78,11 +79,6 @@ def varied_parameters(configs: Sequence[Mapping[str, Json]]) -> list[Varied]:
     return [one for one in conditional if not one.condition or len(one.labels) > 2]  # noqa: PLR2004 - one value and "not set"
 
 
-def number_text(value: float) -> str:
-    """A parameter's number as people write it."""
-    return f"{value:.4g}"
-
-
 def value_text(value: Json) -> str:
     """A parameter's value as text; whole floats and integers look alike."""
     if value is None:
@@ -92,12 +88,6 @@ def value_text(value: Json) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number_text(float(value))
     return canonical(value)
-
-
-def range_text(low: float, high: float) -> str:
-    """A range of numbers, or the one number."""
-    ends = number_text(low), number_text(high)
-    return ends[0] if ends[0] == ends[1] else f"{ends[0]} .. {ends[1]}"
 
 
 def _varies(column: Sequence[Json]) -> bool:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.effects import Region
-from telemetry.compare.parameters import Varied, number_text, range_text
+from telemetry.compare.number_texts import number_text, range_text
+from telemetry.compare.parameters import Varied
 from telemetry.compare.sweep_result import Failure, Parameter, Relation, Step, Suggestion
 
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from telemetry.compare.diff_result import Direction
-from telemetry.compare.parameters import number_text
+from telemetry.compare.number_texts import number_text
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 
