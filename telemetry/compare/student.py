@@ -8,7 +8,8 @@ FRACTION_TERMS = 300
 FRACTION_PRECISION = 1e-14
 TINY = 1e-300
 NORMAL_FROM_DF = 1e7  # quantiles agree with the normal ones to 1e-7 from here on
-BISECTIONS = 200
+STEPS = 200  # of Newton's method or halving; a handful as a rule
+PRECISION = 1e-13
 
 
 def t_cdf(t: float, df: float) -> float:
@@ -36,12 +37,21 @@ def t_quantile(p: float, df: float) -> float:
     low, high = 0.0, 1.0
     while t_cdf(high, df) < p and high < 1 / TINY:
         low, high = high, high * 2
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if middle in {low, high}:
+    guess = min(max(NormalDist().inv_cdf(p), low), high)
+    for _ in range(STEPS):
+        excess = t_cdf(guess, df) - p
+        low, high = (guess, high) if excess < 0 else (low, guess)
+        last, guess = guess, guess - excess / _t_density(guess, df)
+        if not low < guess < high:  # Newton left the bracket: halve it instead
+            guess = (low + high) / 2
+        if abs(guess - last) <= PRECISION * abs(guess):
             break
-        low, high = (middle, high) if t_cdf(middle, df) < p else (low, middle)
-    return (low + high) / 2
+    return guess
+
+
+def _t_density(t: float, df: float) -> float:
+    scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    return math.exp(scale - (df + 1) / 2 * math.log1p(t * t / df))
 
 
 def _regularised_beta(a: float, b: float, x: float, complement: float) -> float:
