@@ -21,6 +21,7 @@ from telemetry.cli.grid import Align, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import hypothesis_options
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
     from telemetry.evaluate.slice_result import Slice, Slices
@@ -80,6 +81,8 @@ def command(  # noqa: PLR0913 - one argument per option
     """Search or measure, show, and fail if a group is worse."""
     from telemetry.evaluate import slices  # noqa: PLC0415 - duckdb
 
+    if save_hypothesis is not None and base is not None:
+        raise UsageError("a change between two runs is no hypothesis; leave out --base.")
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     search = slices.Search(
@@ -102,13 +105,15 @@ def command(  # noqa: PLR0913 - one argument per option
         else slices.measure(store, subject, where, search)
     )
     show_warnings(screen, found.warnings)
-    if save_hypothesis is not None:
+    if save_hypothesis is not None and found.slices:
         slices.save_hypothesis(file, save_hypothesis, found)
+    elif save_hypothesis is not None:
+        screen.warn(f"no group is worse than the rest, so {save_hypothesis} is not kept.")
     if screen.wants_json:
         screen.json(found.to_json())
     else:
         show(screen, found)
-        if save_hypothesis is not None:
+        if save_hypothesis is not None and found.slices:
             screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
     return EXIT_FOUND if found.is_worse else 0
 

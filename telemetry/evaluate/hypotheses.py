@@ -102,6 +102,7 @@ def compare(
     if base.ref == candidate.ref:
         raise UsageError(f"{base.run} is base and candidate at once; choose two runs.")
     others = same_recipe(store.runs(), base) if seeds is None else list(seeds)
+    is_seed = any(run.ref == candidate.ref for run in others)
     others = [run for run in others if run.ref != candidate.ref]
     runs = {run.ref.path: run for run in (base, candidate, *others)}
     with store.session(list(runs.values())) as session:
@@ -127,7 +128,7 @@ def compare(
         seeds=seed_runs,
         q=rules.q,
         results=tuple(results),
-        warnings=(*warnings, *notes),
+        warnings=(*warnings, *notes, *([_not_a_seed(candidate)] if is_seed and seeds else [])),
     )
 
 
@@ -240,6 +241,10 @@ def _means(
     if not len(examples):
         return np.nan, np.nan
     return 1 - float(examples.errors.mean()), float(examples.rows.floats("loss").mean())
+
+
+def _not_a_seed(candidate: Run) -> str:
+    return f"{candidate.name} is the candidate, so it does not count as a seed run of the base."
 
 
 def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -> str:

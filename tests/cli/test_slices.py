@@ -92,7 +92,7 @@ def test_the_worst_group_becomes_a_hypothesis(telemetry: Telemetry, tmp_path: Pa
         (["after", "--q", "0"], 2, "q is 0"),
         (["after", "--dataset", "shop"], 2, "no evaluation of data set 'shop'"),
         (["after", "--min-size", "1500"], 3, "too few"),
-        (["before", "--save-hypothesis", "x"], 2, "so x is not kept"),
+        (["before", "--save-hypothesis", "x"], 0, "so x is not kept"),
         (["after", "--save-hypothesis", "No Name"], 2, "small letters"),
         (["after", "--base", "before", "--save-hypothesis", "x"], 2, "leave out --base"),
     ],

@@ -139,6 +139,12 @@ def test_without_seeds_nothing_is_decided_unless_it_is_about_two_files(folder: P
     assert verdicts(alone)["noise"] is Verdict.REGRESSION
 
 
+def test_the_candidate_is_no_seed_of_the_base(folder: Path) -> None:
+    found = compared(folder, seeds=seeds(folder, ["seed-0", "seed-1", "candid"]))
+    assert [run.name for run in found.seeds] == ["seed-0", "seed-1"]
+    assert any("does not count as a seed run" in warning for warning in found.warnings)
+
+
 def test_a_subset_needs_no_evaluation_of_its_own(folder: Path, tmp_path: Path) -> None:
     night = Hypothesis(
         name="night",
