@@ -79,3 +79,33 @@ def test_pairing_is_symmetric(a: int, b: int, n: int) -> None:
     if a != b or len(left) != len(right):
         assert steps.tolist() == other.tolist()
     assert (x.tolist(), y.tolist()) == (u.tolist(), v.tolist())
+
+
+def test_the_area_is_the_mean_height_between_two_steps() -> None:
+    triangle = series({0: 0.0, 10: 10.0, 20: 0.0})
+    assert triangle.area(0, 20) == pytest.approx(5.0)
+    assert triangle.area(5, 15) == pytest.approx(7.5)  # from 5 up to 10 and down to 5
+    assert series({0: 2.0, 30: 2.0}).area(10, 20) == pytest.approx(2.0)
+    assert triangle.area(10, 10) == 10.0
+
+
+def test_the_area_of_a_line_does_not_depend_on_how_often_it_was_evaluated() -> None:
+    dense = series({step: 3.0 - step / 10 for step in range(31)})
+    sparse = series({step: 3.0 - step / 10 for step in (0, 7, 30)})
+    assert dense.area(0, 30) == pytest.approx(sparse.area(0, 30)) == pytest.approx(1.5)
+
+
+def test_values_that_are_not_finite_are_no_part_of_best_and_area() -> None:
+    holed = series({0: 4.0, 10: math.nan, 20: 2.0, 30: math.inf})
+    assert holed.area(0, 20) == pytest.approx(3.0)
+    assert holed.best(Direction.LOWER) == 2.0
+    assert holed.best(Direction.HIGHER) == 4.0
+    assert math.isnan(series({0: math.nan}).area(0, 0))
+
+
+def test_one_lucky_batch_is_not_the_best_of_a_long_curve() -> None:
+    values = np.full(100, 2.0)
+    values[50] = 0.0
+    lucky = Series(steps=np.arange(100), values=values)
+    assert lucky.best(Direction.LOWER) == pytest.approx(1.8)  # the mean over ten steps
+    assert lucky.part(45, 55).best(Direction.LOWER) == 0.0  # of ten evaluations each counts

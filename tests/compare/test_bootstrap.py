@@ -6,6 +6,7 @@ from telemetry.compare.bootstrap import (
     RESAMPLES,
     block_length,
     bootstrap_error,
+    mean_error,
     stationary_indices,
     thin,
 )
@@ -71,3 +72,10 @@ def test_thinning_averages_neighbours_and_keeps_the_newest() -> None:
 def test_constant_and_tiny_series_have_blocks_of_one() -> None:
     assert block_length(np.ones(50)) == 1.0
     assert block_length(np.array([1.0, 2.0, 4.0])) == 1.0
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.6])
+def test_the_error_of_a_mean_is_that_of_repeated_sampling(memory: float) -> None:
+    series = [autoregressive(200, memory, i) for i in range(40)]
+    true = np.std([one.mean() for one in series])
+    assert np.mean([mean_error(one)[0] for one in series]) == pytest.approx(true, rel=0.35)
