@@ -4,6 +4,7 @@ An odd statistic is a fault only in a run that does not learn. The verdict works
 loss to its own noise and level, so multiplying it by a constant changes nothing.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +25,7 @@ BASELINE_SHARE = 0.98  # a loss above this share of the constant predictor's has
 CONVERGED_SHARE = 0.5
 STALLED_SHARE = 0.9
 DIVERGED_FACTOR = 1.5
+SIGNED_RISE = 16.0  # ranges of the first losses: learning at most 0, blown up 360 to 790 (measured)
 LARGE_DROP = 0.15  # seen from a few first losses, or above the constant answer's level
 START_LOSSES = 10  # the level at which a run starts
 RESOLUTION = 0.15  # a fall of this share must be excluded before a run counts as stalled
@@ -47,13 +49,15 @@ class Progress:
     """Verdict on the loss curve; `start`, `end`, `noise` are in the unit of the loss.
 
     z is the fall in standard errors, r relative to the start, both of the window where the fall
-    is clearest; `reason` says why the state is unknown. `measurable` is False where the loss does
-    not tell progress at all: too few, of either sign, or of adversaries; else unknown means noisy.
+    is clearest; `rise` is the end above the start in standard errors; `reason` says why the state
+    is unknown. `measurable` is False where the loss does not tell progress at all: too few, of
+    either sign, or of adversaries; else unknown means noisy.
     """
 
     state: State
     z: float = 0.0
     r: float = 0.0
+    rise: float = 0.0
     start: float = float("nan")
     end: float = float("nan")
     noise: float = 0.0
@@ -155,17 +159,35 @@ class _Curve:
     def _fall(self, width: int) -> tuple[float, float]:
         start = float(np.median(self.losses[:width]))
         drop = start - self.end
+        return self._standard_errors(drop, width), drop / abs(start) if start else 0.0
+
+    def _standard_errors(self, change: float, width: int) -> float:
+        """A change from the median of so many losses to that of the last window."""
         error = MEDIAN_INEFFICIENCY * self.noise * float(np.sqrt(1 / width + 1 / self.last))
-        z = drop / error if error > 0 else float(np.sign(drop)) * float("inf") if drop else 0.0
-        return z, drop / abs(start) if start else 0.0
+        return change / error if error > 0 else math.copysign(math.inf, change) if change else 0.0
+
+    @property
+    def rise(self) -> float:
+        """The end above the start, in standard errors."""
+        return self._standard_errors(self.end - self.start, min(START_LOSSES, self.last))
 
     @property
     def rose(self) -> bool:
         """The end lies clearly above the start."""
-        width = min(START_LOSSES, self.last)
-        error = MEDIAN_INEFFICIENCY * self.noise * float(np.sqrt(1 / width + 1 / self.last))
+        return self.end > DIVERGED_FACTOR * self.start and self.rise >= SIGNAL_LIMIT
+
+    @property
+    def thrown(self) -> bool:
+        """The end lies far above the range of the first losses, and most of that came at once.
+
+        A loss without a level may rise steadily in a run that learns: that of a critic does.
+        """
         rise = self.end - self.start
-        return self.end > DIVERGED_FACTOR * self.start and rise >= SIGNAL_LIMIT * error
+        if rise < SIGNED_RISE * signed_range(self.losses) or self.rise < SIGNAL_LIMIT:
+            return False
+        apart = max(1, self.losses.size // 10)
+        smooth = np.median(np.lib.stride_tricks.sliding_window_view(self.losses, 5), axis=1)
+        return bool((smooth[apart:] - smooth[:-apart]).max() >= rise / 2)
 
     @property
     def resolved(self) -> bool:
@@ -181,6 +203,7 @@ class _Curve:
             state=state,
             z=self.z,
             r=self.r,
+            rise=self.rise,
             start=self.start,
             end=self.end,
             noise=self.noise,
@@ -188,6 +211,12 @@ class _Curve:
             measurable=measurable,
             reason=reason if state is State.UNKNOWN else "",
         )
+
+
+def signed_range(losses: FloatArray) -> float:
+    """What a loss with negative values is measured by: the range of its first values, with zero."""
+    first = losses[:START_LOSSES]
+    return float(max(first.max(), 0.0) - min(first.min(), 0.0))
 
 
 def _is_flat(losses: FloatArray) -> bool:
@@ -199,9 +228,10 @@ def _is_flat(losses: FloatArray) -> bool:
 
 
 def _signed_state(curve: _Curve) -> State:
-    """A loss with negative values can be seen to learn, not to fail."""
-    fallen = curve.fallen and bool((curve.losses <= 0).all())
-    return State.LEARNING if fallen else State.UNKNOWN
+    """A loss with negative values can be seen to learn, or to be thrown far from its start."""
+    if curve.fallen and bool((curve.losses <= 0).all()):
+        return State.LEARNING
+    return State.DIVERGED if curve.thrown else State.UNKNOWN
 
 
 def _state(curve: _Curve, baseline: Baseline) -> State:

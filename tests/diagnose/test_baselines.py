@@ -12,6 +12,7 @@ COLUMNS = {
     "step": pa.int64(),
     "site": pa.string(),
     "loss_op": pa.string(),
+    "forwards": pa.int64(),
     "n": pa.int64(),
     "sum": pa.float64(),
     "sumsq": pa.float64(),
@@ -25,8 +26,9 @@ COLUMNS = {
 
 
 def rows(*records: dict[str, object]) -> Rows:
+    told = [{"forwards": 1, **record} for record in records]
     return Rows(
-        pa.table({k: pa.array([r.get(k) for r in records], type=t) for k, t in COLUMNS.items()})
+        pa.table({k: pa.array([r.get(k) for r in told], type=t) for k, t in COLUMNS.items()})
     )
 
 
@@ -45,14 +47,15 @@ def values(
     found = [
         {
             "step": 0, "site": "target", "loss_op": op, "n": target.size,
-            "sum": target.sum(), "sumsq": (target**2).sum(),
+            "sum": target.sum(), "sumsq": (target**2).sum(), "absmax": np.abs(target).max(),
+            "min": target.min(), "max": target.max(),
         }
     ]  # fmt: skip
     if answer is not None:
         found.append(
             {
                 "step": 0, "site": "output", "n": answer.size, "sum": answer.sum(),
-                "sumsq": (answer**2).sum(),
+                "sumsq": (answer**2).sum(), "absmax": np.abs(answer).max(),
             }
         )  # fmt: skip
     return found
@@ -148,7 +151,7 @@ def test_binary_losses_cost_ln_2(op: str, low: float, high: float) -> None:
 
 def test_other_and_several_losses_have_no_level() -> None:
     target = np.ones(64)
-    assert "smooth_l1_loss" in levels(values(target, op="smooth_l1_loss"), 0.5).reason
+    assert "kl_div" in levels(values(target, op="kl_div"), 0.5).reason
     both = [*classes([64.0] * 10), *values(target)]
     assert levels(both, 2.3).reason == "several losses"
     assert "no known loss" in levels([], 2.3).reason
@@ -177,3 +180,57 @@ def test_a_sum_over_each_of_four_accumulated_batches_has_the_level_of_one() -> N
 def test_an_answer_too_large_to_square_bounds_nothing() -> None:
     records = classes([6.4] * 10, absmax=1e200)
     assert levels([{**r, "sumsq": math.inf} for r in records], 2.3).naive is None
+
+
+def test_a_sum_over_the_classes_that_count_leaves_the_padding_out() -> None:
+    """Of 64 labels 40 are padding: the sum is that of 24."""
+    records = classes([6.0] * 4)
+    found = levels(records, 24 * 1.4)
+    assert found.naive == pytest.approx(24 * math.log(4))
+
+
+def test_of_two_units_the_one_is_taken_that_a_new_network_has() -> None:
+    """Two backward passes of 32 samples each; wide logits would allow both units."""
+    records = [{**r, "forwards": 2} for r in classes([8.0] * 4, absmax=1.2)]
+    each = levels(records, 32 * 1.4, calls=2.0)
+    assert each.naive == pytest.approx(32 * math.log(4))
+    total = levels(records, 64 * 1.4, calls=2.0)
+    assert total.naive == pytest.approx(64 * math.log(4))
+
+
+def test_of_two_units_the_one_is_taken_in_which_answers_have_nothing_to_do_with_the_target() -> (
+    None
+):
+    draw = np.random.default_rng(0)
+    target, answer = draw.standard_normal(512), 0.8 * draw.standard_normal(512)
+    mean = float(((answer - target) ** 2).mean())
+    each = levels(values(target, answer), 128 * mean, samples=512.0, calls=4.0)
+    assert each.naive == pytest.approx((target**2).sum() / 4)
+    total = levels(values(target, answer), 512 * mean, samples=512.0, calls=4.0)
+    assert total.naive == pytest.approx((target**2).sum())
+
+
+@pytest.mark.parametrize("op", ["huber_loss", "smooth_l1_loss"])
+def test_a_huber_loss_has_the_level_of_gaussian_targets(op: str) -> None:
+    """Of a standard Gaussian: half its square inside +-1 (0.0994), the rest linear (0.3253)."""
+    target = np.random.default_rng(0).standard_normal(4096)
+    target = 2 + (target - target.mean()) / target.std()
+    loss = float(np.where(abs(target) < 1, target**2 / 2, abs(target) - 0.5).mean())
+    found = levels(values(target, np.full(4096, 1e-3), op=op), loss, samples=4096.0)
+    assert found.constant == pytest.approx(0.4247, rel=1e-3)
+    assert found.naive == pytest.approx(loss, rel=0.05)
+
+
+def test_a_huber_loss_of_targets_that_are_all_as_large_is_known_exactly() -> None:
+    """Of targets -3 and 3: |3| - 1/2."""
+    target = np.tile([-3.0, 3.0], 320)
+    found = levels(values(target, np.full(640, 1e-3), op="huber_loss"), 2.5)
+    assert (found.naive, found.constant) == (pytest.approx(2.5), pytest.approx(2.5))
+
+
+def test_a_huber_loss_of_another_width_has_no_level() -> None:
+    """A width of 0.1 divided by it, as smooth_l1_loss does, is nearly the absolute error."""
+    target = np.random.default_rng(0).standard_normal(4096)
+    loss = float(np.abs(target).mean()) - 0.05
+    found = levels(values(target, np.full(4096, 1e-3), op="smooth_l1_loss"), loss)
+    assert found.naive is None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from judged_runs import WIDTH, Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
@@ -178,3 +179,42 @@ def test_without_gradients_it_is_not_judged(chain: Chains) -> None:
     for row in run.rows["tensor_stats"]:
         row.pop("dot_grad", None)
     assert "no gradient" in not_checked(diagnosed(run), ID).reason
+
+
+def test_a_rise_within_the_noise_of_the_first_losses_is_none(chain: Chains) -> None:
+    """The first ten happen to lie 8 % below the rest, which varies by 20 %."""
+    losses = stalled(2.3, 300, noise=0.2)
+    low = [loss - 0.1 for loss in losses[:10]]
+    assert severity(stepping(chain(3), [*low, *losses[10:]], [1e-5] * 3)) is Severity.WARNING
+    rose = [*stalled(2.0, 30), *stalled(2.3, 270)]
+    assert severity(stepping(chain(3), rose, [1e-5] * 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "excluded"),
+    [("Adam", 1e-6, True), ("Adam", 1e-4, False), ("SGD", 1e-6, False)],
+)
+def test_steps_of_an_adaptive_optimizer_are_not_small_for_small_gradients(
+    chain: Chains,
+    name: str,
+    ratio: float,
+    excluded: bool,  # noqa: FBT001
+) -> None:
+    run = stepping(chain(3), stalled(46.0, 300), [ratio] * 3, absmax=60.0)  # twenty times ln 10
+    run.event("optimizer", index=0, **{"class": name, "groups": [{"tensors": 3}]})
+    diagnosis = diagnosed(run)
+    assert found(diagnosis, "poor_initialization").severity is Severity.WARNING
+    root = None if excluded else "poor_initialization"
+    assert found(diagnosis, ID).consequence_of == root
+
+
+def test_a_loss_of_either_sign_is_measured_by_its_noise(chain: Chains) -> None:
+    draw = np.random.default_rng(0).standard_normal(300)
+    nothing = stepping(chain(3), list(draw), [1e-5] * 3, asked=1e-5)
+    result = found(diagnosed(nothing, detectors=[ID]), ID)
+    assert result.severity is Severity.WARNING
+    assert result.evidence["asked_share"] == pytest.approx(300 * 1e-5, rel=0.2)
+    assert "of its noise" in result.message
+    assert severity(stepping(chain(3), list(draw), [1e-5] * 3, asked=1e-3)) is None
+    falls = list(draw - np.linspace(0, 4, 300))
+    assert severity(stepping(chain(3), falls, [1e-5] * 3, asked=1e-5)) is None

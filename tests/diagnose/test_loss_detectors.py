@@ -142,6 +142,32 @@ def test_a_warm_restart_explains_a_spike(chain: Chains) -> None:
     assert "loss_spike" in diagnosed(run).passed
 
 
+def folds(run: Chain, *, fresh: float = 8.0, again: float = 2.3, every: int = 5) -> Chain:
+    """Three trainings of 100 steps one after the other; weights grow from a norm to twice that."""
+    for step in range(300):
+        within = step % 100
+        start = 2.3 if step < 100 else again
+        loss = 0.4 + (start - 0.4) * np.exp(-within / 20)
+        run.add("steps", step=step, loss=float(loss), lr=0.1, samples=64, flags=17)
+        if step % every == 0:
+            norm = (8.0 if step < 100 else fresh) * (1 + within / 100)
+            for index in range(run.n_layers):
+                run.norm(f"l{index}.weight", "weight", step, norm, n=4096)
+    return run
+
+
+def test_weights_made_anew_explain_a_spike(chain: Chains) -> None:
+    assert "loss_spike" in diagnosed(folds(chain(2))).passed
+
+
+@pytest.mark.parametrize("changed", [{"fresh": 12.0}, {"again": 4.0}])
+def test_a_spike_of_other_weights_or_to_another_level_is_one(
+    chain: Chains, changed: dict[str, float]
+) -> None:
+    result = found(diagnosed(folds(chain(2), **changed)), "loss_spike")
+    assert result.evidence["n_spikes"] == 2
+
+
 def test_spikes_need_a_positive_loss_and_some_steps(chain: Chains) -> None:
     few = diagnosed(chain(2).losses([1.0] * 10))
     assert "a spike takes 25" in not_checked(few, "loss_spike").reason
@@ -224,6 +250,33 @@ def test_an_excursion_begins_after_one_that_was_over(chain: Chains) -> None:
     losses = [2.3, *[6.0] * 5, *learning(94), *[40.0] * 40]
     result = found(diagnosed(adam(chain(2).losses(losses, lr=0.1))), "learning_rate_too_high")
     assert (result.first_step, result.earliest) == (100, 1)
+
+
+def test_a_loss_of_either_sign_that_leaves_its_range_for_good_is_an_error(chain: Chains) -> None:
+    """Its first ten values range over some 3: it ends 300 above, a hundred times that."""
+    noise = np.random.default_rng(0).standard_normal(200)
+    losses = list(noise + np.where(np.arange(200) < 30, 0.0, 300.0))
+    result = found(diagnosed(early(chain(2).losses(losses), 0.3)), "learning_rate_too_high")
+    assert (result.severity, result.first_step) == (Severity.ERROR, 30)
+    assert result.value == pytest.approx(300 / np.ptp(noise[:10]), rel=0.05)
+    assert "x the range of its first 10 values" in result.message
+    mild = list(noise + np.where(np.arange(200) < 30, 0.0, 20.0))
+    passed = diagnosed(early(chain(2).losses(mild), 0.3)).passed
+    assert "learning_rate_too_high" in passed
+
+
+@pytest.mark.parametrize(("end", "told"), [(0.29, True), (0.2, False)])
+def test_an_excursion_without_a_level_counts_where_the_loss_ends_about_its_start(
+    chain: Chains,
+    end: float,
+    told: bool,  # noqa: FBT001
+) -> None:
+    """The first ten losses lie high, so that the end seems to have fallen from them."""
+    losses = [0.29, 0.27, *np.linspace(1.4, 0.5, 18), *stalled(end, 130)]
+    verdict = diagnosed(early(chain(2).losses(losses, lr=4.0), 0.3))
+    assert verdict.state in {"learning", "converged"}
+    serious = [f.detector for f in verdict.findings if f.severity is not Severity.INFO]
+    assert ("learning_rate_too_high" in serious) == told
 
 
 def test_a_spread_of_values_without_level_is_no_excursion(chain: Chains) -> None:

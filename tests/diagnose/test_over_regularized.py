@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from judged_runs import WIDTH, Chain, Chains, diagnosed, found, learning, not_checked, stalled
 from synthetic import module_id
@@ -97,6 +98,10 @@ def test_a_loss_that_stays_high_is_told_where_larger_weights_would_lower_it(
     losses = learning(300, end=1.0)
     held = decayed(chain(3), losses, 1.1, gradient=0.2, absmax=2.0)  # 3 x 0.2 x 2 = 1.2 of 1.0
     assert severity(held) is Severity.WARNING
+    little = decayed(chain(3), losses, 1.1, gradient=0.1, absmax=2.0)
+    assert severity(little) is Severity.INFO
+    collapsed = decayed(chain(3), losses, 1.1, gradient=0.4, absmax=2.0, norm=halving(75))
+    assert severity(collapsed) is Severity.WARNING
     noise = decayed(chain(3), losses, 1.1, gradient=0.01, absmax=2.0)
     assert severity(noise) is None
 
@@ -165,3 +170,45 @@ def test_a_short_or_unsampled_run_is_not_judged(chain: Chains) -> None:
     assert "100 are needed" in not_checked(diagnosed(short), ID).reason
     unsampled = chain(3).losses(stalled(2.3, 300))
     assert "3 are needed" in not_checked(diagnosed(unsampled), ID).reason
+
+
+def falling_and_lost(lost: float, *, noise: float = 0.1) -> list[float]:
+    """From 2 to -2 in a hundred steps, and up again by a share of that."""
+    down = np.linspace(2, -2, 100)
+    up = np.linspace(-2, -2 + 4 * lost, 50)
+    course = np.concatenate([down, up, np.full(150, up[-1])])
+    return list(course + noise * np.random.default_rng(0).standard_normal(300))
+
+
+@pytest.mark.parametrize(
+    ("lost", "noise", "told"),
+    [
+        (0.6, 0.1, Severity.WARNING),
+        (0.1, 0.1, Severity.INFO),
+        (0.6, 4.0, Severity.INFO),
+    ],
+    ids=["half of its fall", "a tenth", "within the noise"],
+)
+def test_a_loss_of_either_sign_is_judged_by_what_it_has_lost_of_its_fall(
+    chain: Chains, lost: float, noise: float, told: Severity
+) -> None:
+    losses = falling_and_lost(lost, noise=noise)
+    assert severity(decayed(chain(3), losses, 5.0, gradient=1e-4)) is told
+
+
+def test_a_loss_of_either_sign_that_larger_weights_would_lower_is_told(chain: Chains) -> None:
+    """It has fallen by 4; three layers of gradient 1 and norm 2 are worth 6."""
+    losses = falling_and_lost(0.0)
+    assert severity(decayed(chain(3), losses, 5.0, gradient=1.0)) is Severity.WARNING
+    assert severity(decayed(chain(3), losses, 5.0, gradient=0.01)) is Severity.INFO
+
+
+def test_a_loss_that_is_lost_again_needs_less_shrinking(chain: Chains) -> None:
+    """Weights lose 0.3 bits in 300 steps: too little in a run that has only stalled."""
+    back = [4 + loss for loss in falling_and_lost(0.3)]  # from 2 up to 3.2: no third of 2.7
+    lost = decayed(chain(3), back, 5.0, norm=halving(1000), gradient=1e-4)
+    assert severity(lost) is Severity.WARNING
+    kept = decayed(chain(3), learning(300, end=2.0), 5.0, norm=halving(1000), gradient=1e-4)
+    assert severity(kept) is None
+    still = decayed(chain(3), back, 5.0, norm=halving(10_000), gradient=1e-4)
+    assert severity(still) is None

@@ -91,16 +91,35 @@ def test_a_noisy_run_of_batches_of_one_is_not_called_stalled() -> None:
     assert found.measurable
 
 
-def test_a_loss_of_either_sign_is_never_failing() -> None:
+def test_a_loss_of_either_sign_that_rises_steadily_is_not_failing() -> None:
     rng = np.random.default_rng(0)
     assert progress(rng.standard_normal(300), UNKNOWN).state is State.UNKNOWN
     assert progress(np.linspace(-1, 3, 300), UNKNOWN).state is State.UNKNOWN
     assert not progress(np.linspace(-1, 3, 300), UNKNOWN).measurable
+    assert progress(np.linspace(-0.01, 9, 300), UNKNOWN).state is State.UNKNOWN
 
 
 def test_a_negative_loss_that_falls_is_learning() -> None:
     losses = np.linspace(-1, -3, 300) + 0.05 * np.random.default_rng(0).standard_normal(300)
     assert progress(losses, UNKNOWN).state is State.LEARNING
+
+
+def test_a_loss_of_either_sign_has_diverged_far_above_the_range_of_its_first_values() -> None:
+    """Its first ten values range over less than 4: the limit is 16 times that."""
+    noise = np.random.default_rng(0).standard_normal(300)
+    lost = noise + np.where(np.arange(300) < 40, 0.0, 80.0)
+    found = progress(lost, UNKNOWN)
+    assert (found.state, found.measurable) == (State.DIVERGED, False)
+    assert found.rise > 100
+    higher = noise + np.where(np.arange(300) < 40, 0.0, 20.0)
+    assert progress(higher, UNKNOWN).state is State.UNKNOWN
+
+
+def test_a_rise_is_measured_in_the_noise_of_its_medians() -> None:
+    """Medians of 10 and 30 values of noise 1: 1.25 x sqrt(1/10 + 1/30) = 0.46."""
+    losses = 5 + np.random.default_rng(0).standard_normal(300)
+    losses[-30:] += 4.6
+    assert progress(losses, UNKNOWN).rise == pytest.approx(10, abs=2)
 
 
 def test_a_language_model_on_its_way_to_the_unigram_is_learning() -> None:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.activation_sites import Site, site_grid, sites
-from telemetry.diagnose.baselines import CROSS_ENTROPIES
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.loss_units import CROSS_ENTROPIES
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray
 from telemetry.diagnose.wording import and_more, example, number
 from telemetry.store.rows import Rows

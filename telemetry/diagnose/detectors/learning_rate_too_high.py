@@ -11,7 +11,8 @@ nothing costs; climbs to less than four times the start in a run that comes down
 steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink by themselves; warm
 restarts; single hard batches (medians over 32 samples are compared unless the steps are large and
 the run fails); losses that vary while the weights stand still; runs whose loss does not measure
-progress; a loss whose level is unknown, unless it ends above its start or passed 16 times.
+progress; a loss whose level is unknown, unless it ends about its start or passed 16 times; one
+with negative values, unless it ends above its start by 16 times the range of its first ten.
 Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
 """
 
@@ -25,7 +26,14 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import excursion, lasting_from, sustained_width
 from telemetry.diagnose.grids import grids
-from telemetry.diagnose.progress import CONVERGED_SHARE
+from telemetry.diagnose.progress import (
+    CONVERGED_SHARE,
+    SIGNED_RISE,
+    STALLED_SHARE,
+    START_LOSSES,
+    State,
+    signed_range,
+)
 from telemetry.diagnose.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import MATRICES, example, gated, number
 from telemetry.store.rows import Rows
@@ -35,6 +43,7 @@ EXCURSION_LIMIT = 2.0  # healthy at most 1.4, harmful from 2.6
 EXCURSION_ERROR = 4.0
 EXCURSION_SHARE = 0.8  # of the losses up to its peak are above the limit
 EXCURSION_UNKNOWN = 16.0  # without a known level the first loss may be small by chance
+FIRST_LOSSES = 3
 CATAPULT_STEPS = 20
 EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimizers, faults 1.28
 EARLY_INFO = 0.5
@@ -155,7 +164,9 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     them all the time.
     """
     reference = context.loss_reference
-    if math.isnan(reference) or (context.losses[np.isfinite(context.losses)] < 0).any():
+    if (context.losses < 0).any():
+        return _left_its_range(context, early)
+    if math.isnan(reference):
         return None
     large_steps = early is not None and early.ratio >= limits["early_failing"]
     single = large_steps and context.progress.failing and context.batch_size >= SMALL_BATCH
@@ -183,6 +194,28 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     )
 
 
+def _left_its_range(context: RunContext, early: _Early | None) -> _Rule | None:
+    """A loss with negative values that ends far above its start has no level: its range counts."""
+    spread = signed_range(context.losses)
+    if context.state is not State.DIVERGED or not spread > 0:
+        return None
+    value = (context.progress.end - context.progress.start) / spread
+    above = context.losses >= context.progress.start + SIGNED_RISE * spread
+    place = int(np.argmax(above))
+    if not above.any() or (early is not None and early.any_ratio * (place + 1) < MOVED):
+        return None
+    return _Rule(
+        severity=Severity.ERROR,
+        message=f"loss rose by {number(value)} x the range of its first {START_LOSSES} values "
+        f"(limit {SIGNED_RISE:g})",
+        step=int(context.loss_steps[place]),
+        value=value,
+        threshold=SIGNED_RISE,
+        unit="x first range",
+        factor=value,
+    )
+
+
 def _overshoot_severity(
     context: RunContext, value: float, place: int, limits: Limits
 ) -> Severity | None:
@@ -196,7 +229,10 @@ def _overshoot_severity(
         context.recovered or not progress.measurable or _did_no_harm(context, limits, high=is_high)
     ):
         return Severity.INFO
-    sure = naive is not None or not progress.improving or value >= EXCURSION_UNKNOWN
+    # One first loss may be small by chance; the ten of the progress gate may hold the excursion.
+    begun = float(np.median(context.losses[:FIRST_LOSSES]))
+    learned = progress.improving and progress.end < STALLED_SHARE * begun
+    sure = naive is not None or not learned or value >= EXCURSION_UNKNOWN
     if became_nan or (is_high and sure):
         return Severity.ERROR
     return Severity.WARNING if progress.failing or naive is not None else None

@@ -2,7 +2,7 @@
 
 Symptom: even at its largest rate no step moves any weight matrix by more than 2^-11 of its norm,
 and all steps of the run together ask for a tenth of the loss at most, while the loss stays where it
-began.
+began. Of a loss with negative values it is a tenth of the noise of one step.
 Fix: multiply the learning rate by the power of two that the finding prints; where clipping makes
 the steps small, raise its norm.
 Not flagged: runs that learn, have converged, or whose loss does not measure progress; a rate that
@@ -28,7 +28,7 @@ from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, Persistence, is_warming_up, persistence
-from telemetry.diagnose.progress import State
+from telemetry.diagnose.progress import SIGNAL_LIMIT, SIGNED, State
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import MATRICES, example, number
@@ -38,13 +38,19 @@ ID = "learning_rate_too_low"
 STEP_LIMIT = 2.0**-11  # half of the least usual; too small 3e-7 to 4e-4, random labels 1e-3
 ASKED_LIMIT = 0.1  # of the loss, by all steps; too small 1e-5 to 0.09, random labels 0.14
 NOISY_FACTOR = 0.25  # of the limit, where the loss is too noisy to agree
-STAYS = 1.05  # times the start: a loss that has not risen, however high it began
+STAYS = 1.05  # times the start: a loss that has not risen, however high it began ...
+RISE_LIMIT = 2.0  # ... nor when its rise is less than so many standard errors
 SLOW_FALL = 0.1  # of the loss: a run that fell by more is on its way
 MIN_STEPS = 100  # as for a loss that does not fall
 LEAST_RATE = 0.01  # of the largest: below, a step is not scaled up to that
 TUNING_SHARE = 0.7  # of the loss of knowing nothing: a run that starts below has been trained
 USUAL_STEP = 2.0**-10
 LARGE_STEP = 2.0**-7
+LARGE_WEIGHTS = 64.0  # times the usual: larger ones are seldom drawn
+# What may make a step small by its gradient alone.
+SMALL_GRADIENTS = frozenset(
+    {"poor_initialization", "input_scale", "saturated_units", "vanishing_gradient", "dead_units"}
+)
 CLIPPED = 0.25  # of the gradient is left: then clipping makes the steps small
 
 SQL = """
@@ -112,13 +118,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         severity=severity,
         message=f"no step moves a weight matrix by more than {number(value)} of its norm (limit "
         f"{number(limits['step_limit'])}); all {context.n_steps} steps together can lower the loss "
-        f"of {number(context.progress.start)} by some {number(100 * max(0.0, asked))} %",
+        f"of {number(context.progress.start)} by some {number(100 * max(0.0, asked))} %"
+        f"{' of its noise' if _is_signed(context) else ''}",
         advice=_advice(value, asked, context, clip=median(samples.clip)),
         first_step=held.first_step,
         last_step=held.last_step,
         value=value,
         threshold=limits["step_limit"],
         unit="update/weight",
+        rules_out=_ruled_out(value, context, limits),
         evidence={
             "asked_share": asked,
             "fall_share": context.progress.r,
@@ -131,7 +139,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
     """Why the run cannot be judged; empty where it can."""
     n_rated = int(samples.rated.sum())
-    if not context.progress.measurable:
+    if not context.progress.measurable and context.progress.reason != SIGNED:
         return context.progress.reason
     if is_warming_up(context.steps.lr):
         return "the learning rate is still warming up"
@@ -186,10 +194,12 @@ def _samples(rows: Rows, context: RunContext) -> _Samples:
 def _asked_share(samples: _Samples, context: RunContext) -> float:
     """Share of the first loss that all steps, or those of the plan if it is longer, ask for.
 
-    Each sample stands for the steps up to the next: they are dense at first, and sparse later.
+    Of a loss with negative values, which has no level, it is the share of one step's noise: a run
+    that learns falls by that at least. Each sample stands for the steps up to the next: they are
+    dense at first, and sparse later.
     """
     known = np.isfinite(samples.asked)
-    level = abs(context.progress.start)
+    level = context.progress.noise if _is_signed(context) else abs(context.progress.start)
     if not known.any() or not level > 0:
         return float("nan")
     ends = np.append(samples.steps[known], context.steps.step[-1] + 1)
@@ -198,18 +208,41 @@ def _asked_share(samples: _Samples, context: RunContext) -> float:
     return asked * still_planned / level
 
 
+def _is_signed(context: RunContext) -> bool:
+    return context.progress.reason == SIGNED
+
+
+def _stays(context: RunContext) -> bool:
+    """The loss has neither fallen nor risen; one with negative values has no level for shares."""
+    progress = context.progress
+    if _is_signed(context):
+        return abs(progress.z) < SIGNAL_LIMIT and progress.rise < RISE_LIMIT
+    rose = progress.end > STAYS * progress.start and progress.rise >= RISE_LIMIT
+    return progress.r <= SLOW_FALL and not rose
+
+
 def _severity(value: float, asked: float, context: RunContext, limits: Limits) -> Severity | None:
     progress = context.progress
-    moved = progress.r > SLOW_FALL or not progress.end <= STAYS * progress.start
-    if moved or asked > limits["asked_limit"] or progress.state is State.CONVERGED:
+    moves = not _stays(context) or asked > limits["asked_limit"]
+    if moves or progress.state is State.CONVERGED:
         return None
     level = context.baseline.constant or context.baseline.naive
     trained = level is not None and progress.start <= TUNING_SHARE * level
     if trained or Tag.FINE_TUNE in context.tags or progress.improving:
         return Severity.INFO
     noisy = progress.state is State.UNKNOWN
-    unsure = noisy and (level is None or value > NOISY_FACTOR * limits["step_limit"])
+    known = level is not None or _is_signed(context)
+    unsure = noisy and not (known and value <= NOISY_FACTOR * limits["step_limit"])
     return Severity.INFO if unsure else Severity.WARNING
+
+
+def _ruled_out(value: float, context: RunContext, limits: Limits) -> frozenset[str]:
+    """What makes gradients small makes no step of an adaptive optimizer so small.
+
+    Weights that start far too large make the same step a smaller part of them.
+    """
+    tiny = value <= limits["step_limit"] / LARGE_WEIGHTS
+    return SMALL_GRADIENTS if tiny and context.is_adaptive else frozenset()
 
 
 def _advice(value: float, asked: float, context: RunContext, *, clip: float) -> str:

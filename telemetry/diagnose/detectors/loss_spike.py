@@ -5,9 +5,10 @@ ten times the noise of one step above their median.
 Fix: look at the batch of that step, clip the gradient norm, lower beta2 of Adam or the learning
 rate.
 Not flagged: single hard batches, which small batches have all the time (five losses must agree);
-jumps below a tenth of the starting level; the rise after a warm restart of the learning rate; a
-spike that recovers within 50 steps is information, unless there are three per thousand steps;
-losses that do not measure progress.
+jumps below a tenth of the starting level; the rise after a warm restart of the learning rate;
+weights that are made anew within the run, as for each fold: their norm is that of the start again,
+and the loss no higher; a spike that recovers within 50 steps is information, unless there are three
+per thousand steps; losses that do not measure progress.
 Source: Chowdhery et al., arXiv:2204.02311; Wortsman et al., arXiv:2304.09871.
 """
 
@@ -20,7 +21,7 @@ from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.progress import State
-from telemetry.diagnose.robust import FloatArray, recent_medians, step_noise
+from telemetry.diagnose.robust import FloatArray, IntArray, recent_medians, step_noise
 from telemetry.diagnose.wording import gated, number
 from telemetry.store.rows import Rows
 
@@ -37,15 +38,28 @@ FREQUENT = 3  # spikes, and per thousand steps
 RESTART_RISE = 1.5  # rise of the learning rate that explains a jump ...
 RESTART_STEPS = 30  # ... within this many steps before it
 
+MOVED = 0.05  # of the first norm of the weights: training has changed it ...
+ANEW_SHARE = 0.25  # ... and no more than this of the change is left where they were made anew
+SAME_LEVEL = 1.1  # times the first losses: weights made anew cost no more
+
 SQL = """
 SELECT
-    s.step,
-    s.loss,
-    s.lr
+    'step' AS what, s.step, s.loss, s.lr, CAST(NULL AS DOUBLE) AS norm
 FROM steps AS s
 WHERE s.run = $run
     AND s.loss IS NOT NULL
-ORDER BY s.step
+UNION ALL
+SELECT
+    'norm' AS what,
+    l.step,
+    CAST(NULL AS DOUBLE) AS loss,
+    CAST(NULL AS DOUBLE) AS lr,
+    SQRT(SUM(l.weight_norm * l.weight_norm)) AS norm
+FROM layers AS l
+WHERE l.run = $run
+    AND l.weight_norm IS NOT NULL
+GROUP BY l.step
+ORDER BY what, step
 """
 
 
@@ -59,8 +73,9 @@ class _Spike:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """Sustained jumps of the loss, those after a restart of the learning rate left out."""
-    losses, steps = rows.floats("loss"), rows.ints("step")
+    """Sustained jumps of the loss, those after a restart left out: of the rate or the weights."""
+    told, norms = rows.part("what", "step"), rows.part("what", "norm")
+    losses, steps = told.floats("loss"), told.ints("step")
     if losses.size < MIN_RECENT + SUSTAINED:
         return NotChecked(detector=ID, reason=f"{losses.size} losses; a spike takes 25")
     if (losses[np.isfinite(losses)] < 0).any():
@@ -68,7 +83,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     spikes = [
         spike
         for spike in _spikes(losses, context, limits)
-        if not _follows_restart(rows.floats("lr"), spike.place)
+        if not _follows_restart(told.floats("lr"), spike.place)
+        and not _made_anew(norms, steps, losses, spike.place)
     ]
     if not spikes:
         return None
@@ -141,9 +157,23 @@ def _follows_restart(rates: FloatArray, place: int) -> bool:
     return bool(known.size and known[-1] > 0 and known[-1] >= RESTART_RISE * known.min())
 
 
+def _made_anew(norms: Rows, steps: IntArray, losses: FloatArray, place: int) -> bool:
+    """The norm of all weights is back at that of the start, and so is the loss."""
+    at, values = norms.ints("step"), norms.floats("norm")
+    recent = (at >= steps[max(0, place - RECENT)]) & (at < steps[place])
+    later = np.flatnonzero(at >= steps[place])
+    if not recent.any() or not later.size:
+        return False
+    moved = float(np.abs(values[recent] - values[0]).max())
+    left = float(np.abs(values[later[0]] - values[0]))
+    start, here = (np.nanmedian(losses[i : i + SUSTAINED]) for i in (0, place))
+    back = moved >= MOVED * values[0] and left <= ANEW_SHARE * moved
+    return bool(back and here <= SAME_LEVEL * start)
+
+
 def _finding(
     context: RunContext,
-    steps: np.typing.NDArray[np.int64],
+    steps: IntArray,
     spikes: Sequence[_Spike],
     worst: _Spike,
     *,

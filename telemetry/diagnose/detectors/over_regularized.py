@@ -3,13 +3,15 @@
 Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
 matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
 down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
-although larger weights would lower it. (2) Dropout keeps a fifth of the units or less, or a
-twentieth of the paths through several such layers, and the loss does not fall.
+although larger weights would lower it; a loss that has lost a quarter of its fall again, beyond its
+noise, needs the decay and weights that shrink at all. (2) Dropout keeps a fifth of the units or
+less, or a twentieth of the paths through several such layers, and the loss does not fall.
 Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
 Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
 it leads by design; weights of normalised layers that shrink without harm; noise that no weights
 could fit; dropout in a run that learns, and of the inputs; embeddings and adapters. What a penalty
 in the loss itself does shows in the weights alone. Functional dropout is not seen.
+Information: decay in a run that learns, whose loss larger weights would lower a little.
 Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
 """
 
@@ -25,8 +27,8 @@ from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import PERSISTENT_K, persistence
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.network import Parameter
-from telemetry.diagnose.progress import State
-from telemetry.diagnose.robust import FloatArray, median, row_medians
+from telemetry.diagnose.progress import SIGNED, State
+from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, FloatArray, median, row_medians
 from telemetry.diagnose.wording import example, number, of_parameters
 from telemetry.store.rows import Rows
 
@@ -40,7 +42,12 @@ COLLAPSED_BITS = 3.0  # an eighth
 VANISHED_BITS = 8.0  # nothing is left of the initialisation
 EXPLODED_BITS = 3.0  # what shrinks after such growth was blown up first
 WORSE = 1.3  # loss at the end over its own best
-GAIN_LIMIT = 0.25  # relative fall of the loss for a relative growth of the weights
+LOST_SHARE = 0.25  # of its fall, that the loss has lost again ...
+LOST_ERRORS = 5.0  # ... in standard errors; both together in no run that learns (measured on 480)
+SHRINKS_BITS = 0.25  # enough where the loss was lost under such a decay
+GAIN_LIMIT = 1.0  # relative fall of the loss for a relative growth of the weights: the loss would
+# fall in proportion at least; healthy 0.4 to 0.6, held back from 1.7
+GAIN_COLLAPSED = 0.25  # where weights have collapsed; 0.6 in runs that are held back
 NO_NORM = 1e-38
 DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a wide one does
 HEAVY_DROPOUT = 0.5  # layers that count for the paths
@@ -116,6 +123,11 @@ class _Decay:
         """It is as large as the gradient part, and has shrunk the weights."""
         return not math.isnan(self.ratio) and median(self.lost) >= SHRUNK_BITS
 
+    @property
+    def shrinks(self) -> bool:
+        """It is as large as the gradient part, and shrinks the weights."""
+        return not math.isnan(self.ratio) and median(self.lost) >= SHRINKS_BITS
+
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Decay first, then dropout."""
@@ -180,35 +192,70 @@ def _last(values: FloatArray) -> FloatArray:
 
 
 def _gain(products: Grid, context: RunContext) -> float:
-    """Sum of gradient times weight norms over the loss, in the later half of the samples."""
+    """Sum of gradient times weight norms over the loss, in the later half of the samples.
+
+    A loss with negative values has no level: its fall so far stands for it.
+    """
+    progress = context.progress
     late = products.steps >= median(products.steps.astype(np.float64))
     total = np.nansum(products.values[late], axis=1)
-    return median(total) / abs(context.progress.end) if context.progress.end else math.nan
+    level = progress.start - progress.end if _is_signed(context) else abs(progress.end)
+    return median(total) / level if level > 0 else math.nan
+
+
+def _is_signed(context: RunContext) -> bool:
+    return bool((context.losses < 0).any())
 
 
 def _severity(decay: _Decay, context: RunContext, limits: Limits) -> Severity | None:
     progress = context.progress
     collapsed = median(decay.lost) >= limits["collapsed_bits"]
-    if not (decay.is_strong or collapsed) or context.recovered or not np.isfinite(progress.end):
+    lost = _is_judged(context) and _lost(context)
+    if not (decay.is_strong or collapsed or (lost and decay.shrinks)):
         return None
-    if not progress.measurable:
-        return Severity.INFO
+    if context.recovered or not np.isfinite(progress.end):
+        return None
+    gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
     if progress.failing:
-        gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
         return Severity.ERROR if gone else Severity.WARNING
-    if _rose(context) or bool(np.nanmin(decay.lost) >= VANISHED_BITS):
+    if lost or (progress.measurable and (gone or _rose(context))):
         return Severity.WARNING
-    return Severity.WARNING if decay.is_strong and decay.gain >= GAIN_LIMIT else None
+    if _is_judged(context) and decay.is_strong and decay.gain >= GAIN_COLLAPSED:
+        return Severity.WARNING if collapsed or decay.gain >= GAIN_LIMIT else Severity.INFO
+    return None if progress.measurable else Severity.INFO
+
+
+def _is_judged(context: RunContext) -> bool:
+    """The loss tells whether the run became worse: one with negative values does, too."""
+    return context.progress.measurable or context.progress.reason in {SIGNED, ""}
 
 
 def _rose(context: RunContext) -> bool:
     """The loss at the end is above its own best by more than a third."""
-    losses = context.losses
-    width = max(3, losses.size // 20)
+    best = _best(context)
+    return best > 0 and context.progress.end >= WORSE * best and not _is_signed(context)
+
+
+def _lost(context: RunContext) -> bool:
+    """A quarter of what the loss has fallen is lost again, beyond its noise."""
+    best, progress = _best(context), context.progress
+    width = _width(context)
+    error = MEDIAN_INEFFICIENCY * progress.noise * math.sqrt(2 / width)
+    fall, rise = progress.start - best, progress.end - best
+    return min(fall, rise) >= LOST_ERRORS * error and rise >= LOST_SHARE * fall
+
+
+def _best(context: RunContext) -> float:
+    """Lowest median of a twentieth of the losses; NaN for a few."""
+    losses, width = context.losses, _width(context)
     if losses.size < 2 * width:
-        return False
-    best = np.median(np.lib.stride_tricks.sliding_window_view(losses, width), axis=1).min()
-    return bool(best > 0 and context.progress.end >= WORSE * best)
+        return math.nan
+    windows = np.lib.stride_tricks.sliding_window_view(losses, width)
+    return float(np.median(windows, axis=1).min())
+
+
+def _width(context: RunContext) -> int:
+    return max(3, context.losses.size // 20)
 
 
 def _of_decay(
@@ -222,7 +269,7 @@ def _of_decay(
     left = f"the weights are down to {number(100 * 2.0**-lost)} % of their largest norm"
     order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
     layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
-    strong = decay.is_strong
+    strong = decay.shrinks
     factor = 100 if lost >= VANISHED_BITS else 10
     return Finding(
         detector=ID,
