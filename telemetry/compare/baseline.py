@@ -19,7 +19,7 @@ from telemetry.compare.diff_result import Divergence, DivergenceKind
 from telemetry.compare.metric_names import LOSS
 from telemetry.compare.read_side import read_side
 from telemetry.compare.summary import Side, Summary
-from telemetry.compare.thinning import at_steps_of
+from telemetry.compare.thinning import averaged_as
 from telemetry.diagnose.diagnose import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
@@ -37,23 +37,23 @@ class Baseline:
 
     Attributes:
         path: The file.
-        runs: Their summaries, curves thinned.
-        thinned: Metrics whose curves lack points that were recorded.
+        runs: Their summaries, long curves averaged.
+        averaged: Metrics whose curves are means over stretches.
         rules: Hash of the detectors and of the policy that found the findings.
     """
 
     path: Path
     runs: Side
-    thinned: frozenset[str]
+    averaged: frozenset[str]
     rules: str
 
     def seen_alike(self, side: Side) -> Side:
-        """Another side, its curves read at the steps that the thinned ones have kept."""
+        """Another side, its curves averaged over the stretches of those that are."""
         return tuple(
             replace(
                 summary,
                 curves={
-                    name: at_steps_of(series, self._kept(name)) if name in self.thinned else series
+                    name: averaged_as(series, self._kept(name)) if name in self.averaged else series
                     for name, series in summary.curves.items()
                 },
             )
@@ -141,7 +141,7 @@ def read_baseline(path: Path) -> Baseline:
     return Baseline(
         path=path,
         runs=tuple(summary for summary, _ in read),
-        thinned=frozenset(name for _, thinned in read for name in thinned),
+        averaged=frozenset(name for _, averaged in read for name in averaged),
         rules=rules,
     )
 

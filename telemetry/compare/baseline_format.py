@@ -12,7 +12,7 @@ from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurve, LayerCurves
 from telemetry.compare.summary import Summary
-from telemetry.compare.thinning import thinned
+from telemetry.compare.thinning import averaged, picked
 from telemetry.diagnose.finding import Finding
 from telemetry.json_values import Json
 from telemetry.manifest import Status
@@ -40,20 +40,20 @@ def summary_to_json(summary: Summary) -> dict[str, Json]:
                 "layer": layer,
                 "statistic": statistic,
                 "floor": curve.floor,
-                **_points(_rounded(thinned(curve.series, MOST_LAYER_POINTS))),
+                **_points(_rounded(picked(curve.series, MOST_LAYER_POINTS))),
             }
             for (layer, statistic), curve in summary.layers.items()
         ],
         "findings": [finding.to_json() for finding in summary.findings],
         "clocks": {
-            axis: _points(_whole(thinned(clock, MOST_CLOCK_POINTS)))
+            axis: _points(_whole(picked(clock, MOST_CLOCK_POINTS)))
             for axis, clock in summary.clocks.items()
         },
     }
 
 
 def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
-    """The summary, and which of its metrics were thinned.
+    """The summary, and which of its metrics are averages.
 
     Raises:
         KeyError, TypeError, ValueError, OverflowError, AttributeError: not what was written.
@@ -99,7 +99,7 @@ def _lines(opening: str, entries: Sequence[str], closing: str, depth: int) -> st
 
 
 def _curve(series: Series) -> dict[str, Json]:
-    return {"n": len(series), **_points(thinned(series, MOST_POINTS))}
+    return {"n": len(series), **_points(averaged(series, MOST_POINTS))}
 
 
 def _points(series: Series) -> dict[str, Json]:

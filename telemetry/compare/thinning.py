@@ -1,41 +1,68 @@
-"""Fewer points of a curve, chosen so that curves of other runs can be read at the same steps."""
+"""Fewer points of a curve, taken so that other runs can be measured alike."""
 
 from collections.abc import Collection
+from itertools import pairwise
 
 import numpy as np
 
-from telemetry.compare.align import Ints, Series
+from telemetry.compare.align import Floats, Ints, Series
 
-LEAST_SHARED = 0.5  # of the kept steps that another run must have to be read at them alone
+LEAST_FILLED = 0.9  # of the stretches that another run has passed, for it to be measured by them
 
 
-def thinned(series: Series, most: int) -> Series:
-    """At most `most` points and the last one.
+def averaged(series: Series, most: int) -> Series:
+    """At most `most` stretches: the mean of k points each, placed at the last of them.
 
-    Every k-th point from the first, k a power of two: curves of one cadence and other lengths keep
-    common steps. Values stay as they are; a mean over stretches would hide what is best, and a
-    replay would no longer equal its original.
+    Means keep the precision of a noisy curve, which picked points would lose (decision 17). k is a
+    power of two, so that runs of other lengths share stretches.
     """
-    stride = 1
-    while -(-len(series) // stride) > most:
-        stride *= 2
+    stride = _stride(len(series), most)
     if stride == 1:
         return series
-    last = len(series) - 1
-    kept = np.unique(np.append(np.arange(0, len(series), stride), last))
-    return Series(steps=series.steps[kept], values=series.values[kept])
+    ends = np.append(np.arange(stride, len(series), stride), len(series))
+    return Series(steps=series.steps[ends - 1], values=_means(series.values, [0, *ends.tolist()]))
 
 
-def at_steps_of(series: Series, others: Collection[Series]) -> Series:
-    """The curve at the steps of thinned ones, so that both sides are measured alike.
+def averaged_as(series: Series, others: Collection[Series]) -> Series:
+    """The curve in the stretches of averaged ones, so that both sides are measured alike.
 
-    A final value over fifty points and one over five thousand differ although the runs are equal.
-    The curve stays whole where it lacks half of the kept steps that it has passed: other cadences
-    are compared as those of recorded runs are.
+    A final value over fifty means and one over five thousand points differ although the runs are
+    equal. The curve stays whole where it has no point in a tenth of the stretches that it has
+    passed: it is sparser than the averaged ones. What lies beyond their end is left out.
     """
-    steps: Ints = np.unique(np.concatenate([other.steps for other in others]))
-    kept = np.isin(series.steps, steps, assume_unique=True)
-    passed = np.count_nonzero(steps <= series.steps[-1])
-    if np.count_nonzero(kept) < max(1.0, LEAST_SHARED * passed):
+    ends: Ints = np.unique(np.concatenate([other.steps for other in others]))
+    places = np.searchsorted(series.steps, ends, side="right")
+    edges = [0, *places.tolist()]
+    filled = np.flatnonzero(np.diff(edges))
+    passed = int(np.searchsorted(ends, series.steps[-1])) + 1
+    if filled.size < LEAST_FILLED * min(passed, ends.size):
         return series
+    means = _means(series.values, edges)
+    steps = np.minimum(ends[filled], series.steps[-1])
+    return Series(steps=steps, values=means[filled])
+
+
+def picked(series: Series, most: int) -> Series:
+    """Every k-th point from the first, k a power of two, and the last: values as they are."""
+    stride = _stride(len(series), most)
+    if stride == 1:
+        return series
+    kept = np.unique(np.append(np.arange(0, len(series), stride), len(series) - 1))
     return Series(steps=series.steps[kept], values=series.values[kept])
+
+
+def _stride(n: int, most: int) -> int:
+    stride = 1
+    while -(-n // stride) > most:
+        stride *= 2
+    return stride
+
+
+def _means(values: Floats, edges: list[int]) -> Floats:
+    """Mean of the finite values between edges; NaN where most are not finite, or there is none."""
+    return np.array([_mean(values[start:end]) for start, end in pairwise(edges)])
+
+
+def _mean(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if 2 * finite.size > values.size else np.nan
