@@ -20,6 +20,7 @@ from telemetry.cli.diff_outputs import annotate, present, write_junit
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
 from telemetry.cli.render import open_screen
+from telemetry.cli.slice_screen import present as present_slices
 from telemetry.compare.diff_result import Axis, Direction, Verdict
 from telemetry.errors import UsageError
 
@@ -73,6 +74,11 @@ FAIL_ON = ("inconclusive", "regression", "never")
     type=click.Path(path_type=Path),
     help="Write JUnit XML besides, a test a metric.",
 )
+@click.option(
+    "--slices",
+    is_flag=True,
+    help="Groups of evaluated examples on which the candidate became worse, instead of metrics.",
+)
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -88,11 +94,16 @@ def command(  # noqa: PLR0913 - one argument per option
     github: bool,
     junit: Path | None,
     by: str,
+    slices: bool,
 ) -> int:
     """Choose the two sides, compare, and fail on a regression."""
     from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
 
     selectors = chosen_sides(runs, base, candidate, baseline_file)
+    if slices:
+        if baseline_file or metrics or github or junit or settings.output_markdown:
+            raise UsageError("--slices compares evaluated examples; give it two runs alone.")
+        return changed_slices(settings, *selectors)
     share, ways = parse_margin(margin), parse_directions(directions)
     screen = open_screen(settings)
     if github and (settings.output_json or settings.output_markdown):
@@ -120,6 +131,15 @@ def command(  # noqa: PLR0913 - one argument per option
     else:
         present(screen, diff)
     return code
+
+
+def changed_slices(settings: Settings, base: str, candidate: str) -> int:
+    """`telemetry slices CANDIDATE --base BASE`, where one looks for differences."""
+    from telemetry.evaluate.slices import Subject, find  # noqa: PLC0415 - duckdb
+
+    store = telemetry.Store.open(settings.store)
+    subject = Subject(run=store.select(candidate), base=store.select(base))
+    return present_slices(open_screen(settings), find(store, subject))
 
 
 def exit_code(verdict: Verdict, fail_on: str) -> int:

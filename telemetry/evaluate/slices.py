@@ -125,7 +125,8 @@ def measure(store: Store, subject: Subject, where: str, search: Search = DEFAULT
     found = described(
         material.examples, judged, inside, conditions, where, log_p=log_p, q=math.exp(log_p)
     )
-    is_worse = found.q <= search.q and judged.matters(found.value, found.rest)
+    # One group that was named: any sure difference counts, however small.
+    is_worse = found.q <= search.q and found.value > found.rest
     return replace(
         _result(material, subject.metric, search.q),
         tested=1,

@@ -68,6 +68,16 @@ def test_a_change_since_another_run_is_found(telemetry: Telemetry) -> None:
     assert done.out.startswith("worst where m_b = 2 and m_e = 3: error change +")
 
 
+def test_diff_shows_the_same_change(telemetry: Telemetry) -> None:
+    done = telemetry("diff", "before", "after", "--slices", "--json")
+    assert done.code == 1
+    assert validated("slices", done.out)["base"] == "20260102-030405-before"
+    assert telemetry("diff", "after", "before", "--slices").code == 0
+    refused = telemetry("diff", "after", "before", "--slices", "--metric", "loss")
+    assert refused.code == 2
+    assert "give it two runs alone" in refused.err
+
+
 def test_the_worst_group_becomes_a_hypothesis(telemetry: Telemetry, tmp_path: Path) -> None:
     file = tmp_path / "hypotheses.toml"
     done = telemetry("slices", "after", "--save-hypothesis", "b-and-e", "--file", file)
