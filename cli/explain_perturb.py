@@ -148,11 +148,12 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
     if threshold is None or threshold == found["neutral"]:
         raise UsageError(f"{axis} turns no right answer wrong, so {name} is not kept.")
     transform = f"{axis}:{number(threshold):+.6g}"
+    unit = f" ({found['unit']})" if found["unit"] else ""
     append_hypothesis(
         file,
         Hypothesis(
             name=name,
-            statement=f"Answers stay as they are under {transform} ({found['unit']})",
+            statement=f"Answers stay as they are under {transform}{unit}",
             kind=Kind.INVARIANCE,
             base=str(found["dataset"]),
             transform=transform,

@@ -140,6 +140,35 @@ class PerturbRequest(Request):
     verb: str = "explain.perturb"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceRequest(Request):
+    """Find the least difference between a wrong answer and a right one.
+
+    Attributes:
+        source: Model, weights and examples.
+        wrong: Id or place of an example that is answered wrongly.
+        right: Id or place of another, `nearest`, `blur` or `mean`; None: what fits.
+        run: Folder of the run that the results go to; None: they are not kept.
+        cell: Side of a cell of an image, in pixels.
+        mode: `repair` or `break`; None: both.
+        most_calls: Mixtures that one search may ask about.
+        immutable: Columns that stay as they are.
+        batch: Inputs a forward.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    wrong: str
+    right: str | None = None
+    run: str | None = None
+    cell: int | None = None
+    mode: str | None = None
+    most_calls: int = 2000
+    immutable: tuple[str, ...] = ()
+    batch: int = 64
+    verb: str = "explain.reduce"
+
+
 def matching_files(pattern: str, folder: Path) -> list[Path]:
     """The files that fit a pattern, relative ones from a folder, the oldest first."""
     anchor = Path(pattern).anchor

@@ -7,12 +7,15 @@ Examples:
   telemetry explain input latest --example 4711
   telemetry explain input latest --worst 3 --method occlusion
   telemetry explain perturb latest --example 4711 --axis brightness
+  telemetry explain reduce latest --wrong 4711 --right 4712
 """
 
 from telemetry.cli.explain_input import add_input
 from telemetry.cli.explain_perturb import add_perturb
+from telemetry.cli.explain_reduce import add_reduce
 from telemetry.cli.options import verb_group
 
 command = verb_group(__name__, __doc__)
 add_input(command)
 add_perturb(command)
+add_reduce(command)

@@ -23,6 +23,7 @@ from telemetry.explain.attribute import Attribution, Settings, attribute
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress, evaluate
 from telemetry.explain.perturbation_answers import answer_perturb
+from telemetry.explain.reduction_answers import answer_reduce
 from telemetry.explain.results import write_evaluation, write_image
 from telemetry.explain.subject import Subject, load_source
 from telemetry.explain_request import (
@@ -30,11 +31,12 @@ from telemetry.explain_request import (
     AttributeRequest,
     EvaluateRequest,
     PerturbRequest,
+    ReduceRequest,
 )
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
-R = TypeVar("R", bound=PerturbRequest)
+R = TypeVar("R", bound=PerturbRequest | ReduceRequest)
 
 
 def main() -> int:
@@ -64,6 +66,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         return _attribute(AttributeRequest.of(document))
     if verb == "explain.perturb":
         return _about(PerturbRequest.of(document), answer_perturb)
+    if verb == "explain.reduce":
+        return _about(ReduceRequest.of(document), answer_reduce)
     raise UsageError(f"there is no verb {verb!r}.")
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from telemetry import json_values
 from telemetry.explain.attribute import Attribution
 from telemetry.explain.checks import Check
-from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
+from telemetry.explain.colours import Bytes, Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import attribution_png, map_of
 from telemetry.explain.evaluation import Evaluation
 from telemetry.explain.segments import IMAGE_DIMENSIONS
@@ -170,9 +170,14 @@ def _is_wrong(attribution: Attribution) -> bool:
 
 
 def _grid(attribution: Attribution) -> Json:
-    """Colours of the map for a terminal, thinned to 64 pixels a side; None for no image."""
+    """Colours of the map for a terminal; None for no image."""
     if attribution.values.dim() != IMAGE_DIMENSIONS:
         return None
     flat = _towards_truth(attribution)
-    step = -(-max(flat.shape) // GRID_SIDE)
-    return hexadecimal(signed_colours(flat, signed_scale(flat))[::step, ::step])
+    return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))
+
+
+def thinned(picture: Bytes) -> Bytes:
+    """A picture of at most 64 pixels a side, height x width x 3, for a terminal."""
+    step = -(-max(picture.shape[:2]) // GRID_SIDE)
+    return picture[::step, ::step]

@@ -32,7 +32,7 @@ class Axis:
 
     Attributes:
         name: As the user says it.
-        unit: Of its values.
+        unit: Of its values; empty for a column, which has its own.
         neutral: The value that changes nothing; of a column that of the middle example.
         values: What is tried, ascending, the neutral value among them.
         apply: Example and value to an input and the share of its elements that were clipped.
@@ -246,7 +246,7 @@ def _column_axis(
     middle = float(seen.median())
     return Axis(
         name=name,
-        unit="of the column",
+        unit="",
         neutral=middle,
         values=_with(tried, middle),
         apply=apply,

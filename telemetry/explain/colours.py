@@ -37,6 +37,11 @@ def signed_table() -> Bytes:
     return _from_lab(np.concatenate([low, high[1:]]))
 
 
+def ends() -> Bytes:
+    """Against, neutral and for, shape (3, 3)."""
+    return signed_table()[[0, HALF, -1]]
+
+
 def signed_scale(values: Floats) -> float:
     """What the ends of the map stand for: the 99th percentile of the absolute values."""
     finite = np.abs(values[np.isfinite(values)])

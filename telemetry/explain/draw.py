@@ -9,16 +9,18 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from telemetry.explain.colours import signed_colours, signed_scale
+from telemetry.explain.colours import ends, signed_colours, signed_scale
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 PANEL = 256  # pixels of a side, about
 GAP = 12
 CAPTION_HEIGHT = 18
 GREY_SHARE = 0.4  # of the input under the map
 BACKGROUND = 255
+RGB = 3  # channels
 
 
 def attribution_png(flat: Floats, image: Tensor, caption: str, identity: str) -> bytes:
@@ -75,3 +77,29 @@ def page_png(panels: Sequence[Bytes], caption: str, identity: str) -> bytes:
 def _ascii(text: str) -> str:
     """What Pillow's own font can draw."""
     return text.encode("ascii", "replace").decode("ascii")
+
+
+def rgb_of(image: Tensor) -> Bytes:
+    """An image between its least and largest value, height x width x 3; what is not RGB is grey."""
+    if image.shape[0] != RGB:
+        return np.repeat((grey_of(image) * 255).astype(np.uint8)[..., None], RGB, axis=2)
+    values = np.asarray(image.double().permute(1, 2, 0).numpy(), dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return (scaled * 255).astype(np.uint8)
+
+
+def marked(image: Tensor, region: Mask, least: Mask) -> Bytes:
+    """A grey image with a region in orange and its most important part in blue.
+
+    Args:
+        image: Channels x height x width.
+        region: Height x width.
+        least: The same.
+    """
+    grey = np.repeat((grey_of(image) * 255)[..., None], RGB, axis=2)
+    against, _, speaks_for = ends()
+    for mask, colour in ((region, against), (least, speaks_for)):
+        mixed = GREY_SHARE * grey + (1 - GREY_SHARE) * colour
+        grey = np.where(mask[..., None], mixed, grey)
+    return grey.astype(np.uint8)

@@ -130,12 +130,15 @@ class ExampleSet:
         columns = getattr(self._source, "feature_names", None)
         if columns is not None and len(columns) == values.numel():
             return [str(name) for name in columns]
-        reader = getattr(self._source, "tokens", None)
-        if callable(reader):
-            tokens = [str(token) for token in reader(values)]
-            if len(tokens) == values.numel():
-                return [f"{place}:{token}" for place, token in enumerate(tokens)]
+        if callable(getattr(self._source, "tokens", None)):
+            return [f"{place}:{token}" for place, token in enumerate(self.tokens(values))]
         return [str(place) for place in range(values.numel())]
+
+    def tokens(self, values: Tensor) -> list[str]:
+        """The tokens of a text in words, as the data set says them, else their numbers."""
+        reader = getattr(self._source, "tokens", None)
+        found = [str(token) for token in reader(values)] if callable(reader) else []
+        return found if len(found) == values.numel() else [str(t) for t in values.tolist()]
 
     @cached_property
     def modality(self) -> Modality:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telemetry.errors import UsageError
-from telemetry.explain.axes import STEPS, Axis, axis_of
+from telemetry.explain.axes import IMAGE_AXES, STEPS, Axis, axis_of
 from telemetry.explain.checks import Check
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.evaluation import Progress
@@ -231,7 +231,7 @@ def _clipping(steps: Sequence[Step], axis: Axis, found: Sequence[Turn]) -> list[
             "saturated, and not only changed",
         )
         for step in steps
-        if step.value == threshold
+        if step.value == threshold and axis.name in IMAGE_AXES
     ]
 
 

@@ -136,7 +136,7 @@ def _span(found: Perturbation) -> str:
 
 
 def _at(found: Perturbation, value: float) -> str:
-    return f"{found.axis.name} {_number(found, value)} {found.axis.unit}"
+    return f"{found.axis.name} {_number(found, value)} {found.axis.unit}".rstrip()
 
 
 def _number(found: Perturbation, value: float) -> str:

@@ -1,13 +1,18 @@
 """Writes what was found out about a model into the folder of its run."""
 
+import io
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from telemetry.errors import StoreUnreadable
 from telemetry.explain.evaluation import Evaluation
 from telemetry.runs import publish_bytes
 from telemetry.store.results import append_once
 
-IMAGES = "explain/images"
+IMAGES, ARRAYS = "explain/images", "explain/arrays"
+Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 def write_evaluation(run: Path, evaluation: Evaluation) -> bool:
@@ -29,9 +34,23 @@ def write_image(run: Path, name: str, content: bytes) -> str:
     Raises:
         StoreUnreadable: the disk refuses.
     """
-    place = Path(IMAGES) / name
+    return _write(run, Path(IMAGES) / name, content)
+
+
+def write_array(run: Path, name: str, values: Array) -> str:
+    """Keep an array in a run as .npy; returns its path relative to the run folder.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    stream = io.BytesIO()
+    np.save(stream, values, allow_pickle=False)
+    return _write(run, Path(ARRAYS) / name, stream.getvalue())
+
+
+def _write(run: Path, place: Path, content: bytes) -> str:
     try:
-        (run / IMAGES).mkdir(parents=True, exist_ok=True)
+        (run / place).parent.mkdir(parents=True, exist_ok=True)
         publish_bytes(run / place, content)
     except OSError as error:
         raise StoreUnreadable(f"{run / place}: cannot be written ({error.strerror}).") from error

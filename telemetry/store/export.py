@@ -34,6 +34,7 @@ EXPORTED = {
     "example_evals": "example_evals",
     "attributions": "attributions",
     "input_perturbations": "input_perturbations",
+    "input_reductions": "input_reductions",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

@@ -34,6 +34,7 @@ PUBLIC_VIEWS = (
     "example_evals",
     "attributions",
     "input_perturbations",
+    "input_reductions",
     "hypotheses",
     "hypothesis_results",
     "cv_scores",

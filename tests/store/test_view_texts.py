@@ -25,6 +25,7 @@ ROW_VIEWS = {
     "example_evals": "example_evals",
     "attributions": "attributions",
     "input_perturbations": "input_perturbations",
+    "input_reductions": "input_reductions",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

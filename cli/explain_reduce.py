@@ -1,0 +1,213 @@
+"""`telemetry explain reduce`: what is the least that must change to make a wrong answer right?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Cell, Column, Grid
+from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.model_answers import (
+    checks_grid,
+    colours,
+    listed,
+    mappings,
+    number,
+    show_failures,
+)
+from telemetry.cli.model_child import ask
+from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import Inconclusive
+from telemetry.explain_request import ReduceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.json_values import Json
+
+MODES = ("repair", "break")
+
+
+def add_reduce(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("reduce")(explain_reduce)
+
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.option(
+    "--wrong", metavar="ID", required=True, help="Id or place of a wrongly answered example."
+)
+@click.option(
+    "--right",
+    metavar="ID",
+    help="Id or place of one that is answered with the true class; nearest: the most similar; "
+    "blur, mean: the wrong one without details. Else nearest, of images blur.",
+)
+@click.option("--mode", type=click.Choice(MODES), help="Search one set only; else both.")
+@click.option("--cell", type=click.IntRange(min=1), metavar="PX", help="Side of a cell; else 2.")
+@click.option("--immutable", metavar="COL,COL", help="Columns that stay as they are.")
+@click.option(
+    "--max-calls",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Mixtures to try in a search.",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
+@hypothesis_options("Append the example to the file: it is answered rightly.")
+@model_options
+@click.pass_obj
+def explain_reduce(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    wrong: str,
+    right: str | None,
+    mode: str | None,
+    cell: int | None,
+    immutable: str | None,
+    max_calls: int,
+    batch: int,
+    no_store: bool,
+    save_hypothesis: str | None,
+    file: Path,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Find the least that must change in a wrongly answered input to make the answer right.
+
+    The wrong input is mixed with a right one: cell by cell of an image, token by token, column by
+    column. The repair is the least set that mends the answer; of an image the region says where
+    the cause lies. Name a right twin where there is one: a blurred image finds less.
+
+    Examples:
+      telemetry explain reduce latest --wrong 4711 --right 4712
+      telemetry explain reduce latest --wrong 4711 --right nearest --mode repair
+      telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
+    """
+    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
+
+    if save_hypothesis is not None:
+        check_savable(file, save_hypothesis)
+    screen = open_screen(settings)
+    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    request = ReduceRequest(
+        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        wrong=wrong,
+        right=right,
+        run=None if no_store else str(chosen.ref.path),
+        cell=cell,
+        mode=mode,
+        most_calls=max_calls,
+        immutable=tuple(filter(None, (n.strip() for n in (immutable or "").split(",")))),
+        batch=batch,
+    )
+    found = mappings(ask(request.to_json(), "reducing").get("reductions"))
+    if screen.wants_json:
+        screen.json({"run": chosen.run, "stored": not no_store, "reductions": [*found]})
+    for entry in () if screen.wants_json else found:
+        show(screen, entry, chosen.ref.path)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found[0])
+        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+
+
+def show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
+    """The answer, both sets, the picture, and the checks."""
+    screen.paragraph(str(found["answer"]))
+    show_failures(screen, found)
+    screen.blank()
+    screen.picture(colours(found.get("grid")))
+    sets = [(mode, entry) for mode in MODES if isinstance(entry := found[mode], dict)]
+    if found["cell"] is None:
+        screen.grid(_edits(sets))
+    else:
+        screen.grid(_cells(found, sets))
+    screen.blank()
+    screen.grid(checks_grid(found))
+    for mode, entry in sets:
+        if entry["proven"] is not True:
+            screen.paragraph(f"{mode}: cut short by --max-calls, a smaller set may do", indent=2)
+    calls = numbers.count(int(number(found["calls"])))
+    p_after = "" if found["p_after"] is None else f" -> {numbers.number(number(found['p_after']))}"
+    p_before = numbers.number(number(found["p_before"]))
+    screen.paragraph(f"p of the truth {p_before}{p_after}; {calls} mixtures tried", indent=2)
+    if found.get("image") is not None:
+        screen.paragraph(str(run / str(found["image"])), label="picture")
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+    """Keep the wrong example as a hypothesis: it is answered rightly.
+
+    Raises:
+        UsageError: the file cannot take it.
+    """
+    from telemetry.evaluate.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+    from telemetry.evaluate.hypothesis_file import append_hypothesis  # noqa: PLC0415 - as above
+
+    example = str(found["wrong_id"])
+    literal = example.replace("'", "''")
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f'Example {example} is called "{found["label"]}"',
+            kind=Kind.SUBSET,
+            base=str(found["dataset"]),
+            where=f"example_id = '{literal}'",
+            expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0),
+        ),
+    )
+
+
+def _cells(found: "Mapping[str, Json]", sets: "list[tuple[str, dict[str, Json]]]") -> Grid:
+    columns = (
+        Column(header="SET"),
+        Column(header="CELLS", align=Align.RIGHT),
+        Column(header="PIXELS", align=Align.RIGHT),
+        Column(header="PLACES", align=Align.RIGHT),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        _cell_row(mode, entry["parts"], entry["share"], entry["components"]) for mode, entry in sets
+    ]
+    if found["right_id"] is not None:
+        region = (found["region"], found["region_share"], found["region_components"])
+        rows.append(_cell_row("region", *region))
+    return Grid(columns=columns, rows=tuple(rows))
+
+
+def _cell_row(name: str, cells: "Json", share: "Json", places: "Json") -> tuple[Cell, ...]:
+    return (name, str(len(listed(cells))), numbers.percent(number(share)), str(places))
+
+
+def _edits(sets: "list[tuple[str, dict[str, Json]]]") -> Grid:
+    columns = (
+        Column(header="SET"),
+        Column(header="PART", shrinks=True),
+        Column(header="WRONG", shrinks=True),
+        Column(header="RIGHT", shrinks=True),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (mode, str(edit["name"]), _value(edit["before"]), _value(edit["after"]))
+            for mode, entry in sets
+            for edit in mappings(entry["edits"])
+        ),
+    )
+
+
+def _value(value: "Json") -> str:
+    return numbers.number(value) if isinstance(value, float) else str(value or numbers.NOTHING)

@@ -1,0 +1,274 @@
+"""Answers to `telemetry explain reduce`: sentence, JSON, rows, picture."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from telemetry import json_values
+from telemetry.explain.answers import check_json, thinned
+from telemetry.explain.colours import hexadecimal
+from telemetry.explain.ddmin import Items, Least
+from telemetry.explain.differences import Cells, Edit
+from telemetry.explain.draw import Mask, marked, page_png, rgb_of
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.masks import components
+from telemetry.explain.reduction import BREAK, REPAIR, Reduction, Settings, reduce
+from telemetry.explain.results import write_array, write_image
+from telemetry.explain.subject import Subject
+from telemetry.explain_request import ReduceRequest
+from telemetry.json_values import Json
+from telemetry.store.results import append_once
+
+IN_REGION, IN_REPAIR = 1, 2  # of the mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """Paths relative to the run folder; None: nothing was written."""
+
+    image: str | None = None
+    mask: str | None = None
+
+
+def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+    """Reduce one pair and keep what is found.
+
+    Raises:
+        UsageError: see `reduce`.
+        Inconclusive: see `reduce`.
+    """
+    progress(0, 1)
+    settings = Settings(
+        cell=request.cell,
+        mode=request.mode,
+        most_calls=request.most_calls,
+        immutable=request.immutable,
+        batch=request.batch,
+    )
+    found = reduce(subject, request.wrong, request.right, settings)
+    files = _Files()
+    if request.run is not None:
+        run = Path(request.run)
+        files = _written(found, run)
+        append_once(
+            run, "input_reductions", rows_of(found, subject, files), identity="reduction_id"
+        )
+    return {"reductions": [reduction_answer(found, subject, files)]}
+
+
+def reduction_answer(
+    found: Reduction, subject: Subject, files: _Files | None = None
+) -> dict[str, Json]:
+    """What `telemetry explain reduce` shows."""
+    files = files or _Files()
+    return {
+        "reduction_id": found.id,
+        "checkpoint": subject.identity,
+        "dataset": subject.examples.name if subject.examples else "",
+        "wrong_id": found.wrong.id,
+        "right_id": found.twin.id,
+        "right": found.twin.name,
+        "nearest": found.twin.is_nearest,
+        "label": found.label,
+        "prediction": found.prediction,
+        "cell": _cell(found),
+        "differences": len(found.differences),
+        "repair": _set(found, found.repair),
+        "break": _set(found, found.breaking),
+        "region": parts(found, found.region),
+        "region_share": _share(found, found.region),
+        "region_components": _components(found, found.region),
+        "p_before": found.p_before,
+        "p_after": found.p_after,
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "answer": sentence(found),
+        "grid": _grid(found),
+        "calls": found.calls,
+        "forwards": found.forwards,
+        "seconds": found.seconds,
+        "image": files.image,
+        "mask": files.mask,
+    }
+
+
+def parts(found: Reduction, items: Items) -> list[Json]:
+    """Boxes of cells; names of columns and places of tokens."""
+    if isinstance(found.differences, Cells):
+        return [list(found.differences.boxes[item]) for item in items]
+    return [edit.name for edit in found.differences.edits(items)]
+
+
+def sentence(found: Reduction) -> str:
+    """The answer in words."""
+    said = [f'example {found.wrong.id} is called "{found.prediction}", not "{found.label}"']
+    if found.repair is not None:
+        said.append(f"{_mending(found, found.repair)} makes it right")
+    if found.breaking is not None:
+        what = _named(found, found.breaking.items, forwards=False)
+        said.append(f"{what} put into {found.twin.name} makes that wrong")
+    if isinstance(found.differences, Cells) and found.twin.is_real:
+        share = _share(found, found.region)
+        said.append(f"the cause lies in {_where(found)} ({100 * (share or 0):.1f} % of the pixels)")
+    return "; ".join(said) + "."
+
+
+def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str, object]]:
+    """Rows of table `input_reductions`, one a mode."""
+    is_image = isinstance(found.differences, Cells)
+    common: dict[str, object] = {
+        "reduction_id": found.id,
+        "checkpoint": subject.identity,
+        "dataset": subject.examples.name if subject.examples else "",
+        "wrong_id": found.wrong.id,
+        "right_id": found.twin.id,
+        "right_name": found.twin.name,
+        "label": found.label,
+        "prediction": found.prediction,
+        "cell": _cell(found),
+        "n_differences": len(found.differences),
+        "region": json_values.dumps(parts(found, found.region)),
+        "region_share": _share(found, found.region),
+        "p_before": found.p_before,
+        "calls": found.calls,
+        "mask_path": files.mask,
+        "image_path": files.image,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "forwards": found.forwards,
+        "seconds": found.seconds,
+        "written_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    return [
+        {
+            **common,
+            "mode": mode,
+            "minimal": json_values.dumps(parts(found, least.items)),
+            "edits": None if is_image else json_values.dumps(_edits(found, least.items)),
+            "minimal_proven": least.proven,
+            "n_components": _components(found, least.items),
+            "p_after": found.p_after if mode == REPAIR else None,
+        }
+        for mode, least in ((REPAIR, found.repair), (BREAK, found.breaking))
+        if least is not None
+    ]
+
+
+def _set(found: Reduction, least: Least | None) -> Json:
+    if least is None:
+        return None
+    return {
+        "parts": parts(found, least.items),
+        "edits": _edits(found, least.items),
+        "share": _share(found, least.items),
+        "components": _components(found, least.items),
+        "proven": least.proven,
+    }
+
+
+def _edits(found: Reduction, items: Items) -> list[Json]:
+    return [
+        {"name": edit.name, "before": edit.before, "after": edit.after}
+        for edit in found.differences.edits(items)
+    ]
+
+
+def _mending(found: Reduction, least: Least) -> str:
+    named = _named(found, least.items, forwards=True)
+    if not found.twin.is_real:
+        return f"{named} {found.twin.name}"
+    nearest = ", the nearest of that class," if found.twin.is_nearest else ""
+    return f"{named} from {found.twin.name}{nearest}"
+
+
+def _named(found: Reduction, items: Items, *, forwards: bool) -> str:
+    """A set in words.
+
+    Args:
+        found: Whose.
+        items: The set.
+        forwards: Whether the right values are taken, and not the wrong ones.
+    """
+    if isinstance(found.differences, Cells):
+        cells = f"{len(items)} of {len(found.differences)} cells"
+        return f"{cells} ({100 * (_share(found, items) or 0):.1f} % of the pixels)"
+    return ", ".join(_change(edit, forwards=forwards) for edit in found.differences.edits(items))
+
+
+def _change(edit: Edit, *, forwards: bool) -> str:
+    old, new = (edit.before, edit.after) if forwards else (edit.after, edit.before)
+    return f"{edit.name} {_value(new)} instead of {_value(old)}"
+
+
+def _value(value: str | float | None) -> str:
+    if value is None:
+        return "nothing"
+    return f'"{value}"' if isinstance(value, str) else f"{value:.4g}"
+
+
+def _where(found: Reduction) -> str:
+    assert isinstance(found.differences, Cells)  # noqa: S101 - tells the type checker
+    boxes = [found.differences.boxes[item] for item in found.region]
+    if not boxes:
+        return "no part"
+    y0, x0, y1, x1 = zip(*boxes, strict=True)
+    place = f"rows {min(y0)}-{max(y1) - 1}, columns {min(x0)}-{max(x1) - 1}"
+    count = _components(found, found.region) or 0
+    return place if count == 1 else f"{count} places within {place}"
+
+
+def _cell(found: Reduction) -> int | None:
+    return found.differences.side if isinstance(found.differences, Cells) else None
+
+
+def _mask(found: Reduction, items: Collection[int]) -> Mask:
+    assert isinstance(found.differences, Cells)  # noqa: S101 - tells the type checker
+    return np.asarray(found.differences.mask(items).numpy(), dtype=np.bool_)
+
+
+def _share(found: Reduction, items: Items) -> float | None:
+    if not isinstance(found.differences, Cells):
+        return None
+    return float(found.differences.mask(items).double().mean())
+
+
+def _components(found: Reduction, items: Items) -> int | None:
+    if not isinstance(found.differences, Cells):
+        return None
+    return components(found.differences.mask(items))
+
+
+def _written(found: Reduction, run: Path) -> _Files:
+    if not isinstance(found.differences, Cells):
+        return _Files()
+    least = _least(found)
+    mask = np.zeros(found.differences.wrong.shape[1:], dtype=np.uint8)
+    mask[_mask(found, found.region)] = IN_REGION
+    mask[_mask(found, least)] = IN_REPAIR
+    panels = [
+        rgb_of(found.differences.wrong),
+        rgb_of(found.differences.right),
+        marked(found.differences.wrong, _mask(found, found.region), _mask(found, least)),
+    ]
+    caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"
+    return _Files(
+        image=write_image(run, f"{found.id}.png", page_png(panels, caption, found.id)),
+        mask=write_array(run, f"{found.id}.npy", mask),
+    )
+
+
+def _least(found: Reduction) -> Items:
+    least = found.repair or found.breaking
+    return least.items if least is not None else ()
+
+
+def _grid(found: Reduction) -> Json:
+    if not isinstance(found.differences, Cells):
+        return None
+    picture = marked(
+        found.differences.wrong, _mask(found, found.region), _mask(found, _least(found))
+    )
+    return hexadecimal(thinned(picture))

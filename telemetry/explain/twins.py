@@ -1,0 +1,118 @@
+"""What a wrong input is compared with: another example, or itself with its details removed."""
+
+import difflib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from telemetry.capture.answers import input_digest
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.explain.baselines import blurred
+from telemetry.explain.classifier import Classifier
+from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, Modality
+
+NEAREST, BLUR, MEAN = "nearest", "blur", "mean"
+SEARCHED = 10_000  # examples, for the nearest one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Twin:
+    """The other input of a pair.
+
+    Attributes:
+        id: Of the example; None: it was made of the wrong one.
+        name: As a sentence says it: "example 12", or what was done.
+        input: As the model takes it.
+        is_nearest: Whether it was searched for.
+    """
+
+    id: str | None
+    name: str
+    input: Tensor
+    is_nearest: bool = False
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is an example."""
+        return self.id is not None
+
+    @property
+    def digest(self) -> str:
+        """Of the input."""
+        return input_digest(self.input)
+
+
+def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier) -> Twin:
+    """The input that a name means.
+
+    Args:
+        right: Id or place of an example, `nearest`, `blur` or `mean`; None: what fits.
+        wrong: The input that is answered wrongly.
+        classifier: Knows examples and answers.
+
+    Raises:
+        UsageError: there is no such example, or no image can be blurred.
+        Inconclusive: no example of the class is answered rightly.
+    """
+    is_image = wrong.input.dim() == IMAGE_DIMENSIONS
+    if right is None:
+        right = BLUR if is_image else NEAREST
+    if right in {BLUR, MEAN}:
+        if not is_image:
+            raise UsageError(
+                f"--right {right}: an input of shape {tuple(wrong.input.shape)} "
+                "is no image; say --right nearest."
+            )
+        if right == BLUR:
+            return Twin(id=None, name="blurred", input=blurred(wrong.input))
+        flat = wrong.input.mean((1, 2), keepdim=True).expand_as(wrong.input)
+        return Twin(id=None, name="replaced by their mean colour", input=flat.contiguous())
+    if right == NEAREST:
+        return _nearest(wrong, classifier)
+    chosen = classifier.examples.find(right) if isinstance(right, str) else right
+    return Twin(id=chosen.id, name=f"example {chosen.id}", input=chosen.input)
+
+
+def _nearest(wrong: Example, classifier: Classifier) -> Twin:
+    """The most similar example of the true class that is answered rightly."""
+    truth = classifier.truth(wrong)
+    is_text = classifier.examples.modality is Modality.TEXT
+    same = [
+        example
+        for example in classifier.examples.examples(SEARCHED)
+        if example.id != wrong.id
+        and classifier.truth(example) == truth
+        and (is_text or example.input.shape == wrong.input.shape)
+    ]
+    found = classifier([example.input for example in same], [truth] * len(same)) if same else None
+    right = [e for place, e in enumerate(same) if found is not None and bool(found.right[place])]
+    if not right:
+        raise Inconclusive(
+            f'no other example of "{classifier.name(truth)}" among the first {SEARCHED} is '
+            "answered rightly; name an input by --right."
+        )
+    distances = _text_distances(wrong, right) if is_text else _distances(wrong, right)
+    best = right[min(range(len(right)), key=distances.__getitem__)]
+    return Twin(id=best.id, name=f"example {best.id}", input=best.input, is_nearest=True)
+
+
+def _distances(wrong: Example, others: list[Example]) -> list[float]:
+    """Euclidean, in standard deviations of each element over the others."""
+    stacked = torch.stack([example.input for example in others]).double().flatten(1)
+    deviation = stacked.std(0, correction=0) if len(others) > 1 else torch.ones_like(stacked[0])
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    if wrong.input.dim() == IMAGE_DIMENSIONS:
+        scale = torch.ones_like(scale)  # a pixel that hardly ever varies is no better a witness
+    return [float(d) for d in ((stacked - wrong.input.double().flatten()) / scale).norm(dim=1)]
+
+
+def _text_distances(wrong: Example, others: list[Example]) -> list[float]:
+    """Share of tokens that do not match."""
+    matcher = difflib.SequenceMatcher(None, autojunk=False)
+    matcher.set_seq2(wrong.input.tolist())
+    found = []
+    for example in others:
+        matcher.set_seq1(example.input.tolist())
+        found.append(1 - matcher.ratio())
+    return found

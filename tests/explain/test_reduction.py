@@ -1,0 +1,267 @@
+"""Pairs whose difference is planted, and models that see nothing else."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from telemetry import explain
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.explain.differences import Cells, differences_of
+from telemetry.explain.examples import ExampleSet
+from telemetry.explain.masks import components
+from telemetry.explain.reduction import Reduction, Settings, reduce
+
+pytestmark = pytest.mark.torch
+
+SIDE = 16
+COVER = (slice(4, 8), slice(6, 10))  # four cells of 2 x 2
+
+
+class Signs:
+    """A sign with a bright bar, its covered twin in another light, and one elsewhere altogether."""
+
+    classes = ("other", "sign")
+    value_range = (0.0, 1.0)
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(4)
+        self.images = 0.3 + 0.02 * torch.rand(4, 1, SIDE, SIDE, generator=generator)
+        for index in (0, 1):
+            self.images[index, 0, COVER[0], COVER[1]] = 0.9
+        self.images[0, 0, COVER[0], COVER[1]] = 0.1  # covered
+        self.images[1] += 0.03
+        self.images[2] = torch.rand(1, SIDE, SIDE, generator=generator)
+        self.images[2, 0, COVER[0], COVER[1]] = 0.9
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(index < 3)
+
+
+class Bar(nn.Module):
+    """Says `sign` where half of the bar at least is bright."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 20 * (x[:, 0, COVER[0], COVER[1]].flatten(1).mean(1) - 0.45)
+        return torch.stack([-score, score], dim=1)
+
+
+@pytest.fixture
+def subject() -> explain.Subject:
+    return explain.load(Bar(), dataset=Signs())
+
+
+def mask(found: Reduction, items: tuple[int, ...]) -> Tensor:
+    assert isinstance(found.differences, Cells)
+    return found.differences.mask(items)
+
+
+def test_the_region_is_the_cover_and_the_repair_a_part_of_it(subject: explain.Subject) -> None:
+    found = reduce(subject, "0", "1")
+    assert (found.prediction, found.label) == ("other", "sign")
+    truth = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    truth[COVER] = True
+    assert torch.equal(mask(found, found.region), truth)
+    assert found.repair is not None
+    assert found.breaking is not None
+    assert len(found.repair.items) == 2  # half of the bar
+    assert len(found.breaking.items) == 3  # a quarter is left: too little
+    for least in (found.repair, found.breaking):
+        assert least.proven
+        assert not (mask(found, least.items) & ~truth).any()
+    assert components(mask(found, found.region)) == 1
+    assert found.p_before < 0.5 < (found.p_after or 0)
+    assert found.ok
+    assert {check.name for check in found.checks} == {
+        *("determinism", "local", "region_mends", "soft_edge")
+    }
+    assert found.calls < 400
+
+
+def test_one_mode_is_searched_alone(subject: explain.Subject) -> None:
+    only = reduce(subject, "0", "1", Settings(mode="break"))
+    assert only.repair is None
+    assert only.breaking is not None
+    assert only.p_after is None
+    assert reduce(subject, "0", "1", Settings(mode="repair")).breaking is None
+
+
+def test_images_that_differ_everywhere_have_no_local_difference(subject: explain.Subject) -> None:
+    found = reduce(subject, "0", "2", Settings(mode="repair"))
+    failed = {check.name for check in found.checks if not check.ok}
+    assert "local" in failed
+
+
+def test_a_cause_that_no_cell_shows_alone_is_the_union_of_repairs() -> None:
+    class Both(Bar):
+        """Certain unless three quarters of the bar are bright: no cell alone moves it."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            bright = (x[:, 0, COVER[0], COVER[1]].flatten(1) > 0.5).float().mean(1)
+            score = 10 * (2 * (bright > 0.7).float() - 1)
+            return torch.stack([-score, score], dim=1)
+
+    found = reduce(explain.load(Both(), dataset=Signs()), "0", "1", Settings(mode="repair"))
+    assert found.repair is not None
+    assert set(found.repair.items) <= set(found.region)
+    assert len(found.repair.items) == 3
+
+
+def test_without_a_twin_cells_are_blurred() -> None:
+    class Spotless(nn.Module):
+        """A bright pixel anywhere makes it wrong."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = 10 * (0.7 - x.flatten(1).amax(1))
+            return torch.stack([score, -score], dim=1)
+
+    class Spotted:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image = torch.full((1, SIDE, SIDE), 0.3)
+            image[0, 5, 11] = 1.0
+            return image, 0
+
+    subject = explain.load(Spotless(), dataset=Spotted())
+    for right in (None, "mean"):
+        found = reduce(subject, "0", right)
+        assert found.repair is not None
+        assert not found.twin.is_real
+        assert found.breaking is None
+        (item,) = found.repair.items
+        assert isinstance(found.differences, Cells)
+        assert found.differences.boxes[item] == (4, 10, 6, 12)
+
+
+def test_what_no_blur_mends_is_told(subject: explain.Subject) -> None:
+    with pytest.raises(Inconclusive, match="no set of cells mends the answer when blurred"):
+        reduce(subject, "0")
+
+
+class Rows:
+    """The label is whether the sum of the first three columns is positive; `leak` decides."""
+
+    modality = "tabular"
+    feature_names = ("a", "b", "c", "leak", "sex")
+    classes = ("no", "yes")
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(6)
+        self.rows = torch.randn(40, 5, generator=generator)
+        self.rows[:, 3] = (self.rows[:, :3].sum(1) > 0).float() * 2 - 1
+        self.labels = (self.rows[:, 3] > 0).long()
+        self.rows[0, 3] *= -1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.rows[index], self.labels[index]
+
+
+class Leaky(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        score = 8 * x[:, 3] + x[:, :3].sum(1)
+        return torch.stack([-score, score], dim=1)
+
+
+def test_the_column_that_decides_is_the_only_edit() -> None:
+    subject = explain.load(Leaky(), dataset=Rows())
+    found = reduce(subject, "0")
+    assert found.twin.is_nearest
+    assert found.repair is not None
+    (edit,) = found.differences.edits(found.repair.items)
+    assert (edit.name, edit.before) == ("leak", float(Rows().rows[0, 3]))
+    assert edit.after == -float(Rows().rows[0, 3])
+    assert found.region == found.repair.items
+    with pytest.raises(Inconclusive, match="the pair does not differ in outcome"):
+        reduce(subject, "0", None, Settings(immutable=("leak",)))
+    with pytest.raises(UsageError, match="--immutable height: no such column"):
+        reduce(subject, "0", None, Settings(immutable=("height",)))
+
+
+class Reader(nn.Module):
+    """A text is positive when it holds token 7, whatever else it says."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        score = 6 * (tokens == 7).any(1).float() - 3 + 0.1 * (tokens == 5).sum(1)
+        return torch.stack([-score, score], dim=1)
+
+
+class Texts:
+    modality = "text"
+    texts = ([3, 5, 2, 7, 8, 1], [3, 5, 2, 2, 8, 1, 9], [1, 1, 1, 1], [7, 7])
+    labels = (0, 0, 0, 1)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor(self.texts[index]), self.labels[index]
+
+    def tokens(self, values: Tensor) -> list[str]:
+        return [f"word{token}" for token in values.tolist()]
+
+
+@pytest.mark.parametrize("right", ["1", "nearest"])
+def test_the_token_that_decides_is_the_only_edit(right: str) -> None:
+    found = reduce(explain.load(Reader(), dataset=Texts()), "0", right)
+    assert found.repair is not None
+    (edit,) = found.differences.edits(found.repair.items)
+    assert (edit.name, edit.before, edit.after) == ("token 3", "word7", "word2")
+    assert found.twin.name.startswith("example ")
+
+
+def test_all_edits_make_one_text_of_the_other() -> None:
+    examples = ExampleSet(Texts(), "texts")
+    generator = torch.Generator().manual_seed(8)
+    for _ in range(50):
+        lengths = torch.randint(1, 9, (2,), generator=generator).tolist()
+        wrong, right = (torch.randint(0, 4, (n,), generator=generator) for n in lengths)
+        if torch.equal(wrong, right):
+            continue
+        found = differences_of(wrong, right, examples)
+        assert torch.equal(found.mixed(range(len(found))), right)
+        assert torch.equal(found.mixed(()), wrong)
+
+
+def test_large_images_get_larger_cells() -> None:
+    generator = torch.Generator().manual_seed(1)
+    wrong, right = torch.rand(2, 3, 50, 70, generator=generator)
+    examples = ExampleSet(Signs(), "signs")
+    found = differences_of(wrong, right, examples)
+    assert isinstance(found, Cells)
+    assert found.side == 4
+    assert len(found) == 13 * 18
+    assert torch.equal(found.mixed(range(len(found))), right)
+    assert found.boxes[:4] == ((0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4), (4, 4, 8, 8))
+    assert len(differences_of(wrong, right, examples, cell=10)) == 35
+
+
+def test_a_pair_that_cannot_be_mixed_is_refused(subject: explain.Subject) -> None:
+    with pytest.raises(Inconclusive, match="is answered rightly"):
+        reduce(subject, "1", "0")
+    with pytest.raises(Inconclusive, match="does not differ in outcome"):
+        reduce(subject, "0", "3")
+    with pytest.raises(UsageError, match="--mode mend"):
+        reduce(subject, "0", "1", Settings(mode="mend"))
+    with pytest.raises(UsageError, match="--cell 17"):
+        reduce(subject, "0", "1", Settings(cell=17))
+    with pytest.raises(UsageError, match="both inputs are equal"):
+        reduce(subject, "0", "0")
+    columns = explain.load(Leaky(), dataset=Rows())
+    with pytest.raises(UsageError, match="is no image; say --right nearest"):
+        reduce(columns, "0", "blur")
+
+
+def test_a_random_model_is_told() -> None:
+    class Restless(Bar):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 0.01 * torch.randn(len(x), 2)
+
+    found = reduce(explain.load(Restless(), dataset=Signs()), "0", "1")
+    assert "determinism" in {check.name for check in found.checks if not check.ok}
