@@ -1,9 +1,17 @@
 """Judges stored results of trained models: paired comparisons, slices, hypotheses, folds.
 
 No torch: what ran a model wrote tables, this reads them.
+
+from telemetry import Store, evaluate
+store = Store.open()
+evaluate.slices.find(store, evaluate.slices.Subject(run=store.select("latest"))).answer
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.evaluate import crossval, hypotheses, paired, slices
 
 __all__ = ["crossval", "hypotheses", "paired", "slices"]
 

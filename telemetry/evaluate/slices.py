@@ -2,7 +2,7 @@
 
 from telemetry import Store, evaluate
 store = Store.open()
-found = evaluate.slices.find(store, store.select("latest"))
+found = evaluate.slices.find(store, evaluate.slices.Subject(run=store.select("latest")))
 found.answer; found.slices[0].where
 """
 

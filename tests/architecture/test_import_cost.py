@@ -27,6 +27,13 @@ def test_help_and_version_load_no_library(arguments: list[str]) -> None:
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_what_judges_models_is_loaded_when_it_is_used() -> None:
+    assert loaded_by("from telemetry import evaluate\ndir(evaluate)") & HEAVY == set()
+    used = loaded_by("from telemetry import evaluate\nevaluate.slices.find")
+    assert used & HEAVY >= {"duckdb", "numpy"}
+    assert not used & {"torch", "sklearn", "matplotlib"}
+
+
 def test_listing_the_verbs_imports_none_of_them() -> None:
     code = (
         "import sys\nfrom telemetry.cli.main import run\nrun(['--help'])\n"
