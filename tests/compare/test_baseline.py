@@ -251,3 +251,14 @@ def test_a_file_that_is_torn_foreign_or_newer_is_refused(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(TelemetryError, match=r"absent\.json: No such file"):
         read_baseline(tmp_path / "absent.json")
+
+
+def test_a_file_of_the_first_version_stays_readable(tmp_path: Path) -> None:
+    path = Path(__file__).resolve().parents[1] / "golden" / "compare" / "baseline_v1.json"
+    (run,) = read_baseline(path).runs
+    assert run.labels.config == {"lr": 0.1, "seed": 0, "nested": {"a": [1, 2]}}
+    assert run.curves["loss"].values.tolist() == [2.0, 1.0, 0.5, 0.25]
+    assert math.isnan(run.curves["val_loss"].final())
+    assert run.layers[("body", "grad_norm")].series.values.tolist() == [0.0, -1.0, -1.585, -2.0]
+    later = load_run(builder(tmp_path, 1).losses([2.0, 1.0, 0.5, 0.3]).write())
+    assert [metric.name for metric in against(path, tmp_path, later).metrics] == ["loss"]
