@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from telemetry.compare.align import Series
 from telemetry.compare.diff_result import Direction, MetricChange, Verdict
-from telemetry.compare.measure import Group, Question, measure
+from telemetry.compare.groups import Group
+from telemetry.compare.measure import Question, measure
 
 DECIDING = {
     "digits_cnn": "val_loss",

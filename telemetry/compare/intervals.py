@@ -99,7 +99,7 @@ def paired_difference(base: Floats, candidate: Floats, *, error_floor: float = 0
         error_floor: As in `replicates_difference`; two values make a difference.
     """
     whole = replicates_difference(base, candidate, error_floor=error_floor)
-    if base.size < FEWEST_TWINS or not _alike(base, candidate):
+    if not alike(base, candidate):
         return whole
     spread = max(float(np.std(candidate - base, ddof=1)), error_floor)
     return Estimate(
@@ -122,8 +122,13 @@ def combined_error(error: float, df: float, allowance: float) -> tuple[float, fl
     return total, df * (total / error) ** 4
 
 
-def _alike(base: Floats, candidate: Floats) -> bool:
-    """Whether pairs correlate: the t test of Pearson's coefficient, one-sided."""
+def alike(base: Floats, candidate: Floats) -> bool:
+    """Whether n pairs correlate: the t test of Pearson's coefficient, one-sided at 5 %.
+
+    False for fewer than three pairs, and where one side does not vary.
+    """
+    if base.size < FEWEST_TWINS:
+        return False
     left, right = base - base.mean(), candidate - candidate.mean()
     scale = math.sqrt(float(left @ left) * float(right @ right))
     if scale == 0:

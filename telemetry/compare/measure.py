@@ -1,13 +1,13 @@
 """Measures one metric over two groups of runs and says what the numbers allow to say."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from telemetry.compare import reasons
-from telemetry.compare.align import Floats, Series, common_horizon, common_start
+from telemetry.compare.align import Floats, common_horizon, common_start
 from telemetry.compare.axes import in_units
 from telemetry.compare.diff_result import (
     Axis,
@@ -17,32 +17,16 @@ from telemetry.compare.diff_result import (
     Quantity,
     Verdict,
 )
-from telemetry.compare.intervals import Estimate, paired_difference, replicates_difference
+from telemetry.compare.groups import Group, Side, cut, seed_pairs
+from telemetry.compare.intervals import (
+    Estimate,
+    alike,
+    paired_difference,
+    replicates_difference,
+)
 from telemetry.compare.power import detectable, effect_size
 from telemetry.compare.single_runs import SingleDifference, resolution, single_difference
 from telemetry.compare.verdicts import CLAIM_LEVEL, holm, nearest_claim
-
-Side = tuple[Series, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """One side of a comparison for one metric.
-
-    `n_diverged` runs ended without a finite loss or metric, the first of them from position
-    `diverged_at` on; `curves` are those of the others, and `seeds` what numbers each of these
-    among the repetitions of one configuration (empty, or one a curve; None: not known).
-    """
-
-    curves: Side
-    seeds: tuple[Hashable | None, ...] = ()
-    n_diverged: int = 0
-    diverged_at: int | None = None
-
-    @property
-    def mostly_diverged(self) -> bool:
-        """More than half of the runs."""
-        return self.n_diverged > len(self.curves)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +63,7 @@ def measure(question: Question, base: Group, candidate: Group) -> MetricChange:
         reason = _fate_reason(question, base, candidate)
         p = 1.0 if fate is Verdict.INCONCLUSIVE else 0.0
         return replace(described, verdict=fate, reason=reason, p=p)
-    left, right = _cut(base, candidate)
+    left, right = _matched(question, *cut(base, candidate))
     described = _described(question, left.curves, right.curves)
     estimates = _estimates(question, left, right)
     if estimates is None:
@@ -131,28 +115,25 @@ def _fate_reason(question: Question, base: Group, candidate: Group) -> str:
     return reasons.diverged(name, side.n_diverged, side.diverged_at, question.axis)
 
 
-def _cut(base: Group, candidate: Group) -> tuple[Group, Group]:
-    """Both sides up to the last common position; whole where a run has no value until then."""
-    horizon = common_horizon([*base.curves, *candidate.curves])
-    cut = [
-        replace(side, curves=tuple(series.until(horizon) for series in side.curves))
-        for side in (base, candidate)
-    ]
-    if all(len(series) for side in cut for series in side.curves):
-        return cut[0], cut[1]
-    return base, candidate
+def _matched(question: Question, base: Group, candidate: Group) -> tuple[Group, Group]:
+    """The runs of equal seeds of both, if these make values alike; else all runs."""
+    pairs = seed_pairs(base, candidate)
+    if pairs is None:
+        return base, candidate
+    finals = (_numbers(question, side.curves, side.curves)[0] for side in pairs)
+    return pairs if alike(*finals) else (base, candidate)
 
 
 def _estimates(question: Question, base: Group, candidate: Group) -> Estimates | None:
-    twins = _in_order_of(base, candidate)
+    pairs = seed_pairs(base, candidate)
     if len(base.curves) == len(candidate.curves) == 1:
         curves = base.curves[0], candidate.curves[0]
-        single = single_difference(*curves, question.direction, same_seed=twins is not None)
+        single = single_difference(*curves, question.direction, same_seed=pairs is not None)
         if single is None:
             return None
         return Estimates(final=single.final, best=single.best, area=single.area, single=single)
-    candidate = twins or candidate
-    compare = paired_difference if twins else replicates_difference
+    in_pairs = pairs is not None and base.seeds == candidate.seeds
+    compare = paired_difference if in_pairs else replicates_difference
     values = np.concatenate([series.values for series in (*base.curves, *candidate.curves)])
     floor = resolution(values) / 2
     found = [
@@ -164,16 +145,6 @@ def _estimates(question: Question, base: Group, candidate: Group) -> Estimates |
         )
     ]
     return Estimates(final=found[0], best=found[1], area=found[2])
-
-
-def _in_order_of(base: Group, candidate: Group) -> Group | None:
-    """The candidate's runs in the order of the base's seeds; None where these are not the same."""
-    seeds = base.seeds
-    unique = len(set(seeds)) == len(seeds) > 0 and None not in seeds
-    if not unique or len(candidate.seeds) != len(seeds) or set(seeds) != set(candidate.seeds):
-        return None
-    order = [candidate.seeds.index(seed) for seed in seeds]
-    return replace(candidate, curves=tuple(candidate.curves[place] for place in order), seeds=seeds)
 
 
 def _numbers(question: Question, side: Side, other: Side) -> tuple[Floats, Floats, Floats]:

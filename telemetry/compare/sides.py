@@ -8,7 +8,7 @@ import numpy as np
 from telemetry.compare.axes import place
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
 from telemetry.compare.diff_result import Axis
-from telemetry.compare.measure import Group
+from telemetry.compare.groups import Group
 from telemetry.compare.metric_names import LOSS
 from telemetry.compare.summary import Side, Summary
 from telemetry.errors import UsageError
