@@ -116,11 +116,7 @@ def compare(
             raise UsageError(_nothing(base, candidate, sides[0], sides[1]))
         questions = [_question(session, key, sides, of_seeds) for key in keys]
     results = judge_questions(questions, rules)
-    notes = [
-        f"{question.hypothesis or 'plain data set'}: {question.pairs.note}."
-        for question in questions
-        if question.pairs.note and not question.pairs.fault
-    ]
+    notes = [note for question in questions for note in _notes(question)]
     return Comparison(
         compare_id=_identity(results, seed_runs, rules),
         base=base,
@@ -241,6 +237,22 @@ def _means(
     if not len(examples):
         return np.nan, np.nan
     return 1 - float(examples.errors.mean()), float(examples.rows.floats("loss").mean())
+
+
+def _notes(question: Question) -> list[str]:
+    """What a reader of a question's numbers must know."""
+    pairs = question.pairs
+    if pairs.fault:
+        return []  # the verdict says it
+    name = question.hypothesis or "plain data set"
+    notes = [f"{name}: {pairs.note}."] if pairs.note else []
+    n_sources = len(set(pairs.base.sources))
+    if n_sources < len(pairs):
+        notes.append(
+            f"{name}: {len(pairs)} examples come from {n_sources} originals; the interval counts "
+            "that, the test takes them as independent."
+        )
+    return notes
 
 
 def _not_a_seed(candidate: Run) -> str:

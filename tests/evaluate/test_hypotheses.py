@@ -222,6 +222,15 @@ def test_few_examples_without_partner_are_left_out_and_counted(tmp_path: Path) -
     assert "judged on one side only" in alone.results[0].reason
 
 
+def test_copies_of_one_original_are_told(tmp_path: Path) -> None:
+    plain = {"": answers(0)[""]}
+    originals = [f"{i // 3}" for i in range(N)]
+    write(tmp_path, "seed-0", plain, source_id=originals)
+    write(tmp_path, "candid", {"": answers(1)[""]}, source_id=originals)
+    found = compared(tmp_path, rules=Rules(needs_seeds=False))
+    assert "900 examples come from 300 originals" in found.warnings[0]
+
+
 def test_few_examples_decide_nothing(tmp_path: Path) -> None:
     for name, right in (("seed-0", [True] * 100), ("candid", [False] * 5 + [True] * 95)):
         builder = RunBuilder(store=tmp_path, run=f"20260102-030405-{name}", name=name)
