@@ -47,6 +47,20 @@ class Baseline:
     averaged: frozenset[str]
     rules: str
 
+    def check_metrics(self, names: Sequence[str]) -> None:
+        """Refuse a metric that the file lacks, and say how it gets there.
+
+        Raises:
+            UsageError: no run of the file has it.
+        """
+        known = sorted({name for summary in self.runs for name in summary.curves})
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"{self.path} keeps no metric {name!r}, only {', '.join(known)}; export it "
+                    f"again with --metric {name}, if its runs have that."
+                )
+
     def seen_alike(self, side: Side) -> Side:
         """Another side, its curves averaged over the stretches of those that are."""
         return tuple(

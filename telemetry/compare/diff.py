@@ -104,6 +104,7 @@ def _against_file(
     store: Store, base: Baseline, runs: Sequence[Run], asked: Criteria, policy: Policy
 ) -> Diff:
     check_sides(None, runs)
+    base.check_metrics(asked.metrics or ())
     with store.session(runs) as session:
         side = read_side(store, session, runs, asked.metrics or (), policy)
     alike = base.seen_alike(side)

@@ -53,6 +53,17 @@ def test_the_verdict_comes_first_and_all_fits(
     golden(f"cli/diff-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
 
 
+def test_a_terminal_without_unicode_gets_the_picture_in_ascii(
+    telemetry: Telemetry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(Verdict.REGRESSION, monkeypatch)
+    terminal(80)
+    monkeypatch.setenv("LC_ALL", "C")
+    done = telemetry("diff", "base", "wide", "--no-color")
+    assert "val_loss   . base  o candidate  # both" in done.out
+    assert done.out.isascii()
+
+
 def test_a_pipe_gets_every_layer(
     telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:

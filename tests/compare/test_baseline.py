@@ -162,7 +162,7 @@ def test_other_metrics_are_kept_on_request(tmp_path: Path, file: Path) -> None:
         runs.append(load_run(built.metric("train_accuracy", values, phase="train").write()))
     store = Store.open(tmp_path)
     write_baseline(store, runs[:1], file)
-    with pytest.raises(UsageError, match="'train_accuracy' is not recorded in the base"):
+    with pytest.raises(UsageError, match="keeps no metric 'train_accuracy', only loss; export it"):
         against(file, tmp_path, runs[1], metrics=["train_accuracy"])
     write_baseline(store, runs[:1], file, metrics=["train_accuracy"])
     found = against(file, tmp_path, runs[1], metrics=["train_accuracy"])
