@@ -14,6 +14,7 @@ from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
 from telemetry.cli.verdicts import VERDICT_STYLES
 from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind
+from telemetry.runs import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import LayerChange
@@ -43,7 +44,7 @@ def show(screen: Screen, diff: Diff) -> None:
         screen.grid(cost_grid(diff.costs))
     _show_layers(screen, diff.layers)
     _show_findings(screen, diff)
-    screen.paragraph(divergence(diff.first_divergence), indent=2, label="parted")
+    screen.paragraph(_parted(diff), indent=2, label="parted")
     for warning in diff.warnings if screen.keeps_warnings else ():
         screen.paragraph(warning, indent=2, label="warning")
 
@@ -112,6 +113,14 @@ def _show_findings(screen: Screen, diff: Diff) -> None:
 def _finding_text(finding: "Finding") -> str:
     severity = SEVERITY_MARKS[finding.severity]
     return f"{severity} {finding.detector} {finding_lines.place(finding)}: {finding.message}"
+
+
+def _parted(diff: Diff) -> str:
+    found = diff.first_divergence
+    is_group = len(diff.base) + len(diff.candidate) > 2  # noqa: PLR2004 - one against one
+    names = [run[-SHORT_ID_LENGTH:] for run in (found.base, found.candidate)]
+    pair = f"{names[0]} and {names[1]}: " if is_group and all(names) else ""
+    return pair + divergence(found)
 
 
 def divergence(found: Divergence) -> str:

@@ -24,7 +24,7 @@ from telemetry.compare.layer_changes import LayerComparison, compare_layers
 from telemetry.compare.measure import Question, corrected, measure
 from telemetry.compare.metric_names import by_importance, direction_of, direction_source
 from telemetry.compare.read_side import read_side
-from telemetry.compare.sides import as_runs, check_sides, group, side_warnings, without_twins
+from telemetry.compare.sides import alike, as_runs, check_sides, group, side_warnings, without_twins
 from telemetry.compare.summary import Side
 from telemetry.compare.trends import trend
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
@@ -95,8 +95,11 @@ def diff_runs(  # noqa: PLR0913 - each keyword is one criterion
     check_sides(left, right)
     with store.session([*left, *right]) as session:
         sides = [read_side(store, session, runs, metrics or (), policy) for runs in (left, right)]
-        config = changed_settings(*sides)
-        divergence = first_divergence(session, left[0], right[0], config)
+        places = alike(sides[0], sides[1])
+        pair = [(side[place],) for side, place in zip(sides, places, strict=True)]
+        divergence = first_divergence(
+            session, left[places[0]], right[places[1]], changed_settings(pair[0], pair[1])
+        )
     return diff_summaries(sides[0], sides[1], asked, divergence)
 
 

@@ -162,6 +162,8 @@ class Divergence:
         layers: All layers that differ at that step, the one where it arises first.
         magnitude: Relative difference of the first number that differs; NaN if it has none, as
             a hash. Rounding of float32 makes 1e-7 to 1e-5, another computation more.
+        base: Id of the run of the base that was compared, one with the same seed if there is any.
+        candidate: The same of the candidate; both '' where a file stands for the base.
     """
 
     step: int | None
@@ -171,6 +173,8 @@ class Divergence:
     equal_until: int | None = None
     layers: tuple[str, ...] = ()
     magnitude: float = math.nan
+    base: str = ""
+    candidate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The first step at which two runs part: what is known of it, from their rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def first_divergence(
             layer=None,
             detail="the runs have no step in common.",
         )
-    return judge_divergence(_evidence(session, common, (base, candidate), config))
+    found = judge_divergence(_evidence(session, common, (base, candidate), config))
+    return replace(found, base=base.run, candidate=candidate.run)
 
 
 def _evidence(

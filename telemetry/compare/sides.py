@@ -116,6 +116,20 @@ def side_warnings(
     return warnings
 
 
+def alike(base: Side, candidate: Side) -> tuple[int, int]:
+    """Positions of the first runs of both sides with the same seed, else of the first runs.
+
+    Where runs part is worth knowing of two that had no need to: other seeds part at once.
+    """
+    places = {_repetition(member): place for place, member in reversed([*enumerate(candidate)])}
+    found = (
+        (place, places[repetition])
+        for place, member in enumerate(base)
+        if (repetition := _repetition(member)) is not None and repetition in places
+    )
+    return next(found, (0, 0))
+
+
 def _repetition(member: Summary) -> Hashable | None:
     """What numbers a run among the repetitions of its configuration, such as its seed."""
     config = flat(member.labels.config)

@@ -272,3 +272,9 @@ def test_a_run_that_starts_later_is_not_compared_by_its_first_weights(tmp_path: 
     found = divergence(tmp_path, recorded(tmp_path, 1), late)
     assert found.kind is not DivergenceKind.INITIAL_WEIGHTS
     assert found.step == 4
+
+
+def test_the_runs_that_were_compared_are_told(tmp_path: Path) -> None:
+    base, other = recorded(tmp_path, 1), recorded(tmp_path, 2)
+    found = divergence(tmp_path, base, other)
+    assert (found.base, found.candidate) == (base.run, other.run)
