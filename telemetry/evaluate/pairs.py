@@ -49,21 +49,20 @@ class Pairs:
 
 
 def paired_examples(base: Examples, candidate: Examples) -> Pairs:
-    """Examples that both sides judged."""
+    """Examples that both sides judged; where a side kept no digest, the id alone must do."""
     base_ids, candidate_ids = base.ids, candidate.ids
+    place = {example_id: at for at, example_id in enumerate(base_ids)}
     base_digests, digests = (e.rows.texts("input_digest") for e in (base, candidate))
-    place = {key: at for at, key in enumerate(zip(base_ids, base_digests, strict=True))}
+    both = [(place[i], at) for at, i in enumerate(candidate_ids) if i in place]
     found = [
-        (place[key], at)
-        for at, key in enumerate(zip(candidate_ids, digests, strict=True))
-        if key in place
+        (first, second)
+        for first, second in both
+        if base_digests[first] == digests[second] or "" in {base_digests[first], digests[second]}
     ]
-    paired = {base_ids[at] for at, _ in found}
-    both = set(base_ids) & set(candidate_ids)
     order = np.array(found, dtype=np.int64).reshape(-1, 2)
     return Pairs(
         base=base.at(order[:, 0]),
         candidate=candidate.at(order[:, 1]),
         n_alone=len(set(base_ids) ^ set(candidate_ids)),
-        n_changed=len(both - paired),
+        n_changed=len(both) - len(found),
     )

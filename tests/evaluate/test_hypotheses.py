@@ -208,6 +208,14 @@ def test_a_data_set_that_changed_is_not_compared(tmp_path: Path) -> None:
     assert "the input of 90 of 900 examples differs" in found.results[0].reason
 
 
+def test_examples_whose_inputs_were_not_kept_are_paired_by_id(tmp_path: Path) -> None:
+    plain = {"": answers(0)[""]}
+    write(tmp_path, "seed-0", plain)
+    write(tmp_path, "candid", plain, input_digest=[""] * N)  # log_examples without inputs
+    (found,) = compared(tmp_path, rules=Rules(needs_seeds=False)).results
+    assert (found.n, found.verdict) == (N, Verdict.NO_CHANGE)
+
+
 def test_few_examples_without_partner_are_left_out_and_counted(tmp_path: Path) -> None:
     plain = {"": answers(0)[""]}
     write(tmp_path, "seed-0", plain)
