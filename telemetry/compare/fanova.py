@@ -8,7 +8,6 @@ Source: Hutter, Hoos, Leyton-Brown 2014, An Efficient Approach for Assessing Hyp
 Importance, section 3.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,46 +29,23 @@ class Tree:
     value: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Marginals:
-    """Means of a tree, or of several averaged.
-
-    `single` has the mean over all other parameters for each bin, shape (n_parameters, n_bins);
-    `pair` for each two bins of two parameters, shape (n_parameters, n_bins, n_parameters, n_bins),
-    without meaning where both are the same parameter.
-    """
-
-    single: Floats
-    pair: Floats
-
-
-def marginals(tree: Tree, positions: Ints, frequencies: Floats) -> Marginals:
-    """Marginal means of one tree.
+def marginals(tree: Tree, positions: Ints, frequencies: Floats) -> Floats:
+    """Mean of a tree over all other parameters, for each bin of each parameter.
 
     Args:
         tree: Fitted on bins, each parameter's in some order.
         positions: Place of each bin in that order, shape (n_parameters, n_bins).
         frequencies: Share of the runs in each bin, shape (n_parameters, n_bins); rows sum to 1.
+
+    Returns:
+        Shape (n_parameters, n_bins).
     """
     low, high, value = boxes(tree, n_parameters=len(positions), n_bins=positions.shape[1])
     inside = (positions >= low[:, :, None]) & (positions <= high[:, :, None])
     mass = (inside * frequencies).sum(axis=2)
     weighted = value * mass.prod(axis=1)
     per_mass = (inside / mass[:, :, None]).reshape(value.size, -1)
-    pair = per_mass.T @ (weighted[:, None] * per_mass)
-    shape = positions.shape
-    return Marginals(
-        single=(weighted @ per_mass).reshape(shape),
-        pair=pair.reshape(*shape, *shape),
-    )
-
-
-def averaged(found: Sequence[Marginals]) -> Marginals:
-    """Means of several trees, the same parameters and bins in each."""
-    return Marginals(
-        single=np.asarray(np.mean([one.single for one in found], axis=0)),
-        pair=np.asarray(np.mean([one.pair for one in found], axis=0)),
-    )
+    return np.asarray((weighted @ per_mass).reshape(positions.shape), dtype=np.float64)
 
 
 def boxes(tree: Tree, *, n_parameters: int, n_bins: int) -> tuple[Ints, Ints, Floats]:
@@ -96,18 +72,3 @@ def main_variances(single: Floats, frequencies: Floats) -> Floats:
     """Variance of each parameter's marginal; shape (..., n_parameters, n_bins) loses its last."""
     mean = (single * frequencies).sum(axis=-1, keepdims=True)
     return np.asarray((frequencies * (single - mean) ** 2).sum(axis=-1), dtype=np.float64)
-
-
-def pair_variances(found: Marginals, frequencies: Floats) -> Floats:
-    """Variance of each pair beyond its two marginals, shape (n_parameters, n_parameters).
-
-    The diagonal is 0.
-    """
-    mean = (found.single * frequencies).sum(axis=-1)
-    beyond = (
-        found.pair - found.single[:, :, None, None] - found.single[None, None, :, :] + mean.mean()
-    )
-    weights = frequencies[:, :, None, None] * frequencies[None, None, :, :]
-    variances = np.asarray((weights * beyond**2).sum(axis=(1, 3)), dtype=np.float64)
-    np.fill_diagonal(variances, 0.0)
-    return variances

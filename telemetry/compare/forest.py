@@ -1,4 +1,4 @@
-"""Explained shares by a random forest: main effects of each parameter and of pairs.
+"""Explained shares by a random forest: the main effect of each parameter.
 
 Shares are of the variance of the scores, not of the forest's own: what the forest cannot explain
 belongs to nobody. The marginals of all trees are averaged before their variance is taken, so that
@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,9 @@ import numpy.typing as npt
 from telemetry.compare.fanova import (
     Floats,
     Ints,
-    Marginals,
     Tree,
-    averaged,
     main_variances,
     marginals,
-    pair_variances,
 )
 from telemetry.compare.importance import SEED
 from telemetry.compare.parameters import Mask, Varied
@@ -38,20 +34,9 @@ PERMUTATIONS = 99
 TREES_PER_PERMUTATION = 12
 RUNS_PER_TREE = 256  # drawn at most: 1,000 runs would take ten seconds and show the same
 FEWEST_RUNS = 10  # configurations below which a forest has nothing to average over
-FEWEST_RUNS_FOR_PAIRS = 16
 LATER_BAND = 0.95  # benchmarks/compare/sweeps.py: 1 of 180 irrelevant parameters beyond it
-PAIR_BAND = 0.95
 NO_SPREAD = 1e-9  # of ranks, whose variance is at least 1/12 where any two differ
 ABSENT = -1  # position of a bin that a parameter lacks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairEffect:
-    """Two parameters, by position, whose joint effect is more than the sum of theirs."""
-
-    first: int
-    second: int
-    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,54 +93,19 @@ class Forest:
         shares = np.array([self._main(bag, scores) for bag in bags])
         mean = shares.mean(axis=0)  # resamples of m of n runs spread sqrt(n / m) times too far
         spread = math.sqrt(min(RUNS_PER_TREE / scores.size, 1.0))
-        return self._main(averaged(bags), scores), mean + spread * (shares - mean)
+        return self._main(np.mean(bags, axis=0), scores), mean + spread * (shares - mean)
 
-    def interactions(self, scores: Floats) -> list[PairEffect]:
-        """Pairs beyond what chance gives to any pair around the sum of the main effects.
-
-        Source: Freedman and Lane 1983 for the permutation of residuals.
-        """
-        if scores.size < FEWEST_RUNS_FOR_PAIRS or len(self._parameters) == 1 or not np.ptp(scores):
-            return []
-        generator = np.random.default_rng(SEED)
-        plans = self._plans(generator, TREES_PER_PERMUTATION)
-        found = self._grown(scores, plans)
-        additive = self._additive(found)
-        null: list[float] = []
-        for _ in range(PERMUTATIONS):
-            shuffled = additive + generator.permutation(scores - additive)
-            null.append(float(self._pairs(self._grown(shuffled, plans)).max()))
-        limit = float(np.quantile(null, PAIR_BAND, method="higher"))
-        variances, total = self._pairs(found), max(float(np.var(scores)), NO_SPREAD)
-        pairs = [
-            PairEffect(first=i, second=j, share=min(float(variances[i, j]) / total, 1.0))
-            for i, j in combinations(range(len(self._parameters)), 2)
-            if variances[i, j] > limit
-        ]
-        return sorted(pairs, key=lambda pair: -pair.share)
-
-    def _pairs(self, found: Marginals) -> Floats:
-        return pair_variances(found, self._frequencies)
-
-    def _main(self, found: Marginals, scores: Floats) -> Floats:
+    def _main(self, single: Floats, scores: Floats) -> Floats:
         total = max(float(np.var(scores)), NO_SPREAD)
-        variances = main_variances(found.single, self._frequencies)
+        variances = main_variances(single, self._frequencies)
         return np.asarray(np.clip(variances / total, 0, 1), dtype=np.float64)
 
-    def _additive(self, found: Marginals) -> Floats:
-        """Sum of the main effects for each run, shape (n,)."""
-        mean = (found.single * self._frequencies).sum(axis=1)
-        total = np.full(self._parameters[0].bins.size, float(mean.mean()))
-        for single, centre, one in zip(found.single, mean, self._parameters, strict=True):
-            total += np.where(_active(one), single[one.bins] - centre, 0.0)
-        return total
-
-    def _grown(self, scores: Floats, plans: Sequence[Plan]) -> Marginals:
-        """Averaged marginals of one tree for each plan."""
+    def _grown(self, scores: Floats, plans: Sequence[Plan]) -> Floats:
+        """Marginal means of one tree for each plan, averaged, shape (n_parameters, n_bins)."""
         import sklearn  # noqa: PLC0415 - an extra, and slow to import
         from sklearn.tree import DecisionTreeRegressor  # noqa: PLC0415 - the same
 
-        trees: list[Marginals] = []
+        trees: list[Floats] = []
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
             for plan in plans:
                 model = DecisionTreeRegressor(random_state=plan.seed)
@@ -168,7 +118,7 @@ class Forest:
                     value=fitted.value[:, 0, 0],
                 )
                 trees.append(marginals(tree, plan.positions, self._frequencies))
-        return averaged(trees)
+        return np.asarray(np.mean(trees, axis=0), dtype=np.float64)
 
     def _plans(
         self, generator: np.random.Generator, count: int, *, one_resample: bool = False

@@ -95,6 +95,21 @@ def mean_ranks(values: Floats) -> Floats:
     return np.asarray((low + high + 1) / 2, dtype=np.float64)
 
 
+def residuals(parameters: Sequence[Varied], scores: Floats) -> Floats | None:
+    """What the sum of the effects of some parameters leaves of the scores, shape (n,).
+
+    By least squares over their bins; None where too few runs would be left over.
+    """
+    columns = sum(len(parameter.labels) - 1 for parameter in parameters)
+    if scores.size - columns - 1 < RESIDUAL_DF:
+        return None
+    if not parameters:
+        return np.asarray(scores - scores.mean(), dtype=np.float64)
+    design = np.hstack([one_hot(parameter) for parameter in parameters])
+    fitted = design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+    return np.asarray(scores - fitted, dtype=np.float64)
+
+
 def one_hot(parameter: Varied) -> Floats:
     """Which bin each run is in, shape (n, n_bins), zeros and ones."""
     return np.asarray(np.eye(len(parameter.labels))[parameter.bins], dtype=np.float64)
@@ -111,11 +126,9 @@ def _important(parameters: Sequence[Varied], ranks: Floats, explainer: Explainer
     everything = np.ones(len(parameters), dtype=np.bool_)
     found = _beyond_band(ranks, explainer, everything, generator, BAND)
     taken = [parameter for parameter, one in zip(parameters, found, strict=True) if one]
-    columns = sum(len(parameter.labels) - 1 for parameter in taken)
-    if 0 < len(taken) < len(parameters) and ranks.size - columns - 1 >= RESIDUAL_DF:
-        design = np.hstack([one_hot(parameter) for parameter in taken])
-        fitted = design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
-        found |= _beyond_band(ranks - fitted, explainer, ~found, generator, explainer.later_band)
+    left = residuals(taken, ranks)
+    if 0 < len(taken) < len(parameters) and left is not None:
+        found |= _beyond_band(left, explainer, ~found, generator, explainer.later_band)
     return {parameter.name for parameter, one in zip(parameters, found, strict=True) if one}
 
 

@@ -11,6 +11,7 @@ from telemetry.compare.diff_result import Direction
 from telemetry.compare.effects import Region, best_region, effect
 from telemetry.compare.forest import Forest
 from telemetry.compare.importance import Explainer, importances
+from telemetry.compare.interactions import interactions
 from telemetry.compare.parameters import Varied, varied_parameters
 from telemetry.compare.rank_shares import RankShares
 from telemetry.compare.repeats import grouped
@@ -83,8 +84,8 @@ def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) 
 def judged(found: Outcomes) -> Judgement:
     """Importance, response curve and best region of each parameter, and the interactions.
 
-    By a forest where scikit-learn is installed and there are enough configurations, else by rank
-    correlation, which sees no interactions.
+    Importance by a forest where scikit-learn is installed and there are enough configurations, else
+    by rank correlation.
     """
     use_forest = forest.is_available() and found.ranks.size >= forest.FEWEST_RUNS
     grown = Forest(found.parameters) if use_forest and found.parameters else None
@@ -92,6 +93,7 @@ def judged(found: Outcomes) -> Judgement:
     regions = tuple(best_region(parameter, found.ranks) for parameter in found.parameters)
     shares = importances(found.parameters, found.ranks, explainer)
     names = [parameter.name for parameter in found.parameters]
+    acting = [one for one, share in zip(found.parameters, shares, strict=True) if share.important]
     return Judgement(
         method=Method.FOREST if grown else Method.RANK_CORRELATION,
         parameters=tuple(
@@ -110,7 +112,7 @@ def judged(found: Outcomes) -> Judgement:
         regions=regions,
         interactions=tuple(
             Interaction(first=names[pair.first], second=names[pair.second], share=pair.share)
-            for pair in (grown.interactions(found.ranks) if grown else ())
+            for pair in interactions(found.parameters, found.ranks, acting)
         ),
     )
 

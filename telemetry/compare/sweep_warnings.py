@@ -55,8 +55,8 @@ def parameter_warnings(parameters: Sequence[Varied], n_rows: int) -> list[str]:
         )
     if n_rows >= FEWEST_RUNS and not is_available():
         warnings.append(
-            "scikit-learn is not installed: importance is by rank correlation and interactions are "
-            "not sought; pip install 'training-telemetry[sweep]'."
+            "scikit-learn is not installed: importance is by rank correlation, which tells "
+            "several parameters less well apart; pip install 'training-telemetry[sweep]'."
         )
     warnings += [
         f"{left} and {right} vary together; their effects cannot be told apart."

@@ -21,7 +21,7 @@ def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of a second a forest instead of seconds; the rates are measured in benchmarks/."""
     monkeypatch.setattr(forest, "PERMUTATIONS", 39)
     monkeypatch.setattr(Forest, "permutations", 39)
-    monkeypatch.setattr(forest, "TREES_PER_PERMUTATION", 8)
+    monkeypatch.setattr(forest, "TREES_PER_PERMUTATION", 4)
     monkeypatch.setattr(forest, "BAGS", 12)
     monkeypatch.setattr(forest, "TREES_PER_BAG", 4)
 
@@ -81,22 +81,6 @@ def test_a_parameter_that_another_one_switches_on_is_not_credited_with_the_switc
     assert found["optimizer"].important
     assert not found["momentum"].important
     assert found["momentum"].share < 0.05
-
-
-def test_two_parameters_that_only_matter_together_are_an_interaction() -> None:
-    rows = configs(60, 9)
-    together = [(c["act"] == "relu") != (c["optimizer"] == "sgd") for c in rows]
-    parameters = varied_parameters(rows)
-    names = [parameter.name for parameter in parameters]
-    (pair,) = Forest(parameters).interactions(mean_ranks(np.array(together) + noise(60)))
-    assert {names[pair.first], names[pair.second]} == {"act", "optimizer"}
-    assert 0.1 < pair.share <= 1
-
-
-def test_effects_that_add_up_are_no_interaction() -> None:
-    rows = configs(40, 7)
-    values = np.array([float(c["act"] == "relu") + float(c["optimizer"] == "sgd") for c in rows])
-    assert Forest(varied_parameters(rows)).interactions(mean_ranks(values + noise(40))) == []
 
 
 def test_the_same_runs_give_the_same_forest() -> None:
