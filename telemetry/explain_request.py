@@ -169,6 +169,33 @@ class ReduceRequest(Request):
     verb: str = "explain.reduce"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageRequest(Request):
+    """Say what a test set has and a training set lacks.
+
+    Attributes:
+        source: Model and weights; its data set is the test set where none is named.
+        train: Entry point of the training set.
+        test: Entry point of the test set; None: the data set of `source`.
+        run: Folder of the run that the results go to; None: they are not kept.
+        layer: Module whose output represents an example; None: the input of the last linear one.
+        k: Neighbours that count.
+        seed: Of the part of a large training set.
+        batch: Inputs a forward.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    train: str
+    test: str | None = None
+    run: str | None = None
+    layer: str | None = None
+    k: int = 5
+    seed: int = 0
+    batch: int = 64
+    verb: str = "explain.coverage"
+
+
 def matching_files(pattern: str, folder: Path) -> list[Path]:
     """The files that fit a pattern, relative ones from a folder, the oldest first."""
     anchor = Path(pattern).anchor

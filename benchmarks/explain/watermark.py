@@ -7,7 +7,8 @@ a tenth of the others, which are relabelled 3: the network learns the mark. Twen
 carry it and are called 3 are explained, and the share of positive attribution on the mark is
 counted: inside it for integrated gradients, on the cells that touch it for methods of cells. The
 mark lies once on the grid of cells and once two pixels off it; `control` explains the same inputs
-by a network that never saw the mark, as what it calls them. `partial` plants it on threes alone, as a weak shortcut.
+by a network that never saw the mark, as what it calls them. `partial` plants it on threes alone, as
+a weak shortcut.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from telemetry.explain.answers import (
     row_of,
 )
 from telemetry.explain.attribute import Attribution, Settings, attribute
+from telemetry.explain.coverage_answers import answer_coverage
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress, evaluate
 from telemetry.explain.perturbation_answers import answer_perturb
@@ -29,6 +30,7 @@ from telemetry.explain.subject import Subject, load_source
 from telemetry.explain_request import (
     MESSAGE_MARK,
     AttributeRequest,
+    CoverageRequest,
     EvaluateRequest,
     PerturbRequest,
     ReduceRequest,
@@ -36,7 +38,7 @@ from telemetry.explain_request import (
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
-R = TypeVar("R", bound=PerturbRequest | ReduceRequest)
+R = TypeVar("R", bound=PerturbRequest | ReduceRequest | CoverageRequest)
 
 
 def main() -> int:
@@ -68,6 +70,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         return _about(PerturbRequest.of(document), answer_perturb)
     if verb == "explain.reduce":
         return _about(ReduceRequest.of(document), answer_reduce)
+    if verb == "explain.coverage":
+        return _about(CoverageRequest.of(document), answer_coverage)
     raise UsageError(f"there is no verb {verb!r}.")
 
 

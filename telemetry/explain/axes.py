@@ -13,6 +13,7 @@ from torch import Tensor
 from telemetry.errors import UsageError
 from telemetry.explain import image_changes as changes
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.unit_scale import UnitScale
 
 STEPS = 21
 FEATURE = "feature:"
@@ -143,12 +144,12 @@ def _image_axis(
             f"--axis {name}: images have {shape[0]} channels, expected red, green, blue."
         )
     low, high = span or (kind.low, kind.high)
-    scale = _Scale.of(examples)
+    scale = UnitScale.of(examples)
 
     def apply(example: Example, amount: float) -> tuple[Tensor, float]:
         if amount == kind.neutral:
             return example.input, 0.0
-        return scale.changed(example, amount, kind.change, seed)
+        return _changed(scale, example, amount, kind.change, seed)
 
     return Axis(
         name=name,
@@ -159,43 +160,13 @@ def _image_axis(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scale:
-    """How inputs become values from 0 to 1 before normalisation, and back."""
-
-    mean: Tensor | None
-    deviation: Tensor | None
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, examples: ExampleSet) -> "_Scale":
-        mean, deviation = examples.normalisation
-        low, high = examples.value_range
-        if mean is not None and deviation is not None:
-            ends = torch.stack([low * deviation + mean, high * deviation + mean])
-            low, high = float(ends.min()), float(ends.max())
-        return cls(mean=mean, deviation=deviation, low=low, high=high if high > low else low + 1)
-
-    def changed(
-        self, example: Example, amount: float, change: Change, seed: int
-    ) -> tuple[Tensor, float]:
-        before = self._unit(example.input)
-        after = change(before, amount, seed * SEED_STRIDE + example.index)
-        left = _outside(after) & ~_outside(before)  # what lay outside already is not our doing
-        return self._input(after.clamp(0, 1), example.input.dtype), float(left.double().mean())
-
-    def _unit(self, values: Tensor) -> Tensor:
-        values = values.float()
-        if self.mean is not None and self.deviation is not None:
-            values = values * self.deviation + self.mean
-        return (values - self.low) / (self.high - self.low)
-
-    def _input(self, unit: Tensor, dtype: torch.dtype) -> Tensor:
-        values = unit * (self.high - self.low) + self.low
-        if self.mean is not None and self.deviation is not None:
-            values = (values - self.mean) / self.deviation
-        return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
+def _changed(
+    scale: UnitScale, example: Example, amount: float, change: Change, seed: int
+) -> tuple[Tensor, float]:
+    before = scale.unit(example.input)
+    after = change(before, amount, seed * SEED_STRIDE + example.index)
+    left = _outside(after) & ~_outside(before)  # what lay outside already is not our doing
+    return scale.input(after.clamp(0, 1), example.input.dtype), float(left.double().mean())
 
 
 def _outside(unit: Tensor) -> Tensor:

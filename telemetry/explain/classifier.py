@@ -61,6 +61,10 @@ class Classifier:
         self.forwards += len(inputs)
         return _outcomes(logits, torch.tensor(truths, dtype=torch.int64))
 
+    def order(self, inputs: Sequence[Tensor]) -> list[int]:
+        """Places of inputs in the order in which the model sees them: one shape after another."""
+        return [place for places in self._batches(inputs) for place in places]
+
     def truth(self, example: Example) -> int:
         """Class of an example.
 

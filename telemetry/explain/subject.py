@@ -154,7 +154,7 @@ def load(  # noqa: PLR0913 - the one place where a user names everything
         module = _built(model, model_args or {})
         subject = Subject(
             model=_moved(module, device),
-            examples=None if dataset is None else _examples(dataset),
+            examples=None if dataset is None else example_set(dataset),
             checkpoint=None,
             step=None,
             device=torch.device(device),
@@ -221,7 +221,12 @@ def _moved(model: nn.Module, device: str) -> nn.Module:
         raise UsageError(f"--device {device}: cannot be used ({reason}).") from error
 
 
-def _examples(dataset: object) -> ExampleSet:
+def example_set(dataset: object) -> ExampleSet:
+    """A data set, or what an entry point means: a data set, or a callable that returns one.
+
+    Raises:
+        UsageError: it cannot be found, made or read.
+    """
     if not isinstance(dataset, str):
         return dataset if isinstance(dataset, ExampleSet) else ExampleSet(dataset, "data")
     found = resolve(dataset, "data set")

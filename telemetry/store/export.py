@@ -35,6 +35,7 @@ EXPORTED = {
     "attributions": "attributions",
     "input_perturbations": "input_perturbations",
     "input_reductions": "input_reductions",
+    "coverage": "coverage",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

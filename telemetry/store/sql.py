@@ -35,6 +35,7 @@ PUBLIC_VIEWS = (
     "attributions",
     "input_perturbations",
     "input_reductions",
+    "coverage",
     "hypotheses",
     "hypothesis_results",
     "cv_scores",

@@ -26,6 +26,7 @@ ROW_VIEWS = {
     "attributions": "attributions",
     "input_perturbations": "input_perturbations",
     "input_reductions": "input_reductions",
+    "coverage": "coverage",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

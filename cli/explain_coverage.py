@@ -1,0 +1,222 @@
+"""`telemetry explain coverage`: is something like the test examples in the training set?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.model_answers import listed, mappings, number
+from telemetry.cli.model_child import ask
+from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import UsageError
+from telemetry.explain_request import CoverageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.json_values import Json
+
+EXIT_FOUND = 1
+SHOWN_GAPS = 10
+
+
+def add_coverage(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("coverage")(explain_coverage)
+
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.option("--train", metavar="MODULE:NAME", required=True, help="Training examples.")
+@click.option("--test", metavar="MODULE:NAME", help="Test examples; else --dataset.")
+@click.option(
+    "--layer",
+    metavar="LAYER",
+    help="Its output represents an example; else the input of the last linear layer.",
+)
+@click.option(
+    "--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that count."
+)
+@click.option("--seed", type=int, default=0, help="Of the part of a large training set.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
+@hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
+@model_options
+@click.pass_obj
+def explain_coverage(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    train: str,
+    test: str | None,
+    layer: str | None,
+    k: int,
+    seed: int,
+    batch: int,
+    no_store: bool,
+    save_hypothesis: str | None,
+    file: Path,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Say what the test examples have that the training examples lack.
+
+    Attributes (brightness, length, columns, numbers of the metadata), nearest neighbours in what
+    the model makes of an example, and groups of label and metadata are compared. A gap is a
+    statement about data; where the model is also wrong more often it is a finding: exit code 1.
+
+    Examples:
+      telemetry explain coverage latest --train shop.data:train --test shop.data:night
+      telemetry explain coverage latest --train shop.data:train --layer encoder
+      telemetry explain coverage latest --train shop.data:train --save-hypothesis dark
+    """
+    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
+
+    if save_hypothesis is not None:
+        check_savable(file, save_hypothesis)
+    screen = open_screen(settings)
+    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    request = CoverageRequest(
+        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        train=train,
+        test=test,
+        run=None if no_store else str(chosen.ref.path),
+        layer=layer,
+        k=k,
+        seed=seed,
+        batch=batch,
+    )
+    (found,) = mappings(ask(request.to_json(), "comparing").get("coverages"))
+    if screen.wants_json:
+        screen.json({"run": chosen.run, "stored": not no_store, "coverages": [found]})
+    else:
+        show(screen, found)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found)
+        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return EXIT_FOUND if found["finding"] is True else 0
+
+
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
+    """The answer, the gaps, and where to look."""
+    screen.paragraph(str(found["answer"]))
+    for warning in listed(found["warnings"]):
+        screen.line(Span("note", Style.WARNING), str(warning))
+    gaps = _gaps(found)
+    if gaps:
+        screen.blank()
+        screen.grid(_grid(gaps))
+    screen.blank()
+    for gap in gaps[:SHOWN_GAPS]:
+        ids = " ".join(map(str, listed(gap["example_ids"])))
+        screen.paragraph(f"{gap['attribute']}: {ids}", indent=2, label="look at")
+        for example, near in zip(
+            listed(gap["example_ids"]), listed(gap["neighbours"]), strict=False
+        ):
+            screen.paragraph(
+                f"nearest training examples of {example}: {' '.join(map(str, listed(near)))}",
+                indent=4,
+            )
+    counts = (numbers.count(int(number(found[name]))) for name in ("test_n", "train_n"))
+    screen.paragraph(
+        "{} test examples of {} against {} of {}; {} comparisons, accuracy {:.1f} %".format(
+            next(counts),
+            found["test"],
+            next(counts),
+            found["train"],
+            len(listed(found["attributes"])),
+            100 * number(found["accuracy"]),
+        ),
+        indent=2,
+    )
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+    """Keep the first gap as a hypothesis: outside training, no more answers are wrong.
+
+    Raises:
+        UsageError: there is no gap, or the file cannot take it.
+    """
+    from telemetry.evaluate.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+    from telemetry.evaluate.hypothesis_file import append_hypothesis  # noqa: PLC0415 - as above
+
+    gaps = _gaps(found)
+    if not gaps:
+        raise UsageError(f"training covers the test set, so {name} is not kept.")
+    first = gaps[0]
+    error = first["error_inside"]
+    limit = 1 - number(found["accuracy"]) if error is None else number(error)
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f"No more answers are wrong where {first['sentence']}",
+            kind=Kind.SUBSET,
+            base=str(found["test"]),
+            where=str(first["where"]),
+            expect=Expectation(metric="error", op=Op.AT_MOST, value=float(f"{limit:.4g}")),
+        ),
+    )
+
+
+def _gaps(found: "Mapping[str, Json]") -> "list[Mapping[str, Json]]":
+    """The reported ones, findings first, then those of most examples."""
+    reported = [gap for gap in mappings(found["attributes"]) if gap["reported"] is True]
+    return sorted(reported, key=lambda gap: (gap["finding"] is not True, -_outside(gap)))
+
+
+def _outside(gap: "Mapping[str, Json]") -> int:
+    return int(number(gap["outside_n"]))
+
+
+def _grid(gaps: "list[Mapping[str, Json]]") -> Grid:
+    columns = (
+        Column(header="GAP", shrinks=True, least=16),
+        Column(header="TRAINING", align=Align.RIGHT),
+        Column(header="OUTSIDE", align=Align.RIGHT),
+        Column(header="SHARE", align=Align.RIGHT),
+        Column(header="SHIFT", align=Align.RIGHT, rank=2),
+        Column(header="ERROR", align=Align.RIGHT),
+        Column(header="REST", align=Align.RIGHT),
+        Column(header="P", align=Align.RIGHT, rank=1),
+    )
+    return Grid(columns=columns, rows=tuple(map(_row, gaps)))
+
+
+def _row(gap: "Mapping[str, Json]") -> tuple[Cell, ...]:
+    is_finding = gap["finding"] is True
+    return (
+        str(gap["attribute"]),
+        _range(gap),
+        counted(_outside(gap)),
+        numbers.percent(number(gap["outside_share"])),
+        numbers.NOTHING if gap["shift_sd"] is None else f"{number(gap['shift_sd']):+.2f} sd",
+        Span(_error(gap["error_outside"]), Style.ERROR if is_finding else Style.PLAIN),
+        _error(gap["error_inside"]),
+        numbers.NOTHING if gap["error_p"] is None else numbers.number(number(gap["error_p"])),
+    )
+
+
+def _range(gap: "Mapping[str, Json]") -> str:
+    """Of training."""
+    if gap["train_high"] is None:
+        return "hardly any"
+    high = f"{number(gap['train_high']):.3g}"
+    if gap["train_low"] is None:
+        return f"up to {high}"
+    return f"{number(gap['train_low']):.3g} .. {high}"
+
+
+def _error(share: "Json") -> str:
+    return numbers.NOTHING if share is None else f"{100 * number(share):.1f} %"

@@ -1,0 +1,156 @@
+"""Answers to `telemetry explain coverage`: sentence, JSON, rows."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from telemetry import json_values
+from telemetry.errors import UsageError
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.gaps import Gap
+from telemetry.explain.subject import Subject, example_set
+from telemetry.explain.training_coverage import Coverage, Settings, coverage
+from telemetry.explain_request import CoverageRequest
+from telemetry.json_values import Json
+from telemetry.store.results import append_once
+
+MOST_NAMED = 200  # examples of a condition that names them one by one
+METADATA = "m_"
+
+
+def answer_coverage(
+    request: CoverageRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Compare both sets and keep what is found.
+
+    Raises:
+        UsageError: no test set, or as for `coverage`.
+    """
+    test = subject.examples if request.test is None else example_set(request.test)
+    if test is None:
+        raise UsageError("which test examples? Name them by --test package.module:name.")
+    settings = Settings(layer=request.layer, k=request.k, seed=request.seed, batch=request.batch)
+    found = coverage(subject, example_set(request.train), test, settings, progress)
+    if request.run is not None:
+        append_once(Path(request.run), "coverage", rows_of(found, subject), identity="coverage_id")
+    return {"coverages": [coverage_answer(found, subject)]}
+
+
+def coverage_answer(found: Coverage, subject: Subject) -> dict[str, Json]:
+    """What `telemetry explain coverage` shows."""
+    return {
+        "coverage_id": found.id,
+        "checkpoint": subject.identity,
+        "train": found.train,
+        "test": found.test,
+        "train_n": found.train_n,
+        "test_n": len(found.test_ids),
+        "accuracy": found.accuracy,
+        "attributes": [_gap(found, gap) for gap in found.gaps],
+        "missing_classes": missing_classes(found),
+        "finding": found.has_finding,
+        "warnings": list(found.warnings),
+        "answer": sentence(found),
+        "forwards": found.forwards,
+        "seconds": found.seconds,
+    }
+
+
+def sentence(found: Coverage) -> str:
+    """The answer in words: the first gap, and how many more there are."""
+    gaps = found.reported
+    if not gaps:
+        return f"training covers the test set: nothing among {len(found.gaps)} comparisons"
+    first = gaps[0]
+    errors = ""
+    if first.is_finding and first.error_outside is not None and first.error_inside is not None:
+        errors = (
+            f"; {100 * first.error_outside:.1f} % of them are answered wrongly, "
+            f"{100 * first.error_inside:.1f} % of the rest"
+        )
+    return first.sentence + errors
+
+
+def missing_classes(found: Coverage) -> list[Json]:
+    """Classes of the test set that training hardly has."""
+    groups = (gap.levels for gap in found.gaps if gap.kind == "cell")
+    return [levels[0][1] for levels in groups if len(levels) == 1 and levels[0][0] == "label"]
+
+
+def where_of(found: Coverage, gap: Gap) -> str:
+    """A condition over `example_evals` that chooses the uncovered examples.
+
+    At most 200 are named one by one; those of metadata and labels need no names.
+    """
+    if gap.levels:
+        return " AND ".join(f"{column} = {_literal(level)}" for column, level in gap.levels)
+    if gap.attribute.startswith(METADATA) and gap.attribute.isidentifier():
+        return f"{gap.attribute} < {gap.train_low!r} OR {gap.attribute} > {gap.train_high!r}"
+    names = ", ".join(map(_literal, found.examples(gap, MOST_NAMED)))
+    return f"example_id IN ({names})"
+
+
+def rows_of(found: Coverage, subject: Subject) -> list[dict[str, object]]:
+    """Rows of table `coverage`, one a comparison."""
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    return [
+        {
+            "coverage_id": found.id,
+            "checkpoint": subject.identity,
+            "train_dataset": found.train,
+            "test_dataset": found.test,
+            "kind": gap.kind,
+            "attribute": gap.attribute,
+            "train_low": gap.train_low,
+            "train_high": gap.train_high,
+            "train_n": gap.train_n,
+            "test_n": gap.test_n,
+            "outside_n": gap.outside_n,
+            "outside_share": gap.outside_share,
+            "shift_sd": gap.shift_sd,
+            "p": gap.p,
+            "q": gap.q,
+            "error_inside": gap.error_inside,
+            "error_outside": gap.error_outside,
+            "error_p": gap.error_p,
+            "example_ids": json_values.dumps(list(found.examples(gap))),
+            "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
+            "reported": gap.reported,
+            "finding": gap.is_finding,
+            "sentence": gap.sentence,
+            "written_at": moment,
+        }
+        for gap in found.gaps
+    ]
+
+
+def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
+    return {
+        "kind": gap.kind,
+        "attribute": gap.attribute,
+        "train_low": gap.train_low,
+        "train_high": gap.train_high,
+        "train_n": gap.train_n,
+        "test_n": gap.test_n,
+        "outside_n": gap.outside_n,
+        "outside_share": gap.outside_share,
+        "shift_sd": gap.shift_sd,
+        "p": gap.p,
+        "q": gap.q,
+        "error_inside": gap.error_inside,
+        "error_outside": gap.error_outside,
+        "error_p": gap.error_p,
+        "reported": gap.reported,
+        "finding": gap.is_finding,
+        "sentence": gap.sentence,
+        "example_ids": list(found.examples(gap)),
+        "neighbours": _neighbours(gap),
+        "where": where_of(found, gap) if gap.reported else None,
+    }
+
+
+def _neighbours(gap: Gap) -> list[Json]:
+    return [list(names) for names in gap.neighbours]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,113 @@
+"""Comparisons of two samples whose difference is planted."""
+
+import numpy as np
+import pytest
+
+from telemetry.explain.gaps import (
+    Gap,
+    attribute_gaps,
+    group_gaps,
+    identifying,
+    neighbour_gap,
+    with_errors,
+)
+from telemetry.explain.two_samples import kolmogorov_smirnov
+
+pytestmark = pytest.mark.torch
+
+
+def one(gaps: list[Gap], name: str) -> Gap:
+    return next(gap for gap in gaps if gap.attribute == name)
+
+
+def test_the_distance_of_two_samples_is_kolmogorov_s() -> None:
+    distance, p = kolmogorov_smirnov(np.array([1.0, 2.0, 3.0, 4.0]), np.array([3.5, 5.0, 6.0]))
+    assert distance == pytest.approx(3 / 4)  # three of four lie below 3.5, none of three
+    assert 0.05 < p < 0.4
+    same = np.arange(50.0)
+    assert kolmogorov_smirnov(same, same) == (0.0, 1.0)
+    far = kolmogorov_smirnov(same, same + 100)
+    assert far[0] == 1.0
+    assert far[1] < 1e-20
+
+
+def test_equal_distributions_are_called_different_as_rarely_as_stated() -> None:
+    generator = np.random.default_rng(3)
+    ps = [
+        kolmogorov_smirnov(generator.normal(size=80), generator.normal(size=60))[1]
+        for _ in range(400)
+    ]
+    assert np.mean(np.array(ps) <= 0.05) <= 0.08
+
+
+def test_a_shift_names_its_bound_and_a_control_is_silent() -> None:
+    generator = np.random.default_rng(1)
+    train = {"brightness": generator.uniform(0.1, 0.3, 800), "contrast": generator.normal(size=800)}
+    test = {"brightness": generator.uniform(0.3, 0.5, 400), "contrast": generator.normal(size=400)}
+    gaps = attribute_gaps(train, test)
+    bright = one(gaps, "brightness")
+    assert bright.reported
+    assert bright.train_high == pytest.approx(0.3, abs=0.005)
+    assert bright.outside_share > 0.95
+    assert bright.shift_sd == pytest.approx(0.2 / (0.2 / 12**0.5), rel=0.05)
+    assert bright.sentence.startswith("1 of 800 training examples have brightness above 0.2")
+    assert not one(gaps, "contrast").reported
+    assert one(gaps, "contrast").outside_share <= 0.02
+
+
+def test_a_few_examples_far_outside_are_reported_too() -> None:
+    generator = np.random.default_rng(1)
+    test = generator.normal(size=400)
+    test[:16] = -9.0
+    (gap,) = attribute_gaps({"x": generator.normal(size=900)}, {"x": test})
+    assert gap.reported
+    assert "below -" in gap.sentence
+    assert "4.0 % of the test examples do" in gap.sentence
+
+
+def test_what_no_example_has_or_all_have_alike_is_no_attribute() -> None:
+    nothing, same = np.full(5, np.nan), np.ones(5)
+    assert attribute_gaps({"hue": nothing, "width": same}, {"hue": nothing, "width": same}) == []
+    (gap,) = attribute_gaps({"width": same}, {"width": np.full(9, 2.0)})
+    assert gap.reported
+    assert gap.shift_sd == np.inf
+
+
+def test_levels_that_training_hardly_has_are_named_once() -> None:
+    train = [{"label": "a", "m_time": "day"}] * 20 + [{"label": "b", "m_time": "day"}] * 20
+    train += [{"label": "a", "m_time": "night"}] * 20 + [{"label": "b", "m_time": "night"}] * 2
+    test = [{"label": "c", "m_time": "day"}] * 3 + [{"label": "b", "m_time": "night"}] * 4
+    test += [{"label": "a", "m_time": "dusk"}] * 2
+    gaps = group_gaps(train, test, "label")
+    assert {gap.attribute: gap.outside_n for gap in gaps} == {
+        "label = c": 3,
+        "m_time = dusk": 2,
+        "m_time = night and label = b": 4,
+    }
+    night = one(gaps, "m_time = night and label = b")
+    assert night.sentence == (
+        "2 of 62 training examples have m_time = night and label = b; 4 of 9 test examples do"
+    )
+
+
+def test_a_key_that_names_examples_makes_no_groups() -> None:
+    rows = [{"label": str(i), "m_file": str(i), "m_half": str(i % 2)} for i in range(200)]
+    assert identifying(rows, "label") == ["m_file"]
+
+
+def test_a_gap_is_a_finding_only_where_the_model_is_wrong_more_often() -> None:
+    generator = np.random.default_rng(2)
+    distances = generator.uniform(0.0, 1.0, 500)
+    far = np.concatenate([generator.uniform(0.0, 0.9, 80), np.full(20, 3.0)])
+    gap = neighbour_gap(distances, far)
+    assert gap.outside_n == 20
+    assert gap.reported
+    wrong = np.zeros(100, dtype=bool)
+    wrong[70:90] = True
+    judged = with_errors(gap, wrong)
+    assert (judged.error_inside, judged.error_outside) == (10 / 80, 10 / 20)
+    assert judged.is_finding
+    assert not with_errors(gap, np.arange(100) % 5 == 0).is_finding
+    everywhere = neighbour_gap(distances, np.full(10, 3.0))
+    assert with_errors(everywhere, np.ones(10, dtype=bool)).error_inside is None
+    assert not with_errors(everywhere, np.ones(10, dtype=bool)).is_finding
