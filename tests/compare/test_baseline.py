@@ -9,7 +9,6 @@ from compare.curve_makers import loss_curve
 from compare.run_makers import N_STEPS, builder, trained
 
 from telemetry import json_values
-from telemetry.compare import read_side
 from telemetry.compare.baseline import read_baseline, write_baseline
 from telemetry.compare.baseline_format import MOST_LAYER_POINTS, MOST_POINTS
 from telemetry.compare.diff import diff_runs
@@ -21,6 +20,8 @@ from telemetry.json_values import Json
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("undiagnosed")
+
 DEAD = Finding(
     detector="dead_units",
     severity=Severity.WARNING,
@@ -31,14 +32,6 @@ DEAD = Finding(
     first_step=3,
     value=0.5,
 )
-
-
-@pytest.fixture(autouse=True)
-def findings(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Finding, ...]]:
-    """Findings by run id that stand in for a diagnosis, none by default: it has its own tests."""
-    found: dict[str, tuple[Finding, ...]] = {}
-    monkeypatch.setattr(read_side, "findings_of", lambda _, run, __: found.get(run.run, ()))
-    return found
 
 
 @pytest.fixture
@@ -112,11 +105,11 @@ def test_a_thinned_group_finds_what_the_whole_one_finds(tmp_path: Path, file: Pa
 
 
 def test_layers_and_findings_are_kept(
-    tmp_path: Path, file: Path, findings: dict[str, tuple[Finding, ...]]
+    tmp_path: Path, file: Path, undiagnosed: dict[str, tuple[Finding, ...]]
 ) -> None:
     base = trained(tmp_path, 0)
     other = trained(tmp_path, 1, grad_factor={"body": 0.05})
-    findings[base.run] = (DEAD,)
+    undiagnosed[base.run] = (DEAD,)
     document = keep(tmp_path, [base], file)
     assert all(
         len(entry["steps"]) <= MOST_LAYER_POINTS + 1 for entry in document["runs"][0]["layers"]
@@ -129,7 +122,7 @@ def test_layers_and_findings_are_kept(
 
 
 def test_a_finding_under_other_settings_of_the_diagnosis_is_doubted(
-    tmp_path: Path, file: Path, findings: dict[str, tuple[Finding, ...]]
+    tmp_path: Path, file: Path, undiagnosed: dict[str, tuple[Finding, ...]]
 ) -> None:
     base, other = trained(tmp_path, 0), trained(tmp_path, 1)
     keep(tmp_path, [base], file)
@@ -140,7 +133,7 @@ def test_a_finding_under_other_settings_of_the_diagnosis_is_doubted(
         return any("under other rules" in warning for warning in found.warnings)
 
     assert not doubted()
-    findings[other.run] = (DEAD,)
+    undiagnosed[other.run] = (DEAD,)
     assert doubted()
     assert not any("other rules" in text for text in against(file, tmp_path, other).warnings)
 

@@ -10,7 +10,6 @@ import pytest
 from compare.run_makers import N_STEPS, builder, rounded, trained
 
 from telemetry import json_values
-from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
 from telemetry.compare.diff_result import (
     Diff,
@@ -23,14 +22,6 @@ from telemetry.errors import Inconclusive, UsageError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
-
-
-@pytest.fixture
-def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Finding, ...]]:
-    """Findings by run id that stand in for a diagnosis, none by default: it has its own tests."""
-    findings: dict[str, tuple[Finding, ...]] = {}
-    monkeypatch.setattr(read_side, "findings_of", lambda _, run, __: findings.get(run.run, ()))
-    return findings
 
 
 def diverging(step: int, value: float) -> float:

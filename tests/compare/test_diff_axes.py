@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from compare.run_makers import builder, trained
 
-from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
 from telemetry.compare.diff_result import Axis, Direction, DirectionSource, Verdict
 from telemetry.errors import UsageError
@@ -12,9 +11,7 @@ from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 
 
-@pytest.fixture(autouse=True)
-def _undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_side, "findings_of", lambda *_: ())
+pytestmark = pytest.mark.usefixtures("undiagnosed")
 
 
 def recorded(store: Path, index: int, *, batch: int, losses: Sequence[float]) -> Run:

@@ -3,16 +3,13 @@ from pathlib import Path
 import pytest
 from compare.run_makers import trained
 
-from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
 from telemetry.compare.diff_result import Diff, DivergenceKind
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 
 
-@pytest.fixture(autouse=True)
-def _undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_side, "findings_of", lambda *_: ())
+pytestmark = pytest.mark.usefixtures("undiagnosed")
 
 
 def compared(store: Path, base: list[Run], candidate: list[Run]) -> Diff:
