@@ -10,7 +10,6 @@ from telemetry.errors import UsageError
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 
-
 pytestmark = pytest.mark.usefixtures("undiagnosed")
 
 

@@ -8,7 +8,6 @@ from telemetry.compare.diff_result import Diff, DivergenceKind
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 
-
 pytestmark = pytest.mark.usefixtures("undiagnosed")
 
 
