@@ -40,8 +40,9 @@ def show(screen: Screen, found: "Slices") -> None:
         )
     if found.slices and not found.measured:
         worst = found.slices[0]
+        since = f" --base {found.base.run.short}" if found.base else ""
         screen.verbatim(
-            f"telemetry slices {found.evaluation.run.short} --where {_quoted(worst.where)}",
+            f"telemetry slices {found.evaluation.run.short} --where {_quoted(worst.where)}{since}",
             indent=2,
             label="MEASURE",
         )

@@ -112,14 +112,12 @@ def _measured(question: Question, rules: Rules, level: float) -> Result:
     p = wilcoxon_p(difference) if by_loss else mcnemar_p(losses, gains, mid_p=rules.mid_p)
     delta = float(difference.mean())
     seeds = seeds[np.isfinite(seeds)]
-    p_seed = smallest = math.nan
-    if seeds.size >= MIN_SEEDS:
-        spread = seed_spread(seeds, 0.0 if by_loss else 1 / n)
-        p_seed = seed_p(delta, spread, int(seeds.size))
-        smallest = seed_detectable(spread, int(seeds.size), level)
-    if not by_loss:
-        of_pairs = detectable_excess(losses + gains, level) / n
-        smallest = max(of_pairs, 0.0 if math.isnan(smallest) else smallest)
+    resolution = 0.0 if by_loss else 1 / n
+    spread = seed_spread(seeds, resolution) if seeds.size >= MIN_SEEDS else math.nan
+    p_seed = math.nan if math.isnan(spread) else seed_p(delta, spread, int(seeds.size))
+    limits = [] if by_loss else [detectable_excess(losses + gains, level) / n]
+    if rules.needs_seeds and not math.isnan(spread):
+        limits.append(seed_detectable(spread, int(seeds.size), level))
     return replace(
         blank,
         n_base_right_only=None if by_loss else losses,
@@ -133,7 +131,7 @@ def _measured(question: Question, rules: Rules, level: float) -> Result:
         p_seed=p_seed,
         p_combined=p if math.isnan(p_seed) else max(p, p_seed),
         n_seeds=int(seeds.size),
-        detectable_drop=smallest,
+        detectable_drop=max(limits, default=math.nan),
     )
 
 

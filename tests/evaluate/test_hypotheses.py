@@ -137,6 +137,9 @@ def test_without_seeds_nothing_is_decided_unless_it_is_about_two_files(folder: P
     assert min(result.p_mcnemar for result in two.results) < 1e-10  # numbers are shown
     alone = compared(folder, seeds=[], rules=Rules(needs_seeds=False))
     assert verdicts(alone)["noise"] is Verdict.REGRESSION
+    unasked = compared(folder, rules=Rules(needs_seeds=False))
+    drops = [{r.hypothesis: r.detectable_drop for r in c.results} for c in (alone, unasked)]
+    assert drops[0] == drops[1]  # seeds that do not decide do not hide anything
 
 
 def test_the_candidate_is_no_seed_of_the_base(folder: Path) -> None:
