@@ -83,6 +83,12 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     return source
 
 
+def names_weights(run: Run, given: Mapping[str, str | None]) -> bool:
+    """Whether weights can be loaded: the user names a model, or the run model and checkpoint."""
+    stated = {**_stated(run), **{name: value for name, value in given.items() if value is not None}}
+    return given.get("model") is not None or {"model", "checkpoint"} <= stated.keys()
+
+
 def weights_of(source: ModelSource, folder: Path) -> list[Path]:
     """The files that `source.checkpoint` means, oldest first; empty where it names none.
 

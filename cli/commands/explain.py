@@ -9,12 +9,14 @@ Examples:
   telemetry explain perturb latest --example 4711 --axis brightness
   telemetry explain reduce latest --wrong 4711 --right 4712
   telemetry explain coverage latest --train shop.data:train --test shop.data:night
+  telemetry explain weights latest
 """
 
 from telemetry.cli.explain_coverage import add_coverage
 from telemetry.cli.explain_input import add_input
 from telemetry.cli.explain_perturb import add_perturb
 from telemetry.cli.explain_reduce import add_reduce
+from telemetry.cli.explain_weights import add_weights
 from telemetry.cli.options import verb_group
 
 command = verb_group(__name__, __doc__)
@@ -22,3 +24,4 @@ add_coverage(command)
 add_input(command)
 add_perturb(command)
 add_reduce(command)
+add_weights(command)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from telemetry import json_values
 from telemetry.errors import TelemetryError, UsageError
@@ -27,18 +27,36 @@ from telemetry.explain.perturbation_answers import answer_perturb
 from telemetry.explain.reduction_answers import answer_reduce
 from telemetry.explain.results import write_evaluation, write_image
 from telemetry.explain.subject import Subject, load_source
+from telemetry.explain.weight_answers import answer_weights
 from telemetry.explain_request import (
     MESSAGE_MARK,
     AttributeRequest,
     CoverageRequest,
     EvaluateRequest,
+    ModelSource,
     PerturbRequest,
     ReduceRequest,
 )
+from telemetry.feature_requests import WeightsRequest
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
-R = TypeVar("R", bound=PerturbRequest | ReduceRequest | CoverageRequest)
+
+class Question(Protocol):
+    """A request about the subject that it names."""
+
+    @property
+    def source(self) -> ModelSource:
+        """Model, weights and examples."""
+        ...
+
+    @property
+    def run(self) -> str | None:
+        """Folder of the run that keeps the results."""
+        ...
+
+
+R = TypeVar("R", bound=Question)
 
 
 def main() -> int:
@@ -66,12 +84,9 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         return _evaluate(EvaluateRequest.of(document))
     if verb == "explain.input":
         return _attribute(AttributeRequest.of(document))
-    if verb == "explain.perturb":
-        return _about(PerturbRequest.of(document), answer_perturb)
-    if verb == "explain.reduce":
-        return _about(ReduceRequest.of(document), answer_reduce)
-    if verb == "explain.coverage":
-        return _about(CoverageRequest.of(document), answer_coverage)
+    part = _parts().get(str(verb))
+    if part is not None:
+        return part(document)
     raise UsageError(f"there is no verb {verb!r}.")
 
 
@@ -126,6 +141,16 @@ def _kept(attribution: Attribution, subject: Subject, run: str | None) -> dict[s
         row = row_of(attribution, subject, path)
         append_once(Path(run), "attributions", [row], identity="attribution_id")
     return {**attribution_answer(attribution, subject), "image": path}
+
+
+def _parts() -> dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]]:
+    """What answers each verb whose request names a subject."""
+    return {
+        "explain.perturb": lambda said: _about(PerturbRequest.of(said), answer_perturb),
+        "explain.reduce": lambda said: _about(ReduceRequest.of(said), answer_reduce),
+        "explain.coverage": lambda said: _about(CoverageRequest.of(said), answer_coverage),
+        "explain.weights": lambda said: _about(WeightsRequest.of(said), answer_weights),
+    }
 
 
 def _about(

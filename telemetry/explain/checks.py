@@ -1,6 +1,5 @@
 """Whether an attribution may be believed: what every answer is held against before it is shown."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from telemetry.explain.methods import (
     MOST_STEPS,
     Problem,
 )
+from telemetry.explain.random_weights import with_random_weights
 from telemetry.explain.relu_rule import RuleReport
 from telemetry.explain.segments import Segments
 
@@ -134,10 +134,7 @@ def randomisation(
     """
     correlations = []
     for seed in range(REINITIALISATIONS):
-        other = copy.deepcopy(model)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            _randomise(other)
+        other = with_random_weights(model, seed)
         correlations.append(rank_correlation(own[support], explain(other)[support]))
     value = abs(math.fsum(correlations) / len(correlations))
     return Check(
@@ -235,18 +232,3 @@ def _area(problem: Problem, order: Tensor, baseline: Tensor) -> float:
     kept = torch.stack([place >= cut for cut in cuts])
     curve = torch.sigmoid(scores_of(problem, kept, baseline))
     return float(torch.trapezoid(curve, torch.tensor(cuts, dtype=curve.dtype)) / max(n, 1))
-
-
-def _randomise(model: nn.Module) -> None:
-    """New weights everywhere: by `reset_parameters`, else each tensor's own values permuted."""
-    done: set[int] = set()
-    for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-            done.update(id(parameter) for parameter in module.parameters(recurse=False))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if id(parameter) not in done:
-                flat = parameter.flatten()
-                parameter.copy_(flat[torch.randperm(flat.numel())].view_as(parameter))

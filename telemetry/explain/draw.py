@@ -1,11 +1,13 @@
-"""Pictures of attributions: the input, the map over it, and the bare map, with a caption."""
+"""Pictures: panels side by side, or a sheet of rows of tiles, with a caption; PNG by Pillow."""
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+import torch
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -17,7 +19,11 @@ Mask = npt.NDArray[np.bool_]
 
 PANEL = 256  # pixels of a side, about
 GAP = 12
-CAPTION_HEIGHT = 18
+TILE, TILE_GAP = 64, 6
+LINE = 18  # height of a line of text
+INK, EMPTY_TILE = (0, 0, 0), (224, 224, 224)
+RGB = 3
+FONT = ImageFont.load_default_imagefont()
 GREY_SHARE = 0.4  # of the input under the map
 BACKGROUND = 255
 RGB = 3  # channels
@@ -59,19 +65,76 @@ def page_png(panels: Sequence[Bytes], caption: str, identity: str) -> bytes:
         caption: What is written below.
         identity: Kept in the file, so that it finds its row.
     """
-    height, width = panels[0].shape[:2]
-    factor = max(1, PANEL // max(height, width))
-    tiles = [Image.fromarray(p).resize((width * factor, height * factor), 0) for p in panels]
-    total = len(tiles) * tiles[0].width + (len(tiles) + 1) * GAP
-    page = Image.new("RGB", (total, tiles[0].height + 2 * GAP + CAPTION_HEIGHT), (BACKGROUND,) * 3)
-    for place, tile in enumerate(tiles):
-        page.paste(tile, (GAP + place * (tile.width + GAP), GAP))
-    ImageDraw.Draw(page).text((GAP, tiles[0].height + GAP + 4), _ascii(caption), fill=(0, 0, 0))
+    return sheet_png([Row(tiles=tuple(panels))], caption, identity, side=PANEL, gap=GAP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """Tiles side by side, height x width x 3 each, and what is written above them."""
+
+    tiles: tuple[Bytes, ...]
+    label: str = ""
+
+
+def sheet_png(
+    rows: Sequence[Row], caption: str, identity: str, *, side: int = TILE, gap: int = TILE_GAP
+) -> bytes:
+    """Rows of tiles, each enlarged by a whole factor, with labels and a caption; a PNG.
+
+    Args:
+        rows: From top to bottom.
+        caption: What is written below.
+        identity: Kept in the file, so that it finds its row.
+        side: Pixels of a tile's longer side, about; larger tiles stay as they are.
+        gap: Pixels between tiles.
+    """
+    shown = [(row.label, [_enlarged(tile, side) for tile in row.tiles]) for row in rows]
+    heights = [
+        max((tile.height for tile in tiles), default=0) + gap + (LINE if label else 0)
+        for label, tiles in shown
+    ]
+    texts = [_ascii(caption), *(_ascii(label) for label, _ in shown)]
+    width = max(sum(tile.width + gap for tile in tiles) for _, tiles in shown)
+    width = max(width, *(round(FONT.getlength(text)) + gap for text in texts)) + gap
+    page = Image.new("RGB", (width, sum(heights) + gap + LINE), (BACKGROUND,) * 3)
+    pen = ImageDraw.Draw(page)
+    top = gap
+    for (label, tiles), height in zip(shown, heights, strict=True):
+        if label:
+            pen.text((gap, top), _ascii(label), fill=INK, font=FONT)
+        left = gap
+        for tile in tiles:
+            page.paste(tile, (left, top + (LINE if label else 0)))
+            left += tile.width + gap
+        top += height
+    pen.text((gap, top), texts[0], fill=INK, font=FONT)
     info = PngInfo()
     info.add_text("telemetry", identity)
     stream = io.BytesIO()
     page.save(stream, "PNG", pnginfo=info)
     return stream.getvalue()
+
+
+def labelled_tile(text: str, side: int = TILE) -> Bytes:
+    """An empty tile that says why it is empty."""
+    tile = Image.new("RGB", (side, side), EMPTY_TILE)
+    ImageDraw.Draw(tile).text((4, side // 2 - 6), _ascii(text), fill=INK, font=FONT)
+    return np.asarray(tile, dtype=np.uint8)
+
+
+def picture_of_input(image: Tensor) -> Bytes:
+    """An input as it looks, between its least and largest value; height x width x 3."""
+    values = image.detach().double().cpu()[:3]
+    low, high = float(values.min()), float(values.max())
+    unit = (values - low) / (high - low) if high > low else torch.zeros_like(values)
+    rgb = unit if len(unit) == RGB else unit[:1].expand(RGB, -1, -1)
+    return np.asarray((rgb * 255).round().permute(1, 2, 0).numpy(), dtype=np.uint8)
+
+
+def _enlarged(tile: Bytes, side: int) -> Image.Image:
+    height, width = tile.shape[:2]
+    factor = max(1, side // max(height, width))
+    return Image.fromarray(tile).resize((width * factor, height * factor), 0)
 
 
 def _ascii(text: str) -> str:

@@ -12,6 +12,7 @@ from telemetry.runs import publish_bytes
 from telemetry.store.results import append_once
 
 IMAGES, ARRAYS = "explain/images", "explain/arrays"
+MOST_ARRAY_BYTES = 16 << 20  # larger ones belong into a checkpoint
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
@@ -37,12 +38,14 @@ def write_image(run: Path, name: str, content: bytes) -> str:
     return _write(run, Path(IMAGES) / name, content)
 
 
-def write_array(run: Path, name: str, values: Array) -> str:
-    """Keep an array in a run as .npy; returns its path relative to the run folder.
+def write_array(run: Path, name: str, values: Array) -> str | None:
+    """Keep an array in a run as .npy; its path relative to the run folder, None above 16 MiB.
 
     Raises:
         StoreUnreadable: the disk refuses.
     """
+    if values.nbytes > MOST_ARRAY_BYTES:
+        return None
     stream = io.BytesIO()
     np.save(stream, values, allow_pickle=False)
     return _write(run, Path(ARRAYS) / name, stream.getvalue())

@@ -36,6 +36,7 @@ EXPORTED = {
     "input_perturbations": "input_perturbations",
     "input_reductions": "input_reductions",
     "coverage": "coverage",
+    "feature_visualizations": "feature_visualizations",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

@@ -36,6 +36,7 @@ PUBLIC_VIEWS = (
     "input_perturbations",
     "input_reductions",
     "coverage",
+    "feature_visualizations",
     "hypotheses",
     "hypothesis_results",
     "cv_scores",

@@ -27,6 +27,7 @@ ROW_VIEWS = {
     "input_perturbations": "input_perturbations",
     "input_reductions": "input_reductions",
     "coverage": "coverage",
+    "feature_visualizations": "feature_visualizations",
     "hypotheses": "hypotheses",
     "hypothesis_results": "hypothesis_results",
     "cv_scores": "cv_scores",

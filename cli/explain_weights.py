@@ -1,0 +1,247 @@
+"""`telemetry explain weights`: what the weights of a layer look like, and whether they are used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import telemetry
+from telemetry.cli import numbers, sparklines
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.model_answers import colours, listed, mappings, number, show_failures
+from telemetry.cli.model_child import ask
+from telemetry.cli.model_options import (
+    model_options,
+    names_weights,
+    newest_weights,
+    source_of,
+    weights_of,
+)
+from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.render import Screen, open_screen
+from telemetry.errors import Inconclusive, UsageError
+from telemetry.feature_requests import WeightsRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from telemetry.json_values import Json
+    from telemetry.store.catalog import Run
+    from telemetry.store.store import Store
+    from telemetry.store.weight_table import StoredWeights
+
+HISTOGRAM_WIDTH = 24
+
+
+def add_weights(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("weights")(explain_weights)
+
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.argument("layer", metavar="[LAYER]", required=False)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Rows that are drawn, the largest norms first.",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Norms and histograms that the run recorded at this step.",
+)
+@click.option("--seed", type=int, default=0, help="Of the fresh layers it is set beside.")
+@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
+@model_options
+@click.pass_obj
+def explain_weights(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    layer: str | None,
+    top: int,
+    step: int | None,
+    seed: int,
+    no_store: bool,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Show the weights: effective rank, dead rows, near-duplicates; of one layer its picture.
+
+    Each number stands beside that of a freshly initialised layer of the same shape. Where neither
+    you nor the run names model and checkpoint, the norms and histograms that the run recorded are
+    shown.
+
+    Examples:
+      telemetry explain weights latest
+      telemetry explain weights latest conv1
+      telemetry explain weights 7f3a --checkpoint ckpt/epoch3.pt
+      telemetry explain weights 7f3a --step 1200
+    """
+    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    chosen = select_run(store.runs(), run)
+    if step is not None or not names_weights(chosen, given):
+        _recorded(screen, store, chosen, layer, step)
+        return 0
+    source = source_of(chosen, given, trust=trust_run)
+    files = weights_of(source, Path.cwd())
+    request = WeightsRequest(
+        source=newest_weights(source, Path.cwd()),
+        layer=layer,
+        initial=str(files[0]) if len(files) > 1 else None,
+        run=None if no_store else str(chosen.ref.path),
+        top=top,
+        seed=seed,
+    )
+    found = mappings(ask(request.to_json(), "reading weights").get("weights"))
+    if screen.wants_json:
+        screen.json({"run": chosen.run, "stored": not no_store, "weights": [*found]})
+    elif layer is None:
+        _show_all(screen, found)
+    else:
+        _show_one(screen, found[0], chosen.ref.path)
+    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+
+
+def _show_all(screen: Screen, found: "Sequence[Mapping[str, Json]]") -> None:
+    """One line a layer."""
+    n_dead = sum(len(listed(entry["dead"])) for entry in found)
+    n_twins = sum(len(listed(entry["duplicates"])) for entry in found)
+    screen.paragraph(
+        f"{len(found)} layers: {n_dead} dead rows, {n_twins} pairs of near-duplicate rows."
+    )
+    for entry in found:
+        show_failures(screen, entry)
+    screen.blank()
+    columns = (
+        Column(header="LAYER", shrinks=True),
+        Column(header="ROWS", align=Align.RIGHT),
+        Column(header="RANK", align=Align.RIGHT),
+        Column(header="FRESH", align=Align.RIGHT),
+        Column(header="DEAD", align=Align.RIGHT),
+        Column(header="TWINS", align=Align.RIGHT),
+        Column(header="NORM", align=Align.RIGHT, rank=1),
+        Column(header="MOST", align=Align.RIGHT, rank=2),
+    )
+    screen.grid(Grid(columns=columns, rows=tuple(map(_line, found))))
+    screen.note("  name a layer to see its picture; RANK: directions in use, FRESH: untrained")
+
+
+def _line(entry: "Mapping[str, Json]") -> tuple[Cell, ...]:
+    n_dead, twins = len(listed(entry["dead"])), entry["duplicates"]
+    return (
+        str(entry["layer"]),
+        str(listed(entry["shape"])[0]),
+        f"{number(entry['rank']):.1f}",
+        f"{number(entry['random_rank']):.1f}",
+        Span(str(n_dead), Style.WARNING if n_dead else Style.PLAIN),
+        "?" if twins is None else str(len(listed(twins))),
+        numbers.number(number(entry["norm_median"])),
+        numbers.number(number(entry["norm_max"])),
+    )
+
+
+def _show_one(screen: Screen, entry: "Mapping[str, Json]", run: Path) -> None:
+    """The answer, the rows as colours, and what they are set beside."""
+    screen.paragraph(str(entry["answer"]))
+    show_failures(screen, entry)
+    screen.blank()
+    screen.picture(colours(entry.get("grid")))
+    columns = (
+        Column(header=""),
+        Column(header="HERE", align=Align.RIGHT),
+        Column(header="FRESH", align=Align.RIGHT),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        ("effective rank", f"{number(entry['rank']):.2f}", f"{number(entry['random_rank']):.2f}"),
+    ]
+    if entry["smoothness"] is not None:
+        fresh = f"{number(entry['random_smoothness']):.2f}"
+        rows.append(("smoothness of kernels", f"{number(entry['smoothness']):.2f}", fresh))
+    screen.grid(Grid(columns=columns, rows=tuple(rows)))
+    extremes = [
+        numbers.number(number(entry[f"norm_{which}"])) for which in ("min", "median", "max")
+    ]
+    screen.paragraph(
+        f"norms of rows: {extremes[0]} least, {extremes[1]} median, {extremes[2]} most"
+    )
+    if entry.get("image") is not None:
+        screen.paragraph(str(run / str(entry["image"])), label="picture")
+
+
+def _recorded(
+    screen: Screen, store: "Store", run: "Run", layer: str | None, step: int | None
+) -> None:
+    """What the run recorded of its weights.
+
+    Raises:
+        UsageError: no such layer.
+    """
+    from telemetry.store.weight_table import stored_weights  # noqa: PLC0415 - keeps --help fast
+
+    with store.session([run]) as session:
+        at, found = stored_weights(session, run, step=step)
+    shown = [row for row in found if layer is None or layer in {row.layer, row.parameter}]
+    if not shown:
+        names = ", ".join(sorted({row.layer for row in found})[:8])
+        raise UsageError(f"the run has recorded no layer {layer!r}; there are {names}.")
+    if screen.wants_json:
+        screen.json(
+            {"run": run.run, "stored": False, "recorded": [_json(row, at) for row in shown]}
+        )
+        return
+    screen.paragraph(f"weights of {len(shown)} parameters as the run recorded them at step {at}")
+    screen.blank()
+    screen.grid(_recorded_grid(screen, shown))
+    screen.note("  name --model and --checkpoint for ranks, dead rows and pictures")
+
+
+def _recorded_grid(screen: Screen, rows: "Sequence[StoredWeights]") -> Grid:
+    exponents = [exponent for row in rows for exponent in row.octaves]
+    low, high = min(exponents, default=0), max(exponents, default=0)
+    columns = (
+        Column(header="PARAMETER", shrinks=True),
+        Column(header="SHAPE", rank=1),
+        Column(header="NORM", align=Align.RIGHT),
+        Column(header="RMS", align=Align.RIGHT),
+        Column(header=f"2^{low} .. 2^{high + 1}", rank=2),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (
+                row.parameter,
+                row.shape,
+                numbers.number(row.norm),
+                numbers.number(None if row.norm is None else row.norm / max(row.n, 1) ** 0.5),
+                _histogram(screen, row, low, high),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _histogram(screen: Screen, row: "StoredWeights", low: int, high: int) -> str:
+    """One character an octave of magnitude."""
+    counts = [row.octaves.get(exponent, 0.0) for exponent in range(low, high + 1)]
+    shown = sparklines.condense(counts, HISTOGRAM_WIDTH)
+    return sparklines.sparkline(shown, levels=screen.levels)
+
+
+def _json(row: "StoredWeights", step: int) -> "dict[str, Json]":
+    return {
+        "layer": row.layer,
+        "parameter": row.parameter,
+        "shape": row.shape,
+        "step": step,
+        "n": row.n,
+        "norm": row.norm,
+        "octaves": [[exponent, count] for exponent, count in sorted(row.octaves.items())],
+    }

@@ -1,0 +1,21 @@
+"""Names of layers that a user gives: found, or answered with those that are like them."""
+
+import difflib
+from collections.abc import Iterable
+
+from telemetry.errors import UsageError
+
+MOST_NAMES = 8  # of an error
+
+
+def known(what: str, name: str, names: Iterable[str]) -> str:
+    """The name, which is one of those there are.
+
+    Raises:
+        UsageError: it is not; the closest ones are named.
+    """
+    there = list(names)
+    if name in there:
+        return name
+    close = difflib.get_close_matches(name, there, MOST_NAMES, 0.3) or there[:MOST_NAMES]
+    raise UsageError(f"the model has no {what} {name!r}; there are {', '.join(close) or 'none'}.")

@@ -1,0 +1,198 @@
+"""Answers to `telemetry explain weights`: sentence, JSON, rows, picture."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from telemetry import json_values
+from telemetry.explain.answers import GRID_SIDE, check_json
+from telemetry.explain.colours import Bytes, Floats, hexadecimal, signed_colours
+from telemetry.explain.draw import PANEL, TILE, Row, sheet_png
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.identities import identity_of
+from telemetry.explain.results import write_array, write_image
+from telemetry.explain.subject import Subject
+from telemetry.explain.weights import LayerWeights, weights
+from telemetry.feature_requests import WeightsRequest
+from telemetry.json_values import Json
+from telemetry.store.results import append_once
+
+KIND = "weights"
+TILES_A_ROW = 8
+MOST_COLUMNS = 512  # of a heat map; neighbours beyond are drawn as the larger of them
+NAMED = 8  # rows and pairs of a sentence
+
+
+def answer_weights(
+    request: WeightsRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Describe the layers, and keep what is found; one layer alone is drawn, too.
+
+    Raises:
+        UsageError: see `weights`.
+    """
+    found = weights(subject, request.layer, seed=request.seed, initial=request.initial)
+    answers: list[Json] = []
+    for done, entry in enumerate(found):
+        progress(done, len(found))
+        image = array = None
+        if request.layer is not None:  # the picture is a part of the question
+            entry = replace(entry, id=identity_of({"of": entry.id, "top": request.top}))  # noqa: PLW2901
+        if request.run is not None:
+            if request.layer is not None:
+                image = write_image(
+                    Path(request.run), f"{entry.id}.png", picture(entry, request.top)
+                )
+                array = write_array(Path(request.run), f"{entry.id}.npy", entry.weight.numpy())
+            rows = [_row(entry, subject, request, image, array)]
+            append_once(Path(request.run), "feature_visualizations", rows, identity="viz_id")
+        answers.append(_answer(entry, subject, request, image, array))
+    return {"weights": answers}
+
+
+def sentence(found: LayerWeights) -> str:
+    """The answer in words."""
+    n = len(found.weight)
+    fresh = f"a fresh layer of this shape: {found.random_rank:.1f}"
+    said = [f"{found.layer}: {n} rows use {found.rank:.1f} directions ({fresh})"]
+    if found.dead:
+        said.append(f"{len(found.dead)} dead ({_some([str(i) for i in found.dead])})")
+    if found.twins:
+        pairs = [f"{i} = {j}" for i, j in found.twins]
+        said.append(f"{len(pairs)} near-duplicate {_pairs(len(pairs))} ({_some(pairs)})")
+    if not found.dead and found.twins == ():
+        said.append("none dead, no duplicates")
+    if found.drift is not None:
+        said.append(f"training has moved it by {100 * found.drift:.0f} % of its first norm")
+    return "; ".join(said) + "."
+
+
+def picture(found: LayerWeights, top: int) -> bytes:
+    """Filters as tiles, or rows as a heat map, the largest first; one scale, zero is white."""
+    order = found.norms.argsort(descending=True, stable=True)[:top]
+    drawn = found.weight[order].double().numpy()
+    what = f"{len(order)} of {len(found.weight)} rows, the largest norms first"
+    caption = f"{found.layer}: blue above 0, orange below; ends at {found.scale:.3g}; {what}"
+    if not found.is_first_filters:
+        heat = signed_colours(_thinned(drawn.reshape(len(drawn), -1)), found.scale)
+        return sheet_png([Row(tiles=(heat,))], caption, found.id, side=2 * PANEL)
+    tiles = filter_tiles(drawn, found.scale)
+    rows = [
+        Row(
+            tiles=tuple(tiles[start : start + TILES_A_ROW]),
+            label=" ".join(map(str, order[start : start + TILES_A_ROW].tolist())),
+        )
+        for start in range(0, len(tiles), TILES_A_ROW)
+    ]
+    return sheet_png(rows, caption, found.id, side=TILE * drawn.shape[1])
+
+
+def filter_tiles(filters: Floats, scale: float) -> list[Bytes]:
+    """Filters in colours, their channels side by side.
+
+    Args:
+        filters: Shape (n, channels, height, width).
+        scale: Value of the ends of the colours.
+    """
+    return [signed_colours(np.concatenate(list(kernel), axis=1), scale) for kernel in filters]
+
+
+def _thinned(matrix: Floats) -> Floats:
+    """At most so many columns: of each stretch the entry farthest from zero."""
+    step = -(-matrix.shape[1] // MOST_COLUMNS)
+    if step == 1:
+        return matrix
+    padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % step)))
+    blocks = padded.reshape(len(matrix), -1, step)
+    places = np.abs(blocks).argmax(2)[..., None]
+    return np.asarray(np.take_along_axis(blocks, places, axis=2)[..., 0], dtype=np.float64)
+
+
+def _grid(found: LayerWeights, top: int) -> Json:
+    """Colours for a terminal: the rows of the largest norms, thinned to 64 a side."""
+    order = found.norms.argsort(descending=True, stable=True)[: min(top, GRID_SIDE)]
+    matrix = found.weight[order].flatten(1).double().numpy()
+    step = -(-matrix.shape[1] // GRID_SIDE)
+    return hexadecimal(signed_colours(matrix[:, ::step], found.scale))
+
+
+def _answer(
+    found: LayerWeights,
+    subject: Subject,
+    request: WeightsRequest,
+    image: str | None,
+    array: str | None,
+) -> dict[str, Json]:
+    norms = found.norms.tolist()
+    return {
+        "viz_id": found.id,
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "module": found.kind,
+        "shape": list(found.weight.shape),
+        "rank": found.rank,
+        "random_rank": found.random_rank,
+        "dead": list(found.dead),
+        "duplicates": None if found.twins is None else [list(pair) for pair in found.twins],
+        "smoothness": found.smoothness,
+        "random_smoothness": found.random_smoothness,
+        "drift": found.drift,
+        "scale": found.scale,
+        "norms": norms if request.layer is not None else [],
+        "norm_min": min(norms),
+        "norm_median": float(found.norms.median()),
+        "norm_max": max(norms),
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "answer": sentence(found),
+        "grid": _grid(found, request.top) if request.layer is not None else None,
+        "forwards": 0,
+        "image": image,
+        "array": array,
+    }
+
+
+def _row(
+    found: LayerWeights,
+    subject: Subject,
+    request: WeightsRequest,
+    image: str | None,
+    array: str | None,
+) -> dict[str, object]:
+    """The row of table `feature_visualizations`."""
+    details: dict[str, Json] = {
+        "random_rank": found.random_rank,
+        "dead": list(found.dead),
+        "duplicates": None if found.twins is None else [list(pair) for pair in found.twins],
+        "drift": found.drift,
+    }
+    return {
+        "viz_id": found.id,
+        "kind": KIND,
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "n_units": len(found.weight),
+        "n_dead": len(found.dead),
+        "effective_rank": found.rank,
+        "details": json_values.dumps(details),
+        "array_path": array,
+        "image_path": image,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "forwards": 0,
+        "seed": request.seed,
+        "written_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+
+
+def _pairs(n: int) -> str:
+    return "pair" if n == 1 else "pairs"
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
