@@ -127,7 +127,7 @@ def divergence(found: Divergence) -> str:
     """When and by what the runs first differ, in words."""
     if found.kind is DivergenceKind.NONE:
         return "nowhere: the recorded numbers are equal"
-    where = "" if found.layer is None else f", {found.layer or '(root)'}"
+    where = "" if found.layer is None else f", layer {found.layer or '(root)'}"
     until = "" if found.equal_until is None else f", equal up to {numbers.count(found.equal_until)}"
     when = "" if found.step is None else f"step {numbers.count(found.step)}{where}{until}: "
     detail = f" ({found.detail.removesuffix('.')})" if found.detail else ""

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from telemetry.cli import numbers
-from telemetry.compare.changed import Sort, by_sort, plain_key
+from telemetry.compare.changed import Sort, by_sort, plain_key, shortened
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import ConfigChange, Diff
     from telemetry.json_values import Json
 
 MOST_SHOWN = 8  # changes of a sort that a terminal shows
-COMMIT_LENGTH = 9  # characters of a commit
 # What the lines are called; the configuration and its seeds come first.
 LABELS = {
     Sort.OPTIMIZER: "optimizer",
@@ -60,8 +59,6 @@ def _setting(key: str, value: "Json", other: "Json") -> str:
     """A value; a text that looks like another type is quoted where the types differ."""
     if value is None:
         return "absent"
-    if key.endswith("git_commit"):
-        return str(value)[:COMMIT_LENGTH]
     if isinstance(value, str) and other is not None and not isinstance(other, str):
         return repr(value)
-    return numbers.literal(value)
+    return numbers.literal(shortened(key, value))

@@ -18,6 +18,7 @@ WORDS = {
     Verdict.INCONCLUSIVE: "unclear",
     Verdict.NO_CHANGE: "same",
 }
+WHOLE_FROM = 10.0  # times as much: tenths of a percent are noise
 
 
 def compared(verdict: Verdict) -> Span:
@@ -29,4 +30,5 @@ def interval(low: float, high: float) -> str:
     """`-1.0 .. -0.4 %`; `-` when the data allow none."""
     if math.isnan(low) or math.isnan(high):
         return numbers.NOTHING
-    return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
+    decimals = 0 if max(abs(low), abs(high)) >= WHOLE_FROM else 1
+    return f"{100 * low:+.{decimals}f} .. {100 * high:+.{decimals}f} %"

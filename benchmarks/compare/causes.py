@@ -1,6 +1,6 @@
 """Whether `diff` names why two real trainings part, at the default options of the callback.
 
-    python benchmarks/compare/causes.py [--seeds 3]
+    python benchmarks/compare/causes.py [--seeds 3] [--only rounding]
 
 Three networks, each trained twice so that one thing differs; the script prints how often it is
 named. Trainings run outside of any repository: nothing but the runs tells that the code differs.
@@ -91,9 +91,10 @@ def trained(recipe: Recipe, store: Path) -> Run:
             loss = functional.cross_entropy(scores, labels, label_smoothing=recipe.smoothing)
             optimizer.zero_grad()
             loss.backward()
-            if step == recipe.rounding_at:
-                model.head.weight.grad.mul_(1 + 3e-7)
             optimizer.step()
+            if step == recipe.rounding_at:
+                with torch.no_grad():
+                    model.head.weight.mul_(1 + 2e-7)
             telemetry.step(loss=loss)
     return load_run(telemetry.path)
 
@@ -140,7 +141,9 @@ def main() -> None:
     """Train, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    n_seeds = parser.parse_args().seeds
+    parser.add_argument("--only", default="", help="differences whose name begins so")
+    given = parser.parse_args()
+    n_seeds = given.seeds
     os.environ["TELEMETRY_COMPACT"] = "off"
     read_side.findings_of = lambda *_: ()  # findings do not say where runs part
     right: Counter[str] = Counter()
@@ -152,6 +155,8 @@ def main() -> None:
                 base = Recipe(network=network, initialisation=10 * seed, order=10 * seed)
                 kept: dict[Recipe, Run] = {}
                 for name, (left, other, kind) in differences(base).items():
+                    if not name.startswith(given.only):
+                        continue
                     if left not in kept:
                         kept[left] = trained(left, Path(folder))
                     pair = kept[left], trained(other, Path(folder))
@@ -161,7 +166,7 @@ def main() -> None:
                     if found.kind is not kind:
                         wrong.setdefault(name, []).append(f"{network} {seed}: {found}")
     n_pairs = len(NETWORKS) * n_seeds
-    for name in differences(Recipe(network="mlp", initialisation=0, order=0)):
+    for name in right:
         print(f"{name:28} {right[name]} of {n_pairs}")
         print(*wrong.get(name, []), sep="\n")
     print(f"{'together':28} {sum(right.values())} of {n_pairs * len(right)}")

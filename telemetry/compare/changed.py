@@ -13,7 +13,8 @@ from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json
 
 MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
-SHOWN = 3  # changes that a sentence names
+SHOWN = 2  # changes that a sentence names
+COMMIT_LENGTH = 9  # characters of a commit in a sentence
 TEXT_LIMIT = 40  # characters of a value in a sentence
 CODE_KEYS = frozenset({"git_commit", "git_dirty", "git_diff", "script", "script_hash"})
 
@@ -58,8 +59,8 @@ def by_sort(config: Sequence[ConfigChange]) -> Changed:
 def named(changes: Sequence[ConfigChange]) -> str:
     """`lr 0.1 -> 0.2, betas absent -> [0.9] and 2 more`."""
     texts = [
-        f"{plain_key(change.key)} {_value(change.base)} -> {_value(change.candidate)}"
-        for change in changes[:SHOWN]
+        f"{plain_key(c.key)} {_value(c.key, c.base)} -> {_value(c.key, c.candidate)}"
+        for c in changes[:SHOWN]
     ]
     more = len(changes) - len(texts)
     return ", ".join(texts) + (f" and {more} more" if more else "")
@@ -94,6 +95,13 @@ def _last(change: ConfigChange) -> tuple[str, str, str]:
     return change.key.rpartition(".")[2], str(change.base), str(change.candidate)
 
 
-def _value(value: Json) -> str:
-    text = "absent" if value is None else str(value)
+def shortened(key: str, value: Json) -> Json:
+    """The value of a setting as a person compares it: of a commit the first characters."""
+    if key.endswith("git_commit") and isinstance(value, str):
+        return value[:COMMIT_LENGTH]
+    return value
+
+
+def _value(key: str, value: Json) -> str:
+    text = "absent" if value is None else str(shortened(key, value))
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

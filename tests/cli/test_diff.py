@@ -201,7 +201,7 @@ def test_margins_are_shares_or_percentages() -> None:
     [
         (DivergenceKind.NONE, None, None, "nowhere: the recorded numbers are equal"),
         (DivergenceKind.UNKNOWN, None, None, "unknown (why)"),
-        (DivergenceKind.INITIAL_WEIGHTS, 0, "net.0", "step 0, net.0: initial weights (why)"),
+        (DivergenceKind.INITIAL_WEIGHTS, 0, "net.0", "step 0, layer net.0: initial weights (why)"),
     ],
 )
 def test_where_runs_part_is_said_in_words(

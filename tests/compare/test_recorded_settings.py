@@ -70,7 +70,9 @@ def test_many_changes_are_named_in_part() -> None:
     changes = [ConfigChange(key=f"environment.k{i}", base=None, candidate="x" * 99) for i in "abcd"]
     text = named(changes)
     assert text.startswith("ka absent -> xxx")
-    assert text.endswith("… and 1 more")
+    assert text.endswith("… and 2 more")
+    commits = [ConfigChange(key="environment.git_commit", base="a" * 40, candidate="b" * 40)]
+    assert named(commits) == "git_commit aaaaaaaaa -> bbbbbbbbb"
 
 
 @pytest.mark.parametrize(
