@@ -158,13 +158,29 @@ def show_comparison(screen: Screen, found: "Comparison", *, is_alone: bool) -> N
             basis += f"; {ADVISED_SEEDS} see smaller changes"
     screen.paragraph(f"{basis}, q {found.q:g}", indent=2)
     if not is_alone and len(found.seeds) < MIN_SEEDS:
-        screen.paragraph(
-            f"train {found.base.name} again with other seeds and evaluate each, so that there are "
-            f"{MIN_SEEDS} at least; or say --no-seed-baseline if the question is about these two "
-            "checkpoints.",
-            indent=2,
-            label="NEXT",
-        )
+        _say_how_to_get_seeds(screen, found)
+
+
+def _say_how_to_get_seeds(screen: Screen, found: "Comparison") -> None:
+    """The commands that would supply a seed baseline, or do without."""
+    manifest = found.base.manifest
+    script = manifest.environment.get("script") if manifest else None
+    lacking = MIN_SEEDS - len(found.seeds)
+    screen.paragraph(
+        f"{plural(lacking, 'more seed run')} of {found.base.name} would decide, "
+        f"{ADVISED_SEEDS - len(found.seeds)} are advised; for each:",
+        indent=2,
+        label="NEXT",
+    )
+    for line in (
+        f"python {script or 'TRAIN.py'}    # as {found.base.name}, with another seed",
+        "telemetry evaluate latest",
+        f"telemetry hypotheses compare {found.base.short} {found.candidate.short}    # at last",
+    ):
+        screen.verbatim(line, indent=12)
+    screen.paragraph(
+        "or say --no-seed-baseline if the question is about these two checkpoints alone.", indent=12
+    )
 
 
 def _row(result: "Result") -> tuple[Cell, ...]:

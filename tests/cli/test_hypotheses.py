@@ -106,6 +106,8 @@ def test_without_seeds_the_answer_is_undecided(telemetry: Telemetry) -> None:
     done = telemetry("hypotheses", "compare", "seed-0", "candid", "--seeds", "seed-0,seed-1")
     assert done.code == 3
     assert "no seed baseline: 2 of 3 seed runs" in done.out
+    assert "1 more seed run of seed-0 would decide, 4 are advised" in done.out
+    assert "telemetry hypotheses compare seed-0 candid" in done.out
     assert "--no-seed-baseline" in done.out
     alone = telemetry("hypotheses", "compare", "seed-0", "candid", "--no-seed-baseline")
     assert alone.code == 1
