@@ -218,6 +218,15 @@ def test_real_runs_of_different_seeds_are_not_called_a_regression(telemetry: Tel
     assert document["first_divergence"]["kind"] == "initial_weights"
 
 
+def test_real_runs_are_drawn_beside_each_other(telemetry: Telemetry, terminal: Terminal) -> None:
+    terminal(80)
+    done = telemetry("diff", "base", "wide", "--no-color")
+    assert "val_loss   · base  ● candidate  ◆ both" in done.out
+    assert "|step 0" in done.out
+    assert "step 180" in done.out
+    assert widest(done.out) <= 80
+
+
 def test_a_run_without_data_is_inconclusive(telemetry: Telemetry) -> None:
     done = telemetry("diff", "base", "nothing")
     assert done.code == 3
