@@ -79,8 +79,8 @@ def compare(  # noqa: PLR0913 - one argument per option
 ) -> int:
     """Judge a candidate against a base on every hypothesis, and fail if one is broken.
 
-    Both were evaluated before, by `telemetry evaluate`. Two seeds of one recipe always differ, so
-    a change counts when it is beyond chance and beyond the seeds of the base.
+    Both were evaluated before, by `telemetry evaluate`. Two seeds of one recipe nearly always
+    differ, so a change counts when it is beyond chance and beyond the seeds of the base.
 
     Examples:
       telemetry hypotheses compare main latest
