@@ -103,7 +103,8 @@ def _batches(recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     centres = torch.randn(4, 64, generator=generator)
     labels = torch.randint(0, 4, (256,), generator=generator)
-    inputs = centres[labels] + torch.randn(256, 64, generator=generator)
+    # So noisy that the loss stays far from zero, where rounding does not show.
+    inputs = centres[labels] + 4 * torch.randn(256, 64, generator=generator)
     data = TensorDataset(inputs[: recipe.n_samples], labels[: recipe.n_samples])
     order = torch.Generator().manual_seed(recipe.order)
     loader = DataLoader(data, batch_size=recipe.batch, shuffle=True, generator=order)
