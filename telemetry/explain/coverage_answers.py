@@ -56,18 +56,21 @@ def coverage_answer(found: Coverage, subject: Subject) -> dict[str, Json]:
 
 
 def sentence(found: Coverage) -> str:
-    """The answer in words: the first gap, and how many more there are."""
+    """The answer in words: the first gap, and the one of most examples where that is another."""
     gaps = found.reported
     if not gaps:
-        return f"training covers the test set: nothing among {len(found.gaps)} comparisons"
-    first = gaps[0]
-    errors = ""
-    if first.is_finding and first.error_outside is not None and first.error_inside is not None:
-        errors = (
-            f"; {100 * first.error_outside:.1f} % of them are answered wrongly, "
-            f"{100 * first.error_inside:.1f} % of the rest"
-        )
-    return first.sentence + errors
+        return f"training covers the test set: no gap among {len(found.gaps)} comparisons"
+    first, largest = gaps[0], max(gaps, key=lambda gap: gap.outside_n)
+    return "; ".join(dict.fromkeys([_said(first), _said(largest)]))
+
+
+def _said(gap: Gap) -> str:
+    if not gap.is_finding or gap.error_outside is None or gap.error_inside is None:
+        return gap.sentence
+    return (
+        f"{gap.sentence}, and {100 * gap.error_outside:.1f} % of those are answered wrongly, "
+        f"{100 * gap.error_inside:.1f} % of the rest"
+    )
 
 
 def missing_classes(found: Coverage) -> list[Json]:

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from telemetry.errors import UsageError
+from telemetry.explain.baselines import blurred
 from telemetry.explain.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 from telemetry.explain.segments import Box
 
 MOST_CELLS = 256  # of an image: the cost of a search grows faster than their number
-# Of the spread of an image's values: two images that have nothing to do with each other differ by
-# 1.1 of it on average, a twin in another light or before another background by less.
+# Of the spread of an image's values: the details of two images that have nothing to do with each
+# other differ by 1.1 of it on average.
 NOTABLE = 0.5
 LEAST_SPREAD = 1e-6
 
@@ -86,10 +87,12 @@ class Cells:
 
     @property
     def notable_share(self) -> float:
-        """Share of the image that differs notably, another overall brightness or colour aside."""
+        """Share of the image that differs notably in its details.
+
+        Another light and another background differ smoothly and do not count, but at their edges.
+        """
         difference = (self.right - self.wrong).double()
-        rest = difference - difference.flatten(1).median(1).values[:, None, None]
-        pixels = rest.abs().mean(0, keepdim=True)
+        pixels = (difference - blurred(difference)).abs().mean(0, keepdim=True)
         cells = functional.avg_pool2d(pixels, self.side, ceil_mode=True)
         spread = float(self.wrong.double().flatten(1).std(1).mean())
         return float((cells > NOTABLE * max(spread, LEAST_SPREAD)).double().mean())
