@@ -1,6 +1,6 @@
 """A3: does `explain reduce` find the pixels, the token, the column that made an answer wrong?
 
-    python benchmarks/explain/covered.py [--seeds 50 51 52] [--cases 60]
+    python benchmarks/explain/covered.py [--seeds 60 61 62] [--cases 60]
 
 Images: signs of 32 x 32 pixels before coloured backgrounds, red octagons with a white bar, without
 one, blue discs, yellow triangles. A network learns them. A sticker covers the bar (`bar`), or any
@@ -287,7 +287,8 @@ def rows(seed: int, cases: int) -> None:
     """One line: the edit must be the leaked column alone, against the nearest right row."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(1500, COLUMNS, generator=generator)
-    labels = (values[:, :3].sum(1) > 0).long()
+    noise = 1.5 * torch.randn(1500, generator=generator)  # the true columns tell the class in part
+    labels = (values[:, :3].sum(1) + noise > 0).long()
     values[:, -1] = (labels * 2.0 - 1) + 0.1 * torch.randn(1500, generator=generator)
     torch.manual_seed(seed)
     model = trained(
@@ -321,7 +322,7 @@ def rows(seed: int, cases: int) -> None:
 def main() -> None:
     """Print the lines of each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[50, 51, 52])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[60, 61, 62])
     parser.add_argument("--cases", type=int, default=60)
     given = parser.parse_args()
     for seed in given.seeds:

@@ -6,7 +6,7 @@ help by themselves, says where the cause lies.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -25,6 +25,7 @@ from telemetry.explain.twins import Twin, twin_of
 
 REPAIR, BREAK = "repair", "break"
 MOST_CALLS = 2000  # of one search
+MOST_SINGLES = 64  # columns or tokens that are tried one by one before sets of them
 LEAST_RISE = 0.05  # nats of the true class, below which no part helps by itself
 RISE_SHARE = 0.25  # of the largest rise, from which a part belongs to the region
 MOST_ROUNDS = 12  # of disjoint repairs
@@ -159,10 +160,10 @@ class _Search:
         """Search, then check."""
         mode = self._settings.mode
         start = self._start()
-        repair = self._least(start, self._mends) if mode != BREAK else None
+        repair = self._least(start, self._mends, self._rises) if mode != BREAK else None
         breaking = None
         if mode != REPAIR and self._twin.is_real:
-            breaking = self._least(self._everything, self._spoils)
+            breaking = self._least(self._everything, self._spoils, self._falls)
         region = self._region(repair, start)
         p_after = None if repair is None else self._p_label(repair.items)
         checks = tuple(self._checks(region))
@@ -209,7 +210,20 @@ class _Search:
             )
         return found
 
-    def _least(self, start: Items, judge: Judge) -> Least:
+    def _least(self, start: Items, judge: Judge, strengths: Callable[[], Tensor]) -> Least:
+        """A set without a part that could be left out; of few differences, one alone if one does.
+
+        There may be several such sets. Of single columns or tokens that do it, the strongest is
+        the answer, not the first.
+        """
+        if not isinstance(self._differences, Cells) and len(start) <= MOST_SINGLES:
+            singles = [(item,) for item in start]
+            good = judge(singles)
+            if any(good):
+                found = strengths().tolist()
+                able = [item for item, does in zip(start, good, strict=True) if does]
+                best = max(able, key=found.__getitem__)
+                return Least(items=(best,), proven=True)
         trials = Trials(judge=judge, most=self._settings.most_calls)
         return ddmin(start, trials)
 
@@ -237,10 +251,21 @@ class _Search:
 
     def _rises(self) -> Tensor:
         """How much each difference alone raises the true class, nats; shape (n,)."""
-        inputs = [self._differences.mixed([item]) for item in self._everything]
-        self._calls += len(inputs)
-        found = self._classifier(inputs, [self._truth] * len(inputs))
-        return found.log_p - self._log_p_before
+        return self._log_p([(item,) for item in self._everything]) - self._log_p_before
+
+    def _falls(self) -> Tensor:
+        """How much less likely each difference, put into the twin, makes the true class, nats."""
+        return -self._log_p([self._but((item,)) for item in self._everything])
+
+    def _log_p(self, sets: Sequence[Items]) -> Tensor:
+        """Logarithm of the probability of the true class of mixtures, shape (n,)."""
+        self._calls += len(sets)
+        inputs = [self._differences.mixed(items) for items in sets]
+        return self._classifier(inputs, [self._truth] * len(inputs)).log_p
+
+    def _but(self, items: Items) -> Items:
+        """All differences but some."""
+        return tuple(item for item in self._everything if item not in set(items))
 
     def _mends(self, sets: Sequence[Items]) -> list[bool]:
         """Whether the wrong input with each set from the twin is answered rightly."""
@@ -248,8 +273,8 @@ class _Search:
 
     def _spoils(self, sets: Sequence[Items]) -> list[bool]:
         """Whether the twin with each set from the wrong input is answered wrongly."""
-        rests = [tuple(i for i in self._everything if i not in set(items)) for items in sets]
-        return [not good for good in self._right([self._differences.mixed(r) for r in rests])]
+        rests = [self._differences.mixed(self._but(items)) for items in sets]
+        return [not good for good in self._right(rests)]
 
     def _right(self, inputs: list[Tensor]) -> list[bool]:
         self._calls += len(inputs)

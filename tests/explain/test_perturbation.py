@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
+from telemetry.explain import perturb, perturb_all
 from telemetry.explain.axes import axis_of
-from telemetry.explain.perturbation import Settings, perturb, perturb_all
+from telemetry.explain.perturbation import Settings
 
 pytestmark = pytest.mark.torch
 

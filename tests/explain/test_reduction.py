@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import Inconclusive, UsageError
+from telemetry.explain import reduce
 from telemetry.explain.differences import Cells, differences_of
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.masks import components
-from telemetry.explain.reduction import Reduction, Settings, reduce
+from telemetry.explain.reduction import Reduction, Settings
 
 pytestmark = pytest.mark.torch
 
@@ -182,6 +183,30 @@ def test_the_column_that_decides_is_the_only_edit() -> None:
         reduce(subject, "0", None, Settings(immutable=("leak",)))
     with pytest.raises(UsageError, match="--immutable height: no such column"):
         reduce(subject, "0", None, Settings(immutable=("height",)))
+
+
+def test_of_two_columns_that_do_it_alone_the_stronger_is_named() -> None:
+    class Either(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            score = x[:, 0] + 5 * x[:, 2] - 0.5
+            return torch.stack([-score, score], dim=1)
+
+    class Pair:
+        modality = "tabular"
+        feature_names = ("weak", "none", "strong")
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.full((3,), float(index)), 1
+
+    found = reduce(explain.load(Either(), dataset=Pair()), "0", "1")
+    assert found.repair is not None
+    assert found.breaking is not None
+    assert [edit.name for edit in found.differences.edits(found.repair.items)] == ["strong"]
+    # Without the strong one the weak alone keeps the answer: both must go.
+    assert [e.name for e in found.differences.edits(found.breaking.items)] == ["weak", "strong"]
 
 
 class Reader(nn.Module):

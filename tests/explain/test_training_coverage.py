@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
+from telemetry.explain import coverage
 from telemetry.explain.attributes import image_values, measured
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.neighbours import nearest_distances
-from telemetry.explain.training_coverage import Coverage, Settings, coverage
+from telemetry.explain.training_coverage import Coverage, Settings
 
 pytestmark = pytest.mark.torch
 
