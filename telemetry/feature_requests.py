@@ -27,3 +27,38 @@ class WeightsRequest(Request):
     top: int = 64
     seed: int = 0
     verb: str = "explain.weights"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DreamRequest(Request):
+    """Make pictures that excite units of a layer.
+
+    Attributes:
+        source: Model, weights and examples.
+        layer: A module, or `output`.
+        units: `7`, or `7@3,4` for one place.
+        run: Folder of the run that the results go to; None: they are not kept.
+        steps: Of the ascent.
+        smooth: Weight of the total variation.
+        jitter: Most pixels of a shift; None: a twelfth of the side.
+        octaves: From coarse to fine.
+        start: `noise`, or the id or place of an example.
+        limit: Real examples that the pictures are set beside.
+        seed: Of noise and shifts.
+        batch: Inputs a forward.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    layer: str
+    units: tuple[str, ...]
+    run: str | None = None
+    steps: int = 128
+    smooth: float = 1.0
+    jitter: int | None = None
+    octaves: int = 1
+    start: str = "noise"
+    limit: int = 256
+    seed: int = 0
+    batch: int = 64
+    verb: str = "explain.dream"

@@ -5,14 +5,15 @@ those that the options name. What is found lies in the run: `telemetry query` re
 
 Examples:
   telemetry explain input latest --example 4711
-  telemetry explain input latest --worst 3 --method occlusion
   telemetry explain perturb latest --example 4711 --axis brightness
   telemetry explain reduce latest --wrong 4711 --right 4712
   telemetry explain coverage latest --train shop.data:train --test shop.data:night
   telemetry explain weights latest
+  telemetry explain dream latest --layer conv2 --unit 7
 """
 
 from telemetry.cli.explain_coverage import add_coverage
+from telemetry.cli.explain_dream import add_dream
 from telemetry.cli.explain_input import add_input
 from telemetry.cli.explain_perturb import add_perturb
 from telemetry.cli.explain_reduce import add_reduce
@@ -25,3 +26,4 @@ add_input(command)
 add_perturb(command)
 add_reduce(command)
 add_weights(command)
+add_dream(command)

@@ -21,6 +21,7 @@ from telemetry.explain.answers import (
 )
 from telemetry.explain.attribute import Attribution, Settings, attribute
 from telemetry.explain.coverage_answers import answer_coverage
+from telemetry.explain.dream_answers import answer_dream
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress, evaluate
 from telemetry.explain.perturbation_answers import answer_perturb
@@ -37,7 +38,7 @@ from telemetry.explain_request import (
     PerturbRequest,
     ReduceRequest,
 )
-from telemetry.feature_requests import WeightsRequest
+from telemetry.feature_requests import DreamRequest, WeightsRequest
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
@@ -149,6 +150,7 @@ def _parts() -> dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]]:
         "explain.perturb": lambda said: _about(PerturbRequest.of(said), answer_perturb),
         "explain.reduce": lambda said: _about(ReduceRequest.of(said), answer_reduce),
         "explain.coverage": lambda said: _about(CoverageRequest.of(said), answer_coverage),
+        "explain.dream": lambda said: _about(DreamRequest.of(said), answer_dream),
         "explain.weights": lambda said: _about(WeightsRequest.of(said), answer_weights),
     }
 

@@ -1,0 +1,174 @@
+"""Answers to `telemetry explain dream`: sentence, JSON, rows, picture."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from telemetry import json_values
+from telemetry.explain.answers import GRID_SIDE, check_json
+from telemetry.explain.ascent import Ascent
+from telemetry.explain.colours import hexadecimal
+from telemetry.explain.draw import PANEL, Row, picture_of_input, sheet_png
+from telemetry.explain.dreams import Dream, Settings, dream
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.results import write_array, write_image
+from telemetry.explain.subject import Subject
+from telemetry.explain.unit_scale import UnitScale
+from telemetry.feature_requests import DreamRequest
+from telemetry.json_values import Json
+from telemetry.store.results import append_once
+
+KIND = "dream"
+SIDE = PANEL // 2  # pixels of a tile
+
+
+def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+    """Make the pictures, and keep them.
+
+    Raises:
+        UsageError: see `dream`.
+    """
+    settings = Settings(
+        ascent=Ascent(
+            steps=request.steps,
+            smooth=request.smooth,
+            jitter=request.jitter,
+            octaves=request.octaves,
+            seed=request.seed,
+        ),
+        start=request.start,
+        n_real=request.limit,
+        batch=request.batch,
+    )
+    answers: list[Json] = []
+    for found in dream(subject, request.layer, request.units, settings, progress):
+        image = array = None
+        if request.run is not None:
+            run = Path(request.run)
+            image = write_image(run, f"{found.id}.png", picture(found, subject))
+            array = write_array(run, f"{found.id}.npy", found.pictures.numpy())
+            rows = [_row(found, subject, image, array)]
+            append_once(run, "feature_visualizations", rows, identity="viz_id")
+        answers.append(_answer(found, subject, image, array))
+    return {"dreams": answers}
+
+
+def sentence(found: Dream, classes: tuple[str, ...]) -> str:
+    """The answer in words."""
+    who = f"unit {found.unit} of {found.layer}"
+    if found.layer == "output" and found.unit.index < len(classes):
+        who += f' ("{classes[found.unit.index]}")'
+    if found.is_dead:
+        return f"{who} is dead: it answers the same to all of {found.n_real} real examples."
+    began = " Noise leaves it off: the picture began as a real example." if found.from_real else ""
+    best = found.activations[0]
+    side = "above" if best > found.real_max else "below the best of"
+    return (
+        f"{who} answers {best:.3g} to the picture made for it, {found.z:.1f} standard deviations "
+        f"above noise and {side} {found.n_real} real examples (most: {found.real_max:.3g}); a "
+        f"network with random weights reaches {found.random_z:.1f} above noise.{began}"
+    )
+
+
+def picture(found: Dream, subject: Subject) -> bytes:
+    """The pictures of all seeds, that of a random network, and the real examples."""
+    made = [picture_of_input(part) for part in found.pictures]
+    reached = ", ".join(f"{value:.3g}" for value in found.activations)
+    real = [picture_of_input(_unit(subject, example.input)) for example, _ in found.top]
+    rows = [
+        Row(tiles=tuple(made), label=f"made, one a seed: {reached}"),
+        Row(
+            tiles=(picture_of_input(found.random_picture),),
+            label=f"the same for random weights: {found.random_z:.1f} sd above noise",
+        ),
+    ]
+    for start in range(0, len(real), len(real) // 2 + 1):
+        part = found.top[start : start + len(real) // 2 + 1]
+        values = ", ".join(f"{value:.3g}" for _, value in part)
+        tiles = tuple(real[start : start + len(part)])
+        rows.append(Row(tiles=tiles, label=f"real examples: {values}"))
+    caption = f"unit {found.unit} of {found.layer}: {found.z:.1f} sd above noise"
+    return sheet_png(rows, caption, found.id, side=SIDE)
+
+
+def _unit(subject: Subject, values: Tensor) -> Tensor:
+    assert subject.examples is not None  # noqa: S101 - `dream` has seen to it
+    return UnitScale.of(subject.examples).unit(values)
+
+
+def _answer(
+    found: Dream, subject: Subject, image: str | None, array: str | None
+) -> dict[str, Json]:
+    best = picture_of_input(found.pictures[0])
+    step = -(-max(best.shape[:2]) // GRID_SIDE)
+    classes = subject.examples.classes if subject.examples else ()
+    return {
+        "viz_id": found.id,
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "unit": found.unit.index,
+        "position": None if found.unit.position is None else list(found.unit.position),
+        "activation": found.activations[0],
+        "activations": list(found.activations),
+        "from_real": found.from_real,
+        "noise_mean": found.noise_mean,
+        "noise_std": found.noise_sd,
+        "z": found.z,
+        "random_z": found.random_z,
+        "best_real": found.real_max,
+        "real_std": found.real_sd,
+        "dead": found.is_dead,
+        "top": [{"example_id": e.id, "value": value} for e, value in found.top],
+        "argmax_unit": found.best_unit,
+        "seed_correlation": found.seed_correlation,
+        "seed": found.seed,
+        "seconds": found.seconds,
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "answer": sentence(found, classes),
+        "grid": hexadecimal(best[::step, ::step]),
+        "forwards": found.forwards,
+        "image": image,
+        "array": array,
+    }
+
+
+def _row(found: Dream, subject: Subject, image: str | None, array: str | None) -> dict[str, object]:
+    """The row of table `feature_visualizations`."""
+    position: list[Json] | None = None
+    if found.unit.position is not None:
+        position = list(found.unit.position)
+    details: dict[str, Json] = {
+        "activations": list(found.activations),
+        "from_real": found.from_real,
+        "random_z": found.random_z,
+        "argmax_unit": found.best_unit,
+        "seed_correlation": found.seed_correlation,
+    }
+    return {
+        "viz_id": found.id,
+        "kind": KIND,
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "unit": found.unit.index,
+        "position": None if position is None else json_values.dumps(position),
+        "dataset": subject.examples.name if subject.examples else None,
+        "example_ids": json_values.dumps([example.id for example, _ in found.top]),
+        "objective": found.activations[0],
+        "noise_mean": found.noise_mean,
+        "noise_sd": found.noise_sd,
+        "real_max": found.real_max,
+        "z": found.z,
+        "dead": found.is_dead,
+        "details": json_values.dumps(details),
+        "array_path": array,
+        "image_path": image,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "forwards": found.forwards,
+        "seed": found.seed,
+        "written_at": datetime.now(UTC).replace(tzinfo=None),
+    }

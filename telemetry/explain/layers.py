@@ -1,0 +1,165 @@
+"""What the units of a layer answer to inputs: a unit is a channel, a feature or a class."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from telemetry.errors import UsageError
+from telemetry.explain.examples import Example, ExampleSet
+from telemetry.explain.names import known
+from telemetry.explain.subject import Subject
+
+OUTPUT = "output"  # the answer of the whole model
+FLAT, SEQUENCE, IMAGE = 2, 3, 4  # dimensions of what layers give
+CHANNELS_FIRST = (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One unit of a layer, everywhere or at one place.
+
+    Attributes:
+        index: Channel, feature or class.
+        position: Row and column; None: the mean over all places.
+    """
+
+    index: int
+    position: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The unit of a text such as `7` or `7@3,4`.
+
+        Raises:
+            UsageError: it is none.
+        """
+        match = re.fullmatch(r"(\d+)(?:@(\d+),(\d+))?", text.strip())
+        if match is None:
+            raise UsageError(f"--unit {text}: write a number, or 7@3,4 for row 3 and column 4.")
+        index, row, column = match.groups()
+        return cls(index=int(index), position=None if row is None else (int(row), int(column)))
+
+    def __str__(self) -> str:
+        return str(self.index) + ("" if self.position is None else "@{},{}".format(*self.position))
+
+    def read(self, answers: Tensor) -> Tensor:
+        """Its answers, shape (n,), of those of a layer, shape (n, n_units, ...)."""
+        own = answers[:, self.index]
+        if self.position is not None:
+            return own[:, self.position[0], self.position[1]]
+        return own.flatten(1).mean(1) if own.dim() > 1 else own
+
+
+class Layer:
+    """A layer that is listened to; see `listening`."""
+
+    def __init__(self, subject: Subject, name: str) -> None:
+        self.subject, self.name, self.forwards = subject, name, 0
+        self.heard: object = None
+        self.module: nn.Module | None = None
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Its answers to a batch of inputs.
+
+        Returns:
+            Shape (n, n_units), (n, n_units, places) or (n, n_units, height, width).
+
+        Raises:
+            UsageError: the layer gives no such tensor, or is not run at all.
+        """
+        self.heard = None
+        output = self.subject.outputs(inputs)
+        self.forwards += len(inputs)
+        found = self.heard if self.module is not None else output
+        if not isinstance(found, Tensor) or found.dim() > IMAGE or len(found) != len(inputs):
+            what = "is not run" if found is None else f"gives a {_said(found)}"
+            raise UsageError(
+                f"layer {self.name} {what}, expected a tensor of (n, units), (n, places, units) or "
+                "(n, units, height, width); name another layer."
+            )
+        if found.dim() == 1:
+            return found[:, None]
+        is_last = found.dim() == SEQUENCE and not isinstance(self.module, CHANNELS_FIRST)
+        return found.movedim(-1, 1) if is_last else found
+
+    def answers(self, examples: Sequence[Example], batch: int) -> Tensor:
+        """Its answers to examples, on the host.
+
+        Raises:
+            UsageError: see `__call__`; or the examples have several shapes.
+        """
+        shapes = {tuple(example.input.shape) for example in examples}
+        if len(shapes) > 1:
+            raise UsageError("the inputs have several shapes; this needs inputs of one shape.")
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(examples), batch):
+                group = examples[start : start + batch]
+                found.append(self(torch.stack([e.input for e in group])).float().cpu())
+        return torch.cat(found)
+
+    def check(self, unit: Unit, answers: Tensor) -> None:
+        """Refuse a unit that is not among those of the answers of the layer.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if unit.index >= answers.shape[1]:
+            raise UsageError(
+                f"layer {self.name} has units 0 to {answers.shape[1] - 1}, no unit {unit.index}."
+            )
+        if unit.position is None:
+            return
+        if answers.dim() != IMAGE:
+            raise UsageError(f"layer {self.name} has no places; ask for unit {unit.index}.")
+        height, width = answers.shape[2:]
+        if unit.position[0] >= height or unit.position[1] >= width:
+            raise UsageError(
+                f"layer {self.name} has {height} rows and {width} columns, no unit {unit}."
+            )
+
+
+@contextmanager
+def listening(subject: Subject, name: str) -> Iterator[Layer]:
+    """A block in which a layer can be asked; enter it inside `subject.running()`.
+
+    Args:
+        subject: The model.
+        name: A module, or `output` for the answer of the model.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    modules = {path: module for path, module in subject.model.named_modules() if path}
+    layer = Layer(subject, name)
+    if name == OUTPUT and name not in modules:
+        yield layer
+        return
+    layer.module = modules[known("layer", name, [*modules, OUTPUT])]
+
+    def hear(_module: nn.Module, _inputs: object, output: object) -> None:
+        layer.heard = output
+
+    handle = layer.module.register_forward_hook(hear)
+    try:
+        yield layer
+    finally:
+        handle.remove()
+
+
+def spread_examples(examples: ExampleSet, most: int) -> list[Example]:
+    """At most so many examples, spread evenly over a data set."""
+    picks = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), most)).astype(int))
+    return [examples.example(index) for index in picks.tolist()]
+
+
+def _said(found: object) -> str:
+    if isinstance(found, Tensor):
+        return f"tensor of shape {tuple(found.shape)}"
+    return type(found).__name__

@@ -1,0 +1,150 @@
+import io
+
+import pytest
+import torch
+from explainable import Rows
+from explainable import build as build_rows
+from pictures import Edges, Pictures, build, templates
+from PIL import Image
+from torch import nn
+
+from telemetry.errors import UsageError
+from telemetry.explain.ascent import Ascent
+from telemetry.explain.dream_answers import picture, sentence
+from telemetry.explain.dream_checks import mean_correlation
+from telemetry.explain.dreams import Dream, Settings, dream
+from telemetry.explain.subject import Subject, load
+
+pytestmark = pytest.mark.torch
+
+QUICK = Settings(ascent=Ascent(steps=60), n_real=30)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return load(build(), dataset=Pictures())
+
+
+@pytest.fixture(scope="module")
+def dreams(subject: Subject) -> list[Dream]:
+    return dream(subject, "output", ["0", "1", "2"], QUICK)
+
+
+def check(found: Dream, name: str) -> bool:
+    return next(entry for entry in found.checks if entry.name == name).ok
+
+
+def test_a_picture_shows_what_the_unit_looks_for(dreams: list[Dream]) -> None:
+    for index, found in enumerate(dreams):
+        light = templates()[index] > 0
+        assert found.pictures[0][light].mean() > found.pictures[0][~light].mean() + 0.5
+        assert found.ok
+        assert found.z > 5
+        assert found.best_unit == index
+        assert found.activations[0] > found.real_max
+        assert list(found.activations) == sorted(found.activations, reverse=True)
+
+
+def test_real_examples_stand_beside_it_the_largest_first(
+    subject: Subject, dreams: list[Dream]
+) -> None:
+    (best, value), *_ = dreams[1].top
+    with torch.no_grad():
+        logits = subject.model(torch.stack([Pictures()[index][0] for index in range(30)]))
+    assert int(logits[:, 1].argmax()) == best.index
+    assert value == pytest.approx(float(logits[:, 1].max()))
+    assert len(dreams[1].top) == 9
+
+
+def test_the_answer_says_what_it_is_worth(dreams: list[Dream]) -> None:
+    said = sentence(dreams[0], ("left", "right", "bar"))
+    assert said.startswith('unit 0 of output ("left") answers ')
+    assert "above 30 real examples" in said
+    assert "random weights reaches" in said
+
+
+def test_the_page_holds_every_seed_the_random_network_and_real_examples(
+    subject: Subject, dreams: list[Dream]
+) -> None:
+    page = Image.open(io.BytesIO(picture(dreams[0], subject)))
+    assert page.text["telemetry"] == dreams[0].id  # type: ignore[attr-defined]
+    assert page.height > 4 * 120
+
+
+def test_a_dead_unit_is_called_dead(subject: Subject) -> None:
+    (found,) = dream(subject, "2", ["3"], QUICK)
+    assert found.is_dead
+    assert not check(found, "above_noise")
+    assert "is dead" in sentence(found, ())
+
+
+def test_a_unit_that_noise_leaves_off_is_climbed_from_a_real_example() -> None:
+    model = build()
+    with torch.no_grad():
+        model[1].bias.copy_(torch.tensor([-5.0, 0.0, 0.0, 0.0]))
+    (found,) = dream(load(model, dataset=Pictures()), "2", ["0"], QUICK)
+    assert found.from_real
+    assert found.ok
+    assert found.activations[0] > 2 * found.real_max
+    assert sentence(found, ()).endswith("the picture began as a real example.")
+
+
+def test_one_place_of_a_channel_has_its_pattern_there() -> None:
+    (found,) = dream(load(Edges(), dataset=Pictures()), "conv", ["0@5,5"], QUICK)
+    left, right = found.pictures[0][0, 4:7, 4], found.pictures[0][0, 4:7, 6]
+    assert left.min() > right.max() + 0.3
+    assert check(found, "own_unit")
+
+
+def test_a_whole_channel_need_not_agree_pixel_by_pixel() -> None:
+    (found,) = dream(load(Edges(), dataset=Pictures()), "conv", ["1"], QUICK)
+    assert "seeds_agree" not in {entry.name for entry in found.checks}
+    assert found.seed_correlation is not None
+
+
+def test_an_example_to_begin_with_gives_one_picture(subject: Subject) -> None:
+    start = Settings(ascent=Ascent(steps=2, octaves=2), start="p4", n_real=30)
+    (found,) = dream(subject, "output", ["0"], start)
+    assert len(found.pictures) == 1
+    assert found.seed_correlation is None
+    assert torch.allclose(found.pictures[0], Pictures()[4][0], atol=0.15)
+
+
+def test_model_modes_and_random_states_are_as_before() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(200, 3))
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    dream(load(model, dataset=Pictures()), "0", ["1"], Settings(ascent=Ascent(steps=2)))
+    assert model.training
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not model[0]._forward_hooks
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("layer", "unit", "complaint"),
+    [
+        ("outptu", "0", r"no layer 'outptu'; there are .*output"),
+        ("output", "3", "units 0 to 2, no unit 3"),
+        ("output", "0@1,1", "has no places"),
+        ("output", "first", "write a number, or 7@3,4"),
+    ],
+)
+def test_what_is_not_there_is_said(subject: Subject, layer: str, unit: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        dream(subject, layer, [unit], QUICK)
+
+
+def test_places_outside_a_channel_and_inputs_that_are_no_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="12 rows and 12 columns, no unit 0@12,0"):
+        dream(load(Edges(), dataset=Pictures()), "conv", ["0@12,0"], QUICK)
+    with pytest.raises(UsageError, match="are no images"):
+        dream(load(build_rows(), dataset=Rows()), "0", ["0"], QUICK)
+
+
+def test_correlation_of_pictures_leaves_out_those_with_themselves() -> None:
+    pictures = torch.tensor([[0.0, 1, 2], [0.0, 2, 4], [2.0, 1, 0]])
+    assert mean_correlation(pictures, pictures) == pytest.approx((1 - 1 - 1) / 3)
+    assert mean_correlation(pictures[:1], pictures[1:]) == pytest.approx(0, abs=1e-6)
