@@ -75,6 +75,29 @@ class EvaluateRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HypothesesRequest(Request):
+    """Run the data sets that hypotheses ask for through the model.
+
+    Attributes:
+        source: Model and weights; the hypotheses name their data sets.
+        definitions: Text of a file of hypotheses.
+        place: Where the text comes from, for messages.
+        run: Folder of the run that the rows go to.
+        batch: Examples a forward.
+        limit: The first so many examples of each data set only.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    definitions: str
+    place: str
+    run: str
+    batch: int = 64
+    limit: int | None = None
+    verb: str = "hypotheses.run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeRequest(Request):
     """Say which parts of inputs made the model answer as it does.
 

@@ -46,3 +46,19 @@ class Numbers(Rows):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return self.inputs[index], self.inputs[index].sum()
+
+
+def mirrored(values: Tensor, label: int, metadata: dict[str, object]) -> object:
+    """Columns in the other order: the sum does not see it."""
+    return values.flip(0), label, metadata
+
+
+def negated(values: Tensor, label: int, metadata: dict[str, object]) -> object:
+    """The sum changes its sign."""
+    return -values, label, metadata
+
+
+def torn(values: Tensor, label: int, metadata: dict[str, object]) -> object:
+    """No triple."""
+    del metadata
+    return values, label

@@ -19,6 +19,7 @@ import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.hypotheses_run import add_run
 from telemetry.cli.options import Settings, complete_runs, verb_group
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -256,3 +257,6 @@ def _listed_row(entry: "Listed") -> tuple[Cell, ...]:
         entry.verdict.replace("_", " "),
         entry.hypothesis.statement,
     )
+
+
+add_run(command, show_list)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from telemetry.evaluate.evaluations import (
     PLAIN,
@@ -15,6 +17,7 @@ from telemetry.evaluate.hypothesis_file import parse_hypotheses
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching
+from telemetry.store.results import append_once
 from telemetry.store.rows import as_text
 from telemetry.store.session import Session
 from telemetry.store.store import Store
@@ -91,6 +94,18 @@ def stored_hypotheses(session: Session, runs: Sequence[Run]) -> list[Hypothesis]
             if is_of and name not in found:
                 (found[name],) = parse_hypotheses(as_text(row["definition"]), run.run)
     return [found[name] for name in sorted(found)]
+
+
+def keep_definitions(run: Path, hypotheses: Sequence[Hypothesis]) -> None:
+    """Store definitions in a run, those that it has not yet.
+
+    Raises:
+        StoreUnreadable: the run's folder cannot be written.
+    """
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    for hypothesis in hypotheses:
+        row = {**hypothesis.to_row(), "written_at": moment}
+        append_once(run, "hypotheses", [row], identity="digest")
 
 
 def list_hypotheses(

@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 
 from telemetry import json_values
 from telemetry.errors import TelemetryError, UsageError
+from telemetry.evaluate.hypothesis_file import parse_hypotheses
+from telemetry.evaluate.stored_hypotheses import keep_definitions
 from telemetry.explain.answers import (
     attribution_answer,
     evaluation_answer,
@@ -27,6 +29,7 @@ from telemetry.explain.evaluation import Progress, evaluate
 from telemetry.explain.perturbation_answers import answer_perturb
 from telemetry.explain.reduction_answers import answer_reduce
 from telemetry.explain.results import write_evaluation, write_image
+from telemetry.explain.run_hypotheses import evaluations_of
 from telemetry.explain.subject import Subject, load_source
 from telemetry.explain.weight_answers import answer_weights
 from telemetry.explain_request import (
@@ -34,6 +37,7 @@ from telemetry.explain_request import (
     AttributeRequest,
     CoverageRequest,
     EvaluateRequest,
+    HypothesesRequest,
     ModelSource,
     PerturbRequest,
     ReduceRequest,
@@ -83,6 +87,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
     verb = document.get("verb")
     if verb == "evaluate":
         return _evaluate(EvaluateRequest.of(document))
+    if verb == "hypotheses.run":
+        return _run_hypotheses(HypothesesRequest.of(document))
     if verb == "explain.input":
         return _attribute(AttributeRequest.of(document))
     part = _parts().get(str(verb))
@@ -109,6 +115,26 @@ def _evaluated(subject: Subject, request: EvaluateRequest) -> dict[str, Json]:
     evaluation = evaluate(subject, batch=request.batch, limit=request.limit, progress=_progress)
     is_new = request.run is not None and write_evaluation(Path(request.run), evaluation)
     return {**evaluation_answer(evaluation), "new": is_new}
+
+
+def _run_hypotheses(request: HypothesesRequest) -> dict[str, Json]:
+    hypotheses = parse_hypotheses(request.definitions, request.place)
+    with application_path(Path(request.source.app_dir)):
+        found = list(
+            evaluations_of(
+                load_source(request.source),
+                hypotheses,
+                batch=request.batch,
+                limit=request.limit,
+                progress=_progress,
+            )
+        )
+    # Nothing is kept before everything has run: a data set may turn out to be wrong.
+    run = Path(request.run)
+    for evaluation in found:
+        write_evaluation(run, evaluation)
+    keep_definitions(run, hypotheses)
+    return {"evaluations": [evaluation_answer(evaluation) for evaluation in found]}
 
 
 def _attribute(request: AttributeRequest) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -44,6 +44,12 @@ class Evaluation:
     step: int | None
     rows: tuple[Row, ...]
     are_probabilities: bool
+
+    def under(self, hypothesis: str) -> "Evaluation":
+        """The same answers as those of a hypothesis."""
+        identity = hashlib.sha256(f"{self.id} {hypothesis}".encode()).hexdigest()[:ID_CHARACTERS]
+        rows = tuple({**row, "eval_id": identity, "hypothesis": hypothesis} for row in self.rows)
+        return replace(self, id=identity, rows=rows)
 
     @property
     def accuracy(self) -> float | None:

@@ -85,18 +85,18 @@ class ExampleSet:
                 f"data set {name} is a {type(source).__name__}, expected __len__ and "
                 "__getitem__(i) -> (input, label) or (input, label, metadata)."
             )
-        self._source = cast("Source", source)
+        self.source = cast("Source", source)
         self.name = name
         if len(self) == 0:
             raise UsageError(f"data set {name} is empty.")
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty where the data set states none."""
-        stated = getattr(self._source, "classes", None) or ()
+        stated = getattr(self.source, "classes", None) or ()
         if isinstance(stated, str) or not isinstance(stated, Sequence):
             raise UsageError(f"data set {self.name}: classes is no list of names.")
         return tuple(map(str, stated))
@@ -104,19 +104,19 @@ class ExampleSet:
     @cached_property
     def pad_id(self) -> int | None:
         """What shorter texts of a batch are filled up with; None: only equal lengths are joined."""
-        value = getattr(self._source, "pad_id", None)
+        value = getattr(self.source, "pad_id", None)
         return None if value is None else int(value)
 
     @cached_property
     def mask_id(self) -> int | None:
         """What stands for a token that is hidden; None where the data set names none."""
-        value = getattr(self._source, "mask_id", None)
+        value = getattr(self.source, "mask_id", None)
         return None if value is None else int(value)
 
     @cached_property
     def normalisation(self) -> tuple[Tensor | None, Tensor | None]:
         """Mean and deviation by which items were normalised, one a channel; None: they were not."""
-        mean, deviation = (getattr(self._source, name, None) for name in ("mean", "std"))
+        mean, deviation = (getattr(self.source, name, None) for name in ("mean", "std"))
         if mean is None or deviation is None or callable(mean):
             return None, None
         dims = (-1,) + (1,) * (self.example(0).input.dim() - 1)
@@ -127,23 +127,23 @@ class ExampleSet:
 
     def element_names(self, values: Tensor) -> list[str]:
         """Names of the elements of a row: columns of a table, or the tokens of a text."""
-        columns = getattr(self._source, "feature_names", None)
+        columns = getattr(self.source, "feature_names", None)
         if columns is not None and len(columns) == values.numel():
             return [str(name) for name in columns]
-        if callable(getattr(self._source, "tokens", None)):
+        if callable(getattr(self.source, "tokens", None)):
             return [f"{place}:{token}" for place, token in enumerate(self.tokens(values))]
         return [str(place) for place in range(values.numel())]
 
     def tokens(self, values: Tensor) -> list[str]:
         """The tokens of a text in words, as the data set says them, else their numbers."""
-        reader = getattr(self._source, "tokens", None)
+        reader = getattr(self.source, "tokens", None)
         found = [str(token) for token in reader(values)] if callable(reader) else []
         return found if len(found) == values.numel() else [str(t) for t in values.tolist()]
 
     @cached_property
     def modality(self) -> Modality:
         """What the inputs are: as stated, else integers are text, C x H x W images, rows tables."""
-        stated = getattr(self._source, "modality", None)
+        stated = getattr(self.source, "modality", None)
         if stated is not None:
             if stated not in list(Modality):
                 known = ", ".join(Modality)
@@ -158,7 +158,7 @@ class ExampleSet:
     @cached_property
     def stated_range(self) -> tuple[float, float] | None:
         """Range of the values as the data set states it."""
-        stated = getattr(self._source, "value_range", None)
+        stated = getattr(self.source, "value_range", None)
         if stated is None:
             return None
         low, high = (float(value) for value in stated)
@@ -182,7 +182,14 @@ class ExampleSet:
             UsageError: it is no (input, label[, metadata]), its label is no class or number, or its
                 input holds values that are not finite or lie outside the stated range.
         """
-        item = self._item(index)
+        return self.checked(self._item(index), index)
+
+    def checked(self, item: Sequence[object], index: int) -> Example:
+        """The example that an (input, label[, metadata]) of this data set means.
+
+        Raises:
+            UsageError: as for `example`.
+        """
         values = self._input(item[0], index)
         digest = input_digest(values)
         return Example(
@@ -230,7 +237,7 @@ class ExampleSet:
 
     def _item(self, index: int) -> Sequence[object]:
         try:
-            item = self._source[index]
+            item = self.source[index]
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"data set {self.name}: item {index} cannot be read ({type(error).__name__}: "
@@ -292,7 +299,7 @@ class ExampleSet:
         return {str(key): _plain(entry) for key, entry in value.items()}
 
     def _stated_id(self, index: int) -> str | None:
-        namer = getattr(self._source, "example_id", None)
+        namer = getattr(self.source, "example_id", None)
         return str(namer(index)) if callable(namer) else None
 
 

@@ -1,0 +1,94 @@
+"""Runs hypotheses: the data set that each one asks for goes through the model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from telemetry.errors import UsageError
+from telemetry.evaluate.hypothesis import Hypothesis, Kind
+from telemetry.explain.evaluation import Evaluation, Progress, evaluate
+from telemetry.explain.examples import Example, ExampleSet
+from telemetry.explain.subject import Subject, example_set
+from telemetry.explain.transforms import Transform, transform_of
+
+
+class Transformed(ExampleSet):
+    """A data set whose examples are changed one by one; they keep their ids."""
+
+    def __init__(self, original: ExampleSet, transform: Transform) -> None:
+        super().__init__(original.source, original.name)
+        self._transform = transform
+
+    def examples(self, limit: int | None = None) -> Iterator[Example]:
+        """The changed examples."""
+        return map(self._transform, super().examples(limit))
+
+
+def evaluations_of(
+    subject: Subject,
+    hypotheses: Sequence[Hypothesis],
+    *,
+    batch: int,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Evaluation]:
+    """Evaluations of what the hypotheses start from, each once, and of what they ask for.
+
+    A subset needs none of its own: it is a part of what it starts from. Of an invariance an answer
+    is right where it is that to the unchanged example, of a direction where the model is no less
+    sure of the truth; neither needs more than the labels that the data set has.
+
+    Args:
+        subject: The model; its own data set does not matter.
+        hypotheses: What is to be tested.
+        batch: Examples a forward.
+        limit: The first so many examples of each data set.
+        progress: Told how many data sets are done, of how many.
+
+    Raises:
+        UsageError: a data set or transform cannot be used.
+    """
+    plain: dict[str, Evaluation] = {}
+    sets = {name: example_set(name) for name in dict.fromkeys(h.base for h in hypotheses)}
+    for done, hypothesis in enumerate(hypotheses):
+        if progress is not None:
+            progress(done, len(hypotheses))
+        examples = sets[hypothesis.base]
+        if hypothesis.kind is Kind.MIN:
+            own = evaluate(replace(subject, examples=examples), batch=batch, limit=limit)
+            yield own.under(hypothesis.name)
+            continue
+        if hypothesis.base not in plain:
+            found = evaluate(replace(subject, examples=examples), batch=batch, limit=limit)
+            plain[hypothesis.base] = found
+            yield found
+        if hypothesis.transform is not None:
+            changed = Transformed(examples, transform_of(hypothesis.transform, examples))
+            answers = evaluate(replace(subject, examples=changed), batch=batch, limit=limit)
+            yield _judged(hypothesis, answers, plain[hypothesis.base])
+
+
+def _judged(hypothesis: Hypothesis, answers: Evaluation, plain: Evaluation) -> Evaluation:
+    """Answers to changed examples, right or wrong by what the unchanged ones got."""
+    before = {str(row["example_id"]): row for row in plain.rows}
+    rows = []
+    for row in answers.rows:
+        source = str(row["example_id"])
+        right = _holds(hypothesis, row, before[source])
+        rows.append({**row, "source_id": source, "correct": right})
+    return replace(answers, rows=tuple(rows)).under(hypothesis.name)
+
+
+def _holds(
+    hypothesis: Hypothesis, after: Mapping[str, object], before: Mapping[str, object]
+) -> bool:
+    if hypothesis.kind is Kind.INVARIANCE:
+        if after.get("prediction") is None:
+            raise UsageError(
+                f"{hypothesis.name}: the model gives numbers, and no two are equal; state it as "
+                "kind direction or min."
+            )
+        return after["prediction"] == before["prediction"]
+    losses = [row.get("loss") for row in (after, before)]
+    if not all(isinstance(loss, int | float) for loss in losses):
+        raise UsageError(f"{hypothesis.name}: a direction needs labels, and the data set has none.")
+    return float(str(losses[0])) <= float(str(losses[1]))
