@@ -111,18 +111,14 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     gaps = _gaps(found)
     if gaps:
         screen.blank()
-        screen.grid(_grid(gaps))
+        screen.grid(_grid(gaps[:SHOWN_GAPS] if screen.for_people else gaps))
+        if screen.for_people and len(gaps) > SHOWN_GAPS:
+            screen.note(f"  and {len(gaps) - SHOWN_GAPS} more with --json")
     screen.blank()
-    for gap in gaps[:SHOWN_GAPS]:
-        ids = " ".join(map(str, listed(gap["example_ids"])))
-        screen.paragraph(f"{gap['attribute']}: {ids}", indent=2, label="look at")
-        for example, near in zip(
-            listed(gap["example_ids"]), listed(gap["neighbours"]), strict=False
-        ):
-            screen.paragraph(
-                f"nearest training examples of {example}: {' '.join(map(str, listed(near)))}",
-                indent=4,
-            )
+    for gap in gaps:
+        if listed(gap["neighbours"]):
+            screen.grid(_neighbours(gap))
+            screen.blank()
     counts = (numbers.count(int(number(found[name]))) for name in ("test_n", "train_n"))
     screen.paragraph(
         "{} test examples of {} against {} of {}; {} comparisons, accuracy {:.1f} %".format(
@@ -190,6 +186,7 @@ def _grid(gaps: "list[Mapping[str, Json]]") -> Grid:
         Column(header="ERROR", align=Align.RIGHT),
         Column(header="REST", align=Align.RIGHT),
         Column(header="P", align=Align.RIGHT, rank=1),
+        Column(header="EXAMPLES", rank=3),
     )
     return Grid(columns=columns, rows=tuple(map(_row, gaps)))
 
@@ -205,7 +202,24 @@ def _row(gap: "Mapping[str, Json]") -> tuple[Cell, ...]:
         Span(_error(gap["error_outside"]), Style.ERROR if is_finding else Style.PLAIN),
         _error(gap["error_inside"]),
         numbers.NOTHING if gap["error_p"] is None else numbers.number(number(gap["error_p"])),
+        _joined(gap["example_ids"]),
     )
+
+
+def _neighbours(gap: "Mapping[str, Json]") -> Grid:
+    """The farthest test examples, each with what training has nearest to it."""
+    columns = (
+        Column(header="FARTHEST", shrinks=True, least=16),
+        Column(header="NEAREST TRAINING EXAMPLES", shrinks=True, least=16),
+    )
+    pairs = zip(listed(gap["example_ids"]), listed(gap["neighbours"]), strict=True)
+    return Grid(
+        columns=columns, rows=tuple((str(example), _joined(near)) for example, near in pairs)
+    )
+
+
+def _joined(names: "Json") -> str:
+    return " ".join(map(str, listed(names)))
 
 
 def _range(gap: "Mapping[str, Json]") -> str:

@@ -68,7 +68,7 @@ def _said(gap: Gap) -> str:
     if not gap.is_finding or gap.error_outside is None or gap.error_inside is None:
         return gap.sentence
     return (
-        f"{gap.sentence}, and {100 * gap.error_outside:.1f} % of those are answered wrongly, "
+        f"{gap.sentence}; {100 * gap.error_outside:.1f} % of those outside are answered wrongly, "
         f"{100 * gap.error_inside:.1f} % of the rest"
     )
 

@@ -106,10 +106,10 @@ def sentence(found: Reduction) -> str:
     """The answer in words."""
     said = [f'example {found.wrong.id} is called "{found.prediction}", not "{found.label}"']
     if found.repair is not None:
-        said.append(f"{_mending(found, found.repair)} makes it right")
+        said.append(_mending(found, found.repair))
     if found.breaking is not None:
         what = _named(found, found.breaking.items, forwards=False)
-        said.append(f"{what} put into {found.twin.name} makes that wrong")
+        said.append(f"putting {what} into {found.twin.name} makes that wrong")
     if isinstance(found.differences, Cells) and found.twin.is_real:
         share = _share(found, found.region)
         said.append(f"the cause lies in {_where(found)} ({100 * (share or 0):.1f} % of the pixels)")
@@ -179,9 +179,9 @@ def _edits(found: Reduction, items: Items) -> list[Json]:
 def _mending(found: Reduction, least: Least) -> str:
     named = _named(found, least.items, forwards=True)
     if not found.twin.is_real:
-        return f"{named} {found.twin.name}"
+        return f"with {named} {found.twin.name} it is right"
     nearest = ", the nearest of that class," if found.twin.is_nearest else ""
-    return f"{named} from {found.twin.name}{nearest}"
+    return f"taking {named} from {found.twin.name}{nearest} makes it right"
 
 
 def _named(found: Reduction, items: Items, *, forwards: bool) -> str:
@@ -200,7 +200,7 @@ def _named(found: Reduction, items: Items, *, forwards: bool) -> str:
 
 def _change(edit: Edit, *, forwards: bool) -> str:
     old, new = (edit.before, edit.after) if forwards else (edit.after, edit.before)
-    return f"{edit.name} {_value(new)} instead of {_value(old)}"
+    return f"{edit.name} = {_value(new)} (instead of {_value(old)})"
 
 
 def _value(value: str | float | None) -> str:

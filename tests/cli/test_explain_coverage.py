@@ -57,7 +57,7 @@ def test_what_training_lacks_is_said_kept_and_ends_with_1(telemetry: Telemetry) 
     assert done.code == 1
     first = done.out.splitlines()[0]
     assert "training examples have" in first
-    assert "of those are answered wrongly" in first
+    assert "of those outside are answered wrongly" in first
     sql = "SELECT kind, attribute, outside_n FROM coverage WHERE finding ORDER BY ALL"
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
     assert ["cell", "m_time = it's night", "50"] in rows

@@ -49,7 +49,7 @@ def test_a_covered_sign_is_reduced_and_kept(telemetry: Telemetry, example: Path)
     done = telemetry(*VERB, "--wrong", 0, "--right", 1, *PARTS)
     assert done.code == 0
     first = done.out.splitlines()[0]
-    assert first.startswith('example covered is called "other", not "sign"; 2 of 36 cells')
+    assert first.startswith('example covered is called "other", not "sign"; taking 2 of 36 cells')
     assert "the cause lies in rows 4-7, columns 6-9 (11.1 % of the pixels)." in first
     sql = "SELECT mode, right_id, region_share, mask_path, image_path FROM input_reductions"
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
