@@ -4,6 +4,7 @@ Each difference can be taken from the one input into the other; the mixture is a
 """
 
 import difflib
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,7 +95,8 @@ class Cells:
         difference = (self.right - self.wrong).double()
         pixels = (difference - blurred(difference)).abs().mean(0, keepdim=True)
         cells = functional.avg_pool2d(pixels, self.side, ceil_mode=True)
-        spread = float(self.wrong.double().flatten(1).std(1).mean())
+        variances = [image.double().flatten(1).var(1).mean() for image in (self.wrong, self.right)]
+        spread = math.sqrt(sum(map(float, variances)) / len(variances))
         return float((cells > NOTABLE * max(spread, LEAST_SPREAD)).double().mean())
 
 

@@ -23,6 +23,7 @@ from telemetry.explain.sweeps import (
     nearest,
     turns,
 )
+from telemetry.explain.unit_scale import range_notes
 from telemetry.explain.walks import Counts, Step, Walk
 
 LEAST_STEPS = 3
@@ -62,6 +63,7 @@ class Perturbation:
         baseline: Accuracy without any change.
         turns: Where the answer is lost, below and above no change.
         checks: What it was held against.
+        warnings: What else a reader must know.
         forwards: Inputs that the model was run on.
         seconds: How long it took.
         seed: Of what was drawn.
@@ -75,6 +77,7 @@ class Perturbation:
     baseline: float
     turns: tuple[Turn, ...]
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
     forwards: int
     seconds: float
     seed: int
@@ -153,6 +156,7 @@ def perturb(
         baseline=walk.at(line.neutral).accuracy,
         turns=found,
         checks=checks,
+        warnings=tuple(range_notes(classifier.examples)),
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,
@@ -196,6 +200,7 @@ def perturb_all(
         baseline=counts.baseline,
         turns=found,
         checks=tuple(_clipping(counts.steps, line, found)),
+        warnings=tuple(range_notes(classifier.examples)),
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,

@@ -75,6 +75,7 @@ def perturbation_answer(found: Perturbation, subject: Subject) -> dict[str, Json
         ],
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
+        "warnings": list(found.warnings),
         "answer": sentence(found),
         "seed": found.seed,
         "forwards": found.forwards,

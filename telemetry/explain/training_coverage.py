@@ -33,6 +33,7 @@ from telemetry.explain.gaps import (
 from telemetry.explain.identities import identity_of
 from telemetry.explain.neighbours import listening, nearest_distances
 from telemetry.explain.subject import Subject
+from telemetry.explain.unit_scale import range_notes
 
 NEIGHBOURS = 5
 MOST_TRAINING = 100_000  # examples that are searched; of more, a random part
@@ -152,7 +153,8 @@ def coverage(
         *group_gaps(_without(training.groups, names), _without(testing.groups, names), LABEL),
         *attribute_gaps(*measured(train, test)),
     ]
-    warnings = [f"{name} has too many levels to make groups of" for name in names]
+    warnings = range_notes(train)
+    warnings += [f"{name} has too many levels to make groups of" for name in names]
     distances: Floats | None = None
     if training.vectors is None or testing.vectors is None:
         warnings.append("the model has no linear layer: name --layer to compare neighbours")

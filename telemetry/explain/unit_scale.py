@@ -6,7 +6,20 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from telemetry.explain.examples import ExampleSet
+from telemetry.explain.examples import ExampleSet, Modality
+
+
+def range_notes(examples: ExampleSet) -> list[str]:
+    """What a reader must know about the range of images: that it was measured, and is odd."""
+    if examples.modality is not Modality.IMAGE or examples.stated_range is not None:
+        return []
+    low, high = examples.value_range
+    note = (
+        f"values from {low:.4g} to {high:.4g}, as some examples have: give the data set value_range"
+    )
+    if low < 0 and examples.normalisation[0] is None:
+        note += ", and mean and std if its items are normalised"
+    return [note]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

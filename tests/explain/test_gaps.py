@@ -61,8 +61,22 @@ def test_a_few_examples_far_outside_are_reported_too() -> None:
     test[:16] = -9.0
     (gap,) = attribute_gaps({"x": generator.normal(size=900)}, {"x": test})
     assert gap.reported
+    assert gap.outside[:16].all()
     assert "below -" in gap.sentence
     assert "4.0 % of the test examples do" in gap.sentence
+
+
+def test_a_shift_inside_the_range_is_reported_and_a_small_one_is_not() -> None:
+    generator = np.random.default_rng(7)
+    train = {"x": generator.uniform(0.0, 1.0, 3000), "y": generator.uniform(0.0, 1.0, 3000)}
+    test = {"x": generator.uniform(0.3, 0.99, 3000), "y": generator.uniform(0.05, 0.99, 3000)}
+    shifted, small = attribute_gaps(train, test)
+    assert shifted.reported
+    assert shifted.outside_share <= 0.02
+    assert small.q is not None
+    assert small.q <= 0.05  # surely another distribution
+    assert small.shift_sd == pytest.approx(0.02 * 12**0.5, abs=0.06)
+    assert not small.reported  # and it does not matter
 
 
 def test_what_no_example_has_or_all_have_alike_is_no_attribute() -> None:

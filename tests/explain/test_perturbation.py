@@ -131,6 +131,19 @@ def test_images_are_changed_before_normalisation() -> None:
     assert found.threshold == pytest.approx(plain.threshold)
 
 
+def test_a_range_that_was_measured_is_told(subject: explain.Subject) -> None:
+    class Unstated(Photos):
+        value_range = None
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image, label = super().__getitem__(index)
+            return image - 0.5, label
+
+    assert perturb(subject, "0", "blur").warnings == ()
+    (note,) = perturb(explain.load(Bright(), dataset=Unstated()), "0", "blur").warnings
+    assert "as some examples have: give the data set value_range, and mean and std" in note
+
+
 def test_noise_and_dropped_tokens_follow_the_seed(subject: explain.Subject) -> None:
     first, again, other = (
         perturb(subject, "0", "noise", Settings(seed=seed)) for seed in (1, 1, 2)

@@ -160,6 +160,14 @@ def test_texts_have_a_length_and_unknown_tokens() -> None:
     assert values[1]["unknown tokens"].tolist() == pytest.approx([5 / 6] * 30)
 
 
+def test_a_word_is_unknown_where_no_other_training_text_has_it() -> None:
+    train = ExampleSet(Texts([[1, 2, 9], [1, 2], [2, 1, 1, 3]]), "train")
+    test = ExampleSet(Texts([[9, 1], [8, 7]]), "test")
+    training, testing = measured(train, test)
+    assert training["unknown tokens"].tolist() == pytest.approx([1 / 3, 0.0, 1 / 4])
+    assert testing["unknown tokens"].tolist() == pytest.approx([0.0, 1.0])
+
+
 def test_images_are_measured_in_closed_form() -> None:
     red = torch.zeros(3, 4, 5)
     red[0] = 0.6
