@@ -1,7 +1,6 @@
 """Why two runs part, judged from what is known of the step at which they do; pure."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +14,6 @@ from telemetry.compare.sampled_bits import OUTPUT, Differing, SampledStep
 ROUNDING = 1e-4
 HALF_ROUNDING = 2e-2
 SAID_IN_PERCENT = 5e-4  # relative difference
-RANDOM_MODULE = re.compile(r"drop|stochasticdepth|noise", re.IGNORECASE)
 
 
 class Stage(StrEnum):
@@ -249,7 +247,7 @@ def _explained(evidence: Evidence, stage: Stage) -> tuple[DivergenceKind, str]:
 
 def _draws_random_numbers(evidence: Evidence, stage: Stage) -> bool:
     places = _places(evidence, stage)
-    return bool(places and places[0].kind == OUTPUT and RANDOM_MODULE.search(places[0].name))
+    return bool(places) and places[0].draws
 
 
 def _beyond_rounding(evidence: Evidence) -> tuple[DivergenceKind, str]:

@@ -5,6 +5,7 @@ Ranks are compared rank by rank, because sums over ranks depend on the order of 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from telemetry.store.catalog import Run
 from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.session import Session
 
+RANDOM_MODULE = re.compile(r"drop|stochasticdepth|noise", re.IGNORECASE)
 OUTPUT = "output"  # of a module, among the kinds of tensors
 
 WEIGHTS_SQL = """
@@ -104,6 +106,7 @@ SELECT
     r.site AS kind,
     m.type AS name,
     m.path AS layer,
+    m.attributes,
     r.dtype,
     r.sumsq,
     r.sum,
@@ -142,7 +145,8 @@ class Differing:
     """One tensor that differs, or what a module puts out.
 
     `name` is the parameter's, of an output the class of the base's module; `magnitude` is the
-    relative difference of the norms, NaN where there is none.
+    relative difference of the norms, NaN where there is none; `draws` tells that the module draws
+    random numbers.
     """
 
     kind: str
@@ -150,6 +154,7 @@ class Differing:
     layer: str
     dtype: str = ""
     magnitude: float = math.nan
+    draws: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +234,7 @@ def _key(row: Record) -> tuple[SqlValue, Place]:
 
 def _compared(base: Record, candidate: Record) -> Differing | None:
     """What differs, None for equal statistics."""
-    statistics = [name for name in base if name not in {"name", "dtype"}]
+    statistics = [name for name in base if name not in {"name", "dtype", "attributes"}]
     if all(base[name] == candidate[name] for name in statistics):
         return None
     norms = [math.sqrt(as_float(row["sumsq"])) for row in (base, candidate)]
@@ -240,7 +245,14 @@ def _compared(base: Record, candidate: Record) -> Differing | None:
         layer=as_text(base["layer"]),
         dtype=as_text(base["dtype"]),
         magnitude=abs(norms[0] - norms[1]) / largest if 0 < largest < math.inf else math.nan,
+        draws=any(_draws(as_text(row["name"]), row.get("attributes")) for row in (base, candidate)),
     )
+
+
+def _draws(name: str, attributes: SqlValue) -> bool:
+    """Whether a module draws random numbers: a Dropout, or an attention with `dropout=0.1`."""
+    drops = re.findall(r'"\w*drop\w*": ([\d.e-]+)', as_text(attributes))
+    return bool(RANDOM_MODULE.search(name)) or any(float(share) > 0 for share in drops)
 
 
 def _innermost(differing: tuple[Differing, ...]) -> tuple[Differing, ...]:

@@ -76,7 +76,7 @@ def test_what_was_not_sampled_is_not_claimed() -> None:
 
 
 def test_a_module_that_draws_random_numbers_needs_no_other_cause() -> None:
-    dropout = Differing(kind="output", name="Dropout", layer="drop", magnitude=0.3)
+    dropout = Differing(kind="output", name="Dropout", layer="drop", magnitude=0.3, draws=True)
     sampled = SampledStep(step=4, recorded=WEIGHTS_AND_OUTPUTS, differing=(dropout,))
     kind, detail = parted("environment.torch", sampled=sampled)
     assert kind is DivergenceKind.NONDETERMINISM

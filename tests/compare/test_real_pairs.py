@@ -79,6 +79,19 @@ class Training:
             yield from loader
 
 
+class Attention(nn.Module):
+    """Attends from 8 groups of 4 features to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 1, dropout=0.5, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows = values.unflatten(1, (8, 4))
+        attended: Tensor = self.attention(rows, rows, rows, need_weights=False)[0]
+        return attended.flatten(1)
+
+
 BASE = Training()
 
 
@@ -177,3 +190,9 @@ def test_other_random_numbers_of_dropout_are_no_change_of_code(compare: Compare)
     assert (found.kind, found.step, found.layer) == (DivergenceKind.NONDETERMINISM, 0, "2")
     assert "2 (Dropout) puts out another result" in found.detail
     assert "it draws other random numbers" in found.detail
+
+
+def test_dropout_inside_of_an_attention_is_no_change_of_code(compare: Compare) -> None:
+    attention = replace(BASE, activation=Attention)
+    found = compare(replace(attention, draws=1), attention).first_divergence
+    assert (found.kind, found.layer) == (DivergenceKind.NONDETERMINISM, "1.attention")
