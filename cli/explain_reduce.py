@@ -43,9 +43,10 @@ def add_reduce(group: VerbGroup) -> None:
 )
 @click.option(
     "--right",
-    metavar="ID",
-    help="Id or place of one that is answered with the true class; nearest: the most similar; "
-    "blur, mean: the wrong one without details. Else nearest, of images blur.",
+    metavar="ID|FILE",
+    help="Id, place or file (.png, .npy, .json, ...) of one that is answered with the true class; "
+    "nearest: the most similar; blur, mean: the wrong one without details. Else nearest, of "
+    "images blur.",
 )
 @click.option("--mode", type=click.Choice(MODES), help="Search one set only; else both.")
 @click.option("--cell", type=click.IntRange(min=1), metavar="PX", help="Side of a cell; else 2.")
@@ -88,7 +89,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
 
     Examples:
       telemetry explain reduce latest --wrong 4711 --right 4712
-      telemetry explain reduce latest --wrong 4711 --right nearest --mode repair
+      telemetry explain reduce latest --wrong 4711 --right clean.png --mode repair
       telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
     """
     from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast

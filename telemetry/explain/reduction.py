@@ -106,9 +106,9 @@ def reduce(
     Args:
         subject: Model and examples.
         wrong: Id or place of an example that is answered wrongly.
-        right: Id or place of one that is answered with the true class of `wrong`; `nearest`:
-            the most similar of that class; `blur` or `mean`: `wrong` itself, blurred or flat;
-            None: `nearest`, of images `blur`.
+        right: Id or place of one that is answered with the true class of `wrong`, or a file, see
+            `read_input`; `nearest`: the most similar of that class; `blur` or `mean`: `wrong`
+            itself, blurred or flat; None: `nearest`, of images `blur`.
         settings: How.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain.baselines import blurred
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, Modality
+from telemetry.explain.input_files import is_input_file, read_input
 
 NEAREST, BLUR, MEAN = "nearest", "blur", "mean"
 SEARCHED = 10_000  # examples, for the nearest one
@@ -21,7 +23,7 @@ class Twin:
     """The other input of a pair.
 
     Attributes:
-        id: Of the example; None: it was made of the wrong one.
+        id: Of the example, or the name of its file; None: it was made of the wrong one.
         name: As a sentence says it: "example 12", or what was done.
         input: As the model takes it.
         is_nearest: Whether it was searched for.
@@ -34,7 +36,7 @@ class Twin:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is an example."""
+        """Whether it is an input of its own."""
         return self.id is not None
 
     @property
@@ -47,7 +49,8 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
     """The input that a name means.
 
     Args:
-        right: Id or place of an example, `nearest`, `blur` or `mean`; None: what fits.
+        right: Id or place of an example, a file (see `read_input`), `nearest`, `blur` or `mean`;
+            None: what fits.
         wrong: The input that is answered wrongly.
         classifier: Knows examples and answers.
 
@@ -70,6 +73,9 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
         return Twin(id=None, name="replaced by their mean colour", input=flat.contiguous())
     if right == NEAREST:
         return _nearest(wrong, classifier)
+    if isinstance(right, str) and is_input_file(right):
+        path = Path(right)
+        return Twin(id=path.name, name=path.name, input=read_input(path, classifier.examples))
     chosen = classifier.examples.find(right) if isinstance(right, str) else right
     return Twin(id=chosen.id, name=f"example {chosen.id}", input=chosen.input)
 

@@ -73,6 +73,18 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry, example
     assert not list(example.rglob("explain"))
 
 
+def test_the_right_twin_may_lie_in_a_file(telemetry: Telemetry, store: Path) -> None:
+    clean = np.full((1, 12, 12), 0.3, dtype=np.float32)
+    clean[0, 4:8, 6:10] = 0.9
+    np.save(store.parent / "clean.npy", clean)
+    done = telemetry(*VERB, "--wrong", 0, "--right", "clean.npy", *PARTS, "--no-store")
+    assert done.code == 0
+    assert "from clean.npy makes it right" in done.out.splitlines()[0]
+    absent = telemetry(*VERB, "--wrong", 0, "--right", "absent.npy", *PARTS)
+    assert absent.code == 2
+    assert "has no example 'absent.npy'" in absent.err
+
+
 @pytest.mark.usefixtures("shop")
 def test_columns_are_named(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--wrong", 0, *ROWS, "--mode", "repair")
