@@ -27,6 +27,14 @@ def test_help_and_version_load_no_library(arguments: list[str]) -> None:
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_help_of_whatever_explains_loads_no_library() -> None:
+    code = (
+        "from telemetry.cli.main import run\nfrom telemetry.cli.commands.explain import command\n"
+        "for part in command.commands:\n    assert run(['explain', part, '--help']) == 0"
+    )
+    assert loaded_by(code) & {*HEAVY, "captum", "matplotlib", "PIL"} == set()
+
+
 def test_what_judges_models_is_loaded_when_it_is_used() -> None:
     assert loaded_by("from telemetry import evaluate\ndir(evaluate)") & HEAVY == set()
     used = loaded_by("from telemetry import evaluate\nevaluate.slices.find")
