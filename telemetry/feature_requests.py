@@ -62,3 +62,32 @@ class DreamRequest(Request):
     seed: int = 0
     batch: int = 64
     verb: str = "explain.dream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturesRequest(Request):
+    """Show what excites the units of a layer, and how that came about.
+
+    Attributes:
+        source: Model, weights and examples.
+        layer: A module, or `output`.
+        units: Which; none: those that stand out most.
+        top: How many of these.
+        checkpoints: Files of one run for its evolution, in the order they were written.
+        evolution: Whether that is asked for.
+        run: Folder of the run that the results go to; None: they are not kept.
+        limit: Examples that are searched; None: all.
+        batch: Inputs a forward.
+        verb: Tells requests apart.
+    """
+
+    source: ModelSource
+    layer: str
+    units: tuple[int, ...] = ()
+    top: int = 9
+    checkpoints: tuple[str, ...] = ()
+    evolution: bool = False
+    run: str | None = None
+    limit: int | None = None
+    batch: int = 64
+    verb: str = "explain.features"

@@ -9,11 +9,12 @@ Examples:
   telemetry explain reduce latest --wrong 4711 --right 4712
   telemetry explain coverage latest --train shop.data:train --test shop.data:night
   telemetry explain weights latest
-  telemetry explain dream latest --layer conv2 --unit 7
+  telemetry explain features latest --layer conv2 --evolution
 """
 
 from telemetry.cli.explain_coverage import add_coverage
 from telemetry.cli.explain_dream import add_dream
+from telemetry.cli.explain_features import add_features
 from telemetry.cli.explain_input import add_input
 from telemetry.cli.explain_perturb import add_perturb
 from telemetry.cli.explain_reduce import add_reduce
@@ -26,4 +27,5 @@ add_input(command)
 add_perturb(command)
 add_reduce(command)
 add_weights(command)
+add_features(command)
 add_dream(command)

@@ -26,6 +26,7 @@ from telemetry.explain.coverage_answers import answer_coverage
 from telemetry.explain.dream_answers import answer_dream
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress, evaluate
+from telemetry.explain.feature_answers import answer_features
 from telemetry.explain.perturbation_answers import answer_perturb
 from telemetry.explain.reduction_answers import answer_reduce
 from telemetry.explain.results import write_evaluation, write_image
@@ -42,7 +43,7 @@ from telemetry.explain_request import (
     PerturbRequest,
     ReduceRequest,
 )
-from telemetry.feature_requests import DreamRequest, WeightsRequest
+from telemetry.feature_requests import DreamRequest, FeaturesRequest, WeightsRequest
 from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
@@ -177,6 +178,7 @@ def _parts() -> dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]]:
         "explain.reduce": lambda said: _about(ReduceRequest.of(said), answer_reduce),
         "explain.coverage": lambda said: _about(CoverageRequest.of(said), answer_coverage),
         "explain.dream": lambda said: _about(DreamRequest.of(said), answer_dream),
+        "explain.features": lambda said: _about(FeaturesRequest.of(said), answer_features),
         "explain.weights": lambda said: _about(WeightsRequest.of(said), answer_weights),
     }
 

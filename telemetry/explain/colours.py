@@ -1,4 +1,4 @@
-"""Colours of signed maps: blue speaks for, orange against, white is nothing.
+"""Colours of maps. Signed ones: blue speaks for, orange against, white is nothing.
 
 Both ends are told apart by every kind of colour vision; sign alone is not carried by lightness, so
 numbers stand beside the picture. The map is interpolated in CIELAB, symmetric around zero.
@@ -25,6 +25,39 @@ TO_XYZ = np.array(
 )
 WHITE = TO_XYZ.sum(axis=1)
 LINEAR_BELOW, KAPPA, EPSILON = 0.04045, 24389 / 27, 216 / 24389
+
+
+# Ten colours of cividis (Nunez, Anderton and Renslow 2018, PLOS ONE 13(7): e0199239).
+CIVIDIS = (
+    "#00224E",
+    "#123570",
+    "#3B496C",
+    "#575D6D",
+    "#707173",
+    "#8A8678",
+    "#A59C74",
+    "#C3B369",
+    "#E1CC55",
+    "#FEE838",
+)
+UNSIGNED_ENTRIES = 256
+
+
+@cache
+def unsigned_table() -> Bytes:
+    """The map from 0 to 1, shape (256, 3), dark to light: cividis."""
+    places = np.linspace(0, len(CIVIDIS) - 1, UNSIGNED_ENTRIES)
+    colours = np.stack([_lab(colour) for colour in CIVIDIS])
+    known = np.arange(len(CIVIDIS))
+    return _from_lab(np.stack([np.interp(places, known, axis) for axis in colours.T], axis=1))
+
+
+def unsigned_colours(values: Floats, scale: float) -> Bytes:
+    """Colours of values from 0 to a scale, shape (*values, 3); what is not finite is dark."""
+    shares = np.zeros_like(values) if scale <= 0 else np.clip(values / scale, 0, 1)
+    places = np.rint(np.nan_to_num(shares) * (UNSIGNED_ENTRIES - 1)).astype(int)
+    colours: Bytes = unsigned_table()[places]
+    return colours
 
 
 @cache

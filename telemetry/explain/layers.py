@@ -77,16 +77,14 @@ class Layer:
         output = self.subject.outputs(inputs)
         self.forwards += len(inputs)
         found = self.heard if self.module is not None else output
-        if not isinstance(found, Tensor) or found.dim() > IMAGE or len(found) != len(inputs):
+        answers = units_first(found, self.module, len(inputs))
+        if answers is None:
             what = "is not run" if found is None else f"gives a {_said(found)}"
             raise UsageError(
                 f"layer {self.name} {what}, expected a tensor of (n, units), (n, places, units) or "
                 "(n, units, height, width); name another layer."
             )
-        if found.dim() == 1:
-            return found[:, None]
-        is_last = found.dim() == SEQUENCE and not isinstance(self.module, CHANNELS_FIRST)
-        return found.movedim(-1, 1) if is_last else found
+        return answers
 
     def answers(self, examples: Sequence[Example], batch: int) -> Tensor:
         """Its answers to examples, on the host.
@@ -144,13 +142,30 @@ def listening(subject: Subject, name: str) -> Iterator[Layer]:
     layer.module = modules[known("layer", name, [*modules, OUTPUT])]
 
     def hear(_module: nn.Module, _inputs: object, output: object) -> None:
-        layer.heard = output
+        # A ReLU in place that follows would write into what is heard.
+        layer.heard = output.clone() if isinstance(output, Tensor) else output
 
     handle = layer.module.register_forward_hook(hear)
     try:
         yield layer
     finally:
         handle.remove()
+
+
+def units_first(found: object, module: nn.Module | None, n: int) -> Tensor | None:
+    """Answers of a layer with its units in the second dimension; None: they are no such tensor.
+
+    Args:
+        found: What it gave for n inputs.
+        module: The layer; None: the whole model.
+        n: How many.
+    """
+    if not isinstance(found, Tensor) or found.dim() > IMAGE or found.dim() == 0 or len(found) != n:
+        return None
+    if found.dim() == 1:
+        return found[:, None]
+    is_last = found.dim() == SEQUENCE and not isinstance(module, CHANNELS_FIRST)
+    return found.movedim(-1, 1) if is_last else found
 
 
 def spread_examples(examples: ExampleSet, most: int) -> list[Example]:

@@ -5,7 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from telemetry.explain.colours import hexadecimal, signed_colours, signed_scale, signed_table
+from telemetry.explain.colours import (
+    hexadecimal,
+    signed_colours,
+    signed_scale,
+    signed_table,
+    unsigned_colours,
+    unsigned_table,
+)
 from telemetry.explain.draw import attribution_png, grey_of
 
 pytestmark = pytest.mark.torch
@@ -53,3 +60,12 @@ def test_a_picture_has_three_panels_and_names_its_row() -> None:
 def test_grey_spans_what_the_image_spans() -> None:
     assert grey_of(torch.tensor([[[1.0, 3.0]]])).tolist() == [[0.0, 1.0]]
     assert grey_of(torch.full((1, 2, 2), 5.0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_the_unsigned_map_grows_lighter_from_end_to_end() -> None:
+    table = unsigned_table()
+    assert table.shape == (256, 3)
+    assert hexadecimal(table[None, [0, 255]]) == [["#00224e", "#fee838"]]
+    assert (np.diff(luminance(table.astype(float))) > -1e-3).all()
+    ends = unsigned_colours(np.array([-1.0, 0.0, 4.0, 9.0, np.nan]), 4.0)
+    assert ends.tolist() == [table[place].tolist() for place in (0, 0, 255, 255, 0)]

@@ -1,0 +1,297 @@
+"""Answers to `telemetry explain features`: sentence, JSON, rows, pictures."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from telemetry import json_values
+from telemetry.explain.answers import check_json
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.evolution import (
+    Evolution,
+    Moment,
+    at_checkpoints,
+    evolution,
+    moments,
+)
+from telemetry.explain.feature_pictures import evolution_png, features_png
+from telemetry.explain.features import (
+    Features,
+    Settings,
+    UnitFeature,
+    deconvolution,
+    features,
+)
+from telemetry.explain.identities import identity_of
+from telemetry.explain.layers import listening
+from telemetry.explain.results import write_array, write_image
+from telemetry.explain.subject import Subject
+from telemetry.explain.unit_scale import UnitScale
+from telemetry.feature_requests import FeaturesRequest
+from telemetry.json_values import Json
+from telemetry.store.results import append_once
+
+TABLE = "feature_visualizations"
+NAMED = 8  # layers of a sentence
+
+
+def answer_features(
+    request: FeaturesRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Find what excites the units, follow it over checkpoints if asked, and keep it.
+
+    Raises:
+        UsageError: see `features` and `evolution`.
+    """
+    key = request.source.state_key
+    found_moments: list[Moment] = []
+    has_steps = False
+    if request.evolution:
+        paths = [Path(path) for path in request.checkpoints]
+        found_moments, has_steps = moments(paths, state_key=key)
+        subject = at_checkpoints(subject).with_weights(found_moments[-1].path, state_key=key)
+    settings = Settings(
+        units=request.units, top=request.top, limit=request.limit, batch=request.batch
+    )
+    found = features(subject, request.layer, settings, progress)
+    arrays, image = _kept(found, subject, request)
+    answer = _answer(found, subject, arrays, image)
+    if request.evolution:
+        evolved = evolution(
+            subject,
+            found_moments,
+            has_steps=has_steps,
+            state_key=key,
+            batch=request.batch,
+            progress=progress,
+        )
+        answer["evolution"] = _evolution_answer(found, evolved, found_moments, subject, request)
+        answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
+        answer["ok"] = found.ok and all(check.ok for check in evolved.checks)
+        answer["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
+    return {"features": [answer]}
+
+
+def sentence(found: Features) -> str:
+    """The answer in words."""
+    dead = f"{found.n_dead} of them dead" if found.n_dead else "none dead"
+    said = f"{found.layer} has {found.n_units} units, {dead} on {found.n_examples} examples"
+    if found.field is not None:
+        said += f"; each place sees {found.field[0]} x {found.field[1]} pixels"
+    alive = [unit for unit in found.units if unit.patches]
+    if not alive:
+        return said + "."
+    unit = alive[0]
+    labels = [str(patch.example.label) for patch in unit.patches]
+    most = max(sorted(set(labels)), key=labels.count)
+    return (
+        f"{said}. Unit {unit.unit} is excited most by {unit.patches[0].example.id}; "
+        f"{labels.count(most)} of its {len(labels)} patches have the label {most}."
+    )
+
+
+def evolution_sentence(evolved: Evolution) -> str:
+    """When the layers have settled, in words."""
+    word = "step" if evolved.has_steps else "checkpoint"
+    still = [course.layer for course in evolved.courses if course.is_unchanged]
+    said = [f"{_some(still)} unchanged"] if still else []
+    said += [
+        f"{course.layer} settles at {word} {course.settled(evolved.steps)}"
+        for course in evolved.courses
+        if not course.is_unchanged
+    ][:NAMED]
+    return f"Of {word}s {evolved.steps[0]} to {evolved.steps[-1]}: {'; '.join(said)}."
+
+
+def _kept(
+    found: Features, subject: Subject, request: FeaturesRequest
+) -> tuple[dict[int, str | None], str | None]:
+    """Paths of the deconvolutions of each unit, and of the sheet; rows are written."""
+    if request.run is None:
+        return {}, None
+    run, image = Path(request.run), None
+    if found.field is not None and subject.examples is not None:
+        image = write_image(
+            run, f"{found.id}.png", features_png(found, UnitScale.of(subject.examples))
+        )
+    arrays: dict[int, str | None] = {}
+    for unit in found.units:
+        maps = [p.deconvolution for p in unit.patches if p.deconvolution is not None]
+        array = None
+        if maps:
+            array = write_array(run, f"{_unit_id(found, unit)}.npy", torch.stack(maps).numpy())
+        arrays[unit.unit] = array
+        append_once(run, TABLE, [_row(found, unit, subject, image, array)], identity="viz_id")
+    return arrays, image
+
+
+def _unit_id(found: Features, unit: UnitFeature) -> str:
+    return identity_of({"of": found.id, "unit": unit.unit})
+
+
+def _answer(
+    found: Features, subject: Subject, arrays: dict[int, str | None], image: str | None
+) -> dict[str, Json]:
+    return {
+        "viz_id": found.id,
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "n_units": found.n_units,
+        "n_dead": found.n_dead,
+        "n": found.n_examples,
+        "field": None if found.field is None else list(found.field),
+        "units": [
+            {
+                "viz_id": _unit_id(found, unit),
+                "unit": unit.unit,
+                "dead": unit.is_dead,
+                "patches": [
+                    {
+                        "example_id": patch.example.id,
+                        "label": str(patch.example.label),
+                        "value": patch.value,
+                        "place": None if patch.place is None else list(patch.place),
+                        "box": None if patch.box is None else list(patch.box),
+                    }
+                    for patch in unit.patches
+                ],
+                "array": arrays.get(unit.unit),
+            }
+            for unit in found.units
+        ],
+        "evolution": None,
+        "seconds": found.seconds,
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "answer": sentence(found),
+        "forwards": found.forwards,
+        "image": image,
+    }
+
+
+def _row(
+    found: Features, unit: UnitFeature, subject: Subject, image: str | None, array: str | None
+) -> dict[str, object]:
+    """The row of a unit in table `feature_visualizations`."""
+    details: list[Json] = [
+        {
+            "value": patch.value,
+            "label": str(patch.example.label),
+            "box": None if patch.box is None else list(patch.box),
+        }
+        for patch in unit.patches
+    ]
+    return {
+        "viz_id": _unit_id(found, unit),
+        "kind": "top_examples" if found.field is None else "deconv",
+        "checkpoint": subject.identity,
+        "step": subject.step,
+        "layer": found.layer,
+        "unit": unit.unit,
+        "dataset": subject.examples.name if subject.examples else None,
+        "example_ids": json_values.dumps([patch.example.id for patch in unit.patches]),
+        "objective": unit.patches[0].value if unit.patches else None,
+        "real_max": unit.patches[0].value if unit.patches else None,
+        "dead": unit.is_dead,
+        "details": json_values.dumps(details),
+        "array_path": array,
+        "image_path": image,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "forwards": found.forwards,
+        "written_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+
+
+def _evolution_answer(
+    found: Features,
+    evolved: Evolution,
+    over: Sequence[Moment],
+    subject: Subject,
+    request: FeaturesRequest,
+) -> dict[str, Json]:
+    identity = identity_of({"of": found.id, "evolution": [moment.digest for moment in over]})
+    image = None
+    if request.run is not None:
+        run = Path(request.run)
+        if found.field is not None and subject.examples is not None:
+            scale = UnitScale.of(subject.examples)
+            drawn = _over_time(found, over, subject, request.source.state_key)
+            page = evolution_png(found, evolved, drawn, scale, identity)
+            image = write_image(run, f"{identity}.png", page)
+        rows = _evolution_rows(evolved, over, identity, subject, image)
+        append_once(run, TABLE, rows, identity="viz_id")
+    return {
+        "viz_id": identity,
+        "steps": list(evolved.steps),
+        "has_steps": evolved.has_steps,
+        "layers": [
+            {
+                "layer": course.layer,
+                "changes": list(course.changes),
+                "unchanged": course.is_unchanged,
+                "settled": course.settled(evolved.steps),
+            }
+            for course in evolved.courses
+        ],
+        "forwards": evolved.forwards,
+        "image": image,
+    }
+
+
+def _over_time(
+    found: Features, over: Sequence[Moment], subject: Subject, state_key: str | None
+) -> dict[int, list[list[Tensor]]]:
+    """Deconvolutions of the same patches under each checkpoint, by unit and checkpoint."""
+    maps: dict[int, list[list[Tensor]]] = {unit.unit: [] for unit in found.units}
+    other = at_checkpoints(subject)
+    for moment in over:
+        then = other.with_weights(moment.path, state_key=state_key)
+        with then.running(gradient=True), listening(then, found.layer) as layer:
+            for unit in found.units:
+                maps[unit.unit].append(
+                    [
+                        deconvolution(layer, patch.example.input, unit.unit, patch.place)[0]
+                        for patch in unit.patches
+                    ]
+                )
+    return maps
+
+
+def _evolution_rows(
+    evolved: Evolution,
+    over: Sequence[Moment],
+    identity: str,
+    subject: Subject,
+    image: str | None,
+) -> list[dict[str, object]]:
+    """Rows of table `feature_visualizations`, one a layer and checkpoint."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    checks = json_values.dumps([check_json(check) for check in evolved.checks])
+    return [
+        {
+            "viz_id": identity,
+            "kind": "evolution",
+            "checkpoint": moment.digest,
+            "step": moment.step if evolved.has_steps else None,
+            "layer": course.layer,
+            "dataset": subject.examples.name if subject.examples else None,
+            "cka_to_last": 1 - change,
+            "image_path": image,
+            "checks": checks,
+            "ok": all(check.ok for check in evolved.checks),
+            "forwards": evolved.forwards,
+            "written_at": now,
+        }
+        for course in evolved.courses
+        for moment, change in zip(over, course.changes, strict=True)
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,124 @@
+"""Sheets of what excites units: patches over their deconvolutions, and these over checkpoints."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from telemetry.explain.colours import (
+    Bytes,
+    Floats,
+    signed_colours,
+    signed_scale,
+    unsigned_colours,
+)
+from telemetry.explain.draw import Row, labelled_tile, map_of, picture_of_input, sheet_png
+from telemetry.explain.evolution import Evolution
+from telemetry.explain.features import PATCHES, Features, Patch, UnitFeature
+from telemetry.explain.receptive import Box
+from telemetry.explain.unit_scale import UnitScale
+
+CELL = 16  # pixels of a step of a layer
+AROUND = 224  # grey where a patch reaches over the edge of its image
+TILE_SIDE = 72
+
+
+def features_png(found: Features, scale: UnitScale) -> bytes:
+    """Each unit: its patches, the strongest first, and below each its deconvolution."""
+    rows: list[Row] = []
+    for unit in found.units:
+        rows.append(_patches(found, unit, scale))
+        if unit.patches:
+            maps = [patch.deconvolution for patch in unit.patches]
+            rows.append(_maps(found, unit, maps, ""))
+    caption = (
+        f"{found.layer}: patches that excite a unit, and their deconvolution: the structure the "
+        "network passes"
+    )
+    return sheet_png(rows, caption, found.id, side=TILE_SIDE)
+
+
+def evolution_png(
+    found: Features,
+    evolved: Evolution,
+    over_time: Mapping[int, Sequence[Sequence[Tensor]]],
+    scale: UnitScale,
+    identity: str,
+) -> bytes:
+    """The course of every layer, then the deconvolutions of the same patches at each checkpoint.
+
+    Args:
+        found: What excites the units at the last checkpoint.
+        evolved: Courses of the layers.
+        over_time: For each unit and checkpoint the deconvolutions of its patches.
+        scale: Of the inputs.
+        identity: Kept in the file.
+    """
+    word = "step" if evolved.has_steps else "checkpoint"
+    changes = np.array([course.changes for course in evolved.courses], dtype=np.float64)
+    most = float(changes.max())
+    heat = unsigned_colours(changes, most).repeat(CELL, axis=0).repeat(CELL, axis=1)
+    names = ", ".join(course.layer for course in evolved.courses)
+    steps = " ".join(map(str, evolved.steps))
+    rows = [
+        Row(tiles=(heat,), label=f"1 - CKA with the last: dark 0, yellow {most:.3g}; {names}"),
+        Row(tiles=(), label=f"{word}s {steps}"),
+    ]
+    for unit in found.units:
+        rows.append(_patches(found, unit, scale))
+        for step, maps in zip(evolved.steps, over_time.get(unit.unit, ()), strict=False):
+            if unit.patches:
+                rows.append(_maps(found, unit, maps, f"{word} {step}"))
+    caption = f"{found.layer}: the same patches at every checkpoint, each row on a scale of its own"
+    return sheet_png(rows, caption, identity, side=TILE_SIDE)
+
+
+def _patches(found: Features, unit: UnitFeature, scale: UnitScale) -> Row:
+    values = ", ".join(f"{patch.value:.3g}" for patch in unit.patches)
+    nothing = "dead" if unit.is_dead else "no example stands out"
+    tiles = [
+        _cropped(picture_of_input(scale.unit(p.example.input)), p, found) for p in unit.patches
+    ]
+    n_more = PATCHES - len(tiles) if len(tiles) < min(PATCHES, found.n_examples) else 0
+    if n_more:
+        tiles.append(labelled_tile("dead" if unit.is_dead else "no more"))
+    return Row(
+        tiles=tuple(tiles),
+        label=f"unit {unit.unit}: {values or nothing}",
+    )
+
+
+def _maps(found: Features, unit: UnitFeature, maps: Sequence[Tensor | None], label: str) -> Row:
+    flat = [
+        (patch, map_of(values))
+        for patch, values in zip(unit.patches, maps, strict=True)
+        if values is not None
+    ]
+    inside = [_inside(values, patch.box) for patch, values in flat]
+    scale = signed_scale(np.concatenate([part.ravel() for part in inside])) if inside else 0.0
+    return Row(
+        tiles=tuple(_cropped(signed_colours(m, scale), patch, found) for patch, m in flat),
+        label=label,
+    )
+
+
+def _inside(values: Floats, box: Box | None) -> Floats:
+    if box is None:
+        return values
+    top, left, bottom, right = box
+    return values[top:bottom, left:right]
+
+
+def _cropped(picture: Bytes, patch: Patch, found: Features) -> Bytes:
+    """The part that the unit sees, in a tile of the full size; grey beyond the image."""
+    if patch.box is None or found.field is None:
+        return picture
+    top, left, bottom, right = patch.box
+    height, width = found.field
+    tile = np.full((height, width, 3), AROUND, dtype=np.uint8)
+    down = height - (bottom - top) if top == 0 else 0
+    across = width - (right - left) if left == 0 else 0
+    tile[down : down + bottom - top, across : across + right - left] = picture[
+        top:bottom, left:right
+    ]
+    return tile
