@@ -9,7 +9,7 @@ import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.model_answers import listed, mappings, number
+from telemetry.cli.model_answers import cost, listed, mappings, number
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -121,13 +121,14 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
             screen.blank()
     counts = (numbers.count(int(number(found[name]))) for name in ("test_n", "train_n"))
     screen.paragraph(
-        "{} test examples of {} against {} of {}; {} comparisons, accuracy {:.1f} %".format(
+        "{} test examples of {} against {} of {}; {} comparisons, accuracy {:.1f} %; {}".format(
             next(counts),
             found["test"],
             next(counts),
             found["train"],
             len(listed(found["attributes"])),
             100 * number(found["accuracy"]),
+            cost(found),
         ),
         indent=2,
     )

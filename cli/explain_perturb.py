@@ -9,7 +9,7 @@ import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.model_answers import checks_grid, mappings, number, show_failures
+from telemetry.cli.model_answers import checks_grid, cost, mappings, number, show_failures
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -123,11 +123,15 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
     screen.blank()
-    screen.grid(_course(found) if found["example_id"] is not None else _curve(found))
+    if found["example_id"] is None:
+        screen.grid(_curve(found))
+    else:
+        screen.grid(_course(found))
+        screen.note(*_margins(screen, found))
     screen.blank()
     if found["checks"]:
         screen.grid(checks_grid(found))
-    screen.paragraph(f"{numbers.count(int(number(found['forwards'])))} forward passes", indent=2)
+    screen.paragraph(cost(found), indent=2)
 
 
 def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
@@ -189,6 +193,14 @@ def _course(found: "Mapping[str, Json]") -> Grid:
         else:
             stretches.append([row])
     return Grid(columns=columns, rows=tuple(map(_stretch, stretches)))
+
+
+def _margins(screen: Screen, found: "Mapping[str, Json]") -> tuple[Cell, ...]:
+    """How surely the truth is answered over the axis, in characters."""
+    margins = [number(row["margin"]) for row in mappings(found["rows"])]
+    picture = sparklines.sparkline(margins, levels=screen.levels)
+    low, high = numbers.number(min(margins)), numbers.number(max(margins))
+    return ("  margin", Span(picture), f"{low} .. {high}")
 
 
 def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:

@@ -12,6 +12,7 @@ from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import (
     checks_grid,
     colours,
+    cost,
     listed,
     mappings,
     number,
@@ -139,7 +140,8 @@ def show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
     calls = numbers.count(int(number(found["calls"])))
     p_after = "" if found["p_after"] is None else f" -> {numbers.number(number(found['p_after']))}"
     p_before = numbers.number(number(found["p_before"]))
-    screen.paragraph(f"p of the truth {p_before}{p_after}; {calls} mixtures tried", indent=2)
+    tried = f"{calls} mixtures tried in {cost(found)}"
+    screen.paragraph(f"p of the truth {p_before}{p_after}; {tried}", indent=2)
     if found.get("image") is not None:
         screen.paragraph(str(run / str(found["image"])), label="picture")
 

@@ -40,6 +40,12 @@ def show_failures(screen: Screen, answer: "Mapping[str, Json]") -> None:
         screen.line(Span("note", Style.WARNING), str(warning))
 
 
+def cost(answer: "Mapping[str, Json]") -> str:
+    """What an answer has cost, in words."""
+    seconds = numbers.duration(number(answer["seconds"]))
+    return f"{numbers.count(int(number(answer['forwards'])))} forward passes, {seconds}"
+
+
 def checks_grid(answer: "Mapping[str, Json]") -> Grid:
     """Every check with its value and its limit."""
     columns = (

@@ -28,7 +28,7 @@ from telemetry.explain.walks import Counts, Step, Walk
 
 LEAST_STEPS = 3
 CLIPPED_LIMIT = 0.2  # of the elements; beyond, the picture is saturated, not changed
-CHUNK = 32  # examples whose changed copies are in memory at once
+CHUNK = 8  # examples whose changed copies are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
