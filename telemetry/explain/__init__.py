@@ -4,29 +4,38 @@ from telemetry import explain
 subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
 evaluation = explain.evaluate(subject)
 perturbation = explain.perturb(subject, "4711", "brightness")
+(dream,) = explain.dream(subject, "conv2", ["7"])
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from telemetry.explain.dreams import dream
     from telemetry.explain.evaluation import Evaluation, evaluate
     from telemetry.explain.examples import ExampleSet
+    from telemetry.explain.layer_evolution import evolution
+    from telemetry.explain.layer_weights import weights
     from telemetry.explain.perturbation import perturb, perturb_all
     from telemetry.explain.reduction import reduce
     from telemetry.explain.subject import Subject, load
     from telemetry.explain.training_coverage import coverage
+    from telemetry.explain.unit_features import features
 
 _PUBLIC = {
     "Evaluation": "telemetry.explain.evaluation",
     "ExampleSet": "telemetry.explain.examples",
     "Subject": "telemetry.explain.subject",
     "coverage": "telemetry.explain.training_coverage",
+    "dream": "telemetry.explain.dreams",
     "evaluate": "telemetry.explain.evaluation",
+    "evolution": "telemetry.explain.layer_evolution",
+    "features": "telemetry.explain.unit_features",
     "load": "telemetry.explain.subject",
     "perturb": "telemetry.explain.perturbation",
     "perturb_all": "telemetry.explain.perturbation",
     "reduce": "telemetry.explain.reduction",
+    "weights": "telemetry.explain.layer_weights",
 }
 
 __all__ = [
@@ -34,11 +43,15 @@ __all__ = [
     "ExampleSet",
     "Subject",
     "coverage",
+    "dream",
     "evaluate",
+    "evolution",
+    "features",
     "load",
     "perturb",
     "perturb_all",
     "reduce",
+    "weights",
 ]
 
 

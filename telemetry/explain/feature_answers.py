@@ -10,25 +10,24 @@ from torch import Tensor
 from telemetry import json_values
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.evolution import (
+from telemetry.explain.feature_pictures import evolution_png, features_png
+from telemetry.explain.identities import identity_of
+from telemetry.explain.layer_evolution import (
     Evolution,
     Moment,
     at_checkpoints,
     evolution,
-    moments,
 )
-from telemetry.explain.feature_pictures import evolution_png, features_png
-from telemetry.explain.features import (
+from telemetry.explain.layers import listening
+from telemetry.explain.results import write_array, write_image
+from telemetry.explain.subject import Subject
+from telemetry.explain.unit_features import (
     Features,
     Settings,
     UnitFeature,
     deconvolution,
     features,
 )
-from telemetry.explain.identities import identity_of
-from telemetry.explain.layers import listening
-from telemetry.explain.results import write_array, write_image
-from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import UnitScale
 from telemetry.feature_requests import FeaturesRequest
 from telemetry.json_values import Json
@@ -46,31 +45,23 @@ def answer_features(
     Raises:
         UsageError: see `features` and `evolution`.
     """
-    key = request.source.state_key
-    found_moments: list[Moment] = []
-    has_steps = False
+    key, evolved = request.source.state_key, None
     if request.evolution:
-        paths = [Path(path) for path in request.checkpoints]
-        found_moments, has_steps = moments(paths, state_key=key)
-        subject = at_checkpoints(subject).with_weights(found_moments[-1].path, state_key=key)
+        evolved = evolution(
+            subject, request.checkpoints, state_key=key, batch=request.batch, progress=progress
+        )
+        last = evolved.moments[-1].path
+        subject = at_checkpoints(subject).with_weights(last, state_key=key)
     settings = Settings(
         units=request.units, top=request.top, limit=request.limit, batch=request.batch
     )
     found = features(subject, request.layer, settings, progress)
     arrays, image = _kept(found, subject, request)
     answer = _answer(found, subject, arrays, image)
-    if request.evolution:
-        evolved = evolution(
-            subject,
-            found_moments,
-            has_steps=has_steps,
-            state_key=key,
-            batch=request.batch,
-            progress=progress,
-        )
-        answer["evolution"] = _evolution_answer(found, evolved, found_moments, subject, request)
+    if evolved is not None:
+        answer["evolution"] = _evolution_answer(found, evolved, subject, request)
         answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
-        answer["ok"] = found.ok and all(check.ok for check in evolved.checks)
+        answer["ok"] = found.ok and evolved.ok
         answer["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
     return {"features": [answer]}
 
@@ -210,20 +201,21 @@ def _row(
 def _evolution_answer(
     found: Features,
     evolved: Evolution,
-    over: Sequence[Moment],
     subject: Subject,
     request: FeaturesRequest,
 ) -> dict[str, Json]:
-    identity = identity_of({"of": found.id, "evolution": [moment.digest for moment in over]})
+    identity = identity_of(
+        {"of": found.id, "evolution": [moment.digest for moment in evolved.moments]}
+    )
     image = None
     if request.run is not None:
         run = Path(request.run)
         if found.field is not None and subject.examples is not None:
             scale = UnitScale.of(subject.examples)
-            drawn = _over_time(found, over, subject, request.source.state_key)
+            drawn = _over_time(found, evolved.moments, subject, request.source.state_key)
             page = evolution_png(found, evolved, drawn, scale, identity)
             image = write_image(run, f"{identity}.png", page)
-        rows = _evolution_rows(evolved, over, identity, subject, image)
+        rows = _evolution_rows(evolved, identity, subject, image)
         append_once(run, TABLE, rows, identity="viz_id")
     return {
         "viz_id": identity,
@@ -264,7 +256,6 @@ def _over_time(
 
 def _evolution_rows(
     evolved: Evolution,
-    over: Sequence[Moment],
     identity: str,
     subject: Subject,
     image: str | None,
@@ -283,12 +274,12 @@ def _evolution_rows(
             "cka_to_last": 1 - change,
             "image_path": image,
             "checks": checks,
-            "ok": all(check.ok for check in evolved.checks),
+            "ok": evolved.ok,
             "forwards": evolved.forwards,
             "written_at": now,
         }
         for course in evolved.courses
-        for moment, change in zip(over, course.changes, strict=True)
+        for moment, change in zip(evolved.moments, course.changes, strict=True)
     ]
 
 

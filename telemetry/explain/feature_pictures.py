@@ -13,9 +13,9 @@ from telemetry.explain.colours import (
     unsigned_colours,
 )
 from telemetry.explain.draw import Row, labelled_tile, map_of, picture_of_input, sheet_png
-from telemetry.explain.evolution import Evolution
-from telemetry.explain.features import PATCHES, Features, Patch, UnitFeature
+from telemetry.explain.layer_evolution import Evolution
 from telemetry.explain.receptive import Box
+from telemetry.explain.unit_features import PATCHES, Features, Patch, UnitFeature
 from telemetry.explain.unit_scale import UnitScale
 
 CELL = 16  # pixels of a step of a layer

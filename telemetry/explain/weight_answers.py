@@ -12,9 +12,9 @@ from telemetry.explain.colours import Bytes, Floats, hexadecimal, signed_colours
 from telemetry.explain.draw import PANEL, TILE, Row, sheet_png
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.identities import identity_of
+from telemetry.explain.layer_weights import LayerWeights, weights
 from telemetry.explain.results import write_array, write_image
 from telemetry.explain.subject import Subject
-from telemetry.explain.weights import LayerWeights, weights
 from telemetry.feature_requests import WeightsRequest
 from telemetry.json_values import Json
 from telemetry.store.results import append_once

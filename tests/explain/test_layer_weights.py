@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.colours import signed_table
+from telemetry.explain.layer_weights import LayerWeights, effective_rank, smoothness, weights
 from telemetry.explain.subject import load
 from telemetry.explain.weight_answers import filter_tiles, picture, sentence
-from telemetry.explain.weights import LayerWeights, effective_rank, smoothness, weights
 
 pytestmark = pytest.mark.torch
 

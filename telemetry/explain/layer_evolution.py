@@ -54,31 +54,41 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evolution:
-    """Courses of all layers.
-
-    Attributes:
-        steps: Of the checkpoints, ascending; places where the files say no step.
-        has_steps: Whether they are steps.
-        courses: In the order of the model.
-        checks: What they were held against.
-        forwards: Inputs that the model was run on.
-    """
-
-    steps: tuple[int, ...]
-    has_steps: bool
-    courses: tuple[Course, ...]
-    checks: tuple[Check, ...]
-    forwards: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One checkpoint of a run, the step it is from, and the digest of the file."""
 
     path: Path
     step: int
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evolution:
+    """Courses of all layers.
+
+    Attributes:
+        moments: The checkpoints, in the order of their steps.
+        has_steps: Whether the files say their steps; else these are their places.
+        courses: In the order of the model.
+        checks: What they were held against.
+        forwards: Inputs that the model was run on.
+    """
+
+    moments: tuple[Moment, ...]
+    has_steps: bool
+    courses: tuple[Course, ...]
+    checks: tuple[Check, ...]
+    forwards: int
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of the checkpoints, ascending."""
+        return tuple(moment.step for moment in self.moments)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
 
 
 def moments(paths: Sequence[Path], *, state_key: str | None = None) -> tuple[list[Moment], bool]:
@@ -127,9 +137,8 @@ def at_checkpoints(subject: Subject) -> Subject:
 
 def evolution(
     subject: Subject,
-    found: Sequence[Moment],
+    checkpoints: Sequence[str | Path],
     *,
-    has_steps: bool,
     state_key: str | None = None,
     batch: int = 64,
     progress: Progress | None = None,
@@ -138,20 +147,22 @@ def evolution(
 
     Args:
         subject: Model and examples; its own weights do not count and stay as they are.
-        found: Its checkpoints.
-        has_steps: Whether their steps are known.
+        checkpoints: Files of one run, in the order they were written; at most 16 are read, spread
+            over the logarithm of the step.
         state_key: Where in a file the state dict lies.
         batch: Inputs a forward.
         progress: Told of every checkpoint.
 
     Raises:
-        UsageError: no examples, inputs of several shapes, or a checkpoint of another model.
+        UsageError: fewer than three files, no examples, inputs of several shapes, or a checkpoint
+            of another model.
     """
     if subject.examples is None:
         raise UsageError("which examples? Name them by --dataset package.module:name.")
     examples = spread_examples(subject.examples, EXAMPLES)
     if len({tuple(example.input.shape) for example in examples}) > 1:
         raise UsageError("--evolution: the inputs have several shapes; it needs inputs of one.")
+    found, has_steps = moments([Path(path) for path in checkpoints], state_key=state_key)
     seen: list[dict[str, Tensor]] = []
     other = at_checkpoints(subject)
     for done, moment in enumerate(found):
@@ -164,7 +175,7 @@ def evolution(
     names = [name for name in seen[-1] if all(name in part for part in seen)]
     worst = max((abs(1 - linear_cka(seen[-1][name], again[name])) for name in names), default=0.0)
     return Evolution(
-        steps=tuple(moment.step for moment in found),
+        moments=tuple(found),
         has_steps=has_steps,
         courses=tuple(
             Course(

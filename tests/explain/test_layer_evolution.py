@@ -6,8 +6,8 @@ from explainable import Rows
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.evolution import Course, evolution, linear_cka, log_spaced, moments
 from telemetry.explain.feature_answers import evolution_sentence
+from telemetry.explain.layer_evolution import Course, evolution, linear_cka, log_spaced, moments
 from telemetry.explain.subject import Subject, load
 
 pytestmark = pytest.mark.torch
@@ -94,8 +94,7 @@ def test_a_frozen_layer_is_unchanged_and_the_others_settle_where_planted(
     save(subject, tmp_path, SHARES)
     before = {name: value.clone() for name, value in subject.model.state_dict().items()}
     files = sorted(tmp_path.glob("*.pt"), reverse=True)
-    found, has_steps = moments(files)
-    evolved = evolution(subject, found, has_steps=has_steps)
+    evolved = evolution(subject, files)
     assert evolved.steps == tuple(SHARES)
     assert [course.layer for course in evolved.courses] == ["0", "2", "4"]
     assert [course.settled(evolved.steps) for course in evolved.courses] == [None, 32, 32]
@@ -131,6 +130,5 @@ def test_a_model_that_answers_at_random_fails_the_check(tmp_path: Path) -> None:
     subject = load(nn.Sequential(noise, nn.Linear(4, 2)), dataset=Rows())
     for step in range(3):
         torch.save({"step": step, "model": subject.model.state_dict()}, tmp_path / f"{step}.pt")
-    found, has_steps = moments(sorted(tmp_path.glob("*.pt")))
-    evolved = evolution(subject, found, has_steps=has_steps)
+    evolved = evolution(subject, sorted(tmp_path.glob("*.pt")))
     assert not evolved.checks[0].ok

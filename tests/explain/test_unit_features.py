@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from telemetry.errors import UsageError
 from telemetry.explain.feature_answers import sentence
 from telemetry.explain.feature_pictures import features_png
-from telemetry.explain.features import Settings, features, standing_out
 from telemetry.explain.subject import load
+from telemetry.explain.unit_features import Settings, features, standing_out
 from telemetry.explain.unit_scale import UnitScale
 
 pytestmark = pytest.mark.torch
