@@ -13,6 +13,7 @@ from telemetry.compare.sweep_result import Failure, Parameter, Relation, Step, S
 Floats = npt.NDArray[np.float64]
 
 CERTAIN_CHANCE = 0.05  # of a failure rule that a range is cut at
+NO_EFFECT = 0.2  # share of the order that a parameter may still explain and be fixed
 LOG_STEP = 10.0  # factor by which a log range is extended beyond its end
 LINEAR_STEP = 0.5  # of the range tried, by which a linear one is
 
@@ -45,7 +46,7 @@ def suggestions(
             found.append(_of_important(parameter, region, limits))
         elif limits:
             found.append(_avoided(parameter, limits))
-        elif enough_runs:
+        elif enough_runs and known.ci_high <= NO_EFFECT:
             most = f"{100 * known.ci_high:.0f} %"
             reason = f"no effect beyond chance; it explains {most} of the order at most."
             found.append(

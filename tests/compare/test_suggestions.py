@@ -22,11 +22,12 @@ def suggested(
     important: bool = True,
     failures: tuple[Failure, ...] = (),
     enough_runs: bool = True,
+    ci_high: float = 0.6,
 ) -> Suggestion | None:
     (parameter,) = varied_parameters([{"x": value} for value in values])
     region = best_region(parameter, np.array(ranks, dtype=np.float64))
     known = Parameter(
-        name="x", importance=0.5, ci_low=0.1, ci_high=0.6, important=important, best=region.text
+        name="x", importance=0.5, ci_low=0.1, ci_high=ci_high, important=important, best=region.text
     )
     found = suggestions([parameter], [known], [region], failures, enough_runs=enough_runs)
     return found[0] if found else None
@@ -90,10 +91,14 @@ def test_without_an_effect_the_failing_region_is_left_out() -> None:
 
 def test_a_rule_that_may_be_chance_cuts_nothing_off() -> None:
     fails = (failing(Relation.AT_LEAST, 1.0, chance=0.1),)
-    found = suggested(DECADES, FALLING, important=False, failures=fails)
+    found = suggested(DECADES, FALLING, important=False, failures=fails, ci_high=0.2)
     assert found is not None
     assert found.step is Step.FIX
-    assert "it explains 60 % of the order at most" in found.reason
+    assert "it explains 20 % of the order at most" in found.reason
+
+
+def test_what_may_still_explain_much_is_not_fixed() -> None:
+    assert suggested(DECADES, FALLING, important=False, ci_high=0.21) is None
 
 
 def test_few_runs_suggest_nothing_about_what_has_no_effect() -> None:
