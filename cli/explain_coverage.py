@@ -11,7 +11,7 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import cost, listed, mappings, number
 from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import UsageError
@@ -44,6 +44,7 @@ def add_coverage(group: VerbGroup) -> None:
 )
 @click.option("--seed", type=int, default=0, help="Of the part of a large training set.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@TOLERANCE
 @click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
 @model_options
@@ -59,6 +60,7 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     k: int,
     seed: int,
     batch: int,
+    tolerance: float | None,
     no_store: bool,
     save_hypothesis: str | None,
     file: Path,
@@ -91,6 +93,7 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
         k=k,
         seed=seed,
         batch=batch,
+        tolerance=tolerance,
     )
     (found,) = mappings(ask(request.to_json(), "comparing").get("coverages"))
     if screen.wants_json:

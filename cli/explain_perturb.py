@@ -11,7 +11,7 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import checks_grid, cost, mappings, number, show_failures
 from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
@@ -49,6 +49,7 @@ def add_perturb(group: VerbGroup) -> None:
 @click.option("--seed", type=int, default=0, help="Of noise and dropped tokens.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --all: the first N.")
+@TOLERANCE
 @click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
 @model_options
@@ -66,6 +67,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
     seed: int,
     batch: int,
     limit: int | None,
+    tolerance: float | None,
     no_store: bool,
     save_hypothesis: str | None,
     file: Path,
@@ -105,6 +107,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
         high=high,
         seed=seed,
         batch=batch,
+        tolerance=tolerance,
         limit=limit,
     )
     found = mappings(ask(request.to_json(), "perturbing").get("perturbations"))
@@ -205,12 +208,13 @@ def _margins(screen: Screen, found: "Mapping[str, Json]") -> tuple[Cell, ...]:
 
 def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
     right = rows[0]["correct"] is True
+    known = [number(row["p_label"]) for row in rows if row["p_label"] is not None]
     return (
         _short(rows[0]["value"]),
         _short(rows[-1]["value"]),
         str(rows[0]["prediction"]),
         Span("right", Style.GOOD) if right else Span("wrong", Style.ERROR),
-        numbers.number(min(number(row["p_label"]) for row in rows)),
+        numbers.number(min(known) if known else None),
         numbers.percent(max(number(row["clipped"]) for row in rows)),
     )
 

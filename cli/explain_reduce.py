@@ -19,7 +19,7 @@ from telemetry.cli.model_answers import (
     show_failures,
 )
 from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import Inconclusive
@@ -60,6 +60,7 @@ def add_reduce(group: VerbGroup) -> None:
     help="Mixtures to try in a search.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@TOLERANCE
 @click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the example to the file: it is answered rightly.")
 @model_options
@@ -76,6 +77,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     immutable: str | None,
     max_calls: int,
     batch: int,
+    tolerance: float | None,
     no_store: bool,
     save_hypothesis: str | None,
     file: Path,
@@ -109,6 +111,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
         most_calls=max_calls,
         immutable=tuple(filter(None, (n.strip() for n in (immutable or "").split(",")))),
         batch=batch,
+        tolerance=tolerance,
     )
     found = mappings(ask(request.to_json(), "reducing").get("reductions"))
     if screen.wants_json:
@@ -138,10 +141,8 @@ def show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
         if entry["proven"] is not True:
             screen.paragraph(f"{mode}: cut short by --max-calls, a smaller set may do", indent=2)
     calls = numbers.count(int(number(found["calls"])))
-    p_after = "" if found["p_after"] is None else f" -> {numbers.number(number(found['p_after']))}"
-    p_before = numbers.number(number(found["p_before"]))
     tried = f"{calls} mixtures tried in {cost(found)}"
-    screen.paragraph(f"p of the truth {p_before}{p_after}; {tried}", indent=2)
+    screen.paragraph(f"{_probabilities(found)}{tried}", indent=2)
     if found.get("image") is not None:
         screen.paragraph(str(run / str(found["image"])), label="picture")
 
@@ -173,6 +174,16 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
             expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0),
         ),
     )
+
+
+def _probabilities(found: "Mapping[str, Json]") -> str:
+    """Of the truth, before and after; a regression has none."""
+    if found["p_before"] is None:
+        return ""
+    before = numbers.number(number(found["p_before"]))
+    if found["p_after"] is None:
+        return f"p of the truth {before}; "
+    return f"p of the truth {before} -> {numbers.number(number(found['p_after']))}; "
 
 
 def _cells(found: "Mapping[str, Json]", sets: "list[tuple[str, dict[str, Json]]]") -> Grid:

@@ -44,6 +44,12 @@ OPTIONS = (
     click.option("--trust-run", is_flag=True, help="Follow entry points of a foreign run."),
 )
 
+TOLERANCE = click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Error of a regression that is right.",
+)
+
 
 def model_options(body: Callable[P, R]) -> Callable[P, R]:
     """Adds the options that name model, weights and examples."""

@@ -147,6 +147,7 @@ class PerturbRequest(Request):
         seed: Of what is drawn.
         batch: Inputs a forward.
         limit: The first so many examples of the set only.
+        tolerance: Largest error of a regression that is still right.
         verb: Tells requests apart.
     """
 
@@ -160,6 +161,7 @@ class PerturbRequest(Request):
     seed: int = 0
     batch: int = 64
     limit: int | None = None
+    tolerance: float | None = None
     verb: str = "explain.perturb"
 
 
@@ -177,6 +179,7 @@ class ReduceRequest(Request):
         most_calls: Mixtures that one search may ask about.
         immutable: Columns that stay as they are.
         batch: Inputs a forward.
+        tolerance: Largest error of a regression that is still right.
         verb: Tells requests apart.
     """
 
@@ -189,6 +192,7 @@ class ReduceRequest(Request):
     most_calls: int = 2000
     immutable: tuple[str, ...] = ()
     batch: int = 64
+    tolerance: float | None = None
     verb: str = "explain.reduce"
 
 
@@ -205,6 +209,7 @@ class CoverageRequest(Request):
         k: Neighbours that count.
         seed: Of the part of a large training set.
         batch: Inputs a forward.
+        tolerance: Largest error of a regression that is still right.
         verb: Tells requests apart.
     """
 
@@ -216,6 +221,7 @@ class CoverageRequest(Request):
     k: int = 5
     seed: int = 0
     batch: int = 64
+    tolerance: float | None = None
     verb: str = "explain.coverage"
 
 

@@ -1,5 +1,10 @@
-"""A classifier seen from outside: inputs go in, answers and their probabilities come out."""
+"""A model seen from outside: inputs go in, answers come out that are right or wrong.
 
+A classifier is right where it names the true class, a regression where it errs by no more than a
+tolerance.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +26,12 @@ class Outcomes:
     """Answers to n inputs whose true class is known, each of shape (n,).
 
     Attributes:
-        predictions: Classes.
+        predictions: Classes; of a regression values.
         right: Whether they are the true ones.
-        log_p: Logarithm of the probability of the true class.
-        margin: Logit of the true class less the largest of the others.
+        log_p: Logarithm of the probability of the true class; of a regression the error over the
+            tolerance, negative.
+        margin: Logit of the true class less the largest of the others; of a regression what is
+            left of the tolerance.
     """
 
     predictions: Tensor
@@ -39,43 +46,63 @@ class Classifier:
     Args:
         subject: Model and examples.
         batch: Inputs a forward.
+        tolerance: Largest error of a regression that is still right.
 
     Raises:
-        UsageError: the subject has no examples, or is no classifier.
+        UsageError: the subject has no examples, is a regression without a tolerance, or a
+            classifier with one.
     """
 
-    def __init__(self, subject: Subject, batch: int) -> None:
+    def __init__(self, subject: Subject, batch: int, tolerance: float | None = None) -> None:
         if subject.examples is None:
             raise UsageError("which examples? Name them by --dataset package.module:name.")
         self.subject, self.examples, self._batch = subject, subject.examples, batch
+        self.tolerance = tolerance
         self.forwards = 0
         self.reading = self._read(subject.examples)
 
-    def __call__(self, inputs: Sequence[Tensor], truths: Sequence[int]) -> Outcomes:
-        """Answers to inputs whose true classes are given; those of one shape share forwards."""
-        logits = torch.empty(len(inputs), self.reading.n_classes or 0)
+    def __call__(self, inputs: Sequence[Tensor], truths: Sequence[float]) -> Outcomes:
+        """Answers to inputs whose truths are given; inputs of one shape share forwards."""
+        n_columns = self.reading.n_classes or 1
+        found = torch.empty(len(inputs), n_columns, dtype=torch.float64)
         for places in self._batches(inputs):
-            output = self.subject.outputs(torch.stack([inputs[place] for place in places]))
-            rows = as_logits(output.cpu(), are_probabilities=self.reading.are_probabilities)
-            logits[places] = rows.float()
+            output = self.subject.outputs(torch.stack([inputs[place] for place in places])).cpu()
+            if self.tolerance is None:
+                output = as_logits(output, are_probabilities=self.reading.are_probabilities)
+            found[places] = output.double().reshape(-1, n_columns)
         self.forwards += len(inputs)
-        return _outcomes(logits, torch.tensor(truths, dtype=torch.int64))
+        known = torch.tensor(truths, dtype=torch.float64)
+        if self.tolerance is not None:
+            return _near(found[:, 0], known, self.tolerance)
+        return _outcomes(found, known.long())
 
     def order(self, inputs: Sequence[Tensor]) -> list[int]:
         """Places of inputs in the order in which the model sees them: one shape after another."""
         return [place for places in self._batches(inputs) for place in places]
 
-    def truth(self, example: Example) -> int:
-        """Class of an example.
+    def truth(self, example: Example) -> float:
+        """Class of an example, or its true value.
 
         Raises:
-            UsageError: its label is none of the model's.
+            UsageError: its label is none of the model's, or no number.
         """
+        if self.tolerance is not None:
+            return self.reading.target_value(example)
         return self.reading.label_index(example)
 
-    def name(self, index: int | Tensor) -> str:
-        """Name of a class."""
-        return class_name(int(index), self.reading.classes)
+    def agree(self, first: float, second: float) -> bool:
+        """Whether two truths are one, within the tolerance of a regression."""
+        return abs(first - second) <= (self.tolerance or 0.0)
+
+    def name(self, answer: float | Tensor) -> str:
+        """Name of a class, or a value as text."""
+        if self.tolerance is not None:
+            return f"{float(answer):.4g}"
+        return class_name(int(answer), self.reading.classes)
+
+    def probability(self, log_p: float | Tensor) -> float | None:
+        """Probability of the true class; a regression has none."""
+        return None if self.tolerance is not None else math.exp(float(log_p))
 
     def _read(self, examples: ExampleSet) -> Reading:
         first = list(examples.examples(READ_EXAMPLES))
@@ -83,11 +110,13 @@ class Classifier:
         output = self.subject.outputs(torch.stack([example.input for example in group]))
         self.forwards += len(group)
         reading = Reading.of(output, group, examples)
-        if reading.n_classes is None:
+        if reading.n_classes is None and not (self.tolerance or 0) > 0:
             raise UsageError(
-                "the model gives one number an example: a regression has no wrong answers, which "
-                "this is about. Explain it by `telemetry explain input`."
+                "the model gives one number an example: from which error on is it wrong? Say it by "
+                "--tolerance."
             )
+        if reading.n_classes is not None and self.tolerance is not None:
+            raise UsageError("--tolerance is of regressions, and this model has classes.")
         return reading
 
     def _batches(self, inputs: Sequence[Tensor]) -> Iterator[list[int]]:
@@ -97,6 +126,16 @@ class Classifier:
         for places in shapes.values():
             for start in range(0, len(places), self._batch):
                 yield places[start : start + self._batch]
+
+
+def _near(values: Tensor, truths: Tensor, tolerance: float) -> Outcomes:
+    errors = (values - truths).abs()
+    return Outcomes(
+        predictions=values,
+        right=errors <= tolerance,
+        log_p=-errors / tolerance,
+        margin=tolerance - errors,
+    )
 
 
 def _outcomes(logits: Tensor, truths: Tensor) -> Outcomes:

@@ -28,7 +28,13 @@ def answer_coverage(
     test = subject.examples if request.test is None else example_set(request.test)
     if test is None:
         raise UsageError("which test examples? Name them by --test package.module:name.")
-    settings = Settings(layer=request.layer, k=request.k, seed=request.seed, batch=request.batch)
+    settings = Settings(
+        layer=request.layer,
+        k=request.k,
+        seed=request.seed,
+        batch=request.batch,
+        tolerance=request.tolerance,
+    )
     found = coverage(subject, example_set(request.train), test, settings, progress)
     if request.run is not None:
         append_once(Path(request.run), "coverage", rows_of(found, subject), identity="coverage_id")

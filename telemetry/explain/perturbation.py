@@ -41,6 +41,7 @@ class Settings:
         seed: Of noise and dropped tokens.
         batch: Inputs a forward.
         limit: The first so many examples of a set only.
+        tolerance: Largest error of a regression that is still right.
     """
 
     steps: int = STEPS
@@ -48,6 +49,7 @@ class Settings:
     seed: int = 0
     batch: int = 64
     limit: int | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +69,7 @@ class Perturbation:
         forwards: Inputs that the model was run on.
         seconds: How long it took.
         seed: Of what was drawn.
+        tolerance: Largest error that is still right; None: of a classifier.
     """
 
     id: str
@@ -81,6 +84,7 @@ class Perturbation:
     forwards: int
     seconds: float
     seed: int
+    tolerance: float | None
 
     @property
     def ok(self) -> bool:
@@ -140,7 +144,7 @@ def perturb(
     """
     settings, started = settings or Settings(), time.perf_counter()
     with subject.running():
-        classifier = Classifier(subject, settings.batch)
+        classifier = Classifier(subject, settings.batch, settings.tolerance)
         chosen = classifier.examples.find(example) if isinstance(example, str) else example
         line = _axis(classifier, axis, settings).of(chosen)
         walk = Walk(classifier, chosen, line)
@@ -160,6 +164,7 @@ def perturb(
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,
+        tolerance=settings.tolerance,
     )
 
 
@@ -182,7 +187,7 @@ def perturb_all(
     """
     settings, started = settings or Settings(), time.perf_counter()
     with subject.running():
-        classifier = Classifier(subject, settings.batch)
+        classifier = Classifier(subject, settings.batch, settings.tolerance)
         line = _axis(classifier, axis, settings)
         chosen = list(classifier.examples.examples(settings.limit))
         counts = Counts(classifier, line)
@@ -204,6 +209,7 @@ def perturb_all(
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,
+        tolerance=settings.tolerance,
     )
 
 
@@ -249,5 +255,6 @@ def _identity(subject: Subject, examples: Sequence[Example], axis: Axis, setting
             "axis": axis.name,
             "values": axis.values,
             "seed": settings.seed,
+            "tolerance": settings.tolerance,
         }
     )

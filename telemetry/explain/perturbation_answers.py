@@ -26,6 +26,7 @@ def answer_perturb(
         seed=request.seed,
         batch=request.batch,
         limit=request.limit,
+        tolerance=request.tolerance,
     )
     found: list[Perturbation] = []
     for axis in request.axes:
@@ -78,6 +79,7 @@ def perturbation_answer(found: Perturbation, subject: Subject) -> dict[str, Json
         "warnings": list(found.warnings),
         "answer": sentence(found),
         "seed": found.seed,
+        "tolerance": found.tolerance,
         "forwards": found.forwards,
         "seconds": found.seconds,
     }
@@ -93,9 +95,10 @@ def sentence(found: Perturbation) -> str:
         if not found.turns:
             return f"{who} stays within 5 points {_whole(found)}."
         return f"{who} drops by 5 points at {_both(found)}."
-    who = f'example {found.example.id} ("{found.label}")'
+    who = f"example {found.example.id} ({_answer(found, found.label)})"
     if not found.neutral.right:
-        return f'{who} is called "{found.neutral.prediction}" without any change; {_cured(found)}.'
+        called = _answer(found, found.neutral.prediction)
+        return f"{who} is answered wrongly, as {called}, without any change; {_cured(found)}."
     if not found.turns:
         return f"{who} is answered rightly {_whole(found)}."
     return f"{who} is answered wrongly from {_both(found)} on{_again(found)}."
@@ -110,10 +113,15 @@ def _both(found: Perturbation) -> str:
         became = (
             f" ({100 * step.accuracy:.1f} %)"
             if step.prediction is None
-            else f' (as "{step.prediction}")'
+            else f" (as {_answer(found, step.prediction)})"
         )
         said.append(f"{_at(found, end) if not said else _number(found, end)}{became}")
     return " and ".join(said)
+
+
+def _answer(found: Perturbation, answer: str | None) -> str:
+    """A class in quotes, a value as it is."""
+    return str(answer) if found.tolerance is not None else f'"{answer}"'
 
 
 def _cured(found: Perturbation) -> str:

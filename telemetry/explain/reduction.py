@@ -6,7 +6,7 @@ help by themselves, says where the cause lies.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -42,6 +42,7 @@ class Settings:
         most_calls: Mixtures that one search may ask about.
         immutable: Columns that stay as they are.
         batch: Inputs a forward.
+        tolerance: Largest error of a regression that is still right.
     """
 
     cell: int | None = None
@@ -49,6 +50,7 @@ class Settings:
     most_calls: int = MOST_CALLS
     immutable: tuple[str, ...] = ()
     batch: int = 64
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,12 +67,13 @@ class Reduction:
         repair: Least set that, taken from the twin, makes it right; None: not asked.
         breaking: Least set that, put into the twin, makes that wrong; None: not asked.
         region: Where the cause lies; for rows and texts the repair.
-        p_before: Probability of the true class.
+        p_before: Probability of the true class; a regression has none.
         p_after: The same with the repair.
         checks: What it was held against.
         calls: Mixtures that were asked about.
         forwards: Inputs that the model was run on.
         seconds: How long it took.
+        tolerance: Largest error that is still right; None: of a classifier.
     """
 
     id: str
@@ -82,12 +85,13 @@ class Reduction:
     repair: Least | None
     breaking: Least | None
     region: Items
-    p_before: float
+    p_before: float | None
     p_after: float | None
     checks: tuple[Check, ...]
     calls: int
     forwards: int
     seconds: float
+    tolerance: float | None
 
     @property
     def ok(self) -> bool:
@@ -119,7 +123,7 @@ def reduce(
     if settings.mode not in {REPAIR, BREAK, None}:
         raise UsageError(f"--mode {settings.mode}: say {REPAIR} or {BREAK}.")
     with subject.running():
-        classifier = Classifier(subject, settings.batch)
+        classifier = Classifier(subject, settings.batch, settings.tolerance)
         chosen = classifier.examples.find(wrong) if isinstance(wrong, str) else wrong
         return _Search(classifier, chosen, right, settings).answer(subject, started)
 
@@ -137,7 +141,7 @@ class _Search:
         self._classifier, self._wrong, self._settings = classifier, wrong, settings
         self._truth = classifier.truth(wrong)
         before = classifier([wrong.input], [self._truth])
-        self._p_before = float(before.log_p[0].exp())
+        self._p_before = classifier.probability(before.log_p[0])
         self._log_p_before = float(before.log_p[0])
         self._prediction = classifier.name(before.predictions[0])
         if bool(before.right[0]):
@@ -183,6 +187,7 @@ class _Search:
             calls=self._calls,
             forwards=self._classifier.forwards,
             seconds=time.perf_counter() - started,
+            tolerance=self._settings.tolerance,
         )
 
     def _start(self) -> Items:
@@ -280,9 +285,8 @@ class _Search:
         self._calls += len(inputs)
         return [bool(g) for g in self._classifier(inputs, [self._truth] * len(inputs)).right]
 
-    def _p_label(self, items: Collection[int]) -> float:
-        inputs = self._differences.mixed(items)
-        return float(self._classifier([inputs], [self._truth]).log_p[0].exp())
+    def _p_label(self, items: Items) -> float | None:
+        return self._classifier.probability(self._log_p([items])[0])
 
     def _checks(self, region: Items) -> list[Check]:
         twice = [self._classifier([self._wrong.input], [self._truth]).margin for _ in range(2)]
@@ -331,5 +335,6 @@ class _Search:
                 "mode": settings.mode,
                 "most_calls": settings.most_calls,
                 "immutable": sorted(settings.immutable),
+                "tolerance": settings.tolerance,
             }
         )

@@ -46,6 +46,7 @@ def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) 
         mode=request.mode,
         most_calls=request.most_calls,
         immutable=request.immutable,
+        tolerance=request.tolerance,
         batch=request.batch,
     )
     found = reduce(subject, request.wrong, request.right, settings)
@@ -83,6 +84,7 @@ def reduction_answer(
         "region_components": _components(found, found.region),
         "p_before": found.p_before,
         "p_after": found.p_after,
+        "tolerance": found.tolerance,
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
@@ -104,7 +106,7 @@ def parts(found: Reduction, items: Items) -> list[Json]:
 
 def sentence(found: Reduction) -> str:
     """The answer in words."""
-    said = [f'example {found.wrong.id} is called "{found.prediction}", not "{found.label}"']
+    said = [f"example {found.wrong.id} {_called(found)}"]
     if found.repair is not None:
         said.append(_mending(found, found.repair))
     if found.breaking is not None:
@@ -114,6 +116,12 @@ def sentence(found: Reduction) -> str:
         share = _share(found, found.region)
         said.append(f"the cause lies in {_where(found)} ({100 * (share or 0):.1f} % of the pixels)")
     return "; ".join(said) + "."
+
+
+def _called(found: Reduction) -> str:
+    if found.tolerance is None:
+        return f'is called "{found.prediction}", not "{found.label}"'
+    return f"gets {found.prediction}, not {found.label} within {found.tolerance:.4g}"
 
 
 def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str, object]]:

@@ -51,12 +51,14 @@ class Settings:
         k: Neighbours that count.
         seed: Of the part of a large training set.
         batch: Inputs a forward.
+        tolerance: Largest error of a regression that is still right.
     """
 
     layer: str | None = None
     k: int = NEIGHBOURS
     seed: int = 0
     batch: int = 64
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -199,7 +201,9 @@ def _side(subject: Subject, examples: ExampleSet, settings: Settings, told: _Tol
     wrong: list[Tensor] = []
     order: list[int] = []
     with subject.running():
-        classifier = Classifier(replace(subject, examples=examples), settings.batch)
+        classifier = Classifier(
+            replace(subject, examples=examples), settings.batch, settings.tolerance
+        )
         with listening(subject, settings.layer) as heard:
             stream = examples.examples()
             while chunk := list(islice(stream, CHUNK)):
@@ -209,7 +213,7 @@ def _side(subject: Subject, examples: ExampleSet, settings: Settings, told: _Tol
                 wrong.append(~classifier(inputs, truths).right)
                 ids += [example.id for example in chunk]
                 digests += [example.digest for example in chunk]
-                named = map(classifier.name, truths)
+                named = [None if settings.tolerance else classifier.name(t) for t in truths]
                 groups += [_levels(e, name) for e, name in zip(chunk, named, strict=True)]
                 told.add(len(chunk))
     vectors = None
@@ -227,9 +231,9 @@ def _side(subject: Subject, examples: ExampleSet, settings: Settings, told: _Tol
     )
 
 
-def _levels(example: Example, label: str) -> Mapping[str, str]:
-    """Label and metadata that is no number, as the columns of `example_evals` name them."""
-    found = {LABEL: label}
+def _levels(example: Example, label: str | None) -> Mapping[str, str]:
+    """Class and metadata that is no number, as the columns of `example_evals` name them."""
+    found = {} if label is None else {LABEL: label}
     for key, value in list(example.metadata.items())[:MOST_KEYS]:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         text = None if is_number else metadata_text(value)
@@ -271,5 +275,6 @@ def _identity(subject: Subject, sides: Sequence[_Side], settings: Settings) -> s
             "layer": settings.layer,
             "k": settings.k,
             "seed": settings.seed,
+            "tolerance": settings.tolerance,
         }
     )

@@ -88,14 +88,14 @@ def _nearest(wrong: Example, classifier: Classifier) -> Twin:
         example
         for example in classifier.examples.examples(SEARCHED)
         if example.id != wrong.id
-        and classifier.truth(example) == truth
+        and classifier.agree(classifier.truth(example), truth)
         and (is_text or example.input.shape == wrong.input.shape)
     ]
     found = classifier([example.input for example in same], [truth] * len(same)) if same else None
     right = [e for place, e in enumerate(same) if found is not None and bool(found.right[place])]
     if not right:
         raise Inconclusive(
-            f'no other example of "{classifier.name(truth)}" among the first {SEARCHED} is '
+            f"no other example of {classifier.name(truth)} among the first {SEARCHED} is "
             "answered rightly; name an input by --right."
         )
     distances = _text_distances(wrong, right) if is_text else _distances(wrong, right)

@@ -24,7 +24,7 @@ class Step:
         value: On the axis.
         prediction: The answer; None for a data set.
         right: Whether it is the true class; for a data set, whether accuracy has not dropped.
-        p_label: Probability of the true class; for a data set its mean.
+        p_label: Probability of the true class; for a data set its mean; a regression has none.
         margin: Logit of the true class less the largest other; for a data set its mean.
         clipped: Share of the elements that left the range and were put back to its end.
         n: Examples.
@@ -34,7 +34,7 @@ class Step:
     value: float
     prediction: str | None
     right: bool
-    p_label: float
+    p_label: float | None
     margin: float
     clipped: float
     n: int = 1
@@ -73,7 +73,7 @@ class Walk:
                 value=value,
                 prediction=self._classifier.name(found.predictions[place]),
                 right=right,
-                p_label=float(found.log_p[place].exp()),
+                p_label=self._classifier.probability(found.log_p[place]),
                 margin=float(found.margin[place]),
                 clipped=pairs[place][1],
                 accuracy=float(right),
@@ -131,7 +131,7 @@ class Counts:
                 value=value,
                 prediction=None,
                 right=accuracy > self.baseline - ACCURACY_DROP,
-                p_label=p,
+                p_label=None if self._classifier.tolerance is not None else p,
                 margin=margin,
                 clipped=clipped,
                 n=self._n,

@@ -12,6 +12,22 @@ PARTS = ("--model", "shop:build", "--dataset", "shop:valid")
 VERB = ("explain", "perturb", "base")
 COLUMN = ("--axis", "feature:0")
 
+SUMS = """
+class Sum(nn.Module):
+    def forward(self, x):
+        return x.sum(1)
+
+def add():
+    return Sum()
+
+class Sums(Rows):
+    classes = ()
+    def __getitem__(self, index):
+        return self.inputs[index], float(self.inputs[index].sum())
+
+sums = Sums()
+"""
+
 
 def test_a_threshold_is_found_and_kept(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--example", 5, *COLUMN, *PARTS)
@@ -48,6 +64,20 @@ def test_a_threshold_becomes_a_hypothesis(telemetry: Telemetry, store: Path) -> 
     again = telemetry(*VERB, "--example", 5, *COLUMN, *PARTS, *keep)
     assert (again.code, again.out) == (2, "")
     assert "has a hypothesis first-column" in again.err
+
+
+def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> None:
+    shop = (store.parent / "shop.py").read_text("utf-8")
+    (store.parent / "shop.py").write_text(shop + SUMS, "utf-8")
+    parts = ("--model", "shop:add", "--dataset", "shop:sums", "--example", 5, *COLUMN)
+    refused = telemetry(*VERB, *parts)
+    assert refused.code == 2
+    assert "Say it by --tolerance" in refused.err
+    done = telemetry(*VERB, *parts, "--tolerance", 0.5, "--json")
+    (found,) = validated("explain", done.out)["perturbations"]
+    assert found["tolerance"] == 0.5
+    assert found["rows"][0]["p_label"] is None
+    assert telemetry(*VERB, *parts, "--tolerance", 0.5).code == 0
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,46 @@ def test_what_cannot_be_walked_is_refused(subject: explain.Subject) -> None:
         perturb(columns, "0", "feature:height")
 
 
+class Ages:
+    """Twenty photographs whose age is ten times their mean."""
+
+    modality = "image"
+    value_range = (0.0, 1.0)
+
+    def __init__(self) -> None:
+        self.images = Photos().images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, float]:
+        return self.images[index], 10 * float(self.images[index].mean())
+
+
+class Age(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * x.flatten(1).mean(1)
+
+
+def test_a_regression_is_wrong_beyond_its_tolerance() -> None:
+    subject = explain.load(Age(), dataset=Ages())
+    found = perturb(subject, "4", "brightness", Settings(tolerance=1.2))
+    assert sorted(turn.wrong for turn in found.turns) == [
+        pytest.approx(-0.12, abs=0.0063),
+        pytest.approx(0.12, abs=0.0063),
+    ]
+    assert found.neutral.p_label is None
+    assert found.neutral.margin == pytest.approx(1.2)
+    assert found.label == "3.45"
+    whole = perturb_all(subject, "brightness", Settings(tolerance=1.2))
+    assert whole.baseline == 1.0
+    assert abs(whole.threshold or 0) == pytest.approx(0.15)
+    with pytest.raises(UsageError, match="from which error on is it wrong"):
+        perturb(subject, "4", "brightness")
+    with pytest.raises(UsageError, match="--tolerance is of regressions"):
+        perturb(explain.load(Bright(), dataset=Photos()), "4", "blur", Settings(tolerance=1.0))
+
+
 def test_a_random_model_is_told() -> None:
     class Restless(Bright):
         def forward(self, x: Tensor) -> Tensor:

@@ -209,6 +209,40 @@ def test_of_two_columns_that_do_it_alone_the_stronger_is_named() -> None:
     assert [e.name for e in found.differences.edits(found.breaking.items)] == ["weak", "strong"]
 
 
+class Prices:
+    """The price is the sum of two columns; `odd` adds a hundred to the first."""
+
+    modality = "tabular"
+    feature_names = ("size", "rooms", "odd")
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(6)
+        self.rows = torch.rand(12, 3, generator=generator)
+        self.rows[:, 2] = 0.0
+        self.rows[0, 2] = 1.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, float]:
+        return self.rows[index], float(self.rows[index, :2].sum())
+
+
+def test_a_regression_is_mended_within_its_tolerance() -> None:
+    class Price(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :2].sum(1) + 100 * x[:, 2]
+
+    subject = explain.load(Price(), dataset=Prices())
+    found = reduce(subject, "0", "nearest", Settings(tolerance=0.4))
+    assert found.repair is not None
+    assert [edit.name for edit in found.differences.edits(found.repair.items)] == ["odd"]
+    assert (found.p_before, found.p_after) == (None, None)
+    assert float(found.prediction) > 100
+    with pytest.raises(Inconclusive, match=r"no other example of .* is answered rightly"):
+        reduce(subject, "0", "nearest", Settings(tolerance=1e-4))
+
+
 class Reader(nn.Module):
     """A text is positive when it holds token 7, whatever else it says."""
 

@@ -81,7 +81,7 @@ def test_another_light_is_named_with_its_bound() -> None:
     assert "brightness" in names
     assert "contrast" not in names
     bright = next(gap for gap in found.gaps if gap.attribute == "brightness")
-    trained = [float(image.mean()) for image, _, _ in (TRAIN._source[i] for i in range(200))]
+    trained = [float(example.input.mean()) for example in TRAIN.examples()]
     assert bright.train_high == pytest.approx(max(trained), abs=1e-3)
     assert bright.outside_share == 1.0
     assert "training examples have brightness above" in bright.sentence
@@ -190,6 +190,29 @@ def test_distances_to_neighbours_leave_oneself_out() -> None:
     assert distances.tolist() == pytest.approx([2.0, 1.5, 2.5, 5.0])
     assert places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
     assert nearest_distances(torch.tensor([[3.5]]), points, 1)[1].tolist() == [[2]]
+
+
+def test_a_regression_errs_beyond_its_tolerance() -> None:
+    class Lights(Blocks):
+        classes = ()  # type: ignore[assignment]
+
+        def __getitem__(self, index: int) -> tuple[Tensor, float, dict[str, object]]:  # type: ignore[override]
+            return self.images[index], float(self.images[index].mean()), {}
+
+    class Light(nn.Module):
+        """Knows no light above 0.3."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).mean(1).clamp_max(0.3)
+
+    train, test = Lights(KNOWN, seed=1), Lights(KNOWN, seed=2)
+    test.images[100:] += 0.25
+    sets = ExampleSet(train, "train"), ExampleSet(test, "test")
+    found = coverage(explain.load(Light()), *sets, Settings(tolerance=0.05))
+    bright = next(gap for gap in found.gaps if gap.attribute == "brightness")
+    assert (bright.error_inside, bright.error_outside) == (0.0, 1.0)
+    assert bright.is_finding
+    assert not [gap for gap in found.gaps if gap.kind == "cell"]
 
 
 def test_sets_of_other_kinds_are_not_compared() -> None:
