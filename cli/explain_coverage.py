@@ -81,7 +81,7 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
 
     if save_hypothesis is not None:
-        check_savable(file, save_hypothesis)
+        check_savable(file, save_hypothesis, tolerance)
     screen = open_screen(settings)
     chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
     request = CoverageRequest(

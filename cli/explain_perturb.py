@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
 
 BAR_WIDTH = 10
-ALLOWED_DROP = 0.05  # of the hypothesis that a threshold becomes
+KEPT_SHARE = 0.95  # of the answers, by the hypothesis that a threshold becomes
 
 
 def add_perturb(group: VerbGroup) -> None:
@@ -93,7 +93,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
     if save_hypothesis is not None:
         if len(names) * max(1, len(examples)) != 1:
             raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
-        check_savable(file, save_hypothesis)
+        check_savable(file, save_hypothesis, tolerance)
     low, high = _span(span)
     screen = open_screen(settings)
     chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
@@ -160,11 +160,11 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
         file,
         Hypothesis(
             name=name,
-            statement=f"Answers stay as they are under {transform}{unit}",
+            statement=f"{100 * KEPT_SHARE:.0f} % of the answers stay as they are under {transform}{unit}",
             kind=Kind.INVARIANCE,
             base=str(found["dataset"]),
             transform=transform,
-            expect=Expectation(metric="accuracy", op=Op.NO_WORSE_THAN, value=-ALLOWED_DROP),
+            expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=KEPT_SHARE),
         ),
     )
 

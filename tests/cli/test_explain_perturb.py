@@ -80,6 +80,15 @@ def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> No
     assert telemetry(*VERB, *parts, "--tolerance", 0.5).code == 0
 
 
+def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
+    assert telemetry(*VERB, "--all", *COLUMN, *PARTS, "--save-hypothesis", "column").code == 0
+    done = telemetry("hypotheses", "run", "base", "--file", "hypotheses.toml", *PARTS, "--json")
+    (found,) = validated("hypotheses", done.out)["hypotheses"]
+    assert found["name"] == "column"
+    assert found["holds"] is False  # it is the value at which the accuracy has dropped
+    assert done.code == 1
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -92,6 +101,7 @@ def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> No
         ((*COLUMN, "--all", "--range", "3:1"), "--range 3:1 is empty"),
         (("--axis", "feature:0,feature:1", "--all", "--save-hypothesis", "x"), "name one axis"),
         ((*COLUMN, "--all", "--save-hypothesis", "No Name"), "expected small letters"),
+        ((*COLUMN, "--all", "--tolerance", 1, "--save-hypothesis", "x"), "a regression has none"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
