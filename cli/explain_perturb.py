@@ -160,7 +160,7 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
         file,
         Hypothesis(
             name=name,
-            statement=f"{100 * KEPT_SHARE:.0f} % of the answers stay as they are under {transform}{unit}",
+            statement=f"{100 * KEPT_SHARE:.0f} % of the answers stay under {transform}{unit}",
             kind=Kind.INVARIANCE,
             base=str(found["dataset"]),
             transform=transform,
