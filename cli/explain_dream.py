@@ -57,10 +57,10 @@ def add_dream(group: VerbGroup) -> None:
 )
 @click.option(
     "--start",
-    metavar="ID",
+    metavar="ID|FILE",
     default="noise",
     show_default=True,
-    help="noise, or an example to begin with.",
+    help="noise, or an example or image file to begin with.",
 )
 @click.option(
     "--octaves",

@@ -20,7 +20,8 @@ from torch.nn import functional
 from watermark import BATCH, N_TRAIN, STEPS, Images, digits
 
 from telemetry import explain
-from telemetry.explain.dreams import Dream, Settings
+from telemetry.explain.dream_making import Settings
+from telemetry.explain.dreams import Dream
 
 LAYERS = {"c2": "3", "c3": "6", "logits": "9"}
 UNITS = {"c2": 16, "c3": 32, "logits": 10}

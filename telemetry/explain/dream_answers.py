@@ -10,7 +10,8 @@ from telemetry.explain.answers import GRID_SIDE, check_json
 from telemetry.explain.ascent import Ascent
 from telemetry.explain.colours import hexadecimal
 from telemetry.explain.draw import PANEL, Row, picture_of_input, sheet_png
-from telemetry.explain.dreams import Dream, Settings, dream
+from telemetry.explain.dream_making import Settings
+from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.results import write_array, write_image
 from telemetry.explain.subject import Subject

@@ -7,13 +7,14 @@ smoothness fits every layer.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
-from telemetry.explain.ascent import Ascent, ascend, image_start, noise_start
 from telemetry.explain.checks import Check
 from telemetry.explain.dream_checks import (
     above_noise,
@@ -22,37 +23,26 @@ from telemetry.explain.dream_checks import (
     own_unit,
     seeds_agree,
 )
+from telemetry.explain.dream_making import (
+    EPSILON,
+    NOISE,
+    Made,
+    Settings,
+    make,
+    n_ticks,
+    with_rivals,
+)
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
 from telemetry.explain.identities import identity_of
-from telemetry.explain.layers import FLAT, Layer, Unit, listening, spread_examples
+from telemetry.explain.input_files import is_input_file, read_input
+from telemetry.explain.layers import FLAT, Unit, listening, spread_examples
 from telemetry.explain.random_weights import with_random_weights
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import UnitScale
 
-NOISE_PICTURES = 256
 SEEDS = 4  # a hidden unit has several modes
-RIVALS = 8  # units whose pictures are shown to the unit, itself among them
 TOP = 9
-NOISE = "noise"
-EPSILON = 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How pictures are made and judged.
-
-    Attributes:
-        ascent: Steps, smoothness, jitter, octaves, seed.
-        start: `noise`, or the id or place of an example.
-        n_real: Real examples that they are set beside.
-        batch: Inputs a forward, of what needs no gradient.
-    """
-
-    ascent: Ascent = field(default_factory=Ascent)
-    start: str = NOISE
-    n_real: int = 256
-    batch: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,18 +109,6 @@ class Dream:
         return above(self.activations[0], self.noise_mean, self.noise_sd)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Made:
-    """Pictures, each with the unit that it was made for, and answers of all units to them."""
-
-    owners: tuple[int, ...]  # places in the list of units
-    pictures: Tensor
-    real: Tensor
-    noise: Tensor
-    answers: Tensor
-    from_real: tuple[bool, ...]  # made from the best real example, for noise has no slope
-
-
 def dream(
     subject: Subject,
     layer: str,
@@ -154,30 +132,32 @@ def dream(
     examples = _images(subject)
     wanted = [Unit.of(text) for text in units]
     real = spread_examples(examples, settings.n_real)
-    tick = _ticks(2 * settings.ascent.steps * settings.ascent.octaves, progress)
+    image = _start(examples, settings.start)
     with subject.running(gradient=True), listening(subject, layer) as heard:
-        answers = heard.answers(real, settings.batch)
-        for unit in wanted:
-            heard.check(unit, answers)
-        asked = _with_rivals(wanted, answers.shape[1])
-        n_seeds = SEEDS if settings.start == NOISE else 1
+        n_units = heard.check(wanted, real[0])
+        asked = with_rivals(wanted, n_units)
+        n_seeds = SEEDS if image is None else 1
         owners = [place for place in range(len(wanted)) for _ in range(n_seeds)]
         owners += range(len(wanted), len(asked))
-        made = _made(heard, asked, owners, real, settings, tick)
-    random = _random(subject, layer, wanted, real, settings, tick)
-    forwards = heard.forwards + random[2]
-    found = [_judged(made, asked, place, real, settings) for place in range(len(wanted))]
+        of = n_ticks(len(owners), settings) + n_ticks(len(wanted), settings)
+        tick = _ticks(of, progress)
+        made = make(heard, asked, owners, real, image, settings, tick)
+    other = replace(subject, model=with_random_weights(subject.model, settings.ascent.seed))
+    with other.running(gradient=True), listening(other, layer) as unlearnt:
+        random = make(unlearnt, wanted, range(len(wanted)), real, image, settings, tick)
+    digest = None if image is None else input_digest(image)
     return [
         replace(
-            entry,
-            id=_identity(subject, layer, entry.unit, settings),
+            _judged(made, asked, place, real),
+            id=_identity(subject, layer, unit, settings, digest),
             layer=layer,
-            random_picture=random[0][place],
-            random_z=random[1][place],
-            forwards=forwards,
+            random_picture=random.pictures[place],
+            random_z=_z(random, unit, place),
+            forwards=heard.forwards + unlearnt.forwards,
             seconds=time.perf_counter() - started,
+            seed=settings.ascent.seed,
         )
-        for place, entry in enumerate(found)
+        for place, unit in enumerate(wanted)
     ]
 
 
@@ -200,81 +180,7 @@ def _images(subject: Subject) -> ExampleSet:
     return subject.examples
 
 
-def _with_rivals(wanted: Sequence[Unit], n_units: int) -> list[Unit]:
-    """The wanted units, filled up with others spread over the layer; at the place of the first."""
-    taken = {unit.index for unit in wanted}
-    others = [index for index in range(n_units) if index not in taken]
-    n_more = max(0, min(RIVALS - len(wanted), len(others)))
-    picks = [others[place * len(others) // n_more] for place in range(n_more)]
-    return [*wanted, *(Unit(index=index, position=wanted[0].position) for index in picks)]
-
-
-def _made(
-    layer: Layer,
-    units: Sequence[Unit],
-    owners: Sequence[int],
-    real: Sequence[Example],
-    settings: Settings,
-    tick: Callable[[], None],
-) -> _Made:
-    """Make a picture for each owner; call it inside `running(gradient=True)`."""
-    examples = layer.subject.examples
-    assert examples is not None  # noqa: S101 - _images has seen to it
-    scale, first = UnitScale.of(examples), real[0].input
-    answers = layer.answers(real, settings.batch)
-    spread = torch.stack([unit.read(answers).std(correction=0) for unit in units])
-    size = torch.where(spread > EPSILON, spread, torch.ones_like(spread))[list(owners)]
-
-    def objective(pictures: Tensor) -> Tensor:
-        heard = layer(scale.input(pictures, first.dtype))
-        own = [units[owner].read(heard[i : i + 1])[0] for i, owner in enumerate(owners)]
-        return torch.stack(own).float().cpu() / size
-
-    seed, from_real = settings.ascent.seed, [False] * len(owners)
-    if settings.start == NOISE:
-        start = noise_start(len(owners), tuple(first.shape), seed)
-        from_real = _without_slope(objective, start)
-        for place in (place for place, is_flat in enumerate(from_real) if is_flat):
-            best = int(units[owners[place]].read(answers).argmax())
-            start[place] = image_start(scale.unit(real[best].input))
-    else:
-        image = scale.unit(examples.find(settings.start).input)
-        start = image_start(image).expand(len(owners), *image.shape)
-    with torch.enable_grad():
-        pictures = ascend(objective, start, settings.ascent, tick)
-    generator = torch.Generator().manual_seed(seed + 1)
-    noise = torch.rand(NOISE_PICTURES, *first.shape, generator=generator)
-
-    def seen(values: Tensor) -> Tensor:
-        with torch.no_grad():
-            parts = [
-                layer(scale.input(part, first.dtype)).float().cpu()
-                for part in torch.split(values, settings.batch)
-            ]
-        return torch.cat(parts)
-
-    return _Made(
-        owners=tuple(owners),
-        pictures=pictures,
-        real=answers,
-        noise=seen(noise),
-        answers=seen(pictures),
-        from_real=tuple(from_real),
-    )
-
-
-def _without_slope(objective: Callable[[Tensor], Tensor], start: Tensor) -> list[bool]:
-    """Where an ascent cannot begin: ReLUs that are off on the way to a unit pass no gradient."""
-    with torch.enable_grad():
-        leaf = start.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(objective(torch.sigmoid(leaf)).sum(), leaf)
-    flat: list[bool] = (slope.flatten(1).abs().amax(1) == 0).tolist()
-    return flat
-
-
-def _judged(
-    made: _Made, units: Sequence[Unit], place: int, real: Sequence[Example], settings: Settings
-) -> Dream:
+def _judged(made: Made, units: Sequence[Unit], place: int, real: Sequence[Example]) -> Dream:
     """The pictures of one unit against noise, real examples and the pictures of other units."""
     unit = units[place]
     on_pictures, on_real, on_noise = map(unit.read, (made.answers, made.real, made.noise))
@@ -325,31 +231,20 @@ def _judged(
         checks=tuple(checks),
         forwards=0,
         seconds=0.0,
-        seed=settings.ascent.seed,
+        seed=0,
     )
 
 
-def _random(
-    subject: Subject,
-    layer: str,
-    units: Sequence[Unit],
-    real: Sequence[Example],
-    settings: Settings,
-    tick: Callable[[], None],
-) -> tuple[Tensor, list[float], int]:
-    """The same units of a network with random weights: pictures, z, and forwards."""
-    other = replace(subject, model=with_random_weights(subject.model, settings.ascent.seed))
-    with other.running(gradient=True), listening(other, layer) as heard:
-        made = _made(heard, units, range(len(units)), real, settings, tick)
-    z = []
-    for place, unit in enumerate(units):
-        noise = unit.read(made.noise)
-        value = float(unit.read(made.answers)[place])
-        z.append(above(value, float(noise.mean()), float(noise.std(correction=0))))
-    return made.pictures, z, heard.forwards
+def _z(made: Made, unit: Unit, place: int) -> float:
+    """How far above noise the picture at a place is."""
+    noise = unit.read(made.noise)
+    value = float(unit.read(made.answers)[place])
+    return above(value, float(noise.mean()), float(noise.std(correction=0)))
 
 
-def _identity(subject: Subject, layer: str, unit: Unit, settings: Settings) -> str:
+def _identity(
+    subject: Subject, layer: str, unit: Unit, settings: Settings, start: str | None
+) -> str:
     how = settings.ascent
     return identity_of(
         {
@@ -358,11 +253,22 @@ def _identity(subject: Subject, layer: str, unit: Unit, settings: Settings) -> s
             "dataset": subject.examples.name if subject.examples else "",
             "layer": layer,
             "unit": str(unit),
-            "start": settings.start,
+            "start": start,
             "n_real": settings.n_real,
             "how": [how.steps, how.smooth, how.jitter, how.octaves, how.seed],
         }
     )
+
+
+def _start(examples: ExampleSet, start: str) -> Tensor | None:
+    """The image that pictures begin as, from 0 to 1; None: noise."""
+    if start == NOISE:
+        return None
+    if is_input_file(start):
+        values = read_input(Path(start), examples)
+    else:
+        values = examples.find(start).input
+    return UnitScale.of(examples).unit(values)
 
 
 def _ticks(of: int, progress: Progress | None) -> Callable[[], None]:

@@ -59,7 +59,9 @@ def answer_features(
     arrays, image = _kept(found, subject, request)
     answer = _answer(found, subject, arrays, image)
     if evolved is not None:
-        answer["evolution"] = _evolution_answer(found, evolved, subject, request)
+        course, forwards = _evolution_answer(found, evolved, subject, request)
+        answer["evolution"] = course
+        answer["forwards"] = found.forwards + forwards
         answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
         answer["ok"] = found.ok and evolved.ok
         answer["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
@@ -203,21 +205,23 @@ def _evolution_answer(
     evolved: Evolution,
     subject: Subject,
     request: FeaturesRequest,
-) -> dict[str, Json]:
+) -> tuple[dict[str, Json], int]:
+    """What is shown of the course of the layers, and what it cost."""
     identity = identity_of(
         {"of": found.id, "evolution": [moment.digest for moment in evolved.moments]}
     )
-    image = None
+    image, forwards = None, evolved.forwards
     if request.run is not None:
         run = Path(request.run)
         if found.field is not None and subject.examples is not None:
             scale = UnitScale.of(subject.examples)
-            drawn = _over_time(found, evolved.moments, subject, request.source.state_key)
+            drawn, more = _over_time(found, evolved.moments, subject, request.source.state_key)
+            forwards += more
             page = evolution_png(found, evolved, drawn, scale, identity)
             image = write_image(run, f"{identity}.png", page)
         rows = _evolution_rows(evolved, identity, subject, image)
         append_once(run, TABLE, rows, identity="viz_id")
-    return {
+    shown: dict[str, Json] = {
         "viz_id": identity,
         "steps": list(evolved.steps),
         "has_steps": evolved.has_steps,
@@ -230,17 +234,18 @@ def _evolution_answer(
             }
             for course in evolved.courses
         ],
-        "forwards": evolved.forwards,
+        "forwards": forwards,
         "image": image,
     }
+    return shown, forwards
 
 
 def _over_time(
     found: Features, over: Sequence[Moment], subject: Subject, state_key: str | None
-) -> dict[int, list[list[Tensor]]]:
-    """Deconvolutions of the same patches under each checkpoint, by unit and checkpoint."""
+) -> tuple[dict[int, list[list[Tensor]]], int]:
+    """Deconvolutions of the same patches, by unit and checkpoint, and what they cost."""
     maps: dict[int, list[list[Tensor]]] = {unit.unit: [] for unit in found.units}
-    other = at_checkpoints(subject)
+    other, forwards = at_checkpoints(subject), 0
     for moment in over:
         then = other.with_weights(moment.path, state_key=state_key)
         with then.running(gradient=True), listening(then, found.layer) as layer:
@@ -251,7 +256,8 @@ def _over_time(
                         for patch in unit.patches
                     ]
                 )
-    return maps
+        forwards += layer.forwards
+    return maps, forwards
 
 
 def _evolution_rows(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from telemetry.errors import UsageError
 from telemetry.explain.checkpoints import Checkpoint, read_checkpoint
 from telemetry.explain.checks import Check
+from telemetry.explain.evaluation import Progress
 from telemetry.explain.identities import identity_of
 from telemetry.explain.names import known
 from telemetry.explain.random_weights import with_random_weights
@@ -80,7 +81,12 @@ class LayerWeights:
 
 
 def weights(
-    subject: Subject, layer: str | None = None, *, seed: int = 0, initial: str | None = None
+    subject: Subject,
+    layer: str | None = None,
+    *,
+    seed: int = 0,
+    initial: str | None = None,
+    progress: Progress | None = None,
 ) -> list[LayerWeights]:
     """The weights of one layer, or of every layer that has a matrix or kernels.
 
@@ -89,6 +95,7 @@ def weights(
         layer: A module or parameter; None: all.
         seed: Of the fresh layers.
         initial: File of the oldest weights; counts where its step is 0.
+        progress: Told of every layer.
 
     Raises:
         UsageError: no such layer, none at all, or the file belongs to another model.
@@ -101,10 +108,12 @@ def weights(
         found = {name: found[known("layer", name, found)]}
     first = None if initial is None else read_checkpoint(Path(initial))
     start = first if first is not None and first.step == 0 else None
-    return [
-        _described(subject, name, owner, parameter, seed=seed, first=start)
-        for name, (owner, parameter) in found.items()
-    ]
+    described: list[LayerWeights] = []
+    for name, (owner, parameter) in found.items():
+        described.append(_described(subject, name, owner, parameter, seed=seed, first=start))
+        if progress is not None:
+            progress(len(described), len(found))
+    return described
 
 
 def effective_rank(matrix: Tensor) -> float:
@@ -115,7 +124,8 @@ def effective_rank(matrix: Tensor) -> float:
 
     Source: Roy and Vetterli 2007, The effective rank.
     """
-    values = torch.linalg.svdvals(matrix.double())
+    tall = matrix.double() if len(matrix) >= matrix.shape[1] else matrix.double().T
+    values = torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt()  # the singular values
     total = float(values.sum())
     if total == 0:
         return 0.0

@@ -102,25 +102,29 @@ class Layer:
                 found.append(self(torch.stack([e.input for e in group])).float().cpu())
         return torch.cat(found)
 
-    def check(self, unit: Unit, answers: Tensor) -> None:
-        """Refuse a unit that is not among those of the answers of the layer.
+    def check(self, units: Sequence[Unit], example: Example) -> int:
+        """Refuse units that are not among those of the layer; how many it has.
 
         Raises:
-            UsageError: it is not.
+            UsageError: one is not.
         """
-        if unit.index >= answers.shape[1]:
-            raise UsageError(
-                f"layer {self.name} has units 0 to {answers.shape[1] - 1}, no unit {unit.index}."
-            )
-        if unit.position is None:
-            return
-        if answers.dim() != IMAGE:
-            raise UsageError(f"layer {self.name} has no places; ask for unit {unit.index}.")
-        height, width = answers.shape[2:]
-        if unit.position[0] >= height or unit.position[1] >= width:
-            raise UsageError(
-                f"layer {self.name} has {height} rows and {width} columns, no unit {unit}."
-            )
+        answers = self.answers([example], 1)
+        n_units, *places = answers.shape[1:]
+        for unit in units:
+            if unit.index >= n_units:
+                raise UsageError(
+                    f"layer {self.name} has units 0 to {n_units - 1}, no unit {unit.index}."
+                )
+            if unit.position is None:
+                continue
+            if len(places) != len(unit.position):
+                raise UsageError(f"layer {self.name} has no rows; ask for unit {unit.index}.")
+            if unit.position[0] >= places[0] or unit.position[1] >= places[1]:
+                raise UsageError(
+                    f"layer {self.name} has {places[0]} rows and {places[1]} columns, "
+                    f"no unit {unit}."
+                )
+        return n_units
 
 
 @contextmanager

@@ -140,10 +140,9 @@ def features(
         raise UsageError("which examples? Name them by --dataset package.module:name.")
     examples = subject.examples
     with subject.running(gradient=True), listening(subject, layer) as heard:
+        wanted = [Unit(index=unit) for unit in settings.units]
+        n_units = heard.check(wanted, examples.example(0))
         peaks = _peaks(heard, examples, settings, progress)
-        n_units = peaks.values.shape[1]
-        for unit in settings.units:
-            heard.check(Unit(index=unit), peaks.values)
         dead = (peaks.values.amax(0) - peaks.lows.amin(0)) <= EPSILON
         chosen = settings.units or standing_out(peaks.values, settings.top)
         found, field, checks = _described(heard, examples, peaks, chosen, dead, settings.batch)

@@ -33,10 +33,11 @@ def answer_weights(
     Raises:
         UsageError: see `weights`.
     """
-    found = weights(subject, request.layer, seed=request.seed, initial=request.initial)
+    found = weights(
+        subject, request.layer, seed=request.seed, initial=request.initial, progress=progress
+    )
     answers: list[Json] = []
-    for done, entry in enumerate(found):
-        progress(done, len(found))
+    for entry in found:
         image = array = None
         if request.layer is not None:  # the picture is a part of the question
             entry = replace(entry, id=identity_of({"of": entry.id, "top": request.top}))  # noqa: PLW2901

@@ -1,18 +1,22 @@
 import io
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from explainable import Rows
 from explainable import build as build_rows
 from pictures import Edges, Pictures, build, templates
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.ascent import Ascent
 from telemetry.explain.dream_answers import picture, sentence
 from telemetry.explain.dream_checks import mean_correlation
-from telemetry.explain.dreams import Dream, Settings, dream
+from telemetry.explain.dream_making import Settings
+from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.subject import Subject, load
 
 pytestmark = pytest.mark.torch
@@ -110,6 +114,35 @@ def test_an_example_to_begin_with_gives_one_picture(subject: Subject) -> None:
     assert torch.allclose(found.pictures[0], Pictures()[4][0], atol=0.15)
 
 
+def test_a_file_to_begin_with_is_an_image_of_the_same_shape(
+    subject: Subject, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "grey.npy", np.full((1, 12, 12), 0.25, dtype=np.float32))
+    start = Settings(ascent=Ascent(steps=1), start=str(tmp_path / "grey.npy"), n_real=30)
+    (found,) = dream(subject, "output", ["0"], start)
+    assert torch.allclose(found.pictures[0], torch.tensor(0.25), atol=0.02)
+    np.save(tmp_path / "small.npy", np.zeros((1, 4, 4), dtype=np.float32))
+    with pytest.raises(UsageError, match=r"shape \(1, 4, 4\), expected \(1, 12, 12\)"):
+        dream(subject, "output", ["0"], replace(start, start=str(tmp_path / "small.npy")))
+
+
+def test_a_smaller_batch_makes_the_same_pictures(subject: Subject, dreams: list[Dream]) -> None:
+    again = dream(subject, "output", ["0", "1", "2"], replace(QUICK, batch=5))
+    for before, after in zip(dreams, again, strict=True):
+        assert after.id == before.id
+        assert torch.allclose(after.pictures, before.pictures, atol=1e-5)
+        assert after.forwards == before.forwards
+
+
+def test_a_layer_that_passes_no_gradient_is_refused() -> None:
+    class Cut(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.detach().flatten(1)
+
+    with pytest.raises(UsageError, match="layer 0 passes no gradient"):
+        dream(load(nn.Sequential(Cut(), nn.Linear(144, 3)), dataset=Pictures()), "0", ["0"], QUICK)
+
+
 def test_model_modes_and_random_states_are_as_before() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(200, 3))
     model.train()
@@ -128,7 +161,7 @@ def test_model_modes_and_random_states_are_as_before() -> None:
     [
         ("outptu", "0", r"no layer 'outptu'; there are .*output"),
         ("output", "3", "units 0 to 2, no unit 3"),
-        ("output", "0@1,1", "has no places"),
+        ("output", "0@1,1", "has no rows"),
         ("output", "first", "write a number, or 7@3,4"),
     ],
 )
