@@ -1,8 +1,9 @@
-"""Hold the configurations of a cross-validation against the one that is used.
+"""Cross-validate configurations, and hold them against the one that is used.
 
 Each fold is a run; a comparison pairs the folds and knows that they share their training data.
 
 Examples:
+  telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
   telemetry cv compare latest
   telemetry cv compare 7f3a --metric accuracy --incumbent lr=0.1
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
+from telemetry.cli import cv_run, numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, verb_group
@@ -28,6 +29,7 @@ EXIT_UNDECIDED = 3
 STYLES = {"better": Style.GOOD, "worse": Style.ERROR, "inconclusive": Style.WARNING}
 
 command = verb_group(__name__, __doc__)
+command.part("run")(cv_run.run)
 
 
 @command.part("compare")

@@ -129,7 +129,16 @@ def scores_of(scores: Sequence[FoldScore], cv_id: str) -> list[FoldScore]:
             f"cross-validation {cv_id!r} fits {len(fits)}; {nearest(cv_id, ids)} `latest` is the "
             "newest."
         )
-    return [score for score in scores if score.cv_id == fits[0]]
+    return newest_scores([score for score in scores if score.cv_id == fits[0]])
+
+
+def newest_scores(scores: Sequence[FoldScore]) -> list[FoldScore]:
+    """Scores of one cross-validation without those of folds that were trained again.
+
+    A fold that failed may have had no name for its scores yet, so that whole runs count.
+    """
+    newest = {(score.config_id, score.place): score.run.run for score in scores}
+    return [s for s in scores if newest[s.config_id, s.place] == s.run.run]
 
 
 def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[FoldScore]:

@@ -4,6 +4,7 @@ from telemetry import explain
 subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
 evaluation = explain.evaluate(subject)
 perturbation = explain.perturb(subject, "4711", "brightness")
+found = explain.cross_validate(train_and_score, {"lr": [0.1, 0.01]}, labels=labels)
 (dream,) = explain.dream(subject, "conv2", ["7"])
 """
 
@@ -11,9 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from telemetry.explain.cross_validation import CrossValidated, cross_validate
     from telemetry.explain.dreams import dream
     from telemetry.explain.evaluation import Evaluation, evaluate
     from telemetry.explain.examples import ExampleSet
+    from telemetry.explain.fold_training import FoldCallback
     from telemetry.explain.layer_evolution import evolution
     from telemetry.explain.layer_weights import weights
     from telemetry.explain.perturbation import perturb, perturb_all
@@ -23,10 +26,13 @@ if TYPE_CHECKING:
     from telemetry.explain.unit_features import features
 
 _PUBLIC = {
+    "CrossValidated": "telemetry.explain.cross_validation",
     "Evaluation": "telemetry.explain.evaluation",
     "ExampleSet": "telemetry.explain.examples",
+    "FoldCallback": "telemetry.explain.fold_training",
     "Subject": "telemetry.explain.subject",
     "coverage": "telemetry.explain.training_coverage",
+    "cross_validate": "telemetry.explain.cross_validation",
     "dream": "telemetry.explain.dreams",
     "evaluate": "telemetry.explain.evaluation",
     "evolution": "telemetry.explain.layer_evolution",
@@ -39,10 +45,13 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "CrossValidated",
     "Evaluation",
     "ExampleSet",
+    "FoldCallback",
     "Subject",
     "coverage",
+    "cross_validate",
     "dream",
     "evaluate",
     "evolution",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from telemetry import json_values
+from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import TelemetryError, UsageError
 from telemetry.evaluate.hypothesis_file import parse_hypotheses
 from telemetry.evaluate.stored_hypotheses import keep_definitions
@@ -23,6 +24,7 @@ from telemetry.explain.answers import (
 )
 from telemetry.explain.attribute import Attribution, Settings, attribute
 from telemetry.explain.coverage_answers import answer_coverage
+from telemetry.explain.cross_validation_answers import answer_cross_validation
 from telemetry.explain.dream_answers import answer_dream
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress, evaluate
@@ -92,6 +94,8 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         return _run_hypotheses(HypothesesRequest.of(document))
     if verb == "explain.input":
         return _attribute(AttributeRequest.of(document))
+    if verb == "cv.run":
+        return answer_cross_validation(CrossValidateRequest.of(document), _progress)
     part = _parts().get(str(verb))
     if part is not None:
         return part(document)

@@ -1,0 +1,227 @@
+"""`telemetry cv run`: what is trained, by which options, and what came of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.model_answers import listed, mappings
+from telemetry.cli.model_child import ask
+from telemetry.cli.options import Settings
+from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
+from telemetry.cv_request import PROJECT, CrossValidateRequest
+from telemetry.errors import UsageError
+
+if TYPE_CHECKING:
+    from telemetry.evaluate.parameter_grid import ParameterGrid
+    from telemetry.json_values import Json
+
+MOST_CONFIGURATIONS = 64
+EXIT_FAILED = 3
+SHOWN_ID = 8  # characters
+
+ENTRY = "MODULE:NAME"
+
+
+@click.option(
+    "--entry",
+    metavar=ENTRY,
+    required=True,
+    help="Your train_and_score(params, train_idx, test_idx, seed, callback).",
+)
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Grid: [params] with a list for each, and [fixed].",
+)
+@click.option("--n", type=click.IntRange(min=1), metavar="N", help="Examples there are.")
+@click.option("--labels", metavar=ENTRY, help="Their classes: each fold gets its share.")
+@click.option("--groups", metavar=ENTRY, help="Their groups: none is split between folds.")
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of a repetition."
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Repetitions with folds of their own; 10 for decisions.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of folds and trainings.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Folds trained at the same time.",
+)
+@click.option(
+    "--from-finding",
+    metavar="DETECTOR",
+    help="Try what exploding_gradient or vanishing_gradient advises.",
+)
+@click.option("--project", default=PROJECT, show_default=True, help="Project of the runs.")
+@click.option(
+    "--app-dir", metavar="DIR", default=".", show_default=True, help="Folder of your modules."
+)
+@click.option("--yes", is_flag=True, help=f"Train more than {MOST_CONFIGURATIONS} configurations.")
+@click.pass_obj
+def run(  # noqa: PLR0913 - one argument per option
+    settings: Settings,
+    *,
+    entry: str,
+    params: Path | None,
+    n: int | None,
+    labels: str | None,
+    groups: str | None,
+    folds: int,
+    repeats: int,
+    seed: int,
+    jobs: int,
+    from_finding: str | None,
+    project: str,
+    app_dir: str,
+    yes: bool,
+) -> int:
+    """Train each configuration of a grid on each fold, with the same folds and seeds for all.
+
+    Each fold is a run, tagged cv=ID and config=ID. The same command again trains only folds that
+    lack a score; other code makes another cross-validation. A fold that diverges counts as the
+    worst possible; one that fails as well, until it is trained again.
+
+    Examples:
+      telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
+      telemetry cv run --entry shop:train_and_score --params grid.toml --n 500 --jobs 4
+      telemetry cv run --entry shop:fit --params grid.toml --n 500 --from-finding exploding_gradient
+    """
+    screen = open_screen(settings)
+    grid = _grid(params, from_finding)
+    n_configurations = len(grid.configurations)
+    if n_configurations > MOST_CONFIGURATIONS and not yes:
+        raise UsageError(
+            f"the grid has {n_configurations} configurations, {n_configurations * folds * repeats} "
+            f"trainings; more than {MOST_CONFIGURATIONS} need --yes."
+        )
+    if n is None and labels is None and groups is None:
+        raise UsageError(
+            "how many examples are there? Say --n, or name their classes by --labels MODULE:NAME."
+        )
+    request = CrossValidateRequest(
+        entry=entry,
+        params=json.dumps(grid.params),
+        fixed=json.dumps(grid.fixed),
+        store=str(settings.store.absolute()),
+        n=n,
+        labels=labels,
+        groups=groups,
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+        jobs=jobs,
+        project=project,
+        app_dir=app_dir,
+    )
+    answer = ask(request.to_json(), "training folds")
+    if screen.wants_json:
+        screen.json(answer)
+    else:
+        show(screen, answer)
+    return EXIT_FAILED if _count(answer, "failed") else 0
+
+
+def _grid(params: Path | None, from_finding: str | None) -> "ParameterGrid":
+    """The grid of the options.
+
+    Raises:
+        UsageError: there is none, or it is wrong.
+    """
+    from telemetry.evaluate.parameter_grid import (  # noqa: PLC0415 - keeps --help fast
+        ParameterGrid,
+        advised_grid,
+        load_grid,
+    )
+
+    if params is None and from_finding is None:
+        raise UsageError("train which configurations? Name a file by --params, see --help.")
+    given = ParameterGrid() if params is None else load_grid(params)
+    return given if from_finding is None else advised_grid(given, from_finding)
+
+
+def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
+    """What was trained, a line for each configuration, what was lost, and what to ask next."""
+    screen.paragraph(sentence(answer))
+    screen.blank()
+    metrics = [str(metric) for metric in listed(answer["metrics"])]
+    columns = (
+        Column(header="CONFIGURATION", shrinks=True, least=16),
+        *(Column(header=metric.upper(), align=Align.RIGHT) for metric in metrics),
+        Column(header="FOLDS", align=Align.RIGHT, rank=1),
+        Column(header="LOST", align=Align.RIGHT),
+    )
+    entries = mappings(answer["configurations"])
+    rows = tuple(_row(entry, metrics) for entry in entries)
+    screen.grid(Grid(columns=columns, rows=rows))
+    screen.blank()
+    for entry in entries:
+        for text in _losses(entry):
+            screen.paragraph(text, indent=2, label="LOST")
+    for note in listed(answer["notes"]):
+        screen.paragraph(str(note), indent=2, label="note")
+    if _count(answer, "failed"):
+        screen.paragraph("the same command trains those that failed again", indent=2, label="next")
+    if len(entries) > 1:
+        command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
+        command += f" --metric {metrics[0]}" if len(metrics) > 1 else ""
+        screen.verbatim(command, indent=2, label="then")
+
+
+def sentence(answer: "Mapping[str, Json]") -> str:
+    """What has happened, in one sentence."""
+    n_configurations = len(mappings(answer["configurations"]))
+    kept, trained = answer["kept"], int(str(answer["trained"]))
+    before = f"; {kept} had a score before" if kept else ""
+    lost = _count(answer, "lost")
+    ending = f"; {lost} of all diverged or failed" if lost else ""
+    return (
+        f"cross-validation {str(answer['cv_id'])[:SHOWN_ID]}: {plural(trained, 'fold')} trained "
+        f"for {plural(n_configurations, 'configuration')}{before}{ending}."
+    )
+
+
+def _count(answer: "Mapping[str, Json]", name: str) -> int:
+    return sum(int(str(entry[name])) for entry in mappings(answer["configurations"]))
+
+
+def _row(entry: "Mapping[str, Json]", metrics: list[str]) -> tuple[Cell, ...]:
+    means = entry["means"] if isinstance(entry["means"], Mapping) else {}
+    lost = int(str(entry["lost"]))
+    shown = (
+        numbers.number(float(str(means[metric]))) if metric in means else numbers.NOTHING
+        for metric in metrics
+    )
+    return (
+        str(entry["title"]),
+        *shown,
+        str(len(mappings(entry["folds"]))),
+        Span(str(lost), Style.ERROR if lost else Style.FAINT),
+    )
+
+
+def _losses(entry: "Mapping[str, Json]") -> list[str]:
+    """How often a configuration was lost, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for fold in mappings(entry["folds"]):
+        if fold["status"] != "ok":
+            place = f"{fold['repeat']}.{fold['fold']}"
+            why = f": {fold['error']}" if fold["error"] else ""
+            reasons.setdefault(f"{fold['status']}{why}", []).append(place)
+    return [
+        f"{entry['title']}: {plural(len(places), 'fold')} {reason}"
+        for reason, places in reasons.items()
+    ]

@@ -1,0 +1,210 @@
+"""Trains one configuration on one fold, as a run of the store; whatever happens, it is counted."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from telemetry.capture.callback import TelemetryCallback
+from telemetry.capture.finding_news import OnFinding
+from telemetry.errors import TrainingStopped, UsageError
+from telemetry.explain.folds import Fold, Indices
+from telemetry.json_values import Json
+
+SCORE = "score"  # name of a score that is returned as a number alone
+OK, DIVERGED, FAILED = "ok", "diverged", "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldTask:
+    """One configuration on one fold, and where its run goes."""
+
+    cv_id: str
+    config_id: str
+    parameters: Mapping[str, Json]
+    fold: Fold
+    store: Path
+    project: str
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return f"cv-{self.config_id[:4]}-{self.fold.repeat}.{self.fold.fold}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        run: Folder of its run; None when the process died before it had one.
+        status: `ok`, `diverged` or `failed`.
+        values: The scores by name; empty unless `ok`.
+        error: What went wrong.
+    """
+
+    run: Path | None
+    status: str
+    values: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+class FoldCallback:
+    """Makes the TelemetryCallback of a fold: `callback(model, optimizer)` in `train_and_score`.
+
+    Store, project, name, configuration and tags are those of the fold.
+    """
+
+    def __init__(self, task: FoldTask) -> None:
+        self._task = task
+        self._made: TelemetryCallback | None = None
+
+    def __call__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None,
+        *,
+        total_steps: int | None = None,
+        probe: object = None,
+        on_finding: OnFinding | None = None,
+    ) -> TelemetryCallback:
+        """The callback of this fold's training; the arguments are those of TelemetryCallback.
+
+        Raises:
+            UsageError: the fold has one already: it is one run.
+        """
+        if self._made is not None:
+            raise UsageError("callback(model, optimizer) was called twice: a fold is one run.")
+        task = self._task
+        self._made = TelemetryCallback(
+            model,
+            optimizer,
+            store=task.store,
+            project=task.project,
+            name=task.name,
+            config={
+                **task.parameters,
+                "fold": task.fold.fold,
+                "repeat": task.fold.repeat,
+                "seed": task.fold.seed,
+            },
+            tags=(f"cv={task.cv_id}", f"config={task.config_id}"),
+            total_steps=total_steps,
+            probe=probe,
+            on_finding=on_finding,
+        )
+        return self._made
+
+    def end(self, error: BaseException | None = None) -> Path:
+        """Close the run, which is made now if the training did without; returns its folder.
+
+        Raises:
+            UsageError: recording is off.
+        """
+        made = self._made or self(nn.Identity(), None)
+        if error is None:
+            made.close()
+        else:
+            made.fail(error)
+        if made.path is None:
+            raise UsageError("a fold is a run, but recording is off; unset TELEMETRY_DISABLED.")
+        return made.path
+
+
+class TrainAndScore(Protocol):
+    """What the user writes: train on some examples, score others."""
+
+    def __call__(
+        self,
+        params: dict[str, Json],
+        train_idx: Indices,
+        test_idx: Indices,
+        seed: int,
+        callback: FoldCallback,
+        /,
+    ) -> float | Mapping[str, float]:
+        """The score, or several by name."""
+        ...
+
+
+def train_fold(train_and_score: TrainAndScore, task: FoldTask) -> Outcome:
+    """Call the user's function for a fold; its exceptions are outcomes, Ctrl-C is not."""
+    callback = FoldCallback(task)
+    parameters = deepcopy(dict(task.parameters))
+    fold = task.fold
+    try:
+        with seeded(fold.seed):
+            returned = train_and_score(
+                parameters, fold.train_idx.copy(), fold.test_idx.copy(), fold.seed, callback
+            )
+        values = scores_in(returned)
+    except TrainingStopped as error:
+        return Outcome(run=callback.end(error), status=DIVERGED, error=str(error))
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(run=callback.end(error), status=FAILED, error=told)
+    except BaseException as error:
+        callback.end(error)
+        raise
+    broken = sorted(name for name, value in values.items() if not math.isfinite(value))
+    if broken:
+        told = f"{broken[0]} is {values[broken[0]]}"
+        return Outcome(run=callback.end(), status=DIVERGED, error=told)
+    return Outcome(run=callback.end(), status=OK, values=values)
+
+
+def scores_in(returned: object) -> dict[str, float]:
+    """Scores by name of what the user's function returned.
+
+    Raises:
+        TypeError: it is neither a number nor a dict of numbers.
+    """
+    named = returned if isinstance(returned, Mapping) else {SCORE: returned}
+    try:
+        found = {str(name): _number(value) for name, value in named.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(_WRONG.format(type(returned).__name__)) from error
+    if not found:
+        raise TypeError(_WRONG.format("an empty dict"))
+    return found
+
+
+_WRONG = "train_and_score returned {}; return a number, or a dict of numbers by name"
+
+
+def _number(value: object) -> float:
+    """A number, or the only value of an array or tensor.
+
+    Raises:
+        TypeError: it is a text, or nothing at all.
+    """
+    if not hasattr(value, "__float__") or isinstance(value, str):
+        raise TypeError(value)
+    as_float: Callable[[], float] = value.__float__
+    return float(as_float())
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A block with the global generators seeded; their states are put back after it."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global one
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if started else ()
+    with torch.random.fork_rng(devices=devices):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

@@ -1,0 +1,158 @@
+"""`telemetry cv run`: trains in a child process, says what came of it, and can be repeated."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Telemetry, Terminal, validated, widest
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("trainings")]
+in_process = pytest.mark.usefixtures("in_process")
+
+TRAININGS = """
+N = 12
+labels = [i % 2 for i in range(N)]
+ragged = [[1], [2]]
+
+def patients():
+    return [i // 2 for i in range(N)]
+
+def broken():
+    raise RuntimeError("no such disk")
+
+def train_and_score(params, train_idx, test_idx, seed, callback):
+    print("training")
+    if params["gain"] == "bad":
+        raise ValueError("gain is bad")
+    score = params["gain"] + 0.01 * seed + 0.003 * (seed % 2) * params["gain"]
+    return {"accuracy": score if params["gain"] < 9 else float("nan")}
+"""
+FOLDS = ("--folds", 3, "--repeats", 1)
+WORDS = ("cv", "run", "--entry", "trainings:train_and_score", "--params", "grid.toml", *FOLDS)
+
+
+@pytest.fixture
+def trainings(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training and a grid in the working folder, as a user would write them."""
+    (store.parent / "trainings.py").write_text(TRAININGS, "utf-8")
+    write_grid(store, "[params]\ngain = [0.1, 0.5]\n[fixed]\nepochs = 2\n")
+    monkeypatch.delitem(sys.modules, "trainings", raising=False)
+
+
+def write_grid(store: Path, text: str) -> None:
+    (store.parent / "grid.toml").write_text(text, "utf-8")
+
+
+@in_process
+def test_what_was_trained_is_told_and_can_be_compared(telemetry: Telemetry) -> None:
+    done = telemetry(*WORDS, "--labels", "trainings:labels")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].endswith(": 6 folds trained for 2 configurations.")
+    assert "gain=0.5\t0.5105\t3\t0" in lines
+    command = next(line for line in lines if line.startswith("then\t")).split("\t")[1]
+    assert command.startswith("telemetry cv compare ")
+    compared = telemetry(*command.split()[1:])
+    assert compared.code == 0
+    assert compared.out.startswith("take epochs=2, gain=0.5: significantly better")
+
+
+@in_process
+def test_the_same_command_again_trains_what_lacks_a_score(
+    telemetry: Telemetry, store: Path
+) -> None:
+    write_grid(store, '[params]\ngain = [0.1, "bad", 9]\n')
+    first = telemetry(*WORDS, "--n", 12)
+    assert first.code == 3
+    assert "gain=bad: 3 folds failed: ValueError: gain is bad" in first.out
+    assert "gain=9: 3 folds diverged: accuracy is nan" in first.out
+    again = telemetry(*WORDS, "--n", 12, "--json")
+    document = validated("cv", again.out)
+    assert (document["trained"], document["kept"]) == (3, 6)
+    assert [entry["lost"] for entry in document["configurations"]] == [0, 3, 3]
+
+
+@in_process
+def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None:
+    words = (*WORDS, "--groups", "trainings:patients", "--labels", "trainings:labels")
+    document = validated("cv", telemetry(*words, "--json").out)
+    assert (document["verb"], document["examples"], document["grouped"]) == ("cv.run", 12, True)
+    first = document["configurations"][0]
+    assert (first["title"], first["parameters"]) == ("gain=0.1", {"gain": 0.1, "epochs": 2})
+    assert [fold["status"] for fold in first["folds"]] == ["ok"] * 3
+
+
+@in_process
+def test_a_grid_follows_from_a_finding(telemetry: Telemetry, store: Path) -> None:
+    write_grid(store, "[fixed]\ngain = 0.1\nlr = 0.3\n")
+    words = (*WORDS, "--n", 12, "--from-finding", "exploding_gradient", "--json")
+    document = validated("cv", telemetry(*words).out)
+    titles = [entry["title"] for entry in document["configurations"]]
+    assert titles[0] == "clip_norm=none, lr=0.3"
+    assert len(titles) == 6
+
+
+@in_process
+def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
+    write_grid(store, f"[params]\ngain = {[i / 100 for i in range(65)]}\n")
+    done = telemetry(*WORDS, "--n", 12)
+    assert done.code == 2
+    assert "the grid has 65 configurations, 195 trainings; more than 64 need --yes" in done.err
+    assert not store.exists()
+
+
+@in_process
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "how many examples are there? Say --n"),
+        (("--n", 2), "2 examples make no 3 folds"),
+        (("--n", 12, "--entry", "trainings:absent"), "trainings has no absent"),
+        (("--n", 12, "--entry", "absent:f"), "absent cannot be imported"),
+        (("--n", 12, "--entry", "trainings:labels"), "cannot be called"),
+        (("--n", 12, "--entry", "trainings:broken"), "broken does not fit train_and_score"),
+        (("--labels", "trainings:broken"), "labels trainings:broken: RuntimeError: no such disk"),
+        (("--labels", "trainings:N"), "gives a int, expected one value for each example"),
+        (("--labels", "trainings:ragged"), "one number or text for each example"),
+        (("--n", 11, "--labels", "trainings:labels"), "n of 11, labels of 12"),
+        (("--n", 12, "--params", "absent.toml"), "absent.toml: the grid cannot be read"),
+        (("--n", 12, "--from-finding", "loss_spike"), "a grid follows from exploding_gradient"),
+        (("--n", 12, "--app-dir", "absent"), "no such folder"),
+        (("--n", 12, "--jobs", 0), "Invalid value for '--jobs'"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    telemetry: Telemetry, store: Path, words: tuple[object, ...], complaint: str
+) -> None:
+    done = telemetry(*WORDS, *words)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert not store.exists()
+
+
+@in_process
+def test_a_configuration_must_be_named(telemetry: Telemetry) -> None:
+    done = telemetry("cv", "run", "--entry", "trainings:train_and_score", "--n", 12)
+    assert done.code == 2
+    assert "train which configurations? Name a file by --params" in done.err
+
+
+@in_process
+def test_a_terminal_of_80_columns_holds_it(
+    telemetry: Telemetry, terminal: Terminal, store: Path
+) -> None:
+    write_grid(store, '[params]\ngain = [0.1, "bad"]\n[fixed]\nlong_name_of_it = "a b c d"\n')
+    terminal(80)
+    done = telemetry(*WORDS, "--n", 12, "--no-color")
+    assert widest(done.out) <= 80
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_train_and_what_they_print_is_no_answer(
+    telemetry: Telemetry,
+) -> None:
+    """The whole way: a child process that starts two, with the user's module in a folder."""
+    done = telemetry(*WORDS, "--n", 12, "--jobs", 2, "--json")
+    document = validated("cv", done.out)
+    assert (done.code, document["trained"]) == (0, 6)
+    assert [entry["lost"] for entry in document["configurations"]] == [0, 0]

@@ -1,0 +1,250 @@
+"""Cross-validation: the planted better configuration wins, lost folds count, nothing runs twice."""
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import fold_trainings
+import pytest
+import torch
+from torch import nn
+
+from telemetry import Store, explain
+from telemetry.errors import TrainingStopped, UsageError
+from telemetry.evaluate import crossval
+from telemetry.evaluate.crossval import Standing
+from telemetry.explain.cross_validation import CrossValidated
+from telemetry.explain.fold_training import FoldCallback, seeded
+from telemetry.finding import Finding
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def validate(tmp_path: Path) -> Callable[..., CrossValidated]:
+    """`validate(function, params, ...)`: three folds, once, of six examples."""
+
+    def call(function: object, params: Mapping[str, object], **options: object) -> CrossValidated:
+        given = {"n": 6, "folds": 3, "repeats": 1, "store": tmp_path, **options}
+        return explain.cross_validate(function, params, **given)  # type: ignore[arg-type]
+
+    return call
+
+
+def statuses(found: CrossValidated) -> list[list[str]]:
+    return [[score.status for score in entry.scores] for entry in found.configurations]
+
+
+def test_the_planted_better_configuration_wins(tmp_path: Path) -> None:
+    found = explain.cross_validate(
+        fold_trainings.logistic,
+        {"lr": [1e-6, 0.5]},
+        labels=fold_trainings.class_labels(),
+        folds=3,
+        repeats=1,
+        store=tmp_path,
+    )
+    compared = crossval.compare(Store.open(tmp_path), found.cv_id)
+    assert compared.metric == "accuracy"
+    assert [entry.configuration.parameters for entry in compared.configurations] == [
+        {"lr": 1e-6},  # the first of the grid is the incumbent
+        {"lr": 0.5},
+    ]
+    assert compared.winner is not None
+    assert compared.winner.parameters == {"lr": 0.5}
+    assert compared.configurations[1].verdict is Standing.BETTER
+
+
+def test_each_fold_is_a_run_that_says_which(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    found = validate(fold_trainings.instant, {"gain": [1]}, fixed={"epochs": 2}, seed=9)
+    runs = Store.open(tmp_path).runs()
+    assert len(runs) == 3
+    config_id = found.configurations[0].config_id
+    assert {run.tags for run in runs} == {(f"cv={found.cv_id}", f"config={config_id}")}
+    configs = sorted((dict(run.config) for run in runs), key=lambda config: str(config["fold"]))
+    assert configs == [
+        {"epochs": 2, "gain": 1, "fold": i, "repeat": 0, "seed": 9 + i} for i in range(3)
+    ]
+    assert {score.metric for score in found.configurations[0].scores} == {"score"}
+
+
+def test_every_configuration_has_the_same_folds_and_seeds(
+    validate: Callable[..., CrossValidated],
+) -> None:
+    seen: dict[object, list[object]] = {}
+
+    def watched(
+        params: dict[str, object],
+        train_idx: object,
+        test_idx: object,
+        seed: int,
+        _callback: FoldCallback,
+    ) -> float:
+        drawn = random.random(), float(torch.rand(()))  # noqa: S311 - is seeded for the user
+        seen.setdefault(params["a"], []).append((str(train_idx), str(test_idx), seed, drawn))
+        params.clear()  # a copy: what the function does with it stays its own
+        return 1.0
+
+    validate(watched, {"a": [1, 2]})
+    assert seen[1] == seen[2]
+    assert len(set(map(str, seen[1]))) == 3
+
+
+def test_a_diverged_fold_is_counted_and_never_dropped(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    params = {"lr": [0.5], "poison": [None, 1]}
+    labels = fold_trainings.LABELS
+    found = validate(fold_trainings.logistic, params, n=None, labels=labels)
+    assert statuses(found) == [["ok"] * 3, ["ok", "diverged", "ok"]]
+    assert set(found.errors.values()) == {"the last loss is not finite"}
+    compared = crossval.compare(Store.open(tmp_path), found.cv_id)
+    lost = compared.configurations[1]
+    assert (lost.n_folds, lost.n_lost, lost.mean) == (3, 1, float("-inf"))
+    assert "diverged in 1 of 3 folds" in compared.notes[0]
+
+
+def test_a_score_that_is_no_number_or_a_stopped_training_has_diverged(
+    validate: Callable[..., CrossValidated],
+) -> None:
+    def strange(
+        params: dict[str, object], _train: object, _test: object, _seed: int, callback: FoldCallback
+    ) -> float:
+        if params["how"] == "nan":
+            return float("nan")
+        callback(nn.Linear(1, 1), None)
+        raise TrainingStopped(Finding.__new__(Finding), "exploding_gradient: stop")
+
+    found = validate(strange, {"how": ["nan", "stop"]})
+    assert statuses(found) == [["diverged"] * 3] * 2
+    assert set(found.errors.values()) == {"score is nan", "exploding_gradient: stop"}
+
+
+def test_a_failed_fold_is_counted_and_only_it_is_trained_again(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    first = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"raises_at": 1})
+    assert statuses(first) == [["ok", "failed", "ok"]] * 2
+    assert set(first.errors.values()) == {"RuntimeError: no such disk"}
+    assert crossval.compare(Store.open(tmp_path), first.cv_id).configurations[0].n_lost == 1
+
+    again = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"raises_at": 1})
+    assert (again.cv_id, again.n_trained, again.n_kept) == (first.cv_id, 2, 4)
+    assert statuses(again) == statuses(first)
+    assert len(Store.open(tmp_path).runs()) == 8
+
+
+def test_a_grid_is_extended_on_the_same_folds(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    first = validate(fold_trainings.instant, {"gain": [1]})
+    wider = validate(fold_trainings.instant, {"gain": [0, 1, 2]})
+    assert (wider.cv_id, wider.n_trained, wider.n_kept) == (first.cv_id, 6, 3)
+    compared = crossval.compare(Store.open(tmp_path), "latest", metric="score")
+    assert compared.configurations[0].configuration.parameters == {"gain": 1}  # scored first
+    assert validate(fold_trainings.instant, {"gain": [0, 1, 2]}).n_trained == 0
+
+
+def test_folds_that_fail_before_a_score_has_a_name_get_that_name(
+    validate: Callable[..., CrossValidated],
+) -> None:
+    def late(
+        _params: dict[str, object], _train: object, _test: object, seed: int, _callback: object
+    ) -> dict[str, float]:
+        if seed == 0:
+            raise ValueError("too early")
+        return {"accuracy": 0.5, "loss": 1.0} if seed == 1 else {"accuracy": 0.5}
+
+    found = validate(late, {"a": [1]})
+    scores = found.configurations[0].scores
+    assert {score.metric for score in scores} == {"accuracy", "loss"}
+    assert [score.status for score in scores] == ["failed"] * 2 + ["ok"] * 2 + ["failed"] * 2
+    assert "it returned accuracy, other folds accuracy, loss" in found.errors.values()
+
+
+def test_ctrl_c_keeps_what_was_trained(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    def impatient(
+        _params: object, _train: object, _test: object, seed: int, _callback: object
+    ) -> float:
+        if seed == 2 and not (tmp_path / "calm").exists():
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(impatient, {"a": [1]})
+    (tmp_path / "calm").touch()
+    assert (found := validate(impatient, {"a": [1]})).n_trained == 1
+    assert statuses(found) == [["ok"] * 3]
+
+
+@pytest.mark.slow
+def test_processes_share_the_folds_and_one_that_dies_costs_its_fold_alone(
+    validate: Callable[..., CrossValidated],
+) -> None:
+    fixed = {"dies_at": 1}
+    found = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed=fixed, jobs=2)
+    assert statuses(found) == [["ok", "failed", "ok"]] * 2
+    assert set(found.errors.values()) == {"its process ended with 7"}
+    alone = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"dies_at": 99})
+    kept = [[s.value for s in entry.scores if s.status == "ok"] for entry in found.configurations]
+    assert kept == [
+        [entry.scores[0].value, entry.scores[2].value] for entry in alone.configurations
+    ]
+
+
+def test_the_generators_of_the_caller_are_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(2)[1]
+    torch.manual_seed(5)
+    torch.rand(1)
+    with seeded(3):
+        torch.rand(7)
+    assert torch.rand(1) == expected
+
+
+def returns_a_text(*_arguments: object) -> str:
+    return "good"
+
+
+def test_what_is_no_score_is_told(validate: Callable[..., CrossValidated]) -> None:
+    found = validate(returns_a_text, {"a": [1]})
+    told = "TypeError: train_and_score returned str; return a number, or a dict of numbers by name"
+    assert set(found.errors.values()) == {told}
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "complaint"),
+    [
+        (fold_trainings.NOT_A_FUNCTION, {}, "3 cannot be called"),
+        (fold_trainings.of_two_arguments, {}, "of_two_arguments does not fit train_and_score"),
+        (fold_trainings.instant, {"params": {"gain": 1}}, "params.gain is 1"),
+        (fold_trainings.instant, {"jobs": 0}, "jobs=0; at least one"),
+        (fold_trainings.instant, {"n": 2}, "2 examples make no 3 folds"),
+        (fold_trainings.instant, {"labels": [[1]] * 6}, "one number or text for each example"),
+        (lambda *_: 1.0, {"jobs": 2}, "define it in a module"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(
+    validate: Callable[..., CrossValidated],
+    tmp_path: Path,
+    function: object,
+    options: dict[str, object],
+    complaint: str,
+) -> None:
+    params = options.pop("params", {"gain": [1]})
+    with pytest.raises(UsageError) as caught:
+        validate(function, params, **options)  # type: ignore[arg-type]
+    assert complaint in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_recording_that_is_off_is_refused(
+    validate: Callable[..., CrossValidated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEMETRY_DISABLED", "1")
+    with pytest.raises(UsageError, match="unset TELEMETRY_DISABLED"):
+        validate(fold_trainings.instant, {"gain": [1]})

@@ -1,0 +1,66 @@
+"""Folds of a cross-validation: every example is scored once, classes and groups hold."""
+
+from collections import Counter
+
+import pytest
+
+from telemetry.errors import UsageError
+from telemetry.explain.folds import make_folds
+
+pytestmark = pytest.mark.torch
+
+
+def test_every_example_is_scored_once_a_repetition_and_never_trained_on_there() -> None:
+    found = make_folds(n=23, folds=5, repeats=2)
+    assert [fold.place for fold in found.folds] == [(r, f) for r in range(2) for f in range(5)]
+    for repeat in range(2):
+        own = [fold for fold in found.folds if fold.repeat == repeat]
+        assert sorted(i for fold in own for i in fold.test_idx) == list(range(23))
+        for fold in own:
+            assert sorted([*fold.train_idx, *fold.test_idx]) == list(range(23))
+
+
+def test_each_fold_has_its_share_of_each_class() -> None:
+    labels = ["rare"] * 10 + ["common"] * 40
+    for fold in make_folds(labels=labels, folds=5, repeats=1).folds:
+        assert Counter(labels[i] for i in fold.test_idx) == {"rare": 2, "common": 8}
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1] * 15])
+def test_no_group_is_on_both_sides(labels: list[int] | None) -> None:
+    groups = [f"patient-{i // 3}" for i in range(30)]
+    for fold in make_folds(labels=labels, groups=groups, folds=3, repeats=2).folds:
+        train = {groups[i] for i in fold.train_idx}
+        assert train.isdisjoint(groups[i] for i in fold.test_idx)
+
+
+def test_folds_and_seeds_follow_from_the_seed_alone() -> None:
+    first, again, other = (make_folds(n=20, seed=seed) for seed in (3, 3, 4))
+    assert first.digest == again.digest != other.digest
+    assert [fold.seed for fold in first.folds] == list(range(3, 13))
+    assert list(first.folds[0].test_idx) != list(first.folds[5].test_idx)  # other repetition
+
+
+def test_classes_that_are_not_in_every_fold_are_told() -> None:
+    found = make_folds(labels=[0] * 20 + [1] * 20 + [2], folds=5)
+    assert found.notes == (
+        "1 of 3 classes have fewer examples than there are folds (2): not every fold has them",
+    )
+    each_its_own = make_folds(labels=list(range(10)), folds=5)
+    assert "(0, 1, 2, ...)" in each_its_own.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "how many examples are there"),
+        ({"n": 3}, "3 examples make no 5 folds"),
+        ({"n": 9, "labels": [0] * 10}, "n of 9, labels of 10"),
+        ({"groups": [0, 0, 0, 1, 1, 1]}, "2 groups make no 5 folds"),
+        ({"n": 9, "folds": 1}, "at least 2 folds"),
+        ({"n": 9, "repeats": 0}, "at least 2 folds and 1 repetition"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(options: dict[str, int], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        make_folds(**options)  # type: ignore[arg-type]
