@@ -17,7 +17,7 @@ from telemetry.explain.checkpoints import read_checkpoint
 from telemetry.explain.checks import Check
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example
-from telemetry.explain.layers import spread_examples, units_first
+from telemetry.explain.layers import main_output, spread_examples, units_first
 from telemetry.explain.subject import Subject
 
 EXAMPLES = 256
@@ -173,7 +173,9 @@ def evolution(
             progress(done + 1, len(found))
     again = represented(other, examples, batch)
     names = [name for name in seen[-1] if all(name in part for part in seen)]
-    worst = max((abs(1 - linear_cka(seen[-1][name], again[name])) for name in names), default=0.0)
+    if not names:
+        raise UsageError("--evolution: no layer with weights gives a tensor of a row an example.")
+    worst = max(abs(1 - linear_cka(seen[-1][name], again[name])) for name in names)
     return Evolution(
         moments=tuple(found),
         has_steps=has_steps,
@@ -247,7 +249,7 @@ def _collector(
     def hear(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         first = inputs[0] if inputs else None
         n = len(first) if isinstance(first, Tensor) and first.dim() else 0
-        answers = units_first(output, module, n)
+        answers = units_first(main_output(output), module, n)
         if answers is not None:
             means = answers.flatten(2).mean(2) if answers.dim() > 2 else answers  # noqa: PLR2004
             found.setdefault(name, []).append(means.float().cpu())

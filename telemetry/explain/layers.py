@@ -146,14 +146,20 @@ def listening(subject: Subject, name: str) -> Iterator[Layer]:
     layer.module = modules[known("layer", name, [*modules, OUTPUT])]
 
     def hear(_module: nn.Module, _inputs: object, output: object) -> None:
+        found = main_output(output)
         # A ReLU in place that follows would write into what is heard.
-        layer.heard = output.clone() if isinstance(output, Tensor) else output
+        layer.heard = found.clone() if isinstance(found, Tensor) else found
 
     handle = layer.module.register_forward_hook(hear)
     try:
         yield layer
     finally:
         handle.remove()
+
+
+def main_output(output: object) -> object:
+    """What a layer gives; of a tuple its first part, as recurrent layers and attention mean it."""
+    return output[0] if isinstance(output, tuple) and output else output
 
 
 def units_first(found: object, module: nn.Module | None, n: int) -> Tensor | None:

@@ -159,9 +159,9 @@ def under_rule(rule: str, score: Callable[[Tensor], Tensor], values: Tensor) -> 
         score: Inputs of shape (n, ...) to scores of shape (n,).
         values: One input, without the batch dimension.
     """
-    with torch.no_grad():
-        plain = score(values[None])
     leaf = values[None].clone().requires_grad_()
+    with torch.enable_grad():  # without gradient torch may take another, fused path
+        plain = score(leaf).detach()
     with torch.enable_grad(), ReluRule(rule) as mode:
         result = score(leaf)
     nodes = _nodes(result)

@@ -78,3 +78,12 @@ def test_a_relu_that_nothing_can_see_is_told() -> None:
     found = under_rule("deconv", score, torch.tensor([1.0, 2.0]))
     assert found.replaced == 0
     assert found.missed == 1
+
+
+def test_a_transformer_that_is_fused_without_gradient_is_the_same_with_it() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    layer.requires_grad_(False)  # noqa: FBT003 - torch's signature
+    found = under_rule("deconv", lambda x: layer(x).sum((1, 2)) + x[:, 0, 0], torch.randn(5, 8))
+    assert found.replaced == 1
+    assert found.same_output

@@ -152,13 +152,56 @@ def test_what_is_not_there_is_said(layer: str, units: tuple[int, ...], complaint
 
 
 def test_a_layer_that_gives_no_tensor_is_refused() -> None:
-    class Two(nn.Module):
-        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            return images, images
+    class Named(nn.Module):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            return {"images": images}
 
     class First(nn.Module):
-        def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
-            return pair[0].flatten(1)
+        def forward(self, named: dict[str, Tensor]) -> Tensor:
+            return named["images"].flatten(1)
 
-    with pytest.raises(UsageError, match="layer 0 gives a tuple, expected a tensor"):
-        features(load(nn.Sequential(Two(), First()), dataset=Pictures()), "0")
+    with pytest.raises(UsageError, match="layer 0 gives a dict, expected a tensor"):
+        features(load(nn.Sequential(Named(), First()), dataset=Pictures()), "0")
+
+
+class Words:
+    """Texts of three to five tokens; token 7 stands in every third, at place 2."""
+
+    classes = ("without", "with")
+    pad_id = 0
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        tokens = torch.arange(1, 4 + index % 3)
+        if index % 3 == 1:
+            tokens[2] = 7
+        return tokens, int(index % 3 == 1)
+
+
+class Reader(nn.Module):
+    """A recurrent network whose first unit follows token 7."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.gru = nn.Embedding(8, 3), nn.GRU(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+        with torch.no_grad():
+            self.embedding.weight[:, 0] = 0.0
+            self.embedding.weight[7, 0] = 5.0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of texts."""
+        logits: Tensor = self.head(self.gru(self.embedding(tokens))[0].mean(1))
+        return logits
+
+
+@pytest.mark.parametrize("layer", ["embedding", "gru", "head"])
+def test_texts_of_any_length_have_examples_by_their_strongest_token(layer: str) -> None:
+    found = features(load(Reader(), dataset=Words()), layer, Settings(units=(0,), batch=4))
+    assert found.field is None
+    assert found.n_examples == 9
+    if layer == "embedding":
+        assert [patch.example.label for patch in found.units[0].patches] == [1, 1, 1]
