@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry.errors import UsageError
+from telemetry.explain.names import known
 from telemetry.explain.subject import Subject
 
 BLOCK = 512  # examples whose distances are in memory at once
@@ -55,10 +56,8 @@ def listening(subject: Subject, layer: str | None) -> Iterator[Representation | 
     found = Representation()
     modules = dict(subject.model.named_modules())
     if layer is not None:
-        if layer not in modules:
-            names = ", ".join(name for name in modules if name)
-            raise UsageError(f"--layer {layer}: no such module; there are {names[:200]}.")
-        handle = modules[layer].register_forward_hook(lambda _m, _i, output: found.add(output))
+        name = known("layer", layer, filter(None, modules))
+        handle = modules[name].register_forward_hook(lambda _m, _i, output: found.add(output))
     else:
         linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
         if not linear:

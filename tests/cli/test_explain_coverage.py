@@ -102,7 +102,7 @@ def test_a_gap_becomes_a_hypothesis(telemetry: Telemetry, store: Path) -> None:
     [
         ((), "which test examples?"),
         (("--test", "nights:nothing"), "nights:nothing"),
-        (("--test", "nights:both", "--layer", "tail"), "--layer tail: no such module"),
+        (("--test", "nights:both", "--layer", "tail"), "no layer 'tail'"),
         (("--test", "nights:both", "--k", "900"), "--k 900"),
         (("--test", "nights:both", "--save-hypothesis", "No Name"), "expected small letters"),
     ],

@@ -108,7 +108,7 @@ def test_a_class_that_training_lacks_is_far_away_and_answered_wrongly() -> None:
 def test_a_layer_can_be_named() -> None:
     found = compared(Blocks(KNOWN, seed=2), Settings(layer="head", k=3))
     assert found.distances is not None
-    with pytest.raises(UsageError, match="--layer tail: no such module; there are head"):
+    with pytest.raises(UsageError, match="no layer 'tail'; there are head"):
         compared(Blocks(KNOWN, seed=2), Settings(layer="tail"))
     with pytest.raises(UsageError, match="--k 200: the training set has 200 examples"):
         compared(Blocks(KNOWN, seed=2), Settings(k=200))
