@@ -12,10 +12,12 @@ def known(what: str, name: str, names: Iterable[str]) -> str:
     """The name, which is one of those there are.
 
     Raises:
-        UsageError: it is not; the closest ones are named.
+        UsageError: it is not; up to eight are named, the closest first.
     """
     there = list(names)
     if name in there:
         return name
-    close = difflib.get_close_matches(name, there, MOST_NAMES, 0.3) or there[:MOST_NAMES]
-    raise UsageError(f"the model has no {what} {name!r}; there are {', '.join(close) or 'none'}.")
+    close = difflib.get_close_matches(name, there, MOST_NAMES, 0.6)
+    shown = list(dict.fromkeys([*close, *there]))[:MOST_NAMES]
+    more = ", ..." if len(shown) < len(there) else ""
+    raise UsageError(f"the model has no {what} {name!r}; there are {', '.join(shown)}{more}.")
