@@ -51,8 +51,9 @@ def instant(
     callback: FoldCallback,
 ) -> float:
     """A score without a training: the gain of the configuration and the luck of the fold."""
-    del train_idx, test_idx, callback
+    del train_idx, test_idx
     if seed == params.get("dies_at"):
+        callback(nn.Linear(1, 1), None)
         os._exit(7)
     if seed == params.get("raises_at"):
         raise RuntimeError("no such disk\nand more")

@@ -5,7 +5,10 @@ Progress and errors are marked lines of JSON on standard error: `{"done", "of"}`
 """
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -65,10 +68,12 @@ class Question(Protocol):
 
 
 R = TypeVar("R", bound=Question)
+PARENT_POLL_S = 1.0
 
 
 def main() -> int:
     """Answer one request; the exit code is that of the error, or 0."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answer_stream = sys.stdout
     try:
         document = json.load(sys.stdin)
@@ -193,6 +198,13 @@ def _about(
     """The answer to a question about the subject that the request names."""
     with application_path(Path(request.source.app_dir)):
         return {**answer(request, load_source(request.source), _progress), "run": request.run}
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after the command that started it, even if that was killed."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
 
 
 def _progress(done: int, of: int) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,13 +19,12 @@ from telemetry.cv_request import PROJECT, TRAINING
 from telemetry.errors import UsageError
 from telemetry.evaluate.parameter_grid import checked_grid
 from telemetry.evaluate.scores import FoldScore
+from telemetry.explain.evaluation import Progress
 from telemetry.explain.fold_scores import ScoreKeeper, is_settled, looked_through, stored_scores
 from telemetry.explain.fold_training import OK, FoldTask, TrainAndScore
 from telemetry.explain.fold_workers import train_in_parallel
 from telemetry.explain.folds import Folds, make_folds
 from telemetry.json_values import Json
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

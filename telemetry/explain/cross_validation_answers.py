@@ -11,11 +11,11 @@ from telemetry.evaluate.scores import Configuration, FoldScore
 from telemetry.explain.cross_validation import (
     Configured,
     CrossValidated,
-    Progress,
     as_training,
     cross_validate,
 )
 from telemetry.explain.entry_points import application_path, resolve
+from telemetry.explain.evaluation import Progress
 from telemetry.explain.fold_training import FAILED, OK
 from telemetry.json_values import Json
 

@@ -23,6 +23,7 @@ from telemetry.shards import table_folder
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.results import append_once
 from telemetry.store.rows import as_float
+from telemetry.store.session import Session
 from telemetry.store.store import Store
 
 LAST_LOSS_SQL = """
@@ -152,7 +153,7 @@ def _is_of(run: Run, task: FoldTask) -> bool:
 
 def _last_loss(folder: Path) -> float:
     """The last loss of a run; 0 where it recorded none."""
-    with Store(folder).session([load_run(folder)]) as session:
+    with Session([load_run(folder)]) as session:
         rows = session.query(LAST_LOSS_SQL).records()
     return as_float(rows[0]["loss"]) if rows else 0.0
 

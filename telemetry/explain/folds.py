@@ -127,11 +127,16 @@ def _parts(
     n: int, labels: Labels | None, groups: Labels | None, folds: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Train and test places of each fold, by scikit-learn."""
-    from sklearn.model_selection import (  # noqa: PLC0415 - a second, needed by this verb alone
-        KFold,
-        StratifiedGroupKFold,
-        StratifiedKFold,
-    )
+    try:
+        from sklearn.model_selection import (  # noqa: PLC0415 - a second, needed by this verb alone
+            KFold,
+            StratifiedGroupKFold,
+            StratifiedKFold,
+        )
+    except ImportError as error:
+        raise UsageError(
+            "folds need scikit-learn, not installed; pip install 'training-telemetry[explain]'"
+        ) from error
 
     options = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
     places = np.arange(n)
