@@ -149,7 +149,7 @@ def train_fold(train_and_score: TrainAndScore, task: FoldTask) -> Outcome:
         values = scores_in(returned)
     except TrainingStopped as error:
         return Outcome(run=callback.end(error), status=DIVERGED, error=str(error))
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
         told = f"{type(error).__name__}: {error}".splitlines()[0]
         return Outcome(run=callback.end(error), status=FAILED, error=told)
     except BaseException as error:

@@ -140,13 +140,15 @@ def _parts(
 
     options = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
     places = np.arange(n)
-    classes = None if labels is None else _class_numbers(labels)
+    # Classes of which none could be in every fold, such as numbers to predict, are not kept apart.
+    is_common = labels is not None and max(Counter(labels).values()) >= folds
+    classes = _class_numbers(labels) if labels is not None and is_common else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of rare classes: told in the notes
         if groups is not None:  # without labels: one class, and groups of equal weight
             own = np.zeros(n, dtype=np.int64) if classes is None else classes
             yield from StratifiedGroupKFold(**options).split(places, own, _class_numbers(groups))
-        elif classes is not None and max(Counter(labels or ()).values()) >= folds:
+        elif classes is not None:
             yield from StratifiedKFold(**options).split(places, classes)
         else:
             yield from KFold(**options).split(places)

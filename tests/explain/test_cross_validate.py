@@ -1,10 +1,12 @@
 """Cross-validation: the planted better configuration wins, lost folds count, nothing runs twice."""
 
 import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import fold_trainings
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -73,7 +75,7 @@ def test_each_fold_is_a_run_that_says_which(
 def test_every_configuration_has_the_same_folds_and_seeds(
     validate: Callable[..., CrossValidated],
 ) -> None:
-    seen: dict[object, list[object]] = {}
+    seen: dict[object, list[tuple[object, ...]]] = {}
 
     def watched(
         params: dict[str, object],
@@ -82,14 +84,14 @@ def test_every_configuration_has_the_same_folds_and_seeds(
         seed: int,
         _callback: FoldCallback,
     ) -> float:
-        drawn = random.random(), float(torch.rand(()))  # noqa: S311 - is seeded for the user
-        seen.setdefault(params["a"], []).append((str(train_idx), str(test_idx), seed, drawn))
+        drawn = (random.random(), float(torch.rand(())), np.random.rand())  # noqa: S311, NPY002
+        seen.setdefault(params["a"], []).append((str(train_idx), str(test_idx), seed, *drawn))
         params.clear()  # a copy: what the function does with it stays its own
         return 1.0
 
     validate(watched, {"a": [1, 2]})
     assert seen[1] == seen[2]
-    assert len(set(map(str, seen[1]))) == 3
+    assert [len(set(column)) for column in zip(*seen[1], strict=True)] == [3] * 6
 
 
 def test_a_diverged_fold_is_counted_and_never_dropped(
@@ -211,10 +213,23 @@ def returns_a_text(*_arguments: object) -> str:
     return "good"
 
 
-def test_what_is_no_score_is_told(validate: Callable[..., CrossValidated]) -> None:
-    found = validate(returns_a_text, {"a": [1]})
-    told = "TypeError: train_and_score returned str; return a number, or a dict of numbers by name"
-    assert set(found.errors.values()) == {told}
+def exits(*_arguments: object) -> float:
+    sys.exit(4)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (returns_a_text, "TypeError: train_and_score returned str; return a number, or a dict of"),
+        (exits, "SystemExit: 4"),
+    ],
+)
+def test_what_is_no_score_is_told(
+    validate: Callable[..., CrossValidated], function: object, told: str
+) -> None:
+    found = validate(function, {"a": [1]})
+    assert statuses(found) == [["failed"] * 3]
+    assert all(error.startswith(told) for error in found.errors.values())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_each_fold_has_its_share_of_each_class() -> None:
         assert Counter(labels[i] for i in fold.test_idx) == {"rare": 2, "common": 8}
 
 
-@pytest.mark.parametrize("labels", [None, [0, 1] * 15])
+@pytest.mark.parametrize("labels", [None, [0, 1] * 15, list(range(30))])
 def test_no_group_is_on_both_sides(labels: list[int] | None) -> None:
     groups = [f"patient-{i // 3}" for i in range(30)]
     for fold in make_folds(labels=labels, groups=groups, folds=3, repeats=2).folds:
