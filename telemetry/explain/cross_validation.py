@@ -16,7 +16,7 @@ from typing import cast
 
 from telemetry.capture.configured_store import configured_store
 from telemetry.cv_request import PROJECT, TRAINING
-from telemetry.errors import UsageError
+from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.evaluate.parameter_grid import checked_grid
 from telemetry.evaluate.scores import FoldScore
 from telemetry.explain.evaluation import Progress
@@ -133,6 +133,7 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
     stored = stored_scores(where, cv_id)
     settled = {(score.config_id, score.place) for score in stored if is_settled(score)}
     missing = [task for task in tasks if (task.config_id, task.fold.place) not in settled]
+    _make_writable(where)
     errors = _train(train_and_score, missing, _keeper(stored, tasks, parted), jobs, progress)
     scores = stored_scores(where, cv_id)
     return CrossValidated(
@@ -144,6 +145,20 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
         n_kept=len(tasks) - len(missing),
         errors=errors,
     )
+
+
+def _make_writable(store: Path) -> None:
+    """Make the folder of runs before hours of training go to it.
+
+    Raises:
+        StoreUnreadable: it cannot be written.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnreadable(f"{store}: cannot be made ({error.strerror}).") from error
+    if not os.access(store, os.W_OK):
+        raise StoreUnreadable(f"{store}: runs cannot be written there; check its permissions.")
 
 
 def _train(

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.finding_news import OnFinding
-from telemetry.errors import TrainingStopped, UsageError
+from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
 from telemetry.explain.folds import Fold, Indices
 from telemetry.json_values import Json
 
@@ -108,7 +108,7 @@ class FoldCallback:
         """Close the run, which is made now if the training did without; returns its folder.
 
         Raises:
-            UsageError: recording is off.
+            StoreUnreadable: nothing could be recorded.
         """
         made = self._made or self(nn.Identity(), None)
         if error is None:
@@ -116,7 +116,9 @@ class FoldCallback:
         else:
             made.fail(error)
         if made.path is None:
-            raise UsageError("a fold is a run, but recording is off; unset TELEMETRY_DISABLED.")
+            raise StoreUnreadable(
+                f"{self._task.store}: the run of a fold could not be recorded; can it be written?"
+            )
         return made.path
 
 

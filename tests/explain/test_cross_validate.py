@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from telemetry import Store, explain
-from telemetry.errors import TrainingStopped, UsageError
+from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
 from telemetry.evaluate import crossval
 from telemetry.evaluate.crossval import Standing
 from telemetry.explain.cross_validation import CrossValidated
@@ -264,3 +264,9 @@ def test_recording_that_is_off_is_refused(
     monkeypatch.setenv("TELEMETRY_DISABLED", "1")
     with pytest.raises(UsageError, match="unset TELEMETRY_DISABLED"):
         validate(fold_trainings.instant, {"gain": [1]})
+
+
+def test_a_store_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnreadable, match="cannot be made"):
+        explain.cross_validate(exits, {"a": [1]}, n=6, store=tmp_path / "file" / "store")
