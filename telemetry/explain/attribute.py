@@ -269,7 +269,7 @@ class _Explainer:
     def _checks(
         self, found: _Map, problem: Problem, differences: Sequence[float]
     ) -> Iterator[Check]:
-        settings, first = self._settings, self._all_references[0]
+        settings = self._settings
         yield checking.determinism(found.per_segment, self._mapped(problem).per_segment)
         yield checking.not_empty(found.native, differences)
         if settings.method in COMPLETE:
@@ -280,7 +280,9 @@ class _Explainer:
             yield from self._lime_checks(found, problem)
         if not settings.check:
             return
-        yield checking.deletion(problem, found.per_segment, first, settings.seed)
+        references = self._all_references
+        lowest = references[max(range(len(references)), key=differences.__getitem__)]
+        yield checking.deletion(problem, found.per_segment, lowest, settings.seed)
         support = checking.support_of(
             self._example.input, self._all_references, self._segments, found.native.numel()
         )

@@ -99,6 +99,9 @@ def completeness(totals: Sequence[float], differences: Sequence[float]) -> Check
 def deletion(problem: Problem, per_segment: Tensor, baseline: Tensor, seed: int) -> Check:
     """Removing what matters most first lowers the score faster than any of five random orders.
 
+    The score itself is followed, in shares of its whole fall: its probability saturates, and then
+    no order differs from another.
+
     Source: Petsiuk, Das and Saenko 2018, arXiv:1806.07421.
     """
     order = per_segment.argsort(descending=True)
@@ -225,10 +228,14 @@ def support_of(values: Tensor, baselines: Sequence[Tensor], segments: Segments, 
 
 
 def _area(problem: Problem, order: Tensor, baseline: Tensor) -> float:
-    """Area under the curve of the score's probability while segments are replaced in an order."""
+    """Mean share of the score that is left while segments are replaced in an order."""
     n = len(order)
     cuts = sorted({round(n * cut / CUTS) for cut in range(CUTS + 1)})
     place = order.argsort()
     kept = torch.stack([place >= cut for cut in cuts])
-    curve = torch.sigmoid(scores_of(problem, kept, baseline))
+    scores = scores_of(problem, kept, baseline).double()
+    fall = float(scores[0] - scores[-1])
+    if abs(fall) <= EMPTY:
+        return 1.0
+    curve = (scores - scores[-1]) / fall
     return float(torch.trapezoid(curve, torch.tensor(cuts, dtype=curve.dtype)) / max(n, 1))
