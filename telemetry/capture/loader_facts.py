@@ -1,5 +1,6 @@
 """What a data loader says of itself: sizes that decide how long an epoch is."""
 
+import logging
 from collections.abc import Sized
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,6 +10,8 @@ from torch.utils.data import IterableDataset
 from telemetry.capture.contained import contained
 from telemetry.capture.dataset_fingerprint import dataset_fingerprint
 from telemetry.json_values import Json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +81,13 @@ def _length(values: object) -> int | None:
 
 
 def _fingerprint(dataset: object) -> str | None:
-    with contained(_ignore):  # attributes of a user's own class
+    with contained(_log_failed_fingerprint):  # attributes of a user's own class
         return dataset_fingerprint(dataset)
     return None
+
+
+def _log_failed_fingerprint(error: Exception) -> None:
+    logger.warning("telemetry: the data set has no fingerprint: %s", error)
 
 
 def _ignore(error: Exception) -> None:

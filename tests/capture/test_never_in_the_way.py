@@ -27,6 +27,7 @@ SHELLS: set[Function] = {
     ("observe_backward.py", "_begun"),
     ("observe_backward.py", "_observed.<locals>.backward"),
     ("observe_clipping.py", "_observed_grouping.<locals>.group_tensors_by_device_and_dtype"),
+    ("hook_scope.py", "Undispatched.__exit__"),  # would leave modes off for what comes after
     ("observe_clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),
     ("observe_clipping.py", "_observed_total.<locals>.get_total_norm"),
     ("observe_loaders.py", "_observed_iter.<locals>.iterate"),
