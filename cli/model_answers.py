@@ -26,6 +26,11 @@ def number(value: "Json") -> float:
     return float(str(value))
 
 
+def known_number(value: "Json") -> float | None:
+    """The same, None where there is none."""
+    return None if value is None else number(value)
+
+
 def colours(value: "Json") -> list[list[str]]:
     """Rows of colours of an image."""
     return [[str(colour) for colour in listed(row)] for row in listed(value)]

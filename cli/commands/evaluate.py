@@ -10,7 +10,6 @@ Examples:
   telemetry evaluate 7f3a --every-checkpoint
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ import click
 import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.model_answers import known_number, mappings
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, source_of, weights_of
 from telemetry.cli.options import Settings, complete_runs, verb
@@ -29,6 +29,8 @@ from telemetry.errors import UsageError
 from telemetry.explain_request import EvaluateRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from telemetry.json_values import Json
 
 SHOWN = 5  # worst examples on a terminal
@@ -71,7 +73,7 @@ def command(
         limit=limit,
     )
     answer = ask(request.to_json(), "evaluating")
-    found = [entry for entry in _listed(answer.get("evaluations")) if isinstance(entry, Mapping)]
+    found = mappings(answer.get("evaluations"))
     if screen.wants_json:
         screen.json({"run": chosen.run, "stored": not no_store, "evaluations": found})
         return
@@ -82,7 +84,7 @@ def command(
 def show(screen: Screen, evaluation: "Mapping[str, Json]") -> None:
     """The answer first, then the worst examples."""
     screen.paragraph(sentence(evaluation))
-    rows = [entry for entry in _listed(evaluation.get("worst")) if isinstance(entry, Mapping)]
+    rows = mappings(evaluation.get("worst"))
     columns = (
         Column(header="EXAMPLE", shrinks=True),
         Column(header="LABEL", shrinks=True),
@@ -98,8 +100,8 @@ def show(screen: Screen, evaluation: "Mapping[str, Json]") -> None:
 def sentence(evaluation: "Mapping[str, Json]") -> str:
     """What came out, in one sentence."""
     n = int(str(evaluation["examples"]))
-    loss = numbers.number(_number(evaluation["loss"]))
-    accuracy = _number(evaluation.get("accuracy"))
+    loss = numbers.number(known_number(evaluation["loss"]))
+    accuracy = known_number(evaluation.get("accuracy"))
     what = f"{plural(n, 'example')} of {evaluation['dataset']}"
     where = f"weights {evaluation['checkpoint']}"
     if evaluation.get("step") is not None:
@@ -116,24 +118,13 @@ def sentence(evaluation: "Mapping[str, Json]") -> str:
 
 def _cells(row: "Mapping[str, Json]") -> tuple[Span | str, ...]:
     is_class = row.get("prediction") is not None
-    label = row.get("label") if is_class else numbers.number(_number(row.get("target_value")))
-    answer = row["prediction"] if is_class else numbers.number(_number(row["predicted_value"]))
+    label = row.get("label") if is_class else numbers.number(known_number(row.get("target_value")))
+    answer = row["prediction"] if is_class else numbers.number(known_number(row["predicted_value"]))
     wrong = is_class and label != answer
     return (
         str(row["example_id"]),
         numbers.NOTHING if label is None else str(label),
         Span(str(answer), Style.ERROR if wrong else Style.PLAIN),
-        numbers.number(_number(row.get("loss"))),
-        numbers.number(_number(row.get("confidence"))),
+        numbers.number(known_number(row.get("loss"))),
+        numbers.number(known_number(row.get("confidence"))),
     )
-
-
-def _listed(value: "Json") -> "Sequence[Json]":
-    return value if isinstance(value, list) else ()
-
-
-def _number(value: "Json") -> float | None:
-    """A number of the answer, where strict JSON writes nan and inf as texts."""
-    if isinstance(value, str):
-        return float(value) if value in {"nan", "inf", "-inf"} else None
-    return float(value) if isinstance(value, int | float) else None

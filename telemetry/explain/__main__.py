@@ -93,18 +93,10 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
         UsageError: it asks for an unknown verb, or for what cannot be.
     """
     verb = document.get("verb")
-    if verb == "evaluate":
-        return _evaluate(EvaluateRequest.of(document))
-    if verb == "hypotheses.run":
-        return _run_hypotheses(HypothesesRequest.of(document))
-    if verb == "explain.input":
-        return _attribute(AttributeRequest.of(document))
-    if verb == "cv.run":
-        return answer_cross_validation(CrossValidateRequest.of(document), _progress)
-    part = _parts().get(str(verb))
-    if part is not None:
-        return part(document)
-    raise UsageError(f"there is no verb {verb!r}.")
+    answer = _verbs().get(str(verb))
+    if answer is None:
+        raise UsageError(f"there is no verb {verb!r}.")
+    return answer(document)
 
 
 def _evaluate(request: EvaluateRequest) -> dict[str, Json]:
@@ -180,9 +172,13 @@ def _kept(attribution: Attribution, subject: Subject, run: str | None) -> dict[s
     return {**attribution_answer(attribution, subject), "image": path}
 
 
-def _parts() -> dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]]:
-    """What answers each verb whose request names a subject."""
+def _verbs() -> dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]]:
+    """What answers each verb."""
     return {
+        "evaluate": lambda said: _evaluate(EvaluateRequest.of(said)),
+        "hypotheses.run": lambda said: _run_hypotheses(HypothesesRequest.of(said)),
+        "cv.run": lambda said: answer_cross_validation(CrossValidateRequest.of(said), _progress),
+        "explain.input": lambda said: _attribute(AttributeRequest.of(said)),
         "explain.perturb": lambda said: _about(PerturbRequest.of(said), answer_perturb),
         "explain.reduce": lambda said: _about(ReduceRequest.of(said), answer_reduce),
         "explain.coverage": lambda said: _about(CoverageRequest.of(said), answer_coverage),

@@ -107,32 +107,17 @@ def rows_of(found: Coverage, subject: Subject) -> list[dict[str, object]]:
             "checkpoint": subject.identity,
             "train_dataset": found.train,
             "test_dataset": found.test,
-            "kind": gap.kind,
-            "attribute": gap.attribute,
-            "train_low": gap.train_low,
-            "train_high": gap.train_high,
-            "train_n": gap.train_n,
-            "test_n": gap.test_n,
-            "outside_n": gap.outside_n,
-            "outside_share": gap.outside_share,
-            "shift_sd": gap.shift_sd,
-            "p": gap.p,
-            "q": gap.q,
-            "error_inside": gap.error_inside,
-            "error_outside": gap.error_outside,
-            "error_p": gap.error_p,
+            **_numbers(gap),
             "example_ids": json_values.dumps(list(found.examples(gap))),
             "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
-            "reported": gap.reported,
-            "finding": gap.is_finding,
-            "sentence": gap.sentence,
             "written_at": moment,
         }
         for gap in found.gaps
     ]
 
 
-def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
+def _numbers(gap: Gap) -> dict[str, Json]:
+    """What was compared and what came out, as rows and answers have it."""
     return {
         "kind": gap.kind,
         "attribute": gap.attribute,
@@ -151,6 +136,12 @@ def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
         "reported": gap.reported,
         "finding": gap.is_finding,
         "sentence": gap.sentence,
+    }
+
+
+def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
+    return {
+        **_numbers(gap),
         "example_ids": list(found.examples(gap)),
         "neighbours": _neighbours(gap),
         "where": where_of(found, gap) if gap.reported else None,

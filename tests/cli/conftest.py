@@ -82,6 +82,13 @@ def build(width=2):
     print("built")
     return model
 
+def build_blind():
+    return nn.Sequential(Rounded(), build())
+
+class Rounded(nn.Module):
+    def forward(self, x):
+        return torch.round(x)
+
 class Rows:
     classes = ("low", "high")
     def __init__(self):
