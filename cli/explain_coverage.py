@@ -78,12 +78,10 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
       telemetry explain coverage latest --train shop.data:train --layer encoder
       telemetry explain coverage latest --train shop.data:train --save-hypothesis dark
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis, tolerance)
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     request = CoverageRequest(
         source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
         train=train,

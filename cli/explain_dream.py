@@ -112,10 +112,8 @@ def explain_dream(  # noqa: PLR0913 - one argument per option
       telemetry explain dream latest --layer output --unit 3 --unit 8
       telemetry explain dream 7f3a --layer conv2 --unit 7 --start 4711 --octaves 3
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     request = DreamRequest(
         source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
         layer=layer,

@@ -74,14 +74,12 @@ def explain_features(  # noqa: PLR0913 - one argument per option
       telemetry explain features latest --layer conv2 --units 0,3,7 --limit 2000
       telemetry explain features 7f3a --layer conv2 --evolution --checkpoints 'ckpt/*.pt'
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     if units is not None and top is not None:
         raise UsageError("--units names the units, --top chooses them: give one of the two.")
     if checkpoints is not None and not evolution:
         raise UsageError("--checkpoints belongs to --evolution; --checkpoint names one file.")
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     source = source_of(chosen, given, trust=trust_run)
     files = weights_of(source, Path.cwd())
     if checkpoints is not None:

@@ -83,12 +83,10 @@ def explain_input(  # noqa: PLR0913 - one argument per option
       telemetry explain input latest --worst 3 --method occlusion
       telemetry explain input 7f3a --example 12 --target pred --method lime
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     if bool(examples) == (worst is not None):
         raise UsageError("explain which input? Say --example ID, or --worst N.")
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     source = newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd())
     request = AttributeRequest(
         source=source,

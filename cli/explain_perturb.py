@@ -85,8 +85,6 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
       telemetry explain perturb 7f3a --example 12 --axis feature:income
       telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     if bool(examples) == whole:
         raise UsageError("change what? Say --example ID, or --all.")
     names = tuple(filter(None, (name.strip() for name in axes.split(","))))
@@ -96,7 +94,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
         check_savable(file, save_hypothesis, tolerance)
     low, high = _span(span)
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     request = PerturbRequest(
         source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
         examples=examples,

@@ -95,12 +95,10 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
       telemetry explain reduce latest --wrong 4711 --right clean.png --mode repair
       telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis, tolerance)
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     request = ReduceRequest(
         source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
         wrong=wrong,

@@ -82,11 +82,9 @@ def explain_weights(  # noqa: PLR0913 - one argument per option
       telemetry explain weights 7f3a --checkpoint ckpt/epoch3.pt
       telemetry explain weights 7f3a --step 1200
     """
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
-    chosen = select_run(store.runs(), run)
+    chosen = store.select(run)
     if step is not None or not names_weights(chosen, given):
         _recorded(screen, store, chosen, layer, step)
         return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
+from telemetry.cli.hypothesis_list import show_list
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -13,79 +14,77 @@ from telemetry.cli.render import Screen, open_screen
 from telemetry.explain_request import HypothesesRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from telemetry.evaluate.stored_hypotheses import Listed
-
-    Show = Callable[[Screen, "list[Listed]"], None]
 
 EXIT_BROKEN = 1
 FEW = 200  # examples, of which only large changes can be seen
 
 
-def add_run(group: VerbGroup, show: "Show") -> None:
-    """Add the part to `telemetry hypotheses`; `show` draws the list."""
+def add_run(group: VerbGroup) -> None:
+    """Add the part to `telemetry hypotheses`."""
+    group.part("run")(run_hypotheses)
 
-    @click.argument("run", metavar="RUN", shell_complete=complete_runs)
-    @click.option(
-        "--file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default="hypotheses.toml",
-        show_default=True,
-        help="File of hypotheses.",
+
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="hypotheses.toml",
+    show_default=True,
+    help="File of hypotheses.",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=64, help="Examples a forward.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Of each data set.")
+@model_options
+@click.pass_obj
+def run_hypotheses(
+    settings: Settings,
+    /,
+    *,
+    run: str,
+    file: Path,
+    batch: int,
+    limit: int | None,
+    trust_run: bool,
+    **given: str | None,
+) -> int:
+    """Test a model on the data set of every hypothesis, and fail if one does not hold.
+
+    The rows lie in the run, so that `hypotheses compare` can hold another model against it.
+
+    Examples:
+      telemetry hypotheses run latest
+      telemetry hypotheses run latest --file hypotheses.toml --checkpoint best.pt
+    """
+    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+
+    screen = open_screen(settings)
+    store = telemetry.Store.open(settings.store)
+    chosen = store.select(run)
+    known = hypotheses.load_hypotheses(file)
+    request = HypothesesRequest(
+        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        definitions=file.read_text("utf-8"),
+        place=str(file),
+        run=str(chosen.ref.path),
+        batch=batch,
+        limit=limit,
     )
-    @click.option("--batch", type=click.IntRange(min=1), default=64, help="Examples a forward.")
-    @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Of each data set.")
-    @model_options
-    @click.pass_obj
-    def run_(
-        settings: Settings,
-        /,
-        *,
-        run: str,
-        file: Path,
-        batch: int,
-        limit: int | None,
-        trust_run: bool,
-        **given: str | None,
-    ) -> int:
-        """Test a model on the data set of every hypothesis, and fail if one does not hold.
-
-        The rows lie in the run, so that `hypotheses compare` can hold another model against it.
-
-        Examples:
-          telemetry hypotheses run latest
-          telemetry hypotheses run latest --file hypotheses.toml --checkpoint best.pt
-        """
-        from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
-
-        screen = open_screen(settings)
-        store = telemetry.Store.open(settings.store)
-        chosen = store.select(run)
-        known = hypotheses.load_hypotheses(file)
-        request = HypothesesRequest(
-            source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
-            definitions=file.read_text("utf-8"),
-            place=str(file),
-            run=str(chosen.ref.path),
-            batch=batch,
-            limit=limit,
-        )
-        ask(request.to_json(), "testing hypotheses")
-        names = {hypothesis.name for hypothesis in known}
-        every = hypotheses.list_hypotheses(store, [chosen], known)
-        listed = [entry for entry in every if entry.hypothesis.name in names]
-        _warn_of_few(screen, listed)
-        if screen.wants_json:
-            entries = [entry.to_json() for entry in listed]
-            screen.json({"verb": "hypotheses.run", "run": chosen.run, "hypotheses": entries})
-        else:
-            screen.paragraph(sentence(listed))
-            screen.blank()
-            show(screen, listed)
-        return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
-
-    group.part("run")(run_)
+    ask(request.to_json(), "testing hypotheses")
+    names = {hypothesis.name for hypothesis in known}
+    every = hypotheses.list_hypotheses(store, [chosen], known)
+    listed = [entry for entry in every if entry.hypothesis.name in names]
+    _warn_of_few(screen, listed)
+    if screen.wants_json:
+        entries = [entry.to_json() for entry in listed]
+        screen.json({"verb": "hypotheses.run", "run": chosen.run, "hypotheses": entries})
+    else:
+        screen.paragraph(sentence(listed))
+        screen.blank()
+        show_list(screen, listed)
+    return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
 
 
 def sentence(listed: "Sequence[Listed]") -> str:

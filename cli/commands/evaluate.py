@@ -57,10 +57,8 @@ def command(
     **given: str | None,
 ) -> None:
     """Find the parts, let the child run the model, show what came out."""
-    from telemetry.store.select import select_run  # noqa: PLC0415 - keeps --help fast
-
     screen = open_screen(settings)
-    chosen = select_run(telemetry.Store.open(settings.store).runs(), run)
+    chosen = telemetry.Store.open(settings.store).select(run)
     source = source_of(chosen, given, trust=trust_run)
     weights = weights_of(source, Path.cwd())
     if every_checkpoint and not weights:

@@ -11,7 +11,6 @@ from telemetry.errors import UsageError
 from telemetry.explain.examples import ExampleSet, Modality
 
 DEFAULT_CELLS = 6  # a side
-MOST_SEGMENTS = 50  # of a regression on segments
 IMAGE_DIMENSIONS = 3
 
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1; the ends excluded

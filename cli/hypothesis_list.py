@@ -1,0 +1,49 @@
+"""Hypotheses as a table: what each expects, what came out, and whether it holds."""
+
+import math
+from typing import TYPE_CHECKING
+
+from telemetry.cli import numbers
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.render import Screen
+
+if TYPE_CHECKING:
+    from telemetry.evaluate.stored_hypotheses import Listed
+
+
+def show_list(screen: Screen, listed: "list[Listed]") -> None:
+    """A line for each hypothesis."""
+    if not listed:
+        screen.paragraph(
+            "no hypothesis is known; name a --file, or write one by `telemetry slices "
+            "--save-hypothesis NAME`"
+        )
+        return
+    columns = (
+        Column(header="HYPOTHESIS", shrinks=True, least=16),
+        Column(header="KIND", rank=2),
+        Column(header="EXPECTED"),
+        Column(header="VALUE", align=Align.RIGHT),
+        Column(header="N", align=Align.RIGHT, rank=1),
+        Column(header="RUN", rank=3),
+        Column(header="HOLDS"),
+        Column(header="LAST COMPARISON", rank=4),
+        Column(header="STATEMENT", shrinks=True, least=20, rank=5),
+    )
+    screen.grid(Grid(columns=columns, rows=tuple(map(_listed_row, listed))))
+
+
+def _listed_row(entry: "Listed") -> tuple[Cell, ...]:
+    words = {True: Span("yes", Style.GOOD), False: Span("no", Style.ERROR)}
+    unknown = Span("not evaluated" if entry.run is None else "undecided", Style.FAINT)
+    return (
+        entry.hypothesis.name,
+        entry.hypothesis.kind,
+        str(entry.hypothesis.expect),
+        numbers.number(None if math.isnan(entry.value) else entry.value),
+        counted(entry.n),
+        entry.run.short if entry.run else "",
+        unknown if entry.holds is None else words[entry.holds],
+        entry.verdict.replace("_", " "),
+        entry.hypothesis.statement,
+    )
