@@ -217,11 +217,6 @@ def _write_file(path: Path, text: str, *, mode: str) -> None:
         raise StoreUnreadable(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def write_raw(text: str) -> None:
-    """Text on stdout exactly as it is."""
-    sys.stdout.write(text)
-
-
 def write_over(text: str) -> None:
     """The last line of a terminal, cut at its width, in place of what it showed before."""
     width = shutil.get_terminal_size((80, 24)).columns - 1

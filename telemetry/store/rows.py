@@ -1,7 +1,6 @@
 """Rows of a query: typed columns for arithmetic, records for display."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
@@ -80,8 +79,3 @@ def as_float(value: SqlValue) -> float:
 def as_text(value: SqlValue) -> str:
     """A text of a record; NULL is ''."""
     return "" if value is None else str(value)
-
-
-def column_text(values: Sequence[SqlValue]) -> list[str]:
-    """Texts of a column of records."""
-    return [as_text(value) for value in values]
