@@ -18,9 +18,11 @@ from torch import Tensor
 
 from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
+from telemetry.explain.stated import no_item, no_label, of_channels, stated, stated_id, unreadable
 from telemetry.json_values import Json
 
 RANGE_EXAMPLES = 256  # from which the range of the values is taken where the data set states none
+ROUNDING = 1e-3  # share of the range by which normalisation, in half precision too, may miss it
 IMAGE_CHANNELS = (1, 3, 4)
 IMAGE_DIMENSIONS = 3
 METADATA_KINDS = (str, bool, int, float, type(None))
@@ -81,10 +83,7 @@ class ExampleSet:
 
     def __init__(self, source: object, name: str) -> None:
         if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
-            raise UsageError(
-                f"data set {name} is a {type(source).__name__}, expected __len__ and "
-                "__getitem__(i) -> (input, label) or (input, label, metadata)."
-            )
+            raise UsageError(f"data set {name} is {unreadable(source)}.")
         self.source = cast("Source", source)
         self.name = name
         if len(self) == 0:
@@ -96,83 +95,101 @@ class ExampleSet:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty where the data set states none."""
-        stated = getattr(self.source, "classes", None) or ()
-        if isinstance(stated, str) or not isinstance(stated, Sequence):
+        names = stated(self.source, "classes")
+        if names is None:
+            return ()
+        if isinstance(names, Mapping):  # name to number
+            names = sorted(names, key=names.__getitem__)
+        if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
             raise UsageError(f"data set {self.name}: classes is no list of names.")
-        return tuple(map(str, stated))
+        return tuple(map(str, names))
 
     @cached_property
     def pad_id(self) -> int | None:
         """What shorter texts of a batch are filled up with; None: only equal lengths are joined."""
-        value = getattr(self.source, "pad_id", None)
-        return None if value is None else int(value)
+        return self._token("pad_id")
 
     @cached_property
     def mask_id(self) -> int | None:
         """What stands for a token that is hidden; None where the data set names none."""
-        value = getattr(self.source, "mask_id", None)
-        return None if value is None else int(value)
+        return self._token("mask_id")
 
     @cached_property
     def normalisation(self) -> tuple[Tensor | None, Tensor | None]:
         """Mean and deviation by which items were normalised, one a channel; None: they were not."""
-        mean, deviation = (getattr(self.source, name, None) for name in ("mean", "std"))
+        mean, deviation = (stated(self.source, name) for name in ("mean", "std"))
         if mean is None or deviation is None or callable(mean):
             return None, None
-        dims = (-1,) + (1,) * (self.example(0).input.dim() - 1)
-        return (
-            torch.as_tensor(mean, dtype=torch.float32).reshape(dims),
-            torch.as_tensor(deviation, dtype=torch.float32).reshape(dims),
-        )
+        first = self._numbers(self._item(0)[0], 0)
+        found = of_channels(mean, first), of_channels(deviation, first)
+        n_channels = first.shape[0] if first.dim() else 1
+        for name, part in zip(("mean", "std"), found, strict=True):
+            if part.numel() not in {1, n_channels}:
+                raise UsageError(
+                    f"data set {self.name}: {name} has {part.numel()} numbers, expected one, or "
+                    f"{n_channels} as an input of shape {tuple(first.shape)} has."
+                )
+        return found
 
     def element_names(self, values: Tensor) -> list[str]:
         """Names of the elements of a row: columns of a table, or the tokens of a text."""
-        columns = getattr(self.source, "feature_names", None)
-        if columns is not None and len(columns) == values.numel():
-            return [str(name) for name in columns]
-        if callable(getattr(self.source, "tokens", None)):
+        columns = stated(self.source, "feature_names")
+        names = [] if columns is None else [str(name) for name in cast("Sequence[object]", columns)]
+        if names and len(names) == values.numel():
+            return names
+        if callable(stated(self.source, "tokens")):
             return [f"{place}:{token}" for place, token in enumerate(self.tokens(values))]
         return [str(place) for place in range(values.numel())]
 
     def tokens(self, values: Tensor) -> list[str]:
         """The tokens of a text in words, as the data set says them, else their numbers."""
-        reader = getattr(self.source, "tokens", None)
+        reader = stated(self.source, "tokens")
         found = [str(token) for token in reader(values)] if callable(reader) else []
         return found if len(found) == values.numel() else [str(t) for t in values.tolist()]
 
     @cached_property
     def modality(self) -> Modality:
         """What the inputs are: as stated, else integers are text, C x H x W images, rows tables."""
-        stated = getattr(self.source, "modality", None)
-        if stated is not None:
-            if stated not in list(Modality):
+        said = stated(self.source, "modality")
+        if said is not None:
+            if said not in list(Modality):
                 known = ", ".join(Modality)
-                raise UsageError(f"data set {self.name}: modality {stated!r} is none of {known}.")
-            return Modality(stated)
+                raise UsageError(f"data set {self.name}: modality {said!r} is none of {known}.")
+            return Modality(str(said))
         first = self.example(0).input
         if not first.is_floating_point():
             return Modality.TEXT
         is_image = first.dim() == IMAGE_DIMENSIONS and first.shape[0] in IMAGE_CHANNELS
         return Modality.IMAGE if is_image else Modality.TABULAR
 
+    def plain(self, values: Tensor) -> Tensor:
+        """Values as they were before normalisation, where the data set says how it normalises."""
+        mean, deviation = self.normalisation
+        return values if mean is None or deviation is None else values * deviation + mean
+
     @cached_property
     def stated_range(self) -> tuple[float, float] | None:
-        """Range of the values as the data set states it."""
-        stated = getattr(self.source, "value_range", None)
-        if stated is None:
+        """Range of the values before normalisation, as the data set states it."""
+        value = stated(self.source, "value_range")
+        if value is None:
             return None
-        low, high = (float(value) for value in stated)
+        try:
+            low, high = (float(value) for value in cast("Sequence[float]", value))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"data set {self.name}: value_range is {value!r}, expected (lowest, highest)."
+            ) from error
         if not low < high:
             raise UsageError(f"data set {self.name}: value_range {low:g}, {high:g} is empty.")
         return low, high
 
     @cached_property
     def value_range(self) -> tuple[float, float]:
-        """Range of the values: as stated, else that of up to 256 examples spread over the set."""
+        """Range of the values before normalisation: as stated, else that of up to 256 examples."""
         if self.stated_range is not None:
             return self.stated_range
         picks = np.unique(np.linspace(0, len(self) - 1, min(len(self), RANGE_EXAMPLES)).astype(int))
-        inputs = [self.example(int(index)).input for index in picks]
+        inputs = [self.plain(self.example(int(index)).input) for index in picks]
         return min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
 
     def example(self, index: int) -> Example:
@@ -194,7 +211,7 @@ class ExampleSet:
         digest = input_digest(values)
         return Example(
             index=index,
-            id=self._stated_id(index) or digest,
+            id=stated_id(self.source, index) or digest,
             digest=digest,
             input=values,
             label=self._label(item[1], index),
@@ -212,7 +229,7 @@ class ExampleSet:
             found = self.example(index)
             n_before = seen.get(found.id, 0)
             seen[found.id] = n_before + 1
-            if n_before and self._stated_id(index) is not None:
+            if n_before and stated_id(self.source, index) is not None:
                 raise UsageError(
                     f"data set {self.name}: example_id({index}) is {found.id!r}, the id of an "
                     "earlier example; give each its own."
@@ -235,6 +252,12 @@ class ExampleSet:
             f"and 0 to {len(self) - 1} are places."
         )
 
+    def _token(self, name: str) -> int | None:
+        value = _unwrapped(stated(self.source, name))
+        if value is not None and not isinstance(value, int):
+            raise UsageError(f"data set {self.name}: {name} is {value!r}, expected a number.")
+        return value
+
     def _item(self, index: int) -> Sequence[object]:
         try:
             item = self.source[index]
@@ -244,23 +267,23 @@ class ExampleSet:
                 f"{error})."
             ) from error
         if not isinstance(item, tuple | list) or len(item) not in {2, 3}:
-            raise UsageError(
-                f"data set {self.name}: item {index} is a {type(item).__name__}, expected (input, "
-                "label) or (input, label, metadata)."
-            )
+            raise UsageError(f"data set {self.name}: item {index} is {no_item(item)}.")
         return item
 
     def _input(self, value: object, index: int) -> Tensor:
+        values = self._numbers(value, index)
+        if values.is_floating_point():
+            self._check_values(values, index)
+        return values
+
+    def _numbers(self, value: object, index: int) -> Tensor:
         try:
-            values = torch.as_tensor(value).detach().cpu()
+            return torch.as_tensor(value).detach().cpu()
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"data set {self.name}: the input of item {index} is a {type(value).__name__}, "
                 "expected numbers as a tensor or array."
             ) from error
-        if values.is_floating_point():
-            self._check_values(values, index)
-        return values
 
     def _check_values(self, values: Tensor, index: int) -> None:
         n_bad = int((~torch.isfinite(values)).sum())
@@ -268,14 +291,22 @@ class ExampleSet:
             raise UsageError(
                 f"data set {self.name}: {n_bad} values of item {index} are not finite; clean them."
             )
-        if self.stated_range is not None and values.numel():
-            low, high = self.stated_range
-            least, most = float(values.min()), float(values.max())
-            if least < low or most > high:
-                raise UsageError(
-                    f"data set {self.name}: item {index} has values from {least:g} to {most:g}, "
-                    f"outside value_range {low:g} to {high:g}."
-                )
+        complaint = self.outside_range(values)
+        if complaint is not None:
+            raise UsageError(f"data set {self.name}: item {index} has {complaint}.")
+
+    def outside_range(self, values: Tensor) -> str | None:
+        """What is wrong with values that lie outside the stated range; None: nothing."""
+        if self.stated_range is None or not values.numel():
+            return None
+        low, high = self.stated_range
+        plain = self.plain(values)
+        least, most = float(plain.min()), float(plain.max())
+        slack = ROUNDING * (high - low)
+        if least >= low - slack and most <= high + slack:
+            return None
+        when = "" if self.normalisation[0] is None else " before normalisation"
+        return f"values from {least:g} to {most:g}{when}, outside value_range {low:g} to {high:g}"
 
     def _label(self, value: object, index: int) -> int | float | str:
         value = _unwrapped(value)
@@ -285,10 +316,7 @@ class ExampleSet:
             return value
         if isinstance(value, float) and math.isfinite(value):
             return value
-        raise UsageError(
-            f"data set {self.name}: the label of item {index} is a {type(value).__name__}, "
-            "expected a class, its name, or a finite number."
-        )
+        raise UsageError(f"data set {self.name}: the label of item {index} is {no_label(value)}.")
 
     def _metadata(self, value: object, index: int) -> Mapping[str, Json]:
         if not isinstance(value, Mapping):
@@ -297,10 +325,6 @@ class ExampleSet:
                 "expected a dictionary."
             )
         return {str(key): _plain(entry) for key, entry in value.items()}
-
-    def _stated_id(self, index: int) -> str | None:
-        namer = getattr(self.source, "example_id", None)
-        return str(namer(index)) if callable(namer) else None
 
 
 def _unwrapped(value: object) -> object:

@@ -52,14 +52,9 @@ def read_input(path: Path, examples: ExampleSet) -> Tensor:
 def _check_values(path: Path, values: Tensor, examples: ExampleSet) -> None:
     if not bool(torch.isfinite(values).all()):
         raise UsageError(f"{path}: holds values that are not finite.")
-    if examples.stated_range is not None and values.is_floating_point():
-        low, high = examples.stated_range
-        least, most = float(values.min()), float(values.max())
-        if least < low or most > high:
-            raise UsageError(
-                f"{path}: values from {least:g} to {most:g}, outside value_range {low:g} to "
-                f"{high:g}."
-            )
+    complaint = examples.outside_range(values) if values.is_floating_point() else None
+    if complaint is not None:
+        raise UsageError(f"{path}: {complaint}.")
 
 
 def _array(path: Path, _examples: ExampleSet) -> Tensor:

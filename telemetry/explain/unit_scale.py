@@ -43,9 +43,6 @@ class UnitScale:
         """The scale of a data set, of the range of its values."""
         mean, deviation = examples.normalisation
         low, high = examples.value_range
-        if mean is not None and deviation is not None:
-            ends = torch.stack([low * deviation + mean, high * deviation + mean])
-            low, high = float(ends.min()), float(ends.max())
         return cls(mean=mean, deviation=deviation, low=low, high=high if high > low else low + 1)
 
     def unit(self, values: Tensor) -> Tensor:

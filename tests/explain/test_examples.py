@@ -116,3 +116,68 @@ def test_examples_are_found_by_id_or_place() -> None:
     assert examples.find("3").id == third.id
     with pytest.raises(UsageError, match="has no example '99'"):
         examples.find("99")
+
+
+class Normalised(Listed):
+    """One image of three channels from 0 to 1, normalised by a mean and deviation of each."""
+
+    mean = (0.5, 0.4, 0.3)
+    std = (0.5, 0.25, 0.1)
+
+    def __init__(self, value: float, **attributes: object) -> None:
+        image = torch.full((3, 2, 2), value)
+        per_channel = [torch.tensor(part)[:, None, None] for part in (self.mean, self.std)]
+        super().__init__([((image - per_channel[0]) / per_channel[1], 0)], **attributes)
+
+
+def test_the_range_is_that_before_normalisation() -> None:
+    examples = ExampleSet(Normalised(1.0, value_range=(0, 1)), "d")
+    assert examples.example(0).input.max() == pytest.approx(7.0)
+    low, high = ExampleSet(Normalised(0.25), "d").value_range
+    assert (low, high) == pytest.approx((0.25, 0.25))
+    with pytest.raises(UsageError, match=r"from 1\.5 to 1\.5 before normalisation, outside"):
+        ExampleSet(Normalised(1.5, value_range=(0, 1)), "d").example(0)
+
+
+def test_normalisation_that_does_not_fit_is_refused() -> None:
+    examples = ExampleSet(Normalised(1.0, value_range=(0, 1), std=(1.0, 2.0)), "d")
+    with pytest.raises(UsageError, match="std has 2 numbers, expected one, or 3"):
+        examples.example(0)
+    with pytest.raises(UsageError, match="value_range is 'wide', expected"):
+        _ = ExampleSet(Listed([(torch.ones(1), 0)], value_range="wide"), "d").stated_range
+
+
+def test_a_subset_says_what_the_whole_says() -> None:
+    whole = Listed(
+        [(torch.full((2,), float(i)), i % 2) for i in range(4)],
+        classes={"even": 0, "odd": 1},
+        feature_names=np.array(["a", "b"]),
+        example_id="row {}".format,
+    )
+    part = torch.utils.data.Subset(torch.utils.data.Subset(whole, [3, 2, 1]), [0, 2])  # type: ignore[arg-type]
+    examples = ExampleSet(part, "part")
+    assert [example.id for example in examples.examples()] == ["row 3", "row 1"]
+    assert examples.classes == ("even", "odd")
+    assert examples.element_names(torch.zeros(2)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("item", "complaint"),
+    [
+        ({"image": 1, "label": 2}, "is a dictionary of image, label, expected"),
+        ((torch.ones(3), torch.tensor([0.0, 1, 0])), "is one-hot .3 numbers.*give its argmax"),
+        ((torch.ones(3), np.array([1, 0, 1])), "is a ndarray of 3 numbers.*several labels"),
+    ],
+)
+def test_items_of_other_libraries_are_refused_with_the_remedy(item: object, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        ExampleSet(Listed([item]), "d").example(0)
+
+
+def test_a_loader_or_a_stream_is_refused_with_the_remedy() -> None:
+    rows = torch.utils.data.TensorDataset(torch.ones(2, 3), torch.tensor([0, 1]))
+    with pytest.raises(UsageError, match=r"is a DataLoader.*give its data set, without batches"):
+        ExampleSet(torch.utils.data.DataLoader(rows), "d")
+    with pytest.raises(UsageError, match=r"is a generator.*give a list of its items"):
+        ExampleSet((i for i in range(3)), "d")
+    assert ExampleSet(rows, "d").example(1).label == 1

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torch
 
 
 class Photos:
-    value_range = (-2.0, 2.0)
+    value_range = (0.0, 1.0)
     mean = (0.5, 0.5, 0.5)
     std = (0.25, 0.25, 0.25)
 

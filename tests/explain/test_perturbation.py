@@ -115,7 +115,7 @@ def test_images_are_changed_before_normalisation() -> None:
     class Normalised(Photos):
         mean = (0.5,)
         std = (0.25,)
-        value_range = (-2.0, 2.0)
+        value_range = (0.0, 1.0)
 
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             image, label = super().__getitem__(index)

@@ -1,0 +1,74 @@
+"""What a data set of the user says of itself by optional attributes, and by what its items are."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ITEM = "(input, label) or (input, label, metadata)"
+MOST_KEYS = 6  # of a message
+
+
+def stated(source: object, name: str) -> object:
+    """An attribute of a data set, or, where it is a `Subset` of one, of the whole; None: none."""
+    value = getattr(source, name, None)
+    whole = getattr(source, "dataset", None)
+    if value is None and whole is not None and hasattr(source, "indices"):
+        return stated(whole, name)
+    return value
+
+
+def stated_id(source: object, index: int) -> str | None:
+    """What `example_id` of a data set, or of the whole that it is a part of, says of an item."""
+    namer = getattr(source, "example_id", None)
+    if callable(namer):
+        return str(namer(index))
+    whole, places = getattr(source, "dataset", None), getattr(source, "indices", None)
+    if whole is None or places is None:
+        return None
+    return stated_id(whole, int(cast("Sequence[int]", places)[index]))
+
+
+def unreadable(source: object) -> str:
+    """Why something has no items that can be counted and read, and what to do."""
+    kind = f"a {type(source).__name__}, expected __len__ and __getitem__(i) -> {ITEM}"
+    if isinstance(source, torch.utils.data.DataLoader):
+        return f"{kind}; give its data set, without batches"
+    if hasattr(source, "__iter__"):
+        return f"{kind}; give a list of its items"
+    return kind
+
+
+def no_item(item: object) -> str:
+    """What something is that is no item, and what to do."""
+    if isinstance(item, Mapping):
+        keys = ", ".join(map(str, list(item)[:MOST_KEYS]))
+        return (
+            f"a dictionary of {keys}, expected {ITEM}; give a data set whose __getitem__ returns "
+            "two of them"
+        )
+    size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
+    return f"a {type(item).__name__}{size}, expected {ITEM}"
+
+
+def no_label(value: object) -> str:
+    """What something is that is no label, and what to do."""
+    if isinstance(value, Tensor | np.ndarray | list | tuple):
+        numbers = torch.as_tensor(np.asarray(value)).flatten()
+        if numbers.numel() > 1 and int((numbers == 1).sum()) == 1 == int(numbers.count_nonzero()):
+            return f"one-hot ({numbers.numel()} numbers), expected a class; give its argmax"
+        return (
+            f"a {type(value).__name__} of {numbers.numel()} numbers, expected one class or number: "
+            "a model of several labels an input cannot be asked"
+        )
+    return f"a {type(value).__name__}, expected a class, its name, or a finite number"
+
+
+def of_channels(value: object, values: Tensor) -> Tensor:
+    """A number or one a channel (of a row: a column) in a shape that fits an input."""
+    numbers = torch.as_tensor(value, dtype=torch.float32)
+    if numbers.numel() == 1:
+        return numbers.reshape(())
+    return numbers.reshape((-1,) + (1,) * (values.dim() - 1))
