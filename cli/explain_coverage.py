@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import cost, listed, mappings, number
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
 from telemetry.errors import UsageError
 from telemetry.explain_request import CoverageRequest
 
@@ -31,7 +30,7 @@ def add_coverage(group: VerbGroup) -> None:
     group.part("coverage")(explain_coverage)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option("--train", metavar="MODULE:NAME", required=True, help="Training examples.")
 @click.option("--test", metavar="MODULE:NAME", help="Test examples; else --dataset.")
 @click.option(
@@ -45,15 +44,12 @@ def add_coverage(group: VerbGroup) -> None:
 @click.option("--seed", type=int, default=0, help="Of the part of a large training set.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
 @TOLERANCE
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_coverage(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     train: str,
     test: str | None,
     layer: str | None,
@@ -61,11 +57,8 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     seed: int,
     batch: int,
     tolerance: float | None,
-    no_store: bool,
     save_hypothesis: str | None,
     file: Path,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Say what the test examples have that the training examples lack.
 
@@ -80,27 +73,22 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     """
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis, tolerance)
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
     request = CoverageRequest(
-        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        source=question.source,
         train=train,
         test=test,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         layer=layer,
         k=k,
         seed=seed,
         batch=batch,
         tolerance=tolerance,
     )
-    (found,) = mappings(ask(request.to_json(), "comparing").get("coverages"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "coverages": [found]})
-    else:
-        show(screen, found)
+    (found,) = answers = question.ask(request, "comparing", "coverages")
+    question.tell("coverages", answers, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found)
-        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
     return EXIT_FOUND if found["finding"] is True else 0
 
 

@@ -1,19 +1,15 @@
 """`telemetry explain dream`: a picture that excites a unit, and what it is worth."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Column, Grid
 from telemetry.cli.model_answers import checks_grid, colours, mappings, number, show_failures
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
 from telemetry.feature_requests import DreamRequest
 
 if TYPE_CHECKING:
@@ -29,7 +25,7 @@ def add_dream(group: VerbGroup) -> None:
     group.part("dream")(explain_dream)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option(
     "--layer", metavar="LAYER", required=True, help="A module, or output: before softmax."
 )
@@ -79,14 +75,11 @@ def add_dream(group: VerbGroup) -> None:
 )
 @click.option("--seed", type=int, default=0, help="Of noise and shifts.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_dream(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     layer: str,
     units: tuple[str, ...],
     steps: int,
@@ -97,9 +90,6 @@ def explain_dream(  # noqa: PLR0913 - one argument per option
     limit: int,
     seed: int,
     batch: int,
-    no_store: bool,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Make a picture that excites a unit, and hold it against noise and real examples.
 
@@ -112,13 +102,11 @@ def explain_dream(  # noqa: PLR0913 - one argument per option
       telemetry explain dream latest --layer output --unit 3 --unit 8
       telemetry explain dream 7f3a --layer conv2 --unit 7 --start 4711 --octaves 3
     """
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
     request = DreamRequest(
-        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        source=question.source,
         layer=layer,
         units=units,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         steps=steps,
         smooth=smooth,
         jitter=jitter,
@@ -128,15 +116,10 @@ def explain_dream(  # noqa: PLR0913 - one argument per option
         seed=seed,
         batch=batch,
     )
-    found = mappings(ask(request.to_json(), "dreaming").get("dreams"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "dreams": [*found]})
-    for entry in () if screen.wants_json else found:
-        _show(screen, entry, chosen.ref.path)
-    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+    return question.tell("dreams", question.ask(request, "dreaming", "dreams"), _show)
 
 
-def _show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
+def _show(screen: Screen, found: "Mapping[str, Json]") -> None:
     """The answer, the best picture, the real examples, and the checks."""
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
@@ -156,5 +139,3 @@ def _show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
         alike = f"{number(found['seed_correlation']):.2f}"
         screen.paragraph(f"pictures from other noise correlate {alike}", indent=2)
     screen.paragraph(f"{numbers.count(int(number(found['forwards'])))} forward passes", indent=2)
-    if found.get("image") is not None:
-        screen.paragraph(str(run / str(found["image"])), label="picture")

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import checks_grid, listed, mappings, number, show_failures
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of, weights_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.explain_request import matching_files
 from telemetry.feature_requests import FeaturesRequest
 
@@ -29,7 +27,7 @@ def add_features(group: VerbGroup) -> None:
     group.part("features")(explain_features)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option("--layer", metavar="LAYER", required=True, help="A module, or output.")
 @click.option("--units", metavar="U,U", help="Channels, features or classes, such as 0,3,7.")
 @click.option(
@@ -44,14 +42,11 @@ def add_features(group: VerbGroup) -> None:
     "--limit", type=click.IntRange(min=1), metavar="N", help="Search N examples, spread evenly."
 )
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_features(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     layer: str,
     units: str | None,
     top: int | None,
@@ -59,9 +54,6 @@ def explain_features(  # noqa: PLR0913 - one argument per option
     checkpoints: str | None,
     limit: int | None,
     batch: int,
-    no_store: bool,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Show the examples that excite the units of a layer most.
 
@@ -78,29 +70,19 @@ def explain_features(  # noqa: PLR0913 - one argument per option
         raise UsageError("--units names the units, --top chooses them: give one of the two.")
     if checkpoints is not None and not evolution:
         raise UsageError("--checkpoints belongs to --evolution; --checkpoint names one file.")
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
-    source = source_of(chosen, given, trust=trust_run)
-    files = weights_of(source, Path.cwd())
-    if checkpoints is not None:
-        files = matching_files(checkpoints, Path.cwd())
+    files = question.weights if checkpoints is None else matching_files(checkpoints, Path.cwd())
     request = FeaturesRequest(
-        source=newest_weights(source, Path.cwd()),
+        source=question.source,
         layer=layer,
         units=_units(units),
         top=top or (UNITS_OF_EVOLUTION if evolution else UNITS),
         checkpoints=tuple(map(str, files)),
         evolution=evolution,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         limit=limit,
         batch=batch,
     )
-    (found,) = mappings(ask(request.to_json(), "searching").get("features"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "features": [found]})
-    else:
-        _show(screen, found, chosen.ref.path)
-    return 0 if found["ok"] is True else Inconclusive.exit_code
+    return question.tell("features", question.ask(request, "searching", "features"), _show)
 
 
 def _units(text: str | None) -> tuple[int, ...]:
@@ -110,7 +92,7 @@ def _units(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
+def _show(screen: Screen, found: "Mapping[str, Json]") -> None:
     """The answer, a line a unit, and the course of the layers."""
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
@@ -124,16 +106,12 @@ def _show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
     screen.grid(Grid(columns=columns, rows=tuple(map(_unit, mappings(found["units"])))))
     screen.blank()
     evolved = found["evolution"]
-    pictures = [found.get("image")]
     if isinstance(evolved, Mapping):
         screen.grid(_courses(screen, evolved))
         screen.blank()
-        pictures.append(evolved.get("image"))
     if found["checks"]:
         screen.grid(checks_grid(found))
     screen.paragraph(f"{numbers.count(int(number(found['forwards'])))} forward passes", indent=2)
-    for picture in filter(None, pictures):
-        screen.paragraph(str(run / str(picture)), label="picture")
 
 
 def _unit(unit: "Mapping[str, Json]") -> tuple[Cell, ...]:

@@ -1,19 +1,16 @@
 """`telemetry explain input`: which parts of one input made the model answer as it does."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Column, Grid
 from telemetry.cli.model_answers import checks_grid, colours, mappings, show_failures
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.explain_request import AttributeRequest, EvaluateRequest
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ def add_input(group: VerbGroup) -> None:
     group.part("input")(explain_input)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="The N largest losses.")
 @click.option(
@@ -50,14 +47,11 @@ def add_input(group: VerbGroup) -> None:
 @click.option("--embedding", metavar="LAYER", help="Module that embeds tokens.")
 @click.option("--no-checks", is_flag=True, help="Skip the checks that cost most.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_input(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     examples: tuple[str, ...],
     worst: int | None,
     target: str,
@@ -69,9 +63,6 @@ def explain_input(  # noqa: PLR0913 - one argument per option
     embedding: str | None,
     no_checks: bool,
     batch: int,
-    no_store: bool,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Say which parts of one input made the model answer as it does.
 
@@ -85,13 +76,11 @@ def explain_input(  # noqa: PLR0913 - one argument per option
     """
     if bool(examples) == (worst is not None):
         raise UsageError("explain which input? Say --example ID, or --worst N.")
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
-    source = newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd())
+    source = question.source
     request = AttributeRequest(
         source=source,
-        examples=examples or _worst(source, worst or 1, batch),
-        run=None if no_store else str(chosen.ref.path),
+        examples=examples or _worst(question, source, worst or 1, batch),
+        keep=question.keep,
         target=target,
         method=method,
         segments=segments,
@@ -102,16 +91,11 @@ def explain_input(  # noqa: PLR0913 - one argument per option
         check=not no_checks,
         embedding=embedding,
     )
-    answer = ask(request.to_json(), "explaining")
-    found = mappings(answer.get("attributions"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "attributions": found})
-    for attribution in () if screen.wants_json else found:
-        show(screen, attribution, chosen.ref.path)
-    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+    found = question.ask(request, "explaining", "attributions")
+    return question.tell("attributions", found, show)
 
 
-def show(screen: Screen, attribution: "Mapping[str, Json]", run: Path) -> None:
+def show(screen: Screen, attribution: "Mapping[str, Json]") -> None:
     """The answer, then the parts, the picture, and the checks."""
     screen.paragraph(str(attribution["answer"]))
     show_failures(screen, attribution)
@@ -120,8 +104,6 @@ def show(screen: Screen, attribution: "Mapping[str, Json]", run: Path) -> None:
     screen.grid(_parts(mappings(attribution["top"])[:SHOWN_PARTS]))
     screen.blank()
     screen.grid(checks_grid(attribution))
-    if attribution.get("image") is not None:
-        screen.paragraph(str(run / str(attribution["image"])), label="picture")
 
 
 def _parts(top: "Sequence[Mapping[str, Json]]") -> Grid:
@@ -145,9 +127,11 @@ def _parts(top: "Sequence[Mapping[str, Json]]") -> Grid:
     )
 
 
-def _worst(source: "ModelSource", count: int, batch: int) -> tuple[str, ...]:
+def _worst(
+    question: ModelQuestion, source: "ModelSource", count: int, batch: int
+) -> tuple[str, ...]:
     """Ids of the examples of the largest loss; the whole data set is evaluated for it."""
     request = EvaluateRequest(source=source, batch=batch)
-    answer = ask(request.to_json(), "evaluating")
-    worst = mappings(mappings(answer["evaluations"])[0]["worst"])
+    (evaluation,) = question.ask(request, "evaluating", "evaluations")
+    worst = mappings(evaluation["worst"])
     return tuple(str(row["example_id"]) for row in worst[:count])

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import checks_grid, cost, mappings, number, show_failures
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.explain_request import PerturbRequest
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def add_perturb(group: VerbGroup) -> None:
     group.part("perturb")(explain_perturb)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
 @click.option("--all", "whole", is_flag=True, help="Accuracy of the whole data set.")
 @click.option(
@@ -50,15 +49,12 @@ def add_perturb(group: VerbGroup) -> None:
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --all: the first N.")
 @TOLERANCE
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_perturb(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     examples: tuple[str, ...],
     whole: bool,
     axes: str,
@@ -68,11 +64,8 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
     batch: int,
     limit: int | None,
     tolerance: float | None,
-    no_store: bool,
     save_hypothesis: str | None,
     file: Path,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Change one thing of an input, more and more: when does its answer turn wrong?
 
@@ -93,13 +86,11 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
             raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
         check_savable(file, save_hypothesis, tolerance)
     low, high = _span(span)
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
     request = PerturbRequest(
-        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        source=question.source,
         examples=examples,
         axes=names,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         steps=steps,
         low=low,
         high=high,
@@ -108,15 +99,12 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
         tolerance=tolerance,
         limit=limit,
     )
-    found = mappings(ask(request.to_json(), "perturbing").get("perturbations"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "perturbations": [*found]})
-    for entry in () if screen.wants_json else found:
-        show(screen, entry)
+    found = question.ask(request, "perturbing", "perturbations")
+    code = question.tell("perturbations", found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
-        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
-    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return code
 
 
 def show(screen: Screen, found: "Mapping[str, Json]") -> None:

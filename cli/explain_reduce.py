@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
@@ -18,11 +17,10 @@ from telemetry.cli.model_answers import (
     number,
     show_failures,
 )
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import TOLERANCE, model_options, newest_weights, source_of
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive
+from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
 from telemetry.explain_request import ReduceRequest
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def add_reduce(group: VerbGroup) -> None:
     group.part("reduce")(explain_reduce)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.option(
     "--wrong", metavar="ID", required=True, help="Id or place of a wrongly answered example."
 )
@@ -61,15 +59,12 @@ def add_reduce(group: VerbGroup) -> None:
 )
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
 @TOLERANCE
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
 @hypothesis_options("Append the example to the file: it is answered rightly.")
-@model_options
-@click.pass_obj
+@model_question
 def explain_reduce(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     wrong: str,
     right: str | None,
     mode: str | None,
@@ -78,11 +73,8 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     max_calls: int,
     batch: int,
     tolerance: float | None,
-    no_store: bool,
     save_hypothesis: str | None,
     file: Path,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Find the least that must change in a wrongly answered input to make the answer right.
 
@@ -97,13 +89,11 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     """
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis, tolerance)
-    screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
     request = ReduceRequest(
-        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
+        source=question.source,
         wrong=wrong,
         right=right,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         cell=cell,
         mode=mode,
         most_calls=max_calls,
@@ -111,18 +101,15 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
         batch=batch,
         tolerance=tolerance,
     )
-    found = mappings(ask(request.to_json(), "reducing").get("reductions"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "reductions": [*found]})
-    for entry in () if screen.wants_json else found:
-        show(screen, entry, chosen.ref.path)
+    found = question.ask(request, "reducing", "reductions")
+    code = question.tell("reductions", found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
-        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
-    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return code
 
 
-def show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     """The answer, both sets, the picture, and the checks."""
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
@@ -141,8 +128,6 @@ def show(screen: Screen, found: "Mapping[str, Json]", run: Path) -> None:
     calls = numbers.count(int(number(found["calls"])))
     tried = f"{calls} mixtures tried in {cost(found)}"
     screen.paragraph(f"{_probabilities(found)}{tried}", indent=2)
-    if found.get("image") is not None:
-        screen.paragraph(str(run / str(found["image"])), label="picture")
 
 
 def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:

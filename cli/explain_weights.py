@@ -1,25 +1,17 @@
 """`telemetry explain weights`: what the weights of a layer look like, and whether they are used."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
-from telemetry.cli.model_answers import colours, listed, mappings, number, show_failures
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import (
-    model_options,
-    names_weights,
-    newest_weights,
-    source_of,
-    weights_of,
-)
-from telemetry.cli.options import Settings, VerbGroup, complete_runs
-from telemetry.cli.render import Screen, open_screen
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.cli.model_answers import colours, listed, number, show_failures
+from telemetry.cli.model_options import names_weights
+from telemetry.cli.model_question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.feature_requests import WeightsRequest
 
 if TYPE_CHECKING:
@@ -38,7 +30,7 @@ def add_weights(group: VerbGroup) -> None:
     group.part("weights")(explain_weights)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@RUN
 @click.argument("layer", metavar="[LAYER]", required=False)
 @click.option(
     "--top",
@@ -54,21 +46,15 @@ def add_weights(group: VerbGroup) -> None:
     help="Norms and histograms that the run recorded at this step.",
 )
 @click.option("--seed", type=int, default=0, help="Of the fresh layers it is set beside.")
-@click.option("--no-store", is_flag=True, help="Show the result and keep nothing.")
-@model_options
-@click.pass_obj
-def explain_weights(  # noqa: PLR0913 - one argument per option
-    settings: Settings,
+@model_question
+def explain_weights(
+    question: ModelQuestion,
     /,
     *,
-    run: str,
     layer: str | None,
     top: int,
     step: int | None,
     seed: int,
-    no_store: bool,
-    trust_run: bool,
-    **given: str | None,
 ) -> int:
     """Show the weights: effective rank, dead rows, near-duplicates; of one layer its picture.
 
@@ -82,30 +68,22 @@ def explain_weights(  # noqa: PLR0913 - one argument per option
       telemetry explain weights 7f3a --checkpoint ckpt/epoch3.pt
       telemetry explain weights 7f3a --step 1200
     """
-    screen = open_screen(settings)
-    store = telemetry.Store.open(settings.store)
-    chosen = store.select(run)
-    if step is not None or not names_weights(chosen, given):
-        _recorded(screen, store, chosen, layer, step)
+    if step is not None or not names_weights(question.run, question.given):
+        _recorded(question.screen, question.store, question.run, layer, step)
         return 0
-    source = source_of(chosen, given, trust=trust_run)
-    files = weights_of(source, Path.cwd())
+    files = question.weights
     request = WeightsRequest(
-        source=newest_weights(source, Path.cwd()),
+        source=question.source,
         layer=layer,
         initial=str(files[0]) if len(files) > 1 else None,
-        run=None if no_store else str(chosen.ref.path),
+        keep=question.keep,
         top=top,
         seed=seed,
     )
-    found = mappings(ask(request.to_json(), "reading weights").get("weights"))
-    if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "weights": [*found]})
-    elif layer is None:
-        _show_all(screen, found)
-    else:
-        _show_one(screen, found[0], chosen.ref.path)
-    return 0 if all(entry["ok"] is True for entry in found) else Inconclusive.exit_code
+    found = question.ask(request, "reading weights", "weights")
+    if layer is None:
+        return question.tell_together("weights", found, _show_all)
+    return question.tell("weights", found, _show_one)
 
 
 def _show_all(screen: Screen, found: "Sequence[Mapping[str, Json]]") -> None:
@@ -146,7 +124,7 @@ def _line(entry: "Mapping[str, Json]") -> tuple[Cell, ...]:
     )
 
 
-def _show_one(screen: Screen, entry: "Mapping[str, Json]", run: Path) -> None:
+def _show_one(screen: Screen, entry: "Mapping[str, Json]") -> None:
     """The answer, the rows as colours, and what they are set beside."""
     screen.paragraph(str(entry["answer"]))
     show_failures(screen, entry)
@@ -170,8 +148,6 @@ def _show_one(screen: Screen, entry: "Mapping[str, Json]", run: Path) -> None:
     screen.paragraph(
         f"norms of rows: {extremes[0]} least, {extremes[1]} median, {extremes[2]} most"
     )
-    if entry.get("image") is not None:
-        screen.paragraph(str(run / str(entry["image"])), label="picture")
 
 
 def _recorded(

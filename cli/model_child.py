@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from typing import IO
 
@@ -19,16 +20,19 @@ INSTALL = "pip install 'training-telemetry[explain]'"
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
 
 
-def ask(request: Mapping[str, Json], title: str) -> Mapping[str, Json]:
+def ask(
+    request: Mapping[str, Json], title: str, timeout_s: float | None = None
+) -> Mapping[str, Json]:
     """The answer to a request, computed by `python -m telemetry.explain`.
 
     Args:
         request: One of `telemetry.explain_request`, as JSON.
         title: What is being done, for the progress bar.
+        timeout_s: When to give up; None: never.
 
     Raises:
         UsageError: torch is missing, or the child says what is wrong with the request.
-        Inconclusive: as the child says.
+        Inconclusive: as the child says, or it does not answer in time.
         TelemetryError: the child died.
     """
     if importlib.util.find_spec("torch") is None:
@@ -40,15 +44,21 @@ def ask(request: Mapping[str, Json], title: str) -> Mapping[str, Json]:
     ):
         question.write(json_values.dumps(request))
         question.seek(0)
-        _run(question, answer, advance)
+        _run(question, answer, advance, timeout_s)
         answer.seek(0)
         found: Mapping[str, Json] = json.load(answer)
     return found
 
 
-def _run(question: IO[str], answer: IO[str], advance: Advance) -> None:
+def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float | None) -> None:
     """Run the child to its end; it never outlives the command, not even after Ctrl-C."""
     last = "no message"
+    is_late = threading.Event()
+
+    def give_up() -> None:
+        is_late.set()
+        child.kill()
+
     child = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         CHILD,
         stdin=question,
@@ -58,7 +68,11 @@ def _run(question: IO[str], answer: IO[str], advance: Advance) -> None:
         encoding="utf-8",
         errors="replace",
     )
+    clock = threading.Timer(timeout_s or 0, give_up)
+    clock.daemon = True
     try:
+        if timeout_s is not None:
+            clock.start()
         for line in child.stderr or ():
             if not line.startswith(MESSAGE_MARK):
                 last = line.strip() or last  # the user's code, or Python's own last words
@@ -67,10 +81,13 @@ def _run(question: IO[str], answer: IO[str], advance: Advance) -> None:
             if "error" in message:
                 raise ERRORS.get(message["exit_code"], TelemetryError)(message["error"])
             advance(message["done"], message["of"])
-        if child.wait() != 0:
+        if child.wait() != 0 and is_late.is_set():
+            raise Inconclusive(f"--timeout {timeout_s:g}: no answer after so many seconds.")
+        if child.returncode != 0:
             raise TelemetryError(
                 f"the process that ran the model ended with {child.returncode}: {last}"
             )
     finally:
+        clock.cancel()
         child.terminate()
         child.communicate()

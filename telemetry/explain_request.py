@@ -54,6 +54,21 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Where the results of a question go.
+
+    Attributes:
+        run: Folder of the run that gets the rows; None: no rows are kept.
+        files: Folder of pictures and arrays, the run's or another; None: none are made.
+        takes_large: Whether arrays above 16 MiB are kept, too.
+    """
+
+    run: str | None = None
+    files: str | None = None
+    takes_large: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRequest(Request):
     """Run every example through the model.
 
@@ -104,7 +119,7 @@ class AttributeRequest(Request):
     Attributes:
         source: Model, weights and examples.
         examples: Ids or places.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         target: `wrong`, `pred`, `true` or a class.
         method: See `telemetry.explain.methods`.
         segments: See `telemetry.explain.segments`.
@@ -119,7 +134,7 @@ class AttributeRequest(Request):
 
     source: ModelSource
     examples: tuple[str, ...]
-    run: str | None = None
+    keep: Keep
     target: str = "wrong"
     method: str = "ig"
     segments: str | None = None
@@ -140,7 +155,7 @@ class PerturbRequest(Request):
         source: Model, weights and examples.
         examples: Ids or places; none: the whole data set at once.
         axes: See `telemetry.explain.axes`.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         steps: Values from end to end of an axis.
         low: Lowest value; None: that of the axis.
         high: Highest value.
@@ -154,7 +169,7 @@ class PerturbRequest(Request):
     source: ModelSource
     examples: tuple[str, ...]
     axes: tuple[str, ...]
-    run: str | None = None
+    keep: Keep
     steps: int = 21
     low: float | None = None
     high: float | None = None
@@ -173,7 +188,7 @@ class ReduceRequest(Request):
         source: Model, weights and examples.
         wrong: Id or place of an example that is answered wrongly.
         right: Id or place of another, `nearest`, `blur` or `mean`; None: what fits.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         cell: Side of a cell of an image, in pixels.
         mode: `repair` or `break`; None: both.
         most_calls: Mixtures that one search may ask about.
@@ -186,7 +201,7 @@ class ReduceRequest(Request):
     source: ModelSource
     wrong: str
     right: str | None = None
-    run: str | None = None
+    keep: Keep
     cell: int | None = None
     mode: str | None = None
     most_calls: int = 2000
@@ -204,7 +219,7 @@ class CoverageRequest(Request):
         source: Model and weights; its data set is the test set where none is named.
         train: Entry point of the training set.
         test: Entry point of the test set; None: the data set of `source`.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         layer: Module whose output represents an example; None: the input of the last linear one.
         k: Neighbours that count.
         seed: Of the part of a large training set.
@@ -216,7 +231,7 @@ class CoverageRequest(Request):
     source: ModelSource
     train: str
     test: str | None = None
-    run: str | None = None
+    keep: Keep
     layer: str | None = None
     k: int = 5
     seed: int = 0

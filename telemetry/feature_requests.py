@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from telemetry.explain_request import ModelSource
+from telemetry.explain_request import Keep, ModelSource
 from telemetry.request_values import Request
 
 
@@ -14,7 +14,7 @@ class WeightsRequest(Request):
         source: Model and weights.
         layer: A module or parameter; None: every one that has a matrix or kernels.
         initial: File of the oldest weights; None where there is but one.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         top: Rows that are drawn, those of the largest norms.
         seed: Of the fresh layers.
         verb: Tells requests apart.
@@ -23,7 +23,7 @@ class WeightsRequest(Request):
     source: ModelSource
     layer: str | None = None
     initial: str | None = None
-    run: str | None = None
+    keep: Keep
     top: int = 64
     seed: int = 0
     verb: str = "explain.weights"
@@ -37,7 +37,7 @@ class DreamRequest(Request):
         source: Model, weights and examples.
         layer: A module, or `output`.
         units: `7`, or `7@3,4` for one place.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         steps: Of the ascent.
         smooth: Weight of the total variation.
         jitter: Most pixels of a shift; None: a twelfth of the side.
@@ -52,7 +52,7 @@ class DreamRequest(Request):
     source: ModelSource
     layer: str
     units: tuple[str, ...]
-    run: str | None = None
+    keep: Keep
     steps: int = 128
     smooth: float = 1.0
     jitter: int | None = None
@@ -75,7 +75,7 @@ class FeaturesRequest(Request):
         top: How many of these.
         checkpoints: Files of one run for its evolution, in the order they were written.
         evolution: Whether that is asked for.
-        run: Folder of the run that the results go to; None: they are not kept.
+        keep: Where the results go.
         limit: Examples that are searched; None: all.
         batch: Inputs a forward.
         verb: Tells requests apart.
@@ -87,7 +87,7 @@ class FeaturesRequest(Request):
     top: int = 9
     checkpoints: tuple[str, ...] = ()
     evolution: bool = False
-    run: str | None = None
+    keep: Keep
     limit: int | None = None
     batch: int = 64
     verb: str = "explain.features"

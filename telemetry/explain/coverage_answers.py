@@ -1,17 +1,16 @@
 """Answers to `telemetry explain coverage`: sentence, JSON, rows."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from telemetry import json_values
 from telemetry.errors import UsageError
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.gaps import Gap
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject, example_set
 from telemetry.explain.training_coverage import Coverage, Settings, coverage
 from telemetry.explain_request import CoverageRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 MOST_NAMED = 200  # examples of a condition that names them one by one
 METADATA = "m_"
@@ -36,8 +35,8 @@ def answer_coverage(
         tolerance=request.tolerance,
     )
     found = coverage(subject, example_set(request.train), test, settings, progress)
-    if request.run is not None:
-        append_once(Path(request.run), "coverage", rows_of(found, subject), identity="coverage_id")
+    rows = rows_of(found, subject)
+    Keeper.of(request.keep).rows("coverage", rows, identity="coverage_id")
     return {"coverages": [coverage_answer(found, subject)]}
 
 

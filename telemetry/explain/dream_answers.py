@@ -1,7 +1,7 @@
 """Answers to `telemetry explain dream`: sentence, JSON, rows, picture."""
 
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 from torch import Tensor
 
@@ -13,12 +13,11 @@ from telemetry.explain.draw import PANEL, Row, picture_of_input, sheet_png
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.results import write_array, write_image
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import UnitScale
 from telemetry.feature_requests import DreamRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 KIND = "dream"
 SIDE = PANEL // 2  # pixels of a tile
@@ -42,15 +41,13 @@ def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) ->
         n_real=request.limit,
         batch=request.batch,
     )
+    keeper = Keeper.of(request.keep)
     answers: list[Json] = []
     for found in dream(subject, request.layer, request.units, settings, progress):
-        image = array = None
-        if request.run is not None:
-            run = Path(request.run)
-            image = write_image(run, f"{found.id}.png", picture(found, subject))
-            array = write_array(run, f"{found.id}.npy", found.pictures.numpy())
-            rows = [_row(found, subject, image, array)]
-            append_once(run, "feature_visualizations", rows, identity="viz_id")
+        image = keeper.image(found.id, partial(picture, found, subject))
+        array = keeper.array(found.id, found.pictures.numpy())
+        rows = [_row(found, subject, image, array)]
+        keeper.rows("feature_visualizations", rows, identity="viz_id")
         answers.append(_answer(found, subject, image, array))
     return {"dreams": answers}
 

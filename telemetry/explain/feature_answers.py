@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from telemetry.explain.layer_evolution import (
     evolution,
 )
 from telemetry.explain.layers import listening
-from telemetry.explain.results import write_array, write_image
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_features import (
     Features,
@@ -31,7 +30,6 @@ from telemetry.explain.unit_features import (
 from telemetry.explain.unit_scale import UnitScale
 from telemetry.feature_requests import FeaturesRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 TABLE = "feature_visualizations"
 NAMED = 8  # layers of a sentence
@@ -56,10 +54,11 @@ def answer_features(
         units=request.units, top=request.top, limit=request.limit, batch=request.batch
     )
     found = features(subject, request.layer, settings, progress)
-    arrays, image = _kept(found, subject, request)
+    keeper = Keeper.of(request.keep)
+    arrays, image = _kept(found, subject, keeper)
     answer = _answer(found, subject, arrays, image)
     if evolved is not None:
-        course, forwards = _evolution_answer(found, evolved, subject, request)
+        course, forwards = _evolution_answer(found, evolved, subject, request, keeper)
         answer["evolution"] = course
         answer["forwards"] = found.forwards + forwards
         answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
@@ -100,24 +99,21 @@ def evolution_sentence(evolved: Evolution) -> str:
 
 
 def _kept(
-    found: Features, subject: Subject, request: FeaturesRequest
+    found: Features, subject: Subject, keeper: Keeper
 ) -> tuple[dict[int, str | None], str | None]:
     """Paths of the deconvolutions of each unit, and of the sheet; rows are written."""
-    if request.run is None:
-        return {}, None
-    run, image = Path(request.run), None
+    image = None
     if found.field is not None and subject.examples is not None:
-        image = write_image(
-            run, f"{found.id}.png", features_png(found, UnitScale.of(subject.examples))
-        )
+        scale = UnitScale.of(subject.examples)
+        image = keeper.image(found.id, lambda: features_png(found, scale))
     arrays: dict[int, str | None] = {}
     for unit in found.units:
         maps = [p.deconvolution for p in unit.patches if p.deconvolution is not None]
         array = None
         if maps:
-            array = write_array(run, f"{_unit_id(found, unit)}.npy", torch.stack(maps).numpy())
+            array = keeper.array(_unit_id(found, unit), torch.stack(maps).numpy())
         arrays[unit.unit] = array
-        append_once(run, TABLE, [_row(found, unit, subject, image, array)], identity="viz_id")
+        keeper.rows(TABLE, [_row(found, unit, subject, image, array)], identity="viz_id")
     return arrays, image
 
 
@@ -205,22 +201,20 @@ def _evolution_answer(
     evolved: Evolution,
     subject: Subject,
     request: FeaturesRequest,
+    keeper: Keeper,
 ) -> tuple[dict[str, Json], int]:
     """What is shown of the course of the layers, and what it cost."""
     identity = identity_of(
         {"of": found.id, "evolution": [moment.digest for moment in evolved.moments]}
     )
     image, forwards = None, evolved.forwards
-    if request.run is not None:
-        run = Path(request.run)
-        if found.field is not None and subject.examples is not None:
-            scale = UnitScale.of(subject.examples)
-            drawn, more = _over_time(found, evolved.moments, subject, request.source.state_key)
-            forwards += more
-            page = evolution_png(found, evolved, drawn, scale, identity)
-            image = write_image(run, f"{identity}.png", page)
-        rows = _evolution_rows(evolved, identity, subject, image)
-        append_once(run, TABLE, rows, identity="viz_id")
+    if keeper.files is not None and found.field is not None and subject.examples is not None:
+        scale = UnitScale.of(subject.examples)
+        drawn, more = _over_time(found, evolved.moments, subject, request.source.state_key)
+        forwards += more
+        page = evolution_png(found, evolved, drawn, scale, identity)
+        image = keeper.image(identity, lambda: page)
+    keeper.rows(TABLE, _evolution_rows(evolved, identity, subject, image), identity="viz_id")
     shown: dict[str, Json] = {
         "viz_id": identity,
         "steps": list(evolved.steps),

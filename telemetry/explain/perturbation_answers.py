@@ -1,15 +1,14 @@
 """Answers to `telemetry explain perturb`: sentence, JSON, rows."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.perturbation import Perturbation, Settings, perturb, perturb_all
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import PerturbRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 
 def answer_perturb(
@@ -35,10 +34,9 @@ def answer_perturb(
         for done, example in enumerate(request.examples):
             progress(done, len(request.examples))
             found.append(perturb(subject, example, axis, settings))
-    if request.run is not None:
-        for entry in found:
-            rows = rows_of(entry, subject)
-            append_once(Path(request.run), "input_perturbations", rows, identity="perturbation_id")
+    keeper = Keeper.of(request.keep)
+    for entry in found:
+        keeper.rows("input_perturbations", rows_of(entry, subject), identity="perturbation_id")
     return {"perturbations": [perturbation_answer(entry, subject) for entry in found]}
 
 

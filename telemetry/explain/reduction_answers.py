@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
@@ -16,11 +15,10 @@ from telemetry.explain.draw import Mask, marked, page_png, rgb_of
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import BREAK, REPAIR, Reduction, Settings, reduce
-from telemetry.explain.results import write_array, write_image
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import ReduceRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 IN_REGION, IN_REPAIR = 1, 2  # of the mask
 
@@ -50,13 +48,9 @@ def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) 
         batch=request.batch,
     )
     found = reduce(subject, request.wrong, request.right, settings)
-    files = _Files()
-    if request.run is not None:
-        run = Path(request.run)
-        files = _written(found, run)
-        append_once(
-            run, "input_reductions", rows_of(found, subject, files), identity="reduction_id"
-        )
+    keeper = Keeper.of(request.keep)
+    files = _written(found, keeper)
+    keeper.rows("input_reductions", rows_of(found, subject, files), identity="reduction_id")
     return {"reductions": [reduction_answer(found, subject, files)]}
 
 
@@ -249,7 +243,7 @@ def _components(found: Reduction, items: Items) -> int | None:
     return components(found.differences.mask(items))
 
 
-def _written(found: Reduction, run: Path) -> _Files:
+def _written(found: Reduction, keeper: Keeper) -> _Files:
     if not isinstance(found.differences, Cells):
         return _Files()
     least = _least(found)
@@ -263,8 +257,8 @@ def _written(found: Reduction, run: Path) -> _Files:
     ]
     caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"
     return _Files(
-        image=write_image(run, f"{found.id}.png", page_png(panels, caption, found.id)),
-        mask=write_array(run, f"{found.id}.npy", mask),
+        image=keeper.image(found.id, lambda: page_png(panels, caption, found.id)),
+        mask=keeper.array(found.id, mask),
     )
 
 

@@ -1,6 +1,8 @@
-"""Writes what was found out about a model into the folder of its run."""
+"""Writes what was found out about a model: rows into its run, pictures and arrays beside them."""
 
 import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy.typing as npt
 
 from telemetry.errors import StoreUnreadable
 from telemetry.explain.evaluation import Evaluation
+from telemetry.explain_request import Keep
 from telemetry.runs import publish_bytes
 from telemetry.store.results import append_once
 
@@ -29,32 +32,56 @@ def write_evaluation(run: Path, evaluation: Evaluation) -> bool:
     return append_once(run, "example_evals", evaluation.rows, identity="eval_id")
 
 
-def write_image(run: Path, name: str, content: bytes) -> str:
-    """Keep a picture in a run; returns its path relative to the run folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Keeps the results of one request where it says; paths are relative to that folder.
+
+    Attributes:
+        run: Folder of the run that gets the rows; None: no rows.
+        files: Folder of pictures and arrays; None: none are made.
+        takes_large: Whether arrays above 16 MiB are kept, too.
 
     Raises:
-        StoreUnreadable: the disk refuses.
+        StoreUnreadable: the disk refuses; of all methods.
     """
-    return _write(run, Path(IMAGES) / name, content)
 
+    run: Path | None
+    files: Path | None
+    takes_large: bool
 
-def write_array(run: Path, name: str, values: Array) -> str | None:
-    """Keep an array in a run as .npy; its path relative to the run folder, None above 16 MiB.
+    @classmethod
+    def of(cls, keep: Keep) -> "Keeper":
+        """The keeper that a request asks for."""
+        return cls(
+            run=None if keep.run is None else Path(keep.run),
+            files=None if keep.files is None else Path(keep.files),
+            takes_large=keep.takes_large,
+        )
 
-    Raises:
-        StoreUnreadable: the disk refuses.
-    """
-    if values.nbytes > MOST_ARRAY_BYTES:
-        return None
-    stream = io.BytesIO()
-    np.save(stream, values, allow_pickle=False)
-    return _write(run, Path(ARRAYS) / name, stream.getvalue())
+    def rows(self, table: str, rows: Sequence[Mapping[str, object]], *, identity: str) -> None:
+        """Rows of a table, unless the run has these already; see `append_once`."""
+        if self.run is not None and rows:
+            append_once(self.run, table, rows, identity=identity)
 
+    def image(self, name: str, draw: Callable[[], bytes | None]) -> str | None:
+        """Draw a picture and keep it; None where none is kept or there is nothing to draw."""
+        content = None if self.files is None else draw()
+        return None if content is None else self._write(f"{IMAGES}/{name}.png", content)
 
-def _write(run: Path, place: Path, content: bytes) -> str:
-    try:
-        (run / place).parent.mkdir(parents=True, exist_ok=True)
-        publish_bytes(run / place, content)
-    except OSError as error:
-        raise StoreUnreadable(f"{run / place}: cannot be written ({error.strerror}).") from error
-    return place.as_posix()
+    def array(self, name: str, values: Array) -> str | None:
+        """Keep an array as .npy; None where none is kept, or it is too large."""
+        if self.files is None or (values.nbytes > MOST_ARRAY_BYTES and not self.takes_large):
+            return None
+        stream = io.BytesIO()
+        np.save(stream, values, allow_pickle=False)
+        return self._write(f"{ARRAYS}/{name}.npy", stream.getvalue())
+
+    def _write(self, place: str, content: bytes) -> str:
+        assert self.files is not None  # noqa: S101 - the callers have looked
+        path = self.files / place
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            publish_bytes(path, content)
+        except OSError as error:
+            raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
+        return place

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from telemetry.explain.draw import PANEL, TILE, Row, sheet_png
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.identities import identity_of
 from telemetry.explain.layer_weights import LayerWeights, weights
-from telemetry.explain.results import write_array, write_image
+from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.feature_requests import WeightsRequest
 from telemetry.json_values import Json
-from telemetry.store.results import append_once
 
 KIND = "weights"
 TILES_A_ROW = 8
@@ -36,19 +35,16 @@ def answer_weights(
     found = weights(
         subject, request.layer, seed=request.seed, initial=request.initial, progress=progress
     )
+    keeper = Keeper.of(request.keep)
     answers: list[Json] = []
     for entry in found:
         image = array = None
         if request.layer is not None:  # the picture is a part of the question
             entry = replace(entry, id=identity_of({"of": entry.id, "top": request.top}))  # noqa: PLW2901
-        if request.run is not None:
-            if request.layer is not None:
-                image = write_image(
-                    Path(request.run), f"{entry.id}.png", picture(entry, request.top)
-                )
-                array = write_array(Path(request.run), f"{entry.id}.npy", entry.weight.numpy())
-            rows = [_row(entry, subject, request, image, array)]
-            append_once(Path(request.run), "feature_visualizations", rows, identity="viz_id")
+            image = keeper.image(entry.id, partial(picture, entry, request.top))
+            array = keeper.array(entry.id, entry.weight.numpy())
+        rows = [_row(entry, subject, request, image, array)]
+        keeper.rows("feature_visualizations", rows, identity="viz_id")
         answers.append(_answer(entry, subject, request, image, array))
     return {"weights": answers}
 

@@ -117,7 +117,7 @@ def shop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the child would do, here: starting a Python with torch takes seconds."""
 
-    def run(question: IO[str], answer: IO[str], _advance: object) -> None:
+    def run(question: IO[str], answer: IO[str], *_how: object) -> None:
         from telemetry.explain.__main__ import answer_to
 
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -10,7 +10,7 @@ import pytest
 
 from telemetry.cli.main import run
 from telemetry.explain.__main__ import answer_to
-from telemetry.explain_request import AttributeRequest, ModelSource
+from telemetry.explain_request import AttributeRequest, Keep, ModelSource
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -43,7 +43,7 @@ def test_an_example_is_wrong_for_the_reason_that_it_says(
     said = json.loads((folder / "run.json").read_text("utf-8"))["explain"]
     source = ModelSource(**{key: said[key] for key in ("model", "dataset", "checkpoint")})
     worst = worst_examples(source)
-    request = AttributeRequest(source=source, examples=worst, check=False)
+    request = AttributeRequest(source=source, examples=worst, check=False, keep=Keep())
     answer = answer_to(json.loads(json.dumps(request.to_json())))
     named = [attribution["top"][0]["segment"] for attribution in answer["attributions"]]
     assert sum(part in PLANTED[name] for part in named) >= 4, named

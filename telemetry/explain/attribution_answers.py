@@ -1,0 +1,171 @@
+"""Answers to `telemetry explain input`: sentence, JSON, rows, picture."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+from telemetry import json_values
+from telemetry.explain.answers import check_json, thinned
+from telemetry.explain.attribute import Attribution, Settings, attribute
+from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
+from telemetry.explain.draw import attribution_png, map_of
+from telemetry.explain.evaluation import Progress
+from telemetry.explain.results import Keeper
+from telemetry.explain.segments import IMAGE_DIMENSIONS
+from telemetry.explain.subject import Subject
+from telemetry.explain_request import AttributeRequest
+from telemetry.json_values import Json
+
+SHOWN_SEGMENTS = 10
+
+
+def answer_input(
+    request: AttributeRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Attribute the answers to some examples, and keep what is found.
+
+    Raises:
+        UsageError: see `attribute`.
+    """
+    settings = Settings(
+        method=request.method,
+        segments=request.segments,
+        baseline=request.baseline,
+        samples=request.samples,
+        seed=request.seed,
+        batch=request.batch,
+        check=request.check,
+        embedding=request.embedding,
+    )
+    keeper = Keeper.of(request.keep)
+    found: list[Json] = []
+    for done, example in enumerate(request.examples):
+        progress(done, len(request.examples))
+        attribution = attribute(subject, example, request.target, settings)
+        image = keeper.image(attribution.id, partial(picture_of, attribution))
+        rows = [row_of(attribution, subject, image)]
+        keeper.rows("attributions", rows, identity="attribution_id")
+        found.append({**attribution_answer(attribution, subject), "image": image})
+    return {"attributions": found}
+
+
+def attribution_answer(attribution: Attribution, subject: Subject) -> dict[str, Json]:
+    """What `telemetry explain input` shows."""
+    score = attribution.score
+    return {
+        "attribution_id": attribution.id,
+        "checkpoint": subject.identity,
+        "example_id": attribution.example.id,
+        "label": attribution.label,
+        "prediction": attribution.prediction,
+        "score": {
+            "kind": score.kind,
+            "target": score.target_name,
+            "other": score.other_name,
+            "input": attribution.score_input,
+            "baseline": attribution.score_baseline,
+        },
+        "method": attribution.method,
+        "baselines": list(attribution.baselines),
+        "seed": attribution.seed,
+        "top": [
+            {
+                "segment": part.segment,
+                "value": part.value,
+                "share": part.share,
+                "box": None if part.box is None else list(part.box),
+            }
+            for part in attribution.top(SHOWN_SEGMENTS)
+        ],
+        "checks": [check_json(check) for check in attribution.checks],
+        "ok": attribution.ok,
+        "warnings": list(attribution.warnings),
+        "answer": sentence(attribution),
+        "grid": _grid(attribution),
+        "forwards": attribution.forwards,
+        "seconds": attribution.seconds,
+    }
+
+
+def sentence(attribution: Attribution) -> str:
+    """The answer in words."""
+    score, top = attribution.score, attribution.top(1)[0]
+    if score.target is None:
+        said = f"gets {attribution.prediction}"
+        evidence = "of what raises it"
+    else:
+        said = f'is called "{attribution.prediction}"'
+        against = f'against "{score.other_name}"' if score.other_name else "against the others"
+        evidence = f'of the evidence for "{score.target_name}" {against}'
+    return (
+        f"example {attribution.example.id} {said}; {top.segment} holds {100 * top.share:.0f} % "
+        f"{evidence}."
+    )
+
+
+def row_of(attribution: Attribution, subject: Subject, image: str | None) -> dict[str, object]:
+    """The row of table `attributions`."""
+    score = attribution.score
+    checks: list[Json] = [
+        {"name": c.name, "value": c.value, "threshold": c.threshold, "ok": c.ok}
+        for c in attribution.checks
+    ]
+    boxes: list[Json] = [list(box) for box in attribution.segments.boxes]
+    return {
+        "attribution_id": attribution.id,
+        "checkpoint": subject.identity,
+        "dataset": subject.examples.name if subject.examples else "",
+        "example_id": attribution.example.id,
+        "method": attribution.method,
+        "score_kind": score.kind,
+        "target": None if score.target is None else score.target_name,
+        "other": score.other_name,
+        "label": attribution.label,
+        "prediction": attribution.prediction,
+        "score_input": attribution.score_input,
+        "score_baseline": attribution.score_baseline,
+        "baseline": "+".join(attribution.baselines),
+        "segment_names": json_values.dumps(list(attribution.segments.names)),
+        "segment_values": json_values.dumps(attribution.per_segment.tolist()),
+        "segment_boxes": json_values.dumps(boxes) if boxes else None,
+        "image_path": image,
+        "checks": json_values.dumps(checks),
+        "ok": attribution.ok,
+        "forwards": attribution.forwards,
+        "seconds": attribution.seconds,
+        "seed": attribution.seed,
+        "written_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+
+
+def picture_of(attribution: Attribution) -> bytes | None:
+    """The picture as PNG; None for what is no image."""
+    if attribution.values.dim() != IMAGE_DIMENSIONS:
+        return None
+    flat = _towards_truth(attribution)
+    score = attribution.score
+    against = score.other_name or "the others"
+    blue, orange = (
+        (against, score.target_name) if _is_wrong(attribution) else (score.target_name, against)
+    )
+    caption = f"blue: for {blue}; orange: for {orange}; ends at {signed_scale(flat):.3g}"
+    return attribution_png(flat, attribution.example.input.cpu(), caption, attribution.id)
+
+
+def _towards_truth(attribution: Attribution) -> Floats:
+    """The map as it is painted: blue always speaks for the truth where the score opposes it."""
+    flat = map_of(attribution.values)
+    return -flat if _is_wrong(attribution) else flat
+
+
+def _is_wrong(attribution: Attribution) -> bool:
+    """Whether the score speaks for a class that is not the true one."""
+    score = attribution.score
+    return score.target is not None and score.target_name != attribution.label
+
+
+def _grid(attribution: Attribution) -> Json:
+    """Colours of the map for a terminal; None for no image."""
+    if attribution.values.dim() != IMAGE_DIMENSIONS:
+        return None
+    flat = _towards_truth(attribution)
+    return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))

@@ -1,0 +1,82 @@
+"""Answers to `telemetry evaluate` and `telemetry hypotheses run`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from telemetry.evaluate.hypothesis_file import parse_hypotheses
+from telemetry.evaluate.stored_hypotheses import keep_definitions
+from telemetry.explain.evaluation import Evaluation, Progress, evaluate
+from telemetry.explain.results import write_evaluation
+from telemetry.explain.run_hypotheses import evaluations_of
+from telemetry.explain.subject import Subject
+from telemetry.explain_request import EvaluateRequest, HypothesesRequest
+from telemetry.json_values import Json
+
+WORST = 10  # examples of an answer
+
+
+def answer_evaluate(
+    request: EvaluateRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Evaluate the weights of the subject, or each of the files that are named.
+
+    Raises:
+        UsageError: see `evaluate`.
+    """
+    key, found = request.source.state_key, list[Json]()
+    for path in request.checkpoints:  # one after the other: all are loaded into the same module
+        found.append(_evaluated(subject.with_weights(Path(path), state_key=key), request, progress))
+    return {"evaluations": found or [_evaluated(subject, request, progress)]}
+
+
+def answer_hypotheses(
+    request: HypothesesRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Run the data set of each hypothesis.
+
+    Raises:
+        UsageError: a definition is wrong, or a data set is.
+    """
+    hypotheses = parse_hypotheses(request.definitions, request.place)
+    found = list(
+        evaluations_of(
+            subject, hypotheses, batch=request.batch, limit=request.limit, progress=progress
+        )
+    )
+    # Nothing is kept before everything has run: a data set may turn out to be wrong.
+    run = Path(request.run)
+    for evaluation in found:
+        write_evaluation(run, evaluation)
+    keep_definitions(run, hypotheses)
+    return {"evaluations": [evaluation_answer(evaluation) for evaluation in found]}
+
+
+def _evaluated(subject: Subject, request: EvaluateRequest, progress: Progress) -> dict[str, Json]:
+    evaluation = evaluate(subject, batch=request.batch, limit=request.limit, progress=progress)
+    is_new = request.run is not None and write_evaluation(Path(request.run), evaluation)
+    return {**evaluation_answer(evaluation), "new": is_new}
+
+
+def evaluation_answer(evaluation: Evaluation) -> dict[str, Json]:
+    """What `telemetry evaluate` shows."""
+    return {
+        "eval_id": evaluation.id,
+        "checkpoint": evaluation.checkpoint,
+        "step": evaluation.step,
+        "dataset": evaluation.dataset,
+        "examples": len(evaluation.rows),
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "probabilities": evaluation.are_probabilities,
+        "confident_errors": len(evaluation.confident_errors()),
+        "worst": [_shown(row) for row in evaluation.worst(WORST)],
+    }
+
+
+def _shown(row: Mapping[str, object]) -> dict[str, Json]:
+    names = ("example_id", "label", "prediction", "target_value", "predicted_value", "loss")
+    found: dict[str, Json] = {}
+    for name in (*names, "confidence"):
+        value = row.get(name)
+        found[name] = value if isinstance(value, str | int | float) else None
+    return found

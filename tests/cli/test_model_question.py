@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+from command_line import Telemetry
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop")]
+
+VERB = ("explain", "dream", "base", "--layer", "output", "--unit", 0, "--steps", 2)
+PARTS = ("--model", "pictures:build", "--dataset", "pictures:Pictures")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("stored", [True, False])
+def test_pictures_and_arrays_are_copied(
+    telemetry: Telemetry, example: Path, *, stored: bool
+) -> None:
+    words = () if stored else ("--no-store",)
+    done = telemetry(*VERB, *PARTS, "--out", "found/here", *words)
+    copies = sorted(path.suffix for path in Path("found/here").iterdir())
+    assert copies == [".npy", ".png"]
+    assert f"picture\tfound/here/{next(Path('found/here').glob('*.png')).name}" in done.out
+    assert len(list(example.glob("*/*/explain/images/*.png"))) == int(stored)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_folder_that_cannot_be_made_is_said(telemetry: Telemetry) -> None:
+    Path("file").write_text("", "utf-8")
+    done = telemetry(*VERB, *PARTS, "--out", "file/here", "--no-store")
+    assert done.code == 2
+    assert "--out file/here: cannot be written" in done.err
+
+
+def test_a_question_without_an_answer_in_time_is_given_up(
+    telemetry: Telemetry, example: Path
+) -> None:
+    done = telemetry(*VERB, *PARTS, "--timeout", 0.01)
+    assert (done.code, done.out) == (3, "")
+    assert "--timeout 0.01" in done.err
+    assert not list(example.glob("*/*/feature_visualizations"))
