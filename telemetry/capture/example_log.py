@@ -50,7 +50,8 @@ class ExampleBatch:
 class ExamplePacket:
     """Copies of outputs and labels, and the names of their examples; a `Packet`.
 
-    `first` is the place of the first example among those that were logged at this step.
+    `first` is the place of the first example among those that were logged at this step; `numeric`
+    are the data sets known to have numbers as answers, on the writer thread.
     """
 
     batch: ExampleBatch
@@ -58,6 +59,7 @@ class ExamplePacket:
     run: str
     attempt: int
     first: int
+    numeric: set[str]
     written_at: datetime
     ready: Readiness
 
@@ -71,8 +73,7 @@ class ExamplePacket:
         """One row an example; waits for the device."""
         self.ready.wait()
         batch = self.batch
-        answers = _answers(batch.outputs.cpu(), batch.labels)
-        columns = answers.columns(batch.classes)
+        columns = self._answers().columns(batch.classes)
         identity = f"{self.run} {self.attempt} {self.step} {batch.dataset}"
         common: dict[str, object] = {
             "eval_id": hashlib.sha256(identity.encode()).hexdigest()[:ID_CHARACTERS],
@@ -97,6 +98,24 @@ class ExamplePacket:
         if records:
             yield TABLE, host_table(TABLE, records)
 
+    def _answers(self) -> ClassAnswers | NumberAnswers:
+        """Classes where there are several outputs or all labels are 0 and 1, else numbers.
+
+        A batch of a regression may hold nothing but zeros and ones, so that what one batch says of
+        numbers holds for those after it.
+        """
+        outputs, labels = self.batch.outputs.cpu(), self.batch.labels
+        known = None if labels is None else torch.as_tensor(labels).cpu()
+        if outputs.dim() == MATRIX:
+            are_probabilities = look_like_probabilities(outputs)
+            return class_answers(outputs, known, are_probabilities=are_probabilities)
+        if known is not None and not bool(((known == 0) | (known == 1)).all()):
+            self.numeric.add(self.batch.dataset)
+        if known is not None and self.batch.dataset not in self.numeric:
+            return class_answers(outputs, known)
+        targets = torch.full_like(outputs, float("nan")) if known is None else known
+        return number_answers(outputs, targets)
+
     def _digests(self) -> list[str]:
         """Of the inputs; empty texts where they were not given."""
         if self.batch.inputs is None:
@@ -115,6 +134,7 @@ class ExampleLog:
         self._strict = strict
         self._guard: Guard | None = None
         self._seen: Counter[str] = Counter()
+        self._numeric: set[str] = set()
         self._step = -1
 
     def log(self, recording: Recording, batch: ExampleBatch) -> None:
@@ -141,6 +161,7 @@ class ExampleLog:
             run=writer.ref.run,
             attempt=writer.claim.attempt,
             first=self._seen[kept.dataset],
+            numeric=self._numeric,
             written_at=datetime.now(UTC).replace(tzinfo=None),
             ready=Readiness({tensor.device for tensor in _tensors(kept)}),
         )
@@ -187,21 +208,6 @@ def _tensors(batch: ExampleBatch) -> Iterator[Tensor]:
     for value in (batch.outputs, batch.labels, batch.inputs):
         if isinstance(value, Tensor):
             yield value
-
-
-def _answers(
-    outputs: Tensor, labels: Tensor | Sequence[int | float] | None
-) -> ClassAnswers | NumberAnswers:
-    """Classes where there are several outputs or all labels are 0 and 1, else numbers."""
-    known = None if labels is None else torch.as_tensor(labels).cpu()
-    if outputs.dim() == MATRIX:
-        are_probabilities = look_like_probabilities(outputs)
-        return class_answers(outputs, known, are_probabilities=are_probabilities)
-    is_binary = known is not None and bool(((known == 0) | (known == 1)).all())
-    if is_binary and known is not None and not known.is_floating_point():
-        return class_answers(outputs, known)
-    targets = torch.full_like(outputs, float("nan")) if known is None else known
-    return number_answers(outputs, targets)
 
 
 def _tell(recording: Recording, part: str, error: Exception) -> None:

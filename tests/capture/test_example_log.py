@@ -96,6 +96,21 @@ def test_one_number_an_example_is_a_regression_unless_the_labels_are_two_classes
     assert rows["classes", "1"]["correct"] is False
 
 
+def test_a_data_set_of_numbers_stays_one_where_a_batch_has_zeros_and_ones_alone(
+    tmp_path: Path,
+) -> None:
+    with TelemetryCallback(nn.Linear(3, 1), None, store=tmp_path, strict=True) as telemetry:
+        telemetry.step(loss=1.0)
+        for labels in ([3.0, 1.0], [0.0, 1.0]):
+            telemetry.log_examples(torch.tensor([2.0, 2.0]), labels, dataset="counts")
+        telemetry.log_examples(torch.tensor([2.0, 2.0]), [0.0, 1.0], dataset="clicks")
+        path = telemetry.path
+    assert path is not None
+    rows = rows_of(path)
+    assert [r["target_value"] for r in rows if r["dataset"] == "counts"] == [3.0, 1.0, 0.0, 1.0]
+    assert [r["correct"] for r in rows if r["dataset"] == "clicks"] == [False, True]
+
+
 def test_what_does_not_belong_together_ends_the_part_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
