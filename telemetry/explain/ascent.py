@@ -12,12 +12,15 @@ from torch.nn import functional
 
 Objective = Callable[[Tensor], Tensor]  # pictures (n, channels, height, width) to (n,)
 
-LEARNING_RATE = 0.05
+# 128 steps of 0.05 end on the way: a channel of a digit network whose best picture is dark grey
+# was still at light grey, 1.7 standard deviations below what it reaches.
+LEARNING_RATE = 0.1
 START_DEVIATION = 0.1
 OCTAVE = 1.4  # between the sides of one octave and the next
 LEAST_SIDE = 4  # of the coarsest octave
 EDGE = 0.02  # a start image is kept off 0 and 1, where sigmoid has no slope
 JITTER_SHARE = 12  # of the side
+SHIFTED_SHARE = 0.75  # of the steps: what is judged in the end is a picture at rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,8 @@ class Ascent:
     Attributes:
         steps: Of Adam, for each octave.
         smooth: Weight of the mean absolute difference of neighbours.
-        jitter: Most pixels by which a picture is shifted before it is shown; None: a twelfth.
+        jitter: Most pixels by which a picture is shifted before it is shown, at first; it falls to
+            none over three quarters of the steps. None: a twelfth of the side.
         octaves: How often it is made, from coarse to fine.
         seed: Of noise and shifts.
     """
@@ -73,9 +77,10 @@ def ascend(
         size = [min(size[0], height), min(size[1], width)]
         change = torch.zeros(*start.shape[:2], *size, requires_grad=True)
         optimizer = torch.optim.Adam([change], lr=LEARNING_RATE)
-        for _ in range(how.steps):
+        for step in range(how.steps):
             values = torch.sigmoid(picture + _enlarged(change, height, width))
-            shift = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
+            reach = round(most * max(0.0, 1 - step / (SHIFTED_SHARE * how.steps)))
+            shift = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
             shown = values.roll(tuple(shift), dims=(-2, -1))
             gain = objective(shown) - how.smooth * variation(values)
             (change.grad,) = torch.autograd.grad(-gain.sum(), change)

@@ -60,12 +60,18 @@ def sentence(found: Dream, classes: tuple[str, ...]) -> str:
     if found.is_dead:
         return f"{who} is dead: it answers the same to all of {found.n_real} real examples."
     began = " Noise leaves it off: the picture began as a real example." if found.from_real else ""
+    twin = ""
+    if found.best_unit != found.unit.index:
+        twin = (
+            f" The picture of unit {found.best_unit} excites it even more: both look for nearly "
+            "the same."
+        )
     best = found.activations[0]
     side = "above" if best > found.real_max else "below the best of"
     return (
         f"{who} answers {best:.3g} to the picture made for it, {found.z:.1f} standard deviations "
         f"above noise and {side} {found.n_real} real examples (most: {found.real_max:.3g}); a "
-        f"network with random weights reaches {found.random_z:.1f} above noise.{began}"
+        f"network with random weights reaches {found.random_z:.1f} above noise.{began}{twin}"
     )
 
 

@@ -43,7 +43,8 @@ def own_unit(lead: float, rival: int) -> Check:
         value=lead,
         threshold=MOST_LEAD,
         ok=lead <= MOST_LEAD,
-        meaning=f"the picture made for unit {rival} excites the unit more than its own",
+        meaning=f"the picture made for unit {rival} excites the unit much more than its own: the "
+        "ascent has not found what the unit looks for; ask for more --steps",
     )
 
 

@@ -62,7 +62,7 @@ class Dream:
         real_sd: The standard deviation over them.
         n_real: How many.
         top: Examples that excite it most, with their activations.
-        best_unit: The unit whose picture excites it most.
+        best_unit: The unit whose picture excites it most, itself included.
         seed_correlation: Mean correlation of its pictures; None: one seed.
         random_picture: The same made for a network with random weights.
         random_z: How far above noise that comes, in its own standard deviations.

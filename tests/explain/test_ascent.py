@@ -51,7 +51,7 @@ def test_octaves_begin_coarse_and_keep_the_size() -> None:
 def test_a_start_image_is_where_the_ascent_begins() -> None:
     image = torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
     found = towards(templates()[:1], Ascent(steps=1, jitter=0), image_start(image))
-    assert torch.allclose(found, image.clamp(0.02, 0.98), atol=0.02)
+    assert torch.allclose(found, image.clamp(0.02, 0.98), atol=0.03)
 
 
 def test_shifts_are_drawn_from_the_seed_alone() -> None:
@@ -61,3 +61,12 @@ def test_shifts_are_drawn_from_the_seed_alone() -> None:
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_last_steps_are_at_rest_so_that_a_fine_pattern_is_found() -> None:
+    stripes = torch.ones(1, SIDE, SIDE)
+    stripes[..., ::2] = -1
+    how = Ascent(jitter=2, smooth=0.0)
+    found = towards(stripes, how, noise_start(1, (1, SIDE, SIDE), 0))
+    assert found[0][stripes > 0].min() > 0.8
+    assert found[0][stripes < 0].max() < 0.2

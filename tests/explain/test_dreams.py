@@ -67,6 +67,14 @@ def test_the_answer_says_what_it_is_worth(dreams: list[Dream]) -> None:
     assert "random weights reaches" in said
 
 
+def test_units_that_look_for_nearly_the_same_are_named(dreams: list[Dream]) -> None:
+    said = sentence(replace(dreams[0], best_unit=2), ())
+    assert said.endswith(
+        "The picture of unit 2 excites it even more: both look for nearly the same."
+    )
+    assert "nearly the same" not in sentence(dreams[0], ())
+
+
 def test_the_page_holds_every_seed_the_random_network_and_real_examples(
     subject: Subject, dreams: list[Dream]
 ) -> None:
