@@ -148,11 +148,7 @@ def stored_evaluations(session: Session) -> list[StoredEvaluation]:
 def newest_pass(found: Sequence[StoredEvaluation], run: Run) -> list[StoredEvaluation]:
     """What a run's newest judged checkpoint was judged on, the newest of each kind, by name."""
     own = [entry for entry in found if entry.run.ref == run.ref]
-    newest = {
-        (entry.dataset, entry.hypothesis): entry
-        for entry in own
-        if entry.checkpoint == own[-1].checkpoint
-    }
+    newest = {(entry.dataset, entry.hypothesis): entry for entry in _of_newest_checkpoint(own)}
     return [newest[key] for key in sorted(newest)]
 
 
@@ -163,7 +159,7 @@ def choose_evaluation(
     eval_id: str | None = None,
     dataset: str | None = None,
 ) -> StoredEvaluation:
-    """The newest evaluation of a plain data set that fits.
+    """The newest evaluation of the newest checkpoint on a plain data set that fits.
 
     Args:
         found: The evaluations of some runs, the newest last.
@@ -184,7 +180,8 @@ def choose_evaluation(
         plain = _by_id(plain, eval_id)
     if dataset is not None:
         plain = _by_dataset(plain, dataset)
-    newest = [entry for entry in plain if entry.eval_id == plain[-1].eval_id]
+    latest = _of_newest_checkpoint(plain)[-1].eval_id
+    newest = [entry for entry in plain if entry.eval_id == latest]
     if len(newest) > 1:
         names = ", ".join(entry.dataset for entry in newest)
         raise UsageError(f"the evaluation covers several data sets; name one by --dataset: {names}")
@@ -207,6 +204,19 @@ def read_examples(session: Session, evaluation: StoredEvaluation) -> Examples:
     for name, column in metadata_columns(rows.arrow.column("metadata").to_pylist()).items():
         table = table.append_column(name, column)
     return Examples(evaluation=evaluation, table=table)
+
+
+def _of_newest_checkpoint(own: Sequence[StoredEvaluation]) -> list[StoredEvaluation]:
+    """The evaluations of the weights of the highest step; of those judged last, if of no step.
+
+    Whatever the order: earlier checkpoints are often judged after the last one.
+    """
+    if not own:
+        return []
+    steps = [-1 if entry.step is None else entry.step for entry in own]
+    last_of_highest = max(range(len(own)), key=lambda place: (steps[place], place))
+    chosen = own[-1] if own[-1].step is None else own[last_of_highest]
+    return [entry for entry in own if entry.checkpoint == chosen.checkpoint]
 
 
 def _by_id(plain: Sequence[StoredEvaluation], eval_id: str) -> list[StoredEvaluation]:

@@ -244,3 +244,29 @@ def test_a_run_without_evaluations_says_how_to_make_one(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     with pytest.raises(UsageError, match="`telemetry evaluate"):
         slices.find(store, subject(store))
+
+
+@pytest.mark.parametrize(
+    ("passes", "overall"),
+    [
+        ([("last", 90, False), ("early", 10, True)], 1.0),
+        ([("last", 90, True), ("early", 10, False), ("best", None, False)], 1.0),
+        ([("best", None, False), ("last", 90, True)], 0.0),
+    ],
+)
+def test_the_newest_checkpoint_counts_whatever_was_judged_last(
+    tmp_path: Path, passes: list[tuple[str, int | None, bool]], overall: float
+) -> None:
+    builder = RunBuilder(store=tmp_path)
+    for place, (name, step, correct) in enumerate(passes):
+        add_examples(
+            builder,
+            [correct] * 200,
+            eval_id=name,
+            checkpoint=name,
+            step=step,
+            written_at=START + timedelta(seconds=place),
+        )
+    builder.write()
+    store = Store.open(tmp_path)
+    assert slices.find(store, subject(store)).overall == overall
