@@ -14,6 +14,7 @@ from telemetry.cli.model_child import ask
 from telemetry.cli.options import Settings
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
+from telemetry.compare.diff_result import Direction
 from telemetry.cv_request import PROJECT, CrossValidateRequest
 from telemetry.errors import UsageError
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 MOST_CONFIGURATIONS = 64
 EXIT_FAILED = 3
 SHOWN_ID = 8  # characters
+
+GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
+METRIC = click.option("--metric", metavar="NAME", help="The score, where the folds have several.")
+GOAL = click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
 
 ENTRY = "MODULE:NAME"
 
@@ -55,6 +60,14 @@ ENTRY = "MODULE:NAME"
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of folds and trainings.")
 @click.option(
+    "--holdout",
+    type=click.FloatRange(min=0.05, max=0.5),
+    metavar="SHARE",
+    help="Of the examples, kept from the folds: their winner is scored there, once.",
+)
+@METRIC
+@GOAL
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
@@ -83,6 +96,9 @@ def run(  # noqa: PLR0913 - one argument per option
     folds: int,
     repeats: int,
     seed: int,
+    holdout: float | None,
+    metric: str | None,
+    goal: str | None,
     jobs: int,
     from_finding: str | None,
     project: str,
@@ -123,6 +139,9 @@ def run(  # noqa: PLR0913 - one argument per option
         folds=folds,
         repeats=repeats,
         seed=seed,
+        holdout=holdout,
+        metric=metric,
+        goal=GOALS[goal] if goal else None,
         jobs=jobs,
         project=project,
         app_dir=app_dir,
@@ -132,7 +151,7 @@ def run(  # noqa: PLR0913 - one argument per option
         screen.json(answer)
     else:
         show(screen, answer)
-    return EXIT_FAILED if _count(answer, "failed") else 0
+    return EXIT_FAILED if _any_failed(answer) else 0
 
 
 def _grid(params: Path | None, from_finding: str | None) -> "ParameterGrid":
@@ -171,9 +190,11 @@ def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
     for entry in entries:
         for text in _losses(entry):
             screen.paragraph(text, indent=2, label="LOST")
+    if isinstance(answer["holdout"], Mapping):
+        screen.paragraph(_held_out(answer["holdout"]), indent=2, label="HOLDOUT")
     for note in listed(answer["notes"]):
         screen.paragraph(str(note), indent=2, label="note")
-    if _count(answer, "failed"):
+    if _any_failed(answer):
         screen.paragraph("the same command trains those that failed again", indent=2, label="next")
     if len(entries) > 1:
         command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
@@ -194,6 +215,13 @@ def sentence(answer: "Mapping[str, Json]") -> str:
     )
 
 
+def _any_failed(answer: "Mapping[str, Json]") -> bool:
+    """Whether the same command has something to train again."""
+    holdout = answer["holdout"]
+    has_failed = isinstance(holdout, Mapping) and holdout["status"] == "failed"
+    return has_failed or _count(answer, "failed") > 0
+
+
 def _count(answer: "Mapping[str, Json]", name: str) -> int:
     return sum(int(str(entry[name])) for entry in mappings(answer["configurations"]))
 
@@ -211,6 +239,16 @@ def _row(entry: "Mapping[str, Json]", metrics: list[str]) -> tuple[Cell, ...]:
         str(len(mappings(entry["folds"]))),
         Span(str(lost), Style.ERROR if lost else Style.FAINT),
     )
+
+
+def _held_out(entry: "Mapping[str, Json]") -> str:
+    """What the winner scored on the examples that no fold has."""
+    scores = entry["scores"] if isinstance(entry["scores"], Mapping) else {}
+    told = ", ".join(f"{name} {numbers.number(float(str(v)))}" for name, v in scores.items())
+    if not told:
+        told = str(entry["status"]) + (f" ({entry['error']})" if entry["error"] else "")
+    n = plural(int(str(entry["examples"])), "example")
+    return f"{entry['title']} won; trained on all folds, on {n} that no fold has: {told}"
 
 
 def _losses(entry: "Mapping[str, Json]") -> list[str]:

@@ -23,6 +23,9 @@ class CrossValidateRequest(Request):
         folds: Folds a repetition.
         repeats: Repetitions, each with folds of its own.
         seed: Of the folds and the trainings.
+        holdout: Share of the examples that no fold gets.
+        metric: The score by which the winner is chosen that is scored there.
+        goal: Which way of it is better, as `Direction` says; None: by its name.
         jobs: Processes that train at the same time.
         project: Project of the runs.
         app_dir: Folder of the user's modules.
@@ -39,6 +42,9 @@ class CrossValidateRequest(Request):
     folds: int = 5
     repeats: int = 2
     seed: int = 0
+    holdout: float | None = None
+    metric: str | None = None
+    goal: str | None = None
     jobs: int = 1
     project: str = PROJECT
     app_dir: str = "."

@@ -19,12 +19,12 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, verb_group
 from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.texts import plural
 from telemetry.compare.diff_result import Direction
 
 if TYPE_CHECKING:
     from telemetry.evaluate.crossval_result import Compared, CrossValidation
 
-GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
 EXIT_UNDECIDED = 3
 STYLES = {"better": Style.GOOD, "worse": Style.ERROR, "inconclusive": Style.WARNING}
 
@@ -34,8 +34,8 @@ command.part("run")(cv_run.run)
 
 @command.part("compare")
 @click.argument("cv_id", metavar="[CV_ID]", default="latest")
-@click.option("--metric", metavar="NAME", help="The score, where the folds have several.")
-@click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
+@cv_run.METRIC
+@cv_run.GOAL
 @click.option(
     "--incumbent",
     metavar="NAME=VALUE",
@@ -66,7 +66,7 @@ def compare(
         telemetry.Store.open(settings.store),
         cv_id,
         metric=metric,
-        goal=GOALS[goal] if goal else None,
+        goal=cv_run.GOALS[goal] if goal else None,
         incumbent=incumbent,
         policy=policy(),
     )
@@ -98,12 +98,30 @@ def show(screen: Screen, found: "CrossValidation") -> None:
         if entry.verdict == "inconclusive" and not entry.n_lost:  # lost folds are told above
             text = f"{entry.configuration.title}: {entry.reason}"
             screen.paragraph(text, indent=2, label="UNDECIDED")
+    if found.has_holdout:
+        screen.paragraph(_held_out(found), indent=2, label="HOLDOUT")
     seen = [e.detectable for e in found.configurations if not math.isnan(e.detectable)]
-    basis = f"{goal} {found.metric} over {found.n_folds} folds; selected on these folds, so "
-    basis += "the winner's score is optimistic"
+    basis = f"{goal} {found.metric} over {found.n_folds} folds; the winner is selected on these "
+    basis += "folds, so its score there is optimistic"
+    if not found.has_holdout:
+        basis += " (`cv run --holdout 0.2` gives one that is not)"
     if seen:
         basis += f"; differences from {numbers.number(max(seen))} on would have been seen"
     screen.paragraph(basis, indent=2)
+
+
+def _held_out(found: "CrossValidation") -> str:
+    """What the winner scores on the examples that no fold has."""
+    score, winner = found.holdout, found.winner
+    if score is None or winner is None:
+        return "another configuration was scored there, not the winner; see --metric of `cv run`"
+    examples = f"{plural(int(score.n_test), 'example')} that no fold has"
+    if math.isnan(score.value):
+        return f"{winner.title} {score.status}, trained on all folds for {examples}"
+    return (
+        f"{winner.title} has the {found.metric} {numbers.number(score.value)} on {examples}, "
+        "trained on all others"
+    )
 
 
 def _row(entry: "Compared") -> tuple[Cell, ...]:
@@ -113,7 +131,7 @@ def _row(entry: "Compared") -> tuple[Cell, ...]:
     lost = f", {entry.n_lost} lost" if entry.n_lost else ""
     return (
         entry.configuration.title,
-        numbers.number(entry.mean_kept),
+        numbers.number(None if math.isnan(entry.mean_kept) else entry.mean_kept),
         f"{entry.n_folds}{lost}",
         interval,
         numbers.number(None if math.isnan(entry.p) else entry.p),

@@ -27,7 +27,7 @@ from telemetry.evaluate.scores import (
 )
 from telemetry.store.store import Store
 
-__all__ = ["Compared", "CrossValidation", "Standing", "compare"]
+__all__ = ["Compared", "CrossValidation", "Standing", "choose", "compare"]
 
 
 def compare(
@@ -62,33 +62,71 @@ def compare(
         raise Inconclusive(
             f"the cross-validation has one configuration, {found[0].title}: nothing to compare."
         )
-    name = scores[0].metric
-    if goal is None:
-        goal = Direction.HIGHER if higher_is_better(name) else Direction.LOWER
-    first = _incumbent(found, incumbent)
-    rest = [entry for entry in found if entry.config_id != first.config_id]
-    places = sorted({score.place for score in scores})
-    judged = judge_configurations(first, rest, places, goal)
+    goal = goal or _goal_of(scores)
+    places = _places(scores)
+    judged = _judged(found, _incumbent(found, incumbent), places, goal)
+    best = winner(judged, len(places), goal)
+    held = [score for score in scores if score.is_holdout]
+    of_best = [score for score in held if best and score.config_id == best.config_id]
     return CrossValidation(
         cv_id=scores[0].cv_id,
-        metric=name,
+        metric=scores[0].metric,
         goal=goal,
         n_folds=len(places),
         configurations=tuple(judged),
-        winner=winner(judged, len(places), goal),
+        winner=best,
         notes=tuple(_lost_note(store, entry, policy) for entry in judged if entry.n_lost),
+        holdout=of_best[0] if of_best else None,
+        has_holdout=bool(held),
     )
+
+
+def choose(
+    scores: Sequence[FoldScore], *, metric: str | None = None, goal: Direction | None = None
+) -> Configuration | None:
+    """The configuration that `compare` takes, the one scored first being the incumbent.
+
+    Args:
+        scores: Of one cross-validation, one fold's newest only.
+        metric: The score, where there are several.
+        goal: Which way of it is better; by its name when None.
+
+    Returns:
+        None where no configuration finished every fold.
+
+    Raises:
+        UsageError: no metric is named and there are several, or it is unknown.
+    """
+    scores = scores_by_metric(scores, metric)
+    goal = goal or _goal_of(scores)
+    found, places = configurations(scores), _places(scores)
+    return winner(_judged(found, found[0], places, goal), len(places), goal)
+
+
+def _goal_of(scores: Sequence[FoldScore]) -> Direction:
+    return Direction.HIGHER if higher_is_better(scores[0].metric) else Direction.LOWER
+
+
+def _places(scores: Sequence[FoldScore]) -> list[tuple[int, int]]:
+    """Every fold that some configuration was scored on; the holdout is none."""
+    return sorted({score.place for score in scores if not score.is_holdout})
+
+
+def _judged(
+    found: Sequence[Configuration],
+    first: Configuration,
+    places: Sequence[tuple[int, int]],
+    goal: Direction,
+) -> list[Compared]:
+    rest = [entry for entry in found if entry.config_id != first.config_id]
+    return judge_configurations(first, rest, places, goal)
 
 
 def _incumbent(found: Sequence[Configuration], wanted: str | None) -> Configuration:
     if wanted is None:
         return found[0]
     pairs = {part.strip() for part in wanted.split(",")}
-    fits = [
-        entry
-        for entry in found
-        if entry.config_id == wanted or pairs <= set(entry.title.split(", "))
-    ]
+    fits = [entry for entry in found if entry.config_id == wanted or pairs <= entry.settings]
     if len(fits) != 1:
         there = "; ".join(entry.title for entry in found[:8])
         raise UsageError(f"--incumbent {wanted!r} fits {len(fits)} configurations of: {there}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from telemetry.compare.diff_result import Direction
-from telemetry.evaluate.scores import Configuration
+from telemetry.evaluate.scores import Configuration, FoldScore
 from telemetry.json_values import Json
 
 
@@ -72,7 +72,11 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidation:
-    """Outcome of `compare`: the incumbent first, then the best first."""
+    """Outcome of `compare`: the incumbent first, then the best first.
+
+    `holdout` is the winner's score on examples that no fold has, None where there is none;
+    `has_holdout` tells that some configuration has one.
+    """
 
     cv_id: str
     metric: str
@@ -81,6 +85,8 @@ class CrossValidation:
     configurations: tuple[Compared, ...]
     winner: Configuration | None
     notes: tuple[str, ...]
+    holdout: FoldScore | None = None
+    has_holdout: bool = False
 
     @property
     def is_decided(self) -> bool:
@@ -118,12 +124,24 @@ class CrossValidation:
             "winner": {
                 "config_id": self.winner.config_id,
                 "parameters": self.winner.parameters,
+                "holdout": self._holdout_json(),
             }
             if self.winner
             else None,
             "answer": self.answer,
             "configurations": [entry.to_json() for entry in self.configurations],
             "notes": list(self.notes),
+        }
+
+    def _holdout_json(self) -> Json:
+        score = self.holdout
+        if score is None:
+            return None
+        return {
+            "value": _known(score.value),
+            "status": score.status,
+            "examples": int(score.n_test),
+            "run": score.run.run,
         }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +32,7 @@ SELECT
     metric,
     value,
     status,
+    is_holdout,
     written_at
 FROM cv_scores
 ORDER BY written_at, project, run, cv_id, config_id, repeat, fold, metric
@@ -40,7 +41,7 @@ ORDER BY written_at, project, run, cv_id, config_id, repeat, fold, metric
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldScore:
-    """Score of one configuration on one fold; NaN where it diverged or failed."""
+    """Score of one configuration on one fold, or on the holdout; NaN where it was lost."""
 
     run: Run
     cv_id: str
@@ -53,22 +54,32 @@ class FoldScore:
     metric: str
     value: float
     status: str
+    is_holdout: bool
     written_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One configuration of a grid with its scores by (repeat, fold)."""
+    """One configuration of a grid with its scores by (repeat, fold).
+
+    `shared` are the parameters that every configuration has with the same value.
+    """
 
     config_id: str
     parameters: Mapping[str, Json]
     folds: Mapping[tuple[int, int], FoldScore]
+    shared: Collection[str] = ()
 
     @property
     def title(self) -> str:
-        """Its parameters as text."""
-        parts = (f"{name}={_literal(value)}" for name, value in sorted(self.parameters.items()))
-        return ", ".join(parts) or self.config_id
+        """The parameters that tell it from the others, else all."""
+        own = {n: value for n, value in self.parameters.items() if n not in self.shared}
+        return ", ".join(_settings(own or self.parameters)) or self.config_id
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Every parameter as `name=value`."""
+        return frozenset(_settings(self.parameters))
 
     @property
     def lost(self) -> tuple[FoldScore, ...]:
@@ -101,6 +112,7 @@ def read_scores(session: Session) -> list[FoldScore]:
             metric=as_text(row["metric"]),
             value=as_float(row["value"]) if row["status"] == "ok" else math.nan,
             status=as_text(row["status"]),
+            is_holdout=row["is_holdout"] is True,
             written_at=written_at,
         )
         for row in session.query(SCORES_SQL).records()
@@ -156,7 +168,9 @@ def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[Fo
 
 
 def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
-    """Scores by configuration, that first scored first; a fold scored again counts as last scored.
+    """Scores on folds by configuration, that first scored first.
+
+    A fold scored again counts as last scored; the holdout is no fold.
 
     Raises:
         Inconclusive: they were scored on different folds, so that nothing is paired.
@@ -167,16 +181,32 @@ def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
             "them again by one `telemetry cv run`."
         )
     found: dict[str, list[FoldScore]] = {}
+    shared = shared_parameters([score.parameters for score in scores])
     for score in scores:
-        found.setdefault(score.config_id, []).append(score)
+        if not score.is_holdout:
+            found.setdefault(score.config_id, []).append(score)
     return [
         Configuration(
             config_id=config_id,
             parameters=own[0].parameters,
             folds={score.place: score for score in own},
+            shared=shared,
         )
         for config_id, own in found.items()
     ]
+
+
+def shared_parameters(every: Sequence[Mapping[str, Json]]) -> frozenset[str]:
+    """Names of the parameters that have one value in all of some configurations."""
+    return frozenset(
+        name
+        for name, value in (every[0] if every else {}).items()
+        if all(name in other and other[name] == value for other in every)
+    )
+
+
+def _settings(parameters: Mapping[str, Json]) -> list[str]:
+    return [f"{name}={_literal(value)}" for name, value in sorted(parameters.items())]
 
 
 def _literal(value: Json) -> str:

@@ -5,24 +5,28 @@ found = explain.cross_validate(train_and_score, {"lr": [0.1, 0.01]}, labels=labe
 found.cv_id  # for `evaluate.crossval.compare` and `telemetry cv compare`
 """
 
-import hashlib
-import inspect
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from telemetry.capture.configured_store import configured_store
-from telemetry.cv_request import PROJECT, TRAINING
+from telemetry.compare.diff_result import Direction
+from telemetry.cv_request import PROJECT
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.evaluate.parameter_grid import checked_grid
 from telemetry.evaluate.scores import FoldScore
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.fold_scores import ScoreKeeper, is_settled, looked_through, stored_scores
-from telemetry.explain.fold_training import OK, FoldTask, TrainAndScore
-from telemetry.explain.fold_workers import train_in_parallel
+from telemetry.explain.fold_plan import (
+    FoldPlan,
+    as_training,
+    config_id,
+    make_plan,
+    plain_values,
+)
+from telemetry.explain.fold_runs import FoldRuns
+from telemetry.explain.fold_scores import stored_scores
+from telemetry.explain.fold_training import TrainAndScore
 from telemetry.explain.folds import Folds, make_folds
 from telemetry.json_values import Json
 
@@ -44,10 +48,12 @@ class CrossValidated:
         cv_id: Its id; equal for equal code, folds and seeds, so that a grid can be extended.
         entry: The function that was called.
         folds: The folds.
-        configurations: Those of the grid, in its order.
+        configurations: Those of the grid, in its order, with their scores on the folds.
         n_trained: Folds that were trained now.
         n_kept: Folds that had a score before.
         errors: What went wrong in folds that were trained now, by configuration and place.
+        holdout: The winner with its scores on the holdout; None where it has none.
+        notes: What a reader must know.
     """
 
     cv_id: str
@@ -57,6 +63,8 @@ class CrossValidated:
     n_trained: int
     n_kept: int
     errors: Mapping[tuple[str, tuple[int, int]], str]
+    holdout: Configured | None = None
+    notes: tuple[str, ...] = ()
 
 
 def cross_validate(  # noqa: PLR0913 - the one place where a user states everything
@@ -70,6 +78,9 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
     folds: int = 5,
     repeats: int = 2,
     seed: int = 0,
+    holdout: float | None = None,
+    metric: str | None = None,
+    goal: Direction | None = None,
     jobs: int = 1,
     store: str | os.PathLike[str] | None = None,
     project: str = PROJECT,
@@ -92,59 +103,50 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
         folds: Folds a repetition.
         repeats: Repetitions, each with folds of its own.
         seed: Of the folds; the trainings count on from it.
+        holdout: Share of the examples that no fold gets. The winner of the folds is trained on all
+            others and scored there, once.
+        metric: The score by which that winner is chosen, where there are several.
+        goal: Which way of it is better; by its name when None.
         jobs: Processes that train at the same time.
         store: Folder of runs; as that of TelemetryCallback.
         project: Project of the runs.
-        progress: Told how many folds are done, of how many.
+        progress: Told how many trainings are done, of how many.
 
     Raises:
         UsageError: the function, the grid or the examples are not what they must be.
         StoreUnreadable: the disk refuses.
+    """
+    _check(train_and_score, jobs)
+    grid = checked_grid(params, fixed or {}, source="the grid").configurations
+    parted = make_folds(
+        n=n,
+        labels=plain_values(labels),
+        groups=plain_values(groups),
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+        holdout=holdout,
+    )
+    where = Path(store) if store else configured_store()
+    plan = make_plan(train_and_score, grid, parted, where, project)
+    _make_writable(plan.store)
+    runs = FoldRuns(train_and_score, plan, jobs, progress)
+    n_trained = runs.train_folds()
+    notes = (*parted.notes, *runs.score_winner(metric, goal))
+    return _result(plan, n_trained, runs, notes)
+
+
+def _check(train_and_score: object, jobs: int) -> None:
+    """Refuse what could not be trained or recorded.
+
+    Raises:
+        UsageError: that is so.
     """
     as_training(train_and_score)
     if jobs < 1:
         raise UsageError(f"jobs={jobs}; at least one process trains.")
     if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
         raise UsageError("a fold is a run, but recording is off; unset TELEMETRY_DISABLED.")
-    grid = checked_grid(params, fixed or {}, source="the grid").configurations
-    parted = make_folds(
-        n=n,
-        labels=None if labels is None else _as_list(labels),
-        groups=None if groups is None else _as_list(groups),
-        folds=folds,
-        repeats=repeats,
-        seed=seed,
-    )
-    where = Path(store) if store else configured_store()
-    entry = f"{_name_of(train_and_score, '__module__')}:{_name_of(train_and_score, '__qualname__')}"
-    cv_id = _digest([entry, _code_digest(train_and_score), parted.digest])[:12]
-    tasks = [
-        FoldTask(
-            cv_id=cv_id,
-            config_id=_digest(parameters)[:8],
-            parameters=parameters,
-            fold=fold,
-            store=where.absolute(),
-            project=project,
-        )
-        for fold in parted.folds  # folds outside: what is there can be compared at any time
-        for parameters in grid
-    ]
-    stored = stored_scores(where, cv_id)
-    settled = {(score.config_id, score.place) for score in stored if is_settled(score)}
-    missing = [task for task in tasks if (task.config_id, task.fold.place) not in settled]
-    _make_writable(where)
-    errors = _train(train_and_score, missing, _keeper(stored, tasks, parted), jobs, progress)
-    scores = stored_scores(where, cv_id)
-    return CrossValidated(
-        cv_id=cv_id,
-        entry=entry,
-        folds=parted,
-        configurations=tuple(_configured(parameters, scores) for parameters in grid),
-        n_trained=len(missing),
-        n_kept=len(tasks) - len(missing),
-        errors=errors,
-    )
 
 
 def _make_writable(store: Path) -> None:
@@ -161,94 +163,29 @@ def _make_writable(store: Path) -> None:
         raise StoreUnreadable(f"{store}: runs cannot be written there; check its permissions.")
 
 
-def _train(
-    train_and_score: TrainAndScore,
-    tasks: Sequence[FoldTask],
-    keeper: ScoreKeeper,
-    jobs: int,
-    progress: Progress,
-) -> dict[tuple[str, tuple[int, int]], str]:
-    """Train the folds and publish their scores; what went wrong, by configuration and place."""
-    errors = {}
-    progress(0, len(tasks))
-    try:
-        outcomes = train_in_parallel(train_and_score, tasks, jobs=jobs)
-        for done, (task, raw) in enumerate(outcomes, start=1):
-            outcome = keeper.add(task, looked_through(task, raw))
-            if outcome.error:
-                errors[task.config_id, task.fold.place] = outcome.error
-            progress(done, len(tasks))
-    finally:  # Ctrl-C as well: what was trained counts
-        keeper.flush()
-    return errors
-
-
-def _keeper(stored: Sequence[FoldScore], tasks: Sequence[FoldTask], parted: Folds) -> ScoreKeeper:
-    return ScoreKeeper(
-        digest=parted.digest,
-        incumbent=tasks[0].config_id,
-        metrics=tuple(sorted({score.metric for score in stored if score.status == OK})),
-        is_open=bool(stored),
+def _result(
+    plan: FoldPlan, n_trained: int, runs: FoldRuns, notes: tuple[str, ...]
+) -> CrossValidated:
+    scores = stored_scores(plan.store, plan.cv_id)
+    of_folds = [score for score in scores if not score.is_holdout]
+    of_holdout = [score for score in scores if score.is_holdout]
+    return CrossValidated(
+        cv_id=plan.cv_id,
+        entry=plan.entry,
+        folds=plan.parted,
+        configurations=tuple(_configured(parameters, of_folds) for parameters in plan.grid),
+        n_trained=n_trained,
+        n_kept=len(plan.grid) * len(plan.parted.folds) - n_trained,
+        errors=runs.errors,
+        holdout=_configured(runs.winner.parameters, of_holdout) if runs.winner else None,
+        notes=notes,
     )
 
 
 def _configured(parameters: Mapping[str, Json], scores: Sequence[FoldScore]) -> Configured:
-    config_id = _digest(parameters)[:8]
-    own = [score for score in scores if score.config_id == config_id]
+    own = [score for score in scores if score.config_id == config_id(parameters)]
     return Configured(
-        config_id=config_id,
+        config_id=config_id(parameters),
         parameters=parameters,
         scores=tuple(sorted(own, key=lambda score: (score.place, score.metric))),
     )
-
-
-def as_training(train_and_score: object) -> TrainAndScore:
-    """What can be called as a training is.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not callable(train_and_score):
-        raise UsageError(
-            f"{train_and_score!r} cannot be called; the training is a function {TRAINING}."
-        )
-    try:
-        inspect.signature(train_and_score).bind({}, (), (), 0, None)
-    except TypeError as error:
-        name = _name_of(train_and_score, "__qualname__")
-        raise UsageError(f"{name} does not fit {TRAINING}: {error}.") from error
-    except ValueError:  # it does not tell its parameters: the call will show
-        pass
-    return cast("TrainAndScore", train_and_score)
-
-
-def _as_list(values: Iterable[int | float | str]) -> list[int | float | str]:
-    """Plain values, of tensors and arrays too.
-
-    Raises:
-        UsageError: they are not one value for each example.
-    """
-    found = values.tolist() if hasattr(values, "tolist") else list(values)
-    if not isinstance(found, list) or not all(
-        isinstance(value, int | float | str) for value in found
-    ):
-        raise UsageError("labels and groups are one number or text for each example.")
-    return found
-
-
-def _name_of(train_and_score: object, attribute: str) -> str:
-    return str(getattr(train_and_score, attribute, type(train_and_score).__name__))
-
-
-def _code_digest(train_and_score: object) -> str:
-    """Digest of the file that defines the training: scores of other code are not paired with it."""
-    named = train_and_score if inspect.isfunction(train_and_score) else type(train_and_score)
-    try:
-        path = inspect.getsourcefile(named)
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
-    except (TypeError, OSError):  # typed at a prompt
-        return ""
-
-
-def _digest(value: Json) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -2,20 +2,17 @@
 
 import json
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from telemetry.compare.diff_result import Direction
 from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import UsageError
-from telemetry.evaluate.scores import Configuration, FoldScore
-from telemetry.explain.cross_validation import (
-    Configured,
-    CrossValidated,
-    as_training,
-    cross_validate,
-)
+from telemetry.evaluate.scores import Configuration, FoldScore, shared_parameters
+from telemetry.explain.cross_validation import Configured, CrossValidated, cross_validate
 from telemetry.explain.entry_points import application_path, resolve
 from telemetry.explain.evaluation import Progress
+from telemetry.explain.fold_plan import as_training
 from telemetry.explain.fold_training import FAILED, OK
 from telemetry.json_values import Json
 
@@ -37,6 +34,9 @@ def answer_cross_validation(request: CrossValidateRequest, progress: Progress) -
             folds=request.folds,
             repeats=request.repeats,
             seed=request.seed,
+            holdout=request.holdout,
+            metric=request.metric,
+            goal=None if request.goal is None else Direction(request.goal),
             jobs=request.jobs,
             store=request.store,
             project=request.project,
@@ -66,8 +66,8 @@ def _values(entry: str | None, what: str) -> Iterable[int | float | str] | None:
 
 
 def _document(found: CrossValidated, request: CrossValidateRequest) -> dict[str, Json]:
-    fixed = json.loads(request.fixed)
-    configurations = [_configuration(entry, found, fixed) for entry in found.configurations]
+    shared = shared_parameters([entry.parameters for entry in found.configurations])
+    configurations = [_configuration(entry, found, shared) for entry in found.configurations]
     return {
         "verb": request.verb,
         "cv_id": found.cv_id,
@@ -83,44 +83,55 @@ def _document(found: CrossValidated, request: CrossValidateRequest) -> dict[str,
         "kept": found.n_kept,
         "metrics": sorted({s.metric for entry in found.configurations for s in entry.scores}),
         "configurations": configurations,
-        "notes": list(found.folds.notes),
+        "holdout": None if found.holdout is None else _held_out(found.holdout, found, shared),
+        "notes": list(found.notes),
     }
 
 
 def _configuration(
-    entry: Configured, found: CrossValidated, fixed: Collection[str]
+    entry: Configured, found: CrossValidated, shared: Collection[str]
 ) -> dict[str, Json]:
     by_place: dict[tuple[int, int], list[FoldScore]] = {}
     for score in entry.scores:
         by_place.setdefault(score.place, []).append(score)
     statuses = [own[0].status for own in by_place.values()]
     return {
-        "config_id": entry.config_id,
-        "title": _title(entry, fixed),
-        "parameters": entry.parameters,
+        **_named(entry, shared),
         "lost": sum(status != OK for status in statuses),
         "failed": sum(status == FAILED for status in statuses),
         "means": _means(entry.scores),
         "folds": [
-            {
-                "repeat": place[0],
-                "fold": place[1],
-                "run": own[0].run.run,
-                "status": own[0].status,
-                "scores": {score.metric: score.value for score in own if score.status == OK},
-                "error": found.errors.get((entry.config_id, place)),
-            }
+            {"repeat": place[0], "fold": place[1], **_trained(own, found)}
             for place, own in sorted(by_place.items())
         ],
     }
 
 
-def _title(entry: Configured, fixed: Collection[str]) -> str:
-    """The parameters by which it differs from others, else all."""
-    own = {name: value for name, value in entry.parameters.items() if name not in fixed}
-    return Configuration(
-        config_id=entry.config_id, parameters=own or entry.parameters, folds={}
-    ).title
+def _held_out(entry: Configured, found: CrossValidated, shared: Collection[str]) -> dict[str, Json]:
+    """The winner on the examples that no fold has."""
+    n_examples = int(entry.scores[0].n_test)
+    return {**_named(entry, shared), "examples": n_examples, **_trained(entry.scores, found)}
+
+
+def _named(entry: Configured, shared: Collection[str]) -> dict[str, Json]:
+    return {
+        "config_id": entry.config_id,
+        "title": Configuration(
+            config_id=entry.config_id, parameters=entry.parameters, folds={}, shared=shared
+        ).title,
+        "parameters": entry.parameters,
+    }
+
+
+def _trained(scores: Sequence[FoldScore], found: CrossValidated) -> dict[str, Json]:
+    """What became of one training, by its scores."""
+    first = scores[0]
+    return {
+        "run": first.run.run,
+        "status": first.status,
+        "scores": {score.metric: score.value for score in scores if score.status == OK},
+        "error": found.errors.get((first.config_id, first.place)),
+    }
 
 
 def _means(scores: Iterable[FoldScore]) -> Mapping[str, Json]:

@@ -34,7 +34,6 @@ WHERE loss IS NOT NULL
 ORDER BY step DESC
 LIMIT 1
 """
-CONFIG_TAG = "config="
 
 
 def stored_scores(store: Path, cv_id: str) -> list[FoldScore]:
@@ -131,6 +130,7 @@ def _rows(
             "value": outcome.values[metric] if outcome.status == OK else None,
             "status": outcome.status,
             "written_at": moment,
+            "is_holdout": fold.is_holdout,
         }
         for metric in metrics
     ]
@@ -145,10 +145,9 @@ def _run_left_by(task: FoldTask) -> Path:
 
 
 def _is_of(run: Run, task: FoldTask) -> bool:
-    tags = {f"{CV_TAG}{task.cv_id}", f"{CONFIG_TAG}{task.config_id}"}
-    place = (run.config.get("repeat"), run.config.get("fold"))
     has_scores = table_folder(run.ref.path, "cv_scores", 0).exists()
-    return tags <= set(run.tags) and place == task.fold.place and not has_scores
+    is_same = set(task.tags) <= set(run.tags) and run.config.get("seed") == task.fold.seed
+    return is_same and not has_scores
 
 
 def _last_loss(folder: Path) -> float:

@@ -17,11 +17,13 @@ from torch.optim import Optimizer
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.finding_news import OnFinding
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
+from telemetry.evaluate.scores import CV_TAG
 from telemetry.explain.folds import Fold, Indices
 from telemetry.json_values import Json
 
 SCORE = "score"  # name of a score that is returned as a number alone
 OK, DIVERGED, FAILED = "ok", "diverged", "failed"
+CONFIG_TAG, HOLDOUT = "config=", "holdout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,21 @@ class FoldTask:
     @property
     def name(self) -> str:
         """Name of the run."""
-        return f"cv-{self.config_id[:4]}-{self.fold.repeat}.{self.fold.fold}"
+        place = HOLDOUT if self.fold.is_holdout else f"{self.fold.repeat}.{self.fold.fold}"
+        return f"cv-{self.config_id[:4]}-{place}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of the run."""
+        own = (f"{CV_TAG}{self.cv_id}", f"{CONFIG_TAG}{self.config_id}")
+        return (*own, HOLDOUT) if self.fold.is_holdout else own
+
+    @property
+    def config(self) -> Mapping[str, Json]:
+        """Configuration of the run; among the runs of a cross-validation, the seed tells which."""
+        fold = self.fold
+        place = {} if fold.is_holdout else {"fold": fold.fold, "repeat": fold.repeat}
+        return {**self.parameters, **place, "seed": fold.seed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +107,8 @@ class FoldCallback:
             store=task.store,
             project=task.project,
             name=task.name,
-            config={
-                **task.parameters,
-                "fold": task.fold.fold,
-                "repeat": task.fold.repeat,
-                "seed": task.fold.seed,
-            },
-            tags=(f"cv={task.cv_id}", f"config={task.config_id}"),
+            config=task.config,
+            tags=task.tags,
             total_steps=total_steps,
             probe=probe,
             on_finding=on_finding,

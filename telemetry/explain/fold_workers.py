@@ -30,7 +30,7 @@ def train_in_parallel(
     Raises:
         UsageError: the function cannot be found by another process.
     """
-    if jobs == 1 or len(tasks) == 1:
+    if jobs == 1 or len(tasks) <= 1:
         for task in tasks:
             yield task, train_fold(train_and_score, task)
         return

@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,10 @@ import numpy.typing as npt
 from telemetry.errors import UsageError
 
 MOST_NAMES = 3  # of rare classes
+MOST_PARTS = 20  # of which some are the holdout: its share is right to 2.5 %
+FOLDS, HOLDOUT = "folds", "parts for the holdout"
+REMEDIES = {FOLDS: "fewer folds", HOLDOUT: "a larger share for it"}
+LEAST_SHARE, MOST_SHARE = 0.05, 0.5
 
 Indices = npt.NDArray[np.int64]
 Labels = Sequence[int | float | str | bool]
@@ -27,6 +32,7 @@ class Fold:
         seed: Of its training, whatever the configuration.
         train_idx: Places of the examples to train on, ascending, shape (n_train,).
         test_idx: Places of those to score, shape (n_test,).
+        is_holdout: Whether those to score are the ones that no fold has.
     """
 
     repeat: int
@@ -34,6 +40,7 @@ class Fold:
     seed: int
     train_idx: Indices
     test_idx: Indices
+    is_holdout: bool = False
 
     @property
     def place(self) -> tuple[int, int]:
@@ -43,11 +50,16 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folds:
-    """All folds; the digest tells whether two configurations had the same."""
+    """All folds; the digest tells whether two configurations had the same.
+
+    `holdout` trains on what the folds share and scores what was set aside before; it counts as
+    the repetition after the last.
+    """
 
     folds: tuple[Fold, ...]
     digest: str
     n_examples: int
+    holdout: Fold | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +71,7 @@ def make_folds(
     folds: int = 5,
     repeats: int = 2,
     seed: int = 0,
+    holdout: float | None = None,
 ) -> Folds:
     """Folds that hold each class in its share (with labels) and split no group (with groups).
 
@@ -69,6 +82,7 @@ def make_folds(
         folds: Folds a repetition, at least 2.
         repeats: Repetitions, each with folds of its own.
         seed: Decides on the folds, and is the seed of the first one.
+        holdout: Share of the examples that no fold gets, parted as folds are; None: no such.
 
     Raises:
         UsageError: the numbers do not fit each other, or there are too few examples or groups.
@@ -76,27 +90,70 @@ def make_folds(
     n_examples = _number_of(n, labels, groups)
     if folds < 2 or repeats < 1:  # noqa: PLR2004 - one part has no rest
         raise UsageError(f"folds={folds}, repeats={repeats}; at least 2 folds and 1 repetition.")
-    if n_examples < folds:
-        raise UsageError(f"{n_examples} examples make no {folds} folds; give more, or fewer folds.")
-    _check_groups(groups, folds)
+    whole = _Examples(places=np.arange(n_examples, dtype=np.int64), labels=labels, groups=groups)
+    kept, aside = (whole, None) if holdout is None else _set_aside(whole, holdout, seed)
     found = tuple(
         Fold(
             repeat=repeat,
             fold=fold,
             seed=seed + repeat * folds + fold,
-            train_idx=np.asarray(train, dtype=np.int64),
-            test_idx=np.asarray(test, dtype=np.int64),
+            train_idx=train.places,
+            test_idx=test.places,
         )
         for repeat in range(repeats)
-        for fold, (train, test) in enumerate(
-            _parts(n_examples, labels, groups, folds, seed + repeat)
-        )
+        for fold, (train, test) in enumerate(_parted(kept, folds, FOLDS, seed + repeat))
     )
     return Folds(
         folds=found,
         digest=_digest(found),
         n_examples=n_examples,
-        notes=_rare_classes(labels, folds),
+        holdout=None if aside is None else _last(kept, aside, repeats, seed + repeats * folds),
+        notes=_rare_classes(kept.labels, folds),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Examples:
+    """Some of the examples, with what is known of each."""
+
+    places: Indices
+    labels: Labels | None
+    groups: Labels | None
+
+    def at(self, chosen: Indices) -> "_Examples":
+        """Those at some places of these, ascending."""
+        order = np.sort(np.asarray(chosen, dtype=np.int64))
+        labels, groups = (
+            None if values is None else [values[place] for place in order]
+            for values in (self.labels, self.groups)
+        )
+        return _Examples(places=self.places[order], labels=labels, groups=groups)
+
+
+def _set_aside(whole: _Examples, share: float, seed: int) -> tuple[_Examples, _Examples]:
+    """What the folds get, and the holdout: some of many equal parts.
+
+    Raises:
+        UsageError: the share is none, or there are too few examples or groups.
+    """
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        raise UsageError(
+            f"holdout={share:g}; set aside a share from {LEAST_SHARE} to {MOST_SHARE}, such as 0.2."
+        )
+    parts = Fraction(share).limit_denominator(MOST_PARTS)
+    every = list(_parted(whole, parts.denominator, HOLDOUT, seed))
+    aside = np.concatenate([test.places for _, test in every[: parts.numerator]])
+    return whole.at(np.setdiff1d(whole.places, aside)), whole.at(aside)
+
+
+def _last(kept: _Examples, aside: _Examples, repeat: int, seed: int) -> Fold:
+    return Fold(
+        repeat=repeat,
+        fold=0,
+        seed=seed,
+        train_idx=kept.places,
+        test_idx=aside.places,
+        is_holdout=True,
     )
 
 
@@ -115,18 +172,30 @@ def _number_of(n: int | None, labels: Labels | None, groups: Labels | None) -> i
     return next(iter(known.values()))
 
 
-def _check_groups(groups: Labels | None, folds: int) -> None:
-    if groups is not None and len(set(groups)) < folds:
+def _parted(
+    examples: _Examples, parts: int, what: str, seed: int
+) -> Iterator[tuple[_Examples, _Examples]]:
+    """The rest and each part in turn.
+
+    Raises:
+        UsageError: there are too few examples or groups.
+    """
+    n = len(examples.places)
+    if n < parts:
+        raise UsageError(f"{n} examples make no {parts} {what}; give more, or {REMEDIES[what]}.")
+    if examples.groups is not None and (n_groups := len(set(examples.groups))) < parts:
         raise UsageError(
-            f"{len(set(groups))} groups make no {folds} folds: a group is never split; give fewer "
-            "folds."
+            f"{n_groups} groups make no {parts} {what}: a group is never split; "
+            f"give {REMEDIES[what]}."
         )
+    for rest, part in _split(n, examples.labels, examples.groups, parts, seed):
+        yield examples.at(rest), examples.at(part)
 
 
-def _parts(
-    n: int, labels: Labels | None, groups: Labels | None, folds: int, seed: int
+def _split(
+    n: int, labels: Labels | None, groups: Labels | None, parts: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
-    """Train and test places of each fold, by scikit-learn."""
+    """Places of the rest and of each part, by scikit-learn."""
     try:
         from sklearn.model_selection import (  # noqa: PLC0415 - a second, needed by this verb alone
             KFold,
@@ -138,10 +207,10 @@ def _parts(
             "folds need scikit-learn, not installed; pip install 'training-telemetry[explain]'"
         ) from error
 
-    options = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
+    options = {"n_splits": parts, "shuffle": True, "random_state": seed % 2**32}
     places = np.arange(n)
-    # Classes of which none could be in every fold, such as numbers to predict, are not kept apart.
-    is_common = labels is not None and max(Counter(labels).values()) >= folds
+    # Classes of which none could be in every part, such as numbers to predict, are not kept apart.
+    is_common = labels is not None and max(Counter(labels).values()) >= parts
     classes = _class_numbers(labels) if labels is not None and is_common else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of rare classes: told in the notes

@@ -41,6 +41,7 @@ def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> No
     assert document["winner"] == {
         "config_id": "c003-none",
         "parameters": {"lr": 0.03, "clip": "none"},
+        "holdout": None,
     }
     golden("cli/cv.json", done.out)
 

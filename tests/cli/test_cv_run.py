@@ -54,7 +54,7 @@ def test_what_was_trained_is_told_and_can_be_compared(telemetry: Telemetry) -> N
     assert command.startswith("telemetry cv compare ")
     compared = telemetry(*command.split()[1:])
     assert compared.code == 0
-    assert compared.out.startswith("take epochs=2, gain=0.5: significantly better")
+    assert compared.out.startswith("take gain=0.5: significantly better")
 
 
 @in_process
@@ -80,6 +80,26 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
     first = document["configurations"][0]
     assert (first["title"], first["parameters"]) == ("gain=0.1", {"gain": 0.1, "epochs": 2})
     assert [fold["status"] for fold in first["folds"]] == ["ok"] * 3
+
+
+@in_process
+def test_the_winner_is_scored_on_the_holdout_and_the_comparison_says_so(
+    telemetry: Telemetry, terminal: Terminal
+) -> None:
+    done = telemetry(*WORDS, "--n", 12, "--holdout", 0.25)
+    assert done.code == 0
+    assert (
+        "HOLDOUT\tgain=0.5 won; trained on all folds, on 3 examples that no fold has: "
+        "accuracy 0.5315"
+    ) in done.out.splitlines()
+    words = "gain=0.5 has the accuracy 0.5315 on 3 examples that no fold has, trained on all others"
+    assert words in telemetry("cv", "compare").out
+    document = validated("cv", telemetry("cv", "compare", "--json").out)
+    assert document["winner"]["holdout"]["value"] == pytest.approx(0.5315)
+    document = validated("cv", telemetry(*WORDS, "--n", 12, "--holdout", 0.25, "--json").out)
+    assert document["holdout"]["scores"] == {"accuracy": pytest.approx(0.5315)}
+    terminal(80)
+    assert widest(telemetry("cv", "compare", "--no-color").out) <= 80
 
 
 @in_process
@@ -118,6 +138,8 @@ def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
         (("--n", 12, "--params", "absent.toml"), "absent.toml: the grid cannot be read"),
         (("--n", 12, "--from-finding", "loss_spike"), "a grid follows from exploding_gradient"),
         (("--n", 12, "--app-dir", "absent"), "no such folder"),
+        (("--n", 12, "--holdout", 0.9), "Invalid value for '--holdout'"),
+        (("--n", 4, "--holdout", 0.2), "4 examples make no 5 parts for the holdout"),
         (("--n", 12, "--jobs", 0), "Invalid value for '--jobs'"),
     ],
 )

@@ -146,7 +146,7 @@ def test_a_grid_is_extended_on_the_same_folds(
     assert (wider.cv_id, wider.n_trained, wider.n_kept) == (first.cv_id, 6, 3)
     compared = crossval.compare(Store.open(tmp_path), "latest", metric="score")
     assert compared.configurations[0].configuration.parameters == {"gain": 1}  # scored first
-    assert validate(fold_trainings.instant, {"gain": [0, 1, 2]}).n_trained == 0
+    assert validate(fold_trainings.instant, {"gain": [0, 1, 2]}, jobs=2).n_trained == 0
 
 
 def test_folds_that_fail_before_a_score_has_a_name_get_that_name(
@@ -181,6 +181,69 @@ def test_ctrl_c_keeps_what_was_trained(
     (tmp_path / "calm").touch()
     assert (found := validate(impatient, {"a": [1]})).n_trained == 1
     assert statuses(found) == [["ok"] * 3]
+
+
+def of_two_scores(params: dict[str, int], *_: object) -> dict[str, float]:
+    return {"accuracy": params["gain"] / 8, "loss": params["gain"] + 0.5}
+
+
+def test_the_winner_alone_is_scored_once_on_what_no_fold_has(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    words: dict[str, object] = {"n": 20, "holdout": 0.2, "seed": 3}
+    found = validate(fold_trainings.instant, {"gain": [1, 4]}, **words)
+    assert found.holdout is not None
+    (score,) = found.holdout.scores
+    assert found.holdout.parameters == {"gain": 4}
+    assert (score.n_train, score.n_test, score.value) == (16, 4, 4.0)  # of seed 6: no luck
+    runs = [run for run in Store.open(tmp_path).runs() if "holdout" in run.tags]
+    assert [run.tags for run in runs] == [
+        (f"cv={found.cv_id}", f"config={found.holdout.config_id}", "holdout")
+    ]
+    assert dict(runs[0].config) == {"gain": 4, "seed": 6}
+
+    compared = crossval.compare(Store.open(tmp_path), found.cv_id)
+    assert compared.holdout is not None
+    assert (compared.holdout.run.run, compared.n_folds) == (runs[0].run, 3)  # it is no fold
+    again = validate(fold_trainings.instant, {"gain": [1, 4]}, **words)
+    assert (again.n_trained, len(Store.open(tmp_path).runs())) == (0, 7)
+    assert again.holdout == found.holdout
+
+
+def test_the_holdout_is_of_the_score_that_is_named(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    words: dict[str, object] = {"n": 20, "holdout": 0.2}
+    found = validate(of_two_scores, {"gain": [1, 4]}, **words)
+    assert found.holdout is None
+    assert found.notes == (
+        "the winner by which score is scored on the holdout? Name one: accuracy, loss",
+    )
+    with pytest.raises(UsageError, match="no score 'acuracy'"):
+        validate(of_two_scores, {"gain": [1, 4]}, metric="acuracy", **words)
+    by_loss = validate(of_two_scores, {"gain": [1, 4]}, metric="loss", **words)
+    assert by_loss.holdout is not None
+    assert by_loss.holdout.parameters == {"gain": 1}
+    other = crossval.compare(Store.open(tmp_path), found.cv_id, metric="accuracy")
+    assert (other.has_holdout, other.holdout) == (True, None)  # another was scored there
+
+
+def test_the_holdout_waits_for_folds_that_failed(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    def weak(
+        params: dict[str, float], _train: object, _test: object, seed: int, _callback: object
+    ) -> float:
+        if seed == 1 and not (tmp_path / "mended").exists():
+            raise RuntimeError("no such disk")
+        return params["gain"]
+
+    words: dict[str, object] = {"n": 20, "holdout": 0.2}
+    first = validate(weak, {"gain": [1, 4]}, **words)
+    assert first.holdout is None
+    assert first.notes == ("the holdout waits until the folds that failed (2) are trained",)
+    (tmp_path / "mended").touch()
+    assert validate(weak, {"gain": [1, 4]}, **words).holdout is not None
 
 
 @pytest.mark.slow

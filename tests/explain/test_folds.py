@@ -50,9 +50,45 @@ def test_classes_that_are_not_in_every_fold_are_told() -> None:
     assert "(0, 1, 2, ...)" in each_its_own.notes[0]
 
 
+@pytest.mark.parametrize(("share", "n_aside"), [(0.2, 20), (0.15, 15), (0.3, 30)])
+def test_the_holdout_is_in_no_fold_and_has_its_share_of_each_class(
+    share: float, n_aside: int
+) -> None:
+    labels = ["rare"] * 20 + ["common"] * 80
+    found = make_folds(labels=labels, folds=4, repeats=2, seed=5, holdout=share)
+    aside = found.holdout
+    assert aside is not None
+    assert Counter(labels[i] for i in aside.test_idx) == {
+        "rare": n_aside // 5,
+        "common": 4 * n_aside // 5,
+    }
+    assert sorted([*aside.train_idx, *aside.test_idx]) == list(range(100))
+    for fold in found.folds:
+        assert sorted([*fold.train_idx, *fold.test_idx]) == list(aside.train_idx)
+    assert (aside.seed, aside.place) == (5 + 8, (2, 0))  # no place and no seed of a fold
+    assert found.digest != make_folds(labels=labels, folds=4, repeats=2, seed=5).digest
+
+
+def test_no_group_is_both_in_the_holdout_and_in_a_fold() -> None:
+    groups = [f"patient-{i // 4}" for i in range(40)]
+    aside = make_folds(groups=groups, folds=3, holdout=0.2).holdout
+    assert aside is not None
+    held = {groups[i] for i in aside.test_idx}
+    assert len(held) == 2
+    assert held.isdisjoint(groups[i] for i in aside.train_idx)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"n": 20, "holdout": 0.6}, "holdout=0.6; set aside a share from 0.05 to 0.5"),
+        ({"n": 20, "holdout": 0.0}, "holdout=0; set aside"),
+        ({"n": 20, "holdout": float("nan")}, "holdout=nan; set aside"),
+        (
+            {"groups": [0, 0, 1, 1, 2, 2], "holdout": 0.2, "folds": 2},
+            "3 groups make no 5 parts for the holdout: a group is never split; give a larger share",
+        ),
+        ({"n": 6, "holdout": 0.5, "folds": 4}, "3 examples make no 4 folds"),
         ({}, "how many examples are there"),
         ({"n": 3}, "3 examples make no 5 folds"),
         ({"n": 9, "labels": [0] * 10}, "n of 9, labels of 10"),

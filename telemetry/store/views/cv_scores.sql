@@ -14,5 +14,6 @@ SELECT
     c.metric,
     c.value,
     c.status,
-    c.written_at
+    c.written_at,
+    c.is_holdout
 FROM raw_cv_scores AS c
