@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribute import Attribution, Settings, attribute
+from telemetry.explain.attribute import attribute
+from telemetry.explain.attribution import Attribution
+from telemetry.explain.question import Settings
 
 SIDE, MARK, SHORTCUT = 24, 4, 3
 ALIGNED, SHIFTED = (4, 16), (6, 18)  # upper left corner of the mark

@@ -60,61 +60,60 @@ def integrated_gradients(
     return attributed if embedding is None else attributed.sum(-1)
 
 
-def ablation(
-    score: Scorer, values: Tensor, baseline: Tensor, labels: Tensor, *, batch: int
-) -> Tensor:
-    """How much the score falls where one segment is replaced; of the input's shape.
+def ablation(worth: Scorer, n_segments: int, batch: int) -> Tensor:
+    """How much the worth of all segments falls where one is left out; (n_segments,).
+
+    Args:
+        worth: Sets of kept segments, 0 and 1 of shape (n, n_segments), to scores of shape (n,).
+        n_segments: How many there are.
+        batch: Sets a call.
 
     Source: Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.
     """
-    method = FeatureAblation(score)
-    found = method.attribute(
-        values[None],
-        baselines=baseline[None],
-        feature_mask=labels[None],
-        perturbations_per_eval=batch,
+    found = FeatureAblation(worth).attribute(
+        torch.ones(1, n_segments), perturbations_per_eval=batch
     )
-    attributed: Tensor = found[0].detach()
-    return attributed
+    return _first(found)
 
 
-def lime(
-    score: Scorer, values: Tensor, baseline: Tensor, labels: Tensor, *, n_samples: int, batch: int
-) -> Tensor:
-    """Coefficients of a ridge regression on kept segments, near the input; (n_segments,).
+def lime(worth: Scorer, n_segments: int, *, n_samples: int, batch: int) -> Tensor:
+    """Coefficients of a ridge regression on sets of segments, near all of them; (n_segments,).
+
+    Args:
+        worth: As for `ablation`.
+        n_segments: How many there are.
+        n_samples: Sets that are drawn.
+        batch: Sets a call.
 
     Source: Ribeiro, Singh and Guestrin 2016, arXiv:1602.04938.
     """
-    method = Lime(score, interpretable_model=SkLearnRidge(alpha=RIDGE), similarity_func=_similarity)
+    method = Lime(worth, interpretable_model=SkLearnRidge(alpha=RIDGE), similarity_func=_similarity)
     found = method.attribute(
-        values[None],
-        baselines=baseline[None],
-        feature_mask=labels[None],
+        torch.ones(1, n_segments),
         n_samples=n_samples,
         perturbations_per_eval=batch,
         return_input_shape=False,
     )
-    attributed: Tensor = found[0].detach()
-    return attributed
+    return _first(found)
 
 
-def kernel_shap(
-    score: Scorer, values: Tensor, baseline: Tensor, labels: Tensor, *, n_samples: int, batch: int
-) -> Tensor:
-    """Shapley values of segments by weighted regression; (n_segments,).
+def kernel_shap(worth: Scorer, n_segments: int, *, n_samples: int, batch: int) -> Tensor:
+    """Shapley values of segments by weighted regression; arguments as for `lime`.
 
     Source: Lundberg and Lee 2017, arXiv:1705.07874.
     """
-    found = KernelShap(score).attribute(
-        values[None],
-        baselines=baseline[None],
-        feature_mask=labels[None],
+    found = KernelShap(worth).attribute(
+        torch.ones(1, n_segments),
         n_samples=n_samples,
         perturbations_per_eval=batch,
         return_input_shape=False,
     )
-    attributed: Tensor = found[0].detach()
-    return attributed
+    return _first(found)
+
+
+def _first(found: Tensor) -> Tensor:
+    only: Tensor = found[0].detach()
+    return only
 
 
 def _similarity(_original: Tensor, _perturbed: Tensor, kept: Tensor, **_: object) -> Tensor:

@@ -5,12 +5,14 @@ from functools import partial
 
 from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
-from telemetry.explain.attribute import Attribution, Settings, attribute
+from telemetry.explain.attribute import attribute
+from telemetry.explain.attribution import Attribution
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import attribution_png, map_of
 from telemetry.explain.evaluation import Progress
+from telemetry.explain.examples import IMAGE_DIMENSIONS
+from telemetry.explain.question import Settings, examples_of
 from telemetry.explain.results import Keeper
-from telemetry.explain.segments import IMAGE_DIMENSIONS
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import AttributeRequest
 from telemetry.json_values import Json
@@ -38,8 +40,9 @@ def answer_input(
     )
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
-    for done, example in enumerate(request.examples):
-        progress(done, len(request.examples))
+    examples = examples_of(subject).find_all(request.examples)
+    for place, example in enumerate(examples):
+        progress(place, len(examples))
         attribution = attribute(subject, example, request.target, settings)
         image = keeper.image(attribution.id, partial(picture_of, attribution))
         rows = [row_of(attribution, subject, image)]

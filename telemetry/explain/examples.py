@@ -2,12 +2,12 @@
 
 A data set is anything with `__len__` and `__getitem__(i)` that gives (input, label) or (input,
 label, metadata). It may say more by optional attributes: `classes`, `modality`, `value_range`,
-`example_id(i)`, `pad_id`.
+`example_id(i)`, `feature_names`, `categorical`, `tokens(x)`, `pad_id`, `mask_id`, `special_ids`.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol, cast
@@ -16,16 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.answers import ID_CHARACTERS, input_digest
 from telemetry.errors import UsageError
-from telemetry.explain.stated import no_item, no_label, of_channels, stated, stated_id, unreadable
+from telemetry.explain.column_groups import column_groups
+from telemetry.explain.stated import (
+    metadata_value,
+    no_item,
+    no_label,
+    of_channels,
+    stated,
+    stated_id,
+    unreadable,
+    unwrapped,
+)
 from telemetry.json_values import Json
 
 RANGE_EXAMPLES = 256  # from which the range of the values is taken where the data set states none
 ROUNDING = 1e-3  # share of the range by which normalisation, in half precision too, may miss it
 IMAGE_CHANNELS = (1, 3, 4)
 IMAGE_DIMENSIONS = 3
-METADATA_KINDS = (str, bool, int, float, type(None))
 
 
 class Modality(StrEnum):
@@ -113,6 +122,28 @@ class ExampleSet:
     def mask_id(self) -> int | None:
         """What stands for a token that is hidden; None where the data set names none."""
         return self._token("mask_id")
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that are never hidden, such as the first and the last of every text."""
+        tokens = cast("Sequence[int] | None", stated(self.source, "special_ids"))
+        return frozenset() if tokens is None else frozenset(int(token) for token in tokens)
+
+    @cached_property
+    def categorical(self) -> Mapping[str, tuple[int, ...]]:
+        """Columns that are one value in several, such as a one-hot code, by their name.
+
+        The data set states {name: columns}, or a list of such columns, each by name or place.
+
+        Raises:
+            UsageError: there is no such column, or it belongs to two groups.
+        """
+        names = cast("Sequence[object] | None", stated(self.source, "feature_names"))
+        return column_groups(
+            stated(self.source, "categorical"),
+            () if names is None else list(names),
+            f"data set {self.name}: categorical",
+        )
 
     @cached_property
     def normalisation(self) -> tuple[Tensor | None, Tensor | None]:
@@ -234,17 +265,46 @@ class ExampleSet:
                     f"data set {self.name}: example_id({index}) is {found.id!r}, the id of an "
                     "earlier example; give each its own."
                 )
-            yield _renamed(found, f"{found.id}-{n_before + 1}") if n_before else found
+            yield replace(found, id=f"{found.id}-{n_before + 1}") if n_before else found
 
     def find(self, example_id: str) -> Example:
-        """The example with an id, or, where none has it, at that place.
+        """The example with an id, or, where none has it, at that place; see `find_all`."""
+        (found,) = self.find_all([example_id])
+        return found
+
+    def find_all(self, example_ids: Sequence[str]) -> list[Example]:
+        """The examples with these ids, or, where none has one, at that place.
+
+        Inputs are read at most once, and of the examples alone where the data set states ids.
 
         Raises:
             UsageError: there is none.
         """
-        for found in self.examples():
-            if found.id == example_id:
-                return found
+        places = self._places(frozenset(example_ids))
+        return [self._found(example_id, places) for example_id in example_ids]
+
+    def _places(self, wanted: frozenset[str]) -> dict[str, Example | int]:
+        """Examples, or where they are, by their ids."""
+        found: dict[str, Example | int] = {}
+        if stated_id(self.source, 0) is not None:
+            for index in range(len(self)):
+                found_id = str(stated_id(self.source, index))
+                if found_id in wanted:
+                    found.setdefault(found_id, index)
+        elif not all(_is_place(example_id) for example_id in wanted):
+            for example in self.examples():
+                if example.id in wanted:
+                    found[example.id] = example
+                    if len(found) == len(wanted):
+                        break
+        return found
+
+    def _found(self, example_id: str, places: Mapping[str, Example | int]) -> Example:
+        known = places.get(example_id)
+        if isinstance(known, Example):
+            return known
+        if known is not None:
+            return self.example(known)
         if example_id.isdigit() and int(example_id) < len(self):
             return self.example(int(example_id))
         raise UsageError(
@@ -253,7 +313,7 @@ class ExampleSet:
         )
 
     def _token(self, name: str) -> int | None:
-        value = _unwrapped(stated(self.source, name))
+        value = unwrapped(stated(self.source, name))
         if value is not None and not isinstance(value, int):
             raise UsageError(f"data set {self.name}: {name} is {value!r}, expected a number.")
         return value
@@ -309,7 +369,7 @@ class ExampleSet:
         return f"values from {least:g} to {most:g}{when}, outside value_range {low:g} to {high:g}"
 
     def _label(self, value: object, index: int) -> int | float | str:
-        value = _unwrapped(value)
+        value = unwrapped(value)
         if isinstance(value, bool):
             return int(value)
         if isinstance(value, str | int):
@@ -324,29 +384,9 @@ class ExampleSet:
                 f"data set {self.name}: the metadata of item {index} is a {type(value).__name__}, "
                 "expected a dictionary."
             )
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): metadata_value(entry) for key, entry in value.items()}
 
 
-def _unwrapped(value: object) -> object:
-    """The number inside a tensor or array of one element; anything else as it is."""
-    if isinstance(value, Tensor):
-        return value.item() if value.numel() == 1 else value
-    if isinstance(value, np.generic | np.ndarray):
-        return value.item() if value.size == 1 else value
-    return value
-
-
-def _plain(value: object) -> Json:
-    value = _unwrapped(value)
-    return value if isinstance(value, METADATA_KINDS) else str(value)
-
-
-def _renamed(example: Example, name: str) -> Example:
-    return Example(
-        index=example.index,
-        id=name,
-        digest=example.digest,
-        input=example.input,
-        label=example.label,
-        metadata=example.metadata,
-    )
+def _is_place(example_id: str) -> bool:
+    """Whether it can only be a place: a digest has more digits."""
+    return example_id.isdigit() and len(example_id) < ID_CHARACTERS

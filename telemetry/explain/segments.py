@@ -1,17 +1,16 @@
 """Parts of an input that are explained as one: cells of an image, tokens, columns of a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ExampleSet, Modality
+from telemetry.explain.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 
 DEFAULT_CELLS = 6  # a side
-IMAGE_DIMENSIONS = 3
 
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1; the ends excluded
 
@@ -26,11 +25,13 @@ class Segments:
         labels: Segment of each element, int64, of the input's shape.
         names: Of the segments.
         boxes: Where they lie in an image; empty for other inputs.
+        note: What a reader must know of them.
     """
 
     labels: Tensor
     names: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,32 +60,99 @@ class Segments:
         return torch.where(kept[:, self.labels], values, baseline)
 
 
-def segments_of(values: Tensor, examples: ExampleSet, how: str | None = None) -> Segments:
+def segments_of(
+    values: Tensor, examples: ExampleSet, how: str | None = None, most: int | None = None
+) -> Segments:
     """The partition of an input that a text asks for, or that fits what it is.
 
     Args:
         values: The input.
         examples: Its data set, which knows names of columns and tokens.
-        how: `grid:6x6` of an image, `token`, `feature`; None: as the modality asks.
+        how: `grid:6x6` or `felzenszwalb` of an image, `token`, `feature`; None: as the modality
+            asks.
+        most: How many parts the method can tell apart; a text that is left to the modality is
+            merged into as many phrases.
 
     Raises:
-        UsageError: the text is none of these, or does not fit the input.
+        UsageError: the text is none of these, does not fit the input, or there are too many parts.
     """
-    modality = examples.modality
-    if how is None:
-        how = f"grid:{DEFAULT_CELLS}x{DEFAULT_CELLS}" if modality is Modality.IMAGE else "feature"
+    found = _found(values, examples, how, most)
+    if most is None or len(found) <= most:
+        return found
+    if how is None and examples.modality is Modality.TEXT:
+        return _phrases(found, examples.tokens(values), most)
+    advice = "say grid:6x6" if found.boxes else "say --method ig or occlusion"
+    if examples.modality is Modality.TABULAR:
+        advice += ", or join columns by `categorical` of the data set"
+    raise UsageError(
+        f"{len(found)} parts are too many for lime and kernelshap, which tell {most} apart; "
+        f"{advice}."
+    )
+
+
+def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | None) -> Segments:
+    is_image = values.dim() == IMAGE_DIMENSIONS
+    if how is None and examples.modality is Modality.IMAGE and is_image:
+        rows, columns = (min(DEFAULT_CELLS, side) for side in values.shape[1:])
+        return _grid(values, rows, columns)
+    how = how or "feature"
     grid = _GRID.fullmatch(how)
     if grid is not None:
         return _grid(values, int(grid[1]), int(grid[2]))
+    if how == "felzenszwalb":
+        from telemetry.explain.superpixels import superpixels  # noqa: PLC0415 - needs scikit-image
+
+        labels, boxes = superpixels(values, most)
+        names = tuple(f"region{number}" for number in range(len(boxes)))
+        return Segments(labels=labels, names=names, boxes=boxes)
     if how not in {"token", "feature"}:
-        raise UsageError(f"--segments {how}: say grid:6x6, token or feature.")
+        raise UsageError(f"--segments {how}: say grid:6x6, felzenszwalb, token or feature.")
     if values.dim() != 1:
         raise UsageError(
             f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; say "
             "grid:6x6."
         )
-    names = examples.element_names(values)
-    return Segments(labels=torch.arange(values.numel()), names=tuple(names))
+    return _row(examples.element_names(values), examples.categorical)
+
+
+def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]]) -> Segments:
+    """One part a column, and one for the columns of a group, where its first one stands.
+
+    Raises:
+        UsageError: a group has a column that the input lacks.
+    """
+    first = {min(columns): (name, columns) for name, columns in groups.items()}
+    taken = {column for columns in groups.values() for column in columns}
+    if max(taken, default=0) >= len(names):
+        raise UsageError(f"categorical names column {max(taken)}, and the input has {len(names)}.")
+    labels = torch.zeros(len(names), dtype=torch.int64)
+    found: list[str] = []
+    for column, name in enumerate(names):
+        if column in first:
+            group, columns = first[column]
+            labels[list(columns)] = len(found)
+            found.append(group)
+        elif column not in taken:
+            labels[column] = len(found)
+            found.append(name)
+    return Segments(labels=labels, names=tuple(found))
+
+
+def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
+    """Neighbouring tokens as one part, of equal lengths as far as possible."""
+    n = len(tokens)
+    size = -(-n // most)
+    starts = range(0, n, size)
+    names = [
+        f"{start}-{min(start + size, n) - 1}:{' '.join(words[start : start + size])}"
+        for start in starts
+    ]
+    return Segments(
+        labels=torch.div(torch.arange(n), size, rounding_mode="floor"),
+        names=tuple(names),
+        note=f"{n} tokens are joined to {len(names)} phrases of {size}: the method tells {most} "
+        "parts apart",
+    )
 
 
 def _grid(values: Tensor, rows: int, columns: int) -> Segments:

@@ -7,8 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.json_values import Json
+
 ITEM = "(input, label) or (input, label, metadata)"
 MOST_KEYS = 6  # of a message
+METADATA_KINDS = (str, bool, int, float, type(None))
 
 
 def stated(source: object, name: str) -> object:
@@ -72,3 +75,18 @@ def of_channels(value: object, values: Tensor) -> Tensor:
     if numbers.numel() == 1:
         return numbers.reshape(())
     return numbers.reshape((-1,) + (1,) * (values.dim() - 1))
+
+
+def unwrapped(value: object) -> object:
+    """The number inside a tensor or array of one element; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.item() if value.size == 1 else value
+    return value
+
+
+def metadata_value(value: object) -> Json:
+    """A value of metadata as it is kept: what is no text, number or None as text."""
+    value = unwrapped(value)
+    return value if isinstance(value, METADATA_KINDS) else str(value)

@@ -1,0 +1,152 @@
+"""Holds an attribution against everything that tells a reason from a picture."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from telemetry.explain import checks as checking
+from telemetry.explain.attribution import AttributionMap, Comparison
+from telemetry.explain.checks import Check
+from telemetry.explain.curves import curve_checks
+from telemetry.explain.local_model import local_fit, stability, unstable_signs
+from telemetry.explain.methods import COMPLETE, RULES, Problem
+from telemetry.explain.question import Question
+from telemetry.explain.relu_rule import RuleReport, under_rule
+
+STABILITY_SEEDS = 3
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Judged:
+    """What the checks found.
+
+    Attributes:
+        checks: In the order of their cost.
+        unstable: Segments whose sign differs between draws; None: nothing was drawn again.
+        compared: What another method says; None: none was asked.
+        rule: What the rule for ReLUs met; None: the method has none.
+    """
+
+    checks: tuple[Check, ...] = ()
+    unstable: Tensor | None = None
+    compared: Comparison | None = None
+    rule: RuleReport | None = None
+
+
+def judge(question: Question, found: AttributionMap, differences: dict[str, list[float]]) -> Judged:
+    """Every check that fits the method.
+
+    Args:
+        question: What was asked.
+        found: What the method said.
+        differences: Score of the input less that of each reference, by baseline.
+    """
+    judged, problem = Judged(), question.problem()
+    checks = [*_cheap(question, found, problem, differences, judged)]
+    if question.settings.check:
+        checks += _costly(question, found, problem, differences, judged)
+    judged.checks = tuple(checks)
+    return judged
+
+
+def n_runs(question: Question) -> int:
+    """How often the method or another runs, the checks among them."""
+    settings = question.settings
+    return (
+        2
+        + (STABILITY_SEEDS - 1) * (settings.method == "lime")
+        + checking.REINITIALISATIONS * settings.check
+        + (settings.compared is not None)
+    )
+
+
+def _cheap(
+    question: Question,
+    found: AttributionMap,
+    problem: Problem,
+    differences: dict[str, list[float]],
+    judged: Judged,
+) -> Iterator[Check]:
+    method = question.settings.method
+    yield checking.determinism(found.native, question.answered(problem).native)
+    yield checking.not_empty(found.native, [d for group in differences.values() for d in group])
+    if method in COMPLETE:
+        yield checking.completeness(*_sums(found, differences))
+    if method in RULES:
+        judged.rule = under_rule(method, problem.score, problem.values)
+        yield checking.rule_saw_all(judged.rule)
+    if method == "lime":
+        yield from _lime_checks(question, found, problem, judged)
+
+
+def _costly(
+    question: Question,
+    found: AttributionMap,
+    problem: Problem,
+    differences: dict[str, list[float]],
+    judged: Judged,
+) -> Iterator[Check]:
+    references, seed = question.all_references, question.settings.seed
+    flat = [difference for group in differences.values() for difference in group]
+    lowest = references[max(range(len(references)), key=flat.__getitem__)]
+    yield from curve_checks(problem, found.per_segment, lowest, seed)
+    support = checking.support_of(
+        problem.values, references, question.segments, found.native.numel()
+    )
+    yield checking.randomisation(
+        lambda model: question.answered(question.problem(model)).native,
+        question.subject.model,
+        found.native,
+        support,
+    )
+    other = question.settings.compared
+    if other is not None:
+        judged.compared, check = _compared(question, found, problem, other)
+        yield check
+
+
+def _compared(
+    question: Question, found: AttributionMap, problem: Problem, method: str
+) -> tuple[Comparison, Check]:
+    mine, names = found.per_segment, question.segments.names
+    others = question.answered(problem, method).per_segment
+    best = int(mine.argmax())
+    place = int((others > others[best]).sum()) + 1
+    instead = names[int(others.argmax())]
+    check = checking.agreement(
+        place,
+        f"methods disagree: {names[best]} by {question.settings.method}, {instead} by {method}",
+    )
+    return Comparison(method=method, best=instead, agrees=check.ok), check
+
+
+def _lime_checks(
+    question: Question, found: AttributionMap, problem: Problem, judged: Judged
+) -> Iterator[Check]:
+    seed = question.settings.seed
+    fits = [
+        local_fit(problem, found.by_baseline[name], references, seed)
+        for name, references in question.references.items()
+    ]
+    yield min(fits, key=lambda fit: fit.value)
+    others = [
+        question.answered(replace(problem, seed=other)).per_segment
+        for other in range(seed + 1, seed + STABILITY_SEEDS)
+    ]
+    maps = [found.per_segment, *others]
+    judged.unstable = unstable_signs(maps)
+    yield stability(maps)
+
+
+def _sums(
+    found: AttributionMap, differences: dict[str, list[float]]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Sums of the raw maps and what they should be; of references taken together the mean."""
+    totals: list[float] = []
+    wanted: list[float] = []
+    for name, maps in found.raw.items():
+        totals += [float(values.sum()) for values in maps]
+        group = differences[name]
+        wanted += group if len(maps) == len(group) else [sum(group) / len(group)]
+    return totals, wanted
