@@ -33,11 +33,17 @@ def add_input(group: VerbGroup) -> None:
 @click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="The N largest losses.")
 @click.option(
+    "--input",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="An input in a file: .png, .jpg, .npy, .pt, .json, .txt; repeatable.",
+)
+@click.option("--label", metavar="CLASS", help="True class of the input in a file.")
+@click.option(
     "--target",
     metavar="WHAT",
-    default="wrong",
-    show_default=True,
-    help="wrong, pred, true, or a class.",
+    help="wrong, pred, true, or a class; else wrong, of a file without --label pred.",
 )
 @click.option("--method", type=click.Choice(METHODS), default="ig", show_default=True, help="How.")
 @click.option("--segments", metavar="HOW", help="grid:6x6, token or feature.")
@@ -54,7 +60,9 @@ def explain_input(  # noqa: PLR0913 - one argument per option
     *,
     examples: tuple[str, ...],
     worst: int | None,
-    target: str,
+    files: tuple[str, ...],
+    label: str | None,
+    target: str | None,
     method: str,
     segments: str | None,
     baseline: str | None,
@@ -73,15 +81,20 @@ def explain_input(  # noqa: PLR0913 - one argument per option
       telemetry explain input latest --example 4711
       telemetry explain input latest --worst 3 --method occlusion
       telemetry explain input 7f3a --example 12 --target pred --method lime
+      telemetry explain input latest --input photo.png --label cat
     """
-    if bool(examples) == (worst is not None):
-        raise UsageError("explain which input? Say --example ID, or --worst N.")
+    if [bool(examples), worst is not None, bool(files)].count(True) != 1:
+        raise UsageError("explain which input? Say --example ID, --worst N, or --input FILE.")
+    if label is not None and not files:
+        raise UsageError("--label CLASS: the data set knows it; it is for --input FILE.")
     source = question.source
     request = AttributeRequest(
         source=source,
-        examples=examples or _worst(question, source, worst or 1, batch),
+        examples=examples or (() if files else _worst(question, source, worst or 1, batch)),
+        files=files,
+        label=label,
         keep=question.keep,
-        target=target,
+        target=target or ("pred" if files and label is None else "wrong"),
         method=method,
         segments=segments,
         baseline=baseline,

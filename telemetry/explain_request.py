@@ -119,6 +119,8 @@ class AttributeRequest(Request):
     Attributes:
         source: Model, weights and examples.
         examples: Ids or places.
+        files: Inputs in files of their own, see `telemetry.explain.input_files`; after these.
+        label: True class of the files; None: not known.
         keep: Where the results go.
         target: `wrong`, `pred`, `true` or a class.
         method: See `telemetry.explain.methods`.
@@ -133,7 +135,9 @@ class AttributeRequest(Request):
     """
 
     source: ModelSource
-    examples: tuple[str, ...]
+    examples: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    label: str | None = None
     keep: Keep
     target: str = "wrong"
     method: str = "ig"

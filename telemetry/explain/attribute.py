@@ -62,7 +62,7 @@ def _answered(question: Question, started: float) -> Attribution:
         id=_identity(question),
         example=example,
         prediction=str(answers.get("prediction", answers.get("predicted_value", [""]))[0]),
-        label=str(answers.get("label", [example.label])[0]),
+        label=None if example.label is None else str(answers.get("label", [example.label])[0]),
         score=question.score,
         score_input=score_input,
         score_baseline=score_input - sum(flat) / len(flat),

@@ -113,7 +113,7 @@ class Attribution:
         id: Equal for equal questions to equal weights.
         example: What was explained.
         prediction: The model's answer.
-        label: The truth, by name.
+        label: The truth, by name; None: not known.
         score: Which number is explained.
         score_input: Its value for the input.
         score_baseline: Its mean over the baselines.
@@ -133,7 +133,7 @@ class Attribution:
     id: str
     example: Example
     prediction: str
-    label: str
+    label: str | None
     score: Score
     score_input: float
     score_baseline: float

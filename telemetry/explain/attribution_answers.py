@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
@@ -10,7 +11,8 @@ from telemetry.explain.attribution import Attribution
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import attribution_png, map_of
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.examples import IMAGE_DIMENSIONS
+from telemetry.explain.examples import IMAGE_DIMENSIONS, Example
+from telemetry.explain.input_files import read_example
 from telemetry.explain.question import Settings, examples_of
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
@@ -26,8 +28,9 @@ def answer_input(
     """Attribute the answers to some examples, and keep what is found.
 
     Raises:
-        UsageError: see `attribute`.
+        UsageError: see `attribute` and `read_input`.
     """
+    asked = _asked(request, subject)
     settings = Settings(
         method=request.method,
         segments=request.segments,
@@ -40,24 +43,44 @@ def answer_input(
     )
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
-    examples = examples_of(subject).find_all(request.examples)
-    for place, example in enumerate(examples):
-        progress(place, len(examples))
+    for place, (file, example) in enumerate(asked):
+        progress(place, len(asked))
         attribution = attribute(subject, example, request.target, settings)
         image = keeper.image(attribution.id, partial(picture_of, attribution))
-        rows = [row_of(attribution, subject, image)]
+        rows = [row_of(attribution, subject, image, file)]
         keeper.rows("attributions", rows, identity="attribution_id")
-        found.append({**attribution_answer(attribution, subject), "image": image})
+        found.append({**attribution_answer(attribution, subject, file), "image": image})
     return {"attributions": found}
 
 
-def attribution_answer(attribution: Attribution, subject: Subject) -> dict[str, Json]:
-    """What `telemetry explain input` shows."""
+def _asked(request: AttributeRequest, subject: Subject) -> list[tuple[str | None, Example]]:
+    """The inputs, each with the name of its file; all are read before one is explained."""
+    examples = examples_of(subject)
+    return [
+        *((None, example) for example in examples.find_all(request.examples)),
+        *(
+            (Path(file).name, read_example(Path(file), examples, request.label))
+            for file in request.files
+        ),
+    ]
+
+
+def attribution_answer(
+    attribution: Attribution, subject: Subject, file: str | None = None
+) -> dict[str, Json]:
+    """What `telemetry explain input` shows.
+
+    Args:
+        attribution: What was found.
+        subject: The model.
+        file: Name of the file that the input lies in; None: an example of the data set.
+    """
     score = attribution.score
     return {
         "attribution_id": attribution.id,
         "checkpoint": subject.identity,
         "example_id": attribution.example.id,
+        "file": file,
         "label": attribution.label,
         "prediction": attribution.prediction,
         "score": {
@@ -82,15 +105,15 @@ def attribution_answer(attribution: Attribution, subject: Subject) -> dict[str, 
         "checks": [check_json(check) for check in attribution.checks],
         "ok": attribution.ok,
         "warnings": list(attribution.warnings),
-        "answer": sentence(attribution),
+        "answer": sentence(attribution, file),
         "grid": _grid(attribution),
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
     }
 
 
-def sentence(attribution: Attribution) -> str:
-    """The answer in words."""
+def sentence(attribution: Attribution, file: str | None = None) -> str:
+    """The answer in words; an input in a file is called by its name."""
     score, top = attribution.score, attribution.top(1)[0]
     if score.target is None:
         said = f"gets {attribution.prediction}"
@@ -99,14 +122,14 @@ def sentence(attribution: Attribution) -> str:
         said = f'is called "{attribution.prediction}"'
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
         evidence = f'of the evidence for "{score.target_name}" {against}'
-    return (
-        f"example {attribution.example.id} {said}; {top.segment} holds {100 * top.share:.0f} % "
-        f"{evidence}."
-    )
+    who = file or f"example {attribution.example.id}"
+    return f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}."
 
 
-def row_of(attribution: Attribution, subject: Subject, image: str | None) -> dict[str, object]:
-    """The row of table `attributions`."""
+def row_of(
+    attribution: Attribution, subject: Subject, image: str | None, file: str | None = None
+) -> dict[str, object]:
+    """The row of table `attributions`; the data set of an input in a file is the file."""
     score = attribution.score
     checks: list[Json] = [
         {"name": c.name, "value": c.value, "threshold": c.threshold, "ok": c.ok}
@@ -116,7 +139,7 @@ def row_of(attribution: Attribution, subject: Subject, image: str | None) -> dic
     return {
         "attribution_id": attribution.id,
         "checkpoint": subject.identity,
-        "dataset": subject.examples.name if subject.examples else "",
+        "dataset": file or (subject.examples.name if subject.examples else ""),
         "example_id": attribution.example.id,
         "method": attribution.method,
         "score_kind": score.kind,
@@ -163,7 +186,8 @@ def _towards_truth(attribution: Attribution) -> Floats:
 def _is_wrong(attribution: Attribution) -> bool:
     """Whether the score speaks for a class that is not the true one."""
     score = attribution.score
-    return score.target is not None and score.target_name != attribution.label
+    truth = attribution.label
+    return None not in {score.target, truth} and score.target_name != truth
 
 
 def _grid(attribution: Attribution) -> Json:

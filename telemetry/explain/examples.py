@@ -55,7 +55,7 @@ class Example:
             order.
         digest: Of the input's shape, type and bytes.
         input: As the model takes it, without the batch dimension.
-        label: A class, a class name or a number.
+        label: A class, a class name or a number; None: not known, of an input of no data set.
         metadata: What the data set says of it.
     """
 
@@ -63,7 +63,7 @@ class Example:
     id: str
     digest: str
     input: Tensor
-    label: int | float | str
+    label: int | float | str | None
     metadata: Mapping[str, Json]
 
 

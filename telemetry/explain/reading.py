@@ -1,5 +1,6 @@
 """How the outputs of a model and the labels of its examples are read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -20,6 +21,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.examples import Example, ExampleSet
 
 BINARY = 2  # classes
+UNKNOWN = -1  # class of an example without a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,13 @@ class Reading:
         """The reading that fits a first batch.
 
         One output an example is the logit of two classes where the data set names two or all
-        labels are 0 and 1, else a regression.
+        labels are 0 and 1, else a regression. Where the batch has none the first example decides.
 
         Raises:
             UsageError: classes are named, but not as many as the model has.
         """
         named = examples.classes
+        group = [example for example in group if example.label is not None] or [examples.example(0)]
         n_classes: int | None = None
         if output.dim() == MATRIX:
             n_classes = output.shape[1]
@@ -61,15 +64,20 @@ class Reading:
         )
 
     def answers(self, output: Tensor, group: Sequence[Example]) -> ClassAnswers | NumberAnswers:
-        """What the model says of a batch.
+        """What the model says of a batch; nothing is right or wrong without a label.
 
         Raises:
             UsageError: a label is no class of the model, or no number.
         """
         if self.n_classes is None:
-            targets = [self.target_value(example) for example in group]
+            targets = [
+                math.nan if example.label is None else self.target_value(example)
+                for example in group
+            ]
             return number_answers(output.cpu(), torch.tensor(targets, dtype=torch.float64))
-        labels = torch.tensor([self.label_index(example) for example in group])
+        labels = torch.tensor(
+            [UNKNOWN if example.label is None else self.label_index(example) for example in group]
+        )
         return class_answers(output, labels, are_probabilities=self.are_probabilities)
 
     def label_index(self, example: Example) -> int:
@@ -78,6 +86,8 @@ class Reading:
         Raises:
             UsageError: its label is none of the model's.
         """
+        if example.label is None:
+            raise UsageError(_unlabelled(example))
         indices = {name: index for index, name in enumerate(self.classes)}
         index = class_index(example.label, indices)
         n_classes = self.n_classes or 0
@@ -95,6 +105,8 @@ class Reading:
         Raises:
             UsageError: its label is none.
         """
+        if example.label is None:
+            raise UsageError(_unlabelled(example))
         if isinstance(example.label, str):
             raise UsageError(
                 f"example {example.id} has the label {example.label!r}, and the model gives one "
@@ -105,3 +117,7 @@ class Reading:
 
 def _is_whole(example: Example) -> bool:
     return isinstance(example.label, int | str)
+
+
+def _unlabelled(example: Example) -> str:
+    return f"example {example.id} has no label: what is its truth? Say --label CLASS."

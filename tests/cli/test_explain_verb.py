@@ -38,6 +38,54 @@ def test_a_failed_check_is_said_and_ends_with_3(telemetry: Telemetry, example: P
     assert list(example.glob("*/*/attributions/*/*.parquet"))
 
 
+def test_an_input_in_a_file_is_asked_about_its_answer(telemetry: Telemetry) -> None:
+    """No truth is known of it: the answer is explained, against 16 rows of the data set."""
+    Path("deep").mkdir()
+    Path("deep/new.json").write_text("[0.1, 0.2, 3.0, -0.1]", "utf-8")
+    words = ("--input", Path("deep/new.json").resolve(), *PARTS, "--no-checks")
+    done = telemetry("explain", "input", "base", *words, "--json")
+    assert done.code == 0
+    (found,) = validated("explain", done.out)["attributions"]
+    assert (found["file"], found["label"], found["prediction"]) == ("new.json", None, "high")
+    assert found["answer"].startswith('new.json is called "high"; 2 holds')
+    assert found["score"]["target"] == "high"
+    sql = "SELECT dataset, example_id, label FROM attributions"
+    row = telemetry("query", sql).out.splitlines()[1].split("\t")
+    assert row == ["new.json", found["example_id"], ""]
+
+
+def test_with_a_label_it_is_asked_why_a_file_is_wrong(telemetry: Telemetry) -> None:
+    Path("new.json").write_text("[0.1, 0.2, 3.0, -0.1]", "utf-8")
+    words = ("--input", "new.json", *PARTS, "--no-checks")
+    done = telemetry("explain", "input", "base", *words, "--label", "low", "--json")
+    (found,) = validated("explain", done.out)["attributions"]
+    assert (found["label"], found["score"]["other"]) == ("low", "low")
+    assert telemetry("explain", "input", "base", *words, "--label", "high").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--input", "new.json", "--target", "wrong"), "has no label"),
+        (("--input", "new.json", "--target", "true"), "has no label"),
+        (("--input", "new.json", "--baseline", "class-sample:4"), "choose another --baseline"),
+        (("--input", "new.json", "--label", "blue"), "the label 'blue'"),
+        (("--input", "none.npy"), "none.npy: there is no such file"),
+        (("--input", "new.json", "--example", 0), "explain which input?"),
+        (("--example", 0, "--label", "low"), "--label CLASS"),
+    ],
+)
+def test_a_file_that_cannot_be_explained_is_one_line(
+    telemetry: Telemetry, example: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    Path("new.json").write_text("[0.1, 0.2, 3.0, -0.1]", "utf-8")
+    done = telemetry("explain", "input", "base", *PARTS, *words)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not list(example.glob("*/*/attributions"))
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

@@ -1,7 +1,12 @@
+import io
 import json
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -9,9 +14,34 @@ from torch import Tensor
 
 from telemetry.errors import UsageError
 from telemetry.explain.examples import ExampleSet
-from telemetry.explain.input_files import is_input_file, read_input
+from telemetry.explain.input_files import is_input_file, read_example, read_input
 
 pytestmark = pytest.mark.torch
+
+
+def png(size: tuple[int, int], mode: str = "RGB") -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, size).save(stream, "png")
+    return stream.getvalue()
+
+
+def npy(values: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, values, allow_pickle=True)
+    return stream.getvalue()
+
+
+def claiming(side: int) -> bytes:
+    """A picture that says it has many more pixels than it holds."""
+    size = struct.pack(">II", side, side)
+    content = png((1, 1))
+    head = b"IHDR" + size + content[24:29]
+    return content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+
+
+OBJECTS = npy(np.array([{}], dtype=object))
+COMPLEX = npy(np.zeros((3, 2, 4), dtype=np.complex64))
+LARGE, DEEP, BOMB = png((300, 2)), png((4, 2), "I;16"), claiming(10_000)
 
 
 class Photos:
@@ -36,6 +66,25 @@ class Texts:
         return torch.tensor([1, 2, 3]), 0
 
 
+class Words(Texts):
+    words = ("", "good", "bad")
+
+    def encode(self, words: list[str]) -> list[int]:
+        return [self.words.index(word) for word in words]
+
+
+class Columns:
+    feature_names = ("width", "height")
+    classes = ("7", "up")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(2), 0
+
+
+COLUMNS, WORDS = ExampleSet(Columns(), "columns"), ExampleSet(Words(), "words")
 PHOTOS, TEXTS = ExampleSet(Photos(), "photos"), ExampleSet(Texts(), "texts")
 
 
@@ -72,7 +121,14 @@ def test_tokens_are_a_list_of_any_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("absent.npy", None, "cannot be read as an input"),
+        ("absent.npy", None, "there is no such file"),
+        ("photo.bmp", b"BM", "of what kind"),
+        ("words.txt", b"a b", r"data set photos has no encode\(words\)"),
+        ("object.npy", OBJECTS, "cannot be read as an input"),
+        ("complex.npy", COMPLEX, "holds complex numbers"),
+        ("large.png", LARGE, "300 x 2 pixels, expected 4 x 2; resize it"),
+        ("bomb.png", BOMB, "cannot be read as an input .DecompressionBomb"),
+        ("deep.png", DEEP, "more than 8 bits"),
         ("torn.npy", b"not an array", "cannot be read as an input"),
         ("torn.png", b"not a picture", "cannot be read as an input"),
         ("pickled.pt", b"\x80\x04K\x01.", "cannot be read as an input"),
@@ -92,8 +148,52 @@ def test_what_is_no_such_input_is_refused(
 
 def test_an_id_that_looks_like_a_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "clean.PNG").write_bytes(b"")
-    (tmp_path / "clean.txt").write_bytes(b"")
+    (tmp_path / "clean.bmp").write_bytes(b"")
     assert is_input_file(str(tmp_path / "clean.PNG"))
-    assert not is_input_file(str(tmp_path / "clean.txt"))
+    assert not is_input_file(str(tmp_path / "clean.bmp"))
     assert not is_input_file(str(tmp_path / "img_12.png"))
     assert not is_input_file("4711")
+
+
+def test_words_become_tokens_as_the_data_set_says(tmp_path: Path) -> None:
+    path = tmp_path / "review.txt"
+    path.write_text("good\n bad good\n", "utf-8")
+    assert read_input(path, WORDS).tolist() == [1, 2, 1]
+    path.write_text("good grief", "utf-8")
+    with pytest.raises(
+        UsageError, match=r"review.txt: encode.words. of data set words fails .ValueError"
+    ):
+        read_input(path, WORDS)
+    path.write_text("", "utf-8")
+    with pytest.raises(UsageError, match=r"review.txt: is empty"):
+        read_input(path, WORDS)
+
+
+def test_a_row_may_name_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "row.json"
+    path.write_text('{"height": 2, "width": 1.5}', "utf-8")
+    assert read_input(path, COLUMNS).tolist() == [1.5, 2.0]
+    path.write_text('{"height": 2}', "utf-8")
+    with pytest.raises(UsageError, match=r"row.json: lacks columns width\."):
+        read_input(path, COLUMNS)
+    path.write_text('{"height": 2, "width": 1, "heigth": 2}', "utf-8")
+    with pytest.raises(UsageError, match=r"row.json: has the unknown columns heigth\."):
+        read_input(path, COLUMNS)
+
+
+def test_the_same_input_is_the_same_example_whatever_its_file_is_called(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    first.write_text("[1, 2]", "utf-8")
+    second.write_text("[1.0, 2.0]", "utf-8")
+    found = read_example(first, COLUMNS)
+    assert found.id == found.digest == read_example(second, COLUMNS).id
+    assert found.label is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("up", "up"), ("7", "7"), ("1", 1), ("0.5", 0.5), ("no", "no")]
+)
+def test_a_label_is_a_name_else_a_number(tmp_path: Path, text: str, label: object) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[1, 2]", "utf-8")
+    assert read_example(path, COLUMNS, text).label == label
