@@ -10,7 +10,7 @@ import click
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import listed, mappings
-from telemetry.cli.model_child import ask
+from telemetry.cli.model_child import ModelDied, ask
 from telemetry.cli.options import Settings
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -146,7 +146,7 @@ def run(  # noqa: PLR0913 - one argument per option
         project=project,
         app_dir=app_dir,
     )
-    answer = ask(request.to_json(), "training folds")
+    answer = _trained(screen, request)
     if screen.wants_json:
         screen.json(answer)
     else:
@@ -170,6 +170,19 @@ def _grid(params: Path | None, from_finding: str | None) -> "ParameterGrid":
         raise UsageError("train which configurations? Name a file by --params, see --help.")
     given = ParameterGrid() if params is None else load_grid(params)
     return given if from_finding is None else advised_grid(given, from_finding)
+
+
+def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Json]":
+    """The answer; where there is none, it is said that nothing is lost."""
+    try:
+        return ask(request.to_json(), "training folds")
+    except KeyboardInterrupt:
+        screen.warn("what was scored is kept; the same command goes on.")
+        raise
+    except ModelDied as error:
+        raise ModelDied(
+            f"{error}. What was scored is kept; with --jobs 2 a fold that dies costs itself alone."
+        ) from error
 
 
 def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
@@ -196,7 +209,7 @@ def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
         screen.paragraph(str(note), indent=2, label="note")
     if _any_failed(answer):
         screen.paragraph("the same command trains those that failed again", indent=2, label="next")
-    if len(entries) > 1:
+    if len([entry for entry in entries if entry["means"]]) > 1:
         command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
         command += f" --metric {metrics[0]}" if len(metrics) > 1 else ""
         screen.verbatim(command, indent=2, label="then")

@@ -14,10 +14,15 @@ from telemetry.cli.progress import Advance, counted_bar
 from telemetry.errors import Inconclusive, TelemetryError, UsageError
 from telemetry.explain_request import MESSAGE_MARK
 from telemetry.json_values import Json
+from telemetry.processes import ending
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
 INSTALL = "pip install 'training-telemetry[explain]'"
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
+
+
+class ModelDied(TelemetryError):  # noqa: N818 - named after what the user sees
+    """The process that ran the model gave no answer."""
 
 
 def ask(
@@ -33,7 +38,7 @@ def ask(
     Raises:
         UsageError: torch is missing, or the child says what is wrong with the request.
         Inconclusive: as the child says, or it does not answer in time.
-        TelemetryError: the child died.
+        ModelDied: the child did.
     """
     if importlib.util.find_spec("torch") is None:
         raise UsageError(f"running a model needs torch, not installed; {INSTALL}")
@@ -52,7 +57,7 @@ def ask(
 
 def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float | None) -> None:
     """Run the child to its end; it never outlives the command, not even after Ctrl-C."""
-    last = "no message"
+    last = "none"
     is_late = threading.Event()
 
     def give_up() -> None:
@@ -84,9 +89,8 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
         if child.wait() != 0 and is_late.is_set():
             raise Inconclusive(f"--timeout {timeout_s:g}: no answer after so many seconds.")
         if child.returncode != 0:
-            raise TelemetryError(
-                f"the process that ran the model ended with {child.returncode}: {last}"
-            )
+            how = ending(child.returncode)
+            raise ModelDied(f"the process that ran the model {how}; its last words: {last}")
     finally:
         clock.cancel()
         child.terminate()

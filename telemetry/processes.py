@@ -1,6 +1,7 @@
 """Processes: what tells one from every other, and whether it still lives."""
 
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,21 @@ def this_process() -> ProcessIdentity:
     return ProcessIdentity(
         host=host_name(), boot_id=boot_id(), pid=pid, process_start=process_start(pid)
     )
+
+
+def ending(code: int | None) -> str:
+    """How a process ended, in words that follow its name.
+
+    Args:
+        code: Its exit code, that of the signal negative; None where it is not known.
+    """
+    if code is None or code >= 0:
+        return f"ended with exit code {'?' if code is None else code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
 def is_running(process: ProcessIdentity) -> bool | None:

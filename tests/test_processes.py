@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from telemetry import processes
-from telemetry.processes import boot_id, host_name, is_running, process_start, this_process
+from telemetry.processes import (
+    boot_id,
+    ending,
+    host_name,
+    is_running,
+    process_start,
+    this_process,
+)
 
 STDIN_READER = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
@@ -72,3 +79,17 @@ def test_a_system_without_proc_has_empty_identities(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processes, "Path", Nowhere)
     assert boot_id() == ""
     assert process_start(os.getpid()) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (7, "ended with exit code 7"),
+        (None, "ended with exit code ?"),
+        (-9, "was killed by SIGKILL, perhaps for want of memory"),
+        (-11, "was killed by SIGSEGV"),
+        (-999, "was killed by signal 999"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code: int | None, words: str) -> None:
+    assert ending(code) == words

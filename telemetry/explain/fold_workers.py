@@ -13,6 +13,7 @@ import torch
 
 from telemetry.errors import UsageError
 from telemetry.explain.fold_training import FAILED, FoldTask, Outcome, TrainAndScore, train_fold
+from telemetry.processes import ending
 
 STOP_SECONDS = 5  # for a process to end by itself
 
@@ -127,8 +128,8 @@ def _go_on(
 
 
 def _death(worker: _Worker) -> Outcome:
-    code = worker.process.exitcode
-    return Outcome(run=None, status=FAILED, error=f"its process ended with {code}")
+    error = f"its process {ending(worker.process.exitcode)}"
+    return Outcome(run=None, status=FAILED, error=error)
 
 
 def _work(

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from command_line import Telemetry, Terminal, validated, widest
 
+from telemetry.cli import model_child
+from telemetry.cli.model_child import ModelDied
+
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("trainings")]
 in_process = pytest.mark.usefixtures("in_process")
 
@@ -150,6 +153,29 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert (done.code, done.out) == (2, "")
     assert complaint in done.err
     assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "what was scored is kept; the same command goes on."),
+        (ModelDied("it died"), 2, "with --jobs 2 a fold that dies costs itself alone"),
+    ],
+)
+def test_a_command_that_ends_early_says_that_nothing_is_lost(
+    telemetry: Telemetry,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    told: str,
+) -> None:
+    def end(*_how: object) -> None:
+        raise error
+
+    monkeypatch.setattr(model_child, "_run", end)
+    done = telemetry(*WORDS, "--n", 12)
+    assert done.code == code
+    assert told in done.err
 
 
 @in_process

@@ -253,7 +253,7 @@ def test_processes_share_the_folds_and_one_that_dies_costs_its_fold_alone(
     fixed = {"dies_at": 1}
     found = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed=fixed, jobs=2)
     assert statuses(found) == [["ok", "failed", "ok"]] * 2
-    assert set(found.errors.values()) == {"its process ended with 7"}
+    assert set(found.errors.values()) == {"its process ended with exit code 7"}
     assert len(Store.open(tmp_path).runs()) == 6  # the score lies in the run that the dead one left
     alone = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"dies_at": 99})
     kept = [[s.value for s in entry.scores if s.status == "ok"] for entry in found.configurations]
