@@ -9,10 +9,11 @@ from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.attribute import attribute
 from telemetry.explain.attribution import Attribution
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
-from telemetry.explain.draw import attribution_png, map_of
+from telemetry.explain.draw import map_of
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example
 from telemetry.explain.input_files import read_example
+from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
 from telemetry.explain.question import Settings, examples_of
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
@@ -164,20 +165,61 @@ def row_of(
 
 
 def picture_of(attribution: Attribution) -> bytes | None:
-    """The picture as PNG; None for what is no image."""
-    if attribution.values.dim() != IMAGE_DIMENSIONS:
+    """The picture as PNG; None for what is no image, no text and no row."""
+    caption, parts = legend(attribution), _valued(attribution)
+    if _is_image(attribution):
+        image = attribution.example.input.cpu()
+        largest = sorted(parts, key=lambda part: -abs(part.value))
+        return image_png(_painted(attribution), image, largest, caption, attribution.id)
+    if attribution.values.dim() != 1:
         return None
-    flat = _towards_truth(attribution)
+    drawn = text_png if _is_text(attribution) else table_png
+    return drawn(parts, caption, attribution.id)
+
+
+def legend(attribution: Attribution) -> str:
+    """What the colours and the signs of the picture mean."""
     score = attribution.score
     against = score.other_name or "the others"
-    blue, orange = (
-        (against, score.target_name) if _is_wrong(attribution) else (score.target_name, against)
-    )
-    caption = f"blue: for {blue}; orange: for {orange}; ends at {signed_scale(flat):.3g}"
-    return attribution_png(flat, attribution.example.input.cpu(), caption, attribution.id)
+    wrong = _is_wrong(attribution)
+    plus, minus = ("orange", "blue") if wrong else ("blue", "orange")
+    if score.target is None:
+        said = f"{plus} +: raises the answer; {minus} -: lowers it"
+    else:
+        said = f"{plus} +: for {score.target_name}; {minus} -: for {against}"
+    if not _is_image(attribution):
+        return said
+    return f"{said}; colours end at {signed_scale(_painted(attribution)):.3g} a pixel"
 
 
-def _towards_truth(attribution: Attribution) -> Floats:
+def _valued(attribution: Attribution) -> list[Valued]:
+    """The segments in their order."""
+    sign = -1 if _is_wrong(attribution) else 1
+    is_text = _is_text(attribution)
+    boxes = attribution.segments.boxes
+    return [
+        Valued(
+            name=name.partition(":")[2] if is_text else name,
+            value=value,
+            paint=sign * value,
+            box=boxes[place] if boxes else None,
+        )
+        for place, (name, value) in enumerate(
+            zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
+        )
+    ]
+
+
+def _is_image(attribution: Attribution) -> bool:
+    return attribution.values.dim() == IMAGE_DIMENSIONS
+
+
+def _is_text(attribution: Attribution) -> bool:
+    """Whether the parts are tokens, whose names begin with their places."""
+    return not attribution.example.input.is_floating_point() and not _is_image(attribution)
+
+
+def _painted(attribution: Attribution) -> Floats:
     """The map as it is painted: blue always speaks for the truth where the score opposes it."""
     flat = map_of(attribution.values)
     return -flat if _is_wrong(attribution) else flat
@@ -192,7 +234,7 @@ def _is_wrong(attribution: Attribution) -> bool:
 
 def _grid(attribution: Attribution) -> Json:
     """Colours of the map for a terminal; None for no image."""
-    if attribution.values.dim() != IMAGE_DIMENSIONS:
+    if not _is_image(attribution):
         return None
-    flat = _towards_truth(attribution)
+    flat = _painted(attribution)
     return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))

@@ -4,6 +4,7 @@ Both ends are told apart by every kind of colour vision; sign alone is not carri
 numbers stand beside the picture. The map is interpolated in CIELAB, symmetric around zero.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -24,6 +25,7 @@ TO_XYZ = np.array(
     ]
 )
 WHITE = TO_XYZ.sum(axis=1)
+EQUAL_CONTRAST = 0.179  # luminance on which black and white are equally readable (WCAG 2.1)
 LINEAR_BELOW, KAPPA, EPSILON = 0.04045, 24389 / 27, 216 / 24389
 
 
@@ -94,6 +96,13 @@ def signed_colours(values: Floats, scale: float) -> Bytes:
     return colours
 
 
+def ink_on(colour: Sequence[int]) -> tuple[int, int, int]:
+    """Black or white, whichever is more readable on a colour of three bytes."""
+    shares = np.asarray(colour, dtype=np.float64) / 255
+    luminance = float(TO_XYZ[1] @ _linear(shares))
+    return (0, 0, 0) if luminance > EQUAL_CONTRAST else (255, 255, 255)
+
+
 def hexadecimal(colours: Bytes) -> list[list[str]]:
     """Rows of `#rrggbb` of an image of shape (height, width, 3)."""
     return [["#{:02x}{:02x}{:02x}".format(*pixel) for pixel in row] for row in colours.tolist()]
@@ -101,10 +110,13 @@ def hexadecimal(colours: Bytes) -> list[list[str]]:
 
 def _lab(colour: str) -> Floats:
     rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(rgb <= LINEAR_BELOW, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = TO_XYZ @ linear / WHITE
+    xyz = TO_XYZ @ _linear(rgb) / WHITE
     f = np.where(xyz > EPSILON, np.cbrt(xyz), (KAPPA * xyz + 16) / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def _linear(rgb: Floats) -> Floats:
+    return np.asarray(np.where(rgb <= LINEAR_BELOW, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4))
 
 
 def _from_lab(lab: Floats) -> Bytes:

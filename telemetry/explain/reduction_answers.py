@@ -11,7 +11,7 @@ from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.colours import hexadecimal
 from telemetry.explain.ddmin import Items, Least
 from telemetry.explain.differences import Cells, Edit
-from telemetry.explain.draw import Mask, marked, page_png, rgb_of
+from telemetry.explain.draw import Mask, marked, page_png, picture_of_input
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import BREAK, REPAIR, Reduction, Settings, reduce
@@ -251,8 +251,8 @@ def _written(found: Reduction, keeper: Keeper) -> _Files:
     mask[_mask(found, found.region)] = IN_REGION
     mask[_mask(found, least)] = IN_REPAIR
     panels = [
-        rgb_of(found.differences.wrong),
-        rgb_of(found.differences.right),
+        picture_of_input(found.differences.wrong),
+        picture_of_input(found.differences.right),
         marked(found.differences.wrong, _mask(found, found.region), _mask(found, least)),
     ]
     caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"

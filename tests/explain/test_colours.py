@@ -48,18 +48,24 @@ def test_the_scale_is_the_99th_percentile_of_what_is_finite() -> None:
     assert signed_scale(np.array([np.nan])) == 0.0
 
 
-def test_a_picture_has_three_panels_and_names_its_row() -> None:
-    image = torch.rand(3, 8, 8)
-    content = attribution_png(np.eye(8) - 0.5, image, "blue: for é", "abc123")
-    picture = Image.open(io.BytesIO(content))
-    assert picture.text["telemetry"] == "abc123"
-    assert picture.size == (3 * 256 + 4 * 12, 256 + 2 * 12 + 18)
-    assert attribution_png(np.eye(8) - 0.5, image, "blue: for é", "abc123") == content
-
-
-def test_grey_spans_what_the_image_spans() -> None:
-    assert grey_of(torch.tensor([[[1.0, 3.0]]])).tolist() == [[0.0, 1.0]]
-    assert grey_of(torch.full((1, 2, 2), 5.0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+DICHROMATS = {  # linear RGB, full severity (Machado, Oliveira and Fernandes 2009, table of 1.0)
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+    "normal": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+}
 
 
 def test_the_unsigned_map_grows_lighter_from_end_to_end() -> None:
