@@ -1,5 +1,6 @@
 """What the parts of `telemetry explain` share: whom they ask, where results go, what is shown."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,7 +137,7 @@ class ModelQuestion:
                 show(screen, entry)
                 for picture in _files(entry, {"image"}):
                     if (place := self._place(picture)) is not None:
-                        screen.paragraph(str(place), label="picture")
+                        screen.verbatim(_near(place), label="picture")
 
         return self.tell_together(key, found, show_each)
 
@@ -212,6 +213,11 @@ def _keep(run: Path | None, out: Path | None) -> Keep:
     passing = tempfile.TemporaryDirectory()
     click.get_current_context().call_on_close(passing.cleanup)
     return Keep(run=None, files=passing.name, takes_large=True)
+
+
+def _near(place: Path) -> str:
+    """A path as one would type it here."""
+    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def _files(value: "Json", names: "frozenset[str] | set[str]") -> Iterator[str]:

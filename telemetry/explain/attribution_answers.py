@@ -199,7 +199,8 @@ def _valued(attribution: Attribution) -> list[Valued]:
     boxes = attribution.segments.boxes
     return [
         Valued(
-            name=name.partition(":")[2] if is_text else name,
+            name=(name.partition(":")[2] or name) if is_text else name,
+            place=name.partition(":")[0],
             value=value,
             paint=sign * value,
             box=boxes[place] if boxes else None,

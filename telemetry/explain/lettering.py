@@ -13,10 +13,10 @@ LATIN = ("LATIN SMALL LETTER ", "LATIN CAPITAL LETTER ")
 
 
 def drawable(text: str) -> str:
-    """A text in characters that the font has.
+    r"""A text in characters that the font has.
 
     Letters lose their marks (`é` is `e`); what has no such letter is written as its code point,
-    `\\u4f60`, as JSON would.
+    `\u4f60`, as JSON would.
     """
     return "".join(map(_drawable, text))
 

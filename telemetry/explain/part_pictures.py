@@ -36,11 +36,20 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valued:
-    """A part and its value; `paint` is what its colour stands for, the box where it lies."""
+    """A part of an input and its value.
+
+    Attributes:
+        name: What it is called.
+        value: Its contribution to the score.
+        paint: What its colour stands for; positive is blue.
+        place: Of a token: where in the text it stands.
+        box: Where it lies in an image.
+    """
 
     name: str
     value: float
     paint: float
+    place: str = ""
     box: Box | None = None
 
 
@@ -76,14 +85,14 @@ def text_png(tokens: Sequence[Valued], caption: str, identity: str) -> bytes:
     scale = max((abs(token.paint) for token in tokens), default=0.0)
     painted = signed_colours(np.array([token.paint for token in tokens]), scale)
     words = [
-        shortened(token.name if can_draw(token.name) else f"#{place}", WIDTH // 3)
-        for place, token in enumerate(tokens, start=1)
+        shortened(token.name if can_draw(token.name) else f"#{token.place}", WIDTH // 3)
+        for token in tokens
     ]
     numbers = [signed(token.value) for token in tokens]
     widths = [max(length(w), length(n)) + 2 * PAD for w, n in zip(words, numbers, strict=True)]
     places = list(_flowing(widths, WIDTH - GAP))
     unknown = any(not can_draw(token.name) for token in tokens)
-    note = "; #N: the Nth token, in letters that this picture lacks" if unknown else ""
+    note = "; #N: token N, in letters that a picture lacks" if unknown else ""
     lines = folded(caption + note, WIDTH - 2 * GAP)
     height = max((top for _, top in places), default=GAP) + 2 * LINE + GAP
     page = Image.new("RGB", (WIDTH, height + LINE * len(lines) + GAP), PAPER)
@@ -153,9 +162,7 @@ def _numbered(colours: Bytes, parts: Sequence[Valued]) -> Bytes:
 
 
 def _meet(one: Box, other: Box) -> bool:
-    return (
-        one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-    )
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _flowing(widths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

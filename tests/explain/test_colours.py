@@ -1,19 +1,17 @@
-import io
-
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from telemetry.explain.colours import (
+    ends,
     hexadecimal,
+    ink_on,
     signed_colours,
     signed_scale,
     signed_table,
     unsigned_colours,
     unsigned_table,
 )
-from telemetry.explain.draw import attribution_png, grey_of
+from tests.colour_difference import SEEN_WITH, ciede2000, seen
 
 pytestmark = pytest.mark.torch
 
@@ -48,24 +46,32 @@ def test_the_scale_is_the_99th_percentile_of_what_is_finite() -> None:
     assert signed_scale(np.array([np.nan])) == 0.0
 
 
-DICHROMATS = {  # linear RGB, full severity (Machado, Oliveira and Fernandes 2009, table of 1.0)
-    "protanopia": (
-        (0.152286, 1.052583, -0.204868),
-        (0.114503, 0.786281, 0.099216),
-        (-0.003882, -0.048116, 1.051998),
-    ),
-    "deuteranopia": (
-        (0.367322, 0.860646, -0.227968),
-        (0.280085, 0.672501, 0.047413),
-        (-0.011820, 0.042940, 0.968881),
-    ),
-    "tritanopia": (
-        (1.255528, -0.076749, -0.178779),
-        (-0.078411, 0.930809, 0.147602),
-        (0.004733, 0.691367, 0.303900),
-    ),
-    "normal": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-}
+def test_the_colour_difference_is_that_of_the_published_pairs() -> None:
+    pairs = [  # Sharma, Wu and Dalal 2005, table 1
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((22.7233, 20.0904, -46.6940), (23.0331, 14.9730, -42.5619), 2.0373),
+    ]
+    for one, other, difference in pairs:
+        assert ciede2000(one, other) == pytest.approx(difference, abs=1e-4)
+
+
+@pytest.mark.parametrize("vision", SEEN_WITH)
+def test_both_ends_differ_to_every_kind_of_colour_vision(vision: str) -> None:
+    against, _, speaks_for = hexadecimal(ends()[None])[0]
+    assert ciede2000(seen(against, vision), seen(speaks_for, vision)) >= 40
+
+
+def test_a_red_green_pair_would_not_do() -> None:
+    red, green = (seen(colour, "deuteranopia") for colour in ("#B2182B", "#1A9850"))
+    assert ciede2000(red, green) < 40
+
+
+def test_ink_is_readable_on_every_colour_of_the_map() -> None:
+    light = luminance(signed_table().astype(float))
+    for colour, behind in zip(signed_table().tolist(), light, strict=True):
+        before = luminance(np.array(ink_on(colour), dtype=float))
+        assert (max(before, behind) + 0.05) / (min(before, behind) + 0.05) >= 4.5
 
 
 def test_the_unsigned_map_grows_lighter_from_end_to_end() -> None:

@@ -1,0 +1,83 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from telemetry.explain.colours import signed_table
+from telemetry.explain.draw import picture_of_input
+from telemetry.explain.lettering import LINE
+from telemetry.explain.part_pictures import Valued, image_png, signed, table_png, text_png
+
+pytestmark = pytest.mark.torch
+
+AGAINST, NEUTRAL, FOR = (tuple(signed_table()[place].tolist()) for place in (0, 128, 256))
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
+
+
+def colours_of(content: bytes) -> set[tuple[int, ...]]:
+    pixels = np.asarray(opened(content)).reshape(-1, 3)
+    return {tuple(pixel) for pixel in np.unique(pixels, axis=0).tolist()}
+
+
+def part(name: str, value: float, box: tuple[int, int, int, int] | None = None) -> Valued:
+    return Valued(name=name, value=value, paint=-value, place="3", box=box)
+
+
+def test_an_image_has_three_panels_and_names_its_row() -> None:
+    parts = [part("r0c0", 4.4, (0, 0, 4, 4)), part("r1c1", -2.0, (4, 4, 8, 8))]
+    content = image_png(np.eye(8) - 0.5, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
+    picture = opened(content)
+    assert picture.text["telemetry"] == "abc123"
+    assert picture.size == (3 * 256 + 4 * 12, 256 + 3 * 12 + LINE)
+    again = image_png(np.eye(8) - 0.5, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
+    assert opened(again).size == picture.size
+
+
+def test_the_numbers_of_parts_stand_on_the_map() -> None:
+    """Without colour the sign would be lost: white plates with ink lie in the parts."""
+    image, flat = torch.zeros(1, 8, 8), np.zeros((8, 8))
+    plain = np.asarray(opened(image_png(flat, image, [], "", "a")))
+    drawn = np.asarray(opened(image_png(flat, image, [part("p", 4.4, (0, 0, 4, 4))], "", "a")))
+    changed = np.argwhere((plain != drawn[: plain.shape[0]]).any(-1))
+    map_left, top = 3 * 12 + 2 * 256, 12
+    inside = changed[changed[:, 0] < top + 256]
+    assert len(inside)
+    assert inside[:, 1].min() >= map_left
+    assert inside.max(0).tolist() <= [top + 127, map_left + 127]
+    assert (drawn[inside[:, 0], inside[:, 1]] == 0).all(-1).any()
+
+
+def test_signs_are_always_written() -> None:
+    assert [signed(value) for value in (4.4, -0.031, 0.0)] == ["+4.4", "-0.031", "+0"]
+
+
+def test_a_text_has_every_token_in_its_colour() -> None:
+    content = text_png([part("a", 2.0), part("кот", 0.0), part("c", -2.0)], "caption", "abc")
+    assert {AGAINST, NEUTRAL, FOR} <= colours_of(content)
+    long = text_png([part(f"word{n}", 1.0) for n in range(60)], "caption", "abc")
+    assert opened(long).height > opened(content).height
+    assert opened(long).width == opened(content).width
+
+
+def test_a_row_of_a_table_has_bars_of_its_largest_columns_to_both_sides() -> None:
+    columns = [part(f"column {n}", 0.01) for n in range(40)]
+    content = table_png([*columns, part("income", 2.0), part("age", -2.0)], "caption", "abc")
+    assert {AGAINST, FOR} <= colours_of(content)
+    pixels = np.asarray(opened(content))
+    right = np.argwhere((pixels == AGAINST).all(-1))[:, 1]
+    left = np.argwhere((pixels == FOR).all(-1))[:, 1]
+    assert left.max() < right.min()
+    assert opened(table_png([part("nothing", 0.0)], "caption", "abc")).width == pixels.shape[1]
+
+
+def test_inputs_are_shown_as_they_look() -> None:
+    assert picture_of_input(torch.tensor([[[1.0, 3.0]]])).tolist() == [[[0] * 3, [255] * 3]]
+    assert picture_of_input(torch.full((1, 2, 2), 5.0)).max() == 0
+    colour = torch.tensor([0.0, 0.5, 1.0])[:, None, None]
+    assert picture_of_input(colour).tolist() == [[[0, 128, 255]]]
+    assert picture_of_input(torch.cat([colour, colour[:1]])).tolist() == [[[0, 128, 255]]]
