@@ -39,13 +39,13 @@ def add_perturb(group: VerbGroup) -> None:
     metavar="AXIS,AXIS",
     required=True,
     help="brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, crop, "
-    "jpeg; token-drop; feature:COLUMN.",
+    "jpeg; token-drop, case, typo, synonym[:FILE.json]; feature:COLUMN.",
 )
 @click.option(
     "--steps", type=click.IntRange(min=3), default=21, show_default=True, help="Values to try."
 )
 @click.option("--range", "span", metavar="LOW:HIGH", help="Ends of the axis.")
-@click.option("--seed", type=int, default=0, help="Of noise and dropped tokens.")
+@click.option("--seed", type=int, default=0, help="Of noise, and of which words change.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --all: the first N.")
 @TOLERANCE
@@ -76,6 +76,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
       telemetry explain perturb latest --example 4711 --axis brightness,hue
       telemetry explain perturb latest --all --axis blur --limit 500
       telemetry explain perturb 7f3a --example 12 --axis feature:income
+      telemetry explain perturb 7f3a --all --axis typo,case
       telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
     """
     if bool(examples) == whole:
@@ -113,7 +114,7 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     show_failures(screen, found)
     screen.blank()
     if found["example_id"] is None:
-        screen.grid(_curve(found))
+        screen.grid(_curve(screen, found))
     else:
         screen.grid(_course(found))
         screen.note(*_margins(screen, found))
@@ -205,7 +206,8 @@ def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
     )
 
 
-def _curve(found: "Mapping[str, Json]") -> Grid:
+def _curve(screen: Screen, found: "Mapping[str, Json]") -> Grid:
+    """Accuracy at each value, as a number and as a bar."""
     columns = (
         Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
         Column(header="ACCURACY", align=Align.RIGHT),
@@ -224,7 +226,9 @@ def _curve(found: "Mapping[str, Json]") -> Grid:
                 ),
                 f"{100 * number(row['ci_low']):.1f} .. {100 * number(row['ci_high']):.1f} %",
                 numbers.percent(number(row["clipped"])),
-                sparklines.bar(number(row["accuracy"]), width=BAR_WIDTH),
+                sparklines.bar(
+                    number(row["accuracy"]), width=BAR_WIDTH, character=screen.levels[-1]
+                ),
             )
             for row in mappings(found["rows"])
         ),

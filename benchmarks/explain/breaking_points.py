@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from watermark import N_TRAIN, Images, digits, network
 
 from telemetry import explain
-from telemetry.explain.axes import IMAGE_AXES
+from telemetry.explain.image_axes import IMAGE_AXES
 from telemetry.explain.perturbation import Perturbation, Settings, perturb
 from telemetry.explain.sweeps import is_monotone, turns
 

@@ -2,7 +2,8 @@
 
 A data set is anything with `__len__` and `__getitem__(i)` that gives (input, label) or (input,
 label, metadata). It may say more by optional attributes: `classes`, `modality`, `value_range`,
-`example_id(i)`, `feature_names`, `categorical`, `tokens(x)`, `pad_id`, `mask_id`, `special_ids`.
+`example_id(i)`, `feature_names`, `categorical`, `tokens(x)`, `encode(words)`, `synonyms`, `pad_id`,
+`mask_id`, `special_ids`.
 """
 
 import math

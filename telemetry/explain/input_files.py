@@ -15,6 +15,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet
 from telemetry.explain.stated import stated
 from telemetry.explain.unit_scale import UnitScale
+from telemetry.explain.vocabulary import encoded
 
 WHITE = 255
 NO_PLACE = -1  # in a data set
@@ -149,20 +150,18 @@ def _listed(path: Path, examples: ExampleSet) -> Tensor:
 
 
 def _text(path: Path, examples: ExampleSet) -> Tensor:
-    encode = stated(examples.source, "encode")
-    if not callable(encode):
+    if not callable(stated(examples.source, "encode")):
         raise UsageError(
             f"{path}: data set {examples.name} has no encode(words) -> tokens; give it one, or "
             "write the tokens as a .json list."
         )
     words = path.read_text("utf-8").split()
+    if not words:
+        raise UsageError(f"{path}: is empty.")
     try:
-        return torch.as_tensor(encode(words))
-    except Exception as error:  # the user's code may raise anything
-        raise UsageError(
-            f"{path}: encode(words) of data set {examples.name} fails ({type(error).__name__}: "
-            f"{error})."
-        ) from error
+        return encoded(words, examples)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def _picture(path: Path, examples: ExampleSet) -> Tensor:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telemetry.errors import UsageError
-from telemetry.explain.axes import IMAGE_AXES, STEPS, Axis, axis_of
+from telemetry.explain.axes import STEPS, axis_of
+from telemetry.explain.axis import Axis
 from telemetry.explain.checks import Check
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.examples import Example
+from telemetry.explain.examples import Example, ExampleSet
 from telemetry.explain.identities import identity_of
 from telemetry.explain.subject import Subject
 from telemetry.explain.sweeps import (
@@ -160,7 +161,7 @@ def perturb(
         baseline=walk.at(line.neutral).accuracy,
         turns=found,
         checks=checks,
-        warnings=tuple(range_notes(classifier.examples)),
+        warnings=_notes(classifier.examples, line, int(not walk.is_changed)),
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,
@@ -205,7 +206,7 @@ def perturb_all(
         baseline=counts.baseline,
         turns=found,
         checks=tuple(_clipping(counts.steps, line, found)),
-        warnings=tuple(range_notes(classifier.examples)),
+        warnings=_notes(classifier.examples, line, counts.n_unchanged),
         forwards=classifier.forwards,
         seconds=time.perf_counter() - started,
         seed=settings.seed,
@@ -225,6 +226,14 @@ def _axis(classifier: Classifier, name: str, settings: Settings) -> Axis:
     )
 
 
+def _notes(examples: ExampleSet, axis: Axis, n_unchanged: int) -> tuple[str, ...]:
+    """What a reader of the numbers must know."""
+    if not n_unchanged:
+        return tuple(range_notes(examples))
+    which = "example" if n_unchanged == 1 else "examples"
+    return (*range_notes(examples), f"{axis.name} has nothing to change in {n_unchanged} {which}")
+
+
 def _turns(steps: Sequence[Step], axis: Axis) -> list[Turn]:
     return turns([step.value for step in steps], [step.right for step in steps], axis.neutral)
 
@@ -242,7 +251,7 @@ def _clipping(steps: Sequence[Step], axis: Axis, found: Sequence[Turn]) -> list[
             "saturated, and not only changed",
         )
         for step in steps
-        if step.value == threshold and axis.name in IMAGE_AXES
+        if step.value == threshold and axis.can_clip
     ]
 
 

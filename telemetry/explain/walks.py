@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from telemetry.explain import checks as checking
-from telemetry.explain.axes import Axis
+from telemetry.explain.axis import Axis
 from telemetry.explain.checks import Check
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.examples import Example
@@ -47,12 +47,13 @@ class Step:
 
 
 class Walk:
-    """Answers to one example at the values tried so far."""
+    """Answers to one example at the values tried so far; `is_changed` if any value changed it."""
 
     def __init__(self, classifier: Classifier, example: Example, axis: Axis) -> None:
         self._classifier, self._example, self._axis = classifier, example, axis
         self._truth = classifier.truth(example)
         self._steps: dict[float, Step] = {}
+        self.is_changed = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -66,6 +67,7 @@ class Walk:
     def visit(self, values: Sequence[float]) -> None:
         """Try values in one batch."""
         pairs = [self._axis.apply(self._example, value) for value in values]
+        self.is_changed |= any(_differ(inputs, self._example) for inputs, _ in pairs)
         found = self._classifier([inputs for inputs, _ in pairs], [self._truth] * len(pairs))
         for place, value in enumerate(values):
             right = bool(found.right[place])
@@ -91,11 +93,15 @@ class Walk:
 
 
 class Counts:
-    """Sums over examples at each value of an axis, and without a change."""
+    """Sums over examples at each value of an axis, and without a change.
+
+    `n_unchanged` counts those that no value changes.
+    """
 
     def __init__(self, classifier: Classifier, axis: Axis) -> None:
         self._classifier, self._axis = classifier, axis
         self._n = 0
+        self.n_unchanged = 0
         n_columns = len(axis.values) + 1  # the last: no change
         self._sums = torch.zeros(4, n_columns, dtype=torch.float64)  # right, p, margin, clipped
 
@@ -105,6 +111,7 @@ class Counts:
         clipped: list[float] = []
         for example in group:
             pairs = [self._axis.apply(example, value) for value in self._axis.values]
+            self.n_unchanged += not any(_differ(changed, example) for changed, _ in pairs)
             inputs += [changed for changed, _ in pairs] + [example.input]
             clipped += [share for _, share in pairs] + [0.0]
         n_columns = self._sums.shape[1]
@@ -141,3 +148,7 @@ class Counts:
                 self._axis.values, *(row[:-1] for row in means), strict=True
             )
         )
+
+
+def _differ(changed: Tensor, example: Example) -> bool:
+    return not torch.equal(changed, example.input)
