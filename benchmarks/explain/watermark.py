@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribute import attribute
 from telemetry.explain.attribution import Attribution
-from telemetry.explain.question import Settings
+from telemetry.explain.input_attribution import attribute
 
 SIDE, MARK, SHORTCUT = 24, 4, 3
 ALIGNED, SHIFTED = (4, 16), (6, 18)  # upper left corner of the mark
@@ -149,9 +148,8 @@ MASSES: dict[str, Callable[[Attribution, Place], float]] = {"ig": mass_inside}
 
 def row(title: str, subject: explain.Subject, chosen: list[str], method: str, place: Place) -> None:
     """One line of the table."""
-    settings = Settings(method=method, check=False)
     target = "pred" if title == "control" else "wrong"
-    found = [attribute(subject, example, target, settings) for example in chosen]
+    found = [attribute(subject, example, target, method=method, check=False) for example in chosen]
     masses = [MASSES.get(method, mass_touching)(one, place) for one in found]
     first = sum(top_touches(one, place) for one in found)
     fits = [c.value for one in found for c in one.checks if c.name == "local_fit"]

@@ -3,6 +3,7 @@
 from telemetry import explain
 subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
 evaluation = explain.evaluate(subject)
+attribution = explain.attribute(subject, example="4711", target="wrong", method="ig", seed=0)
 perturbation = explain.perturb(subject, "4711", "brightness")
 found = explain.cross_validate(train_and_score, {"lr": [0.1, 0.01]}, labels=labels)
 (dream,) = explain.dream(subject, "conv2", ["7"])
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from telemetry.explain.evaluation import Evaluation, evaluate
     from telemetry.explain.examples import ExampleSet
     from telemetry.explain.fold_training import FoldCallback
+    from telemetry.explain.hypothesis_runs import run_hypotheses
+    from telemetry.explain.input_attribution import attribute
     from telemetry.explain.layer_evolution import evolution
     from telemetry.explain.layer_weights import weights
     from telemetry.explain.perturbation import perturb, perturb_all
@@ -31,6 +34,7 @@ _PUBLIC = {
     "ExampleSet": "telemetry.explain.examples",
     "FoldCallback": "telemetry.explain.fold_training",
     "Subject": "telemetry.explain.subject",
+    "attribute": "telemetry.explain.input_attribution",
     "coverage": "telemetry.explain.training_coverage",
     "cross_validate": "telemetry.explain.cross_validation",
     "dream": "telemetry.explain.dreams",
@@ -41,6 +45,7 @@ _PUBLIC = {
     "perturb": "telemetry.explain.perturbation",
     "perturb_all": "telemetry.explain.perturbation",
     "reduce": "telemetry.explain.reduction",
+    "run_hypotheses": "telemetry.explain.hypothesis_runs",
     "weights": "telemetry.explain.layer_weights",
 }
 
@@ -50,6 +55,7 @@ __all__ = [
     "ExampleSet",
     "FoldCallback",
     "Subject",
+    "attribute",
     "coverage",
     "cross_validate",
     "dream",
@@ -60,6 +66,7 @@ __all__ = [
     "perturb",
     "perturb_all",
     "reduce",
+    "run_hypotheses",
     "weights",
 ]
 

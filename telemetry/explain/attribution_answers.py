@@ -6,15 +6,15 @@ from pathlib import Path
 
 from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
-from telemetry.explain.attribute import attribute
 from telemetry.explain.attribution import Attribution
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import map_of
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example
+from telemetry.explain.input_attribution import attribute
 from telemetry.explain.input_files import read_example
 from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
-from telemetry.explain.question import Settings, examples_of
+from telemetry.explain.question import examples_of
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import AttributeRequest
@@ -32,21 +32,23 @@ def answer_input(
         UsageError: see `attribute` and `read_input`.
     """
     asked = _asked(request, subject)
-    settings = Settings(
-        method=request.method,
-        segments=request.segments,
-        baseline=request.baseline,
-        samples=request.samples,
-        seed=request.seed,
-        batch=request.batch,
-        check=request.check,
-        embedding=request.embedding,
-    )
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
     for place, (file, example) in enumerate(asked):
         progress(place, len(asked))
-        attribution = attribute(subject, example, request.target, settings)
+        attribution = attribute(
+            subject,
+            example,
+            request.target,
+            method=request.method,
+            segments=request.segments,
+            baseline=request.baseline,
+            samples=request.samples,
+            seed=request.seed,
+            batch=request.batch,
+            check=request.check,
+            embedding=request.embedding,
+        )
         image = keeper.image(attribution.id, partial(picture_of, attribution))
         rows = [row_of(attribution, subject, image, file)]
         keeper.rows("attributions", rows, identity="attribution_id")

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from telemetry.evaluate.hypothesis_file import parse_hypotheses
-from telemetry.evaluate.stored_hypotheses import keep_definitions
 from telemetry.explain.evaluation import Evaluation, Progress, evaluate
+from telemetry.explain.hypothesis_runs import run_hypotheses
 from telemetry.explain.results import write_evaluation
-from telemetry.explain.run_hypotheses import evaluations_of
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import EvaluateRequest, HypothesesRequest
 from telemetry.json_values import Json
@@ -38,16 +37,14 @@ def answer_hypotheses(
         UsageError: a definition is wrong, or a data set is.
     """
     hypotheses = parse_hypotheses(request.definitions, request.place)
-    found = list(
-        evaluations_of(
-            subject, hypotheses, batch=request.batch, limit=request.limit, progress=progress
-        )
+    found = run_hypotheses(
+        subject,
+        hypotheses,
+        run=Path(request.run),
+        batch=request.batch,
+        limit=request.limit,
+        progress=progress,
     )
-    # Nothing is kept before everything has run: a data set may turn out to be wrong.
-    run = Path(request.run)
-    for evaluation in found:
-        write_evaluation(run, evaluation)
-    keep_definitions(run, hypotheses)
     return {"evaluations": [evaluation_answer(evaluation) for evaluation in found]}
 
 

@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.attribute import attribute
 from telemetry.explain.checks import rank_correlation
+from telemetry.explain.input_attribution import attribute
 from telemetry.explain.methods import METHODS
-from telemetry.explain.question import Settings
 
 pytestmark = pytest.mark.torch
 
@@ -61,8 +60,9 @@ def subject() -> explain.Subject:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_planted_part_is_found_by_every_method(subject: explain.Subject, method: str) -> None:
-    settings = Settings(method=method, baseline="zero", samples=300, check=False)
-    found = attribute(subject, "0", "wrong", settings)
+    found = attribute(
+        subject, "0", "wrong", method=method, baseline="zero", samples=300, check=False
+    )
     assert (found.prediction, found.label) == ("marked", "plain")
     assert (found.score.target_name, found.score.other_name) == ("marked", "plain")
     best = found.top(1)[0]
@@ -93,8 +93,14 @@ def test_a_linear_model_is_attributed_exactly(method: str) -> None:
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             return torch.tensor([1.0, 1.0, 2.0, 5.0]), 1
 
-    settings = Settings(method=method, baseline="zero", check=False)
-    found = attribute(explain.load(Linear(), dataset=Row()), "0", "pred", settings)
+    found = attribute(
+        explain.load(Linear(), dataset=Row()),
+        "0",
+        "pred",
+        method=method,
+        baseline="zero",
+        check=False,
+    )
     assert found.per_segment.tolist() == pytest.approx([1.0, -2.0, 6.0, 0.0], abs=1e-3)
     assert found.segments.names == ("a", "b", "c", "d")
     assert found.score_input == pytest.approx(5.0)
@@ -102,14 +108,14 @@ def test_a_linear_model_is_attributed_exactly(method: str) -> None:
 
 
 def test_the_checks_pass_where_the_model_has_reasons(subject: explain.Subject) -> None:
-    found = attribute(subject, "0", "wrong", Settings(method="ig", baseline="zero"))
+    found = attribute(subject, "0", "wrong", method="ig", baseline="zero")
     checks = {check.name: check for check in found.checks}
     assert set(checks) == {
         *("determinism", "not_empty", "completeness", "deletion", "insertion"),
         *("randomisation", "agreement"),
     }
     assert {name for name, check in checks.items() if not check.ok} <= {"randomisation"}
-    again = attribute(subject, "0", "wrong", Settings(method="ig", baseline="zero"))
+    again = attribute(subject, "0", "wrong", method="ig", baseline="zero")
     assert again.id == found.id
     assert torch.equal(again.values, found.values)
 
@@ -120,7 +126,7 @@ def test_a_score_without_gradient_is_told() -> None:
             return super().forward(torch.round(x))
 
     subject = explain.load(Rounded(), dataset=Marked())
-    found = attribute(subject, "0", "wrong", Settings(baseline="zero", check=False))
+    found = attribute(subject, "0", "wrong", baseline="zero", check=False)
     failed = {check.name for check in found.checks if not check.ok}
     assert "not_empty" in failed
     assert not found.ok
@@ -132,7 +138,7 @@ def test_a_steep_score_is_integrated_in_more_steps_or_told() -> None:
             return torch.sigmoid(200 * (super().forward(x) - 3.0))
 
     subject = explain.load(Steep(), dataset=Marked())
-    found = attribute(subject, "0", "wrong", Settings(baseline="zero", check=False))
+    found = attribute(subject, "0", "wrong", baseline="zero", check=False)
     completeness = next(check for check in found.checks if check.name == "completeness")
     assert completeness.ok == (completeness.value <= 0.01)
     assert completeness.value <= 0.05  # 50 steps miss nine tenths of it
@@ -145,8 +151,7 @@ def test_lime_with_few_samples_does_not_pass() -> None:
         for parameter in noisy.parameters():
             parameter.mul_(4)
     subject = explain.load(noisy, dataset=Marked())
-    settings = Settings(method="lime", baseline="zero", samples=40, check=False)
-    found = attribute(subject, "3", "pred", settings)
+    found = attribute(subject, "3", "pred", method="lime", baseline="zero", samples=40, check=False)
     assert {check.name for check in found.checks if not check.ok} & {"stability", "local_fit"}
 
 
@@ -167,7 +172,7 @@ def test_baselines_that_disagree_are_told() -> None:
             image[0, -1, -1] = 0.0
             return image, 1
 
-    found = attribute(explain.load(Corner(), dataset=One()), "0", "pred", Settings(check=False))
+    found = attribute(explain.load(Corner(), dataset=One()), "0", "pred", check=False)
     assert any("the baseline decides" in warning for warning in found.warnings)
 
 
@@ -177,11 +182,11 @@ def test_the_right_answer_is_not_asked_about_as_wrong(subject: explain.Subject) 
     with pytest.raises(UsageError, match="no such class; there are plain, marked"):
         attribute(subject, "3", "striped")
     with pytest.raises(UsageError, match="--method saliency"):
-        attribute(subject, "3", "pred", Settings(method="saliency"))
+        attribute(subject, "3", "pred", method="saliency")
     with pytest.raises(UsageError, match="--segments grid:99x99"):
-        attribute(subject, "3", "pred", Settings(segments="grid:99x99"))
+        attribute(subject, "3", "pred", segments="grid:99x99")
     with pytest.raises(UsageError, match="--baseline nothing"):
-        attribute(subject, "3", "pred", Settings(baseline="nothing"))
+        attribute(subject, "3", "pred", baseline="nothing")
 
 
 class Reader(nn.Module):
@@ -218,8 +223,10 @@ class Texts:
 @pytest.mark.parametrize("method", ["ig", "occlusion", "lime"])
 def test_the_token_that_decides_is_found(method: str) -> None:
     subject = explain.load(Reader(), dataset=Texts())
-    settings = Settings(method=method, samples=200, check=False)
-    assert attribute(subject, "0", "wrong", settings).top(1)[0].segment == "3:word7"
+    assert (
+        attribute(subject, "0", "wrong", method=method, samples=200, check=False).top(1)[0].segment
+        == "3:word7"
+    )
 
 
 def test_integers_without_an_embedding_have_no_gradient() -> None:
@@ -235,7 +242,7 @@ def test_an_attribution_leaves_model_and_random_state_alone(subject: explain.Sub
     model = subject.model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    attribute(subject, "0", "wrong", Settings(method="lime", samples=50))
+    attribute(subject, "0", "wrong", method="lime", samples=50)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training

@@ -9,7 +9,6 @@ from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op
 from telemetry.explain.examples import ExampleSet
-from telemetry.explain.run_hypotheses import evaluations_of
 from telemetry.explain.transforms import transform_of
 
 pytestmark = pytest.mark.torch
@@ -29,7 +28,7 @@ def hypothesis(kind: Kind, transform: str | None = None, name: str = "it-holds")
 
 def accuracies(*hypotheses: Hypothesis) -> dict[str, float | None]:
     subject = explain.load(build_sum())
-    found = evaluations_of(subject, hypotheses, batch=5)
+    found = explain.run_hypotheses(subject, hypotheses, batch=5)
     return {str(e.rows[0]["hypothesis"]): e.accuracy for e in found}
 
 
@@ -65,7 +64,7 @@ def test_a_subset_needs_no_forward_of_its_own() -> None:
 def test_changed_examples_keep_their_ids_and_tell_their_inputs_apart() -> None:
     subject = explain.load(build_sum())
     wanted = hypothesis(Kind.INVARIANCE, "explainable:negated")
-    plain, changed = evaluations_of(subject, [wanted], batch=12)
+    plain, changed = explain.run_hypotheses(subject, [wanted], batch=12)
     assert [r["example_id"] for r in plain.rows] == [r["example_id"] for r in changed.rows]
     assert [r["source_id"] for r in changed.rows] == [r["example_id"] for r in plain.rows]
     digests = [[row["input_digest"] for row in found.rows] for found in (plain, changed)]
@@ -95,7 +94,7 @@ def test_what_cannot_be_tested_is_refused() -> None:
         transform="explainable:mirrored",
     )
     with pytest.raises(UsageError, match="no two are equal"):
-        list(evaluations_of(explain.load(Total()), [wanted], batch=4))
+        explain.run_hypotheses(explain.load(Total()), [wanted], batch=4)
 
 
 def test_an_axis_and_its_value_change_an_image() -> None:

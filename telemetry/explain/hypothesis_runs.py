@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from telemetry.errors import UsageError
 from telemetry.evaluate.hypothesis import Hypothesis, Kind
+from telemetry.evaluate.hypothesis_file import load_hypotheses
+from telemetry.evaluate.stored_hypotheses import keep_definitions
 from telemetry.explain.evaluation import Evaluation, Progress, evaluate
 from telemetry.explain.examples import Example, ExampleSet
+from telemetry.explain.results import write_evaluation
 from telemetry.explain.subject import Subject, example_set
 from telemetry.explain.transforms import Transform, transform_of
 
@@ -23,14 +27,15 @@ class Transformed(ExampleSet):
         return map(self._transform, super().examples(limit))
 
 
-def evaluations_of(
+def run_hypotheses(
     subject: Subject,
-    hypotheses: Sequence[Hypothesis],
+    hypotheses: str | Path | Sequence[Hypothesis],
     *,
-    batch: int,
+    run: Path | None = None,
+    batch: int = 64,
     limit: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Evaluation]:
+) -> list[Evaluation]:
     """Evaluations of what the hypotheses start from, each once, and of what they ask for.
 
     A subset needs none of its own: it is a part of what it starts from. Of an invariance an answer
@@ -39,14 +44,33 @@ def evaluations_of(
 
     Args:
         subject: The model; its own data set does not matter.
-        hypotheses: What is to be tested.
+        hypotheses: What is to be tested, or the file that says it.
+        run: Folder of a run that keeps definitions and answers, once all are known.
         batch: Examples a forward.
         limit: The first so many examples of each data set.
         progress: Told how many data sets are done, of how many.
 
     Raises:
-        UsageError: a data set or transform cannot be used.
+        UsageError: a definition is wrong, or a data set or transform cannot be used.
+        StoreUnreadable: the disk refuses.
     """
+    if isinstance(hypotheses, str | Path):
+        hypotheses = load_hypotheses(Path(hypotheses))
+    found = list(_evaluations(subject, hypotheses, batch, limit, progress))
+    if run is not None:
+        for evaluation in found:
+            write_evaluation(run, evaluation)
+        keep_definitions(run, hypotheses)
+    return found
+
+
+def _evaluations(
+    subject: Subject,
+    hypotheses: Sequence[Hypothesis],
+    batch: int,
+    limit: int | None,
+    progress: Progress | None,
+) -> Iterator[Evaluation]:
     plain: dict[str, Evaluation] = {}
     sets = {name: example_set(name) for name in dict.fromkeys(h.base for h in hypotheses)}
     for done, hypothesis in enumerate(hypotheses):

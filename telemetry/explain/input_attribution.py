@@ -20,11 +20,20 @@ from telemetry.explain.subject import Subject
 Progress = Callable[[int, int], None]  # runs of methods done, of how many
 
 
-def attribute(
+def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what the input is
     subject: Subject,
     example: str | Example,
     target: str = WRONG,
-    settings: Settings | None = None,
+    *,
+    method: str = "ig",
+    segments: str | None = None,
+    baseline: str | None = None,
+    samples: int | None = None,
+    compare: str | None = None,
+    seed: int = 0,
+    batch: int = 64,
+    check: bool = True,
+    embedding: str | None = None,
     progress: Progress | None = None,
 ) -> Attribution:
     """Attribute the answer to one example to its parts.
@@ -33,16 +42,35 @@ def attribute(
         subject: Model and examples.
         example: Id or place of an example, or one that is in no data set.
         target: `wrong`, `pred`, `true`, or a class; see `score_for`.
-        settings: How.
+        method: `ig`, `occlusion`, `lime`, `kernelshap`, `deconv` or `guided`.
+        segments: `grid:6x6`, `felzenszwalb`, `token` or `feature`; None: as the input is.
+        baseline: What the input is compared with; None: as the input is.
+        samples: Of LIME and KernelSHAP; None: as many as the parts need.
+        compare: Another method that must name the same part; None: occlusion.
+        seed: Of what is drawn.
+        batch: Inputs a forward.
+        check: Also hold it against deletion, insertion, random weights and another method.
+        embedding: Name of the module that embeds tokens; None: the first `nn.Embedding`.
         progress: Told how far it is.
 
     Raises:
         UsageError: an unknown example, class, method or baseline, or one that does not fit.
     """
     started = time.perf_counter()
+    settings = Settings(
+        method=method,
+        segments=segments,
+        baseline=baseline,
+        samples=samples,
+        compare=compare,
+        seed=seed,
+        batch=batch,
+        check=check,
+        embedding=embedding,
+    )
     chosen = examples_of(subject).find(example) if isinstance(example, str) else example
     with subject.running(gradient=True):
-        question = ask(subject, chosen, target, settings or Settings())
+        question = ask(subject, chosen, target, settings)
         if progress is not None:
             question = replace(question, finished=_steps(progress, n_runs(question)))
         return _answered(question, started)
