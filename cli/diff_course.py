@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from telemetry.cli import numbers
 from telemetry.cli.overlay import ASCII, UNICODE, Picture, overlay
 from telemetry.cli.render import Screen
-from telemetry.cli.texts import clean
 from telemetry.compare.diff_result import Axis, MetricChange
+from telemetry.safe_text import clean
 
 WIDTH = 48  # columns at most; few stretches are drawn several columns wide
 FEWEST_POINTS = 4  # fewer say no more than the table

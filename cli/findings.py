@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from telemetry.cli import numbers
 from telemetry.cli.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.render import Screen
-from telemetry.cli.texts import cells, clean, pad
+from telemetry.cli.texts import cells, pad
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.finding import QUERY_KEY
 from telemetry.json_values import Json
+from telemetry.safe_text import clean
 
 SPECIAL_IN_DOUBLE_QUOTES = frozenset('"$`\\!')
 

@@ -11,9 +11,10 @@ from telemetry.cli import findings as finding_lines
 from telemetry.cli import numbers, render
 from telemetry.cli.grid import Span, Style
 from telemetry.cli.render import Screen
-from telemetry.cli.texts import clean, plural
+from telemetry.cli.texts import plural
 from telemetry.diagnose.follow import Change, Look, follow_run
 from telemetry.manifest import Status
+from telemetry.safe_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from telemetry.cli.texts import clean
 from telemetry.compare.diff_result import Diff, Verdict
 from telemetry.diagnose.finding import Severity
+from telemetry.safe_text import clean
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 MOST_FINDINGS = 5  # GitHub shows ten annotations of a step

@@ -6,8 +6,8 @@ Source: the schema of the Jenkins xUnit plugin, junit-10.xsd.
 import re
 import xml.etree.ElementTree as ET  # builds only; what is parsed elsewhere is never XML
 
-from telemetry.cli.texts import clean
 from telemetry.compare.diff_result import Diff, MetricChange, Verdict
+from telemetry.safe_text import clean
 
 CLASS_NAME = "telemetry.diff"
 NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2

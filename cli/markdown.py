@@ -11,7 +11,7 @@ from enum import StrEnum
 from telemetry.cli import render
 from telemetry.cli.grid import Align, Cell, Grid, Style, span
 from telemetry.cli.options import Settings
-from telemetry.cli.texts import clean
+from telemetry.safe_text import clean
 
 RULES = {Align.LEFT: ":---", Align.RIGHT: "---:"}
 BOLD_STYLES = frozenset({Style.STRONG, Style.ERROR})

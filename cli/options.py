@@ -14,10 +14,10 @@ from typing import ParamSpec
 
 import click
 
-from telemetry.cli.texts import clean
 from telemetry.configuration import STORE_VARIABLE, store_folder
 from telemetry.errors import TelemetryError
 from telemetry.runs import DEFAULT_STORE
+from telemetry.safe_text import clean
 
 EXAMPLES_HEADING = "Examples:"
 Value = str | bool | None

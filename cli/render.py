@@ -17,9 +17,9 @@ from telemetry import json_values
 from telemetry.cli import sparklines
 from telemetry.cli.grid import Cell, Grid, Span, span
 from telemetry.cli.options import Settings
-from telemetry.cli.texts import clean, clean_lines
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
+from telemetry.safe_text import clean, clean_lines
 
 SCHEMA_VERSION = 1
 MAX_WIDTH = 99  # columns; longer lines are hard to follow, --wide lifts it

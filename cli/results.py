@@ -14,9 +14,9 @@ from telemetry import json_values
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.render import SCHEMA_VERSION
-from telemetry.cli.texts import clean
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
+from telemetry.safe_text import clean
 
 if TYPE_CHECKING:
     from telemetry.store.query import QueryResult

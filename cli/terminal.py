@@ -12,7 +12,7 @@ from rich.text import Text
 from telemetry.cli import render
 from telemetry.cli.grid import Cell, Column, Grid, span
 from telemetry.cli.options import Settings
-from telemetry.cli.texts import clean
+from telemetry.safe_text import clean
 
 COLUMN_GAP = 2
 UPPER_HALF = "\u2580"
