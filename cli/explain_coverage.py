@@ -72,7 +72,11 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
       telemetry explain coverage latest --train shop.data:train --save-hypothesis dark
     """
     if save_hypothesis is not None:
-        check_savable(file, save_hypothesis, tolerance)
+        if tolerance is not None:
+            raise UsageError(
+                "--save-hypothesis keeps a share of right answers; a regression has none."
+            )
+        check_savable(file, save_hypothesis)
     request = CoverageRequest(
         source=question.source,
         train=train,

@@ -8,7 +8,14 @@ import click
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.model_answers import checks_grid, cost, mappings, number, show_failures
+from telemetry.cli.model_answers import (
+    checks_grid,
+    cost,
+    known_number,
+    mappings,
+    number,
+    show_failures,
+)
 from telemetry.cli.model_options import TOLERANCE
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
@@ -85,7 +92,7 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
     if save_hypothesis is not None:
         if len(names) * max(1, len(examples)) != 1:
             raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
-        check_savable(file, save_hypothesis, tolerance)
+        check_savable(file, save_hypothesis)
     low, high = _span(span)
     request = PerturbRequest(
         source=question.source,
@@ -139,18 +146,23 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
     from telemetry.evaluate.hypothesis_file import append_hypothesis  # noqa: PLC0415 - as above
 
     threshold, axis = found["threshold"], str(found["axis"])
-    if threshold is None or threshold == found["neutral"]:
+    if threshold is None:
         raise UsageError(f"{axis} turns no right answer wrong, so {name} is not kept.")
+    if threshold == found["neutral"]:
+        raise UsageError(f"{axis} has no value up to which all is right, so {name} is not kept.")
     transform = f"{axis}:{number(threshold):+.6g}"
     unit = f" ({found['unit']})" if found["unit"] else ""
+    tolerance = known_number(found["tolerance"])
+    stay = "stay" if tolerance is None else f"stay within {tolerance:g}"
     append_hypothesis(
         file,
         Hypothesis(
             name=name,
-            statement=f"{100 * KEPT_SHARE:.0f} % of the answers stay under {transform}{unit}",
+            statement=f"{100 * KEPT_SHARE:.0f} % of the answers {stay} under {transform}{unit}",
             kind=Kind.INVARIANCE,
             base=str(found["dataset"]),
             transform=transform,
+            tolerance=tolerance,
             expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=KEPT_SHARE),
         ),
     )

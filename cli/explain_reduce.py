@@ -88,7 +88,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
       telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
     """
     if save_hypothesis is not None:
-        check_savable(file, save_hypothesis, tolerance)
+        check_savable(file, save_hypothesis)
     request = ReduceRequest(
         source=question.source,
         wrong=wrong,
@@ -144,17 +144,22 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
     )
     from telemetry.evaluate.hypothesis_file import append_hypothesis  # noqa: PLC0415 - as above
 
-    example = str(found["wrong_id"])
+    example, tolerance = str(found["wrong_id"]), found["tolerance"]
     literal = example.replace("'", "''")
+    said = f'is called "{found["label"]}"'
+    expect = Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0)
+    if tolerance is not None:  # the loss of a regression is its squared error
+        said = f"is answered by {found['label']}, within {number(tolerance):g}"
+        expect = Expectation(metric="loss", op=Op.AT_MOST, value=number(tolerance) ** 2)
     append_hypothesis(
         file,
         Hypothesis(
             name=name,
-            statement=f'Example {example} is called "{found["label"]}"',
+            statement=f"Example {example} {said}",
             kind=Kind.SUBSET,
             base=str(found["dataset"]),
             where=f"example_id = '{literal}'",
-            expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0),
+            expect=expect,
         ),
     )
 

@@ -6,8 +6,6 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from telemetry.errors import UsageError
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,19 +32,16 @@ def hypothesis_options(meaning: str) -> Callable[[Callable[P, R]], Callable[P, R
     return decorate
 
 
-def check_savable(path: Path, name: str, tolerance: float | None) -> None:
+def check_savable(path: Path, name: str) -> None:
     """Refuse a hypothesis before a model has run for it.
 
     Args:
         path: Its file.
         name: Its name.
-        tolerance: Given for a regression, of which no share of right answers is kept.
 
     Raises:
-        UsageError: it is no name, the file has it already, the file is wrong, or a regression.
+        UsageError: it is no name, the file has it already, or the file is wrong.
     """
-    if tolerance is not None:
-        raise UsageError("--save-hypothesis keeps a share of right answers; a regression has none.")
     from telemetry.evaluate.hypothesis_file import check_new  # noqa: PLC0415 - keeps --help fast
 
     check_new(path, name)

@@ -96,6 +96,7 @@ class Hypothesis:
         expect: What must hold.
         transform: Entry point or built-in that changes an example.
         where: Condition over `example_evals` that chooses examples.
+        tolerance: Of an invariance: change of a number that counts as none; None: of a class.
         min_size: Fewest examples on which it is judged.
         owner: Who answers for it.
     """
@@ -107,6 +108,7 @@ class Hypothesis:
     expect: Expectation
     transform: str | None = None
     where: str | None = None
+    tolerance: float | None = None
     min_size: int = 1
     owner: str | None = None
 
@@ -128,6 +130,7 @@ class Hypothesis:
             f"{dataset} = {_toml(self.base)}",
             *([f"transform = {_toml(self.transform)}"] if self.transform else []),
             *([f"where = {_toml(self.where)}"] if self.where else []),
+            *([f"tolerance = {self.tolerance!r}"] if self.tolerance else []),
             f"expect = {{ {', '.join(expect)} }}",
             *([f"min_size = {self.min_size}"] if self.min_size > 1 else []),
             *([f"owner = {_toml(self.owner)}"] if self.owner else []),

@@ -28,6 +28,7 @@ KEYS = (
     "dataset",
     "transform",
     "where",
+    "tolerance",
     "expect",
     "min_size",
     "owner",
@@ -134,17 +135,19 @@ def _hypothesis(entry: object, place: str) -> Hypothesis:
         expect=_expectation(entry.get("expect"), place),
         transform=_text(entry, "transform", place) if "transform" in entry else None,
         where=_text(entry, "where", place) if "where" in entry else None,
+        tolerance=_tolerance(entry["tolerance"], place) if "tolerance" in entry else None,
         min_size=size,
         owner=_text(entry, "owner", place) if "owner" in entry else None,
     )
 
 
 def _check_needed(entry: Mapping[str, object], kind: Kind, place: str) -> None:
-    choices = {"base", "dataset", "transform", "where"}
+    choices = {"base", "dataset", "transform", "where", "tolerance"}
     lacking = [key for key in NEEDED[kind] if key not in entry]
     if lacking:
         raise UsageError(f"{place}: kind {kind} needs {' and '.join(lacking)}.")
-    wrong = sorted((choices & set(entry)) - set(NEEDED[kind]))
+    allowed = {*NEEDED[kind], *(("tolerance",) if kind is Kind.INVARIANCE else ())}
+    wrong = sorted((choices & set(entry)) - allowed)
     if wrong:
         raise UsageError(f"{place}: kind {kind} has no {wrong[0]}; remove it.")
 
@@ -164,6 +167,12 @@ def _expectation(entry: object, place: str) -> Expectation:
     if entry.get("versus", BASE) != BASE or ("versus" in entry and op not in RELATIVE):
         raise UsageError(f'{place}.versus is "base", and only with no_worse_than or unchanged.')
     return Expectation(metric=metric, op=op, value=float(value))
+
+
+def _tolerance(value: object, place: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    raise UsageError(f"{place}: tolerance is {value!r}, expected a number above 0.")
 
 
 def _check_keys(entry: Mapping[str, object], known: Sequence[str], place: str) -> None:

@@ -106,13 +106,27 @@ def _holds(
     hypothesis: Hypothesis, after: Mapping[str, object], before: Mapping[str, object]
 ) -> bool:
     if hypothesis.kind is Kind.INVARIANCE:
-        if after.get("prediction") is None:
-            raise UsageError(
-                f"{hypothesis.name}: the model gives numbers, and no two are equal; state it as "
-                "kind direction or min."
-            )
-        return after["prediction"] == before["prediction"]
+        return _is_same(hypothesis, after, before)
     losses = [row.get("loss") for row in (after, before)]
     if not all(isinstance(loss, int | float) for loss in losses):
         raise UsageError(f"{hypothesis.name}: a direction needs labels, and the data set has none.")
     return float(str(losses[0])) <= float(str(losses[1]))
+
+
+def _is_same(
+    hypothesis: Hypothesis, after: Mapping[str, object], before: Mapping[str, object]
+) -> bool:
+    """Whether an answer is that to the unchanged example, within the tolerance of numbers."""
+    is_number = after.get("prediction") is None
+    if is_number != (hypothesis.tolerance is not None):
+        raise UsageError(
+            f"{hypothesis.name}: the model gives numbers, and no two are equal; say from which "
+            "change on they differ by tolerance = 0.1, or state it as kind direction or min."
+            if is_number
+            else f"{hypothesis.name}: tolerance is of models that give a number, and this one has "
+            "classes; remove it."
+        )
+    if hypothesis.tolerance is None:
+        return after["prediction"] == before["prediction"]
+    values = [float(str(row["predicted_value"])) for row in (after, before)]
+    return abs(values[0] - values[1]) <= hypothesis.tolerance

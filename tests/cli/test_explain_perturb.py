@@ -80,6 +80,24 @@ def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> No
     assert telemetry(*VERB, *parts, "--tolerance", 0.5).code == 0
 
 
+def test_a_threshold_of_a_regression_is_run_as_a_test(telemetry: Telemetry, store: Path) -> None:
+    shop = (store.parent / "shop.py").read_text("utf-8")
+    (store.parent / "shop.py").write_text(shop + SUMS, "utf-8")
+    parts = ("--model", "shop:add", "--dataset", "shop:sums")
+    near = ("--tolerance", 0.5, "--save-hypothesis", "near")
+    refused = telemetry(*VERB, *parts, "--all", *COLUMN, *near)
+    assert refused.code == 2
+    assert "feature:0 has no value up to which all is right" in refused.err
+    keep = ("--tolerance", 2, "--save-hypothesis", "near")
+    assert telemetry(*VERB, *parts, "--all", *COLUMN, *keep).code == 0
+    (kept,) = load_hypotheses(store.parent / "hypotheses.toml")
+    assert kept.tolerance == 2
+    assert "stay within 2 under feature:0" in kept.statement
+    done = telemetry("hypotheses", "run", "base", "--file", "hypotheses.toml", *parts, "--json")
+    (found,) = validated("hypotheses", done.out)["hypotheses"]
+    assert found["holds"] is False
+
+
 def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
     assert telemetry(*VERB, "--all", *COLUMN, *PARTS, "--save-hypothesis", "column").code == 0
     done = telemetry("hypotheses", "run", "base", "--file", "hypotheses.toml", *PARTS, "--json")
@@ -101,7 +119,6 @@ def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
         ((*COLUMN, "--all", "--range", "3:1"), "--range 3:1 is empty"),
         (("--axis", "feature:0,feature:1", "--all", "--save-hypothesis", "x"), "name one axis"),
         ((*COLUMN, "--all", "--save-hypothesis", "No Name"), "expected small letters"),
-        ((*COLUMN, "--all", "--tolerance", 1, "--save-hypothesis", "x"), "a regression has none"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

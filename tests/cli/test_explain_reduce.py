@@ -40,6 +40,27 @@ valid = Signs()
 """
 
 
+SUMS = """
+import torch
+from torch import nn
+
+class Sum(nn.Module):
+    def forward(self, x):
+        return x.sum(1)
+
+def add():
+    return Sum()
+
+class Sums:
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        return torch.tensor([[9.0, 1.0], [1.0, 1.0]])[index], 2.0
+
+sums = Sums()
+"""
+
+
 @pytest.fixture(autouse=True)
 def _signs(store: Path) -> None:
     (store.parent / "signs.py").write_text(SIGNS, "utf-8")
@@ -103,6 +124,16 @@ def test_the_example_becomes_a_hypothesis(telemetry: Telemetry, store: Path) -> 
     (found,) = load_hypotheses(store.parent / "hypotheses.toml")
     assert found.where == "example_id = 'covered'"
     assert str(found.expect) == "accuracy >= 1"
+
+
+def test_an_example_of_a_regression_becomes_one_too(telemetry: Telemetry, store: Path) -> None:
+    (store.parent / "totals.py").write_text(SUMS, "utf-8")
+    parts = ("--model", "totals:add", "--dataset", "totals:sums", "--tolerance", 0.5)
+    keep = ("--wrong", 0, "--right", 1, "--save-hypothesis", "sum")
+    assert telemetry(*VERB, *keep, *parts).code == 0
+    (found,) = load_hypotheses(store.parent / "hypotheses.toml")
+    assert str(found.expect) == "loss <= 0.25"
+    assert found.statement.endswith(", within 0.5")
 
 
 def test_what_is_not_local_ends_with_3(telemetry: Telemetry) -> None:

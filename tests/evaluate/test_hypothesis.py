@@ -61,11 +61,20 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         where="m_x = 'it''s'",
         expect=Expectation(metric="loss", op=Op.AT_MOST, value=1e-7),
     )
-    known = [*parse_hypotheses(EXAMPLE, "file"), hostile]
+    numbers = Hypothesis(
+        name="numbers",
+        statement="Close",
+        kind=Kind.INVARIANCE,
+        base="a:b",
+        transform="typo:+0.1",
+        tolerance=0.25,
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.95),
+    )
+    known = [*parse_hypotheses(EXAMPLE, "file"), numbers, hostile]
     for hypothesis in known:
         append_hypothesis(file, hypothesis)
     assert load_hypotheses(file) == known
-    assert len({h.digest for h in known}) == 4
+    assert len({h.digest for h in known}) == 5
     with pytest.raises(UsageError, match="has a hypothesis quote"):
         append_hypothesis(file, hostile)
 
@@ -115,6 +124,8 @@ def test_an_expectation_is_held_against_a_value(
         ("value = 0.90", 'value = 0.9, versus = "base"', "versus"),
         ('metric = "error"', 'metric = "f1"', "expect.metric is 'f1'"),
         ("min_size = 100", "min_size = 0", "min_size is 0"),
+        ("min_size = 100", "tolerance = 1", "kind subset has no tolerance"),
+        ("transform =", "tolerance = 0\ntransform =", "tolerance is 0, expected a number above 0"),
         ('statement = "Night"', 'statement = ""', "statement is ''"),
         ("[[hypothesis]]", "[hypothesis]", "not TOML|\\[\\[hypothesis\\]\\]"),
     ],

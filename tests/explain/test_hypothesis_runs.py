@@ -1,8 +1,10 @@
 """Hypotheses about a model whose strengths and weaknesses are planted."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from explainable import Rows, build_sum
+from explainable import Numbers, Rows, build_sum
 from torch import Tensor, nn
 
 from telemetry import explain
@@ -95,6 +97,17 @@ def test_what_cannot_be_tested_is_refused() -> None:
     )
     with pytest.raises(UsageError, match="no two are equal"):
         explain.run_hypotheses(explain.load(Total()), [wanted], batch=4)
+    close = replace(wanted, tolerance=0.1)
+    _, found = explain.run_hypotheses(explain.load(Total()), [close], batch=4)
+    assert found.accuracy == 1
+    near = replace(close, transform="feature:0:0")  # a sum of which one part is missing
+    _, found = explain.run_hypotheses(explain.load(Total()), [near], batch=4)
+    missing = [abs(float(Numbers()[i][0][0])) for i in range(12)]
+    assert found.accuracy == pytest.approx(sum(part <= 0.1 for part in missing) / 12)
+    assert 0 < found.accuracy < 1
+    with pytest.raises(UsageError, match="this one has classes"):
+        rows = replace(close, base="explainable:Rows")
+        explain.run_hypotheses(explain.load(build_sum()), [rows], batch=4)
 
 
 def test_an_axis_and_its_value_change_an_image() -> None:
