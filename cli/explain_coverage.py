@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_FOUND = 1
 SHOWN_GAPS = 10
+MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
 def add_coverage(group: VerbGroup) -> None:
@@ -171,16 +172,17 @@ def _outside(gap: "Mapping[str, Json]") -> int:
 
 
 def _grid(gaps: "list[Mapping[str, Json]]") -> Grid:
+    longest = max((len(str(gap["attribute"])) for gap in gaps), default=0)
     columns = (
-        Column(header="GAP", shrinks=True, least=16),
+        Column(header="GAP", shrinks=True, least=min(MOST_GAP, longest)),
         Column(header="TRAINING", align=Align.RIGHT),
         Column(header="OUTSIDE", align=Align.RIGHT),
-        Column(header="SHARE", align=Align.RIGHT),
-        Column(header="SHIFT", align=Align.RIGHT, rank=2),
+        Column(header="SHARE", align=Align.RIGHT, rank=1),
+        Column(header="SHIFT", align=Align.RIGHT, rank=4),
         Column(header="ERROR", align=Align.RIGHT),
-        Column(header="REST", align=Align.RIGHT),
-        Column(header="P", align=Align.RIGHT, rank=1),
-        Column(header="EXAMPLES", rank=3),
+        Column(header="REST", align=Align.RIGHT, rank=2),
+        Column(header="P", align=Align.RIGHT, rank=3),
+        Column(header="EXAMPLES", rank=5),
     )
     return Grid(columns=columns, rows=tuple(map(_row, gaps)))
 

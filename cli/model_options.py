@@ -6,6 +6,7 @@ this host; of any other they are printed and refused, unless the user says that 
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from telemetry.store.catalog import Run
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
+
+ENTRIES = ("model", "dataset", "output_fn")  # they run code
+TEXTS = (*ENTRIES, "checkpoint", "state_key", "output_key")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,11 +75,13 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     """
     stated = _stated(run)
     asked = {name: value for name, value in given.items() if value is not None}
-    if "model" in asked:  # another model: the run's arguments and weights are not meant for it
+    is_trusted = trust or run is None or is_own(run)
+    if "model" in asked and not (is_trusted and asked["model"] == stated.get("model")):
+        # The arguments and weights of the run are not meant for another model.
         stated = {name: value for name, value in stated.items() if name == "dataset"}
     used = {name: value for name, value in stated.items() if name not in asked}
-    entries = [used[name] for name in ("model", "dataset") if name in used]
-    if run is not None and entries and not trust and not is_own(run):
+    entries = [used[name] for name in ENTRIES if name in used]
+    if run is not None and entries and not is_trusted:
         raise UsageError(
             f"{run.run} was recorded elsewhere and names the code {', '.join(entries)}; running a "
             "model runs that code. If you trust it say --trust-run, or name --model and --dataset."
@@ -87,6 +93,17 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
             "TelemetryCallback(explain=ExplainSpec(model=...))."
         )
     return source
+
+
+def as_words(given: Mapping[str, str | None]) -> list[str]:
+    """The options that were given, as they were typed: a command to go on with needs them, too."""
+    defaults = {option.name: option.default for option in ModelSource.__dataclass_fields__.values()}
+    return [
+        word
+        for name, value in given.items()
+        if value is not None and value != defaults.get(name)
+        for word in (f"--{name.replace('_', '-')}", shlex.quote(value))
+    ]
 
 
 def names_weights(run: Run, given: Mapping[str, str | None]) -> bool:
@@ -132,8 +149,7 @@ def _stated(run: Run | None) -> dict[str, str]:
     document = run.manifest.extra.get(EXPLAIN_KEY) if run and run.manifest else None
     if not isinstance(document, Mapping):
         return {}
-    texts = ("model", "dataset", "checkpoint", "state_key")
-    found = {name: str(document[name]) for name in texts if document.get(name) is not None}
+    found = {name: str(document[name]) for name in TEXTS if document.get(name) is not None}
     arguments: Json = document.get("model_args")
     if isinstance(arguments, Mapping):
         found["model_args"] = json.dumps(arguments)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from telemetry.evaluate.slice_result import Slice, Slices
 
 EXIT_FOUND = 1
+MOST_TITLE = 44  # characters of a slice that other columns make room for
 
 
 def present(screen: Screen, found: "Slices") -> int:
@@ -54,8 +55,9 @@ def _quoted(where: str) -> str:
 
 
 def _grid(found: "Slices") -> Grid:
+    longest = max(len(entry.title) for entry in found.slices)
     columns = (
-        Column(header="SLICE", shrinks=True, least=24),
+        Column(header="SLICE", shrinks=True, least=min(longest, MOST_TITLE)),
         Column(header="N", align=Align.RIGHT),
         Column(header="CHANGE" if found.base else found.metric.upper(), align=Align.RIGHT),
         Column(header="REST", align=Align.RIGHT),

@@ -12,6 +12,7 @@ from telemetry.json_values import Json
 from telemetry.request_values import Request
 
 EXPLAIN_KEY = "explain"  # of run.json
+LIVE = "live"  # begins what weights are called that come from no file
 MESSAGE_MARK = "\x1e"  # begins a line of the child that is a message and not somebody's print
 
 
@@ -25,6 +26,8 @@ class ExplainSpec:
         model_args: Arguments of the model's entry point.
         checkpoint: File of its weights, or a pattern; the newest that fits counts.
         state_key: Where in the file the state dict lies.
+        output_key: Which entry of an output that is a dictionary, dataclass or tuple.
+        output_fn: Entry point of a function that takes the output to a tensor.
     """
 
     model: str
@@ -32,6 +35,8 @@ class ExplainSpec:
     model_args: Mapping[str, Json] | None = None
     checkpoint: str | None = None
     state_key: str | None = None
+    output_key: str | None = None
+    output_fn: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """As it stands in run.json."""

@@ -12,28 +12,18 @@ Examples:
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 import telemetry
-from telemetry.cli import numbers
-from telemetry.cli.grid import Align, Column, Grid, Span, Style
-from telemetry.cli.model_answers import known_number, mappings
+from telemetry.cli.evaluation_screen import has_errors, show
+from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, source_of, weights_of
+from telemetry.cli.model_options import as_words, model_options, source_of, weights_of
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.render import open_screen
 from telemetry.errors import UsageError
 from telemetry.explain_request import EvaluateRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from telemetry.json_values import Json
-
-SHOWN = 5  # worst examples on a terminal
 
 
 @verb(__name__, __doc__)
@@ -75,54 +65,8 @@ def command(
     if screen.wants_json:
         screen.json({"run": chosen.run, "stored": not no_store, "evaluations": found})
         return
-    for evaluation in found:
-        show(screen, evaluation)
-
-
-def show(screen: Screen, evaluation: "Mapping[str, Json]") -> None:
-    """The answer first, then the worst examples."""
-    screen.paragraph(sentence(evaluation))
-    rows = mappings(evaluation.get("worst"))
-    columns = (
-        Column(header="EXAMPLE", shrinks=True),
-        Column(header="LABEL", shrinks=True),
-        Column(header="ANSWER", shrinks=True),
-        Column(header="LOSS", align=Align.RIGHT),
-        Column(header="CONFIDENCE", align=Align.RIGHT, rank=1),
-    )
-    shown = rows[:SHOWN] if screen.for_people else rows
-    screen.blank()
-    screen.grid(Grid(columns=columns, rows=tuple(map(_cells, shown))))
-
-
-def sentence(evaluation: "Mapping[str, Json]") -> str:
-    """What came out, in one sentence."""
-    n = int(str(evaluation["examples"]))
-    loss = numbers.number(known_number(evaluation["loss"]))
-    accuracy = known_number(evaluation.get("accuracy"))
-    what = f"{plural(n, 'example')} of {evaluation['dataset']}"
-    where = f"weights {evaluation['checkpoint']}"
-    if evaluation.get("step") is not None:
-        where += f" of step {evaluation['step']}"
-    if accuracy is None:
-        return f"{what}: mean squared error {loss} ({where})."
-    sure = int(str(evaluation["confident_errors"]))
-    wrong = round(n * (1 - accuracy))
-    return (
-        f"{what}: {100 * accuracy:.1f} % right, loss {loss}; {wrong} wrong, {sure} of them with a "
-        f"confidence of 90 % and more ({where})."
-    )
-
-
-def _cells(row: "Mapping[str, Json]") -> tuple[Span | str, ...]:
-    is_class = row.get("prediction") is not None
-    label = row.get("label") if is_class else numbers.number(known_number(row.get("target_value")))
-    answer = row["prediction"] if is_class else numbers.number(known_number(row["predicted_value"]))
-    wrong = is_class and label != answer
-    return (
-        str(row["example_id"]),
-        numbers.NOTHING if label is None else str(label),
-        Span(str(answer), Style.ERROR if wrong else Style.PLAIN),
-        numbers.number(known_number(row.get("loss"))),
-        numbers.number(known_number(row.get("confidence"))),
-    )
+    show(screen, found)
+    if has_errors(found[-1]) and screen.for_people:
+        words = " ".join(("telemetry explain input", chosen.short, "--worst 1", *as_words(given)))
+        screen.blank()
+        screen.verbatim(words, indent=2, label="NEXT")

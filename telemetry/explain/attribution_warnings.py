@@ -13,6 +13,7 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
     """One sentence each."""
     if question.segments.note:
         yield question.segments.note
+    yield from question.notes
     yield from _of_baselines(question, found)
     for check in judged.checks:
         if check.name == "local_fit" and check.ok and check.value < check.threshold:

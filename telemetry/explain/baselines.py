@@ -1,6 +1,7 @@
 """What an input is compared with: the reference decides what an attribution says."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ BLUR_SHARE = 7 / 24  # of the shorter side: a box of 7 px at 24 px
 SEED = 20260103
 SEARCHED = 512  # examples, for those that references are made of
 JUDGED = 64  # examples a forward, for those that are answered rightly
+FREQUENT = "frequent"
 QUARTERS = (0.25, 0.5, 0.75)
 
 _SAMPLE = re.compile(r"(train-sample|class-sample|bins):(\d{1,4})")
@@ -59,7 +61,7 @@ class References:
         """The references that a name means; an attribution is the mean over them.
 
         Args:
-            name: `zero`, `mean`, `median`, `colour`, `blur`, `mask`, `train-sample:N`,
+            name: `zero`, `mean`, `median`, `colour`, `blur`, `mask`, `frequent`, `train-sample:N`,
                 `class-sample:N`, or `bins:N`: N rows, each part of which comes from a row of the
                 data set in whose quarter of values the explained one does not lie.
 
@@ -82,6 +84,7 @@ class References:
             "blur": lambda: blurred(values),
             "colour": lambda: mean_colour(values),
             "mask": lambda: _masked(self.example, self.examples),
+            FREQUENT: self._frequent,
         }
         if name not in simple:
             known = ", ".join((*simple, "train-sample:16", "class-sample:16", "bins:16"))
@@ -107,6 +110,30 @@ class References:
         if not self.example.input.is_floating_point():
             raise UsageError(f"--baseline {name}: the input holds integers; say mask.")
         return [other.input for other in self._others]
+
+    def _frequent(self) -> Tensor:
+        return _all_but_kept(self.example.input, self.examples, self.frequent_token)
+
+    @cached_property
+    def frequent_token(self) -> int:
+        """The token that most texts of the data set have; one that all have is structure.
+
+        Raises:
+            UsageError: the input is no text, or all its tokens are special.
+        """
+        if self.example.input.is_floating_point():
+            raise UsageError(f"--baseline {FREQUENT}: the input holds no tokens.")
+        n_texts = min(len(self.examples), SEARCHED)
+        texts = [self.examples.example(place).input for place in range(n_texts)]
+        counts: Counter[int] = Counter(
+            token for text in texts for token in set(text.flatten().tolist())
+        )
+        kept = {*_kept_tokens(self.examples), self.examples.mask_id}
+        words = [token for token in counts if token not in kept]
+        if not words:
+            raise UsageError(f"--baseline {FREQUENT}: the data set has no token that may be used.")
+        words = [word for word in words if counts[word] < n_texts] or words
+        return max(words, key=lambda word: (counts[word], -word))
 
     def _sampled(self, kind: str, count: int) -> list[Tensor]:
         if kind == "train-sample":
@@ -136,6 +163,39 @@ class References:
                 picks = torch.randint(len(places), (count,), generator=generator)
                 found[:, columns] = rows[:, columns][places[picks]]
         return list(found)
+
+
+def usable_references(
+    made: References, names: Sequence[str], is_finite: Callable[[Tensor], bool]
+) -> tuple[dict[str, list[Tensor]], tuple[str, ...]]:
+    """The references of some baselines that the model answers, and what to know of the others.
+
+    A text all of whose tokens are padding has nothing to attend to, and many models answer NaN:
+    then tokens are replaced by a frequent one instead.
+
+    Args:
+        made: Makes them.
+        names: Of the baselines.
+        is_finite: Whether the model answers a reference with finite numbers.
+
+    Raises:
+        UsageError: the model answers none of them, or a name is unknown or does not fit.
+    """
+    found = {name: made.named(name) for name in names}
+    usable = {name: group for name, group in found.items() if all(map(is_finite, group))}
+    lost = [name for name in found if name not in usable]
+    if not lost:
+        return found, ()
+    complaint = f"the model gives no finite number for the baseline {', '.join(lost)}"
+    if usable:
+        return usable, (f"{complaint}: only {', '.join(usable)} is shown",)
+    if lost == ["mask"]:
+        replacement = made.named(FREQUENT)
+        if all(map(is_finite, replacement)):
+            (token,) = made.examples.tokens(torch.tensor([made.frequent_token]))
+            note = f"{complaint}: hidden tokens are {token!r} instead; a mask_id would do better"
+            return {FREQUENT: replacement}, (note,)
+    raise UsageError(f"{complaint}; choose another --baseline.")
 
 
 def other_quarter(rows: Tensor, own: Tensor) -> Tensor:
@@ -194,6 +254,14 @@ def _masked(example: Example, examples: ExampleSet) -> Tensor:
         raise UsageError(
             "--baseline mask: the data set names neither mask_id nor pad_id; give it one."
         )
-    kept = examples.special_ids | ({examples.pad_id} if examples.pad_id is not None else set())
-    fixed = torch.isin(example.input, torch.tensor(sorted(kept), dtype=example.input.dtype))
-    return torch.where(fixed, example.input, torch.full_like(example.input, token))
+    return _all_but_kept(example.input, examples, token)
+
+
+def _kept_tokens(examples: ExampleSet) -> frozenset[int]:
+    """Tokens that are never hidden."""
+    return examples.special_ids | ({examples.pad_id} if examples.pad_id is not None else set())
+
+
+def _all_but_kept(values: Tensor, examples: ExampleSet, token: int) -> Tensor:
+    kept = torch.tensor(sorted(_kept_tokens(examples)), dtype=values.dtype)
+    return torch.where(torch.isin(values, kept), values, torch.full_like(values, token))

@@ -1,6 +1,7 @@
 """Checkpoints: read without running what is pickled in them, and loaded whole or not at all."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.com
 MOST_NAMES = 5  # of an error
 DIGEST_CHARACTERS = 16
 CHUNK_BYTES = 1 << 20
+
+_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # how torch names what it refuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,11 +62,12 @@ def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
         UsageError: names or shapes differ; the first five of each kind are named.
     """
     own = model.state_dict()
-    missing = [name for name in own if name not in checkpoint.state]
-    unexpected = [name for name in checkpoint.state if name not in own]
+    state = _of_attribute(checkpoint.state, own)
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
     shapes = [
         f"{name} {_shape(tensor)} in the file, {_shape(own[name])} in the model"
-        for name, tensor in checkpoint.state.items()
+        for name, tensor in state.items()
         if name in own and tensor.shape != own[name].shape
     ]
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
@@ -73,7 +77,7 @@ def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: not a checkpoint of this model ({'; '.join(complaints)}); check "
             "--model and --model-args."
         )
-    model.load_state_dict(dict(checkpoint.state), strict=True)
+    model.load_state_dict(dict(state), strict=True)
 
 
 def _content(path: Path) -> object:
@@ -84,9 +88,15 @@ def _content(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # measured: UnpicklingError, RuntimeError, KeyError, EOFError ...
+        foreign = _FOREIGN.search(str(error))
+        if foreign is not None:
+            raise UsageError(
+                f"{path}: holds a {foreign[1]}, and what is more than tensors is not read, for it "
+                "could run code. Save model.state_dict()."
+            ) from error
         raise UsageError(
-            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or holds "
-            "more than tensors. Save model.state_dict()."
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or no file "
+            "of torch.save. Save model.state_dict()."
         ) from error
 
 
@@ -110,7 +120,8 @@ def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, T
             "model.state_dict()."
         )
     if state_key is not None:
-        found = _as_state(content.get(state_key))
+        entry = content.get(state_key, _below(content, state_key))
+        found = _as_state(entry)
         if found is None:
             raise UsageError(f"{path}: no state dict under {state_key!r}; {_keys(content)}.")
         return found
@@ -119,9 +130,7 @@ def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, T
         return whole
     parts = [part for key in STATE_KEYS if (part := _as_state(content.get(key))) is not None]
     if len(parts) != 1:
-        raise UsageError(
-            f"{path}: which entry is the model? Name it by --state-key; {_keys(content)}."
-        )
+        raise UsageError(f"{path}: which entry is the model? {_which(content)}.")
     return parts[0]
 
 
@@ -131,6 +140,33 @@ def _as_state(value: object) -> Mapping[str, Tensor] | None:
         return None
     are_tensors = all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
     return value if are_tensors else None
+
+
+def _below(content: object, key: str) -> object:
+    """What lies under `outer.inner` of nested dictionaries; None: nothing."""
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
+
+
+def _which(content: Mapping[object, object]) -> str:
+    found = _state_keys(content)
+    if not found:
+        return f"None looks like a state dict: {_keys(content)}; save model.state_dict()"
+    return f"Say --state-key {' or '.join(found)}"
+
+
+def _state_keys(content: Mapping[object, object], prefix: str = "") -> list[str]:
+    """Keys of all state dicts in nested dictionaries, as --state-key takes them."""
+    found = []
+    for key, value in content.items():
+        if not isinstance(key, str):  # of an optimizer, by number
+            continue
+        if _as_state(value) is not None:
+            found.append(f"{prefix}{key}")
+        elif isinstance(value, Mapping):
+            found += _state_keys(value, f"{prefix}{key}.")
+    return found
 
 
 def _keys(content: Mapping[object, object]) -> str:
@@ -153,6 +189,16 @@ def _without_prefix(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if all(name.startswith(prefix) for name in state):
             return _without_prefix({n.removeprefix(prefix): t for n, t in state.items()})
     return state
+
+
+def _of_attribute(state: Mapping[str, Tensor], own: Iterable[str]) -> Mapping[str, Tensor]:
+    """Names without the attribute of a trainer that held the model, where they then are its own.
+
+    Lightning's `self.model = ...` makes `model.` of every name.
+    """
+    prefix = f"{next(iter(state)).split('.')[0]}."
+    bare = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return bare if bare.keys() == set(own) and bare.keys() != state.keys() else state
 
 
 def _digest(path: Path) -> str:

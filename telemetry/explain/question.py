@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from telemetry.capture.answers import as_logits
 from telemetry.errors import UsageError
 from telemetry.explain.attribution import AttributionMap
-from telemetry.explain.baselines import References, default_baselines
+from telemetry.explain.baselines import References, default_baselines, usable_references
 from telemetry.explain.examples import Example, ExampleSet, Modality
 from telemetry.explain.hidden_parts import without_tokens
 from telemetry.explain.methods import (
@@ -100,6 +100,7 @@ class Question:
         segments: Parts of the input.
         references: What it is compared with, by the names of the baselines.
         cost: Counts inputs.
+        notes: What a reader must know of the references.
         finished: Told when a method has run.
     """
 
@@ -112,6 +113,7 @@ class Question:
     segments: Segments
     references: dict[str, list[Tensor]]
     cost: Cost
+    notes: tuple[str, ...] = ()
     finished: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -182,6 +184,8 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
     with torch.no_grad():
         output = outputs(example.input[None]).detach().cpu()
     reading = Reading.of(output, [example], examples)
+    if not bool(torch.isfinite(output).all()):
+        raise UsageError(f"the model answers example {example.id} with no finite number.")
     score = score_for(target, output, example, reading)
     methods = {settings.method, settings.compared}
     most = MOST_SEGMENTS if methods & SAMPLED else None
@@ -193,15 +197,18 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
         answers = reading.answers(output, group).columns(reading.classes)
         return [found is not False for found in answers.get("correct", [True] * len(group))]
 
-    references = References(
-        example=example, examples=examples, segments=segments, is_right=is_right
-    )
+    def is_finite(reference: Tensor) -> bool:
+        with torch.no_grad():
+            return bool(torch.isfinite(outputs(reference[None])).all())
+
+    made = References(example=example, examples=examples, segments=segments, is_right=is_right)
     is_wrong = target == WRONG and score.target is not None
     names = (
         default_baselines(examples.modality, settings.method, is_wrong=is_wrong)
         if settings.baseline is None
         else (settings.baseline,)
     )
+    references, notes = usable_references(made, names, is_finite)
     return Question(
         subject=subject,
         example=example,
@@ -210,8 +217,9 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
         reading=reading,
         score=score,
         segments=segments,
-        references={name: references.named(name) for name in names},
+        references=references,
         cost=cost,
+        notes=notes,
     )
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,10 +16,8 @@ from telemetry.errors import UsageError
 from telemetry.explain.checkpoints import load_state, read_checkpoint
 from telemetry.explain.entry_points import application_path, resolve
 from telemetry.explain.examples import ExampleSet
-from telemetry.explain_request import ModelSource
+from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
-
-LIVE = "live"  # weights that come from no file
 
 ReadOutput = Callable[[object], object]
 
@@ -108,8 +106,7 @@ class Subject:
         output = self.read_output(raw)
         if not isinstance(output, Tensor):
             raise UsageError(
-                f"the model gives a {type(output).__name__}, expected a tensor; name its part by "
-                "--output-key, or a function by --output-fn package.module:function."
+                f"the model gives a {type(output).__name__}, expected a tensor; {_advice(output)}."
             )
         if output.dim() == MATRIX and output.shape[1] == 1:
             output = output[:, 0]
@@ -250,6 +247,23 @@ def _reader(key: str | None, function: str | ReadOutput | None) -> ReadOutput:
     if function is not None:
         return function
     return (lambda output: output) if key is None else (lambda output: _entry(output, key))
+
+
+def _advice(output: object) -> str:
+    """How the part of an output that is no tensor can be named."""
+    parts: Iterable[tuple[object, object]] = ()
+    if isinstance(output, Mapping):
+        parts = output.items()
+    elif isinstance(output, tuple | list):
+        parts = enumerate(output)
+    elif is_dataclass(output):
+        parts = ((part.name, getattr(output, part.name)) for part in fields(output))
+    tensors = {str(name): tuple(part.shape) for name, part in parts if isinstance(part, Tensor)}
+    function = "a function by --output-fn package.module:function"
+    if not tensors:
+        return f"name {function}"
+    shapes = ", ".join(f"{name} of shape {shape}" for name, shape in tensors.items())
+    return f"name its part by --output-key ({shapes}), or {function}"
 
 
 def _entry(output: object, key: str) -> object:

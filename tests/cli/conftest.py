@@ -82,6 +82,9 @@ def build(width=2):
     print("built")
     return model
 
+def first(output):
+    return output
+
 def build_blind():
     return nn.Sequential(Rounded(), build())
 

@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,8 +74,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 def test_a_run_that_names_its_model_needs_no_options_unless_it_is_foreign(
     telemetry: Telemetry, example: Path
 ) -> None:
-    from dataclasses import replace
-
     from telemetry.processes import this_process
 
     folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
@@ -82,6 +82,11 @@ def test_a_run_that_names_its_model_needs_no_options_unless_it_is_foreign(
     write_manifest(folder, replace(manifest, extra=extra, owner=this_process()))
     assert telemetry("evaluate", "base", "--no-store").code == 0
     stranger = replace(this_process(), host="another-host")
+    pick = {"explain": {**extra["explain"], "output_fn": "shop:first"}}
+    write_manifest(folder, replace(manifest, extra=pick, owner=this_process()))
+    assert telemetry("evaluate", "base", "--no-store").out.startswith("12 examples of shop:valid")
+    write_manifest(folder, replace(manifest, extra=pick, owner=stranger))
+    assert "shop:valid, shop:first" in telemetry("evaluate", "base", "--no-store").err
     write_manifest(folder, replace(manifest, extra=extra, owner=stranger))
     done = telemetry("evaluate", "base", "--no-store")
     assert done.code == 2
@@ -102,5 +107,40 @@ def test_every_checkpoint_is_an_evaluation_with_its_step(telemetry: Telemetry) -
     document = json.loads(telemetry("evaluate", "base", *words, "--every-checkpoint", "--json").out)
     found = {e["step"]: e["accuracy"] for e in document["evaluations"]}
     assert found == {3: pytest.approx(2 / 12), 7: pytest.approx(10 / 12)}
+    shown = telemetry("evaluate", "base", *words, "--every-checkpoint").out
+    assert shown.startswith("2 checkpoints on shop:valid: 16.7 % right at step 3, 83.3 % right at ")
     newest = json.loads(telemetry("evaluate", "base", *words, "--json").out)
     assert [e["step"] for e in newest["evaluations"]] == [7]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_people_are_told_what_to_ask_next_and_which_weights_ran(
+    telemetry: Telemetry, terminal: Callable[[int], None]
+) -> None:
+    terminal(80)
+    done = telemetry("evaluate", "base", *PARTS, "--no-store")
+    assert "weights as the model is built, for no --checkpoint is named" in " ".join(
+        done.out.split()
+    )
+    assert f"telemetry explain input aaaaaa --worst 1 {' '.join(PARTS)}" in done.out
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_model_of_the_run_by_its_name_keeps_its_arguments(
+    telemetry: Telemetry, example: Path
+) -> None:
+    from telemetry.processes import this_process
+
+    folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
+    manifest = read_manifest(folder)
+    spec = {"model": "shop:build", "dataset": "shop:valid", "model_args": {"width": 3}}
+    write_manifest(folder, replace(manifest, extra={"explain": spec}, owner=this_process()))
+    words = ("evaluate", "base", "--no-store", "--model", "shop:build")
+    assert "cannot be built" in telemetry(*words).err
+    write_manifest(
+        folder,
+        replace(
+            manifest, extra={"explain": spec}, owner=replace(this_process(), host="another-host")
+        ),
+    )
+    assert telemetry(*words, "--dataset", "shop:valid").code == 0

@@ -1,5 +1,7 @@
 """Attributions against planted truth: a model whose reasons are known in closed form."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -253,3 +255,48 @@ def test_rank_correlation_is_spearman_s() -> None:
     assert rank_correlation(torch.arange(5.0), torch.arange(5.0) ** 3) == pytest.approx(1.0)
     assert rank_correlation(torch.arange(5.0), -torch.arange(5.0)) == pytest.approx(-1.0)
     assert rank_correlation(torch.arange(5.0), torch.zeros(5)) == 0.0
+
+
+class Averaging(Reader):
+    """Averages over the tokens that are no padding: of nothing but padding it says NaN."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        is_word = (tokens != 0)[..., None]
+        return (self.table(tokens) * is_word).sum(1) / is_word.sum(1) - torch.tensor([0.0, 0.1])
+
+
+class Padded(Texts):
+    """Three texts that begin with token 9 and have token 5; most have token 1."""
+
+    mask_id = None
+    pad_id = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor([[9, 5, 2, 7, 8, 1], [9, 5, 5, 1, 1, 6], [9, 3, 3, 3, 3, 5]][index]), 0
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion", "lime", "kernelshap"])
+def test_texts_of_padding_alone_are_no_reference_where_the_model_says_nan(method: str) -> None:
+    subject = explain.load(Averaging(), dataset=Padded())
+    found = attribute(subject, "0", "wrong", method=method, samples=100)
+    assert found.top(1)[0].segment == "3:word7"
+    assert (
+        "no finite number for the baseline mask: hidden tokens are 'word1' instead"
+        in (found.warnings[0])
+    )
+    assert all(math.isfinite(check.value) for check in found.checks)
+    with pytest.raises(UsageError, match="for the baseline zero; choose another --baseline"):
+        attribute(subject, "0", "wrong", method=method, baseline="zero")
+
+
+def test_an_answer_that_is_no_number_is_not_explained() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :2] / 0.0
+
+    rows = torch.utils.data.TensorDataset(torch.zeros(3, 4), torch.tensor([0, 1, 0]))
+    with pytest.raises(UsageError, match="with no finite number"):
+        attribute(explain.load(Broken(), dataset=rows), "0", "pred")

@@ -36,7 +36,7 @@ def test_the_usual_keys_are_found_and_the_step_beside_them(tmp_path: Path, key: 
 def test_two_candidates_need_a_name(tmp_path: Path) -> None:
     state = build().state_dict()
     torch.save({"model": state, "ema": state, "other": {"w": torch.ones(1)}}, tmp_path / "two.pt")
-    with pytest.raises(UsageError, match="--state-key; it holds model, ema, other"):
+    with pytest.raises(UsageError, match="Say --state-key model or ema or other"):
         read_checkpoint(tmp_path / "two.pt")
     load_state(build(), read_checkpoint(tmp_path / "two.pt", state_key="ema"))
     with pytest.raises(UsageError, match="no state dict under 'best'"):
@@ -51,6 +51,33 @@ def test_prefixes_of_wrappers_are_removed_only_where_all_names_have_them(tmp_pat
     torch.save({**wrapped, "extra": torch.ones(1)}, tmp_path / "mixed.pt")
     with pytest.raises(UsageError, match=r"missing: 0\.weight"):
         load_state(build(), read_checkpoint(tmp_path / "mixed.pt"))
+
+
+def test_a_state_dict_below_others_is_named_by_a_path(tmp_path: Path) -> None:
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.zeros(2, 4)).sum().backward()
+    optimizer.step()
+    whole = {"weights": {"best": model.state_dict()}, "optimizer": optimizer.state_dict()}
+    torch.save(whole, tmp_path / "deep.pt")
+    with pytest.raises(
+        UsageError, match=r"which entry is the model\? Say --state-key weights.best\.$"
+    ):
+        read_checkpoint(tmp_path / "deep.pt")
+    load_state(build(), read_checkpoint(tmp_path / "deep.pt", state_key="weights.best"))
+    torch.save({"step": 3}, tmp_path / "none.pt")
+    with pytest.raises(UsageError, match="None looks like a state dict: it holds step"):
+        read_checkpoint(tmp_path / "none.pt")
+
+
+def test_the_attribute_of_a_trainer_is_removed_where_the_names_then_fit(tmp_path: Path) -> None:
+    state = build().state_dict()
+    held = {f"net.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": held}, tmp_path / "trainer.ckpt")
+    load_state(build(), read_checkpoint(tmp_path / "trainer.ckpt"))
+    torch.save({"state_dict": {**held, "loss.weight": torch.ones(1)}}, tmp_path / "more.ckpt")
+    with pytest.raises(UsageError, match=r"unexpected: net\.0\.weight"):
+        load_state(build(), read_checkpoint(tmp_path / "more.ckpt"))
 
 
 def test_what_does_not_fit_is_named_five_of_each_kind(tmp_path: Path) -> None:
@@ -97,5 +124,7 @@ def test_torn_and_foreign_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_whole_module_is_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
-    with pytest.raises(UsageError, match="more than tensors"):
+    with pytest.raises(
+        UsageError, match=r"holds a torch\.nn\..*Linear, and what is more than tensors"
+    ):
         read_checkpoint(tmp_path / "module.pt")

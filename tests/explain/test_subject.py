@@ -1,4 +1,6 @@
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +107,7 @@ class Telling(nn.Module):
 
 def test_parts_of_an_output_are_named() -> None:
     batch = torch.randn(3, 4)
-    with pytest.raises(UsageError, match="gives a dict"):
+    with pytest.raises(UsageError, match=r"gives a dict.*--output-key .logits of shape .3, 2.,"):
         explain.load(Telling()).outputs(batch)
     assert explain.load(Telling(), output_key="logits").outputs(batch).shape == (3, 2)
     with pytest.raises(UsageError, match="the model gives logits, other"):
@@ -129,3 +131,30 @@ def test_weights_without_a_file_are_known_by_what_they_are() -> None:
         model[0].weight[0, 0] += 1
     assert explain.load(model).identity != first
     assert first.startswith("live:")
+
+
+@dataclass
+class Output:
+    """What libraries of language models return."""
+
+    logits: Tensor
+    loss: Tensor | None = None
+
+
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        (lambda x: (x[:, :2], None), r"gives a tuple.*--output-key \(0 of shape \(3, 2\)\)"),
+        (lambda x: Output(x[:, :2]), r"gives a Output.*\(logits of shape \(3, 2\)\)"),
+        (lambda _x: "text", "gives a str, expected a tensor; name a function by --output-fn"),
+    ],
+)
+def test_parts_that_may_be_meant_are_listed(
+    output: Callable[[Tensor], object], advice: str
+) -> None:
+    class Giving(nn.Module):
+        def forward(self, x: Tensor) -> object:
+            return output(x)
+
+    with pytest.raises(UsageError, match=advice):
+        explain.load(Giving()).outputs(torch.randn(3, 4))
