@@ -126,7 +126,19 @@ def sentence(attribution: Attribution, file: str | None = None) -> str:
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
         evidence = f'of the evidence for "{score.target_name}" {against}'
     who = file or f"example {attribution.example.id}"
-    return f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}."
+    return (
+        f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}"
+        f"{_verdict(attribution)}."
+    )
+
+
+def _verdict(attribution: Attribution) -> str:
+    """What the checks say, as the end of a sentence."""
+    failed = [check.meaning for check in attribution.checks if not check.ok]
+    if failed:
+        return f". But {'; '.join(failed)}"
+    was_checked = any(check.name == "randomisation" for check in attribution.checks)
+    return "; all checks passed" if was_checked else ""
 
 
 def row_of(

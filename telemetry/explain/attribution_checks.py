@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from telemetry.explain import checks as checking
@@ -12,6 +13,7 @@ from telemetry.explain.curves import curve_checks
 from telemetry.explain.local_model import local_fit, stability, unstable_signs
 from telemetry.explain.methods import COMPLETE, RULES, Problem
 from telemetry.explain.question import Question
+from telemetry.explain.random_weights import run_order, with_random_weights
 from telemetry.explain.relu_rule import RuleReport, under_rule
 
 STABILITY_SEEDS = 3
@@ -56,7 +58,7 @@ def n_runs(question: Question) -> int:
     return (
         2
         + (STABILITY_SEEDS - 1) * (settings.method == "lime")
-        + checking.REINITIALISATIONS * settings.check
+        + 2 * checking.REINITIALISATIONS * settings.check
         + (settings.compared is not None)
     )
 
@@ -94,16 +96,30 @@ def _costly(
     support = checking.support_of(
         problem.values, references, question.segments, found.native.numel()
     )
+    output_layer = _output_layer(question, problem)
     yield checking.randomisation(
         lambda model: question.answered(question.problem(model)).native,
         question.subject.model,
         found.native,
         support,
+        output_layer,
     )
     other = question.settings.compared
     if other is not None:
         judged.compared, check = _compared(question, found, problem, other)
         yield check
+
+
+def _output_layer(question: Question, problem: Problem) -> str | None:
+    """The last layer that the score depends on; None where there is but one, or none is known."""
+    model, only = question.subject.model, problem.values[None]
+    order = run_order(model, lambda: problem.scores(only))
+    own = problem.scores(only)
+    for layer in reversed(order[1:]):
+        other = question.problem(with_random_weights(model, 0, layer))
+        if not torch.equal(other.scores(only), own):
+            return layer
+    return None
 
 
 def _compared(

@@ -6,7 +6,7 @@ from telemetry.explain.attribution import AttributionMap
 from telemetry.explain.attribution_checks import Judged
 from telemetry.explain.hidden_parts import redundant_parts
 from telemetry.explain.methods import RULES
-from telemetry.explain.question import Question
+from telemetry.explain.question import REMOVED, Question
 
 
 def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
@@ -20,6 +20,8 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
             yield f"the linear model of LIME fits only in part (R2 {check.value:.2f})"
     if question.settings.method == "occlusion":
         yield from _of_redundancy(question, found)
+        if question.takes_out_tokens and REMOVED not in found.raw:
+            yield "the model takes no shorter text: tokens are masked, and not taken out"
     if question.settings.method in RULES:
         yield from _of_rules(judged)
     if not question.settings.check:

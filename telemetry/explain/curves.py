@@ -1,11 +1,11 @@
 """What removing or revealing the marked parts first does to the score, against random orders.
 
-Source: Petsiuk, Das and Saenko 2018, arXiv:1806.07421. The score itself is followed, in shares of
-its whole fall: its probability saturates, and then no order differs from another.
+Source: Petsiuk, Das and Saenko 2018, arXiv:1806.07421. The score itself is followed, between the
+lowest and the highest that is met: its probability saturates, and then no order differs from
+another.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -16,14 +16,6 @@ from telemetry.explain.methods import Problem
 CUTS = 24
 RANDOM_ORDERS = 5
 TIE = 0.01  # areas closer than this are equal: orders that differ in parts without effect
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Areas:
-    """Mean share of the score that is there while parts are removed, or revealed, in an order."""
-
-    deletion: float
-    insertion: float
 
 
 def curve_checks(
@@ -43,44 +35,49 @@ def curve_checks(
     generator = torch.Generator().manual_seed(seed)
     n = len(per_segment)
     orders = [torch.randperm(n, generator=generator) for _ in range(RANDOM_ORDERS)]
-    own = _areas(problem, per_segment.argsort(descending=True), reference)
-    others = [_areas(problem, order, reference) for order in orders]
-    deletions = [areas.deletion for areas in others]
+    own = per_segment.argsort(descending=True)
+    deletion, insertion = _areas(problem, torch.stack([own, *orders]), reference)
     yield Check(
         name="deletion",
-        value=own.deletion,
-        threshold=min(deletions),
-        ok=_beats(own.deletion, deletions),
+        value=float(deletion[0]),
+        threshold=float(deletion[1:].min()),
+        ok=_is_below(deletion),
         meaning="removing the marked parts first changes the answer no faster than chance",
     )
-    insertions = [areas.insertion for areas in others]
     yield Check(
         name="insertion",
-        value=own.insertion,
-        threshold=max(insertions),
-        ok=_beats(-own.insertion, [-area for area in insertions]),
+        value=float(insertion[0]),
+        threshold=float(insertion[1:].max()),
+        ok=_is_below(-insertion),
         meaning="revealing the marked parts first brings the answer no faster than chance",
     )
 
 
-def _beats(own: float, others: Sequence[float]) -> bool:
-    mean = sum(others) / len(others)
-    return own <= min(others) + TIE and own < mean - TIE
+def _is_below(areas: Tensor) -> bool:
+    """Whether the first area is no larger than any other, and smaller than their mean."""
+    own, others = areas[0], areas[1:]
+    return bool(own <= others.min() + TIE) and bool(own < others.mean() - TIE)
 
 
-def _areas(problem: Problem, order: Tensor, reference: Tensor) -> _Areas:
-    n = len(order)
-    cuts = sorted({round(n * cut / CUTS) for cut in range(CUTS + 1)})
-    place = order.argsort()
-    removed = torch.stack([place >= cut for cut in cuts])
-    scores = problem.mixed_scores(torch.cat([removed, ~removed]), [reference])[:, 0].double()
-    deleting, inserting = torch.split(scores, len(cuts))
-    all_there, none_there = deleting[0], deleting[-1]
-    fall = float(all_there - none_there)
-    if abs(fall) <= EMPTY:
-        return _Areas(deletion=1.0, insertion=0.0)
-    places = torch.tensor(cuts, dtype=torch.float64) / n
-    return _Areas(
-        deletion=float(torch.trapezoid((deleting - none_there) / fall, places)),
-        insertion=float(torch.trapezoid((inserting - none_there) / fall, places)),
-    )
+def _areas(problem: Problem, orders: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas under the score while parts are removed in each order, and while they are revealed.
+
+    Args:
+        problem: The input.
+        orders: Shape (n_orders, n_segments).
+        reference: What removed parts are replaced by.
+
+    Returns:
+        Two of shape (n_orders,), between 0 and 1.
+    """
+    n_orders, n = orders.shape
+    cuts = torch.tensor(sorted({round(n * cut / CUTS) for cut in range(CUTS + 1)}))
+    removed = orders.argsort(1)[:, None] >= cuts[:, None]
+    kept = torch.stack([removed, ~removed]).flatten(0, 2)
+    scores = problem.mixed_scores(kept, [reference])[:, 0].double()
+    spread = float(scores.max() - scores.min())
+    if spread <= EMPTY:
+        return torch.ones(n_orders), torch.zeros(n_orders)
+    curves = ((scores - scores.min()) / spread).reshape(2, n_orders, len(cuts))
+    areas = torch.trapezoid(curves, cuts.double() / n)
+    return areas[0], areas[1]

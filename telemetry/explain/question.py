@@ -1,6 +1,7 @@
 """One question about one input: the score, the parts, the references, and what methods say."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -146,8 +147,9 @@ class Question:
         raw = {name: run(method, problem, group) for name, group in self.references.items()}
         if method in RULES:  # they take no reference
             raw = dict(list(raw.items())[:1])
-        if method == "occlusion" and self._takes_out_tokens:
-            raw[REMOVED] = without_tokens(problem, self._fixed_tokens)[None]
+        if method == "occlusion" and self.takes_out_tokens:
+            with suppress(UsageError):  # the model takes texts of one length alone
+                raw[REMOVED] = without_tokens(problem, self._fixed_tokens)[None]
         self.finished()
         return AttributionMap(raw=raw, segments=self.segments, of_elements=method in OF_ELEMENTS)
 
@@ -160,7 +162,8 @@ class Question:
         return as_logits(torch.cat(found), are_probabilities=are_probabilities).argmax(1)
 
     @property
-    def _takes_out_tokens(self) -> bool:
+    def takes_out_tokens(self) -> bool:
+        """Whether occlusion also takes tokens out instead of masking them."""
         return self.examples.modality is Modality.TEXT and self.settings.baseline is None
 
     @property

@@ -1,6 +1,7 @@
 """Models and layers with new random weights: what learning must be told apart from."""
 
 import copy
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -8,14 +9,47 @@ from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
 
+MATRIX = 2  # dimensions of weights that say which inputs count; a norm layer has none
 
-def with_random_weights(model: M, seed: int) -> M:
-    """A copy with new weights: by `reset_parameters`, else each tensor's own values permuted."""
+
+def with_random_weights(model: M, seed: int, layer: str | None = None) -> M:
+    """A copy with new weights: by `reset_parameters`, else each tensor's own values permuted.
+
+    Args:
+        model: What is copied.
+        seed: Of the new weights.
+        layer: Name of the only module that gets new ones; None: all do.
+    """
     other = copy.deepcopy(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _randomise(other)
+        _randomise(other if layer is None else other.get_submodule(layer))
     return other
+
+
+def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
+    """Names of the layers with weights that can be drawn again, in the order in which they ran."""
+    order: list[str] = []
+
+    def noted(name: str) -> Callable[..., None]:
+        return lambda *_: order.append(name)
+
+    handles = [
+        module.register_forward_hook(noted(name))
+        for name, module in model.named_modules()
+        if name and callable(getattr(module, "reset_parameters", None)) and _has_matrix(module)
+    ]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return order
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    parameters: Iterable[nn.Parameter] = module.parameters(recurse=False)
+    return any(parameter.dim() >= MATRIX for parameter in parameters)
 
 
 def _randomise(model: nn.Module) -> None:

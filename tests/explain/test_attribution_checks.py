@@ -1,0 +1,236 @@
+"""A12: every check that an attribution is held against bites where it should, and nowhere else."""
+
+from functools import cache
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+
+from telemetry import explain
+from telemetry.explain.input_attribution import attribute
+from telemetry.explain.attribution import Attribution
+from telemetry.explain.attribution_answers import sentence
+from telemetry.explain.checks import Check, determinism
+from telemetry.explain.local_model import stability, unstable_signs
+
+pytestmark = pytest.mark.torch
+
+SIDE = 16
+
+
+class Digits:
+    """Images (1, 16, 16) and their digits; the first 300 train."""
+
+    classes = tuple(map(str, range(10)))
+
+    def __init__(self) -> None:
+        raw = load_digits()
+        small = torch.tensor(raw.images[:400] / 16, dtype=torch.float32)[:, None]
+        self.images = functional.interpolate(small, (SIDE, SIDE), mode="bilinear")
+        self.labels = torch.tensor(raw.target[:400])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+
+@cache
+def digits() -> Digits:
+    return Digits()
+
+
+@cache
+def trained() -> nn.Sequential:
+    """A network that knows three hundred digits."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 64, 10),
+    )
+    data, optimizer = digits(), torch.optim.Adam(model.parameters(), 5e-3)
+    for step in range(60):
+        picks = torch.arange(step * 50, step * 50 + 50) % 300
+        optimizer.zero_grad()
+        functional.cross_entropy(model(data.images[picks]), data.labels[picks]).backward()
+        optimizer.step()
+    return model
+
+
+def asked(model: nn.Module, example: int = 305, **settings: object) -> Attribution:
+    subject = explain.load(model, dataset=digits())
+    return attribute(subject, str(example), "pred", **{"baseline": "zero", **settings})  # type: ignore[arg-type]
+
+
+def check(found: Attribution, name: str) -> Check:
+    return next(one for one in found.checks if one.name == name)
+
+
+def is_said(found: Attribution, name: str) -> bool:
+    """Whether the check failed, the answer as a whole with it, and the sentence says why."""
+    failed = check(found, name)
+    return not failed.ok and not found.ok and failed.meaning in sentence(found)
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion"])
+def test_a_trained_network_passes_every_check(method: str) -> None:
+    found = asked(trained(), method=method)
+    assert [one.name for one in found.checks if not one.ok] == []
+    assert check(found, "deletion").value < check(found, "deletion").threshold
+    assert check(found, "insertion").value > check(found, "insertion").threshold
+    assert "all checks passed" in sentence(found)
+
+
+def test_a_guided_map_fails_for_it_survives_a_random_output_layer() -> None:
+    found = asked(trained(), method="guided")
+    assert is_said(found, "randomisation")
+    assert "a random output layer" in check(found, "randomisation").meaning
+    assert abs(check(asked(trained(), method="ig"), "randomisation").value) < 0.3
+
+
+def test_a_map_of_a_random_model_is_told_from_nothing() -> None:
+    """What a random model is explained by is like what another random model is explained by."""
+
+    class Brightness(nn.Module):
+        """Counts light, whatever its weights."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Linear(1, 1)
+            self.head = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            light = x.flatten(1).sum(1)
+            return torch.stack([light, -light] + [light * 0] * 8, dim=1)
+
+    assert is_said(asked(Brightness()), "randomisation")
+
+
+def test_a_model_that_is_random_fails_determinism() -> None:
+    class AlwaysTraining(nn.Dropout):
+        """As if somebody had forgotten `eval()`."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.dropout(x, 0.5, training=True)
+
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.noise = trained(), AlwaysTraining()
+            self.calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            torch.manual_seed(self.calls)
+            return self.model(self.noise(x))
+
+    assert is_said(asked(Noisy(), check=False), "determinism")
+
+
+def test_two_equal_calls_agree() -> None:
+    values = torch.tensor([1.0, -2.0])
+    assert determinism(values, values.clone()).ok
+    assert not determinism(values, values + 1e-4).ok
+
+
+def test_a_model_that_rounds_passes_no_gradient() -> None:
+    class Rounding(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return trained()(torch.round(4 * x) / 4)
+
+    assert is_said(asked(Rounding(), check=False), "not_empty")
+
+
+def test_a_step_that_is_too_steep_to_integrate_is_told() -> None:
+    class Step(nn.Module):
+        """Jumps within 1e-7 of the sum: no 1,024 points of the line meet that."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = torch.sigmoid(1e7 * (x.double().flatten(1).sum(1) - 20.123456))
+            return torch.stack([score] + [score * 0] * 9, dim=1)
+
+    assert is_said(asked(Step(), check=False), "completeness")
+
+
+class Spread(nn.Module):
+    """Every one of 36 cells speaks for the first class, about as much as the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.weight = nn.Parameter(0.5 + torch.rand(SIDE * SIDE, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = torch.tanh((x.flatten(1) + 0.5) @ self.weight / 200) * 5
+        return torch.stack([score] + [score * 0] * 9, dim=1)
+
+
+def test_few_samples_of_spread_evidence_are_unstable() -> None:
+    found = asked(Spread(), method="lime", samples=50, check=False)
+    assert len(found.segments) == 36
+    assert is_said(found, "stability")
+
+
+def test_noise_beside_one_strong_part_is_stable() -> None:
+    """Of the sets of the five strongest only one part is the same: their index would be 1/9."""
+    first = torch.tensor([10.0, 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 0, -1])
+    second = torch.tensor([10.0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.1, -1])
+    found = stability([first, second, first])
+    assert found.value == pytest.approx(10 / 10.8)
+    assert found.ok
+
+
+def test_spread_evidence_that_moves_is_unstable() -> None:
+    first = torch.tensor([1.1, 1.0, 1.0, 1.0, 1.0, 0, 0, 0, 0])
+    second = torch.tensor([1.1, 0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
+    found = stability([first, second])
+    assert found.value == pytest.approx(1.1 / 9.1)
+    assert not found.ok
+    assert not stability([first, first.flip(0)]).ok
+
+
+def test_another_first_part_is_unstable_however_close() -> None:
+    first, second = torch.tensor([1.01, 1.0, 0.0]), torch.tensor([1.0, 1.01, 0.0])
+    found = stability([first, second])
+    assert found.value > 0.9
+    assert not found.ok
+
+
+def test_parts_whose_sign_depends_on_the_draw_are_marked() -> None:
+    maps = [torch.tensor([1.0, -1.0, 0.2]), torch.tensor([2.0, -1.0, -0.1])]
+    assert unstable_signs(maps).tolist() == [False, False, True]
+    found = asked(Spread(), method="lime", samples=20, check=False)
+    assert found.unstable.any()
+    assert {part.is_unstable for part in found.top(36)} == {True, False}
+
+
+def test_methods_that_disagree_are_named_in_the_sentence() -> None:
+    """The gradient sees a slope at the last pixel that a hidden cell does not feel."""
+
+    class Wave(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            flat = x.flatten(1)
+            fine = torch.relu(flat[:, 0] - 0.2) * 3 - torch.relu(flat[:, 0] - 0.6) * 6
+            coarse = 0.05 * flat[:, 40:].sum(1)
+            return torch.stack([coarse - fine + 9] + [coarse * 0] * 9, dim=1)
+
+    class Ones(Digits):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.ones(1, SIDE, SIDE), 0
+
+    subject = explain.load(Wave(), dataset=Ones())
+    found = attribute(subject, "0", "pred", baseline="zero", compare="kernelshap")
+    assert found.compared is not None
+    assert found.compared.method == "kernelshap"
+    agrees = check(found, "agreement")
+    assert found.compared.agrees == agrees.ok
+    assert agrees.meaning.startswith("methods disagree: ")
+    assert ("methods disagree" in sentence(found)) != agrees.ok
