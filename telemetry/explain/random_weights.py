@@ -31,8 +31,8 @@ def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
     """Names of the layers with weights that can be drawn again, in the order in which they ran."""
     order: list[str] = []
 
-    def noted(name: str) -> Callable[..., None]:
-        return lambda *_: order.append(name)
+    def noted(name: str) -> Callable[[nn.Module, object, object], None]:
+        return lambda _module, _inputs, _output: order.append(name)
 
     handles = [
         module.register_forward_hook(noted(name))

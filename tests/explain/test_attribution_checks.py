@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.input_attribution import attribute
 from telemetry.explain.attribution import Attribution
 from telemetry.explain.attribution_answers import sentence
 from telemetry.explain.checks import Check, determinism
+from telemetry.explain.input_attribution import attribute
 from telemetry.explain.local_model import stability, unstable_signs
 
 pytestmark = pytest.mark.torch

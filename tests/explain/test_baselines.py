@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from telemetry import explain
-from telemetry.explain.input_attribution import attribute
 from telemetry.explain.baselines import (
     References,
     default_baselines,
@@ -13,6 +12,7 @@ from telemetry.explain.baselines import (
     other_quarter,
 )
 from telemetry.explain.examples import Example, ExampleSet, Modality
+from telemetry.explain.input_attribution import attribute
 from telemetry.explain.segments import segments_of
 
 pytestmark = pytest.mark.torch

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.input_attribution import attribute
 from telemetry.explain.examples import ExampleSet
+from telemetry.explain.input_attribution import attribute
 from telemetry.explain.segments import segments_of
 
 pytestmark = pytest.mark.torch
