@@ -21,6 +21,7 @@ from telemetry.cli.model_options import TOLERANCE
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.explain_request import ReduceRequest
 
 if TYPE_CHECKING:
@@ -38,8 +39,12 @@ def add_reduce(group: VerbGroup) -> None:
 
 @RUN
 @click.option(
-    "--wrong", metavar="ID", required=True, help="Id or place of a wrongly answered example."
+    "--wrong",
+    metavar="ID|FILE",
+    required=True,
+    help="Id, place or file (.png, .npy, .json, .txt) of a wrongly answered input.",
 )
+@click.option("--label", metavar="CLASS", help="True class of the input in a file.")
 @click.option(
     "--right",
     metavar="ID|FILE",
@@ -66,6 +71,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     /,
     *,
     wrong: str,
+    label: str | None,
     right: str | None,
     mode: str | None,
     cell: int | None,
@@ -85,6 +91,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     Examples:
       telemetry explain reduce latest --wrong 4711 --right 4712
       telemetry explain reduce latest --wrong 4711 --right clean.png --mode repair
+      telemetry explain reduce latest --wrong photo.png --label cat
       telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
     """
     if save_hypothesis is not None:
@@ -92,6 +99,7 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     request = ReduceRequest(
         source=question.source,
         wrong=wrong,
+        label=label,
         right=right,
         keep=question.keep,
         cell=cell,
@@ -134,8 +142,10 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
     """Keep the wrong example as a hypothesis: it is answered rightly.
 
     Raises:
-        UsageError: the file cannot take it.
+        UsageError: the file cannot take it, or the input is in no data set.
     """
+    if found["file"] is not None:
+        raise UsageError(f"{found['file']} is in no data set, so {name} is not kept.")
     from telemetry.evaluate.hypothesis import (  # noqa: PLC0415 - keeps --help fast
         Expectation,
         Hypothesis,

@@ -195,8 +195,9 @@ class ReduceRequest(Request):
 
     Attributes:
         source: Model, weights and examples.
-        wrong: Id or place of an example that is answered wrongly.
+        wrong: Id or place of an example that is answered wrongly, or a file.
         right: Id or place of another, `nearest`, `blur` or `mean`; None: what fits.
+        label: True class of the input of the file; None: the data set knows it.
         keep: Where the results go.
         cell: Side of a cell of an image, in pixels.
         mode: `repair` or `break`; None: both.
@@ -210,6 +211,7 @@ class ReduceRequest(Request):
     source: ModelSource
     wrong: str
     right: str | None = None
+    label: str | None = None
     keep: Keep
     cell: int | None = None
     mode: str | None = None

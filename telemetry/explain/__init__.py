@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from telemetry.explain.layer_evolution import evolution
     from telemetry.explain.layer_weights import weights
     from telemetry.explain.perturbation import perturb, perturb_all
-    from telemetry.explain.reduction import reduce
+    from telemetry.explain.reduction import flip, reduce
     from telemetry.explain.subject import Subject, load
     from telemetry.explain.training_coverage import coverage
     from telemetry.explain.unit_features import features
@@ -41,6 +41,7 @@ _PUBLIC = {
     "evaluate": "telemetry.explain.evaluation",
     "evolution": "telemetry.explain.layer_evolution",
     "features": "telemetry.explain.unit_features",
+    "flip": "telemetry.explain.reduction",
     "load": "telemetry.explain.subject",
     "perturb": "telemetry.explain.perturbation",
     "perturb_all": "telemetry.explain.perturbation",
@@ -62,6 +63,7 @@ __all__ = [
     "evaluate",
     "evolution",
     "features",
+    "flip",
     "load",
     "perturb",
     "perturb_all",

@@ -14,7 +14,8 @@ from telemetry.explain.differences import Cells, Edit
 from telemetry.explain.draw import Mask, marked, page_png, picture_of_input
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
-from telemetry.explain.reduction import BREAK, REPAIR, Reduction, Settings, reduce
+from telemetry.explain.reduction import reduce
+from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Settings
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import ReduceRequest
@@ -38,7 +39,6 @@ def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) 
         UsageError: see `reduce`.
         Inconclusive: see `reduce`.
     """
-    progress(0, 1)
     settings = Settings(
         cell=request.cell,
         mode=request.mode,
@@ -47,7 +47,9 @@ def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) 
         tolerance=request.tolerance,
         batch=request.batch,
     )
-    found = reduce(subject, request.wrong, request.right, settings)
+    found = reduce(
+        subject, request.wrong, request.right, settings, label=request.label, progress=progress
+    )
     keeper = Keeper.of(request.keep)
     files = _written(found, keeper)
     keeper.rows("input_reductions", rows_of(found, subject, files), identity="reduction_id")
@@ -64,6 +66,7 @@ def reduction_answer(
         "checkpoint": subject.identity,
         "dataset": subject.examples.name if subject.examples else "",
         "wrong_id": found.wrong.id,
+        "file": found.file,
         "right_id": found.twin.id,
         "right": found.twin.name,
         "nearest": found.twin.is_nearest,
@@ -100,7 +103,7 @@ def parts(found: Reduction, items: Items) -> list[Json]:
 
 def sentence(found: Reduction) -> str:
     """The answer in words."""
-    said = [f"example {found.wrong.id} {_called(found)}"]
+    said = [f"{found.name} {_called(found)}"]
     if found.repair is not None:
         said.append(_mending(found, found.repair))
     if found.breaking is not None:
@@ -124,7 +127,7 @@ def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str,
     common: dict[str, object] = {
         "reduction_id": found.id,
         "checkpoint": subject.identity,
-        "dataset": subject.examples.name if subject.examples else "",
+        "dataset": found.file or (subject.examples.name if subject.examples else ""),
         "wrong_id": found.wrong.id,
         "right_id": found.twin.id,
         "right_name": found.twin.name,

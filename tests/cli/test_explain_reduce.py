@@ -136,6 +136,22 @@ def test_an_example_of_a_regression_becomes_one_too(telemetry: Telemetry, store:
     assert found.statement.endswith(", within 0.5")
 
 
+def test_a_file_is_reduced_and_called_by_its_name(telemetry: Telemetry, store: Path) -> None:
+    grey = np.full((1, 12, 12), 0.3, dtype=np.float32)
+    np.save(store.parent / "photo.npy", grey)
+    words = (*VERB, "--wrong", "photo.npy", "--right", 1, *PARTS)
+    done = telemetry(*words, "--label", "sign", "--json")
+    (found,) = validated("explain", done.out)["reductions"]
+    assert found["file"] == "photo.npy"
+    assert found["answer"].startswith('photo.npy is called "other", not "sign"; taking')
+    refused = telemetry(*words)
+    assert (refused.code, refused.out) == (2, "")
+    assert "Say --label CLASS" in refused.err
+    kept = telemetry(*words, "--label", "sign", "--save-hypothesis", "photo")
+    assert kept.code == 2
+    assert "is in no data set" in kept.err
+
+
 def test_what_is_not_local_ends_with_3(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--wrong", 1, "--right", 0, *PARTS)
     assert (done.code, done.out) == (3, "")

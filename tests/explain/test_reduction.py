@@ -1,16 +1,19 @@
 """Pairs whose difference is planted, and models that see nothing else."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import Inconclusive, UsageError
-from telemetry.explain import reduce
+from telemetry.explain import flip, reduce
 from telemetry.explain.differences import Cells, differences_of
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.masks import components
-from telemetry.explain.reduction import Reduction, Settings
+from telemetry.explain.reduction_result import Reduction, Settings
 
 pytestmark = pytest.mark.torch
 
@@ -324,3 +327,60 @@ def test_a_random_model_is_told() -> None:
 
     found = reduce(explain.load(Restless(), dataset=Signs()), "0", "1")
     assert "determinism" in {check.name for check in found.checks if not check.ok}
+
+
+def test_an_image_of_a_file_is_reduced_once_its_class_is_said(
+    subject: explain.Subject, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.npy"
+    np.save(path, Signs().images[0].numpy())
+    found = reduce(subject, str(path), "1", label="sign")
+    expected = reduce(subject, "0", "1")
+    assert found.file == "photo.npy"
+    assert found.name == "photo.npy"
+    assert expected.name.startswith("example ")
+    assert (found.repair, found.region) == (expected.repair, expected.region)
+    with pytest.raises(UsageError, match=r"photo.npy: what would be right\? Say --label CLASS"):
+        reduce(subject, str(path), "1")
+    with pytest.raises(UsageError, match="is for --wrong FILE"):
+        reduce(subject, "0", "1", label="sign")
+    with pytest.raises(Inconclusive, match="is answered rightly"):
+        reduce(subject, str(path), "1", label="other")
+
+
+def test_a_flip_is_the_reduction_against_the_image_made_plain() -> None:
+    class Spotless(nn.Module):
+        """A bright pixel anywhere makes it wrong."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = 10 * (0.7 - x.flatten(1).amax(1))
+            return torch.stack([-score, score], dim=1)
+
+    spotted = explain.load(Spotless(), dataset=Signs())
+    found = flip(spotted, "1", "mean")
+    assert found.repair == reduce(spotted, "1", "mean").repair
+    assert found.breaking is None
+    assert {check.name for check in found.checks} == {"determinism", "soft_edge"}
+    with pytest.raises(UsageError, match="flip by 'nearest': say blur or mean"):
+        flip(spotted, "1", "nearest")
+    with pytest.raises(UsageError, match="--mode break needs a right input"):
+        reduce(spotted, "1", "blur", Settings(mode="break"))
+
+
+def test_what_only_a_sharp_edge_mends_fails_the_control() -> None:
+    class Edgy(nn.Module):
+        """Right where neighbours differ much."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            steps = (x[..., 1:] - x[..., :-1]).abs().flatten(1).amax(1)
+            score = 20 * (steps - 0.2)
+            return torch.stack([-score, score], dim=1)
+
+    class Ramp(Signs):
+        def __init__(self) -> None:
+            self.images = torch.linspace(0, 1, SIDE).expand(1, 1, SIDE, SIDE).clone()
+
+    found = flip(explain.load(Edgy(), dataset=Ramp()), "0", "mean", Settings(cell=4))
+    (soft,) = [check for check in found.checks if check.name == "soft_edge"]
+    assert not soft.ok
+    assert not found.ok
