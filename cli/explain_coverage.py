@@ -73,10 +73,6 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
       telemetry explain coverage latest --train shop.data:train --save-hypothesis dark
     """
     if save_hypothesis is not None:
-        if tolerance is not None:
-            raise UsageError(
-                "--save-hypothesis keeps a share of right answers; a regression has none."
-            )
         check_savable(file, save_hypothesis)
     request = CoverageRequest(
         source=question.source,
@@ -92,7 +88,7 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     (found,) = answers = question.ask(request, "comparing", "coverages")
     question.tell("coverages", answers, show)
     if save_hypothesis is not None:
-        save(file, save_hypothesis, found)
+        save(file, save_hypothesis, found, tolerance)
         question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
     return EXIT_FOUND if found["finding"] is True else 0
 
@@ -128,7 +124,7 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     )
 
 
-def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | None) -> None:
     """Keep the first gap as a hypothesis: outside training, no more answers are wrong.
 
     Raises:
@@ -156,6 +152,7 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
             kind=Kind.SUBSET,
             base=str(found["test"]),
             where=str(first["where"]),
+            tolerance=tolerance,
             expect=Expectation(metric="error", op=Op.AT_MOST, value=float(f"{limit:.4g}")),
         ),
     )

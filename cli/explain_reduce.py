@@ -158,9 +158,9 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
     literal = example.replace("'", "''")
     said = f'is called "{found["label"]}"'
     expect = Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0)
-    if tolerance is not None:  # the loss of a regression is its squared error
+    if tolerance is not None:
         said = f"is answered by {found['label']}, within {number(tolerance):g}"
-        expect = Expectation(metric="loss", op=Op.AT_MOST, value=number(tolerance) ** 2)
+        expect = Expectation(metric="mae", op=Op.AT_MOST, value=number(tolerance))
     append_hypothesis(
         file,
         Hypothesis(

@@ -21,6 +21,8 @@ from sklearn.neural_network import MLPClassifier
 
 from telemetry.compare.diff_result import Verdict
 from telemetry.evaluate.comparison import Result
+from telemetry.evaluate.hypothesis import ACCURACY
+from telemetry.evaluate.measures import measured
 from telemetry.evaluate.pairs import paired_examples
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions
 
@@ -86,16 +88,20 @@ def compared(
     base: Answers, candidate: Answers, seeds: Sequence[Answers], rules: Rules
 ) -> Mapping[str, Result]:
     """The comparison of `telemetry hypotheses compare`, over answers in memory."""
-    questions = [
-        Question(
-            hypothesis=name,
-            pairs=paired_examples(examples(base[name]), examples(candidate[name])),
-            wants_loss=False,
-            seed_accuracies=np.array([float(seed[name].mean()) for seed in seeds]),
-            seed_losses=np.full(len(seeds), np.nan),
+    questions = []
+    for name in TRANSFORMS:
+        pairs = paired_examples(examples(base[name]), examples(candidate[name]))
+        questions.append(
+            Question(
+                hypothesis=name,
+                pairs=pairs,
+                metric=ACCURACY,
+                values=np.stack(
+                    [measured(side, ACCURACY) for side in (pairs.base, pairs.candidate)]
+                ),
+                seed_values=np.array([float(seed[name].mean()) for seed in seeds]),
+            )
         )
-        for name in TRANSFORMS
-    ]
     return {result.hypothesis: result for result in judge_questions(questions, rules)}
 
 

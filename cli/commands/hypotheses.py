@@ -200,14 +200,14 @@ def _row(result: "Result") -> tuple[Cell, ...]:
 def _value(value: float, metric: str) -> str:
     if math.isnan(value):
         return numbers.NOTHING
-    return numbers.number(value) if metric == "loss" else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %" if metric == "accuracy" else numbers.number(value)
 
 
 def _interval(result: "Result") -> str:
     low, high = result.ci_low, result.ci_high
     if math.isnan(low):
         return numbers.NOTHING
-    if result.metric == "loss":
+    if result.metric != "accuracy":
         return f"{low:+.3g} .. {high:+.3g}"
     return f"{100 * low:+.1f} .. {100 * high:+.1f} %"
 

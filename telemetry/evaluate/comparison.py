@@ -8,9 +8,6 @@ from telemetry.compare.diff_result import Verdict
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 
-ACCURACY = "accuracy"
-LOSS = "loss"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -19,18 +16,18 @@ class Result:
     Attributes:
         hypothesis: Its name, '' for the plain data set.
         dataset: Name of the data set.
-        metric: accuracy, or loss where nothing says what is right.
+        metric: accuracy, mae, or loss, also where nothing says what is right.
         base_eval: Id of the base's evaluation.
         cand_eval: Id of the candidate's.
         n: Pairs of the same example.
-        n_base_right_only: Examples that the base alone answers right; None for loss.
-        n_cand_right_only: Examples that the candidate alone answers right; None for loss.
+        n_base_right_only: Examples that the base alone answers right; None for numbers.
+        n_cand_right_only: Examples that the candidate alone answers right; None for numbers.
         base_value: Metric of the base over the pairs.
         cand_value: Metric of the candidate over the pairs.
         delta: Candidate less base.
         ci_low: Lower end of its 95 % interval.
         ci_high: Upper end.
-        p_mcnemar: Whether these two checkpoints differ: exact McNemar, Wilcoxon for loss.
+        p_mcnemar: Whether these two checkpoints differ: exact McNemar, Wilcoxon for numbers.
         p_seed: Whether they differ more than two seeds do.
         p_combined: The larger of both.
         q_value: Corrected for the number of hypotheses.

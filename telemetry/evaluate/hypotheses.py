@@ -20,25 +20,27 @@ from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import Comparison, Result
 from telemetry.evaluate.evaluations import (
     PLAIN,
-    Examples,
     StoredEvaluation,
     newest_pass,
-    read_examples,
     stored_evaluations,
 )
 from telemetry.evaluate.hypothesis import (
+    ACCURACY,
+    ERROR,
     ID_CHARACTERS,
+    LOSS,
     Expectation,
     Hypothesis,
     Kind,
     Op,
+    Towards,
 )
 from telemetry.evaluate.hypothesis_file import append_hypothesis, load_hypotheses
-from telemetry.evaluate.pairs import paired_examples
+from telemetry.evaluate.measures import mean_of, measured, part_of
+from telemetry.evaluate.pairs import Pairs, paired_examples
 from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions
 from telemetry.store.catalog import Run
-from telemetry.store.expressions import matching
 from telemetry.store.results import append_once
 from telemetry.store.session import Session
 from telemetry.store.store import Store
@@ -52,6 +54,7 @@ __all__ = [
     "Op",
     "Result",
     "Rules",
+    "Towards",
     "append_hypothesis",
     "compare",
     "keep",
@@ -206,37 +209,35 @@ def _keys(
 def _question(
     session: Session, key: _Key, sides: Sequence[Passes], seeds: Sequence[Passes]
 ) -> Question:
-    where = (key.dataset, key.hypothesis)
-    base, candidate = (_examples(session, passes[where], key.where) for passes in sides)
-    found = [_means(session, passes.get(where), key.where) for passes in seeds]
-    means = np.array(found, dtype=np.float64).reshape(-1, 2)
+    kind = (key.dataset, key.hypothesis)
+    asked = key.definition
+    base, candidate = (part_of(session, passes[kind], key.where) for passes in sides)
+    pairs = paired_examples(base, candidate)
+    metric = asked.expect.metric if asked else ACCURACY
+    metric = ACCURACY if metric == ERROR else metric
+    tolerance = asked.tolerance if asked else None
+    values = _values(pairs, metric, tolerance)
+    if metric == ACCURACY and not np.isfinite(values).all(axis=0).any():
+        metric, values = LOSS, _values(pairs, LOSS, None)  # nothing says what is right
+    of_seeds = [
+        mean_of(session, passes[kind], metric, where=key.where, tolerance=tolerance)[1]
+        for passes in seeds
+        if kind in passes
+    ]
     return Question(
         hypothesis=key.name,
-        pairs=paired_examples(base, candidate),
-        wants_loss=key.definition is not None and key.definition.expect.metric == "loss",
-        seed_accuracies=means[:, 0],
-        seed_losses=means[:, 1],
-        min_size=key.definition.min_size if key.definition else 1,
+        pairs=pairs,
+        metric=metric,
+        values=values,
+        seed_values=np.array(of_seeds, dtype=np.float64),
+        min_size=asked.min_size if asked else 1,
     )
 
 
-def _examples(session: Session, evaluation: StoredEvaluation, where: str | None) -> Examples:
-    examples = read_examples(session, evaluation)
-    return examples if where is None else examples.part(matching(examples.table, where))
-
-
-def _means(
-    session: Session, evaluation: StoredEvaluation | None, where: str | None
-) -> tuple[float, float]:
-    """Mean accuracy and loss of a seed run, NaN where they are unknown."""
-    if evaluation is None:
-        return np.nan, np.nan
-    if where is None:
-        return evaluation.accuracy, evaluation.loss
-    examples = _examples(session, evaluation, where)
-    if not len(examples):
-        return np.nan, np.nan
-    return 1 - float(examples.errors.mean()), float(examples.rows.floats("loss").mean())
+def _values(pairs: Pairs, metric: str, tolerance: float | None) -> Floats:
+    """A metric of base and candidate, shape (2, n_pairs)."""
+    sides = (pairs.base, pairs.candidate)
+    return np.stack([measured(examples, metric, tolerance) for examples in sides])
 
 
 def _notes(question: Question) -> list[str]:

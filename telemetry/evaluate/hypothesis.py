@@ -19,7 +19,8 @@ from enum import StrEnum
 
 from telemetry.json_values import Json
 
-METRICS = ("accuracy", "error", "loss")
+ACCURACY, ERROR, LOSS, MAE = "accuracy", "error", "loss", "mae"
+METRICS = (ACCURACY, ERROR, LOSS, MAE)  # MAE: mean absolute error of numbers
 BASE = "base"
 ID_CHARACTERS = 16
 
@@ -34,6 +35,14 @@ class Kind(StrEnum):
     INVARIANCE = "invariance"
     DIRECTION = "direction"
     SUBSET = "subset"
+
+
+class Towards(StrEnum):
+    """Where a change must not lead away from, by a hypothesis of kind direction."""
+
+    TRUTH = "truth"  # the loss does not grow
+    UP = "up"  # the number does not fall
+    DOWN = "down"  # it does not rise
 
 
 class Op(StrEnum):
@@ -75,7 +84,7 @@ class Expectation:
         change = value - base
         if self.op is Op.UNCHANGED:
             return abs(change) <= abs(self.value)
-        better = change if self.metric == "accuracy" else -change
+        better = change if self.metric == ACCURACY else -change
         return better >= -abs(self.value)
 
     def __str__(self) -> str:
@@ -96,7 +105,9 @@ class Hypothesis:
         expect: What must hold.
         transform: Entry point or built-in that changes an example.
         where: Condition over `example_evals` that chooses examples.
-        tolerance: Of an invariance: change of a number that counts as none; None: of a class.
+        towards: Of a direction: where the answer must not move away from.
+        tolerance: Numbers no farther apart count as equal: an answer and its target, or, of an
+            invariance, the answers before and after.
         min_size: Fewest examples on which it is judged.
         owner: Who answers for it.
     """
@@ -108,6 +119,7 @@ class Hypothesis:
     expect: Expectation
     transform: str | None = None
     where: str | None = None
+    towards: Towards = Towards.TRUTH
     tolerance: float | None = None
     min_size: int = 1
     owner: str | None = None
@@ -130,7 +142,8 @@ class Hypothesis:
             f"{dataset} = {_toml(self.base)}",
             *([f"transform = {_toml(self.transform)}"] if self.transform else []),
             *([f"where = {_toml(self.where)}"] if self.where else []),
-            *([f"tolerance = {self.tolerance!r}"] if self.tolerance else []),
+            *([f"towards = {_toml(self.towards)}"] if self.towards is not Towards.TRUTH else []),
+            *([f"tolerance = {self.tolerance!r}"] if self.tolerance is not None else []),
             f"expect = {{ {', '.join(expect)} }}",
             *([f"min_size = {self.min_size}"] if self.min_size > 1 else []),
             *([f"owner = {_toml(self.owner)}"] if self.owner else []),

@@ -16,6 +16,7 @@ from telemetry.evaluate.hypothesis import (
     Hypothesis,
     Kind,
     Op,
+    Towards,
 )
 from telemetry.runs import publish_bytes
 
@@ -28,6 +29,7 @@ KEYS = (
     "dataset",
     "transform",
     "where",
+    "towards",
     "tolerance",
     "expect",
     "min_size",
@@ -124,9 +126,6 @@ def _hypothesis(entry: object, place: str) -> Hypothesis:
     _check_keys(entry, KEYS, place)
     kind = _one_of(entry.get("kind"), tuple(Kind), f"{place}: kind")
     _check_needed(entry, Kind(kind), place)
-    size = entry.get("min_size", 1)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise UsageError(f"{place}: min_size is {size!r}, expected a number of examples from 1.")
     return Hypothesis(
         name=name,
         statement=_text(entry, "statement", place),
@@ -135,19 +134,36 @@ def _hypothesis(entry: object, place: str) -> Hypothesis:
         expect=_expectation(entry.get("expect"), place),
         transform=_text(entry, "transform", place) if "transform" in entry else None,
         where=_text(entry, "where", place) if "where" in entry else None,
-        tolerance=_tolerance(entry["tolerance"], place) if "tolerance" in entry else None,
-        min_size=size,
+        towards=Towards(
+            _one_of(entry.get("towards", Towards.TRUTH), tuple(Towards), f"{place}: towards")
+        ),
+        tolerance=_tolerance(entry.get("tolerance"), place),
+        min_size=_size(entry.get("min_size", 1), place),
         owner=_text(entry, "owner", place) if "owner" in entry else None,
     )
 
 
+def _size(value: object, place: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise UsageError(f"{place}: min_size is {value!r}, expected a number of examples from 1.")
+
+
+def _tolerance(value: object, place: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    raise UsageError(f"{place}: tolerance is {value!r}, expected a number above 0.")
+
+
 def _check_needed(entry: Mapping[str, object], kind: Kind, place: str) -> None:
-    choices = {"base", "dataset", "transform", "where", "tolerance"}
+    choices = {"base", "dataset", "transform", "where", "tolerance", "towards"}
     lacking = [key for key in NEEDED[kind] if key not in entry]
     if lacking:
         raise UsageError(f"{place}: kind {kind} needs {' and '.join(lacking)}.")
-    allowed = {*NEEDED[kind], *(("tolerance",) if kind is Kind.INVARIANCE else ())}
-    wrong = sorted((choices & set(entry)) - allowed)
+    own = "towards" if kind is Kind.DIRECTION else "tolerance"
+    wrong = sorted((choices & set(entry)) - {*NEEDED[kind], own})
     if wrong:
         raise UsageError(f"{place}: kind {kind} has no {wrong[0]}; remove it.")
 
@@ -167,12 +183,6 @@ def _expectation(entry: object, place: str) -> Expectation:
     if entry.get("versus", BASE) != BASE or ("versus" in entry and op not in RELATIVE):
         raise UsageError(f'{place}.versus is "base", and only with no_worse_than or unchanged.')
     return Expectation(metric=metric, op=op, value=float(value))
-
-
-def _tolerance(value: object, place: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-        return float(value)
-    raise UsageError(f"{place}: tolerance is {value!r}, expected a number above 0.")
 
 
 def _check_keys(entry: Mapping[str, object], known: Sequence[str], place: str) -> None:

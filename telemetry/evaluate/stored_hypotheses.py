@@ -9,14 +9,13 @@ from pathlib import Path
 from telemetry.evaluate.evaluations import (
     PLAIN,
     StoredEvaluation,
-    read_examples,
     stored_evaluations,
 )
 from telemetry.evaluate.hypothesis import Hypothesis, Kind
 from telemetry.evaluate.hypothesis_file import parse_hypotheses
+from telemetry.evaluate.measures import mean_of
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
-from telemetry.store.expressions import matching
 from telemetry.store.results import append_once
 from telemetry.store.rows import as_text
 from telemetry.store.session import Session
@@ -150,14 +149,16 @@ def _listed(
             holds=None,
             verdict=verdict,
         )
-    newest = used[-1]
-    n, value = _measured(session, newest, hypothesis, where=hypothesis.where if is_part else None)
+    newest, metric, tolerance = used[-1], hypothesis.expect.metric, hypothesis.tolerance
+    where = hypothesis.where if is_part else None
+    n, value = mean_of(session, newest, metric, where=where, tolerance=tolerance)
     of_base = [
         entry
         for entry in plain
         if (entry.run.ref, entry.checkpoint) == (newest.run.ref, newest.checkpoint)
     ]
-    base = _metric(of_base[-1].accuracy, of_base[-1].loss, hypothesis) if of_base else math.nan
+    is_needed = hypothesis.expect.is_relative and of_base
+    base = mean_of(session, of_base[-1], metric, tolerance=tolerance)[1] if is_needed else math.nan
     unknown = math.isnan(value) or (hypothesis.expect.is_relative and math.isnan(base))
     too_few = n < hypothesis.min_size
     return Listed(
@@ -169,24 +170,3 @@ def _listed(
         holds=None if unknown or too_few else hypothesis.expect.holds(value, base),
         verdict=verdict,
     )
-
-
-def _measured(
-    session: Session, evaluation: StoredEvaluation, hypothesis: Hypothesis, *, where: str | None
-) -> tuple[int, float]:
-    """Examples and metric of an evaluation, or of the part of it that a condition chooses."""
-    if where is None:
-        return evaluation.n, _metric(evaluation.accuracy, evaluation.loss, hypothesis)
-    examples = read_examples(session, evaluation)
-    part = examples.part(matching(examples.table, where))
-    if not len(part):
-        return 0, math.nan
-    accuracy, loss = 1 - float(part.errors.mean()), float(part.rows.floats("loss").mean())
-    return len(part), _metric(accuracy, loss, hypothesis)
-
-
-def _metric(accuracy: float, loss: float, hypothesis: Hypothesis) -> float:
-    metric = hypothesis.expect.metric
-    if metric == "loss":
-        return loss
-    return accuracy if metric == "accuracy" else 1 - accuracy

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from telemetry.compare.diff_result import Verdict
 from telemetry.errors import UsageError
-from telemetry.evaluate.comparison import ACCURACY, LOSS, Result
+from telemetry.evaluate.comparison import Result
+from telemetry.evaluate.hypothesis import ACCURACY
 from telemetry.evaluate.paired import (
     MIN_SEEDS,
     benjamini_hochberg,
@@ -62,17 +63,17 @@ class Question:
     Attributes:
         hypothesis: Name, '' for the plain data set.
         pairs: The same examples under both.
-        wants_loss: Whether the loss is compared although it is known what is right.
-        seed_accuracies: Mean accuracy of each seed run, NaN where unknown.
-        seed_losses: Mean loss of each.
+        metric: accuracy, loss or mae.
+        values: That of each example under base and candidate, NaN where unknown; (2, n_pairs).
+        seed_values: Mean of each seed run, NaN where unknown.
         min_size: Fewest examples.
     """
 
     hypothesis: str
     pairs: Pairs
-    wants_loss: bool
-    seed_accuracies: Floats
-    seed_losses: Floats
+    metric: str
+    values: Floats
+    seed_values: Floats
     min_size: int = 1
 
 
@@ -93,35 +94,31 @@ def judge_questions(questions: Sequence[Question], rules: Rules) -> list[Result]
 
 def _measured(question: Question, rules: Rules, level: float) -> Result:
     """Numbers of one question, before they are corrected and judged."""
-    pairs = question.pairs
-    right = 1 - pairs.base.errors, 1 - pairs.candidate.errors
-    known = np.isfinite(right[0]) & np.isfinite(right[1])
-    by_loss = question.wants_loss or not known.any()
-    values = (pairs.base.rows.floats(LOSS), pairs.candidate.rows.floats(LOSS)) if by_loss else right
-    seeds = question.seed_losses if by_loss else question.seed_accuracies
-    chosen = np.isfinite(values[0]) & np.isfinite(values[1])
-    base, candidate = values[0][chosen], values[1][chosen]
+    chosen = np.flatnonzero(np.isfinite(question.values).all(axis=0))
+    base, candidate = question.values[:, chosen]
     difference = candidate - base
     n = int(difference.size)
-    blank = _blank(question, LOSS if by_loss else ACCURACY, n)
+    blank = _blank(question, n)
     if not n:
         return blank
-    sources = [s for s, is_chosen in zip(pairs.base.sources, chosen, strict=True) if is_chosen]
+    of_all = question.pairs.base.sources
+    sources = [of_all[place] for place in chosen]
     low, high = bootstrap_interval(difference, sources)
+    shares = question.metric == ACCURACY
     losses, gains = int((difference < 0).sum()), int((difference > 0).sum())
-    p = wilcoxon_p(difference) if by_loss else mcnemar_p(losses, gains, mid_p=rules.mid_p)
+    p = mcnemar_p(losses, gains, mid_p=rules.mid_p) if shares else wilcoxon_p(difference)
     delta = float(difference.mean())
-    seeds = seeds[np.isfinite(seeds)]
-    resolution = 0.0 if by_loss else 1 / n
-    spread = seed_spread(seeds, resolution) if seeds.size >= MIN_SEEDS else math.nan
-    p_seed = math.nan if math.isnan(spread) else seed_p(delta, spread, int(seeds.size))
-    limits = [] if by_loss else [detectable_excess(losses + gains, level) / n]
+    seeds = question.seed_values[np.isfinite(question.seed_values)]
+    n_seeds = int(seeds.size)
+    spread = seed_spread(seeds, 1 / n if shares else 0.0) if n_seeds >= MIN_SEEDS else math.nan
+    p_seed = math.nan if math.isnan(spread) else seed_p(delta, spread, n_seeds)
+    limits = [detectable_excess(losses + gains, level) / n] if shares else []
     if rules.needs_seeds and not math.isnan(spread):
-        limits.append(seed_detectable(spread, int(seeds.size), level))
+        limits.append(seed_detectable(spread, n_seeds, level))
     return replace(
         blank,
-        n_base_right_only=None if by_loss else losses,
-        n_cand_right_only=None if by_loss else gains,
+        n_base_right_only=losses if shares else None,
+        n_cand_right_only=gains if shares else None,
         base_value=float(base.mean()),
         cand_value=float(candidate.mean()),
         delta=delta,
@@ -130,7 +127,7 @@ def _measured(question: Question, rules: Rules, level: float) -> Result:
         p_mcnemar=p,
         p_seed=p_seed,
         p_combined=p if math.isnan(p_seed) else max(p, p_seed),
-        n_seeds=int(seeds.size),
+        n_seeds=n_seeds,
         detectable_drop=max(limits, default=math.nan),
     )
 
@@ -147,7 +144,7 @@ def _judged(result: Result, question: Question, rules: Rules) -> Result:
     if result.q_value > rules.q:
         reason = "no more than chance or seeds explain"
         return replace(result, verdict=Verdict.NO_CHANGE, reason=reason)
-    is_worse = (result.delta > 0) == (result.metric == LOSS)
+    is_worse = (result.delta > 0) == (result.metric != ACCURACY)
     verdict = Verdict.REGRESSION if is_worse else Verdict.IMPROVEMENT
     beyond = f" and beyond {result.n_seeds} seeds" if rules.needs_seeds else ""
     return replace(result, verdict=verdict, reason=f"beyond chance{beyond}")
@@ -171,11 +168,11 @@ def _doubt(result: Result, question: Question, rules: Rules) -> str:
     return ""
 
 
-def _blank(question: Question, metric: str, n: int) -> Result:
+def _blank(question: Question, n: int) -> Result:
     return Result(
         hypothesis=question.hypothesis,
         dataset=question.pairs.base.evaluation.dataset,
-        metric=metric,
+        metric=question.metric,
         base_eval=question.pairs.base.evaluation.eval_id,
         cand_eval=question.pairs.candidate.evaluation.eval_id,
         n=n,

@@ -45,9 +45,10 @@ class Evaluation:
     rows: tuple[Row, ...]
     are_probabilities: bool
 
-    def under(self, hypothesis: str) -> "Evaluation":
-        """The same answers as those of a hypothesis."""
-        identity = hashlib.sha256(f"{self.id} {hypothesis}".encode()).hexdigest()[:ID_CHARACTERS]
+    def under(self, hypothesis: str, rule: str = "") -> "Evaluation":
+        """The same answers as those of a hypothesis, right or wrong by a rule of its own."""
+        asked = f"{self.id} {hypothesis} {rule}".strip()
+        identity = hashlib.sha256(asked.encode()).hexdigest()[:ID_CHARACTERS]
         rows = tuple({**row, "eval_id": identity, "hypothesis": hypothesis} for row in self.rows)
         return replace(self, id=identity, rows=rows)
 

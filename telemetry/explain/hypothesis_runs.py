@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from telemetry.errors import UsageError
-from telemetry.evaluate.hypothesis import Hypothesis, Kind
+from telemetry.evaluate.hypothesis import Hypothesis, Kind, Towards
 from telemetry.evaluate.hypothesis_file import load_hypotheses
 from telemetry.evaluate.stored_hypotheses import keep_definitions
 from telemetry.explain.evaluation import Evaluation, Progress, evaluate
@@ -39,8 +39,8 @@ def run_hypotheses(
     """Evaluations of what the hypotheses start from, each once, and of what they ask for.
 
     A subset needs none of its own: it is a part of what it starts from. Of an invariance an answer
-    is right where it is that to the unchanged example, of a direction where the model is no less
-    sure of the truth; neither needs more than the labels that the data set has.
+    is right where it is that to the unchanged example, within the tolerance if it is a number; of a
+    direction where the loss has not grown, or the number not fallen, or not risen.
 
     Args:
         subject: The model; its own data set does not matter.
@@ -99,34 +99,40 @@ def _judged(hypothesis: Hypothesis, answers: Evaluation, plain: Evaluation) -> E
         source = str(row["example_id"])
         right = _holds(hypothesis, row, before[source])
         rows.append({**row, "source_id": source, "correct": right})
-    return replace(answers, rows=tuple(rows)).under(hypothesis.name)
+    rule = f"{hypothesis.kind} {hypothesis.towards} {hypothesis.tolerance}"
+    return replace(answers, rows=tuple(rows)).under(hypothesis.name, rule)
 
 
 def _holds(
     hypothesis: Hypothesis, after: Mapping[str, object], before: Mapping[str, object]
 ) -> bool:
+    """Whether an example meets a hypothesis about how its answer may change.
+
+    Raises:
+        UsageError: nothing says so.
+    """
+    name, is_number = hypothesis.name, after.get("prediction") is None
     if hypothesis.kind is Kind.INVARIANCE:
-        return _is_same(hypothesis, after, before)
-    losses = [row.get("loss") for row in (after, before)]
-    if not all(isinstance(loss, int | float) for loss in losses):
-        raise UsageError(f"{hypothesis.name}: a direction needs labels, and the data set has none.")
-    return float(str(losses[0])) <= float(str(losses[1]))
+        if is_number != (hypothesis.tolerance is not None):
+            raise UsageError(
+                f"{name}: the model gives numbers, and no two are equal; say from which change on "
+                "they differ by tolerance = 0.1, or state it as kind direction or min."
+                if is_number
+                else f"{name}: tolerance is of models that give a number, and this one has "
+                "classes; remove it."
+            )
+        if hypothesis.tolerance is None:
+            return after["prediction"] == before["prediction"]
+        return abs(_change(after, before, "predicted_value")) <= hypothesis.tolerance
+    if hypothesis.towards is Towards.TRUTH:
+        if not all(isinstance(row.get("loss"), int | float) for row in (after, before)):
+            raise UsageError(f"{name}: a direction needs labels, and the data set has none.")
+        return _change(after, before, "loss") <= 0
+    if not is_number:
+        raise UsageError(f"{name}: the model gives classes, which go neither up nor down.")
+    change = _change(after, before, "predicted_value")
+    return change >= 0 if hypothesis.towards is Towards.UP else change <= 0
 
 
-def _is_same(
-    hypothesis: Hypothesis, after: Mapping[str, object], before: Mapping[str, object]
-) -> bool:
-    """Whether an answer is that to the unchanged example, within the tolerance of numbers."""
-    is_number = after.get("prediction") is None
-    if is_number != (hypothesis.tolerance is not None):
-        raise UsageError(
-            f"{hypothesis.name}: the model gives numbers, and no two are equal; say from which "
-            "change on they differ by tolerance = 0.1, or state it as kind direction or min."
-            if is_number
-            else f"{hypothesis.name}: tolerance is of models that give a number, and this one has "
-            "classes; remove it."
-        )
-    if hypothesis.tolerance is None:
-        return after["prediction"] == before["prediction"]
-    values = [float(str(row["predicted_value"])) for row in (after, before)]
-    return abs(values[0] - values[1]) <= hypothesis.tolerance
+def _change(after: Mapping[str, object], before: Mapping[str, object], column: str) -> float:
+    return float(str(after[column])) - float(str(before[column]))

@@ -132,7 +132,7 @@ def test_an_example_of_a_regression_becomes_one_too(telemetry: Telemetry, store:
     keep = ("--wrong", 0, "--right", 1, "--save-hypothesis", "sum")
     assert telemetry(*VERB, *keep, *parts).code == 0
     (found,) = load_hypotheses(store.parent / "hypotheses.toml")
-    assert str(found.expect) == "loss <= 0.25"
+    assert str(found.expect) == "mae <= 0.5"
     assert found.statement.endswith(", within 0.5")
 
 

@@ -10,6 +10,7 @@ from telemetry.evaluate.hypothesis import (
     Hypothesis,
     Kind,
     Op,
+    Towards,
 )
 from telemetry.evaluate.hypothesis_file import (
     append_hypothesis,
@@ -35,6 +36,14 @@ expect = { metric = "accuracy", op = ">=", value = 0.90 }
 min_size = 100
 owner = "vision"
 [[hypothesis]]
+name = "more-rooms"
+statement = "Another room makes no house cheaper"
+kind = "direction"
+base = "shop.data:houses"
+transform = "shop.checks:add_room"
+towards = "up"
+expect = { metric = "accuracy", op = ">=", value = 0.99 }
+[[hypothesis]]
 name = "occluded-signs"
 statement = "Occluded"
 kind = "min"
@@ -44,10 +53,11 @@ expect = { metric = "error", op = "<=", value = 0.05 }
 
 
 def test_a_file_is_read() -> None:
-    shift, night, occluded = parse_hypotheses(EXAMPLE, "file")
+    shift, night, rooms, occluded = parse_hypotheses(EXAMPLE, "file")
     assert (shift.kind, shift.transform) == (Kind.INVARIANCE, "shop.checks:shift_right")
     assert str(shift.expect) == "accuracy no worse than -0.02"
     assert (night.where, night.min_size, night.owner) == ("m_time = 'night'", 100, "vision")
+    assert (rooms.kind, rooms.towards, rooms.tolerance) == (Kind.DIRECTION, Towards.UP, None)
     assert (occluded.base, str(occluded.expect)) == ("shop.data:occluded", "error <= 0.05")
 
 
@@ -59,7 +69,8 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         kind=Kind.SUBSET,
         base="a:b",
         where="m_x = 'it''s'",
-        expect=Expectation(metric="loss", op=Op.AT_MOST, value=1e-7),
+        tolerance=0.25,
+        expect=Expectation(metric="mae", op=Op.AT_MOST, value=1e-7),
     )
     numbers = Hypothesis(
         name="numbers",
@@ -74,7 +85,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
     for hypothesis in known:
         append_hypothesis(file, hypothesis)
     assert load_hypotheses(file) == known
-    assert len({h.digest for h in known}) == 5
+    assert len({h.digest for h in known}) == 6
     with pytest.raises(UsageError, match="has a hypothesis quote"):
         append_hypothesis(file, hostile)
 
@@ -123,9 +134,16 @@ def test_an_expectation_is_held_against_a_value(
         ("value = 0.90", 'value = "most"', "expect.value is 'most', expected a number"),
         ("value = 0.90", 'value = 0.9, versus = "base"', "versus"),
         ('metric = "error"', 'metric = "f1"', "expect.metric is 'f1'"),
+        ('metric = "error"', 'metric = "f1"', "expected one of accuracy, error, loss, mae"),
         ("min_size = 100", "min_size = 0", "min_size is 0"),
-        ("min_size = 100", "tolerance = 1", "kind subset has no tolerance"),
-        ("transform =", "tolerance = 0\ntransform =", "tolerance is 0, expected a number above 0"),
+        ("min_size = 100", "tolerance = -1", "tolerance is -1, expected a number above 0"),
+        ("min_size = 100", 'towards = "up"', "kind subset has no towards"),
+        ('towards = "up"', "tolerance = 1", "kind direction has no tolerance"),
+        (
+            'towards = "up"',
+            'towards = "left"',
+            "towards is 'left', expected one of truth, up, down",
+        ),
         ('statement = "Night"', 'statement = ""', "statement is ''"),
         ("[[hypothesis]]", "[hypothesis]", "not TOML|\\[\\[hypothesis\\]\\]"),
     ],

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from explainable import Numbers, Rows, build_sum
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op
+from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op, Towards
+from telemetry.explain.evaluation import Evaluation
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.transforms import transform_of
 
@@ -82,32 +84,50 @@ def test_what_cannot_be_tested_is_refused() -> None:
         transform_of("brightness:+0.2", examples)
     with pytest.raises(UsageError, match="cannot be imported"):
         transform_of("no_such_module:shift", examples)
+    with pytest.raises(UsageError, match=r"no two are equal; .* tolerance = 0\.1"):
+        of_numbers(Kind.INVARIANCE, "explainable:mirrored")
+    with pytest.raises(UsageError, match="this one has classes"):
+        accuracies(replace(hypothesis(Kind.INVARIANCE, "explainable:mirrored"), tolerance=0.1))
 
-    class Total(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.sum(1)
 
+class Total(nn.Module):
+    """The sum of a row, exactly."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(1)
+
+
+def of_numbers(kind: Kind, transform: str, **options: object) -> Evaluation:
     wanted = Hypothesis(
-        name="equal",
-        statement="Equal",
-        kind=Kind.INVARIANCE,
+        name="it-holds",
+        statement="It holds",
+        kind=kind,
         base="explainable:Numbers",
         expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
-        transform="explainable:mirrored",
+        transform=transform,
+        **options,  # type: ignore[arg-type]
     )
-    with pytest.raises(UsageError, match="no two are equal"):
-        explain.run_hypotheses(explain.load(Total()), [wanted], batch=4)
-    close = replace(wanted, tolerance=0.1)
-    _, found = explain.run_hypotheses(explain.load(Total()), [close], batch=4)
-    assert found.accuracy == 1
-    near = replace(close, transform="feature:0:0")  # a sum of which one part is missing
-    _, found = explain.run_hypotheses(explain.load(Total()), [near], batch=4)
-    missing = [abs(float(Numbers()[i][0][0])) for i in range(12)]
-    assert found.accuracy == pytest.approx(sum(part <= 0.1 for part in missing) / 12)
-    assert 0 < found.accuracy < 1
-    with pytest.raises(UsageError, match="this one has classes"):
-        rows = replace(close, base="explainable:Rows")
-        explain.run_hypotheses(explain.load(build_sum()), [rows], batch=4)
+    return explain.run_hypotheses(explain.load(Total()), [wanted], batch=4)[1]
+
+
+def test_an_invariance_of_numbers_holds_within_its_tolerance() -> None:
+    assert of_numbers(Kind.INVARIANCE, "explainable:mirrored", tolerance=1e-4).accuracy == 1.0
+    twice = np.abs(2 * np.array([float(Numbers()[i][1]) for i in range(12)]))  # what negation moves
+    limit = float(np.median(twice))
+    halves = of_numbers(Kind.INVARIANCE, "explainable:negated", tolerance=limit)
+    assert halves.accuracy == 0.5
+    assert halves.id != of_numbers(Kind.INVARIANCE, "explainable:negated", tolerance=9.0).id
+
+
+def test_a_direction_of_numbers_is_up_down_or_towards_the_truth() -> None:
+    sums = np.array([float(Numbers()[i][1]) for i in range(12)])
+    up = of_numbers(Kind.DIRECTION, "explainable:negated", towards=Towards.UP)
+    down = of_numbers(Kind.DIRECTION, "explainable:negated", towards=Towards.DOWN)
+    assert up.accuracy == pytest.approx((sums < 0).mean())
+    assert down.accuracy == pytest.approx((sums > 0).mean())
+    assert of_numbers(Kind.DIRECTION, "explainable:negated").accuracy == 0.0
+    with pytest.raises(UsageError, match="go neither up nor down"):
+        accuracies(replace(hypothesis(Kind.DIRECTION, "explainable:negated"), towards=Towards.UP))
 
 
 def test_an_axis_and_its_value_change_an_image() -> None:

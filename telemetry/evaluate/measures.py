@@ -1,0 +1,73 @@
+"""Metrics of hypotheses, example by example."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from telemetry.evaluate.evaluations import Examples, StoredEvaluation, read_examples
+from telemetry.evaluate.hypothesis import ACCURACY, ERROR, LOSS, MAE
+from telemetry.store.expressions import matching
+from telemetry.store.session import Session
+
+Floats = npt.NDArray[np.float64]
+
+
+def measured(examples: Examples, metric: str, tolerance: float | None = None) -> Floats:
+    """A metric of each example, NaN where nothing says it; shape (n,).
+
+    Args:
+        examples: Judged examples.
+        metric: One of `METRICS`.
+        tolerance: Largest error of a number that is right; without, no number is right or wrong.
+    """
+    if metric == LOSS:
+        return examples.rows.floats("loss")
+    deviation = np.abs(examples.rows.floats("predicted_value") - _targets(examples))
+    if metric == MAE:
+        return deviation
+    right = 1.0 - examples.errors
+    if tolerance is not None:
+        close = np.where(np.isfinite(deviation), (deviation <= tolerance).astype(float), np.nan)
+        right = np.where(np.isfinite(right), right, close)
+    return right if metric == ACCURACY else 1.0 - right
+
+
+def mean_of(
+    session: Session,
+    evaluation: StoredEvaluation,
+    metric: str,
+    *,
+    where: str | None = None,
+    tolerance: float | None = None,
+) -> tuple[int, float]:
+    """How many examples of an evaluation there are, and the mean of a metric over them.
+
+    Args:
+        session: That knows the evaluation.
+        evaluation: Which one.
+        metric: One of `METRICS`.
+        where: Condition that chooses a part of the examples.
+        tolerance: See `measured`.
+
+    Returns:
+        NaN as the mean where no example has a value.
+    """
+    known = {ACCURACY: evaluation.accuracy, ERROR: 1 - evaluation.accuracy, LOSS: evaluation.loss}
+    if where is None and (metric == LOSS or not math.isnan(known.get(metric, math.nan))):
+        return evaluation.n, known[metric]  # no need to read them
+    examples = part_of(session, evaluation, where)
+    values = measured(examples, metric, tolerance)
+    if metric != LOSS:  # a loss that is not finite is no lack of a label
+        values = values[np.isfinite(values)]
+    return len(examples), float(values.mean()) if values.size else math.nan
+
+
+def part_of(session: Session, evaluation: StoredEvaluation, where: str | None) -> Examples:
+    """The examples of an evaluation that a condition chooses, all without one."""
+    examples = read_examples(session, evaluation)
+    return examples if where is None else examples.part(matching(examples.table, where))
+
+
+def _targets(examples: Examples) -> Floats:
+    return examples.rows.floats("target_value")
