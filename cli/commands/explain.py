@@ -1,17 +1,18 @@
 """Ask a trained model why it answers as it does.
 
 Model, weights and data set are those that the run names (`TelemetryCallback(explain=...)`), else
-those that the options name. What is found lies in the run: `telemetry query` reads it.
+those that the options name. What is found lies in the run: `list` and `show` read it again.
 
 Examples:
   telemetry explain input latest --example 4711
   telemetry explain perturb latest --example 4711 --axis brightness
   telemetry explain reduce latest --wrong 4711 --right 4712
   telemetry explain coverage latest --train shop.data:train --test shop.data:night
-  telemetry explain weights latest
   telemetry explain features latest --layer conv2 --evolution
+  telemetry explain list latest
 """
 
+from telemetry.cli.explain_asked import add_asked
 from telemetry.cli.explain_coverage import add_coverage
 from telemetry.cli.explain_dream import add_dream
 from telemetry.cli.explain_features import add_features
@@ -29,3 +30,4 @@ add_reduce(command)
 add_weights(command)
 add_features(command)
 add_dream(command)
+add_asked(command)

@@ -146,10 +146,6 @@ def row_of(
 ) -> dict[str, object]:
     """The row of table `attributions`; the data set of an input in a file is the file."""
     score = attribution.score
-    checks: list[Json] = [
-        {"name": c.name, "value": c.value, "threshold": c.threshold, "ok": c.ok}
-        for c in attribution.checks
-    ]
     boxes: list[Json] = [list(box) for box in attribution.segments.boxes]
     return {
         "attribution_id": attribution.id,
@@ -169,11 +165,12 @@ def row_of(
         "segment_values": json_values.dumps(attribution.per_segment.tolist()),
         "segment_boxes": json_values.dumps(boxes) if boxes else None,
         "image_path": image,
-        "checks": json_values.dumps(checks),
+        "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
         "ok": attribution.ok,
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
         "seed": attribution.seed,
+        "answer": sentence(attribution, file),
         "written_at": datetime.now(UTC).replace(tzinfo=None),
     }
 

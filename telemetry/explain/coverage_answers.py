@@ -109,6 +109,7 @@ def rows_of(found: Coverage, subject: Subject) -> list[dict[str, object]]:
             **_numbers(gap),
             "example_ids": json_values.dumps(list(found.examples(gap))),
             "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
+            "answer": sentence(found),
             "written_at": moment,
         }
         for gap in found.gaps

@@ -174,5 +174,6 @@ def _row(found: Dream, subject: Subject, image: str | None, array: str | None) -
         "ok": found.ok,
         "forwards": found.forwards,
         "seed": found.seed,
+        "answer": sentence(found, subject.examples.classes if subject.examples else ()),
         "written_at": datetime.now(UTC).replace(tzinfo=None),
     }

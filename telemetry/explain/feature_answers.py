@@ -192,6 +192,7 @@ def _row(
         "checks": json_values.dumps([check_json(check) for check in found.checks]),
         "ok": found.ok,
         "forwards": found.forwards,
+        "answer": sentence(found),
         "written_at": datetime.now(UTC).replace(tzinfo=None),
     }
 
@@ -276,6 +277,7 @@ def _evolution_rows(
             "checks": checks,
             "ok": evolved.ok,
             "forwards": evolved.forwards,
+            "answer": evolution_sentence(evolved),
             "written_at": now,
         }
         for course in evolved.courses

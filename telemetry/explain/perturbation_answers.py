@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from telemetry import json_values
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.perturbation import Perturbation, Settings, perturb, perturb_all
@@ -166,6 +167,8 @@ def rows_of(found: Perturbation, subject: Subject) -> list[dict[str, object]]:
         "monotone": found.monotone,
         "ok": found.ok,
         "seed": found.seed,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "answer": sentence(found),
         "written_at": moment,
     }
     return [

@@ -145,6 +145,7 @@ def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str,
         "ok": found.ok,
         "forwards": found.forwards,
         "seconds": found.seconds,
+        "answer": sentence(found),
         "written_at": datetime.now(UTC).replace(tzinfo=None),
     }
     return [

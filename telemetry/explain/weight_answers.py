@@ -182,6 +182,7 @@ def _row(
         "ok": found.ok,
         "forwards": 0,
         "seed": request.seed,
+        "answer": sentence(found),
         "written_at": datetime.now(UTC).replace(tzinfo=None),
     }
 

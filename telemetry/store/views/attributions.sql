@@ -24,5 +24,6 @@ SELECT
     a.forwards,
     a.seconds,
     a.seed,
+    a.answer,
     a.written_at
 FROM raw_attributions AS a

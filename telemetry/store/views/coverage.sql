@@ -25,5 +25,6 @@ SELECT
     c.reported,
     c.finding,
     c.sentence,
+    c.answer,
     c.written_at
 FROM raw_coverage AS c

@@ -28,5 +28,6 @@ SELECT
     v.ok,
     v.forwards,
     v.seed,
+    v.answer,
     v.written_at
 FROM raw_feature_visualizations AS v

@@ -23,5 +23,7 @@ SELECT
     i.monotone,
     i.ok,
     i.seed,
+    i.checks,
+    i.answer,
     i.written_at
 FROM raw_input_perturbations AS i

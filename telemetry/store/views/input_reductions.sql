@@ -28,5 +28,6 @@ SELECT
     i.ok,
     i.forwards,
     i.seconds,
+    i.answer,
     i.written_at
 FROM raw_input_reductions AS i
