@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from telemetry.errors import StoreUnreadable
 from telemetry.explain.evaluation import Evaluation
+from telemetry.explain.file_budget import keep_within
 from telemetry.explain_request import Keep
 from telemetry.runs import publish_bytes
 from telemetry.store.results import append_once
 
-IMAGES, ARRAYS = "explain/images", "explain/arrays"
+FOLDER = "explain"
+IMAGES, ARRAYS = f"{FOLDER}/images", f"{FOLDER}/arrays"
 MOST_ARRAY_BYTES = 16 << 20  # larger ones belong into a checkpoint
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -35,6 +37,8 @@ def write_evaluation(run: Path, evaluation: Evaluation) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeper:
     """Keeps the results of one request where it says; paths are relative to that folder.
+
+    Pictures and arrays of a run stay within a budget, see `telemetry.explain.file_budget`.
 
     Attributes:
         run: Folder of the run that gets the rows; None: no rows.
@@ -84,4 +88,6 @@ class Keeper:
             publish_bytes(path, content)
         except OSError as error:
             raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
+        if self.files == self.run:
+            keep_within(self.files / FOLDER, path)
         return place

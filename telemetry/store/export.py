@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from telemetry.manifest import publish_json
 from telemetry.runs import MANIFEST_NAME
 from telemetry.shards import ROW_GROUP_ROWS
 from telemetry.store.catalog import Run
+from telemetry.store.folders import is_real_folder
 from telemetry.store.listing import Listing, page_fault
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import Session
@@ -24,6 +26,7 @@ from telemetry.store.store import Store
 from telemetry.tables import table_names
 
 ExportFormat = Literal["parquet", "csv", "json"]
+EXPLAINED = "explain"  # folder of pictures and arrays, in a run and in an export
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
 # File name: view. The two large tables are exported as the views without superseded rows.
 EXPORTED = {
@@ -50,7 +53,9 @@ EXPORTED = {
 
 
 def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) -> list[Path]:  # noqa: A002 - the word of the command line
-    """Write the views of a run and its manifest into a folder.
+    """Write the views of a run, its manifest, and what explanations have drawn into a folder.
+
+    Paths in the views, such as `explain/images/<id>.png`, are relative to that folder then.
 
     Args:
         store: Where the run lies.
@@ -69,7 +74,7 @@ def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) ->
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is unknown; choose {', '.join(FORMATS)}.")
     files = {view: target / f"{name}.{format}" for name, view in EXPORTED.items()}
-    _check_target(target, [*files.values(), target / MANIFEST_NAME])
+    _check_target(target, [*files.values(), target / MANIFEST_NAME, target / EXPLAINED])
     _verify(run)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -78,9 +83,27 @@ def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) ->
         if run.manifest:
             publish_json(target / MANIFEST_NAME, run.manifest.to_json())
             written.append(target / MANIFEST_NAME)
+        written += _copy_explained(run.ref.path, target)
     except OSError as error:
         raise StoreUnreadable(f"{target} cannot be written: {error.strerror}.") from error
     return written
+
+
+def _copy_explained(run: Path, target: Path) -> list[Path]:
+    """Copy pictures and arrays; links are left out, whatever they point to."""
+    copies = []
+    for path in sorted((run / EXPLAINED).glob("*/*")):
+        folder = path.parent
+        if is_real_folder(folder.parent) and is_real_folder(folder) and _is_plain_file(path):
+            copy = target / EXPLAINED / folder.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copies.append(copy)
+    return copies
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and not path.name.startswith(".")
 
 
 def _check_target(target: Path, files: Sequence[Path]) -> None:

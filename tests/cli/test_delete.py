@@ -79,3 +79,15 @@ def test_an_unknown_run_deletes_nothing(telemetry: Telemetry, example: Path) -> 
 
 def test_no_selector_is_refused(telemetry: Telemetry) -> None:
     assert telemetry("delete", "--yes").code == 2
+
+
+def test_pictures_of_explanations_are_deleted_with_their_run(
+    telemetry: Telemetry, example: Path
+) -> None:
+    (run,) = example.glob("project=*/run=*aaaaaa")
+    picture = run / "explain" / "images" / "a.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"x" * 3_000_000)
+    assert "\t3." in telemetry("delete", "base", "--dry-run").out
+    telemetry("delete", "base", "--yes")
+    assert not list(example.rglob("*.png"))

@@ -140,3 +140,23 @@ def test_a_run_without_a_readable_manifest_is_exported_by_listing(
 
     assert "run.json" not in files
     assert len(json.loads(files["steps.json"].read_text())["rows"]) == 3
+
+
+def test_pictures_and_arrays_of_explanations_are_part_of_the_run(
+    store: Store, tmp_path: Path
+) -> None:
+    run = store.runs()[0].ref.path
+    for name in ("images/a.png", "arrays/a.npy"):
+        (run / "explain" / name).parent.mkdir(parents=True)
+        (run / "explain" / name).write_bytes(name.encode())
+    (tmp_path / "secret").write_bytes(b"secret")
+    (run / "explain" / "images" / "link.png").symlink_to(tmp_path / "secret")
+    (run / "explain" / "html").symlink_to(tmp_path)
+    files = export(store, tmp_path / "out", "csv")
+    assert {name for name in files if name.startswith(("a.", "link", "secret"))} == {
+        "a.npy",
+        "a.png",
+    }
+    assert (tmp_path / "out" / "explain" / "images" / "a.png").read_bytes() == b"images/a.png"
+    with pytest.raises(UsageError, match=r"not overwritten"):
+        export(store, tmp_path / "out", "json")
