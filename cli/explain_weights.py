@@ -11,7 +11,6 @@ from telemetry.cli.model_options import names_weights
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
-from telemetry.errors import UsageError
 from telemetry.feature_requests import WeightsRequest
 
 if TYPE_CHECKING:
@@ -138,6 +137,12 @@ def _show_one(screen: Screen, entry: "Mapping[str, Json]") -> None:
     rows: list[tuple[Cell, ...]] = [
         ("effective rank", f"{number(entry['rank']):.2f}", f"{number(entry['random_rank']):.2f}"),
     ]
+    n_dead, n_rows = len(listed(entry["dead"])), int(number(listed(entry["shape"])[0]))
+    share = f"{n_dead} ({numbers.percent(n_dead / n_rows)})" if n_dead else "0"
+    rows.append(("dead rows", share, str(entry["random_n_dead"])))
+    if entry["duplicates"] is not None:
+        n_twins = len(listed(entry["duplicates"]))
+        rows.append(("pairs of near-duplicates", str(n_twins), str(entry["random_n_duplicates"])))
     if entry["smoothness"] is not None:
         fresh = f"{number(entry['random_smoothness']):.2f}"
         rows.append(("smoothness of kernels", f"{number(entry['smoothness']):.2f}", fresh))
@@ -148,6 +153,21 @@ def _show_one(screen: Screen, entry: "Mapping[str, Json]") -> None:
     screen.paragraph(
         f"norms of rows: {extremes[0]} least, {extremes[1]} median, {extremes[2]} most"
     )
+    _magnitudes(screen, entry)
+
+
+def _magnitudes(screen: Screen, entry: "Mapping[str, Json]") -> None:
+    """How many weights each octave of magnitude has."""
+    counts = {
+        int(number(exponent)): number(count)
+        for exponent, count in (listed(pair) for pair in listed(entry["octaves"]))
+    }
+    if not counts:
+        return
+    low, high = min(counts), max(counts)
+    known = [counts.get(exponent, 0.0) for exponent in range(low, high + 1)]
+    shown = sparklines.sparkline(sparklines.condense(known, HISTOGRAM_WIDTH), levels=screen.levels)
+    screen.paragraph(f"{shown} of 2^{low} .. 2^{high + 1}", label="magnitudes")
 
 
 def _recorded(
@@ -161,11 +181,7 @@ def _recorded(
     from telemetry.store.weight_table import stored_weights  # noqa: PLC0415 - keeps --help fast
 
     with store.session([run]) as session:
-        at, found = stored_weights(session, run, step=step)
-    shown = [row for row in found if layer is None or layer in {row.layer, row.parameter}]
-    if not shown:
-        names = ", ".join(sorted({row.layer for row in found})[:8])
-        raise UsageError(f"the run has recorded no layer {layer!r}; there are {names}.")
+        at, shown = stored_weights(session, run, layer=layer, step=step)
     if screen.wants_json:
         screen.json(
             {"run": run.run, "stored": False, "recorded": [_json(row, at) for row in shown]}

@@ -4,9 +4,10 @@ A row is what makes one output of a layer: a filter of a convolution, a row of a
 is set beside a freshly initialised layer of the same shape. No forward pass is run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,21 @@ from telemetry.explain.identities import identity_of
 from telemetry.explain.names import known
 from telemetry.explain.random_weights import with_random_weights
 from telemetry.explain.subject import Subject
+from telemetry.explain.weight_measures import (
+    dead_rows,
+    effective_rank,
+    octaves,
+    smoothness,
+    twin_rows,
+)
+from telemetry.store.catalog import Run
+from telemetry.store.session import Session
+from telemetry.store.weight_table import StoredWeights, stored_weights
 
-DEAD = 1e-3  # of the median norm of the rows
-TWIN = 0.99  # cosine from which two rows are the same feature
 COMPARED_ROWS = 8192  # beyond, pairs are too many to be compared
-CHUNK = 1024
 KERNEL_DIMENSIONS = 4  # out, in, height, width
 SUFFIX = ".weight"
+KERNELS = (nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d, nn.ConvTranspose2d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -43,6 +52,9 @@ class LayerWeights:
         random_rank: Of a fresh layer of this shape.
         dead: Rows without weights to speak of.
         twins: Pairs of rows that point the same way; None: too many rows to compare.
+        random_n_dead: Dead rows of a fresh layer.
+        random_n_twins: Its pairs of twins; None: too many rows.
+        octaves: Weights of a magnitude from 2^e up to 2^(e+1), by e.
         smoothness: How alike neighbours of a kernel are, -1 to 1; None: no kernel.
         random_smoothness: Of a fresh layer.
         drift: Norm of what training changed over that of the first weights; None: these are
@@ -59,6 +71,9 @@ class LayerWeights:
     random_rank: float
     dead: tuple[int, ...]
     twins: tuple[tuple[int, int], ...] | None
+    random_n_dead: int
+    random_n_twins: int | None
+    octaves: Mapping[int, int]
     smoothness: float | None
     random_smoothness: float | None
     drift: float | None
@@ -80,6 +95,7 @@ class LayerWeights:
         return self.weight.dim() == KERNEL_DIMENSIONS and self.weight.shape[1] in {1, 3, 4}
 
 
+@overload
 def weights(
     subject: Subject,
     layer: str | None = None,
@@ -87,11 +103,25 @@ def weights(
     seed: int = 0,
     initial: str | None = None,
     progress: Progress | None = None,
-) -> list[LayerWeights]:
+) -> list[LayerWeights]: ...
+
+
+@overload
+def weights(subject: Run, layer: str | None = None) -> list[StoredWeights]: ...
+
+
+def weights(
+    subject: Subject | Run,
+    layer: str | None = None,
+    *,
+    seed: int = 0,
+    initial: str | None = None,
+    progress: Progress | None = None,
+) -> list[LayerWeights] | list[StoredWeights]:
     """The weights of one layer, or of every layer that has a matrix or kernels.
 
     Args:
-        subject: The model.
+        subject: The model; or a run, whose norms and histograms are read as it recorded them last.
         layer: A module or parameter; None: all.
         seed: Of the fresh layers.
         initial: File of the oldest weights; counts where its step is 0.
@@ -99,7 +129,11 @@ def weights(
 
     Raises:
         UsageError: no such layer, none at all, or the file belongs to another model.
+        Inconclusive: the run recorded no weights.
     """
+    if isinstance(subject, Run):
+        with Session([subject]) as session:
+            return stored_weights(session, subject, layer=layer)[1]
     found = dict(_layers(subject.model))
     if not found:
         raise UsageError("the model has no layer with a matrix or kernels.")
@@ -114,53 +148,6 @@ def weights(
         if progress is not None:
             progress(len(described), len(found))
     return described
-
-
-def effective_rank(matrix: Tensor) -> float:
-    """Exponential of the entropy of the singular values; 0 for a matrix of zeros.
-
-    Args:
-        matrix: Shape (rows, columns), finite.
-
-    Source: Roy and Vetterli 2007, The effective rank.
-    """
-    tall = matrix.double() if len(matrix) >= matrix.shape[1] else matrix.double().T
-    values = torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt()  # the singular values
-    total = float(values.sum())
-    if total == 0:
-        return 0.0
-    shares = values[values > 0] / total
-    return float((-(shares * shares.log()).sum()).exp())
-
-
-def dead_rows(norms: Tensor) -> tuple[int, ...]:
-    """Rows whose norm is below a thousandth of the median."""
-    return tuple((norms <= DEAD * norms.median()).nonzero()[:, 0].tolist())
-
-
-def twin_rows(matrix: Tensor, norms: Tensor) -> tuple[tuple[int, int], ...]:
-    """Pairs (i, j), i < j, of rows whose cosine is above 0.99; dead rows are left out."""
-    alive = norms > DEAD * norms.median()
-    unit = torch.where(alive[:, None], matrix / norms.clamp_min(1e-30)[:, None], 0.0)
-    found: list[tuple[int, int]] = []
-    for start in range(0, len(unit), CHUNK):
-        close = (unit[start : start + CHUNK] @ unit.T) > TWIN
-        pairs = close.nonzero().tolist()
-        found += [(start + i, j) for i, j in pairs if start + i < j]
-    return tuple(found)
-
-
-def smoothness(kernels: Tensor) -> float:
-    """Correlation of neighbours in kernels, around zero; random kernels have 0.
-
-    Args:
-        kernels: Shape (out, in, height, width).
-    """
-    right = (kernels[..., 1:], kernels[..., :-1])
-    below = (kernels[..., 1:, :], kernels[..., :-1, :])
-    product = sum(float((a * b).sum()) for a, b in (right, below))
-    size = sum(float((a**2 + b**2).sum()) / 2 for a, b in (right, below))
-    return product / size if size > 0 else 0.0
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
@@ -191,8 +178,10 @@ def _described(
     usable = torch.nan_to_num(weight, nan=0.0, posinf=0.0, neginf=0.0)
     matrix = usable.flatten(1)
     norms = matrix.norm(dim=1)
-    fresh = _rows(with_random_weights(owner, seed), name)
-    has_kernels = weight.dim() == KERNEL_DIMENSIONS and min(weight.shape[2:]) > 1
+    fresh = torch.nan_to_num(_rows(with_random_weights(owner, seed), name))
+    fresh_norms = fresh.flatten(1).norm(dim=1)
+    can_compare = len(matrix) <= COMPARED_ROWS
+    has_kernels = isinstance(owner, KERNELS) and max(weight.shape[2:]) > 1
     return LayerWeights(
         id=identity_of(
             {
@@ -208,9 +197,12 @@ def _described(
         weight=usable,
         norms=norms,
         rank=effective_rank(matrix),
-        random_rank=effective_rank(torch.nan_to_num(fresh).flatten(1)),
+        random_rank=effective_rank(fresh.flatten(1)),
         dead=dead_rows(norms),
-        twins=twin_rows(matrix, norms) if len(matrix) <= COMPARED_ROWS else None,
+        twins=twin_rows(matrix, norms) if can_compare else None,
+        random_n_dead=len(dead_rows(fresh_norms)),
+        random_n_twins=len(twin_rows(fresh.flatten(1), fresh_norms)) if can_compare else None,
+        octaves=octaves(usable),
         smoothness=smoothness(usable) if has_kernels else None,
         random_smoothness=smoothness(fresh) if has_kernels else None,
         drift=_drift(subject, owner, name, first),

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.layer_table import LayerRow, Window, exact_step, layer_rows, sampled_steps
 from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.session import Session
 
+NAMED = 8  # layers of a message
 OCTAVES_SQL = """
 SELECT
     h.parameter,
@@ -46,18 +48,19 @@ class StoredWeights:
 
 
 def stored_weights(
-    session: Session, run: Run, *, step: int | None = None
+    session: Session, run: Run, *, layer: str | None = None, step: int | None = None
 ) -> tuple[int, list[StoredWeights]]:
     """The step, and the parameters in order of execution.
 
     Args:
         session: A session that shows the run.
         run: The run.
+        layer: A module or parameter; None: all.
         step: A sampled step; None: the last one.
 
     Raises:
         Inconclusive: nothing was sampled.
-        UsageError: the step was not.
+        UsageError: the step was not, or there is no such layer.
     """
     steps = sampled_steps(session, run)
     at = int(steps[-1]) if step is None else exact_step(steps, step)
@@ -68,7 +71,12 @@ def stored_weights(
         count = as_float(record["count"])
         octaves[as_text(record["parameter"])][int(as_float(record["exponent"]))] = count
     rows = layer_rows(session, run, shown=here, trend=here)
-    return at, [_stored(row, octaves) for row in rows if row.parameter is not None]
+    found = [_stored(row, octaves) for row in rows if row.parameter is not None]
+    shown = [entry for entry in found if layer is None or layer in {entry.layer, entry.parameter}]
+    if not shown:
+        names = ", ".join(sorted({entry.layer for entry in found})[:NAMED])
+        raise UsageError(f"the run has recorded no layer {layer!r}; there are {names}.")
+    return at, shown
 
 
 def _stored(row: LayerRow, octaves: Mapping[str, Mapping[int, float]]) -> StoredWeights:

@@ -3,6 +3,9 @@ from pathlib import Path
 import pytest
 from command_line import Telemetry, Terminal, validated, widest
 
+from telemetry import Store, explain
+from telemetry.errors import UsageError
+
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
 
 MODEL = ("--model", "shop:build")
@@ -28,6 +31,8 @@ def test_one_layer_has_a_picture_and_its_numbers(telemetry: Telemetry, example: 
     assert done.code == 0
     assert done.out.startswith("weight: 2 rows use 1.0 directions")
     assert "1 dead (0)" in done.out
+    assert "dead rows\t1 (50 %)\t0" in done.out
+    assert "magnitudes" in done.out
     (png,) = example.glob("*/*/explain/images/*.png")
     (array,) = example.glob("*/*/explain/arrays/*.npy")
     assert (png.stem, done.out.splitlines()[-1].endswith(png.name)) == (array.stem, True)
@@ -51,6 +56,15 @@ def test_without_a_model_recorded_histograms_are_shown(telemetry: Telemetry) -> 
     document = validated("explain", telemetry(*VERB, "--json").out)
     row = document["recorded"][0]
     assert sum(count for _, count in row["octaves"]) == pytest.approx(row["n"], rel=0.1)
+
+
+def test_python_reads_what_a_run_recorded_too(store: Path) -> None:
+    run = Store.open(store).select("base")
+    rows = explain.weights(run)
+    assert all(sum(row.octaves.values()) <= 1.1 * row.n for row in rows)
+    assert explain.weights(run, rows[0].parameter) == rows[:1]
+    with pytest.raises(UsageError, match="has recorded no layer 'conv9'"):
+        explain.weights(run, "conv9")
 
 
 @pytest.mark.parametrize(

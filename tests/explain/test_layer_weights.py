@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.colours import signed_table
-from telemetry.explain.layer_weights import LayerWeights, effective_rank, smoothness, weights
+from telemetry.explain.layer_weights import LayerWeights, weights
 from telemetry.explain.subject import load
 from telemetry.explain.weight_answers import filter_tiles, picture, sentence
+from telemetry.explain.weight_measures import effective_rank, octaves, smoothness
 
 pytestmark = pytest.mark.torch
 
@@ -68,6 +69,34 @@ def test_kernels_without_structure_have_no_smoothness_and_flat_ones_all() -> Non
     assert smoothness(torch.ones(2, 1, 3, 3)) == pytest.approx(1)
     chequered = (torch.arange(9).reshape(1, 1, 3, 3) % 2) * 2.0 - 1
     assert smoothness(chequered) == pytest.approx(-1)
+
+
+def test_kernels_over_a_sequence_have_a_smoothness_too() -> None:
+    flat = nn.Conv1d(2, 3, 5)
+    with torch.no_grad():
+        flat.weight.copy_(torch.ones(3, 2, 5))
+    (found,) = weights(load(nn.Sequential(flat)), "0")
+    assert found.smoothness == pytest.approx(1)
+    assert abs(found.random_smoothness or 0.0) < 0.5
+    assert (found.random_n_dead, found.random_n_twins) == (0, 0)
+    (matrix,) = weights(load(nn.Sequential(nn.Embedding(5, 3))), "0")
+    assert matrix.smoothness is None
+
+
+def test_rows_of_a_sequence_kernel_or_an_embedding_are_drawn_the_largest_first() -> None:
+    table = nn.Embedding(3, 2)
+    with torch.no_grad():
+        table.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -4.0], [2.0, 0.0]]))
+    (found,) = weights(load(nn.Sequential(table)), "0")
+    page = np.asarray(Image.open(io.BytesIO(picture(found, 3))).convert("RGB"))
+    side = 512 // 3
+    assert tuple(page[12 + side // 2, 12 + side + side // 2]) == tuple(signed_table()[0])
+    first = page[12 + side + side // 2, 12 + side // 2]  # half of the scale, blue
+    assert first[2] > first[0]
+
+
+def test_magnitudes_are_counted_by_octaves_without_zeros() -> None:
+    assert octaves(torch.tensor([0.0, 1.0, -1.5, 2.0, 0.25, -3.999])) == {-2: 1, 0: 2, 1: 2}
 
 
 def test_tiles_give_the_filters_back() -> None:
