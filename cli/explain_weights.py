@@ -68,6 +68,8 @@ def explain_weights(
       telemetry explain weights 7f3a --step 1200
     """
     if step is not None or not names_weights(question.run, question.given):
+        if question.html is not None:
+            raise UsageError("--html shows weights of a checkpoint: name --model and --checkpoint.")
         _recorded(question.screen, question.store, question.run, layer, step)
         return 0
     files = question.weights

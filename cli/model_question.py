@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 GIVEN = tuple(ModelSource.__dataclass_fields__)
-SHARED = ("run", "no_store", "out", "timeout", "trust_run", *GIVEN)
+SHARED = ("run", "no_store", "out", "html", "timeout", "trust_run", *GIVEN)
 FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
 
 RUN = click.argument("run", metavar="RUN", shell_complete=complete_runs)
@@ -39,6 +39,12 @@ OPTIONS = (
         metavar="DIR",
         type=click.Path(path_type=Path, file_okay=False),
         help="Copy pictures and arrays here, too.",
+    ),
+    click.option(
+        "--html",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write a page with pictures, too.",
     ),
     click.option(
         "--timeout",
@@ -60,7 +66,9 @@ class ModelQuestion:
         given: Fields of `ModelSource` by the options; None for those that were not given.
         trust: Whether entry points of a foreign run may be followed.
         keep: Where results go.
+        part: Which part of `telemetry explain` asks.
         out: Folder that gets copies of pictures and arrays.
+        html: File of a page that shows the answers.
         timeout_s: When to give up; None: never.
     """
 
@@ -70,7 +78,9 @@ class ModelQuestion:
     given: Mapping[str, str | None]
     trust: bool
     keep: Keep
+    part: str
     out: Path | None
+    html: Path | None
     timeout_s: float | None
 
     @property
@@ -148,11 +158,15 @@ class ModelQuestion:
         show: "Callable[[Screen, Sequence[Mapping[str, Json]]], None]",
     ) -> int:
         """The same where one table holds all answers."""
+        if self.html is not None:
+            self._write_page(self.html, key, found)
         if self.screen.wants_json:
             stored = self.keep.run is not None
             self.screen.json({"run": self.run.run, "stored": stored, key: [*found]})
         else:
             show(self.screen, found)
+            if self.html is not None:
+                self.screen.verbatim(str(self.html), label="page")
         return (
             0 if all(entry.get("ok", True) is True for entry in found) else Inconclusive.exit_code
         )
@@ -162,6 +176,19 @@ class ModelQuestion:
         if self.out is not None:
             return self.out / Path(picture).name
         return None if self.keep.run is None else Path(self.keep.run) / picture
+
+    def _write_page(self, path: Path, key: str, found: "Sequence[Mapping[str, Json]]") -> None:
+        from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
+
+        text = page(f"{self.part} of {self.run.name} ({self.run.short})", key, found, self._png)
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise UsageError(f"--html {path}: cannot be written ({error.strerror}).") from error
+
+    def _png(self, name: str) -> bytes | None:
+        """A picture of an answer, whose name is relative to the folder that keeps it."""
+        return None if self.keep.files is None else (Path(self.keep.files) / name).read_bytes()
 
     def _copy(self, out: Path, found: "Sequence[Mapping[str, Json]]") -> None:
         try:
@@ -190,6 +217,9 @@ def model_question(
 def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion:
     given = cast("Mapping[str, str | None]", {name: shared[name] for name in GIVEN})
     out = cast("Path | None", shared["out"])
+    html = cast("Path | None", shared["html"])
+    if html is not None and not html.parent.is_dir():
+        raise UsageError(f"--html {html}: there is no folder {html.parent}.")
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     run = store.select(str(shared["run"]))
@@ -199,20 +229,22 @@ def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion
         run=run,
         given=given,
         trust=bool(shared["trust_run"]),
-        keep=_keep(None if shared["no_store"] else run.ref.path, out),
+        keep=_keep(None if shared["no_store"] else run.ref.path, out, html),
+        part=click.get_current_context().command_path,
         out=out,
+        html=html,
         timeout_s=cast("float | None", shared["timeout"]),
     )
 
 
-def _keep(run: Path | None, out: Path | None) -> Keep:
+def _keep(run: Path | None, out: Path | None, html: Path | None) -> Keep:
     """Rows and files into the run; without one, files that are wanted lie in a passing folder."""
-    if run is not None or out is None:
+    if run is not None or (out is None and html is None):
         place = None if run is None else str(run)
         return Keep(run=place, files=place, takes_large=out is not None)
     passing = tempfile.TemporaryDirectory()
     click.get_current_context().call_on_close(passing.cleanup)
-    return Keep(run=None, files=passing.name, takes_large=True)
+    return Keep(run=None, files=passing.name, takes_large=out is not None)
 
 
 def _near(place: Path) -> str:

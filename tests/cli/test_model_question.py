@@ -37,3 +37,22 @@ def test_a_question_without_an_answer_in_time_is_given_up(
     assert (done.code, done.out) == (3, "")
     assert "--timeout 0.01" in done.err
     assert not list(example.glob("*/*/feature_visualizations"))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_page_holds_its_pictures_even_where_nothing_is_kept(
+    telemetry: Telemetry, example: Path
+) -> None:
+    done = telemetry(*VERB, *PARTS, "--html", "page.html", "--no-store")
+    text = Path("page.html").read_text("utf-8")
+    assert "data:image/png;base64," in text
+    assert "<h1>telemetry explain dream of base (" in text
+    assert "page\tpage.html" in done.out
+    assert not list(example.glob("*/*/explain"))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_page_without_a_place_is_refused_before_the_model_runs(telemetry: Telemetry) -> None:
+    done = telemetry(*VERB, *PARTS, "--html", "no/page.html")
+    assert (done.code, done.out) == (2, "")
+    assert "--html no/page.html: there is no folder no." in done.err

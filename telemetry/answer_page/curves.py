@@ -1,0 +1,207 @@
+"""Curves as inline SVG: axes with ticks and units, and the same in words for those who hear it.
+
+Colour is never the only carrier: curves differ in their dashes, points in their shapes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telemetry.answer_page.html import escaped
+
+WIDTH, HEIGHT = 640, 300
+LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 56
+KEY_WIDTH = 150  # beside the plot, where there is more than one curve
+LINE = 18
+MOST = 1e150  # beyond that, and NaN, nothing is drawn
+TICKS = 5
+DASHES = ("none", "6 3", "2 3", "8 3 2 3", "12 4", "1 4")
+COLOURS = ("var(--for)", "var(--against)", "var(--faint)")
+STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One course.
+
+    Attributes:
+        name: For the key.
+        points: Places and values; what is not finite, or vast, is left out.
+        wrong: Places whose points are crosses; the others are dots.
+        band: Lowest and highest value at each place, or nothing.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    wrong: frozenset[float] = frozenset()
+    band: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Curves over one axis.
+
+    Attributes:
+        title: What is shown, in a sentence.
+        description: What one would see.
+        x_label: With its unit.
+        y_label: With its unit.
+        curves: At least one.
+        y_range: Ends of the vertical axis; None: of the values.
+        x_names: Ticks of places 0, 1, ... by name; empty: numbers.
+        marks: Vertical lines, each with what is written beside it.
+    """
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    y_range: tuple[float, float] | None = None
+    x_names: Sequence[str] = ()
+    marks: Sequence[tuple[float, str]] = ()
+
+
+def drawn(chart: Chart, identity: str) -> str:
+    """A chart as SVG; nothing where there is no value.
+
+    Args:
+        chart: What is drawn.
+        identity: Tells its title from those of other charts of the page.
+    """
+    return _Plot(chart).svg(identity) if any(map(_finite, chart.curves)) else ""
+
+
+def _finite(curve: Curve) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in curve.points if abs(x) < MOST and abs(y) < MOST]
+
+
+class _Plot:
+    """A chart with the scales of its axes."""
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+        points = [point for curve in chart.curves for point in _finite(curve)]
+        xs, ys = zip(*points, strict=True)
+        self._x = _widened(min(xs), max(xs))
+        self._y = chart.y_range or _widened(min(ys), max(ys))
+        self._right = WIDTH - RIGHT - (KEY_WIDTH if len(chart.curves) > 1 else 0)
+
+    def svg(self, identity: str) -> str:
+        chart, name = self._chart, escaped(identity)
+        labelled = f'role="img" aria-labelledby="{name}-t {name}-d"'
+        parts = [
+            f'<svg viewBox="0 0 {WIDTH} {self._height}" {labelled}>',
+            f'<title id="{name}-t">{escaped(chart.title)}</title>',
+            f'<desc id="{name}-d">{escaped(chart.description)}</desc>',
+            *self._axes(),
+            *(self._mark(place, text, row) for row, (place, text) in enumerate(chart.marks)),
+        ]
+        for number, curve in enumerate(chart.curves):
+            parts += self._curve(curve, number)
+        return "".join(parts) + "</svg>"
+
+    @property
+    def _height(self) -> int:
+        return max(HEIGHT, TOP + LINE * len(self._chart.curves) + BOTTOM)
+
+    def _at(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self._x[0]) / (self._x[1] - self._x[0])
+        up = min(max((y - self._y[0]) / (self._y[1] - self._y[0]), 0), 1)
+        return (
+            round(LEFT + across * (self._right - LEFT), 1),
+            round(self._height - BOTTOM - up * (self._height - BOTTOM - TOP), 1),
+        )
+
+    def _axes(self) -> list[str]:
+        low = self._height - BOTTOM
+        parts = [f'<path d="M{LEFT} {TOP}V{low}H{self._right}" fill="none" stroke="var(--faint)"/>']
+        for value in ticks(*self._y):
+            y = self._at(self._x[0], value)[1]
+            parts += [
+                f'<path d="M{LEFT - 4} {y}H{self._right}" stroke="var(--line)"/>',
+                _text(LEFT - 8, y + 4, f"{value:.4g}", "end"),
+            ]
+        if self._y[0] < 0 < self._y[1]:
+            zero = self._at(self._x[0], 0)[1]
+            parts.append(f'<path d="M{LEFT} {zero}H{self._right}" stroke="var(--ink)"/>')
+        for place, name in self._places():
+            x = self._at(place, self._y[0])[0]
+            parts += [
+                f'<path d="M{x} {low}v4" stroke="var(--faint)"/>',
+                _text(x, low + 18, name, "middle"),
+            ]
+        middle = (LEFT + self._right) / 2
+        y = (TOP + low) / 2
+        return [
+            *parts,
+            _text(middle, low + 40, self._chart.x_label, "middle"),
+            f'<g transform="rotate(-90 14 {y})">{_text(14, y, self._chart.y_label, "middle")}</g>',
+        ]
+
+    def _places(self) -> list[tuple[float, str]]:
+        names = self._chart.x_names
+        if not names:
+            return [(value, f"{value:.4g}") for value in ticks(*self._x)]
+        step = -(-len(names) // (2 * TICKS))
+        return [(float(place), names[place]) for place in range(0, len(names), step)]
+
+    def _mark(self, place: float, text: str, row: int) -> str:
+        x = self._at(place, self._y[0])[0]
+        low = self._height - BOTTOM
+        side, shift = ("end", -4) if x > (LEFT + self._right) / 2 else ("start", 4)
+        line = f'<path d="M{x} {TOP}V{low}" stroke="var(--faint)" stroke-dasharray="2 3"/>'
+        return line + _text(x + shift, TOP + 12 + LINE * row, text, side)
+
+    def _curve(self, curve: Curve, number: int) -> list[str]:
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        points = _finite(curve)
+        places = [self._at(x, y) for x, y in points]
+        line = "".join(f"{'M' if n == 0 else 'L'}{x} {y}" for n, (x, y) in enumerate(places))
+        stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+        parts = [self._band(curve), f'<path d="{line}" {stroke}/>']
+        for (x, _), (left, top) in zip(points, places, strict=True):
+            if x in curve.wrong:
+                cross = f"M{left - 4} {top - 4}l8 8m0 -8l-8 8"
+                parts.append(f'<path d="{cross}" stroke="var(--against)" stroke-width="2"/>')
+            else:
+                parts.append(f'<circle cx="{left}" cy="{top}" r="2.5" fill="{colour}"/>')
+        if len(self._chart.curves) > 1:
+            left, top = self._right + 12, TOP + LINE * number + 8
+            parts += [
+                f'<path d="M{left} {top}h24" {stroke}/>',
+                _text(left + 30, top + 4, _short(curve.name), "start"),
+            ]
+        return parts
+
+    def _band(self, curve: Curve) -> str:
+        if not curve.band:
+            return ""
+        xs = [x for x, _ in curve.points]
+        lows = [self._at(x, low) for x, (low, _) in zip(xs, curve.band, strict=True)]
+        highs = [self._at(x, high) for x, (_, high) in zip(xs, curve.band, strict=True)]
+        path = "L".join(f"{x} {y}" for x, y in [*lows, *reversed(highs)])
+        return f'<path d="M{path}Z" fill="var(--shade)"/>'
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers within a span, about five."""
+    raw = (high - low) / TICKS
+    decade = 10 ** math.floor(math.log10(raw))
+    step = next(decade * factor for factor in STEPS if decade * factor >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    if high > low:
+        return low, high
+    return low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escaped(text)}</text>'
+
+
+def _short(name: str, most: int = 16) -> str:
+    return name if len(name) <= most else f"{name[: most - 3]}..."

@@ -1,0 +1,152 @@
+"""One section an answer: the sentence, what failed, pictures, curves, tables, checks, and costs."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from telemetry.answer_page import courses, tables
+from telemetry.answer_page.html import (
+    Cell,
+    element,
+    escaped,
+    facts,
+    figure,
+    image,
+    number,
+    paragraph,
+    signed,
+    table,
+)
+from telemetry.answer_page.reading import Answer, images, listed, mappings
+from telemetry.json_values import Json
+
+COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+# What stands in the table of facts where an answer has it: plain values only.
+FACTS = {
+    "example_id": "example",
+    "wrong_id": "wrong example",
+    "right_id": "right example",
+    "label": "label",
+    "prediction": "answer of the model",
+    "method": "method",
+    "baselines": "compared with",
+    "axis": "axis",
+    "layer": "layer",
+    "unit": "unit",
+    "train": "training examples",
+    "test": "test examples",
+    "accuracy": "accuracy",
+    "dataset": "data set",
+    "checkpoint": "checkpoint",
+    "step": "step",
+    "seed": "seed",
+    "calls": "mixtures tried",
+    "forwards": "forward passes",
+    "seconds": "seconds",
+}
+
+Parts = Mapping[str, Callable[[Answer], str]]
+TABLES: Parts = {
+    "attributions": tables.parts,
+    "perturbations": tables.steps,
+    "reductions": tables.changes,
+    "coverages": tables.gaps,
+    "weights": tables.layer,
+    "features": tables.units,
+    "dreams": tables.real_examples,
+}
+CURVES: Parts = {"perturbations": courses.perturbation, "features": courses.evolution}
+
+
+def summary(key: str, answers: Sequence[Answer]) -> str:
+    """What stands above all sections; of weights the one table of all layers."""
+    if key == "weights" and len(answers) > 1:
+        return tables.layers(answers)
+    return "" if answers else paragraph("no answer")
+
+
+def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) -> str:
+    """One answer.
+
+    Args:
+        key: What kind it is.
+        answer: As JSON has it.
+        picture: The PNG of a name.
+    """
+    sentence = str(answer.get("answer", ""))
+    content = [
+        paragraph(sentence, "answer"),
+        *(
+            paragraph(f"FAILED {check.get('name')}: {check.get('meaning')}", "failed")
+            for check in mappings(answer.get("checks"))
+            if check.get("ok") is not True
+        ),
+        *(paragraph(f"note: {said}", "note") for said in listed(answer.get("warnings"))),
+        _tokens(answer),
+        *_pictures(answer, sentence, picture),
+        CURVES.get(key, _nothing)(answer),
+        TABLES.get(key, _nothing)(answer),
+        _checks(answer),
+        _facts(answer),
+    ]
+    return element("section", "\n".join(filter(None, content)))
+
+
+def _pictures(
+    answer: Answer, sentence: str, picture: Callable[[str], bytes | None]
+) -> Sequence[str]:
+    drawn = [png for name in dict.fromkeys(images(answer)) if (png := picture(name)) is not None]
+    legend = str(answer.get("legend") or "")
+    return [figure(image(png, sentence), legend) for png in drawn]
+
+
+def _tokens(answer: Answer) -> str:
+    """Each token of a text on its colour, its signed value below."""
+    tokens = mappings(answer.get("tokens"))
+    if not tokens:
+        return ""
+    shown = " ".join(
+        f'<span class="token"><b{_painted(token)}>{escaped(str(token["text"])) or "&nbsp;"}</b>'
+        f"<small>{signed(token['value'])}</small></span>"
+        for token in tokens
+    )
+    return figure(element("p", shown, "tokens"), str(answer.get("legend") or ""))
+
+
+def _painted(token: Answer) -> str:
+    colours = [str(token.get(name)) for name in ("colour", "ink")]
+    if not all(map(COLOUR.fullmatch, colours)):
+        return ""
+    return f' style="background:{colours[0]};color:{colours[1]}"'
+
+
+def _checks(answer: Answer) -> str:
+    rows = [
+        (
+            Cell(str(check.get("name"))),
+            Cell(number(check.get("value")), "n"),
+            Cell(number(check.get("threshold")), "n"),
+            Cell("passed", "good") if check.get("ok") is True else Cell("FAILED", "bad"),
+        )
+        for check in mappings(answer.get("checks"))
+    ]
+    return table("Checks", ("check", "value", "limit", "result"), rows)
+
+
+def _facts(answer: Answer) -> str:
+    return facts(
+        (said, _said(answer[name]))
+        for name, said in FACTS.items()
+        if answer.get(name) is not None and not isinstance(answer[name], Mapping)
+    )
+
+
+def _said(value: Json) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return ", ".join(map(str, listed(value))) if isinstance(value, list | tuple) else str(value)
+
+
+def _nothing(answer: Answer) -> str:
+    del answer
+    return ""

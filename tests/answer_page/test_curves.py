@@ -1,0 +1,31 @@
+import math
+
+from telemetry.answer_page.curves import Chart, Curve, drawn, ticks
+
+
+def chart(*points: tuple[float, float]) -> str:
+    curve = Curve(name="loss", points=points)
+    return drawn(Chart(title="t", description="d", x_label="x", y_label="y", curves=[curve]), "id")
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert ticks(0, 1) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(-0.5, 0.5) == [-0.4, -0.2, 0.0, 0.2, 0.4]
+    assert ticks(0, 145) == [0.0, 50.0, 100.0]
+    assert ticks(1e-7, 3e-7) == [1e-7, 1.5e-7, 2e-7, 2.5e-7, 3e-7]
+
+
+def test_points_lie_where_their_values_are() -> None:
+    drawing = chart((0, 0), (1, 10))
+    assert 'cx="64.0" cy="244.0"' in drawing  # left and low
+    assert 'cx="620.0" cy="16.0"' in drawing  # right and high
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    assert chart((0, math.nan), (1, math.inf)) == ""
+    assert chart((0, 1.0), (1, math.nan), (2, 1e300)).count("<circle") == 1
+
+
+def test_one_value_alone_has_a_scale() -> None:
+    assert chart((3.0, 5.0)).count("<circle") == 1
+    assert chart((0.0, 0.0)).count("<circle") == 1
