@@ -4,6 +4,7 @@ Images are measured in shares of the range of values of the training set, before
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,6 +24,7 @@ Values = Mapping[str, float]
 HUE = "hue"  # degrees; measured from the mean hue of training
 GREY = 1e-3  # mean saturation below which an image has no hue
 MOST_KEYS = 32  # of metadata
+UNKNOWN = re.compile(r"[<\[]unk(nown)?[>\]]", re.IGNORECASE)  # as vocabularies name what they lack
 LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 
 
@@ -52,6 +54,7 @@ def image_values(unit: Tensor) -> dict[str, float]:
         "sharpness": _sharpness(grey),
         "height": float(unit.shape[1]),
         "width": float(unit.shape[2]),
+        "aspect": unit.shape[2] / unit.shape[1],
     }
     if unit.shape[0] == RGB:
         hue, saturation, value = to_hsv(unit.double())
@@ -87,17 +90,33 @@ def _values(
     if train.modality is Modality.IMAGE:
         found |= image_values(scale.unit(example.input))
     elif train.modality is Modality.TEXT:
-        tokens = example.input.flatten().tolist()
-        found["length"] = float(len(tokens))
-        unknown = sum(words[token] <= inside for token in tokens)
-        found["unknown tokens"] = unknown / len(tokens) if tokens else math.nan
+        found |= _text_values(example.input.flatten(), train, words, inside)
     elif example.input.dim() == 1:
         names = train.element_names(example.input)
         found |= dict(zip(names, _plain(example.input, train), strict=True))
+    else:  # signals and other arrays
+        values = example.input.double()
+        found |= {"mean": float(values.mean()), "deviation": float(values.std(correction=0))}
+        found["length"] = float(values.shape[-1]) if values.dim() else 1.0
     for key, value in list(example.metadata.items())[:MOST_KEYS]:
         if isinstance(value, int | float) and not isinstance(value, bool):
             found[f"m_{key}"] = float(value)
     return found
+
+
+def _text_values(
+    tokens: Tensor, train: ExampleSet, words: Counter[int], inside: int
+) -> dict[str, float]:
+    """Length without padding, and the share of tokens that training does not know."""
+    names = train.tokens(tokens)
+    known = [
+        (token, name)
+        for token, name in zip(tokens.tolist(), names, strict=True)
+        if token != train.pad_id
+    ]
+    strange = sum(words[token] <= inside or bool(UNKNOWN.fullmatch(name)) for token, name in known)
+    share = strange / len(known) if known else math.nan
+    return {"length": float(len(known)), "unknown tokens": share}
 
 
 def _plain(row: Tensor, train: ExampleSet) -> list[float]:

@@ -168,6 +168,38 @@ def test_a_word_is_unknown_where_no_other_training_text_has_it() -> None:
     assert testing["unknown tokens"].tolist() == pytest.approx([0.0, 1.0])
 
 
+def test_padding_has_no_length_and_what_the_vocabulary_lacks_is_unknown() -> None:
+    class Padded(Texts):
+        pad_id = 0
+
+        def tokens(self, values: Tensor) -> list[str]:
+            return [("<pad>", "<UNK>", "good", "bad")[token] for token in values.tolist()]
+
+    train = ExampleSet(Padded([[2, 3, 1, 0], [2, 3, 1, 2], [3, 2, 1, 0]]), "train")
+    test = ExampleSet(Padded([[2, 0, 0, 0], [1, 1, 3, 0]]), "test")
+    training, testing = measured(train, test)
+    assert training["length"].tolist() == [3.0, 4.0, 3.0]
+    assert testing["length"].tolist() == [1.0, 3.0]
+    assert testing["unknown tokens"].tolist() == pytest.approx([0.0, 2 / 3])
+
+
+def test_signals_have_a_mean_a_deviation_and_a_length() -> None:
+    class Signals:
+        def __init__(self, level: float) -> None:
+            self.level = level
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return self.level + torch.tensor([[-1.0, 1.0] * 4]), index
+
+    training, testing = measured(ExampleSet(Signals(0.0), "a"), ExampleSet(Signals(5.0), "b"))
+    assert training["deviation"].tolist() == pytest.approx([1.0, 1.0])
+    assert testing["mean"].tolist() == pytest.approx([5.0, 5.0])
+    assert testing["length"].tolist() == [8.0, 8.0]
+
+
 def test_images_are_measured_in_closed_form() -> None:
     red = torch.zeros(3, 4, 5)
     red[0] = 0.6
@@ -175,7 +207,7 @@ def test_images_are_measured_in_closed_form() -> None:
     assert found["brightness"] == pytest.approx(0.2)
     assert found["contrast"] == pytest.approx(0.0, abs=1e-9)
     assert found["sharpness"] == pytest.approx(0.0, abs=1e-12)
-    assert (found["height"], found["width"]) == (4.0, 5.0)
+    assert (found["height"], found["width"], found["aspect"]) == (4.0, 5.0, 1.25)
     assert found["saturation"] == pytest.approx(1.0)
     assert found["hue"] == pytest.approx(0.0, abs=1e-6)
     spot = torch.zeros(1, 3, 5)
