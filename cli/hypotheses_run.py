@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
+from telemetry.cli.asked_models import asked_models, kept_models
 from telemetry.cli.hypothesis_list import show_list
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of
+from telemetry.cli.model_child import ask_each
+from telemetry.cli.model_options import model_options, newest_weights
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.render import Screen, open_screen
 from telemetry.explain_request import HypothesesRequest
+from telemetry.store.catalog import load_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,9 @@ def add_run(group: VerbGroup) -> None:
     group.part("run")(run_hypotheses)
 
 
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.argument(
+    "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs
+)
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,60 +47,77 @@ def run_hypotheses(
     settings: Settings,
     /,
     *,
-    run: str,
+    names: tuple[str, ...],
     file: Path,
     batch: int,
     limit: int | None,
     trust_run: bool,
     **given: str | None,
 ) -> int:
-    """Test a model on the data set of every hypothesis, and fail if one does not hold.
+    """Test models on the data set of every hypothesis, and fail if one does not hold.
 
-    The rows lie in the run, so that `hypotheses compare` can hold another model against it.
+    The rows lie in the runs, so that `hypotheses compare` can hold one against another. A file of
+    weights that no run names gets a run of its own, with the tag `checkpoint`.
 
     Examples:
       telemetry hypotheses run latest
       telemetry hypotheses run latest --file hypotheses.toml --checkpoint best.pt
+      telemetry hypotheses run old.pt new.pt --model shop:build
     """
     from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
 
     screen = open_screen(settings)
-    store = telemetry.Store.open(settings.store)
-    chosen = store.select(run)
     known = hypotheses.load_hypotheses(file)
-    request = HypothesesRequest(
-        source=newest_weights(source_of(chosen, given, trust=trust_run), Path.cwd()),
-        definitions=file.read_text("utf-8"),
-        place=str(file),
-        run=str(chosen.ref.path),
-        batch=batch,
-        limit=limit,
-    )
-    ask(request.to_json(), "testing hypotheses")
-    names = {hypothesis.name for hypothesis in known}
-    every = hypotheses.list_hypotheses(store, [chosen], known)
-    listed = [entry for entry in every if entry.hypothesis.name in names]
+    models = asked_models(settings.store, names, given, trust=trust_run)
+    requests = [
+        HypothesesRequest(
+            source=newest_weights(model.source, Path.cwd()),
+            definitions=file.read_text("utf-8"),
+            place=str(file),
+            run=str(model.run.ref.path),
+            batch=batch,
+            limit=limit,
+        )
+        for model in models
+    ]
+    with kept_models(models):
+        ask_each(requests, "testing hypotheses")
+    store = telemetry.Store.open(settings.store)
+    listed = [
+        entry
+        for model in models
+        for entry in hypotheses.list_hypotheses(store, [load_run(model.run.ref.path)], known)
+        if entry.hypothesis.name in {hypothesis.name for hypothesis in known}
+    ]
+    listed.sort(key=lambda entry: entry.hypothesis.name)
     _warn_of_few(screen, listed)
     if screen.wants_json:
         entries = [entry.to_json() for entry in listed]
-        screen.json({"verb": "hypotheses.run", "run": chosen.run, "hypotheses": entries})
+        run = models[0].run.run
+        screen.json({"verb": "hypotheses.run", "run": run, "hypotheses": entries})
     else:
-        screen.paragraph(sentence(listed))
+        screen.paragraph(sentence(listed, n_models=len(models)))
         screen.blank()
-        show_list(screen, listed)
+        show_list(screen, listed, by_run=len(models) > 1)
     return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
 
 
-def sentence(listed: "Sequence[Listed]") -> str:
+def sentence(listed: "Sequence[Listed]", *, n_models: int = 1) -> str:
     """How many hold, and which do not."""
-    broken = [entry.hypothesis.name for entry in listed if entry.holds is False]
+    n_all = len({entry.hypothesis.name for entry in listed})
+    models = "" if n_models == 1 else f", each under {n_models} models,"
+    broken: dict[str, list[str]] = {}
+    for entry in listed:
+        if entry.holds is False and entry.run is not None:
+            broken.setdefault(entry.hypothesis.name, []).append(entry.run.name)
     if not broken:
-        return f"none of {len(listed)} hypotheses is refuted."
-    return f"{len(broken)} of {len(listed)} hypotheses refuted: {', '.join(broken)}."
+        return f"none of {n_all} hypotheses{models} is refuted."
+    told = [name if n_models == 1 else f"{name} ({', '.join(by)})" for name, by in broken.items()]
+    return f"{len(broken)} of {n_all} hypotheses{models} refuted: {', '.join(told)}."
 
 
 def _warn_of_few(screen: Screen, listed: "Sequence[Listed]") -> None:
-    few = [entry.hypothesis.name for entry in listed if 0 < entry.n < FEW]
+    few = dict.fromkeys(entry.hypothesis.name for entry in listed if 0 < entry.n < FEW)
     if few:
         screen.warn(
             f"{', '.join(few)}: fewer than {FEW} examples; only large changes can be seen later."

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from telemetry.evaluate.stored_hypotheses import Listed
 
 
-def show_list(screen: Screen, listed: "list[Listed]") -> None:
-    """A line for each hypothesis."""
+def show_list(screen: Screen, listed: "list[Listed]", *, by_run: bool = False) -> None:
+    """A line for each hypothesis, or for each of them and each run."""
     if not listed:
         screen.paragraph(
             "no hypothesis is known; name a --file, or write one by `telemetry slices "
@@ -21,28 +21,32 @@ def show_list(screen: Screen, listed: "list[Listed]") -> None:
         return
     columns = (
         Column(header="HYPOTHESIS", shrinks=True, least=16),
+        *((Column(header="RUN", shrinks=True, least=8),) if by_run else ()),
         Column(header="KIND", rank=2),
         Column(header="EXPECTED"),
         Column(header="VALUE", align=Align.RIGHT),
         Column(header="N", align=Align.RIGHT, rank=1),
-        Column(header="RUN", rank=3),
+        *(() if by_run else (Column(header="RUN", rank=3),)),
         Column(header="HOLDS"),
         Column(header="LAST COMPARISON", rank=4),
         Column(header="STATEMENT", shrinks=True, least=20, rank=5),
     )
-    screen.grid(Grid(columns=columns, rows=tuple(map(_listed_row, listed))))
+    screen.grid(
+        Grid(columns=columns, rows=tuple(_listed_row(entry, by_run=by_run) for entry in listed))
+    )
 
 
-def _listed_row(entry: "Listed") -> tuple[Cell, ...]:
+def _listed_row(entry: "Listed", *, by_run: bool) -> tuple[Cell, ...]:
     words = {True: Span("yes", Style.GOOD), False: Span("no", Style.ERROR)}
     unknown = Span("not evaluated" if entry.run is None else "undecided", Style.FAINT)
     return (
         entry.hypothesis.name,
+        *((entry.run.name if entry.run else "",) if by_run else ()),
         entry.hypothesis.kind,
         str(entry.hypothesis.expect),
         numbers.number(None if math.isnan(entry.value) else entry.value),
         counted(entry.n),
-        entry.run.short if entry.run else "",
+        *(() if by_run else (entry.run.short if entry.run else "",)),
         unknown if entry.holds is None else words[entry.holds],
         entry.verdict.replace("_", " "),
         entry.hypothesis.statement,

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from telemetry import json_values
+from telemetry.cli.model_answers import mappings
 from telemetry.cli.progress import Advance, counted_bar
 from telemetry.errors import Inconclusive, TelemetryError, UsageError
-from telemetry.explain_request import MESSAGE_MARK
+from telemetry.explain_request import ANSWERS, MESSAGE_MARK, REQUESTS
 from telemetry.json_values import Json
 from telemetry.processes import ending
+from telemetry.request_values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
 INSTALL = "pip install 'training-telemetry[explain]'"
@@ -53,6 +55,12 @@ def ask(
         answer.seek(0)
         found: Mapping[str, Json] = json.load(answer)
     return found
+
+
+def ask_each(requests: Sequence[Request], title: str) -> list[Mapping[str, Json]]:
+    """The answers to several requests of one process; raises as `ask` does."""
+    documents: list[Json] = [request.to_json() for request in requests]
+    return mappings(ask({REQUESTS: documents}, title)[ANSWERS])
 
 
 def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float | None) -> None:

@@ -4,6 +4,7 @@ The command line knows no torch: it writes a request to the child's standard inp
 answer from its standard output.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from telemetry.json_values import Json
 from telemetry.request_values import Request
 
+DIGEST_CHARACTERS = 16
 EXPLAIN_KEY = "explain"  # of run.json
 LIVE = "live"  # begins what weights are called that come from no file
+REQUESTS, ANSWERS = "requests", "answers"  # of a document that holds several
 MESSAGE_MARK = "\x1e"  # begins a line of the child that is a message and not somebody's print
 
 
@@ -249,6 +252,12 @@ class CoverageRequest(Request):
     batch: int = 64
     tolerance: float | None = None
     verb: str = "explain.coverage"
+
+
+def file_digest(path: Path) -> str:
+    """First 16 characters of the sha256 of a file's content: which weights they are."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:DIGEST_CHARACTERS]
 
 
 def matching_files(pattern: str, folder: Path) -> list[Path]:

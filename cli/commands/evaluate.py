@@ -4,30 +4,43 @@ The rows lie in the run as table `example_evals`: `telemetry query` reads them, 
 groups that do worst. Model, weights and data set are those that the run names
 (`TelemetryCallback(explain=...)`), else those that the options name.
 
+A file of weights gets a run of its own, with the tag `checkpoint`: the same weights are the same
+run, and what needs no model (`slices`, `hypotheses compare`) takes it like any other.
+
 Examples:
   telemetry evaluate latest
   telemetry evaluate latest --model shop:build --checkpoint best.pt --dataset shop:valid
+  telemetry evaluate old.pt new.pt --model shop:build --dataset shop:valid
   telemetry evaluate 7f3a --every-checkpoint
 """
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-import telemetry
+from telemetry.cli.asked_models import AskedModel, asked_models, kept_models
 from telemetry.cli.evaluation_screen import has_errors, show
+from telemetry.cli.grid import Span, Style
 from telemetry.cli.model_answers import mappings
-from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import as_words, model_options, source_of, weights_of
+from telemetry.cli.model_child import ask_each
+from telemetry.cli.model_options import as_words, model_options, weights_of
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import open_screen
+from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import UsageError
-from telemetry.explain_request import EvaluateRequest
+from telemetry.explain_request import EvaluateRequest, ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.json_values import Json
 
 
 @verb(__name__, __doc__)
-@click.argument("run", metavar="RUN", shell_complete=complete_runs)
+@click.argument(
+    "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs
+)
 @model_options
 @click.option("--batch", type=click.IntRange(min=1), default=64, help="Examples a forward.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N examples.")
@@ -38,7 +51,7 @@ def command(
     settings: Settings,
     /,
     *,
-    run: str,
+    names: tuple[str, ...],
     batch: int,
     limit: int | None,
     every_checkpoint: bool,
@@ -46,27 +59,67 @@ def command(
     trust_run: bool,
     **given: str | None,
 ) -> None:
-    """Find the parts, let the child run the model, show what came out."""
+    """Find the parts, let the child run the models, show what came out."""
     screen = open_screen(settings)
-    chosen = telemetry.Store.open(settings.store).select(run)
-    source = source_of(chosen, given, trust=trust_run)
-    weights = weights_of(source, Path.cwd())
-    if every_checkpoint and not weights:
-        raise UsageError("--every-checkpoint of what? Give a pattern: --checkpoint 'ckpt/*.pt'.")
-    request = EvaluateRequest(
-        source=replace(source, checkpoint=None),
-        checkpoints=tuple(map(str, weights if every_checkpoint else weights[-1:])),
-        run=None if no_store else str(chosen.ref.path),
-        batch=batch,
-        limit=limit,
-    )
-    answer = ask(request.to_json(), "evaluating")
-    found = mappings(answer.get("evaluations"))
+    models = asked_models(settings.store, names, given, trust=trust_run)
+    requests = [
+        EvaluateRequest(
+            source=replace(model.source, checkpoint=None),
+            checkpoints=_weights(model.source, every=every_checkpoint),
+            run=None if no_store else str(model.run.ref.path),
+            batch=batch,
+            limit=limit,
+        )
+        for model in models
+    ]
+    with kept_models(() if no_store else models):
+        answers = ask_each(requests, "evaluating")
+    found = [mappings(answer.get("evaluations")) for answer in answers]
     if screen.wants_json:
-        screen.json({"run": chosen.run, "stored": not no_store, "evaluations": found})
+        evaluations = [
+            {**one, "run": model.run.run}
+            for model, own in zip(models, found, strict=True)
+            for one in own
+        ]
+        run = models[0].run.run
+        screen.json({"run": run, "stored": not no_store, "evaluations": evaluations})
         return
-    show(screen, found)
-    if has_errors(found[-1]) and screen.for_people:
-        words = " ".join(("telemetry explain input", chosen.short, "--worst 1", *as_words(given)))
-        screen.blank()
-        screen.verbatim(words, indent=2, label="NEXT")
+    for model, own in zip(models, found, strict=True):
+        if len(models) > 1:
+            screen.line(Span(model.run.name, Style.STRONG), model.run.short)
+        show(screen, own)
+        if screen.for_people:
+            _say_what_next(screen, model, own[-1], given, is_kept=not no_store)
+
+
+def _weights(source: ModelSource, *, every: bool) -> tuple[str, ...]:
+    """The files that are evaluated: all that fit, or the newest; empty where none is named.
+
+    Raises:
+        UsageError: all are wanted, and no pattern says which.
+    """
+    weights = weights_of(source, Path.cwd())
+    if every and not weights:
+        raise UsageError("--every-checkpoint of what? Give a pattern: --checkpoint 'ckpt/*.pt'.")
+    return tuple(map(str, weights if every else weights[-1:]))
+
+
+def _say_what_next(
+    screen: Screen,
+    model: AskedModel,
+    last: "Mapping[str, Json]",
+    given: "Mapping[str, str | None]",
+    *,
+    is_kept: bool,
+) -> None:
+    """How to go on, and by which name, with a model that errs."""
+    screen.blank()
+    if model.is_bare and is_kept:
+        known_as = (
+            f"{model.run.name} is kept as run {model.run.short}, which builds its model again"
+        )
+        screen.paragraph(known_as, indent=2, label="RUN")
+    if has_errors(last) and (is_kept or not model.is_bare):
+        words = () if model.is_bare else as_words(given)
+        command = ("telemetry explain input", model.run.short, "--worst 1", *words)
+        screen.verbatim(" ".join(command), indent=2, label="NEXT")

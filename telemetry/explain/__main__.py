@@ -22,7 +22,9 @@ from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.subject import Subject, load_source
 from telemetry.explain_request import (
+    ANSWERS,
     MESSAGE_MARK,
+    REQUESTS,
     AttributeRequest,
     CoverageRequest,
     EvaluateRequest,
@@ -79,11 +81,13 @@ def main() -> int:
 
 
 def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
-    """The answer to a request.
+    """The answer to a request, or to each of several, one after the other.
 
     Raises:
         UsageError: it asks for an unknown verb, or for what cannot be.
     """
+    if isinstance(several := document.get(REQUESTS), list):
+        return {ANSWERS: [answer_to(one) for one in several if isinstance(one, Mapping)]}
     verb = str(document.get("verb"))
     if verb == TRAINS:
         from telemetry.explain.cross_validation_answers import (  # noqa: PLC0415 - as in VERBS

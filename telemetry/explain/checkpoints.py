@@ -1,6 +1,5 @@
 """Checkpoints: read without running what is pickled in them, and loaded whole or not at all."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
+from telemetry.explain_request import file_digest
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "ema")
 STEP_KEYS = ("step", "global_step")
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 MOST_NAMES = 5  # of an error
-DIGEST_CHARACTERS = 16
-CHUNK_BYTES = 1 << 20
 
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # how torch names what it refuses
 
@@ -51,7 +49,7 @@ def read_checkpoint(path: Path, *, state_key: str | None = None) -> Checkpoint:
     content = _content(path)
     found = _state(content, path, state_key)
     return Checkpoint(
-        path=path, digest=_digest(path), step=_step(content), state=_without_prefix(found)
+        path=path, digest=file_digest(path), step=_step(content), state=_without_prefix(found)
     )
 
 
@@ -199,14 +197,6 @@ def _of_attribute(state: Mapping[str, Tensor], own: Iterable[str]) -> Mapping[st
     prefix = f"{next(iter(state)).split('.')[0]}."
     bare = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return bare if bare.keys() == set(own) and bare.keys() != state.keys() else state
-
-
-def _digest(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            sha.update(chunk)
-    return sha.hexdigest()[:DIGEST_CHARACTERS]
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,10 +1,12 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import Telemetry, validated
+import torch
+from command_line import Telemetry, Terminal, validated, widest
 
 from telemetry.manifest import read_manifest, write_manifest
 
@@ -144,3 +146,82 @@ def test_the_model_of_the_run_by_its_name_keeps_its_arguments(
         ),
     )
     assert telemetry(*words, "--dataset", "shop:valid").code == 0
+
+
+def save_weights(name: str, factor: float) -> None:
+    """Weights of `shop:build`; only the sign of the factor changes its answers."""
+    weight = torch.tensor([[0.0] * 4, [1.0] * 4]) * factor
+    torch.save({"weight": weight}, name)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store that does not exist yet, and two files of weights."""
+    monkeypatch.setenv("TELEMETRY_STORE", str(tmp_path / "other-runs"))
+    save_weights("good.pt", 1.0)
+    save_weights("bad[1].pt", -1.0)
+    torch.save({"weight": torch.zeros(3, 4)}, "wide.pt")
+    del store
+    return tmp_path / "other-runs"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_bare_checkpoint_has_a_run_of_its_own(telemetry: Telemetry, empty: Path) -> None:
+    done = telemetry("evaluate", "good.pt", "bad[1].pt", *PARTS, "--json")
+    document = validated("evaluate", done.out)
+    accuracies = [e["accuracy"] for e in document["evaluations"]]
+    assert accuracies == [pytest.approx(10 / 12), pytest.approx(2 / 12)]
+    runs = [e["run"] for e in document["evaluations"]]
+    assert runs == [f"checkpoint-{e['checkpoint']}" for e in document["evaluations"]]
+    manifest = read_manifest(empty / "project=checkpoints" / f"run={runs[0]}")
+    assert (manifest.name, manifest.tags) == ("good.pt", ("checkpoint",))
+
+    Path("elsewhere").mkdir()
+    shutil.copy("good.pt", "elsewhere/same.pt")  # the same weights are the same run
+    again = validated("evaluate", telemetry("evaluate", "elsewhere/same.pt", "--json").out)
+    assert [(e["run"], e["new"]) for e in again["evaluations"]] == [(runs[0], False)]
+    assert telemetry("slices", "good.pt", "--by", "half", "--min-size", 3).code == 0
+    assert "12 examples are too few" in telemetry("diff", "good.pt", "bad[1].pt", "--slices").err
+    assert "good.pt" in telemetry("runs", "--tag", "checkpoint").out
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("good.pt",), "which model?"),
+        (("good.pt", "--model", "shop:build"), "which examples?"),
+        (("good.pt", *PARTS, "--checkpoint", "bad[1].pt"), "good.pt is a checkpoint itself"),
+        (("wide.pt", *PARTS), "wide.pt: not a checkpoint of this model"),
+        (("absent.pt", *PARTS), "absent.pt: there is no such checkpoint, and no run of that name"),
+        (("./shop.py", *PARTS), "Save model.state_dict()"),
+        (("absent", *PARTS), "there is no store"),
+        ((), "Missing argument"),
+    ],
+)
+def test_a_bare_checkpoint_that_cannot_be_judged_leaves_nothing(
+    telemetry: Telemetry, empty: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    done = telemetry("evaluate", *words)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert not empty.exists()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_nothing_is_kept_of_a_bare_checkpoint_unless_asked(
+    telemetry: Telemetry, empty: Path
+) -> None:
+    assert telemetry("evaluate", "good.pt", *PARTS, "--no-store").code == 0
+    assert not empty.exists()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_several_models_are_shown_by_name_with_what_to_do_next(
+    telemetry: Telemetry, terminal: Terminal, empty: Path
+) -> None:
+    terminal(80)
+    done = telemetry("evaluate", "good.pt", "bad[1].pt", *PARTS, "--no-color")
+    short = next(path.name for path in (empty / "project=checkpoints").iterdir())[-6:]
+    assert f"telemetry explain input {short} --worst 1" in done.out
+    assert widest(done.out) <= 80

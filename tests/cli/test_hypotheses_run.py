@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Telemetry, validated
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
@@ -68,3 +69,22 @@ def test_bad_input_is_one_line_and_nothing_is_written(telemetry: Telemetry, exam
         assert complaint in done.err
     assert not list(example.glob("*/*/example_evals"))
     assert not list(example.glob("*/*/hypotheses"))
+
+
+def test_several_checkpoints_are_tested_in_one_call(telemetry: Telemetry) -> None:
+    for name, factor in (("old.pt", 1.0), ("new.pt", -1.0)):
+        torch.save({"weight": torch.tensor([[0.0] * 4, [1.0] * 4]) * factor}, name)
+    write(0.8)
+    words = ("hypotheses", "run", "old.pt", "new.pt", "--model", "shop:build")
+    done = telemetry(*words)
+    assert done.code == 1
+    assert done.out.startswith(
+        "2 of 3 hypotheses, each under 2 models, refuted: good-enough (new.pt), second-half "
+        "(new.pt)."
+    )
+    assert "first-column\told.pt\t" in done.out
+    document = validated("hypotheses", telemetry(*words, "--json").out)
+    holds = [(e["name"], e["holds"]) for e in document["hypotheses"]]
+    assert holds.count(("good-enough", True)) == holds.count(("good-enough", False)) == 1
+    compared = telemetry("hypotheses", "compare", "old.pt", "new.pt", "--no-seed-baseline")
+    assert "second-half\t6\t100.0 %\t0.0 %" in compared.out

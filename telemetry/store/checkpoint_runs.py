@@ -1,0 +1,94 @@
+"""Runs of bare checkpoints: weights of which no recorded run is named, and what is found out there.
+
+Such a run has no steps. Its id follows from the content of the file, so that the same weights are
+one run wherever they lie; what `run.json` says under `explain` builds their model again.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.explain_request import EXPLAIN_KEY, file_digest
+from telemetry.json_values import Json
+from telemetry.manifest import Manifest, Status, utc_now, write_manifest
+from telemetry.processes import this_process
+from telemetry.runs import MANIFEST_NAME, RunRef, run_folder
+from telemetry.store.catalog import Run, load_run
+from telemetry.store.locks import LOCK_NAME
+
+TAG = "checkpoint"
+PROJECT = "checkpoints"
+
+
+def checkpoint_run(store: Path, file: Path) -> Run:
+    """The run of a checkpoint, as the store has it or as it would begin; writes nothing.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        digest = file_digest(file)
+    except OSError as error:
+        raise UsageError(f"{file}: the checkpoint cannot be read ({error.strerror}).") from error
+    path = run_folder(store, PROJECT, f"{TAG}-{digest}")
+    if (path / MANIFEST_NAME).exists():
+        return load_run(path)
+    moment = utc_now()
+    manifest = Manifest(
+        run=f"{TAG}-{digest}",
+        project=PROJECT,
+        name=file.name,
+        started=moment,
+        heartbeat=moment,
+        ended=moment,
+        status=Status.FINISHED,
+        tags=(TAG,),
+        closed=True,
+        owner=this_process(),  # who follows its entry points later asks whether they are their own
+    )
+    ref = RunRef(project=PROJECT, run=manifest.run, path=path)
+    return Run(ref=ref, manifest=manifest, status=Status.FINISHED)
+
+
+@contextmanager
+def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
+    """A block in which the run of a checkpoint has a folder; one that fails leaves no empty run.
+
+    Args:
+        run: Of `checkpoint_run`.
+        spec: How its model is built; replaces what the run said so far, key by key.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    path = run.ref.path
+    is_new = not (path / MANIFEST_NAME).exists()
+    manifest = run.manifest
+    if manifest is None:
+        raise StoreUnreadable(run.reason)
+    known = manifest.extra.get(EXPLAIN_KEY)
+    stated = {**(known if isinstance(known, Mapping) else {}), **spec}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_manifest(path, replace(manifest, extra={**manifest.extra, EXPLAIN_KEY: stated}))
+    except OSError as error:
+        raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            _remove_empty(path)
+        raise
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a run folder into which nothing was written, and those above that are empty then."""
+    own = (MANIFEST_NAME, LOCK_NAME)
+    with suppress(OSError):
+        if {entry.name for entry in path.iterdir()} <= set(own):
+            for name in own:
+                (path / name).unlink(missing_ok=True)
+            for folder in (path, *list(path.parents)[:2]):
+                folder.rmdir()
