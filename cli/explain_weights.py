@@ -11,6 +11,7 @@ from telemetry.cli.model_options import names_weights
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
+from telemetry.errors import UsageError
 from telemetry.feature_requests import WeightsRequest
 
 if TYPE_CHECKING:

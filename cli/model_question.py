@@ -188,7 +188,8 @@ class ModelQuestion:
 
     def _png(self, name: str) -> bytes | None:
         """A picture of an answer, whose name is relative to the folder that keeps it."""
-        return None if self.keep.files is None else (Path(self.keep.files) / name).read_bytes()
+        path = Path(self.keep.files or "") / name
+        return path.read_bytes() if path.is_file() else None
 
     def _copy(self, out: Path, found: "Sequence[Mapping[str, Json]]") -> None:
         try:
