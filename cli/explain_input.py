@@ -1,12 +1,20 @@
 """`telemetry explain input`: which parts of one input made the model answer as it does."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from telemetry.cli import numbers, sparklines
-from telemetry.cli.grid import Align, Column, Grid
-from telemetry.cli.model_answers import checks_grid, colours, mappings, show_failures
+from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.model_answers import (
+    checks_grid,
+    colours,
+    known_number,
+    listed,
+    mappings,
+    number,
+)
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -14,13 +22,15 @@ from telemetry.errors import UsageError
 from telemetry.explain_request import AttributeRequest, EvaluateRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from telemetry.explain_request import ModelSource
     from telemetry.json_values import Json
 
 METHODS = ("ig", "occlusion", "lime", "kernelshap", "deconv", "guided")
-SHOWN_PARTS = 5
+COMPARED = METHODS[:4]  # the others show structure, no reason
+SHOWN_PARTS, SHOWN_ANSWERS = 5, 4
+MOST_BASELINES = 3  # with a column each
 BAR_WIDTH = 10
 
 
@@ -46,7 +56,10 @@ def add_input(group: VerbGroup) -> None:
     help="wrong, pred, true, or a class; else wrong, of a file without --label pred.",
 )
 @click.option("--method", type=click.Choice(METHODS), default="ig", show_default=True, help="How.")
-@click.option("--segments", metavar="HOW", help="grid:6x6, token or feature.")
+@click.option(
+    "--compare", type=click.Choice(COMPARED), help="Method that must agree; else occlusion."
+)
+@click.option("--segments", metavar="HOW", help="grid:6x6, felzenszwalb, token or feature.")
 @click.option("--baseline", metavar="NAME", help="zero, blur, mean, class-sample:16, ...")
 @click.option("--samples", type=click.IntRange(min=10), metavar="N", help="Of lime, kernelshap.")
 @click.option("--seed", type=int, default=0, help="Of what is drawn.")
@@ -64,6 +77,7 @@ def explain_input(  # noqa: PLR0913 - one argument per option
     label: str | None,
     target: str | None,
     method: str,
+    compare: str | None,
     segments: str | None,
     baseline: str | None,
     samples: int | None,
@@ -96,6 +110,7 @@ def explain_input(  # noqa: PLR0913 - one argument per option
         keep=question.keep,
         target=target or ("pred" if files and label is None else "wrong"),
         method=method,
+        compare=compare,
         segments=segments,
         baseline=baseline,
         samples=samples,
@@ -111,33 +126,68 @@ def explain_input(  # noqa: PLR0913 - one argument per option
 def show(screen: Screen, attribution: "Mapping[str, Json]") -> None:
     """The answer, then the parts, the picture, and the checks."""
     screen.paragraph(str(attribution["answer"]))
-    show_failures(screen, attribution)
+    failed = [check["name"] for check in mappings(attribution["checks"]) if check["ok"] is not True]
+    if failed:  # the answer says what each means
+        screen.line(Span("FAILED", Style.ERROR), ", ".join(map(str, failed)))
+    for warning in listed(attribution["warnings"]):
+        screen.paragraph(str(warning), label="note")
+    instead = _instead(mappings(attribution["changed"]))
+    if instead:
+        screen.paragraph(instead, label="hidden")
     screen.blank()
     screen.picture(colours(attribution.get("grid")))
-    screen.grid(_parts(mappings(attribution["top"])[:SHOWN_PARTS]))
+    baselines = [str(name) for name in listed(attribution["baselines"])]
+    screen.grid(_parts(mappings(attribution["top"])[:SHOWN_PARTS], baselines))
     screen.blank()
     screen.grid(checks_grid(attribution))
 
 
-def _parts(top: "Sequence[Mapping[str, Json]]") -> Grid:
+def _instead(changed: "Sequence[Mapping[str, Json]]") -> str:
+    """Which answers come instead where parts are hidden; empty: none."""
+    shown = [f'without {one["segment"]} "{one["prediction"]}"' for one in changed[:SHOWN_ANSWERS]]
+    if len(changed) > SHOWN_ANSWERS:
+        shown.append(f"{len(changed) - SHOWN_ANSWERS} more with --json")
+    return "; ".join(shown)
+
+
+def _parts(top: "Sequence[Mapping[str, Json]]", baselines: "Sequence[str]") -> Grid:
+    """Parts with their values, for each of several baselines, or over the references of one."""
+    each = baselines if 1 < len(baselines) <= MOST_BASELINES else []
+    has_std = any(part["std"] is not None for part in top)
+    is_unstable = any(part["unstable"] is True for part in top)
     columns = (
         Column(header="PART", shrinks=True),
         Column(header="VALUE", align=Align.RIGHT),
+        *([Column(header="SD", align=Align.RIGHT)] if has_std else []),
+        *(Column(header=name.upper(), align=Align.RIGHT, rank=2) for name in each),
         Column(header="SHARE", align=Align.RIGHT),
         Column(header="", rank=1),
+        *([Column(header="SIGN")] if is_unstable else []),
     )
     return Grid(
         columns=columns,
         rows=tuple(
             (
-                str(part["segment"]),
-                numbers.number(float(str(part["value"]))),
-                f"{100 * float(str(part['share'])):.0f} %",
-                sparklines.bar(float(str(part["share"])), width=BAR_WIDTH),
+                Span(str(part["segment"]), _style(part)),
+                Span(numbers.number(number(part["value"])), _style(part)),
+                *([numbers.number(known_number(part["std"]))] if has_std else []),
+                *(numbers.number(number(_by_baseline(part)[name])) for name in each),
+                f"{100 * number(part['share']):.0f} %",
+                sparklines.bar(number(part["share"]), width=BAR_WIDTH),
+                *(["unstable" if part["unstable"] is True else ""] if is_unstable else []),
             )
             for part in top
         ),
     )
+
+
+def _style(part: "Mapping[str, Json]") -> Style:
+    return Style.FAINT if part["unstable"] is True else Style.PLAIN
+
+
+def _by_baseline(part: "Mapping[str, Json]") -> "Mapping[str, Json]":
+    found = part["by_baseline"]
+    return found if isinstance(found, Mapping) else {}
 
 
 def _worst(

@@ -135,6 +135,7 @@ class AttributeRequest(Request):
         segments: See `telemetry.explain.segments`.
         baseline: See `telemetry.explain.baselines`.
         samples: Of LIME and KernelSHAP.
+        compare: Method that must agree; None: occlusion.
         seed: Of what is drawn.
         batch: Inputs a forward.
         check: Also the checks that cost several times the method.
@@ -152,6 +153,7 @@ class AttributeRequest(Request):
     segments: str | None = None
     baseline: str | None = None
     samples: int | None = None
+    compare: str | None = None
     seed: int = 0
     batch: int = 64
     check: bool = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
-from telemetry.explain.attribution import Attribution
+from telemetry.explain.attribution import Attribution, Changed, Comparison
 from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
 from telemetry.explain.draw import map_of
 from telemetry.explain.evaluation import Progress
@@ -44,6 +44,7 @@ def answer_input(
             segments=request.segments,
             baseline=request.baseline,
             samples=request.samples,
+            compare=request.compare,
             seed=request.seed,
             batch=request.batch,
             check=request.check,
@@ -102,9 +103,14 @@ def attribution_answer(
                 "value": part.value,
                 "share": part.share,
                 "box": None if part.box is None else list(part.box),
+                "std": part.std,
+                "by_baseline": dict(part.by_baseline),
+                "unstable": part.is_unstable,
             }
             for part in attribution.top(SHOWN_SEGMENTS)
         ],
+        "compared": _compared(attribution.compared),
+        "changed": _changed(attribution.changed),
         "checks": [check_json(check) for check in attribution.checks],
         "ok": attribution.ok,
         "warnings": list(attribution.warnings),
@@ -113,6 +119,21 @@ def attribution_answer(
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
     }
+
+
+def _compared(compared: Comparison | None) -> Json:
+    if compared is None:
+        return None
+    return {"method": compared.method, "best": compared.best, "agrees": compared.agrees}
+
+
+def _changed(changed: tuple[Changed, ...] | None) -> Json:
+    if changed is None:
+        return None
+    return [
+        {"segment": one.segment, "prediction": one.prediction, "share": one.share}
+        for one in changed
+    ]
 
 
 def sentence(attribution: Attribution, file: str | None = None) -> str:
@@ -163,6 +184,9 @@ def row_of(
         "baseline": "+".join(attribution.baselines),
         "segment_names": json_values.dumps(list(attribution.segments.names)),
         "segment_values": json_values.dumps(attribution.per_segment.tolist()),
+        "baseline_values": json_values.dumps(
+            {name: values.tolist() for name, values in attribution.found.by_baseline.items()}
+        ),
         "segment_boxes": json_values.dumps(boxes) if boxes else None,
         "image_path": image,
         "checks": json_values.dumps([check_json(check) for check in attribution.checks]),

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,28 @@ def test_a_wrong_answer_is_explained_and_kept(telemetry: Telemetry) -> None:
     assert {found[1], found[2]} == {"low", "high"}
 
 
+def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: Telemetry) -> None:
+    parts = ("--model", "shop:build", "--dataset", "shop:valid", "--no-checks")
+    words = ("--example", 0, "--method", "occlusion", "--baseline", "train-sample:8")
+    done = telemetry("explain", "input", "base", *words, *parts)
+    assert "PART\tVALUE\tSD\tSHARE" in done.out
+    (attribution,) = json.loads(telemetry("explain", "input", "base", *words, *parts, "--json").out)[
+        "attributions"
+    ]
+    for change in attribution["changed"]:
+        assert f'without {change["segment"]} "{change["prediction"]}"' in done.out
+    sql = "SELECT baseline_values FROM attributions"
+    assert "train-sample:8" in telemetry("query", sql).out
+
+
+def test_another_method_can_be_compared(telemetry: Telemetry) -> None:
+    words = ("--example", 0, *PARTS, "--compare", "kernelshap", "--json", "--no-store")
+    document = validated("explain", telemetry("explain", "input", "base", *words).out)
+    compared = document["attributions"][0]["compared"]
+    assert compared["method"] == "kernelshap"
+    assert compared["agrees"] is True
+
+
 def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None:
     words = ("--worst", 2, *PARTS, "--json", "--method", "occlusion", "--no-store")
     document = validated("explain", telemetry("explain", "input", "base", *words).out)
@@ -34,7 +57,8 @@ def test_a_failed_check_is_said_and_ends_with_3(telemetry: Telemetry, example: P
     parts = ("--model", "shop:build_blind", "--dataset", "shop:valid", "--baseline", "zero")
     done = telemetry("explain", "input", "base", "--example", 0, *parts, "--no-checks")
     assert done.code == 3
-    assert "FAILED\tnot_empty: this score does not depend on this input" in done.out
+    assert "But this score does not depend on this input" in done.out.splitlines()[0]
+    assert "FAILED\tnot_empty" in done.out
     assert list(example.glob("*/*/attributions/*/*.parquet"))
 
 
@@ -94,6 +118,8 @@ def test_a_file_that_cannot_be_explained_is_one_line(
         ((*PARTS, "--example", 0, "--worst", 1), "explain which input?"),
         ((*PARTS, "--example", 99), "has no example '99'"),
         ((*PARTS, "--example", 0, "--target", "blue"), "no such class"),
+        ((*PARTS, "--example", 0, "--compare", "ig"), "another method than --method ig"),
+        ((*PARTS, "--example", 0, "--method", "deconv"), "shows structure of images"),
         ((*PARTS, "--example", 0, "--segments", "grid:2x2"), "expected channels x height x width"),
         (("--example", 0), "which model?"),
     ],

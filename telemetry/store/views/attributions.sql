@@ -17,6 +17,7 @@ SELECT
     a.baseline,
     a.segment_names,
     a.segment_values,
+    a.baseline_values,
     a.segment_boxes,
     a.image_path,
     a.checks,
