@@ -27,9 +27,9 @@ def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: T
     words = ("--example", 0, "--method", "occlusion", "--baseline", "train-sample:8")
     done = telemetry("explain", "input", "base", *words, *parts)
     assert "PART\tVALUE\tSD\tSHARE" in done.out
-    (attribution,) = json.loads(telemetry("explain", "input", "base", *words, *parts, "--json").out)[
-        "attributions"
-    ]
+    (attribution,) = json.loads(
+        telemetry("explain", "input", "base", *words, *parts, "--json").out
+    )["attributions"]
     for change in attribution["changed"]:
         assert f'without {change["segment"]} "{change["prediction"]}"' in done.out
     sql = "SELECT baseline_values FROM attributions"
