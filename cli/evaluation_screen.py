@@ -43,6 +43,8 @@ def sentence(evaluation: "Evaluation") -> str:
         where = "weights as the model is built, for no --checkpoint is named"
     if evaluation.get("step") is not None:
         where += f" of step {evaluation['step']}"
+    if evaluation.get("probabilities") is True:
+        where += ", outputs read as probabilities"
     if accuracy is None:
         return f"{what} ({where})."
     sure = int(str(evaluation["confident_errors"]))

@@ -15,10 +15,9 @@ from torch.nn import functional
 from telemetry.capture.answers import as_logits, class_name
 from telemetry.errors import UsageError
 from telemetry.explain.examples import Example, ExampleSet
+from telemetry.explain.outputs_reading import READ_EXAMPLES, places_of_one_shape, read_outputs
 from telemetry.explain.reading import Reading
 from telemetry.explain.subject import Subject
-
-READ_EXAMPLES = 32  # from which the reading of outputs is taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,11 +104,8 @@ class Classifier:
         return None if self.tolerance is not None else math.exp(float(log_p))
 
     def _read(self, examples: ExampleSet) -> Reading:
-        first = list(examples.examples(READ_EXAMPLES))
-        group = [example for example in first if example.input.shape == first[0].input.shape]
-        output = self.subject.outputs(torch.stack([example.input for example in group]))
-        self.forwards += len(group)
-        reading = Reading.of(output, group, examples)
+        reading = read_outputs(self.subject.outputs, examples)
+        self.forwards += min(READ_EXAMPLES, len(examples))
         if reading.n_classes is None and not (self.tolerance or 0) > 0:
             raise UsageError(
                 "the model gives one number an example: from which error on is it wrong? Say it by "
@@ -120,12 +116,7 @@ class Classifier:
         return reading
 
     def _batches(self, inputs: Sequence[Tensor]) -> Iterator[list[int]]:
-        shapes: dict[tuple[int, ...], list[int]] = {}
-        for place, values in enumerate(inputs):
-            shapes.setdefault(tuple(values.shape), []).append(place)
-        for places in shapes.values():
-            for start in range(0, len(places), self._batch):
-                yield places[start : start + self._batch]
+        return places_of_one_shape(inputs, self._batch)
 
 
 def _near(values: Tensor, truths: Tensor, tolerance: float) -> Outcomes:

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from itertools import islice
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from telemetry import json_values
 from telemetry.capture.answers import ID_CHARACTERS, metadata_text
 from telemetry.errors import UsageError
 from telemetry.explain.examples import Example
+from telemetry.explain.outputs_reading import places_of_one_shape, read_outputs
 from telemetry.explain.reading import Reading
 from telemetry.explain.subject import Subject
 
 DEFAULT_BATCH = 64
+WINDOW = 8  # batches that are read together, so that inputs of one shape find each other
 CONFIDENT = 0.9  # probability from which a wrong answer counts as confident
 
 Row = dict[str, object]
@@ -103,15 +103,13 @@ def evaluate(
     examples = subject.examples
     n_all = len(examples) if limit is None else min(limit, len(examples))
     rows: list[Row] = []
-    reading: Reading | None = None
     with subject.running():
-        for group in _groups(examples.examples(limit), batch):
-            output = subject.outputs(joined([e.input for e in group], examples.pad_id))
-            reading = reading or Reading.of(output, group, examples)
-            columns = reading.answers(output, group).columns(reading.classes)
-            rows += _rows(group, columns)
-            if progress is not None:
-                progress(len(rows), n_all)
+        reading = read_outputs(subject.outputs, examples, limit)
+        for window in _groups(examples.examples(limit), batch * WINDOW):
+            for row in _answered(subject, reading, window, batch):
+                rows.append(row)
+                if progress is not None and (len(rows) % batch == 0 or len(rows) == n_all):
+                    progress(len(rows), n_all)
     checkpoint = subject.identity
     moment = datetime.now(UTC).replace(tzinfo=None)
     common: Row = {
@@ -128,26 +126,21 @@ def evaluate(
         checkpoint=checkpoint,
         step=subject.step,
         rows=tuple({**common, **row} for row in rows),
-        are_probabilities=reading is not None and reading.are_probabilities,
+        are_probabilities=reading.are_probabilities,
     )
 
 
-def joined(inputs: Sequence[Tensor], pad_id: int | None) -> Tensor:
-    """A batch of inputs, shape (n, ...); texts of other lengths are filled up.
-
-    Raises:
-        UsageError: shapes differ and nothing says how to fill them up.
-    """
-    shapes = {tuple(values.shape) for values in inputs}
-    if len(shapes) == 1:
-        return torch.stack(list(inputs))
-    if pad_id is not None and all(values.dim() == 1 for values in inputs):
-        return pad_sequence(list(inputs), batch_first=True, padding_value=pad_id)
-    first, second = sorted(shapes)[:2]
-    raise UsageError(
-        f"inputs of one batch have the shapes {first} and {second}; give the data set a pad_id, or "
-        "evaluate with --batch 1."
-    )
+def _answered(
+    subject: Subject, reading: Reading, window: Sequence[Example], batch: int
+) -> list[Row]:
+    """Rows of some examples, in their order; those of one shape share forwards."""
+    found: dict[int, Row] = {}
+    for places in places_of_one_shape([example.input for example in window], batch):
+        group = [window[place] for place in places]
+        output = subject.outputs(torch.stack([example.input for example in group]))
+        columns = reading.answers(output, group).columns(reading.classes)
+        found |= zip(places, _rows(group, columns), strict=True)
+    return [found[place] for place in range(len(window))]
 
 
 def _groups(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:

@@ -116,7 +116,7 @@ class ExampleSet:
 
     @cached_property
     def pad_id(self) -> int | None:
-        """What shorter texts of a batch are filled up with; None: only equal lengths are joined."""
+        """What fills up shorter texts, and so says nothing; None where the data set names none."""
         return self._token("pad_id")
 
     @cached_property

@@ -22,6 +22,7 @@ from telemetry.explain.methods import (
     Problem,
     run,
 )
+from telemetry.explain.outputs_reading import read_outputs
 from telemetry.explain.reading import Reading
 from telemetry.explain.score import WRONG, Score, score_for
 from telemetry.explain.segments import Segments, segments_of
@@ -186,7 +187,7 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
     outputs = counted(subject, cost)
     with torch.no_grad():
         output = outputs(example.input[None]).detach().cpu()
-    reading = Reading.of(output, [example], examples)
+        reading = read_outputs(outputs, examples)
     if not bool(torch.isfinite(output).all()):
         raise UsageError(f"the model answers example {example.id} with no finite number.")
     score = score_for(target, output, example, reading)

@@ -39,11 +39,25 @@ class Reading:
     are_probabilities: bool
 
     @classmethod
-    def of(cls, output: Tensor, group: Sequence[Example], examples: ExampleSet) -> Self:
+    def of(
+        cls,
+        output: Tensor,
+        group: Sequence[Example],
+        examples: ExampleSet,
+        *,
+        is_sigmoid: bool = False,
+    ) -> Self:
         """The reading that fits a first batch.
 
-        One output an example is the logit of two classes where the data set names two or all
-        labels are 0 and 1, else a regression. Where the batch has none the first example decides.
+        One output an example is one of two classes where the data set names two or all labels are
+        0 and 1, whole or not, else a regression. Where the batch has none the first example
+        decides.
+
+        Args:
+            output: Of the model for the batch.
+            group: The batch.
+            examples: Its data set.
+            is_sigmoid: Whether the outputs are those of a sigmoid.
 
         Raises:
             UsageError: classes are named, but not as many as the model has.
@@ -53,14 +67,17 @@ class Reading:
         n_classes: int | None = None
         if output.dim() == MATRIX:
             n_classes = output.shape[1]
-        elif len(named) == BINARY or all(e.label in {0, 1} for e in group if _is_whole(e)):
+        elif len(named) == BINARY or all(e.label in {0, 1} for e in group):
             n_classes = BINARY if all(map(_is_whole, group)) else None
         if n_classes is not None and named and len(named) != n_classes:
             raise UsageError(
                 f"data set {examples.name} names {len(named)} classes, the model has {n_classes}."
             )
         return cls(
-            n_classes=n_classes, classes=named, are_probabilities=look_like_probabilities(output)
+            n_classes=n_classes,
+            classes=named,
+            are_probabilities=look_like_probabilities(output)
+            or (is_sigmoid and output.dim() == 1 and n_classes is not None),
         )
 
     def answers(self, output: Tensor, group: Sequence[Example]) -> ClassAnswers | NumberAnswers:
@@ -116,7 +133,7 @@ class Reading:
 
 
 def _is_whole(example: Example) -> bool:
-    return isinstance(example.label, int | str)
+    return isinstance(example.label, str) or float(example.label or 0).is_integer()
 
 
 def _unlabelled(example: Example) -> str:

@@ -84,6 +84,16 @@ class Subject:
             sha.update(f"{name} {input_digest(tensor.detach().cpu())}\n".encode())
         return f"{LIVE}:{sha.hexdigest()[:ID_CHARACTERS]}"
 
+    def as_taken(self, inputs: Tensor) -> Tensor:
+        """Inputs on the device of the model; fractions in the type of its first parameter.
+
+        Data sets of numpy give float64 to models of float32, and those to models of bfloat16.
+        """
+        if not inputs.is_floating_point():
+            return inputs.to(self.device)
+        types = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return inputs.to(self.device, next(types, inputs.dtype))
+
     def outputs(self, inputs: Tensor) -> Tensor:
         """What the model says of a batch; call it inside `running()`.
 
@@ -97,7 +107,7 @@ class Subject:
             UsageError: the model fails on such inputs, or its output has another shape.
         """
         try:
-            raw = self.model(inputs.to(self.device))
+            raw = self.model(self.as_taken(inputs))
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"the model cannot be run on inputs of shape {tuple(inputs.shape)} "

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -87,21 +88,94 @@ def test_labels_that_are_no_class_of_the_model_are_refused() -> None:
         explain.evaluate(explain.load(wide))
 
 
-class Bags(nn.Module):
-    """A mean of embeddings, where padding counts for nothing."""
+class Probable(nn.Module):
+    """The probability that the sum of a row is positive, in one of several spellings."""
+
+    def __init__(self, spelling: str) -> None:
+        super().__init__()
+        self.spelling = spelling
+
+    def forward(self, x: Tensor) -> Tensor:
+        logit = x.sum(1, keepdim=True)
+        spellings: dict[str, Callable[[], Tensor]] = {
+            "module": lambda: nn.Sigmoid()(logit),
+            "squeezed": lambda: torch.sigmoid(logit).squeeze(1).double(),
+            "in place": lambda: logit.clone().sigmoid_(),
+            "rescaled": lambda: torch.sigmoid(logit).mul_(6).sub_(3),
+            "gate": lambda: torch.sigmoid(logit) * 0 + logit,
+        }
+        return spellings[self.spelling]()
+
+
+@pytest.mark.parametrize("spelling", ["module", "squeezed", "in place"])
+def test_one_probability_an_example_is_recognised_where_the_model_ends_in_a_sigmoid(
+    spelling: str,
+) -> None:
+    class Floats(Rows):
+        """Labels as binary cross-entropy wants them."""
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Mapping[str, object]]:
+            row, label, metadata = super().__getitem__(index)
+            return row, label.float(), metadata
+
+    found = explain.evaluate(explain.load(Probable(spelling), dataset=Floats()))
+    logits = explain.evaluate(explain.load(build_sum(), dataset=Rows()))
+    assert found.are_probabilities
+    for a, b in zip(found.rows, logits.rows, strict=True):
+        assert (a["label"], a["prediction"]) == (b["label"], b["prediction"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("spelling", ["rescaled", "gate"])
+def test_a_sigmoid_inside_makes_no_probabilities(spelling: str) -> None:
+    found = explain.evaluate(explain.load(Probable(spelling), dataset=Rows()))
+    assert not found.are_probabilities
+    assert found.accuracy == pytest.approx(10 / 12)
+
+
+def test_a_regression_is_one_whatever_its_first_target() -> None:
+    class Counts(Numbers):
+        """Sums of which the first are 1 and 0."""
+
+        def __getitem__(self, index: int) -> tuple[Tensor, float]:  # type: ignore[override]
+            row, total = super().__getitem__(index)
+            return row, float([1, 0][index]) if index < 2 else float(total)
+
+    class Total(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(1)
+
+    subject = explain.load(Total(), dataset=Counts())
+    assert explain.evaluate(subject, batch=1).accuracy is None
+    assert explain.attribute(subject, "0", "pred").score.kind == "value"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inputs_are_taken_to_the_type_of_the_model(dtype: torch.dtype) -> None:
+    class Doubles(Rows):
+        def __getitem__(self, index: int) -> object:  # type: ignore[override]
+            row, label, _ = super().__getitem__(index)
+            return row.double().numpy(), label
+
+    found = explain.evaluate(explain.load(build_sum().to(dtype), dataset=Doubles()))
+    assert found.accuracy == pytest.approx(10 / 12)
+
+
+class Last(nn.Module):
+    """Knows a text by its last token: padding would hide it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = nn.EmbeddingBag(9, 2, padding_idx=0)
+        self.table = nn.Embedding(9, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.table(x)
+        return self.table(x[:, -1])
 
 
 class Texts:
     """Texts of two lengths."""
 
-    pad_id: int | None = 0
+    pad_id = 0
 
     def __len__(self) -> int:
         return 4
@@ -110,15 +184,14 @@ class Texts:
         return torch.arange(1, 3 + index % 2), index % 2
 
 
-def test_texts_of_other_lengths_are_filled_up_or_refused() -> None:
+def test_texts_of_other_lengths_are_answered_as_each_alone_is() -> None:
     torch.manual_seed(0)
-    model, texts = Bags(), Texts()
-    found = explain.evaluate(explain.load(model, dataset=texts))
-    single = explain.evaluate(explain.load(model, dataset=texts), batch=1)
-    assert [r["prediction"] for r in found.rows] == [r["prediction"] for r in single.rows]
-    texts.pad_id = None
-    with pytest.raises(UsageError, match="give the data set a pad_id"):
-        explain.evaluate(explain.load(model, dataset=texts))
+    subject = explain.load(Last(), dataset=Texts())
+    found = explain.evaluate(subject)
+    single = explain.evaluate(subject, batch=1)
+    for together, alone in zip(found.rows, single.rows, strict=True):
+        assert together["example_id"] == alone["example_id"]
+        assert together["margin"] == pytest.approx(alone["margin"])
 
 
 def test_rows_are_kept_once_and_every_evaluation_in_a_shard_of_its_own(tmp_path: Path) -> None:
