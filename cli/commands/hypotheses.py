@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
+from telemetry.cli import numbers, seed_advice
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypotheses_run import add_run
@@ -105,7 +105,7 @@ def compare(  # noqa: PLR0913 - one argument per option
     if screen.wants_json:
         screen.json(found.to_json())
     else:
-        show_comparison(screen, found, is_alone=no_seed_baseline)
+        show_comparison(screen, found, is_alone=no_seed_baseline, file=file)
     return EXIT_CODES.get(found.verdict, 0)
 
 
@@ -132,7 +132,9 @@ def list_(settings: Settings, *, file: Path | None) -> None:
         show_list(screen, listed)
 
 
-def show_comparison(screen: Screen, found: "Comparison", *, is_alone: bool) -> None:
+def show_comparison(
+    screen: Screen, found: "Comparison", *, is_alone: bool, file: Path | None = None
+) -> None:
     """The answer, a line for each hypothesis, and what would decide the rest."""
     style = STYLES[found.verdict]
     screen.line(Span(found.verdict.replace("_", " ").upper(), style), found.answer)
@@ -143,8 +145,8 @@ def show_comparison(screen: Screen, found: "Comparison", *, is_alone: bool) -> N
         Column(header="BASE", align=Align.RIGHT),
         Column(header="CAND", align=Align.RIGHT),
         Column(header="CHANGE 95 %", align=Align.RIGHT, rank=2),
-        Column(header="Q", align=Align.RIGHT, rank=1),
-        Column(header="SEEN FROM", align=Align.RIGHT, rank=3),
+        Column(header="Q", align=Align.RIGHT, rank=3),
+        Column(header="SEEN FROM", align=Align.RIGHT, rank=1),
         Column(header="VERDICT"),
     )
     screen.grid(Grid(columns=columns, rows=tuple(map(_row, found.results))))
@@ -159,13 +161,11 @@ def show_comparison(screen: Screen, found: "Comparison", *, is_alone: bool) -> N
             basis += f"; {ADVISED_SEEDS} see smaller changes"
     screen.paragraph(f"{basis}, q {found.q:g}", indent=2)
     if not is_alone and len(found.seeds) < MIN_SEEDS:
-        _say_how_to_get_seeds(screen, found)
+        _say_how_to_get_seeds(screen, found, file)
 
 
-def _say_how_to_get_seeds(screen: Screen, found: "Comparison") -> None:
+def _say_how_to_get_seeds(screen: Screen, found: "Comparison", file: Path | None) -> None:
     """The commands that would supply a seed baseline, or do without."""
-    manifest = found.base.manifest
-    script = manifest.environment.get("script") if manifest else None
     lacking = MIN_SEEDS - len(found.seeds)
     screen.paragraph(
         f"{plural(lacking, 'more seed run')} of {found.base.name} would decide, "
@@ -173,12 +173,8 @@ def _say_how_to_get_seeds(screen: Screen, found: "Comparison") -> None:
         indent=2,
         label="NEXT",
     )
-    for line in (
-        f"python {script or 'TRAIN.py'}    # as {found.base.name}, with another seed",
-        "telemetry evaluate latest",
-        f"telemetry hypotheses compare {found.base.short} {found.candidate.short}    # at last",
-    ):
-        screen.verbatim(line, indent=12)
+    for line in seed_advice.commands(found, None if file is None else str(file)):
+        screen.verbatim(line, indent=4)
     screen.paragraph(
         "or say --no-seed-baseline if the question is about these two checkpoints alone.", indent=12
     )

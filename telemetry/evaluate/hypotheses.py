@@ -127,7 +127,12 @@ def compare(
         seeds=seed_runs,
         q=rules.q,
         results=tuple(results),
-        warnings=(*warnings, *notes, *([_not_a_seed(candidate)] if is_seed and seeds else [])),
+        warnings=(
+            *warnings,
+            *notes,
+            *([_not_a_seed(candidate)] if is_seed and seeds else []),
+            *([] if seeds else _other_code(base, seed_runs)),
+        ),
     )
 
 
@@ -258,6 +263,24 @@ def _notes(question: Question) -> list[str]:
 
 def _not_a_seed(candidate: Run) -> str:
     return f"{candidate.name} is the candidate, so it does not count as a seed run of the base."
+
+
+def _other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
+    """A word about seeds, found by their configuration, that ran another version of the script."""
+    of_base = _script(base)
+    other = [run.name for run in seeds if of_base and _script(run) not in {None, of_base}]
+    if not other:
+        return []
+    told = (
+        f"the script of {', '.join(other)} is not that of {base.name}, though the configuration is"
+    )
+    return [f"{told} but for the seed; name the seed runs that count by --seeds."]
+
+
+def _script(run: Run) -> str | None:
+    """Hash of the script that trained a run; None where it is not known."""
+    found = run.manifest.environment.get("script_hash") if run.manifest else None
+    return found if isinstance(found, str) and found else None
 
 
 def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -> str:

@@ -19,6 +19,8 @@ MAX_DISTINCT = 64  # values that are resampled by their counts
 MAX_DRAWS = 20_000_000  # of a bootstrap; beyond, means of so many values are normal
 EXACT_SIGNED_RANKS = 50  # pairs up to which all signs are enumerated
 MIN_SEEDS = 3
+DEFAULT_Q = 0.05  # share of false finds
+DISCORDANT_SHARE = 0.05  # of answers, assumed before there is another model to compare with
 
 
 def mcnemar_p(n_base_only: int, n_cand_only: int, *, mid_p: bool = False) -> float:
@@ -59,6 +61,20 @@ def detectable_excess(n_discordant: int, limit: float) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if mcnemar_p(n - middle, middle) <= limit else (low, middle - 1)
     return n - 2 * low
+
+
+def foreseeable_drop(n: int, limit: float) -> float:
+    """Smallest difference of two shares that an exact test could see, if 5 % of the answers differ.
+
+    Args:
+        n: Pairs, at least 1.
+        limit: Level of the test.
+
+    Returns:
+        NaN where so few examples cannot show even that all answers turned wrong.
+    """
+    drop = detectable_excess(round(DISCORDANT_SHARE * n), limit) / n
+    return drop if drop <= 1 else math.nan
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:

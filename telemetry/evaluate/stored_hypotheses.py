@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from telemetry.evaluate.evaluations import (
     StoredEvaluation,
     stored_evaluations,
 )
-from telemetry.evaluate.hypothesis import Hypothesis, Kind
+from telemetry.evaluate.hypothesis import ACCURACY, ERROR, Hypothesis, Kind
 from telemetry.evaluate.hypothesis_file import parse_hypotheses
 from telemetry.evaluate.measures import mean_of
+from telemetry.evaluate.paired import DEFAULT_Q, foreseeable_drop
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.results import append_once
@@ -55,6 +56,8 @@ class Listed:
         value: Its metric, NaN where unknown.
         holds: Whether the expectation is met; None where that cannot be said.
         verdict: Of the last comparison, '' without one.
+        detectable_drop: Smallest change that a comparison could see, if 5 % of the answers differ
+            and seeds do not; NaN for numbers.
     """
 
     hypothesis: Hypothesis
@@ -64,6 +67,7 @@ class Listed:
     value: float
     holds: bool | None
     verdict: str
+    detectable_drop: float = math.nan
 
     def to_json(self) -> Mapping[str, Json]:
         """An entry of `hypotheses list --json`."""
@@ -75,6 +79,7 @@ class Listed:
             "value": None if math.isnan(self.value) else self.value,
             "holds": self.holds,
             "verdict": self.verdict or None,
+            "detectable_drop": None if math.isnan(self.detectable_drop) else self.detectable_drop,
         }
 
 
@@ -123,10 +128,18 @@ def list_hypotheses(
         evaluations = stored_evaluations(session)
         rows = session.query(VERDICTS_SQL).records()
         verdicts = {as_text(row["hypothesis"]): as_text(row["verdict"]) for row in rows}
-        return [
+        listed = [
             _listed(session, known[name], evaluations, verdicts.get(name, ""))
             for name in sorted(known)
         ]
+    return [replace(entry, detectable_drop=_drop(entry, len(listed))) for entry in listed]
+
+
+def _drop(entry: Listed, n_hypotheses: int) -> float:
+    is_share = entry.hypothesis.expect.metric in {ACCURACY, ERROR}
+    if not is_share or not entry.n:
+        return math.nan
+    return foreseeable_drop(entry.n, DEFAULT_Q / n_hypotheses)
 
 
 def _listed(

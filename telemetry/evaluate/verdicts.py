@@ -12,6 +12,7 @@ from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import Result
 from telemetry.evaluate.hypothesis import ACCURACY
 from telemetry.evaluate.paired import (
+    DEFAULT_Q,
     MIN_SEEDS,
     benjamini_hochberg,
     bootstrap_interval,
@@ -28,7 +29,6 @@ from telemetry.evaluate.pairs import Pairs
 Floats = npt.NDArray[np.float64]
 
 SMALL_N = 200  # examples below which few differing answers say nothing
-DEFAULT_Q = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

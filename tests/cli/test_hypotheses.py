@@ -7,6 +7,10 @@ from command_line import Golden, Telemetry, Terminal, validated, widest
 from judged_examples import DATASET, add_examples
 from synthetic import START, RunBuilder
 
+from telemetry import Store
+from telemetry.cli import seed_advice
+from telemetry.evaluate import hypotheses
+
 N = 400
 TIMES = [{"time": "night" if i % 4 == 0 else "day"} for i in range(N)]
 FILE = f"""
@@ -107,11 +111,47 @@ def test_without_seeds_the_answer_is_undecided(telemetry: Telemetry) -> None:
     assert done.code == 3
     assert "no seed baseline: 2 of 3 seed runs" in done.out
     assert "1 more seed run of seed-0 would decide, 4 are advised" in done.out
-    assert "telemetry hypotheses compare seed-0 candid" in done.out
+    assert "python TRAIN.py    # as seed-0, but not seed=0" in done.out
+    assert "telemetry hypotheses run latest --model MODULE:NAME" in done.out
+    assert "telemetry hypotheses compare seed-0 candid    # at last" in done.out
     assert "--no-seed-baseline" in done.out
     alone = telemetry("hypotheses", "compare", "seed-0", "candid", "--no-seed-baseline")
     assert alone.code == 1
     assert telemetry("hypotheses", "compare", "seed-0", "seed-1").code == 0
+
+
+@pytest.mark.parametrize(
+    ("of_base", "told"),
+    [
+        (
+            {"tags": ("checkpoint",)},
+            [
+                "telemetry evaluate SEED1.pt SEED2.pt SEED3.pt --model MODULE:NAME",
+                "telemetry hypotheses compare 0base0 0other --seeds SEED1.pt,SEED2.pt,SEED3.pt",
+            ],
+        ),
+        (
+            {"environment": {"script": "train.py"}},
+            [
+                "python train.py    # as base, with another seed",
+                "telemetry evaluate latest --model MODULE:NAME",
+                "telemetry hypotheses compare 0base0 0other --seeds RUN,RUN,RUN    # at last",
+            ],
+        ),
+    ],
+)
+def test_the_commands_that_supply_seeds_are_those_of_the_base(
+    tmp_path: Path, of_base: dict[str, object], told: list[str]
+) -> None:
+    for name in ("0base0", "0other"):
+        own = of_base if name == "0base0" else {}
+        builder = RunBuilder(
+            store=tmp_path, run=f"20260102-030405-{name}", name=name.strip("0"), **own
+        )
+        add_examples(builder, [True] * 10).write()
+    store = Store.open(tmp_path)
+    found = hypotheses.compare(store, store.select("base"), store.select("other"))
+    assert seed_advice.commands(found, None) == told
 
 
 def test_hypotheses_are_listed_with_what_the_newest_run_makes_of_them(

@@ -148,6 +148,18 @@ def test_the_candidate_is_no_seed_of_the_base(folder: Path) -> None:
     assert any("does not count as a seed run" in warning for warning in found.warnings)
 
 
+def test_seeds_that_ran_another_script_are_told(tmp_path: Path) -> None:
+    plain = {"": answers(0)[""]}
+    for name, script in (("seed-0", "a1"), ("seed-1", "a1"), ("seed-2", "b2"), ("candid", "c3")):
+        builder = write(tmp_path, name, plain)
+        builder.environment = {"script": "train.py", "script_hash": script}
+        builder.write()
+    found = compared(tmp_path)
+    assert any("the script of seed-2 is not that of seed-0" in told for told in found.warnings)
+    chosen = compared(tmp_path, seeds=seeds(tmp_path, ["seed-0", "seed-1", "seed-2"]))
+    assert not chosen.warnings
+
+
 def test_a_subset_needs_no_evaluation_of_its_own(folder: Path, tmp_path: Path) -> None:
     night = Hypothesis(
         name="night",

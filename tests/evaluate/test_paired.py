@@ -10,6 +10,7 @@ from telemetry.evaluate.paired import (
     bootstrap_interval,
     detectable_excess,
     discordant_needed,
+    foreseeable_drop,
     mcnemar_p,
     ranks,
     seed_detectable,
@@ -111,3 +112,12 @@ def test_the_price_of_few_seeds(n_seeds: int, needed: float) -> None:
 def test_seeds_that_agree_leave_half_an_example() -> None:
     assert seed_spread(np.array([0.5, 0.5, 0.5]), 0.01) == 0.005
     assert seed_spread(np.array([0.4, 0.5, 0.6]), 0.01) == pytest.approx(0.1)
+
+
+def test_what_a_comparison_could_see_is_known_before_it() -> None:
+    # 20 of 400 answers differ: 5 against 15 have p = 0.041, 6 against 14 p = 0.115
+    assert foreseeable_drop(400, 0.05) == 10 / 400
+    # 5 % of 20 are one answer; six in one direction are needed: p = 0.031
+    assert foreseeable_drop(20, 0.05) == 6 / 20
+    assert foreseeable_drop(20, 0.05 / 4) == 8 / 20  # four hypotheses: p = 0.0078
+    assert math.isnan(foreseeable_drop(5, 0.05))
