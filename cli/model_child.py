@@ -92,7 +92,8 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
                 continue
             message = json.loads(line.removeprefix(MESSAGE_MARK))
             if "error" in message:
-                raise ERRORS.get(message["exit_code"], TelemetryError)(message["error"])
+                said = " ".join(message["error"].splitlines())  # the user's code may say much
+                raise ERRORS.get(message["exit_code"], TelemetryError)(said)
             advance(message["done"], message["of"])
         if child.wait() != 0 and is_late.is_set():
             raise Inconclusive(f"--timeout {timeout_s:g}: no answer after so many seconds.")

@@ -266,5 +266,9 @@ def matching_files(pattern: str, folder: Path) -> list[Path]:
     """The files that fit a pattern, relative ones from a folder, the oldest first."""
     anchor = Path(pattern).anchor
     base = Path(anchor) if anchor else folder
-    found = [path for path in base.glob(pattern.removeprefix(anchor)) if path.is_file()]
+    try:
+        fitting = list(base.glob(pattern.removeprefix(anchor)))
+    except ValueError:  # '' is no pattern, nor is **x
+        fitting = []
+    found = [path for path in fitting if path.is_file()]
     return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))

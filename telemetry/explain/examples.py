@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -308,9 +309,10 @@ class ExampleSet:
             return self.example(known)
         if example_id.isdigit() and int(example_id) < len(self):
             return self.example(int(example_id))
+        no_file = ", nor is there such a file" if Path(example_id).suffix else ""
         raise UsageError(
-            f"data set {self.name} has no example {example_id!r}; `telemetry evaluate` lists ids, "
-            f"and 0 to {len(self) - 1} are places."
+            f"data set {self.name} has no example {example_id!r}{no_file}; `telemetry evaluate` "
+            f"lists ids, and 0 to {len(self) - 1} are places."
         )
 
     def _token(self, name: str) -> int | None:

@@ -86,7 +86,10 @@ def _read(path: Path, examples: ExampleSet) -> Tensor:
     except UsageError:
         raise
     except Exception as error:  # readers of foreign files raise anything
-        raise UsageError(f"{path}: cannot be read as an input ({type(error).__name__}).") from error
+        raise UsageError(
+            f"{path}: cannot be read as an input ({type(error).__name__}): torn, or more than one "
+            "plain array of numbers."
+        ) from error
 
 
 def _misfit(values: Tensor, first: Tensor) -> str | None:

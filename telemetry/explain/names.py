@@ -19,5 +19,5 @@ def known(what: str, name: str, names: Iterable[str]) -> str:
         return name
     close = difflib.get_close_matches(name, there, MOST_NAMES, 0.6)
     shown = list(dict.fromkeys([*close, *there]))[:MOST_NAMES]
-    more = ", ..." if len(shown) < len(there) else ""
-    raise UsageError(f"the model has no {what} {name!r}; there are {', '.join(shown)}{more}.")
+    more = ", ..." if len(shown) < len(there) else "."
+    raise UsageError(f"the model has no {what} {name!r}; there are {', '.join(shown)}{more}")

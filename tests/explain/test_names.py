@@ -14,7 +14,7 @@ def test_a_known_name_is_itself() -> None:
 
 def test_the_closest_names_are_said_first_and_eight_at_most() -> None:
     with pytest.raises(
-        UsageError, match=r"no layer 'haed'; there are head, stem, .*, \.\.\.\.$"
+        UsageError, match=r"no layer 'haed'; there are head, stem, .*, \.\.\.$"
     ) as raised:
         known("layer", "haed", LAYERS)
     assert str(raised.value).count("block") == 6
