@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from telemetry.explain.checks import EMPTY, Check
 from telemetry.explain.examples import Example
+from telemetry.explain.origin import Origin
+from telemetry.explain.result import Result
 from telemetry.explain.score import Score
 from telemetry.explain.segments import Segments
 
@@ -106,11 +109,12 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Attribution:
+class Attribution(Result):
     """What each part of one input contributes to one score.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         example: What was explained.
         prediction: The model's answer.
         label: The truth, by name; None: not known.
@@ -130,7 +134,10 @@ class Attribution:
         seed: Of what was drawn.
     """
 
+    TELLING: ClassVar[str] = "attribution_answers"
+
     id: str
+    origin: Origin
     example: Example
     prediction: str
     label: str | None
@@ -148,11 +155,6 @@ class Attribution:
     forwards: int
     seconds: float
     seed: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
 
     @property
     def segments(self) -> Segments:

@@ -5,16 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from telemetry import json_values
-from telemetry.explain.answers import check_json, thinned
+from telemetry.explain.answers import check_json
 from telemetry.explain.attribution import Attribution, Changed, Comparison
-from telemetry.explain.colours import Floats, hexadecimal, signed_colours, signed_scale
-from telemetry.explain.draw import map_of
+from telemetry.explain.attribution_pictures import grid, legend, marks, picture, tokens
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.examples import IMAGE_DIMENSIONS, Example
+from telemetry.explain.examples import Example
 from telemetry.explain.input_attribution import attribute
 from telemetry.explain.input_files import read_example
-from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
 from telemetry.explain.question import examples_of
+from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import AttributeRequest
@@ -34,7 +33,7 @@ def answer_input(
     asked = _asked(request, subject)
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
-    for place, (file, example) in enumerate(asked):
+    for place, example in enumerate(asked):
         progress(place, len(asked))
         attribution = attribute(
             subject,
@@ -50,41 +49,25 @@ def answer_input(
             check=request.check,
             embedding=request.embedding,
         )
-        image = keeper.image(attribution.id, partial(picture_of, attribution))
-        rows = [row_of(attribution, subject, image, file)]
-        keeper.rows("attributions", rows, identity="attribution_id")
-        found.append({**attribution_answer(attribution, subject, file), "image": image})
-    return {"attributions": found}
+        found.append(TELLING.kept(attribution, keeper))
+    return {TELLING.key: found}
 
 
-def _asked(request: AttributeRequest, subject: Subject) -> list[tuple[str | None, Example]]:
-    """The inputs, each with the name of its file; all are read before one is explained."""
+def _asked(request: AttributeRequest, subject: Subject) -> list[Example]:
+    """The inputs; all are read before one is explained."""
     examples = examples_of(subject)
-    return [
-        *((None, example) for example in examples.find_all(request.examples)),
-        *(
-            (Path(file).name, read_example(Path(file), examples, request.label))
-            for file in request.files
-        ),
-    ]
+    files = (read_example(Path(file), examples, request.label) for file in request.files)
+    return [*examples.find_all(request.examples), *files]
 
 
-def attribution_answer(
-    attribution: Attribution, subject: Subject, file: str | None = None
-) -> dict[str, Json]:
-    """What `telemetry explain input` shows.
-
-    Args:
-        attribution: What was found.
-        subject: The model.
-        file: Name of the file that the input lies in; None: an example of the data set.
-    """
+def document(attribution: Attribution, files: Files) -> dict[str, Json]:
+    """What `telemetry explain input` shows."""
     score = attribution.score
     return {
         "attribution_id": attribution.id,
-        "checkpoint": subject.identity,
+        "checkpoint": attribution.origin.checkpoint,
         "example_id": attribution.example.id,
-        "file": file,
+        "file": attribution.example.file,
         "label": attribution.label,
         "prediction": attribution.prediction,
         "score": {
@@ -114,8 +97,12 @@ def attribution_answer(
         "checks": [check_json(check) for check in attribution.checks],
         "ok": attribution.ok,
         "warnings": list(attribution.warnings),
-        "answer": sentence(attribution, file),
-        "grid": _grid(attribution),
+        "answer": sentence(attribution),
+        "legend": legend(attribution),
+        "grid": grid(attribution),
+        "marks": marks(attribution),
+        "tokens": tokens(attribution),
+        "image": files.get("image"),
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
     }
@@ -136,7 +123,7 @@ def _changed(changed: tuple[Changed, ...] | None) -> Json:
     ]
 
 
-def sentence(attribution: Attribution, file: str | None = None) -> str:
+def sentence(attribution: Attribution) -> str:
     """The answer in words; an input in a file is called by its name."""
     score, top = attribution.score, attribution.top(1)[0]
     if score.target is None:
@@ -146,7 +133,7 @@ def sentence(attribution: Attribution, file: str | None = None) -> str:
         said = f'is called "{attribution.prediction}"'
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
         evidence = f'of the evidence for "{score.target_name}" {against}'
-    who = file or f"example {attribution.example.id}"
+    who = attribution.example.file or f"example {attribution.example.id}"
     return (
         f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}"
         f"{_verdict(attribution)}."
@@ -162,115 +149,53 @@ def _verdict(attribution: Attribution) -> str:
     return "; all checks passed" if was_checked else ""
 
 
-def row_of(
-    attribution: Attribution, subject: Subject, image: str | None, file: str | None = None
-) -> dict[str, object]:
+def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
     """The row of table `attributions`; the data set of an input in a file is the file."""
     score = attribution.score
     boxes: list[Json] = [list(box) for box in attribution.segments.boxes]
-    return {
-        "attribution_id": attribution.id,
-        "checkpoint": subject.identity,
-        "dataset": file or (subject.examples.name if subject.examples else ""),
-        "example_id": attribution.example.id,
-        "method": attribution.method,
-        "score_kind": score.kind,
-        "target": None if score.target is None else score.target_name,
-        "other": score.other_name,
-        "label": attribution.label,
-        "prediction": attribution.prediction,
-        "score_input": attribution.score_input,
-        "score_baseline": attribution.score_baseline,
-        "baseline": "+".join(attribution.baselines),
-        "segment_names": json_values.dumps(list(attribution.segments.names)),
-        "segment_values": json_values.dumps(attribution.per_segment.tolist()),
-        "baseline_values": json_values.dumps(
-            {name: values.tolist() for name, values in attribution.found.by_baseline.items()}
-        ),
-        "segment_boxes": json_values.dumps(boxes) if boxes else None,
-        "image_path": image,
-        "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
-        "ok": attribution.ok,
-        "forwards": attribution.forwards,
-        "seconds": attribution.seconds,
-        "seed": attribution.seed,
-        "answer": sentence(attribution, file),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
-    }
-
-
-def picture_of(attribution: Attribution) -> bytes | None:
-    """The picture as PNG; None for what is no image, no text and no row."""
-    caption, parts = legend(attribution), _valued(attribution)
-    if _is_image(attribution):
-        image = attribution.example.input.cpu()
-        largest = sorted(parts, key=lambda part: -abs(part.value))
-        return image_png(_painted(attribution), image, largest, caption, attribution.id)
-    if attribution.values.dim() != 1:
-        return None
-    drawn = text_png if _is_text(attribution) else table_png
-    return drawn(parts, caption, attribution.id)
-
-
-def legend(attribution: Attribution) -> str:
-    """What the colours and the signs of the picture mean."""
-    score = attribution.score
-    against = score.other_name or "the others"
-    wrong = _is_wrong(attribution)
-    plus, minus = ("orange", "blue") if wrong else ("blue", "orange")
-    if score.target is None:
-        said = f"{plus} +: raises the answer; {minus} -: lowers it"
-    else:
-        said = f"{plus} +: for {score.target_name}; {minus} -: for {against}"
-    if not _is_image(attribution):
-        return said
-    return f"{said}; colours end at {signed_scale(_painted(attribution)):.3g} a pixel"
-
-
-def _valued(attribution: Attribution) -> list[Valued]:
-    """The segments in their order."""
-    sign = -1 if _is_wrong(attribution) else 1
-    is_text = _is_text(attribution)
-    boxes = attribution.segments.boxes
     return [
-        Valued(
-            name=(name.partition(":")[2] or name) if is_text else name,
-            place=name.partition(":")[0],
-            value=value,
-            paint=sign * value,
-            box=boxes[place] if boxes else None,
-        )
-        for place, (name, value) in enumerate(
-            zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
-        )
+        {
+            "attribution_id": attribution.id,
+            "checkpoint": attribution.origin.checkpoint,
+            "dataset": attribution.example.file or attribution.origin.dataset,
+            "example_id": attribution.example.id,
+            "method": attribution.method,
+            "score_kind": score.kind,
+            "target": None if score.target is None else score.target_name,
+            "other": score.other_name,
+            "label": attribution.label,
+            "prediction": attribution.prediction,
+            "score_input": attribution.score_input,
+            "score_baseline": attribution.score_baseline,
+            "baseline": "+".join(attribution.baselines),
+            "segment_names": json_values.dumps(list(attribution.segments.names)),
+            "segment_values": json_values.dumps(attribution.per_segment.tolist()),
+            "baseline_values": json_values.dumps(
+                {name: values.tolist() for name, values in attribution.found.by_baseline.items()}
+            ),
+            "segment_boxes": json_values.dumps(boxes) if boxes else None,
+            "image_path": files.get("image"),
+            "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
+            "ok": attribution.ok,
+            "forwards": attribution.forwards,
+            "seconds": attribution.seconds,
+            "seed": attribution.seed,
+            "answer": sentence(attribution),
+            "written_at": datetime.now(UTC).replace(tzinfo=None),
+        }
     ]
 
 
-def _is_image(attribution: Attribution) -> bool:
-    return attribution.values.dim() == IMAGE_DIMENSIONS
+def _kept(attribution: Attribution, keeper: Keeper) -> Files:
+    return {"image": keeper.image(attribution.id, partial(picture, attribution))}
 
 
-def _is_text(attribution: Attribution) -> bool:
-    """Whether the parts are tokens, whose names begin with their places."""
-    return not attribution.example.input.is_floating_point() and not _is_image(attribution)
-
-
-def _painted(attribution: Attribution) -> Floats:
-    """The map as it is painted: blue always speaks for the truth where the score opposes it."""
-    flat = map_of(attribution.values)
-    return -flat if _is_wrong(attribution) else flat
-
-
-def _is_wrong(attribution: Attribution) -> bool:
-    """Whether the score speaks for a class that is not the true one."""
-    score = attribution.score
-    truth = attribution.label
-    return None not in {score.target, truth} and score.target_name != truth
-
-
-def _grid(attribution: Attribution) -> Json:
-    """Colours of the map for a terminal; None for no image."""
-    if not _is_image(attribution):
-        return None
-    flat = _painted(attribution)
-    return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))
+TELLING: Telling[Attribution] = Telling(
+    key="attributions",
+    table="attributions",
+    identity="attribution_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)

@@ -6,6 +6,7 @@ from telemetry import json_values
 from telemetry.errors import UsageError
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.gaps import Gap
+from telemetry.explain.result import Files, Telling, no_files, no_picture
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject, example_set
 from telemetry.explain.training_coverage import Coverage, Settings, coverage
@@ -35,16 +36,15 @@ def answer_coverage(
         tolerance=request.tolerance,
     )
     found = coverage(subject, example_set(request.train), test, settings, progress)
-    rows = rows_of(found, subject)
-    Keeper.of(request.keep).rows("coverage", rows, identity="coverage_id")
-    return {"coverages": [coverage_answer(found, subject)]}
+    return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
 
 
-def coverage_answer(found: Coverage, subject: Subject) -> dict[str, Json]:
+def document(found: Coverage, files: Files) -> dict[str, Json]:
     """What `telemetry explain coverage` shows."""
+    del files  # a comparison has none
     return {
         "coverage_id": found.id,
-        "checkpoint": subject.identity,
+        "checkpoint": found.origin.checkpoint,
         "train": found.train,
         "test": found.test,
         "train_n": found.train_n,
@@ -97,13 +97,14 @@ def where_of(found: Coverage, gap: Gap) -> str:
     return f"example_id IN ({names})"
 
 
-def rows_of(found: Coverage, subject: Subject) -> list[dict[str, object]]:
+def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
     """Rows of table `coverage`, one a comparison."""
+    del files
     moment = datetime.now(UTC).replace(tzinfo=None)
     return [
         {
             "coverage_id": found.id,
-            "checkpoint": subject.identity,
+            "checkpoint": found.origin.checkpoint,
             "train_dataset": found.train,
             "test_dataset": found.test,
             **_numbers(gap),
@@ -154,3 +155,14 @@ def _neighbours(gap: Gap) -> list[Json]:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+TELLING: Telling[Coverage] = Telling(
+    key="coverages",
+    table="coverage",
+    identity="coverage_id",
+    picture=no_picture,
+    files=no_files,
+    document=document,
+    rows=rows_of,
+)

@@ -6,13 +6,14 @@ from functools import partial
 from torch import Tensor
 
 from telemetry import json_values
-from telemetry.explain.answers import GRID_SIDE, check_json
+from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.ascent import Ascent
 from telemetry.explain.colours import hexadecimal
 from telemetry.explain.draw import PANEL, Row, picture_of_input, sheet_png
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.evaluation import Progress
+from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import UnitScale
@@ -42,19 +43,14 @@ def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) ->
         batch=request.batch,
     )
     keeper = Keeper.of(request.keep)
-    answers: list[Json] = []
-    for found in dream(subject, request.layer, request.units, settings, progress):
-        image = keeper.image(found.id, partial(picture, found, subject))
-        array = keeper.array(found.id, found.pictures.numpy())
-        rows = [_row(found, subject, image, array)]
-        keeper.rows("feature_visualizations", rows, identity="viz_id")
-        answers.append(_answer(found, subject, image, array))
-    return {"dreams": answers}
+    found = dream(subject, request.layer, request.units, settings, progress)
+    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
 
 
-def sentence(found: Dream, classes: tuple[str, ...]) -> str:
+def sentence(found: Dream) -> str:
     """The answer in words."""
     who = f"unit {found.unit} of {found.layer}"
+    classes = found.origin.classes
     if found.layer == "output" and found.unit.index < len(classes):
         who += f' ("{classes[found.unit.index]}")'
     if found.is_dead:
@@ -75,11 +71,11 @@ def sentence(found: Dream, classes: tuple[str, ...]) -> str:
     )
 
 
-def picture(found: Dream, subject: Subject) -> bytes:
+def picture(found: Dream) -> bytes:
     """The pictures of all seeds, that of a random network, and the real examples."""
     made = [picture_of_input(part) for part in found.pictures]
     reached = ", ".join(f"{value:.3g}" for value in found.activations)
-    real = [picture_of_input(_unit(subject, example.input)) for example, _ in found.top]
+    real = [picture_of_input(_unit(found, example.input)) for example, _ in found.top]
     rows = [
         Row(tiles=tuple(made), label=f"made, one a seed: {reached}"),
         Row(
@@ -96,21 +92,25 @@ def picture(found: Dream, subject: Subject) -> bytes:
     return sheet_png(rows, caption, found.id, side=SIDE)
 
 
-def _unit(subject: Subject, values: Tensor) -> Tensor:
-    assert subject.examples is not None  # noqa: S101 - `dream` has seen to it
-    return UnitScale.of(subject.examples).unit(values)
+def _unit(found: Dream, values: Tensor) -> Tensor:
+    assert found.origin.examples is not None  # noqa: S101 - `dream` has seen to it
+    return UnitScale.of(found.origin.examples).unit(values)
 
 
-def _answer(
-    found: Dream, subject: Subject, image: str | None, array: str | None
-) -> dict[str, Json]:
+def _kept(found: Dream, keeper: Keeper) -> Files:
+    return {
+        "image": keeper.image(found.id, partial(picture, found)),
+        "array": keeper.array(found.id, found.pictures.numpy()),
+    }
+
+
+def document(found: Dream, files: Files) -> dict[str, Json]:
+    """What `telemetry explain dream` shows."""
     best = picture_of_input(found.pictures[0])
-    step = -(-max(best.shape[:2]) // GRID_SIDE)
-    classes = subject.examples.classes if subject.examples else ()
     return {
         "viz_id": found.id,
-        "checkpoint": subject.identity,
-        "step": subject.step,
+        "checkpoint": found.origin.checkpoint,
+        "step": found.origin.step,
         "layer": found.layer,
         "unit": found.unit.index,
         "position": None if found.unit.position is None else list(found.unit.position),
@@ -131,15 +131,15 @@ def _answer(
         "seconds": found.seconds,
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
-        "answer": sentence(found, classes),
-        "grid": hexadecimal(best[::step, ::step]),
+        "answer": sentence(found),
+        "grid": hexadecimal(thinned(best)),
         "forwards": found.forwards,
-        "image": image,
-        "array": array,
+        "image": files.get("image"),
+        "array": files.get("array"),
     }
 
 
-def _row(found: Dream, subject: Subject, image: str | None, array: str | None) -> dict[str, object]:
+def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
     """The row of table `feature_visualizations`."""
     position: list[Json] | None = None
     if found.unit.position is not None:
@@ -151,29 +151,42 @@ def _row(found: Dream, subject: Subject, image: str | None, array: str | None) -
         "argmax_unit": found.best_unit,
         "seed_correlation": found.seed_correlation,
     }
-    return {
-        "viz_id": found.id,
-        "kind": KIND,
-        "checkpoint": subject.identity,
-        "step": subject.step,
-        "layer": found.layer,
-        "unit": found.unit.index,
-        "position": None if position is None else json_values.dumps(position),
-        "dataset": subject.examples.name if subject.examples else None,
-        "example_ids": json_values.dumps([example.id for example, _ in found.top]),
-        "objective": found.activations[0],
-        "noise_mean": found.noise_mean,
-        "noise_sd": found.noise_sd,
-        "real_max": found.real_max,
-        "z": found.z,
-        "dead": found.is_dead,
-        "details": json_values.dumps(details),
-        "array_path": array,
-        "image_path": image,
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
-        "forwards": found.forwards,
-        "seed": found.seed,
-        "answer": sentence(found, subject.examples.classes if subject.examples else ()),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
-    }
+    return [
+        {
+            "viz_id": found.id,
+            "kind": KIND,
+            "checkpoint": found.origin.checkpoint,
+            "step": found.origin.step,
+            "layer": found.layer,
+            "unit": found.unit.index,
+            "position": None if position is None else json_values.dumps(position),
+            "dataset": found.origin.dataset or None,
+            "example_ids": json_values.dumps([example.id for example, _ in found.top]),
+            "objective": found.activations[0],
+            "noise_mean": found.noise_mean,
+            "noise_sd": found.noise_sd,
+            "real_max": found.real_max,
+            "z": found.z,
+            "dead": found.is_dead,
+            "details": json_values.dumps(details),
+            "array_path": files.get("array"),
+            "image_path": files.get("image"),
+            "checks": json_values.dumps([check_json(check) for check in found.checks]),
+            "ok": found.ok,
+            "forwards": found.forwards,
+            "seed": found.seed,
+            "answer": sentence(found),
+            "written_at": datetime.now(UTC).replace(tzinfo=None),
+        }
+    ]
+
+
+TELLING: Telling[Dream] = Telling(
+    key="dreams",
+    table="feature_visualizations",
+    identity="viz_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)

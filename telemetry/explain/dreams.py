@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +38,9 @@ from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Mo
 from telemetry.explain.identities import identity_of
 from telemetry.explain.input_files import is_input_file, read_input
 from telemetry.explain.layers import FLAT, Unit, listening, spread_examples
+from telemetry.explain.origin import Origin
 from telemetry.explain.random_weights import with_random_weights
+from telemetry.explain.result import Result
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import UnitScale
 
@@ -46,11 +49,12 @@ TOP = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dream:
+class Dream(Result):
     """The pictures of one unit, and what they are worth.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         layer: Its name.
         unit: Which unit.
         pictures: From 0 to 1, the best first, shape (n_seeds, channels, height, width).
@@ -72,7 +76,10 @@ class Dream:
         seed: Of what was drawn.
     """
 
+    TELLING: ClassVar[str] = "dream_answers"
+
     id: str
+    origin: Origin
     layer: str
     unit: Unit
     pictures: Tensor
@@ -92,11 +99,6 @@ class Dream:
     forwards: int
     seconds: float
     seed: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
 
     @property
     def is_dead(self) -> bool:
@@ -148,7 +150,7 @@ def dream(
     digest = None if image is None else input_digest(image)
     return [
         replace(
-            _judged(made, asked, place, real),
+            _judged(made, asked, place, real, subject.origin),
             id=_identity(subject, layer, unit, settings, digest),
             layer=layer,
             random_picture=random.pictures[place],
@@ -180,7 +182,9 @@ def _images(subject: Subject) -> ExampleSet:
     return subject.examples
 
 
-def _judged(made: Made, units: Sequence[Unit], place: int, real: Sequence[Example]) -> Dream:
+def _judged(
+    made: Made, units: Sequence[Unit], place: int, real: Sequence[Example], origin: Origin
+) -> Dream:
     """The pictures of one unit against noise, real examples and the pictures of other units."""
     unit = units[place]
     on_pictures, on_real, on_noise = map(unit.read, (made.answers, made.real, made.noise))
@@ -210,6 +214,7 @@ def _judged(made: Made, units: Sequence[Unit], place: int, real: Sequence[Exampl
     top = on_real.topk(min(TOP, len(on_real)))
     return Dream(
         id="",
+        origin=origin,
         layer="",
         unit=unit,
         pictures=own,

@@ -59,6 +59,7 @@ class Example:
         input: As the model takes it, without the batch dimension.
         label: A class, a class name or a number; None: not known, of an input of no data set.
         metadata: What the data set says of it.
+        file: Name of the file that it lies in; None: the data set.
     """
 
     index: int
@@ -67,6 +68,7 @@ class Example:
     input: Tensor
     label: int | float | str | None
     metadata: Mapping[str, Json]
+    file: str | None = None
 
 
 class Source(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from telemetry.explain.layer_evolution import (
     evolution,
 )
 from telemetry.explain.layers import listening
+from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_features import (
@@ -55,8 +57,7 @@ def answer_features(
     )
     found = features(subject, request.layer, settings, progress)
     keeper = Keeper.of(request.keep)
-    arrays, image = _kept(found, subject, keeper)
-    answer = _answer(found, subject, arrays, image)
+    answer = TELLING.kept(found, keeper)
     if evolved is not None:
         course, forwards = _evolution_answer(found, evolved, subject, request, keeper)
         answer["evolution"] = course
@@ -64,7 +65,7 @@ def answer_features(
         answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
         answer["ok"] = found.ok and evolved.ok
         answer["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
-    return {"features": [answer]}
+    return {TELLING.key: [answer]}
 
 
 def sentence(found: Features) -> str:
@@ -98,36 +99,34 @@ def evolution_sentence(evolved: Evolution) -> str:
     return f"Of {word}s {evolved.steps[0]} to {evolved.steps[-1]}: {'; '.join(said)}."
 
 
-def _kept(
-    found: Features, subject: Subject, keeper: Keeper
-) -> tuple[dict[int, str | None], str | None]:
-    """Paths of the deconvolutions of each unit, and of the sheet; rows are written."""
-    image = None
-    if found.field is not None and subject.examples is not None:
-        scale = UnitScale.of(subject.examples)
-        image = keeper.image(found.id, lambda: features_png(found, scale))
-    arrays: dict[int, str | None] = {}
+def picture(found: Features) -> bytes | None:
+    """The sheet of patches and deconvolutions; None for what is no image."""
+    if found.field is None or found.origin.examples is None:
+        return None
+    return features_png(found, UnitScale.of(found.origin.examples))
+
+
+def _kept(found: Features, keeper: Keeper) -> Files:
+    """The sheet, and the deconvolutions of each unit by its id."""
+    files = {"image": keeper.image(found.id, partial(picture, found))}
     for unit in found.units:
         maps = [p.deconvolution for p in unit.patches if p.deconvolution is not None]
-        array = None
         if maps:
-            array = keeper.array(_unit_id(found, unit), torch.stack(maps).numpy())
-        arrays[unit.unit] = array
-        keeper.rows(TABLE, [_row(found, unit, subject, image, array)], identity="viz_id")
-    return arrays, image
+            identity = _unit_id(found, unit)
+            files[identity] = keeper.array(identity, torch.stack(maps).numpy())
+    return files
 
 
 def _unit_id(found: Features, unit: UnitFeature) -> str:
     return identity_of({"of": found.id, "unit": unit.unit})
 
 
-def _answer(
-    found: Features, subject: Subject, arrays: dict[int, str | None], image: str | None
-) -> dict[str, Json]:
+def document(found: Features, files: Files) -> dict[str, Json]:
+    """What `telemetry explain features` shows."""
     return {
         "viz_id": found.id,
-        "checkpoint": subject.identity,
-        "step": subject.step,
+        "checkpoint": found.origin.checkpoint,
+        "step": found.origin.step,
         "layer": found.layer,
         "n_units": found.n_units,
         "n_dead": found.n_dead,
@@ -148,7 +147,7 @@ def _answer(
                     }
                     for patch in unit.patches
                 ],
-                "array": arrays.get(unit.unit),
+                "array": files.get(_unit_id(found, unit)),
             }
             for unit in found.units
         ],
@@ -158,13 +157,16 @@ def _answer(
         "ok": found.ok,
         "answer": sentence(found),
         "forwards": found.forwards,
-        "image": image,
+        "image": files.get("image"),
     }
 
 
-def _row(
-    found: Features, unit: UnitFeature, subject: Subject, image: str | None, array: str | None
-) -> dict[str, object]:
+def rows_of(found: Features, files: Files) -> list[dict[str, object]]:
+    """Rows of table `feature_visualizations`, one a unit."""
+    return [_row(found, unit, files) for unit in found.units]
+
+
+def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
     """The row of a unit in table `feature_visualizations`."""
     details: list[Json] = [
         {
@@ -177,18 +179,18 @@ def _row(
     return {
         "viz_id": _unit_id(found, unit),
         "kind": "top_examples" if found.field is None else "deconv",
-        "checkpoint": subject.identity,
-        "step": subject.step,
+        "checkpoint": found.origin.checkpoint,
+        "step": found.origin.step,
         "layer": found.layer,
         "unit": unit.unit,
-        "dataset": subject.examples.name if subject.examples else None,
+        "dataset": found.origin.dataset or None,
         "example_ids": json_values.dumps([patch.example.id for patch in unit.patches]),
         "objective": unit.patches[0].value if unit.patches else None,
         "real_max": unit.patches[0].value if unit.patches else None,
         "dead": unit.is_dead,
         "details": json_values.dumps(details),
-        "array_path": array,
-        "image_path": image,
+        "array_path": files.get(_unit_id(found, unit)),
+        "image_path": files.get("image"),
         "checks": json_values.dumps([check_json(check) for check in found.checks]),
         "ok": found.ok,
         "forwards": found.forwards,
@@ -288,3 +290,14 @@ def _evolution_rows(
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+TELLING: Telling[Features] = Telling(
+    key="features",
+    table=TABLE,
+    identity="viz_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)

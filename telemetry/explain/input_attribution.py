@@ -88,6 +88,7 @@ def _answered(question: Question, started: float) -> Attribution:
     n_segments = len(question.segments)
     return Attribution(
         id=_identity(question),
+        origin=question.subject.origin,
         example=example,
         prediction=str(answers.get("prediction", answers.get("predicted_value", [""]))[0]),
         label=None if example.label is None else str(answers.get("label", [example.label])[0]),

@@ -48,6 +48,7 @@ def read_example(path: Path, examples: ExampleSet, label: str | None = None) -> 
         input=values,
         label=None if label is None else _label(label, examples.classes),
         metadata={},
+        file=path.name,
     )
 
 

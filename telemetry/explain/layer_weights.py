@@ -5,9 +5,9 @@ is set beside a freshly initialised layer of the same shape. No forward pass is 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import ClassVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from telemetry.explain.checks import Check
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.identities import identity_of
 from telemetry.explain.names import known
+from telemetry.explain.origin import Origin
 from telemetry.explain.random_weights import with_random_weights
+from telemetry.explain.result import Result
 from telemetry.explain.subject import Subject
 from telemetry.explain.weight_measures import (
     dead_rows,
@@ -32,6 +34,7 @@ from telemetry.store.session import Session
 from telemetry.store.weight_table import StoredWeights, stored_weights
 
 COMPARED_ROWS = 8192  # beyond, pairs are too many to be compared
+SHOWN_ROWS = 64  # of a picture
 KERNEL_DIMENSIONS = 4  # out, in, height, width
 SUFFIX = ".weight"
 KERNELS = (nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -39,11 +42,12 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LayerWeights:
+class LayerWeights(Result):
     """The weights of one layer.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         layer: Its name in the model.
         kind: Class of the module.
         weight: Shape (rows, ...), float32, on the host.
@@ -60,9 +64,14 @@ class LayerWeights:
         drift: Norm of what training changed over that of the first weights; None: these are
             not known.
         checks: What it was held against.
+        top: Rows that a picture shows, those of the largest norms.
+        seed: Of the fresh layer.
     """
 
+    TELLING: ClassVar[str] = "weight_answers"
+
     id: str
+    origin: Origin
     layer: str
     kind: str
     weight: Tensor
@@ -78,11 +87,8 @@ class LayerWeights:
     random_smoothness: float | None
     drift: float | None
     checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
+    top: int
+    seed: int
 
     @property
     def scale(self) -> float:
@@ -100,6 +106,7 @@ def weights(
     subject: Subject,
     layer: str | None = None,
     *,
+    top: int = SHOWN_ROWS,
     seed: int = 0,
     initial: str | None = None,
     progress: Progress | None = None,
@@ -114,6 +121,7 @@ def weights(
     subject: Subject | Run,
     layer: str | None = None,
     *,
+    top: int = SHOWN_ROWS,
     seed: int = 0,
     initial: str | None = None,
     progress: Progress | None = None,
@@ -123,6 +131,7 @@ def weights(
     Args:
         subject: The model; or a run, whose norms and histograms are read as it recorded them last.
         layer: A module or parameter; None: all.
+        top: Rows that a picture shows.
         seed: Of the fresh layers.
         initial: File of the oldest weights; counts where its step is 0.
         progress: Told of every layer.
@@ -142,9 +151,13 @@ def weights(
         found = {name: found[known("layer", name, found)]}
     first = None if initial is None else read_checkpoint(Path(initial))
     start = first if first is not None and first.step == 0 else None
-    described: list[LayerWeights] = []
+    origin, described = subject.origin, list[LayerWeights]()
     for name, (owner, parameter) in found.items():
-        described.append(_described(subject, name, owner, parameter, seed=seed, first=start))
+        found_here = _described(subject, origin, name, owner, parameter, seed=seed, first=start)
+        if layer is not None:  # the picture is a part of the question
+            asked = identity_of({"of": found_here.id, "top": top})
+            found_here = replace(found_here, id=asked, top=top)
+        described.append(found_here)
         if progress is not None:
             progress(len(described), len(found))
     return described
@@ -166,6 +179,7 @@ def _rows(owner: nn.Module, name: str) -> Tensor:
 
 def _described(
     subject: Subject,
+    origin: Origin,
     layer: str,
     owner: nn.Module,
     name: str,
@@ -187,11 +201,12 @@ def _described(
             {
                 "verb": "weights",
                 "layer": layer,
-                "of": subject.identity,
+                "of": origin.checkpoint,
                 "seed": seed,
                 "since": None if first is None else first.digest,
             }
         ),
+        origin=origin,
         layer=layer,
         kind=type(owner).__name__,
         weight=usable,
@@ -215,6 +230,8 @@ def _described(
                 meaning="weights are NaN or infinite; they count as 0 in what follows",
             ),
         ),
+        top=SHOWN_ROWS,
+        seed=seed,
     )
 
 

@@ -6,6 +6,7 @@ One example gets a threshold, refined by bisection; a data set gets a curve of i
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from telemetry.errors import UsageError
 from telemetry.explain.axes import STEPS, axis_of
@@ -15,6 +16,8 @@ from telemetry.explain.classifier import Classifier
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example, ExampleSet
 from telemetry.explain.identities import identity_of
+from telemetry.explain.origin import Origin
+from telemetry.explain.result import Result
 from telemetry.explain.subject import Subject
 from telemetry.explain.sweeps import (
     Turn,
@@ -54,11 +57,12 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Perturbation:
+class Perturbation(Result):
     """What one axis does to the answer to one example, or to the accuracy on a data set.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         example: What was changed; None: a data set.
         label: Its true class; None: a data set.
         axis: Along what.
@@ -73,7 +77,10 @@ class Perturbation:
         tolerance: Largest error that is still right; None: of a classifier.
     """
 
+    TELLING: ClassVar[str] = "perturbation_answers"
+
     id: str
+    origin: Origin
     example: Example | None
     label: str | None
     axis: Axis
@@ -86,11 +93,6 @@ class Perturbation:
     seconds: float
     seed: int
     tolerance: float | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
 
     @property
     def values(self) -> list[float]:
@@ -154,6 +156,7 @@ def perturb(
         checks = (walk.determinism(), *_clipping(walk.steps, line, found))
     return Perturbation(
         id=_identity(subject, [chosen], line, settings),
+        origin=subject.origin,
         example=chosen,
         label=classifier.name(classifier.truth(chosen)),
         axis=line,
@@ -199,6 +202,7 @@ def perturb_all(
     found = tuple(_turns(counts.steps, line))
     return Perturbation(
         id=_identity(subject, chosen, line, settings),
+        origin=subject.origin,
         example=None,
         label=None,
         axis=line,

@@ -6,6 +6,7 @@ from telemetry import json_values
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.perturbation import Perturbation, Settings, perturb, perturb_all
+from telemetry.explain.result import Files, Telling, no_files, no_picture
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import PerturbRequest
@@ -36,17 +37,16 @@ def answer_perturb(
             progress(done, len(request.examples))
             found.append(perturb(subject, example, axis, settings))
     keeper = Keeper.of(request.keep)
-    for entry in found:
-        keeper.rows("input_perturbations", rows_of(entry, subject), identity="perturbation_id")
-    return {"perturbations": [perturbation_answer(entry, subject) for entry in found]}
+    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
 
 
-def perturbation_answer(found: Perturbation, subject: Subject) -> dict[str, Json]:
+def document(found: Perturbation, files: Files) -> dict[str, Json]:
     """What `telemetry explain perturb` shows."""
+    del files  # a course has none
     return {
         "perturbation_id": found.id,
-        "checkpoint": subject.identity,
-        "dataset": subject.examples.name if subject.examples else "",
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
         "label": found.label,
         "prediction": found.neutral.prediction,
@@ -152,13 +152,14 @@ def _number(found: Perturbation, value: float) -> str:
     return f"{value:+.4g}" if found.axis.neutral == 0 else f"{value:.4g}"
 
 
-def rows_of(found: Perturbation, subject: Subject) -> list[dict[str, object]]:
+def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_perturbations`, one a value."""
+    del files
     moment = datetime.now(UTC).replace(tzinfo=None)
     common: dict[str, object] = {
         "perturbation_id": found.id,
-        "checkpoint": subject.identity,
-        "dataset": subject.examples.name if subject.examples else "",
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
         "axis": found.axis.name,
         "unit": found.axis.unit,
@@ -187,3 +188,14 @@ def rows_of(found: Perturbation, subject: Subject) -> list[dict[str, object]]:
         }
         for step in found.steps
     ]
+
+
+TELLING: Telling[Perturbation] = Telling(
+    key="perturbations",
+    table="input_perturbations",
+    identity="perturbation_id",
+    picture=no_picture,
+    files=no_files,
+    document=document,
+    rows=rows_of,
+)

@@ -1,8 +1,8 @@
 """Answers to `telemetry explain reduce`: sentence, JSON, rows, picture."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 
@@ -16,20 +16,13 @@ from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import reduce
 from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Settings
+from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import ReduceRequest
 from telemetry.json_values import Json
 
 IN_REGION, IN_REPAIR = 1, 2  # of the mask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
-    """Paths relative to the run folder; None: nothing was written."""
-
-    image: str | None = None
-    mask: str | None = None
 
 
 def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
@@ -50,21 +43,15 @@ def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) 
     found = reduce(
         subject, request.wrong, request.right, settings, label=request.label, progress=progress
     )
-    keeper = Keeper.of(request.keep)
-    files = _written(found, keeper)
-    keeper.rows("input_reductions", rows_of(found, subject, files), identity="reduction_id")
-    return {"reductions": [reduction_answer(found, subject, files)]}
+    return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
 
 
-def reduction_answer(
-    found: Reduction, subject: Subject, files: _Files | None = None
-) -> dict[str, Json]:
+def document(found: Reduction, files: Files) -> dict[str, Json]:
     """What `telemetry explain reduce` shows."""
-    files = files or _Files()
     return {
         "reduction_id": found.id,
-        "checkpoint": subject.identity,
-        "dataset": subject.examples.name if subject.examples else "",
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.origin.dataset,
         "wrong_id": found.wrong.id,
         "file": found.file,
         "right_id": found.twin.id,
@@ -89,8 +76,8 @@ def reduction_answer(
         "calls": found.calls,
         "forwards": found.forwards,
         "seconds": found.seconds,
-        "image": files.image,
-        "mask": files.mask,
+        "image": files.get("image"),
+        "mask": files.get("mask"),
     }
 
 
@@ -121,13 +108,13 @@ def _called(found: Reduction) -> str:
     return f"gets {found.prediction}, not {found.label} within {found.tolerance:.4g}"
 
 
-def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str, object]]:
+def rows_of(found: Reduction, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_reductions`, one a mode."""
     is_image = isinstance(found.differences, Cells)
     common: dict[str, object] = {
         "reduction_id": found.id,
-        "checkpoint": subject.identity,
-        "dataset": found.file or (subject.examples.name if subject.examples else ""),
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.file or found.origin.dataset,
         "wrong_id": found.wrong.id,
         "right_id": found.twin.id,
         "right_name": found.twin.name,
@@ -139,8 +126,8 @@ def rows_of(found: Reduction, subject: Subject, files: _Files) -> list[dict[str,
         "region_share": _share(found, found.region),
         "p_before": found.p_before,
         "calls": found.calls,
-        "mask_path": files.mask,
-        "image_path": files.image,
+        "mask_path": files.get("mask"),
+        "image_path": files.get("image"),
         "checks": json_values.dumps([check_json(check) for check in found.checks]),
         "ok": found.ok,
         "forwards": found.forwards,
@@ -247,23 +234,31 @@ def _components(found: Reduction, items: Items) -> int | None:
     return components(found.differences.mask(items))
 
 
-def _written(found: Reduction, keeper: Keeper) -> _Files:
+def picture(found: Reduction) -> bytes | None:
+    """Both images and what is marked in the wrong one, as PNG; None for what is no image."""
     if not isinstance(found.differences, Cells):
-        return _Files()
-    least = _least(found)
-    mask = np.zeros(found.differences.wrong.shape[1:], dtype=np.uint8)
-    mask[_mask(found, found.region)] = IN_REGION
-    mask[_mask(found, least)] = IN_REPAIR
+        return None
+    wrong = found.differences.wrong
     panels = [
-        picture_of_input(found.differences.wrong),
+        picture_of_input(wrong),
         picture_of_input(found.differences.right),
-        marked(found.differences.wrong, _mask(found, found.region), _mask(found, least)),
+        marked(wrong, _mask(found, found.region), _mask(found, _least(found))),
     ]
     caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"
-    return _Files(
-        image=keeper.image(found.id, lambda: page_png(panels, caption, found.id)),
-        mask=keeper.array(found.id, mask),
-    )
+    return page_png(panels, caption, found.id)
+
+
+def _kept(found: Reduction, keeper: Keeper) -> Files:
+    """The picture, and the mask of cells."""
+    if not isinstance(found.differences, Cells):
+        return {}
+    mask = np.zeros(found.differences.wrong.shape[1:], dtype=np.uint8)
+    mask[_mask(found, found.region)] = IN_REGION
+    mask[_mask(found, _least(found))] = IN_REPAIR
+    return {
+        "image": keeper.image(found.id, partial(picture, found)),
+        "mask": keeper.array(found.id, mask),
+    }
 
 
 def _least(found: Reduction) -> Items:
@@ -278,3 +273,14 @@ def _grid(found: Reduction) -> Json:
         found.differences.wrong, _mask(found, found.region), _mask(found, _least(found))
     )
     return hexadecimal(thinned(picture))
+
+
+TELLING: Telling[Reduction] = Telling(
+    key="reductions",
+    table="input_reductions",
+    identity="reduction_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)

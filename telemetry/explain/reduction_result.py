@@ -1,11 +1,14 @@
 """The least difference between a wrong answer and a right one, and how it is searched."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from telemetry.explain.checks import Check
 from telemetry.explain.ddmin import Items, Least
 from telemetry.explain.differences import Differences
 from telemetry.explain.examples import Example
+from telemetry.explain.origin import Origin
+from telemetry.explain.result import Result
 from telemetry.explain.twins import Twin
 
 REPAIR, BREAK = "repair", "break"
@@ -34,11 +37,12 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reduction:
+class Reduction(Result):
     """The least difference between a wrong and a right answer.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         wrong: The example that is answered wrongly.
         file: Name of the file that it lies in; None: an example of the data set.
         twin: The input that it is mixed with.
@@ -57,7 +61,10 @@ class Reduction:
         tolerance: Largest error that is still right; None: of a classifier.
     """
 
+    TELLING: ClassVar[str] = "reduction_answers"
+
     id: str
+    origin: Origin
     wrong: Example
     file: str | None
     twin: Twin
@@ -79,8 +86,3 @@ class Reduction:
     def name(self) -> str:
         """What the wrong input is called in a sentence."""
         return self.file or f"example {self.wrong.id}"
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)

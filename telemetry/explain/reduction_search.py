@@ -93,6 +93,7 @@ class Search:
         checks = tuple(self._checks(region))
         return Reduction(
             id=self._identity(subject),
+            origin=subject.origin,
             wrong=self._wrong,
             file=self._file,
             twin=self._twin,

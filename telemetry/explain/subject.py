@@ -16,6 +16,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.checkpoints import load_state, read_checkpoint
 from telemetry.explain.entry_points import application_path, resolve
 from telemetry.explain.examples import ExampleSet
+from telemetry.explain.origin import Origin
 from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
 
@@ -83,6 +84,11 @@ class Subject:
         for name, tensor in self.model.state_dict().items():
             sha.update(f"{name} {input_digest(tensor.detach().cpu())}\n".encode())
         return f"{LIVE}:{sha.hexdigest()[:ID_CHARACTERS]}"
+
+    @property
+    def origin(self) -> Origin:
+        """What a result says of where it comes from."""
+        return Origin(checkpoint=self.identity, step=self.step, examples=self.examples)
 
     def as_taken(self, inputs: Tensor) -> Tensor:
         """Inputs on the device of the model; fractions in the type of its first parameter.

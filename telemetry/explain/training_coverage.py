@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from telemetry.capture.answers import metadata_text
 from telemetry.errors import UsageError
 from telemetry.explain.attributes import MOST_KEYS, measured
+from telemetry.explain.checks import Check
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example, ExampleSet
@@ -32,6 +34,8 @@ from telemetry.explain.gaps import (
 )
 from telemetry.explain.identities import identity_of
 from telemetry.explain.neighbours import listening, nearest_distances
+from telemetry.explain.origin import Origin
+from telemetry.explain.result import Result
 from telemetry.explain.subject import Subject
 from telemetry.explain.unit_scale import range_notes
 
@@ -62,11 +66,12 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Coverage:
+class Coverage(Result):
     """A test set against a training set.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         train: Name of the training set.
         test: Name of the test set.
         train_n: Training examples.
@@ -77,9 +82,13 @@ class Coverage:
         warnings: What was left out, and why.
         forwards: Inputs that the model was run on.
         seconds: How long it took.
+        checks: None: a gap is a statement about data.
     """
 
+    TELLING: ClassVar[str] = "coverage_answers"
+
     id: str
+    origin: Origin
     train: str
     test: str
     train_n: int
@@ -90,6 +99,7 @@ class Coverage:
     warnings: tuple[str, ...]
     forwards: int
     seconds: float
+    checks: tuple[Check, ...] = ()
 
     @property
     def reported(self) -> list[Gap]:
@@ -167,6 +177,7 @@ def coverage(
             warnings.append(f"neighbours were searched among {MOST_TRAINING} of {len(train)}")
     return Coverage(
         id=_identity(subject, (training, testing), settings),
+        origin=subject.origin,
         train=train.name,
         test=test.name,
         train_n=len(training.ids),

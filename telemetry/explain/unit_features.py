@@ -9,6 +9,7 @@ arXiv:1311.2901.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
 from telemetry.explain.identities import identity_of
 from telemetry.explain.layers import Layer, Unit, listening
+from telemetry.explain.origin import Origin
 from telemetry.explain.receptive import Box, receptive_fields
 from telemetry.explain.relu_rule import under_rule
+from telemetry.explain.result import Result
 from telemetry.explain.subject import Subject
 
 PATCHES = 9
@@ -74,11 +77,12 @@ class UnitFeature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
+class Features(Result):
     """The units of a layer.
 
     Attributes:
         id: Equal for equal questions to equal weights.
+        origin: Whose answer it is.
         layer: Its name.
         units: Those that are shown.
         n_units: How many the layer has.
@@ -90,7 +94,10 @@ class Features:
         seconds: How long it took.
     """
 
+    TELLING: ClassVar[str] = "feature_answers"
+
     id: str
+    origin: Origin
     layer: str
     units: tuple[UnitFeature, ...]
     n_units: int
@@ -100,11 +107,6 @@ class Features:
     checks: tuple[Check, ...]
     forwards: int
     seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,6 +159,7 @@ def features(
                 "limit": settings.limit,
             }
         ),
+        origin=subject.origin,
         layer=layer,
         units=found,
         n_units=n_units,

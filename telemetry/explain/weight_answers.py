@@ -1,6 +1,5 @@
 """Answers to `telemetry explain weights`: sentence, JSON, rows, picture."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -11,8 +10,8 @@ from telemetry.explain.answers import GRID_SIDE, check_json
 from telemetry.explain.colours import Bytes, Floats, hexadecimal, signed_colours
 from telemetry.explain.draw import PANEL, TILE, Row, sheet_png
 from telemetry.explain.evaluation import Progress
-from telemetry.explain.identities import identity_of
 from telemetry.explain.layer_weights import LayerWeights, weights
+from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
 from telemetry.feature_requests import WeightsRequest
@@ -33,20 +32,19 @@ def answer_weights(
         UsageError: see `weights`.
     """
     found = weights(
-        subject, request.layer, seed=request.seed, initial=request.initial, progress=progress
+        subject,
+        request.layer,
+        top=request.top,
+        seed=request.seed,
+        initial=request.initial,
+        progress=progress,
     )
     keeper = Keeper.of(request.keep)
-    answers: list[Json] = []
-    for entry in found:
-        image = array = None
-        if request.layer is not None:  # the picture is a part of the question
-            entry = replace(entry, id=identity_of({"of": entry.id, "top": request.top}))  # noqa: PLW2901
-            image = keeper.image(entry.id, partial(picture, entry, request.top))
-            array = keeper.array(entry.id, entry.weight.numpy())
-        rows = [_row(entry, subject, request, image, array)]
-        keeper.rows("feature_visualizations", rows, identity="viz_id")
-        answers.append(_answer(entry, subject, request, image, array))
-    return {"weights": answers}
+    if request.layer is not None:
+        return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+    rows = [row for entry in found for row in rows_of(entry, {})]
+    keeper.rows(TELLING.table, rows, identity=TELLING.identity)
+    return {TELLING.key: [{**document(entry, {}), "norms": [], "grid": None} for entry in found]}
 
 
 def sentence(found: LayerWeights) -> str:
@@ -66,9 +64,9 @@ def sentence(found: LayerWeights) -> str:
     return "; ".join(said) + "."
 
 
-def picture(found: LayerWeights, top: int) -> bytes:
+def picture(found: LayerWeights) -> bytes:
     """Filters as tiles, or rows as a heat map, the largest first; one scale, zero is white."""
-    order = found.norms.argsort(descending=True, stable=True)[:top]
+    order = found.norms.argsort(descending=True, stable=True)[: found.top]
     drawn = found.weight[order].double().numpy()
     what = f"{len(order)} of {len(found.weight)} rows, the largest norms first"
     caption = f"{found.layer}: blue above 0, orange below; ends at {found.scale:.3g}; {what}"
@@ -107,26 +105,21 @@ def _thinned(matrix: Floats) -> Floats:
     return np.asarray(np.take_along_axis(blocks, places, axis=2)[..., 0], dtype=np.float64)
 
 
-def _grid(found: LayerWeights, top: int) -> Json:
+def _grid(found: LayerWeights) -> Json:
     """Colours for a terminal: the rows of the largest norms, thinned to 64 a side."""
-    order = found.norms.argsort(descending=True, stable=True)[: min(top, GRID_SIDE)]
+    order = found.norms.argsort(descending=True, stable=True)[: min(found.top, GRID_SIDE)]
     matrix = found.weight[order].flatten(1).double().numpy()
     step = -(-matrix.shape[1] // GRID_SIDE)
     return hexadecimal(signed_colours(matrix[:, ::step], found.scale))
 
 
-def _answer(
-    found: LayerWeights,
-    subject: Subject,
-    request: WeightsRequest,
-    image: str | None,
-    array: str | None,
-) -> dict[str, Json]:
+def document(found: LayerWeights, files: Files) -> dict[str, Json]:
+    """What `telemetry explain weights` shows."""
     norms = found.norms.tolist()
     return {
         "viz_id": found.id,
-        "checkpoint": subject.identity,
-        "step": subject.step,
+        "checkpoint": found.origin.checkpoint,
+        "step": found.origin.step,
         "layer": found.layer,
         "module": found.kind,
         "shape": list(found.weight.shape),
@@ -141,27 +134,21 @@ def _answer(
         "random_smoothness": found.random_smoothness,
         "drift": found.drift,
         "scale": found.scale,
-        "norms": norms if request.layer is not None else [],
+        "norms": norms,
         "norm_min": min(norms),
         "norm_median": float(found.norms.median()),
         "norm_max": max(norms),
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
-        "grid": _grid(found, request.top) if request.layer is not None else None,
+        "grid": _grid(found),
         "forwards": 0,
-        "image": image,
-        "array": array,
+        "image": files.get("image"),
+        "array": files.get("array"),
     }
 
 
-def _row(
-    found: LayerWeights,
-    subject: Subject,
-    request: WeightsRequest,
-    image: str | None,
-    array: str | None,
-) -> dict[str, object]:
+def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
     """The row of table `feature_visualizations`."""
     details: dict[str, Json] = {
         "random_rank": found.random_rank,
@@ -169,25 +156,27 @@ def _row(
         "duplicates": None if found.twins is None else [list(pair) for pair in found.twins],
         "drift": found.drift,
     }
-    return {
-        "viz_id": found.id,
-        "kind": KIND,
-        "checkpoint": subject.identity,
-        "step": subject.step,
-        "layer": found.layer,
-        "n_units": len(found.weight),
-        "n_dead": len(found.dead),
-        "effective_rank": found.rank,
-        "details": json_values.dumps(details),
-        "array_path": array,
-        "image_path": image,
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
-        "forwards": 0,
-        "seed": request.seed,
-        "answer": sentence(found),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
-    }
+    return [
+        {
+            "viz_id": found.id,
+            "kind": KIND,
+            "checkpoint": found.origin.checkpoint,
+            "step": found.origin.step,
+            "layer": found.layer,
+            "n_units": len(found.weight),
+            "n_dead": len(found.dead),
+            "effective_rank": found.rank,
+            "details": json_values.dumps(details),
+            "array_path": files.get("array"),
+            "image_path": files.get("image"),
+            "checks": json_values.dumps([check_json(check) for check in found.checks]),
+            "ok": found.ok,
+            "forwards": 0,
+            "seed": found.seed,
+            "answer": sentence(found),
+            "written_at": datetime.now(UTC).replace(tzinfo=None),
+        }
+    ]
 
 
 def _pairs(n: int) -> str:
@@ -197,3 +186,21 @@ def _pairs(n: int) -> str:
 def _some(names: list[str]) -> str:
     rest = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _kept(found: LayerWeights, keeper: Keeper) -> Files:
+    return {
+        "image": keeper.image(found.id, partial(picture, found)),
+        "array": keeper.array(found.id, found.weight.numpy()),
+    }
+
+
+TELLING: Telling[LayerWeights] = Telling(
+    key="weights",
+    table="feature_visualizations",
+    identity="viz_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.ascent import Ascent
-from telemetry.explain.dream_answers import picture, sentence
 from telemetry.explain.dream_checks import mean_correlation
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream, dream
@@ -61,24 +60,24 @@ def test_real_examples_stand_beside_it_the_largest_first(
 
 
 def test_the_answer_says_what_it_is_worth(dreams: list[Dream]) -> None:
-    said = sentence(dreams[0], ("left", "right", "bar"))
+    said = dreams[0].answer
     assert said.startswith('unit 0 of output ("left") answers ')
     assert "above 30 real examples" in said
     assert "random weights reaches" in said
 
 
 def test_units_that_look_for_nearly_the_same_are_named(dreams: list[Dream]) -> None:
-    said = sentence(replace(dreams[0], best_unit=2), ())
+    said = replace(dreams[0], best_unit=2).answer
     assert said.endswith(
         "The picture of unit 2 excites it even more: both look for nearly the same."
     )
-    assert "nearly the same" not in sentence(dreams[0], ())
+    assert "nearly the same" not in dreams[0].answer
 
 
 def test_the_page_holds_every_seed_the_random_network_and_real_examples(
-    subject: Subject, dreams: list[Dream]
+    dreams: list[Dream],
 ) -> None:
-    page = Image.open(io.BytesIO(picture(dreams[0], subject)))
+    page = Image.open(io.BytesIO(dreams[0].figure("png")))
     assert page.text["telemetry"] == dreams[0].id  # type: ignore[attr-defined]
     assert page.height > 4 * 120
 
@@ -87,7 +86,7 @@ def test_a_dead_unit_is_called_dead(subject: Subject) -> None:
     (found,) = dream(subject, "2", ["3"], QUICK)
     assert found.is_dead
     assert not check(found, "above_noise")
-    assert "is dead" in sentence(found, ())
+    assert "is dead" in found.answer
 
 
 def test_a_unit_that_noise_leaves_off_is_climbed_from_a_real_example() -> None:
@@ -98,7 +97,7 @@ def test_a_unit_that_noise_leaves_off_is_climbed_from_a_real_example() -> None:
     assert found.from_real
     assert found.ok
     assert found.activations[0] > 2 * found.real_max
-    assert sentence(found, ()).endswith("the picture began as a real example.")
+    assert found.answer.endswith("the picture began as a real example.")
 
 
 def test_one_place_of_a_channel_has_its_pattern_there() -> None:

@@ -11,7 +11,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.colours import signed_table
 from telemetry.explain.layer_weights import LayerWeights, weights
 from telemetry.explain.subject import load
-from telemetry.explain.weight_answers import filter_tiles, picture, sentence
+from telemetry.explain.weight_answers import filter_tiles
 from telemetry.explain.weight_measures import effective_rank, octaves, smoothness
 
 pytestmark = pytest.mark.torch
@@ -48,7 +48,7 @@ def test_planted_dead_rows_and_a_duplicate_are_named_exactly() -> None:
     found = described(matrix)
     assert found.dead == (3, 11, 30)
     assert found.twins == ((7, 20),)
-    assert "3 dead (3, 11, 30); 1 near-duplicate pair (7 = 20)" in sentence(found)
+    assert "3 dead (3, 11, 30); 1 near-duplicate pair (7 = 20)" in found.answer
 
 
 def test_rows_that_point_the_other_way_are_no_duplicates() -> None:
@@ -88,7 +88,7 @@ def test_rows_of_a_sequence_kernel_or_an_embedding_are_drawn_the_largest_first()
     with torch.no_grad():
         table.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -4.0], [2.0, 0.0]]))
     (found,) = weights(load(nn.Sequential(table)), "0")
-    page = np.asarray(Image.open(io.BytesIO(picture(found, 3))).convert("RGB"))
+    page = np.asarray(Image.open(io.BytesIO(found.figure("png"))).convert("RGB"))
     side = 512 // 3
     assert tuple(page[12 + side // 2, 12 + side + side // 2]) == tuple(signed_table()[0])
     first = page[12 + side + side // 2, 12 + side // 2]  # half of the scale, blue
@@ -120,12 +120,12 @@ def test_a_first_convolution_is_drawn_as_filters_on_one_scale() -> None:
     assert (first.layer, first.kind, last.layer) == ("0", "Conv2d", "3")
     assert first.is_first_filters
     assert first.random_smoothness is not None
-    page = Image.open(io.BytesIO(picture(first, 64)))
+    page = Image.open(io.BytesIO(first.figure("png")))
     assert page.text["telemetry"] == first.id  # type: ignore[attr-defined]
     rgb = np.asarray(page.convert("RGB"))
     strongest = tuple(signed_table()[256 if first.weight.max() == first.scale else 0])
     assert (rgb == strongest).all(-1).sum() >= 21 * 21  # one weight of one kernel, 64 // 3 a side
-    assert Image.open(io.BytesIO(picture(last, 64))).width > 512
+    assert Image.open(io.BytesIO(last.figure("png"))).width > 512
 
 
 def test_transposed_convolutions_have_their_outputs_as_rows() -> None:
@@ -141,7 +141,7 @@ def test_drift_counts_from_the_weights_of_step_0_only(tmp_path: Path) -> None:
         model[0].weight.mul_(1.5)
     (since,) = weights(load(model), initial=str(tmp_path / "0.pt"))
     assert since.drift == pytest.approx(0.5)
-    assert "moved it by 50 %" in sentence(since)
+    assert "moved it by 50 %" in since.answer
     (unknown,) = weights(load(model), initial=str(tmp_path / "5.pt"))
     assert unknown.drift is None
 

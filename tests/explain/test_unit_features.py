@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.feature_answers import sentence
 from telemetry.explain.feature_pictures import features_png
 from telemetry.explain.subject import load
 from telemetry.explain.unit_features import Settings, features, standing_out
@@ -54,7 +53,7 @@ def test_a_unit_that_never_moves_is_dead_and_has_no_patches() -> None:
     assert unit.is_dead
     assert unit.patches == ()
     assert found.n_dead == 1
-    assert "1 of them dead" in sentence(found)
+    assert "1 of them dead" in found.answer
 
 
 def test_a_unit_that_answers_the_edge_of_every_image_is_not_dead() -> None:

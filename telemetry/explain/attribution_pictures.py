@@ -1,0 +1,118 @@
+"""How attributions are drawn: as PNG, in colours for a terminal, and in signs without colours."""
+
+import numpy as np
+
+from telemetry.explain.answers import sign_lines, thinned
+from telemetry.explain.attribution import Attribution
+from telemetry.explain.colours import (
+    Floats,
+    hexadecimal,
+    ink_on,
+    signed_colours,
+    signed_scale,
+)
+from telemetry.explain.draw import map_of
+from telemetry.explain.examples import IMAGE_DIMENSIONS
+from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
+from telemetry.json_values import Json
+
+
+def picture(attribution: Attribution) -> bytes | None:
+    """The picture as PNG; None for what is no image, no text and no row."""
+    caption, parts = legend(attribution), valued(attribution)
+    if _is_image(attribution):
+        image = attribution.example.input.cpu()
+        largest = sorted(parts, key=lambda part: -abs(part.value))
+        return image_png(_painted(attribution), image, largest, caption, attribution.id)
+    if attribution.values.dim() != 1:
+        return None
+    drawn = text_png if _is_text(attribution) else table_png
+    return drawn(parts, caption, attribution.id)
+
+
+def legend(attribution: Attribution) -> str:
+    """What the colours and the signs of the picture mean."""
+    score = attribution.score
+    against = score.other_name or "the others"
+    wrong = _is_wrong(attribution)
+    plus, minus = ("orange", "blue") if wrong else ("blue", "orange")
+    if score.target is None:
+        said = f"{plus} +: raises the answer; {minus} -: lowers it"
+    else:
+        said = f"{plus} +: for {score.target_name}; {minus} -: for {against}"
+    if not _is_image(attribution):
+        return said
+    return f"{said}; colours end at {signed_scale(_painted(attribution)):.3g} a pixel"
+
+
+def valued(attribution: Attribution) -> list[Valued]:
+    """The segments in their order."""
+    sign = -1 if _is_wrong(attribution) else 1
+    is_text = _is_text(attribution)
+    boxes = attribution.segments.boxes
+    return [
+        Valued(
+            name=(name.partition(":")[2] or name) if is_text else name,
+            place=name.partition(":")[0],
+            value=value,
+            paint=sign * value,
+            box=boxes[place] if boxes else None,
+        )
+        for place, (name, value) in enumerate(
+            zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
+        )
+    ]
+
+
+def _is_image(attribution: Attribution) -> bool:
+    return attribution.values.dim() == IMAGE_DIMENSIONS
+
+
+def _is_text(attribution: Attribution) -> bool:
+    """Whether the parts are tokens, whose names begin with their places."""
+    return not attribution.example.input.is_floating_point() and not _is_image(attribution)
+
+
+def _painted(attribution: Attribution) -> Floats:
+    """The map as it is painted: blue always speaks for the truth where the score opposes it."""
+    flat = map_of(attribution.values)
+    return -flat if _is_wrong(attribution) else flat
+
+
+def _is_wrong(attribution: Attribution) -> bool:
+    """Whether the score speaks for a class that is not the true one."""
+    score = attribution.score
+    truth = attribution.label
+    return None not in {score.target, truth} and score.target_name != truth
+
+
+def grid(attribution: Attribution) -> Json:
+    """Colours of the map for a terminal; None for no image."""
+    if not _is_image(attribution):
+        return None
+    flat = _painted(attribution)
+    return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))
+
+
+def marks(attribution: Attribution) -> list[Json]:
+    """The same in signs, for what has no colours: those of the score, as in the legend."""
+    return sign_lines(map_of(attribution.values)) if _is_image(attribution) else []
+
+
+def tokens(attribution: Attribution) -> list[Json]:
+    """The tokens of a text with their values and colours; none for no text."""
+    if not _is_text(attribution):
+        return []
+    parts = valued(attribution)
+    scale = max((abs(part.paint) for part in parts), default=0.0)
+    colours = signed_colours(np.array([part.paint for part in parts]), scale)
+    inks = [ink_on(colour) for colour in colours.tolist()]
+    return [
+        {"text": part.name, "value": part.value, "colour": colour, "ink": ink}
+        for part, colour, ink in zip(
+            parts,
+            hexadecimal(colours[None])[0],
+            hexadecimal(np.array([inks], dtype=np.uint8))[0],
+            strict=True,
+        )
+    ]
