@@ -118,12 +118,8 @@ def run(  # noqa: PLR0913 - one argument per option
     """
     screen = open_screen(settings)
     grid = _grid(params, from_finding)
-    n_configurations = len(grid.configurations)
-    if n_configurations > MOST_CONFIGURATIONS and not yes:
-        raise UsageError(
-            f"the grid has {n_configurations} configurations, {n_configurations * folds * repeats} "
-            f"trainings; more than {MOST_CONFIGURATIONS} need --yes."
-        )
+    if not yes:
+        _check_size(len(grid.configurations), folds * repeats)
     if n is None and labels is None and groups is None:
         raise UsageError(
             "how many examples are there? Say --n, or name their classes by --labels MODULE:NAME."
@@ -170,6 +166,19 @@ def _grid(params: Path | None, from_finding: str | None) -> "ParameterGrid":
         raise UsageError("train which configurations? Name a file by --params, see --help.")
     given = ParameterGrid() if params is None else load_grid(params)
     return given if from_finding is None else advised_grid(given, from_finding)
+
+
+def _check_size(n_configurations: int, n_folds: int) -> None:
+    """Refuse what would train for days by mistake.
+
+    Raises:
+        UsageError: it would.
+    """
+    if n_configurations > MOST_CONFIGURATIONS:
+        raise UsageError(
+            f"the grid has {n_configurations} configurations, {n_configurations * n_folds} "
+            f"trainings; more than {MOST_CONFIGURATIONS} need --yes."
+        )
 
 
 def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Json]":

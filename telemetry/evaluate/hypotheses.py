@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry import json_values
-from telemetry.compare.config_changes import canonical, flat, is_repeat_key
 from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import Comparison, Result
 from telemetry.evaluate.evaluations import (
@@ -38,6 +37,7 @@ from telemetry.evaluate.hypothesis import (
 from telemetry.evaluate.hypothesis_file import append_hypothesis, load_hypotheses
 from telemetry.evaluate.measures import mean_of, measured, part_of
 from telemetry.evaluate.pairs import Pairs, paired_examples
+from telemetry.evaluate.seed_runs import of_other_code, same_recipe
 from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
 from telemetry.evaluate.verdicts import Question, Rules, judge_questions
 from telemetry.store.catalog import Run
@@ -131,7 +131,7 @@ def compare(
             *warnings,
             *notes,
             *([_not_a_seed(candidate)] if is_seed and seeds else []),
-            *([] if seeds else _other_code(base, seed_runs)),
+            *([] if seeds else of_other_code(base, seed_runs)),
         ),
     )
 
@@ -154,22 +154,6 @@ def keep(comparison: Comparison) -> bool:
     ]
     folder = comparison.candidate.ref.path
     return append_once(folder, "hypothesis_results", rows, identity="compare_id")
-
-
-def same_recipe(runs: Sequence[Run], base: Run) -> list[Run]:
-    """Runs of the base's project whose configuration differs from its in seeds alone, it too.
-
-    A run without a configuration says nothing about its recipe and stands alone.
-    """
-    wanted = _recipe(base)
-    if not wanted:
-        return [base]
-    return [run for run in runs if run.project == base.project and _recipe(run) == wanted]
-
-
-def _recipe(run: Run) -> dict[str, str]:
-    settings = flat(run.config).items()
-    return {key: canonical(value) for key, value in settings if not is_repeat_key(key)}
 
 
 def _passes(found: Sequence[StoredEvaluation]) -> Passes:
@@ -263,24 +247,6 @@ def _notes(question: Question) -> list[str]:
 
 def _not_a_seed(candidate: Run) -> str:
     return f"{candidate.name} is the candidate, so it does not count as a seed run of the base."
-
-
-def _other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
-    """A word about seeds, found by their configuration, that ran another version of the script."""
-    of_base = _script(base)
-    other = [run.name for run in seeds if of_base and _script(run) not in {None, of_base}]
-    if not other:
-        return []
-    told = (
-        f"the script of {', '.join(other)} is not that of {base.name}, though the configuration is"
-    )
-    return [f"{told} but for the seed; name the seed runs that count by --seeds."]
-
-
-def _script(run: Run) -> str | None:
-    """Hash of the script that trained a run; None where it is not known."""
-    found = run.manifest.environment.get("script_hash") if run.manifest else None
-    return found if isinstance(found, str) and found else None
 
 
 def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -> str:

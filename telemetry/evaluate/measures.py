@@ -23,12 +23,12 @@ def measured(examples: Examples, metric: str, tolerance: float | None = None) ->
     """
     if metric == LOSS:
         return examples.rows.floats("loss")
-    deviation = np.abs(examples.rows.floats("predicted_value") - _targets(examples))
     if metric == MAE:
-        return deviation
+        return _deviations(examples)
     right = 1.0 - examples.errors
     if tolerance is not None:
-        close = np.where(np.isfinite(deviation), (deviation <= tolerance).astype(float), np.nan)
+        deviations = _deviations(examples)
+        close = np.where(np.isnan(deviations), np.nan, deviations <= tolerance)
         right = np.where(np.isfinite(right), right, close)
     return right if metric == ACCURACY else 1.0 - right
 
@@ -69,5 +69,7 @@ def part_of(session: Session, evaluation: StoredEvaluation, where: str | None) -
     return examples if where is None else examples.part(matching(examples.table, where))
 
 
-def _targets(examples: Examples) -> Floats:
-    return examples.rows.floats("target_value")
+def _deviations(examples: Examples) -> Floats:
+    """How far each number lies from its target, NaN without one."""
+    rows = examples.rows
+    return np.asarray(np.abs(rows.floats("predicted_value") - rows.floats("target_value")))

@@ -84,8 +84,9 @@ def find(store: Store, subject: Subject, search: Search = DEFAULT_SEARCH) -> Sli
             f"{n} examples are too few: a group has at least {size}, and so has the rest"
             f"{' of each half' if search.confirm else ''}; evaluate more or lower --min-size."
         )
-    errors = material.judged.values if isinstance(material.judged, Errors) else None
-    columns = slicing_columns(material.examples, errors, search.by)
+    errors = material.examples.errors  # a column that tells them explains no change or loss either
+    is_known = bool(np.isfinite(errors).all())
+    columns = slicing_columns(material.examples, errors if is_known else None, search.by)
     outcome = search_slices(material.examples, material.judged, columns.used, search)
     return replace(
         _result(material, subject.metric, search.q),

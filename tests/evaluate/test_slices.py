@@ -138,6 +138,18 @@ def test_a_column_that_tells_the_answer_is_set_apart(tmp_path: Path) -> None:
     found = slices.find(store, subject(store))
     assert found.telling == ("m_verdict",)
     assert not found.is_worse
+    by_loss = slices.find(store, subject(store, metric=Metric.LOSS))
+    assert (by_loss.telling, by_loss.is_worse) == (("m_verdict",), False)
+
+
+def test_a_column_that_tells_the_answer_explains_no_change_either(tmp_path: Path) -> None:
+    before, after = Table(n=500, seed=3), Table(n=500, seed=4)
+    after.columns["verdict"] = ["bad" if wrong else "good" for wrong in after.wrong]
+    for name, table in (("before", before), ("after", after)):
+        judged_run(tmp_path, name, (~table.wrong).tolist(), metadata=table.metadata())
+    store = Store.open(tmp_path)
+    found = slices.find(store, Subject(run=store.select("after"), base=store.select("before")))
+    assert found.telling == ("m_verdict",)
 
 
 def test_the_change_since_another_run_has_slices(tmp_path: Path) -> None:

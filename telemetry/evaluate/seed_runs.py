@@ -1,0 +1,40 @@
+"""Seed runs: which runs trained the base's recipe, and what a reader must know of them."""
+
+from collections.abc import Sequence
+
+from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.store.catalog import Run
+
+
+def same_recipe(runs: Sequence[Run], base: Run) -> list[Run]:
+    """Runs of the base's project whose configuration differs from its in seeds alone, it too.
+
+    A run without a configuration says nothing about its recipe and stands alone.
+    """
+    wanted = _recipe(base)
+    if not wanted:
+        return [base]
+    return [run for run in runs if run.project == base.project and _recipe(run) == wanted]
+
+
+def of_other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
+    """A word about seeds, found by their configuration, that ran another version of the script."""
+    of_base = _script(base)
+    other = [run.name for run in seeds if of_base and _script(run) not in {None, of_base}]
+    if not other:
+        return []
+    told = (
+        f"the script of {', '.join(other)} is not that of {base.name}, though the configuration is"
+    )
+    return [f"{told} but for the seed; name the seed runs that count by --seeds."]
+
+
+def _recipe(run: Run) -> dict[str, str]:
+    settings = flat(run.config).items()
+    return {key: canonical(value) for key, value in settings if not is_repeat_key(key)}
+
+
+def _script(run: Run) -> str | None:
+    """Hash of the script that trained a run; None where it is not known."""
+    found = run.manifest.environment.get("script_hash") if run.manifest else None
+    return found if isinstance(found, str) and found else None
