@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from asked_answers import keep_attribution
+from folds import CV_ID, add_folds
+from judged_examples import judged_run
 
+RUNS_MODELS = {"torch", "captum", "sklearn", "scipy", "matplotlib", "PIL"}
 HEAVY = {"torch", "pyarrow", "duckdb", "rich", "numpy", "sklearn"}
 
 
@@ -33,6 +38,49 @@ def test_help_of_whatever_explains_loads_no_library() -> None:
         "for part in command.commands:\n    assert run(['explain', part, '--help']) == 0"
     )
     assert loaded_by(code) & {*HEAVY, "captum", "matplotlib", "PIL"} == set()
+
+
+def test_no_verb_that_reads_a_store_loads_what_runs_a_model(tmp_path: Path) -> None:
+    """Nor does the help of any verb or part."""
+    store = tmp_path / "store"
+    for name, rate in (("before", 9), ("after", 3)):
+        folder = judged_run(store, name, [place % rate > 0 for place in range(200)])
+    keep_attribution(folder, "a1b2c3d4e5f60718")
+    add_folds(store, {"lr": 0.1}, [0.8, 0.7, 0.9], order=0)
+    add_folds(store, {"lr": 0.2}, [0.7, 0.6, 0.8], order=1)
+    queries = [
+        ["runs"],
+        ["show", "after"],
+        ["diagnose", "after"],
+        ["layers", "after"],
+        ["examples", "after"],
+        ["slices", "after"],
+        ["slices", "after", "--where", "label = '3'"],
+        ["diff", "before", "after"],
+        ["diff", "before", "after", "--slices"],
+        ["hypotheses", "list"],
+        ["cv", "compare", CV_ID],
+        ["explain", "list", "after"],
+        ["explain", "show", "a1b2"],
+        ["explain", "weights", "after"],
+        ["query", "SELECT run FROM runs"],
+        ["export", "after", str(tmp_path / "out")],
+        ["detectors"],
+        ["delete", "before", "--yes"],
+    ]
+    code = (
+        "from telemetry.cli import main\n"
+        "import click\n"
+        "group = main.group()\n"
+        "for verb in group.list_commands(click.Context(group)):\n"
+        "    found = group.get_command(click.Context(group), verb)\n"
+        "    for part in ([], *([name] for name in getattr(found, 'commands', ()))):\n"
+        "        assert main.run([verb, *part, '--help']) == 0\n"
+        f"for words in {queries!r}:\n"
+        f"    code = main.run(['--store', {str(store)!r}, *words])\n"
+        "    assert code in {0, 1, 3}, (words, code)\n"
+    )
+    assert loaded_by(code) & RUNS_MODELS == set()
 
 
 def test_what_judges_models_is_loaded_when_it_is_used() -> None:
