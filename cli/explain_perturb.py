@@ -179,7 +179,8 @@ def _span(text: str | None) -> tuple[float | None, float | None]:
 
 
 def _course(found: "Mapping[str, Json]") -> Grid:
-    """Stretches of the axis on which the answer is the same."""
+    """Stretches of the axis on which the answer is the same; of numbers, as right or as wrong."""
+    same = "prediction" if found["tolerance"] is None else "correct"
     columns = (
         Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
         Column(header="TO", align=Align.RIGHT),
@@ -190,7 +191,7 @@ def _course(found: "Mapping[str, Json]") -> Grid:
     )
     stretches: list[list[Mapping[str, Json]]] = []
     for row in mappings(found["rows"]):
-        if stretches and stretches[-1][-1]["prediction"] == row["prediction"]:
+        if stretches and stretches[-1][-1][same] == row[same]:
             stretches[-1].append(row)
         else:
             stretches.append([row])
@@ -211,7 +212,7 @@ def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
     return (
         _short(rows[0]["value"]),
         _short(rows[-1]["value"]),
-        str(rows[0]["prediction"]),
+        " .. ".join(dict.fromkeys(str(row["prediction"]) for row in (rows[0], rows[-1]))),
         Span("right", Style.GOOD) if right else Span("wrong", Style.ERROR),
         numbers.number(min(known) if known else None),
         numbers.percent(max(number(row["clipped"]) for row in rows)),

@@ -170,7 +170,7 @@ def _magnitudes(screen: Screen, entry: "Mapping[str, Json]") -> None:
     low, high = min(counts), max(counts)
     known = [counts.get(exponent, 0.0) for exponent in range(low, high + 1)]
     shown = sparklines.sparkline(sparklines.condense(known, HISTOGRAM_WIDTH), levels=screen.levels)
-    screen.paragraph(f"{shown} of 2^{low} .. 2^{high + 1}", label="magnitudes")
+    screen.paragraph(f"{shown} of magnitudes from 2^{low} to 2^{high + 1}", label="octaves")
 
 
 def _recorded(

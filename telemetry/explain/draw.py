@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -23,6 +22,7 @@ GAP = 12
 TILE, TILE_GAP = 64, 6
 LEAST_WIDTH = 420  # of a page, that its caption is no column of single words
 RGB, RGBA = 3, 4  # channels of what has colours
+UNIT = (0.0, 1.0)  # ends of values before normalisation, see `UnitScale`
 GREY_SHARE = 0.4  # of the input under a map
 PAPER, EMPTY_TILE = (255, 255, 255), (224, 224, 224)
 
@@ -100,15 +100,19 @@ def labelled_tile(text: str, side: int = TILE) -> Bytes:
     return np.asarray(tile, dtype=np.uint8)
 
 
-def picture_of_input(image: Tensor) -> Bytes:
-    """An input as it looks, between its least and largest value; height x width x 3.
+def picture_of_input(image: Tensor, span: tuple[float, float] | None = None) -> Bytes:
+    """An input as it looks, height x width x 3.
 
     Three channels are colours, and the first three of four; any other number is shown as grey.
+
+    Args:
+        image: Channels x height x width.
+        span: Values that are black and white; None: the least and the largest that there are.
     """
     values = image.detach().double().cpu()
     colours = values[:RGB] if len(values) in {RGB, RGBA} else values.mean(0, keepdim=True)
-    low, high = float(colours.min()), float(colours.max())
-    unit = (colours - low) / (high - low) if high > low else torch.zeros_like(colours)
+    low, high = span or (float(colours.min()), float(colours.max()))
+    unit = ((colours - low) / (high - low)).clamp(0, 1) if high > low else colours * 0
     shown = (unit.expand(RGB, -1, -1) * 255).round().permute(1, 2, 0)
     return np.asarray(shown.numpy(), dtype=np.uint8)
 

@@ -9,7 +9,7 @@ from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.ascent import Ascent
 from telemetry.explain.colours import hexadecimal
-from telemetry.explain.draw import PANEL, Row, picture_of_input, sheet_png
+from telemetry.explain.draw import PANEL, UNIT, Row, picture_of_input, sheet_png
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.evaluation import Progress
@@ -73,13 +73,13 @@ def sentence(found: Dream) -> str:
 
 def picture(found: Dream) -> bytes:
     """The pictures of all seeds, that of a random network, and the real examples."""
-    made = [picture_of_input(part) for part in found.pictures]
+    made = [picture_of_input(part, UNIT) for part in found.pictures]
     reached = ", ".join(f"{value:.3g}" for value in found.activations)
-    real = [picture_of_input(_unit(found, example.input)) for example, _ in found.top]
+    real = [picture_of_input(_unit(found, example.input), UNIT) for example, _ in found.top]
     rows = [
         Row(tiles=tuple(made), label=f"made, one a seed: {reached}"),
         Row(
-            tiles=(picture_of_input(found.random_picture),),
+            tiles=(picture_of_input(found.random_picture, UNIT),),
             label=f"the same for random weights: {found.random_z:.1f} sd above noise",
         ),
     ]
@@ -106,7 +106,7 @@ def _kept(found: Dream, keeper: Keeper) -> Files:
 
 def document(found: Dream, files: Files) -> dict[str, Json]:
     """What `telemetry explain dream` shows."""
-    best = picture_of_input(found.pictures[0])
+    best = picture_of_input(found.pictures[0], UNIT)
     return {
         "viz_id": found.id,
         "checkpoint": found.origin.checkpoint,

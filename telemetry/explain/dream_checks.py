@@ -7,6 +7,8 @@ from telemetry.explain.checks import Check
 
 LEAST_Z = 5.0  # standard deviations above noise
 MOST_LEAD = 1.0  # of another unit's picture, in standard deviations over real examples
+# Of the rise above noise, where that is hundreds of these deviations: a lead of less is none.
+LEAD_SHARE = 0.01
 
 
 def above_noise(z: float) -> Check:
@@ -31,18 +33,20 @@ def above_real(activation: float, real_max: float) -> Check:
     )
 
 
-def own_unit(lead: float, rival: int) -> Check:
+def own_unit(lead: float, rise: float, rival: int) -> Check:
     """No picture of another unit excites the unit much more than its own.
 
     Args:
         lead: Of the best picture of another unit, in standard deviations over real examples.
+        rise: Of its own best picture above noise, in the same.
         rival: That unit.
     """
+    most = max(MOST_LEAD, LEAD_SHARE * rise)
     return Check(
         name="own_unit",
         value=lead,
-        threshold=MOST_LEAD,
-        ok=lead <= MOST_LEAD,
+        threshold=most,
+        ok=lead <= most,
         meaning=f"the picture made for unit {rival} excites the unit much more than its own: the "
         "ascent has not found what the unit looks for; ask for more --steps",
     )

@@ -202,10 +202,11 @@ def _judged(
     best_unit, same = unit.index, None
     if len(others):
         rival = others[on_pictures[others].argmax()]
-        lead = (float(on_pictures[rival]) - best) / (real_sd if real_sd > EPSILON else 1.0)
+        unit_sd = real_sd if real_sd > EPSILON else 1.0
+        lead = (float(on_pictures[rival]) - best) / unit_sd
         rival_unit = units[int(owners[rival])].index
         best_unit = rival_unit if lead > 0 else unit.index
-        checks.append(own_unit(lead, rival_unit))
+        checks.append(own_unit(lead, (best - noise_mean) / unit_sd, rival_unit))
     if len(own) > 1:
         same = mean_correlation(own, own)
         is_one_place = made.answers.dim() == FLAT or unit.position is not None

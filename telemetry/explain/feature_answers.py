@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from telemetry import json_values
+from telemetry.capture.answers import class_name
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
+from telemetry.explain.examples import Example
 from telemetry.explain.feature_pictures import evolution_png, features_png
 from telemetry.explain.identities import identity_of
 from telemetry.explain.layer_evolution import (
@@ -78,12 +80,20 @@ def sentence(found: Features) -> str:
     if not alive:
         return said + "."
     unit = alive[0]
-    labels = [str(patch.example.label) for patch in unit.patches]
+    excited = f"{said}. Unit {unit.unit} is excited most by {unit.patches[0].example.id}"
+    values = [p.example.label for p in unit.patches if isinstance(p.example.label, float)]
+    if values:
+        return f"{excited}; its patches have values from {min(values):.4g} to {max(values):.4g}."
+    labels = [_label(patch.example, found.origin.classes) for patch in unit.patches]
     most = max(sorted(set(labels)), key=labels.count)
-    return (
-        f"{said}. Unit {unit.unit} is excited most by {unit.patches[0].example.id}; "
-        f"{labels.count(most)} of its {len(labels)} patches have the label {most}."
-    )
+    return f"{excited}; {labels.count(most)} of its {len(labels)} patches have the label {most}."
+
+
+def _label(example: Example, classes: Sequence[str]) -> str:
+    """Name of a class, a value in few digits."""
+    if isinstance(example.label, int):
+        return class_name(example.label, classes)
+    return f"{example.label:.4g}" if isinstance(example.label, float) else str(example.label)
 
 
 def evolution_sentence(evolved: Evolution) -> str:
@@ -140,7 +150,7 @@ def document(found: Features, files: Files) -> dict[str, Json]:
                 "patches": [
                     {
                         "example_id": patch.example.id,
-                        "label": str(patch.example.label),
+                        "label": _label(patch.example, found.origin.classes),
                         "value": patch.value,
                         "place": None if patch.place is None else list(patch.place),
                         "box": None if patch.box is None else list(patch.box),
@@ -171,7 +181,7 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
     details: list[Json] = [
         {
             "value": patch.value,
-            "label": str(patch.example.label),
+            "label": _label(patch.example, found.origin.classes),
             "box": None if patch.box is None else list(patch.box),
         }
         for patch in unit.patches

@@ -12,7 +12,7 @@ from telemetry.explain.colours import (
     signed_scale,
     unsigned_colours,
 )
-from telemetry.explain.draw import Row, labelled_tile, map_of, picture_of_input, sheet_png
+from telemetry.explain.draw import UNIT, Row, labelled_tile, map_of, picture_of_input, sheet_png
 from telemetry.explain.layer_evolution import Evolution
 from telemetry.explain.receptive import Box
 from telemetry.explain.unit_features import PATCHES, Features, Patch, UnitFeature
@@ -77,7 +77,8 @@ def _patches(found: Features, unit: UnitFeature, scale: UnitScale) -> Row:
     values = ", ".join(f"{patch.value:.3g}" for patch in unit.patches)
     nothing = "dead" if unit.is_dead else "no example stands out"
     tiles = [
-        _cropped(picture_of_input(scale.unit(p.example.input)), p, found) for p in unit.patches
+        _cropped(picture_of_input(scale.unit(p.example.input), UNIT), p, found)
+        for p in unit.patches
     ]
     n_more = PATCHES - len(tiles) if len(tiles) < min(PATCHES, found.n_examples) else 0
     if n_more:

@@ -63,7 +63,9 @@ def image_axis(
     kind = IMAGE_AXES[name]
     shape = tuple(examples.example(0).input.shape)
     if examples.modality is not Modality.IMAGE or len(shape) != IMAGE_DIMENSIONS:
-        raise UsageError(f"--axis {name}: inputs of shape {shape} are no images.")
+        raise UsageError(
+            f"--axis {name}: inputs of shape {shape} are no images; {_instead(examples)}."
+        )
     if kind.channels is not None and shape[0] != kind.channels:
         raise UsageError(
             f"--axis {name}: images have {shape[0]} channels, expected red, green, blue."
@@ -97,3 +99,12 @@ def _changed(
 
 def _outside(unit: Tensor) -> Tensor:
     return (unit < -CLIPPED) | (unit > 1 + CLIPPED)
+
+
+def _instead(examples: ExampleSet) -> str:
+    """What can be changed of inputs that are no images."""
+    if examples.modality is Modality.TEXT:
+        return "of texts say token-drop, case, typo or synonym"
+    if examples.example(0).input.dim() == 1:
+        return "of rows say feature:COLUMN"
+    return "a hypothesis tests such inputs under a transform of your own"

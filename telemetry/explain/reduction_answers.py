@@ -11,7 +11,7 @@ from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.colours import hexadecimal
 from telemetry.explain.ddmin import Items, Least
 from telemetry.explain.differences import Cells, Edit
-from telemetry.explain.draw import Mask, marked, page_png, picture_of_input
+from telemetry.explain.draw import UNIT, Mask, marked, page_png, picture_of_input
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import reduce
@@ -19,6 +19,7 @@ from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Setting
 from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
+from telemetry.explain.unit_scale import UnitScale
 from telemetry.explain_request import ReduceRequest
 from telemetry.json_values import Json
 
@@ -238,10 +239,11 @@ def picture(found: Reduction) -> bytes | None:
     """Both images and what is marked in the wrong one, as PNG; None for what is no image."""
     if not isinstance(found.differences, Cells):
         return None
-    wrong = found.differences.wrong
+    assert found.origin.examples is not None  # noqa: S101 - `reduce` has seen to it
+    wrong, scale = found.differences.wrong, UnitScale.of(found.origin.examples)
     panels = [
-        picture_of_input(wrong),
-        picture_of_input(found.differences.right),
+        picture_of_input(scale.unit(wrong), UNIT),
+        picture_of_input(scale.unit(found.differences.right), UNIT),
         marked(wrong, _mask(found, found.region), _mask(found, _least(found))),
     ]
     caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"

@@ -30,7 +30,7 @@ def test_units_are_lines_and_are_kept_with_their_picture(
     done = telemetry(*VERB, "--layer", "2", "--units", "0,3", *PARTS)
     assert done.code == 0
     assert done.out.startswith("2 has 4 units, 1 of them dead on 30 examples")
-    assert "9 of its 9 patches have the label 0" in done.out
+    assert "9 of its 9 patches have the label left" in done.out
     assert "3\t\tdead" in done.out
     assert len(list(example.glob("*/*/explain/images/*.png"))) == 1
     sql = "SELECT kind, unit, dead, ok FROM feature_visualizations ORDER BY unit"

@@ -77,7 +77,11 @@ def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> No
     (found,) = validated("explain", done.out)["perturbations"]
     assert found["tolerance"] == 0.5
     assert found["rows"][0]["p_label"] is None
-    assert telemetry(*VERB, *parts, "--tolerance", 0.5).code == 0
+    shown = telemetry(*VERB, *parts, "--tolerance", 0.5)
+    assert shown.code == 0
+    stretches = [line for line in shown.out.splitlines() if line.split("\t")[3:4] == ["wrong"]]
+    assert len(stretches) <= 2  # of all values that are wrong, not a line each
+    assert " .. " in stretches[0]
 
 
 def test_a_threshold_of_a_regression_is_run_as_a_test(telemetry: Telemetry, store: Path) -> None:
@@ -113,7 +117,7 @@ def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
         (COLUMN, "change what?"),
         ((*COLUMN, "--example", 0, "--all"), "change what?"),
         ((*COLUMN, "--example", 99), "has no example '99'"),
-        (("--axis", "brightness", "--all"), "are no images"),
+        (("--axis", "brightness", "--all"), "are no images; of rows say feature:COLUMN"),
         (("--axis", "feature:9", "--all"), "no such column; there are 0, 1, 2, 3"),
         ((*COLUMN, "--all", "--range", "3"), "write LOW:HIGH"),
         ((*COLUMN, "--all", "--range", "3:1"), "--range 3:1 is empty"),

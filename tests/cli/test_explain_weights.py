@@ -32,7 +32,7 @@ def test_one_layer_has_a_picture_and_its_numbers(telemetry: Telemetry, example: 
     assert done.out.startswith("weight: 2 rows use 1.0 directions")
     assert "1 dead (0)" in done.out
     assert "dead rows\t1 (50 %)\t0" in done.out
-    assert "magnitudes" in done.out
+    assert "octaves" in done.out
     (png,) = example.glob("*/*/explain/images/*.png")
     (array,) = example.glob("*/*/explain/arrays/*.npy")
     assert (png.stem, done.out.splitlines()[-1].endswith(png.name)) == (array.stem, True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.ascent import Ascent
-from telemetry.explain.dream_checks import mean_correlation
+from telemetry.explain.dream_checks import mean_correlation, own_unit
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream, dream
 from telemetry.explain.subject import Subject, load
@@ -182,6 +182,13 @@ def test_places_outside_a_channel_and_inputs_that_are_no_images_are_refused() ->
         dream(load(Edges(), dataset=Pictures()), "conv", ["0@12,0"], QUICK)
     with pytest.raises(UsageError, match="are no images"):
         dream(load(build_rows(), dataset=Rows()), "0", ["0"], QUICK)
+
+
+def test_another_picture_may_lead_by_a_deviation_or_a_hundredth_of_the_rise() -> None:
+    assert own_unit(0.9, 10.0, 3).ok
+    assert not own_unit(1.1, 10.0, 3).ok
+    assert own_unit(1.1, 800.0, 3).ok  # of pictures hundreds of deviations above all examples
+    assert not own_unit(9.0, 800.0, 3).ok
 
 
 def test_correlation_of_pictures_leaves_out_those_with_themselves() -> None:

@@ -78,6 +78,8 @@ def test_a_row_of_a_table_has_bars_of_its_largest_columns_to_both_sides() -> Non
 def test_inputs_are_shown_as_they_look() -> None:
     assert picture_of_input(torch.tensor([[[1.0, 3.0]]])).tolist() == [[[0] * 3, [255] * 3]]
     assert picture_of_input(torch.full((1, 2, 2), 5.0)).max() == 0
+    dark = picture_of_input(torch.tensor([[[0.0, 0.2, 1.5]]]), (0.0, 1.0))
+    assert dark.tolist() == [[[0] * 3, [51] * 3, [255] * 3]]
     colour = torch.tensor([0.0, 0.5, 1.0])[:, None, None]
     assert picture_of_input(colour).tolist() == [[[0, 128, 255]]]
     assert picture_of_input(torch.cat([colour, colour[:1]])).tolist() == [[[0, 128, 255]]]
