@@ -99,6 +99,9 @@ def run_hypotheses(
         screen.paragraph(sentence(listed, n_models=len(models)))
         screen.blank()
         show_list(screen, listed, by_run=len(models) > 1)
+        if len(models) > 1 and screen.for_people:
+            pair = f"{models[0].run.short} {models[-1].run.short}"
+            screen.verbatim(f"telemetry hypotheses compare {pair}", indent=2, label="NEXT")
     return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
 
 

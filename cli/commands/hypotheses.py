@@ -140,7 +140,7 @@ def show_comparison(
     screen.line(Span(found.verdict.replace("_", " ").upper(), style), found.answer)
     screen.blank()
     columns = (
-        Column(header="HYPOTHESIS", shrinks=True, least=16),
+        Column(header="HYPOTHESIS", shrinks=True, least=12),
         Column(header="N", align=Align.RIGHT),
         Column(header="BASE", align=Align.RIGHT),
         Column(header="CAND", align=Align.RIGHT),

@@ -235,6 +235,8 @@ def _rare_classes(labels: Labels | None, folds: int) -> tuple[str, ...]:
     rare = [label for label, count in counts.items() if count < folds]
     if not rare:
         return ()
+    if len(rare) == len(counts):  # numbers to predict, perhaps
+        return (f"no class has {folds} examples, so that folds do not keep their shares",)
     shown = ", ".join(map(str, rare[:MOST_NAMES])) + (", ..." if len(rare) > MOST_NAMES else "")
     note = (
         f"{len(rare)} of {len(counts)} classes have fewer examples than there are folds ({shown}): "
