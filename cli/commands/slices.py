@@ -25,7 +25,7 @@ METRICS = ("error", "loss")
 @verb(__name__, __doc__)
 @click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
 @click.option(
-    "--metric", type=click.Choice(METRICS), default="error", help="Wrong answers, or losses."
+    "--metric", type=click.Choice(METRICS), help="Else losses where nothing is right or wrong."
 )
 @click.option(
     "--by",
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
     *,
     run: str,
-    metric: str,
+    metric: str | None,
     by: str | None,
     where: str | None,
     depth: int,
@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913 - one argument per option
     )
     subject = slices.Subject(
         run=store.select(run),
-        metric=slices.Metric(metric),
+        metric=slices.Metric(metric) if metric else None,
         base=store.select(base) if base else None,
         eval_id=eval_id,
         dataset=dataset,

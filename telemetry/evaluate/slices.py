@@ -48,14 +48,14 @@ class Subject:
 
     Attributes:
         run: Whose newest evaluation.
-        metric: Wrong answers, or losses.
+        metric: Wrong answers, or losses; None: losses where nothing is right or wrong.
         base: Judge the change since this run instead.
         eval_id: Another evaluation of the run, or the beginning of its id.
         dataset: The data set, where several were evaluated.
     """
 
     run: Run
-    metric: Metric = Metric.ERROR
+    metric: Metric | None = None
     base: Run | None = None
     eval_id: str | None = None
     dataset: str | None = None
@@ -64,6 +64,7 @@ class Subject:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Material:
     examples: Examples
+    metric: Metric
     judged: Judged
     base: StoredEvaluation | None
     warnings: tuple[str, ...]
@@ -89,7 +90,7 @@ def find(store: Store, subject: Subject, search: Search = DEFAULT_SEARCH) -> Sli
     columns = slicing_columns(material.examples, errors if is_known else None, search.by)
     outcome = search_slices(material.examples, material.judged, columns.used, search)
     return replace(
-        _result(material, subject.metric, search.q),
+        _result(material, search.q),
         tested=outcome.tested,
         n_found=outcome.n_found,
         slices=outcome.slices,
@@ -129,7 +130,7 @@ def measure(store: Store, subject: Subject, where: str, search: Search = DEFAULT
     # One group that was named: any sure difference counts, however small.
     is_worse = found.q <= search.q and found.value > found.rest
     return replace(
-        _result(material, subject.metric, search.q),
+        _result(material, search.q),
         tested=1,
         n_found=int(is_worse),
         slices=(found,),
@@ -165,11 +166,11 @@ def save_hypothesis(path: Path, name: str, found: Slices) -> Hypothesis:
     return hypothesis
 
 
-def _result(material: _Material, metric: Metric, q: float) -> Slices:
+def _result(material: _Material, q: float) -> Slices:
     return Slices(
         evaluation=material.examples.evaluation,
         base=material.base,
-        metric=metric,
+        metric=material.metric,
         n=len(material.examples),
         overall=material.judged.mean,
         tested=0,
@@ -191,16 +192,22 @@ def _material(store: Store, subject: Subject) -> _Material:
             dataset=subject.dataset,
         )
         examples = read_examples(session, chosen)
+        metric = subject.metric or _metric_of(examples)
         if subject.base is None:
-            return _judged(examples, _values(examples, subject.metric), subject.metric)
+            return _judged(examples, _values(examples, metric), metric)
         theirs = choose_evaluation(stored, subject.base, dataset=chosen.dataset)
         before = read_examples(session, theirs)
     pairs = paired_examples(before, examples)
     if pairs.fault:
         raise Inconclusive(f"{pairs.fault}.")
-    change = _values(pairs.candidate, subject.metric) - _values(pairs.base, subject.metric)
+    change = _values(pairs.candidate, metric) - _values(pairs.base, metric)
     notes = (f"{pairs.note}.",) if pairs.note else ()
-    return _judged(pairs.candidate, change, subject.metric, base=theirs, notes=notes)
+    return _judged(pairs.candidate, change, metric, base=theirs, notes=notes)
+
+
+def _metric_of(examples: Examples) -> Metric:
+    """Losses where nothing says whether an answer is right, as of a regression."""
+    return Metric.ERROR if np.isfinite(examples.errors).any() else Metric.LOSS
 
 
 def _values(examples: Examples, metric: Metric) -> npt.NDArray[np.float64]:
@@ -233,5 +240,9 @@ def _judged(
     kinds = {Metric.ERROR: Errors, Metric.LOSS: Losses}
     kind = kinds[metric] if base is None else Changes
     return _Material(
-        examples=examples.part(known), judged=kind(values[known]), base=base, warnings=notes
+        examples=examples.part(known),
+        metric=metric,
+        judged=kind(values[known]),
+        base=base,
+        warnings=notes,
     )

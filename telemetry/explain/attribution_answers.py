@@ -15,6 +15,7 @@ from telemetry.explain.input_files import read_example
 from telemetry.explain.question import examples_of
 from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
+from telemetry.explain.score import ScoreKind
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import AttributeRequest
 from telemetry.json_values import Json
@@ -127,8 +128,8 @@ def sentence(attribution: Attribution) -> str:
     """The answer in words; an input in a file is called by its name."""
     score, top = attribution.score, attribution.top(1)[0]
     if score.target is None:
-        said = f"gets {attribution.prediction}"
-        evidence = "of what raises it"
+        said = f"gets {float(attribution.prediction):.4g}{_distance(attribution)}"
+        evidence = f"of what {'lowers' if score.sign < 0 else 'raises'} it"
     else:
         said = f'is called "{attribution.prediction}"'
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
@@ -138,6 +139,15 @@ def sentence(attribution: Attribution) -> str:
         f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}"
         f"{_verdict(attribution)}."
     )
+
+
+def _distance(attribution: Attribution) -> str:
+    """How far a regression is from the truth, where that is asked about."""
+    score = attribution.score
+    if score.kind is not ScoreKind.RESIDUAL:
+        return ""
+    side = "below" if score.sign < 0 else "above"
+    return f", {attribution.score_input:.4g} {side} the true {score.offset:.4g}"
 
 
 def _verdict(attribution: Attribution) -> str:

@@ -14,6 +14,7 @@ from telemetry.explain.colours import (
 from telemetry.explain.draw import map_of
 from telemetry.explain.examples import IMAGE_DIMENSIONS
 from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
+from telemetry.explain.score import ScoreKind
 from telemetry.json_values import Json
 
 
@@ -37,7 +38,8 @@ def legend(attribution: Attribution) -> str:
     wrong = _is_wrong(attribution)
     plus, minus = ("orange", "blue") if wrong else ("blue", "orange")
     if score.target is None:
-        said = f"{plus} +: raises the answer; {minus} -: lowers it"
+        more, less = ("lowers", "raises") if score.sign < 0 else ("raises", "lowers")
+        said = f"{plus} +: {more} the answer; {minus} -: {less} it"
     else:
         said = f"{plus} +: for {score.target_name}; {minus} -: for {against}"
     if not _is_image(attribution):
@@ -80,9 +82,11 @@ def _painted(attribution: Attribution) -> Floats:
 
 
 def _is_wrong(attribution: Attribution) -> bool:
-    """Whether the score speaks for a class that is not the true one."""
+    """Whether the score speaks for an error, such as a class that is not the true one."""
     score = attribution.score
     truth = attribution.label
+    if score.kind is ScoreKind.RESIDUAL:
+        return True
     return None not in {score.target, truth} and score.target_name != truth
 
 

@@ -25,7 +25,7 @@ class ScoreKind(StrEnum):
 
     CONTRAST = "contrast"  # logit of the target less that of the other class
     VALUE = "value"  # output of a regression
-    RESIDUAL = "residual"  # the same less the true value
+    RESIDUAL = "residual"  # how far the same lies from the true value, towards the side it is on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Score:
         other: Class that it speaks against; None: the best of all others, wherever that is.
         offset: What is subtracted from the output of a regression.
         reading: How outputs are read.
+        sign: 1, or -1 where a regression is below the truth: then what lowers it is asked about.
     """
 
     kind: ScoreKind
@@ -45,11 +46,12 @@ class Score:
     other: int | None
     offset: float
     reading: Reading
+    sign: int = 1
 
     def of(self, outputs: Tensor) -> Tensor:
         """Scores of outputs of shape (n, n_classes) or (n,), shape (n,)."""
         if self.target is None:
-            return outputs - self.offset
+            return self.sign * (outputs - self.offset)
         logits = as_logits(outputs, are_probabilities=self.reading.are_probabilities)
         own = logits[:, self.target]
         if self.other is not None:
@@ -85,7 +87,8 @@ def score_for(target: str, output: Tensor, example: Example, reading: Reading) -
     if reading.n_classes is None:
         if target == WRONG:
             offset = reading.target_value(example)
-            return _regression(ScoreKind.RESIDUAL, offset, reading)
+            sign = -1 if float(output[0]) < offset else 1
+            return _regression(ScoreKind.RESIDUAL, offset, reading, sign)
         if target != PREDICTED:
             raise UsageError(f"--target {target}: a regression has no classes; say pred or wrong.")
         return _regression(ScoreKind.VALUE, 0.0, reading)
@@ -112,8 +115,8 @@ def _contrast(target: int, other: int | None, reading: Reading) -> Score:
     return Score(kind=ScoreKind.CONTRAST, target=target, other=other, offset=0.0, reading=reading)
 
 
-def _regression(kind: ScoreKind, offset: float, reading: Reading) -> Score:
-    return Score(kind=kind, target=None, other=None, offset=offset, reading=reading)
+def _regression(kind: ScoreKind, offset: float, reading: Reading, sign: int = 1) -> Score:
+    return Score(kind=kind, target=None, other=None, offset=offset, reading=reading, sign=sign)
 
 
 def _named(target: str, reading: Reading) -> int:

@@ -282,3 +282,15 @@ def test_the_newest_checkpoint_counts_whatever_was_judged_last(
     builder.write()
     store = Store.open(tmp_path)
     assert slices.find(store, subject(store)).overall == overall
+
+
+def test_losses_are_judged_where_nothing_is_right_or_wrong(tmp_path: Path) -> None:
+    table = Table(seed=2)
+    table.plant({"b": "2", "e": "3"}, error=0.35)
+    numbers = dict.fromkeys(("correct", "label", "prediction"))
+    store = stored(tmp_path, table, **numbers)
+    found = slices.find(store, subject(store))
+    assert found.metric is Metric.LOSS
+    assert [s.conditions for s in found.slices] == [(("m_b", "2"), ("m_e", "3"))]
+    with pytest.raises(UsageError, match="no example has a finite error"):
+        slices.find(store, subject(store, metric=Metric.ERROR))

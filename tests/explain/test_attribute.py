@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
+from telemetry.explain.attribution_answers import sentence
 from telemetry.explain.checks import rank_correlation
 from telemetry.explain.input_attribution import attribute
 from telemetry.explain.methods import METHODS
@@ -300,3 +301,31 @@ def test_an_answer_that_is_no_number_is_not_explained() -> None:
     rows = torch.utils.data.TensorDataset(torch.zeros(3, 4), torch.tensor([0, 1, 0]))
     with pytest.raises(UsageError, match="with no finite number"):
         attribute(explain.load(Broken(), dataset=rows), "0", "pred")
+
+
+@pytest.mark.parametrize(("truth", "first", "said"), [(9.0, "b", "below"), (-9.0, "a", "above")])
+def test_what_pushes_a_regression_to_its_error_comes_first(
+    truth: float, first: str, said: str
+) -> None:
+    class Table:
+        feature_names = ("a", "b", "c")
+
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> tuple[Tensor, float]:
+            values = [1.0, 1.0, 1.0] if index == 0 else [0.0, 0.0, float(index)]
+            return torch.tensor(values), truth if index == 0 else float(index)
+
+    model = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[2.0, -3.0, 0.1]]))
+    found = attribute(
+        explain.load(model, dataset=Table()), "0", method="occlusion", baseline="zero", check=False
+    )
+    assert found.top(1)[0].segment == first
+    assert found.score_input == pytest.approx(abs(-0.9 - truth))
+    distance = 9.9 if truth > 0 else 8.1
+    assert sentence(found).startswith(
+        f"example {found.example.id} gets -0.9, {distance} {said} the true {truth:.4g}; {first} "
+    )
