@@ -146,7 +146,7 @@ def run(  # noqa: PLR0913 - one argument per option
     if screen.wants_json:
         screen.json(answer)
     else:
-        show(screen, answer)
+        show(screen, answer, metric)
     return EXIT_FAILED if _any_failed(answer) else 0
 
 
@@ -194,8 +194,14 @@ def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Jso
         ) from error
 
 
-def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
-    """What was trained, a line for each configuration, what was lost, and what to ask next."""
+def show(screen: Screen, answer: "Mapping[str, Json]", metric: str | None = None) -> None:
+    """What was trained, a line for each configuration, what was lost, and what to ask next.
+
+    Args:
+        screen: Where it is shown.
+        answer: Of the process that trained.
+        metric: The score that was named.
+    """
     screen.paragraph(sentence(answer))
     screen.blank()
     metrics = [str(metric) for metric in listed(answer["metrics"])]
@@ -220,7 +226,7 @@ def show(screen: Screen, answer: "Mapping[str, Json]") -> None:
         screen.paragraph("the same command trains those that failed again", indent=2, label="next")
     if len([entry for entry in entries if entry["means"]]) > 1:
         command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
-        command += f" --metric {metrics[0]}" if len(metrics) > 1 else ""
+        command += f" --metric {metric or metrics[0]}" if len(metrics) > 1 else ""
         screen.verbatim(command, indent=2, label="then")
 
 

@@ -2,6 +2,8 @@
 
 import math
 import random
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+import telemetry
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.finding_news import OnFinding
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
@@ -163,7 +166,7 @@ def train_fold(train_and_score: TrainAndScore, task: FoldTask) -> Outcome:
     except TrainingStopped as error:
         return Outcome(run=callback.end(error), status=DIVERGED, error=str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        told = f"{type(error).__name__}: {error}".splitlines()[0] + _place(error)
         return Outcome(run=callback.end(error), status=FAILED, error=told)
     except BaseException as error:
         callback.end(error)
@@ -173,6 +176,19 @@ def train_fold(train_and_score: TrainAndScore, task: FoldTask) -> Outcome:
         told = f"{broken[0]} is {values[broken[0]]}"
         return Outcome(run=callback.end(), status=DIVERGED, error=told)
     return Outcome(run=callback.end(), status=OK, values=values)
+
+
+def _place(error: BaseException) -> str:
+    """The deepest line outside of installed packages that an exception went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_installed(frame.filename)]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+
+
+def _is_installed(filename: str) -> bool:
+    """Whether code is no user's: of this package, of another that is installed, or of Python."""
+    folders = {Path(telemetry.__file__).parent, *map(Path, sysconfig.get_paths().values())}
+    return any(Path(filename).is_relative_to(folder) for folder in folders)
 
 
 def scores_in(returned: object) -> dict[str, float]:

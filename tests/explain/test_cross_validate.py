@@ -129,7 +129,7 @@ def test_a_failed_fold_is_counted_and_only_it_is_trained_again(
 ) -> None:
     first = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"raises_at": 1})
     assert statuses(first) == [["ok", "failed", "ok"]] * 2
-    assert set(first.errors.values()) == {"RuntimeError: no such disk"}
+    assert set(first.errors.values()) == {"RuntimeError: no such disk (fold_trainings.py:59)"}
     assert crossval.compare(Store.open(tmp_path), first.cv_id).configurations[0].n_lost == 1
 
     again = validate(fold_trainings.instant, {"gain": [0, 1]}, fixed={"raises_at": 1})
