@@ -6,7 +6,13 @@ import click
 
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Column, Grid
-from telemetry.cli.model_answers import checks_grid, colours, mappings, number, show_failures
+from telemetry.cli.model_answers import (
+    checks_grid,
+    mappings,
+    number,
+    show_failures,
+    show_picture,
+)
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -124,7 +130,7 @@ def _show(screen: Screen, found: "Mapping[str, Json]") -> None:
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
     screen.blank()
-    screen.picture(colours(found.get("grid")))
+    show_picture(screen, found)
     columns = (Column(header="REAL EXAMPLE", shrinks=True), Column(header="", align=Align.RIGHT))
     top = mappings(found["top"])[:SHOWN_EXAMPLES]
     screen.grid(

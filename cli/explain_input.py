@@ -9,11 +9,11 @@ from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.model_answers import (
     checks_grid,
-    colours,
     known_number,
     listed,
     mappings,
     number,
+    show_picture,
 )
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
@@ -135,7 +135,7 @@ def show(screen: Screen, attribution: "Mapping[str, Json]") -> None:
     if instead:
         screen.paragraph(instead, label="hidden")
     screen.blank()
-    screen.picture(colours(attribution.get("grid")))
+    show_picture(screen, attribution)
     baselines = [str(name) for name in listed(attribution["baselines"])]
     screen.grid(_parts(mappings(attribution["top"])[:SHOWN_PARTS], baselines))
     screen.blank()

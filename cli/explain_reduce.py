@@ -10,12 +10,12 @@ from telemetry.cli.grid import Align, Cell, Column, Grid
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import (
     checks_grid,
-    colours,
     cost,
     listed,
     mappings,
     number,
     show_failures,
+    show_picture,
 )
 from telemetry.cli.model_options import TOLERANCE
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
@@ -122,7 +122,7 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     screen.paragraph(str(found["answer"]))
     show_failures(screen, found)
     screen.blank()
-    screen.picture(colours(found.get("grid")))
+    show_picture(screen, found)
     sets = [(mode, entry) for mode in MODES if isinstance(entry := found[mode], dict)]
     if found["cell"] is None:
         screen.grid(_edits(sets))

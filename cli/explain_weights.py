@@ -6,7 +6,7 @@ import click
 
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
-from telemetry.cli.model_answers import colours, listed, number, show_failures
+from telemetry.cli.model_answers import listed, number, show_failures, show_picture
 from telemetry.cli.model_options import names_weights
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
@@ -127,11 +127,11 @@ def _line(entry: "Mapping[str, Json]") -> tuple[Cell, ...]:
 
 
 def _show_one(screen: Screen, entry: "Mapping[str, Json]") -> None:
-    """The answer, the rows as colours, and what they are set beside."""
+    """The answer, the rows as and what they are set beside."""
     screen.paragraph(str(entry["answer"]))
     show_failures(screen, entry)
     screen.blank()
-    screen.picture(colours(entry.get("grid")))
+    show_picture(screen, entry)
     columns = (
         Column(header=""),
         Column(header="HERE", align=Align.RIGHT),

@@ -37,6 +37,16 @@ class Span:
     piped: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text with what is said of it; `ink` on `colour`, both `#rrggbb`."""
+
+    text: str
+    mark: str
+    colour: str
+    ink: str
+
+
 Cell: TypeAlias = "str | Span"
 
 

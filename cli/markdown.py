@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from telemetry.cli import render
-from telemetry.cli.grid import Align, Cell, Grid, Style, span
+from telemetry.cli.grid import Align, Cell, Grid, Style, Word, span
 from telemetry.cli.options import Settings
 from telemetry.safe_text import clean
 
@@ -81,8 +81,15 @@ class MarkdownScreen(render.Screen):
         rows = [[_inline(cell) for cell in row] for row in grid.rows]
         self._block(Block.OTHER, [_row(cells) for cells in (header, rules, *rows)])
 
-    def picture(self, rows: Sequence[Sequence[str]]) -> None:
-        """Nothing: numbers stand beside it."""
+    def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
+        """The image in characters, as a block of code."""
+        del rows
+        if marks:
+            self._block(Block.OTHER, ["```text", *map(clean, marks), "```"])
+
+    def words(self, words: Sequence[Word], *, label: str) -> None:
+        """The words with their marks."""
+        self.paragraph(render.marked(words), label=label)
 
     def _block(self, kind: Block, lines: Sequence[str]) -> None:
         joined = self._last is Block.NOTHING or self._last is kind is Block.LIST

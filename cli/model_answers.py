@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from telemetry.cli import numbers
-from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.grid import Align, Column, Grid, Span, Style, Word
 from telemetry.cli.render import Screen
 
 if TYPE_CHECKING:
@@ -31,9 +31,22 @@ def known_number(value: "Json") -> float | None:
     return None if value is None else number(value)
 
 
-def colours(value: "Json") -> list[list[str]]:
-    """Rows of colours of an image."""
-    return [[str(colour) for colour in listed(row)] for row in listed(value)]
+def show_picture(screen: Screen, answer: "Mapping[str, Json]") -> None:
+    """What an answer has of an image or of texts, and what its colours and signs mean."""
+    rows = [[str(colour) for colour in listed(row)] for row in listed(answer.get("grid"))]
+    marks = [str(line) for line in listed(answer.get("marks"))]
+    texts = mappings(answer.get("texts"))
+    if not rows and not texts:
+        return
+    screen.picture(rows, marks)
+    for text in texts:
+        words = [
+            Word(*(str(token[name]) for name in ("text", "mark", "colour", "ink")))
+            for token in mappings(text.get("tokens"))
+        ]
+        screen.words(words, label=str(text.get("name") or ""))
+    screen.paragraph(str(answer["legend"]), indent=2)
+    screen.blank()
 
 
 def show_failures(screen: Screen, answer: "Mapping[str, Json]") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from telemetry import json_values
 from telemetry.cli import sparklines
-from telemetry.cli.grid import Cell, Grid, Span, span
+from telemetry.cli.grid import Cell, Grid, Span, Word, span
 from telemetry.cli.options import Settings
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
@@ -69,8 +69,17 @@ class Screen(ABC):
             self.note(line)
 
     @abstractmethod
-    def picture(self, rows: Sequence[Sequence[str]]) -> None:
-        """An image of `#rrggbb` pixels, where people see colours; else nothing."""
+    def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
+        """An image.
+
+        Args:
+            rows: Of `#rrggbb`, for people who see colours.
+            marks: Lines of characters that say the same without them.
+        """
+
+    @abstractmethod
+    def words(self, words: Sequence[Word], *, label: str) -> None:
+        """A text whose words are marked, in their colours where people see these."""
 
     def blank(self) -> None:
         """An empty line between parts, for people only."""
@@ -104,8 +113,15 @@ class Screen(ABC):
 class PlainScreen(Screen):
     """A pipe or a file: tabs, every value whole, nothing else."""
 
-    def picture(self, rows: Sequence[Sequence[str]]) -> None:
-        """Nothing: numbers stand beside it."""
+    def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
+        """The image in characters."""
+        del rows
+        for line in marks:
+            write(clean(line))
+
+    def words(self, words: Sequence[Word], *, label: str) -> None:
+        """The words with their marks, on one line."""
+        self.paragraph(marked(words), label=label)
 
     def line(self, *cells: Cell) -> None:
         """One line, cells separated by tabs."""
@@ -233,6 +249,11 @@ def complain(message: str, hint: str) -> None:
     """The error that ends the command, and what to do about it."""
     lines = [f"telemetry: error: {clean_lines(message)}", *([f"  {clean(hint)}"] if hint else [])]
     print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the one writer
+
+
+def marked(words: Sequence[Word]) -> str:
+    """A text whose marks stand behind its words, as `good(+1.2)`."""
+    return " ".join(f"{word.text}({word.mark})" if word.mark else word.text for word in words)
 
 
 def _piped(cell: Cell) -> str:

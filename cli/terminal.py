@@ -1,5 +1,6 @@
 """Screens for people: aligned columns, colour, and never wider than the terminal."""
 
+import os
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from telemetry.cli import render
-from telemetry.cli.grid import Cell, Column, Grid, span
+from telemetry.cli.grid import Cell, Column, Grid, Word, span
 from telemetry.cli.options import Settings
 from telemetry.safe_text import clean
 
@@ -76,18 +77,47 @@ class TerminalScreen(render.Screen):
             table.add_row(*(self._text(row[i], one_line=not grid.columns[i].folds) for i in kept))
         self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
 
-    def picture(self, rows: Sequence[Sequence[str]]) -> None:
-        """Two pixels a character: the upper half in its own colour, the lower as background."""
-        if not (rows and self._settings.color and self._unicode):
+    def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
+        """Two pixels a character, the lower one as background; else the image in characters."""
+        if rows and self._settings.color and self._unicode:
+            step = -(-len(rows[0]) // max(1, self._width - COLUMN_GAP))
+            few = [row[::step] for row in rows[::step]]
+            for upper, lower in zip_longest(few[::2], few[1::2]):
+                line = Text("  ")
+                for place, colour in enumerate(upper):
+                    below = f" on {lower[place]}" if lower else ""
+                    line.append(UPPER_HALF, style=colour + below)
+                self._colours.print(line)
+        else:
+            for marked in marks:
+                self._console.print(Text("  " + clean(marked)), soft_wrap=True)
+
+    def words(self, words: Sequence[Word], *, label: str) -> None:
+        """Each word on its colour, its mark behind it; without colours in brackets."""
+        if not self._settings.color:
+            self.paragraph(render.marked(words), indent=2, label=label)
             return
-        console = Console(width=self._width, force_terminal=True, color_system="256")
-        for upper, lower in zip_longest(rows[::2], rows[1::2]):
-            line = Text("  ")
-            for place, colour in enumerate(upper):
-                below = f" on {lower[place]}" if lower else ""
-                line.append(UPPER_HALF, style=colour + below)
-            console.print(line)
-        console.print()
+        text = Text(overflow="fold")
+        for word in words:
+            text.append(clean(word.text) or " ", style=f"{word.ink} on {word.colour}")
+            text.append(f"{clean(word.mark)} " if word.mark else " ")
+        if label:
+            self.line(f"  {label}")
+        self._colours.print(Padding(text, (0, 0, 0, COLUMN_GAP), expand=False))
+
+    @property
+    def _colours(self) -> Console:
+        """A console of as many colours as the terminal says it has, 256 at least."""
+        is_true = os.environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}
+        return Console(
+            width=self._width,
+            force_terminal=True,
+            color_system="truecolor" if is_true else "256",
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+        )
 
     def _text(self, *cells: Cell, one_line: bool = False) -> Text:
         text = Text(

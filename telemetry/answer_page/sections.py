@@ -13,7 +13,6 @@ from telemetry.answer_page.html import (
     image,
     number,
     paragraph,
-    signed,
     table,
 )
 from telemetry.answer_page.reading import Answer, images, listed, mappings
@@ -82,7 +81,7 @@ def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) ->
             if check.get("ok") is not True
         ),
         *(paragraph(f"note: {said}", "note") for said in listed(answer.get("warnings"))),
-        _tokens(answer),
+        _texts(answer),
         *_pictures(answer, sentence, picture),
         CURVES.get(key, _nothing)(answer),
         TABLES.get(key, _nothing)(answer),
@@ -100,17 +99,24 @@ def _pictures(
     return [figure(image(png, sentence), legend) for png in drawn]
 
 
-def _tokens(answer: Answer) -> str:
-    """Each token of a text on its colour, its signed value below."""
-    tokens = mappings(answer.get("tokens"))
-    if not tokens:
+def _texts(answer: Answer) -> str:
+    """The tokens of each text on their colours, their marks below."""
+    texts = mappings(answer.get("texts"))
+    if not texts:
         return ""
-    shown = " ".join(
+    lines = [
+        element("p", escaped(str(text.get("name") or "")) + " " + _words(text), "tokens")
+        for text in texts
+    ]
+    return figure("".join(lines), str(answer.get("legend") or ""))
+
+
+def _words(text: Answer) -> str:
+    return " ".join(
         f'<span class="token"><b{_painted(token)}>{escaped(str(token["text"])) or "&nbsp;"}</b>'
-        f"<small>{signed(token['value'])}</small></span>"
-        for token in tokens
+        f"<small>{escaped(str(token['mark'])) or '&nbsp;'}</small></span>"
+        for token in mappings(text.get("tokens"))
     )
-    return figure(element("p", shown, "tokens"), str(answer.get("legend") or ""))
 
 
 def _painted(token: Answer) -> str:

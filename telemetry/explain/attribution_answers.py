@@ -7,7 +7,7 @@ from pathlib import Path
 from telemetry import json_values
 from telemetry.explain.answers import check_json
 from telemetry.explain.attribution import Attribution, Changed, Comparison
-from telemetry.explain.attribution_pictures import grid, legend, marks, picture, tokens
+from telemetry.explain.attribution_pictures import grid, legend, marks, picture, texts
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example
 from telemetry.explain.input_attribution import attribute
@@ -102,7 +102,7 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
         "legend": legend(attribution),
         "grid": grid(attribution),
         "marks": marks(attribution),
-        "tokens": tokens(attribution),
+        "texts": [line.to_json() for line in texts(attribution)],
         "image": files.get("image"),
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,

@@ -2,18 +2,26 @@
 
 import numpy as np
 
-from telemetry.explain.answers import sign_lines, thinned
+from telemetry.explain.answers import thinned
 from telemetry.explain.attribution import Attribution
+from telemetry.explain.characters import sign_lines
 from telemetry.explain.colours import (
     Floats,
     hexadecimal,
-    ink_on,
     signed_colours,
     signed_scale,
 )
 from telemetry.explain.draw import map_of
 from telemetry.explain.examples import IMAGE_DIMENSIONS
-from telemetry.explain.part_pictures import Valued, image_png, table_png, text_png
+from telemetry.explain.part_pictures import (
+    Valued,
+    Word,
+    WordLine,
+    image_png,
+    signed,
+    table_png,
+    text_png,
+)
 from telemetry.explain.score import ScoreKind
 from telemetry.json_values import Json
 
@@ -27,8 +35,9 @@ def picture(attribution: Attribution) -> bytes | None:
         return image_png(_painted(attribution), image, largest, caption, attribution.id)
     if attribution.values.dim() != 1:
         return None
-    drawn = text_png if _is_text(attribution) else table_png
-    return drawn(parts, caption, attribution.id)
+    if _is_text(attribution):
+        return text_png(texts(attribution), caption, attribution.id)
+    return table_png(parts, caption, attribution.id)
 
 
 def legend(attribution: Attribution) -> str:
@@ -50,16 +59,9 @@ def legend(attribution: Attribution) -> str:
 def valued(attribution: Attribution) -> list[Valued]:
     """The segments in their order."""
     sign = -1 if _is_wrong(attribution) else 1
-    is_text = _is_text(attribution)
     boxes = attribution.segments.boxes
     return [
-        Valued(
-            name=(name.partition(":")[2] or name) if is_text else name,
-            place=name.partition(":")[0],
-            value=value,
-            paint=sign * value,
-            box=boxes[place] if boxes else None,
-        )
+        Valued(name=name, value=value, paint=sign * value, box=boxes[place] if boxes else None)
         for place, (name, value) in enumerate(
             zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
         )
@@ -103,20 +105,23 @@ def marks(attribution: Attribution) -> list[Json]:
     return sign_lines(map_of(attribution.values)) if _is_image(attribution) else []
 
 
-def tokens(attribution: Attribution) -> list[Json]:
+def texts(attribution: Attribution) -> list[WordLine]:
     """The tokens of a text with their values and colours; none for no text."""
     if not _is_text(attribution):
         return []
     parts = valued(attribution)
     scale = max((abs(part.paint) for part in parts), default=0.0)
     colours = signed_colours(np.array([part.paint for part in parts]), scale)
-    inks = [ink_on(colour) for colour in colours.tolist()]
-    return [
-        {"text": part.name, "value": part.value, "colour": colour, "ink": ink}
-        for part, colour, ink in zip(
-            parts,
-            hexadecimal(colours[None])[0],
-            hexadecimal(np.array([inks], dtype=np.uint8))[0],
-            strict=True,
+    words = []
+    for part, (red, green, blue) in zip(parts, colours.tolist(), strict=True):
+        place, _, text = part.name.partition(":")
+        words.append(
+            Word(
+                text=text or part.name,
+                mark=signed(part.value),
+                value=part.value,
+                colour=(red, green, blue),
+                place=place,
+            )
         )
-    ]
+    return [WordLine(name="", words=tuple(words))]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+RGB = tuple[int, int, int]  # of a colour
 
 AGAINST, NEUTRAL, FOR = "#B35806", "#F7F7F7", "#2166AC"  # ColorBrewer's PuOr and RdBu
 HALF = 128  # entries on each side of the neutral one
@@ -96,11 +97,17 @@ def signed_colours(values: Floats, scale: float) -> Bytes:
     return colours
 
 
-def ink_on(colour: Sequence[int]) -> tuple[int, int, int]:
+def ink_on(colour: Sequence[int]) -> RGB:
     """Black or white, whichever is more readable on a colour of three bytes."""
     shares = np.asarray(colour, dtype=np.float64) / 255
     luminance = float(TO_XYZ[1] @ _linear(shares))
     return (0, 0, 0) if luminance > EQUAL_CONTRAST else (255, 255, 255)
+
+
+def ends_rgb() -> tuple[RGB, RGB, RGB]:
+    """Against, neutral and for, each as three numbers."""
+    against, neutral, speaks_for = ((red, green, blue) for red, green, blue in ends().tolist())
+    return against, neutral, speaks_for
 
 
 def hexadecimal(colours: Bytes) -> list[list[str]]:

@@ -24,6 +24,8 @@ MOST_CELLS = 256  # of an image: the cost of a search grows faster than their nu
 NOTABLE = 0.5
 LEAST_SPREAD = 1e-6
 
+Told = tuple[str, bool]  # a token, and whether it is changed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
@@ -147,6 +149,7 @@ class TokenEdits:
     """What makes one text of another, token by token."""
 
     wrong: Tensor
+    words: tuple[str, ...]
     steps: tuple[_TokenEdit, ...]
 
     def __len__(self) -> int:
@@ -166,6 +169,18 @@ class TokenEdits:
             Edit(name=f"token {step.place}", before=step.before, after=step.after)
             for step in (self.steps[item] for item in sorted(taken))
         ]
+
+    def told(self, taken: Collection[int]) -> tuple[list[Told], list[Told]]:
+        """The tokens of the wrong text and of the text after some edits; True: it is changed."""
+        chosen = [self.steps[item] for item in sorted(taken)]
+        removed = {step.place for step in chosen if step.n_removed}
+        before = [(word, place in removed) for place, word in enumerate(self.words)]
+        after: list[Told] = []
+        for place in range(len(self.words) + 1):
+            after += [(str(s.after), True) for s in chosen if s.place == place and s.inserted]
+            if place < len(self.words) and place not in removed:
+                after.append((self.words[place], False))
+        return before, after
 
 
 def differences_of(
@@ -277,4 +292,4 @@ def _token_edits(wrong: Tensor, right: Tensor, examples: ExampleSet) -> TokenEdi
                     after=new_names[j] if inserts else None,
                 )
             )
-    return TokenEdits(wrong=wrong, steps=tuple(steps))
+    return TokenEdits(wrong=wrong, words=tuple(old_names), steps=tuple(steps))

@@ -23,6 +23,7 @@ TILE, TILE_GAP = 64, 6
 LEAST_WIDTH = 420  # of a page, that its caption is no column of single words
 RGB, RGBA = 3, 4  # channels of what has colours
 UNIT = (0.0, 1.0)  # ends of values before normalisation, see `UnitScale`
+OUTLINE = 2  # pixels of a line
 GREY_SHARE = 0.4  # of the input under a map
 PAPER, EMPTY_TILE = (255, 255, 255), (224, 224, 224)
 
@@ -133,17 +134,35 @@ def over_grey(image: Tensor, colours: Bytes) -> Bytes:
     return mixed.astype(np.uint8)
 
 
-def marked(image: Tensor, region: Mask, least: Mask) -> Bytes:
+def marked(image: Tensor, region: Mask, least: Mask | None = None) -> Bytes:
     """A grey image with a region in orange and its most important part in blue.
 
     Args:
         image: Channels x height x width.
         region: Height x width.
-        least: The same.
+        least: The same; None: it is not shown.
     """
     shown = grey_picture(image)
     against, _, speaks_for = ends()
     for mask, colour in ((region, against), (least, speaks_for)):
-        mixed = GREY_SHARE * shown + (1 - GREY_SHARE) * colour
-        shown = np.where(mask[..., None], mixed, shown).astype(np.uint8)
+        if mask is not None:
+            mixed = GREY_SHARE * shown + (1 - GREY_SHARE) * colour
+            shown = np.where(mask[..., None], mixed, shown).astype(np.uint8)
     return shown
+
+
+def outlined(picture: Bytes, mask: Mask) -> Bytes:
+    """An enlarged picture with blue lines around a mask of the image that it shows.
+
+    Args:
+        picture: Height x width x 3, a whole number of times as large as the mask.
+        mask: Which pixels of the image.
+    """
+    factor = picture.shape[0] // mask.shape[0]
+    inside = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    core = np.pad(inside, OUTLINE)
+    for axis in (0, 1):
+        for shift in range(-OUTLINE, OUTLINE + 1):
+            core &= np.roll(np.pad(inside, OUTLINE), shift, axis)
+    edge = inside & ~core[OUTLINE:-OUTLINE, OUTLINE:-OUTLINE]
+    return np.where(edge[..., None], ends()[2], picture).astype(np.uint8)

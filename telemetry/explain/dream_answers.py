@@ -8,6 +8,7 @@ from torch import Tensor
 from telemetry import json_values
 from telemetry.explain.answers import check_json, thinned
 from telemetry.explain.ascent import Ascent
+from telemetry.explain.characters import level_lines
 from telemetry.explain.colours import hexadecimal
 from telemetry.explain.draw import PANEL, UNIT, Row, picture_of_input, sheet_png
 from telemetry.explain.dream_making import Settings
@@ -132,7 +133,9 @@ def document(found: Dream, files: Files) -> dict[str, Json]:
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
+        "legend": "the picture made for the unit, from dark to light",
         "grid": hexadecimal(thinned(best)),
+        "marks": level_lines(best),
         "forwards": found.forwards,
         "image": files.get("image"),
         "array": files.get("array"),

@@ -12,7 +12,7 @@ from telemetry.capture.answers import class_name
 from telemetry.explain.answers import check_json
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example
-from telemetry.explain.feature_pictures import evolution_png, features_png
+from telemetry.explain.feature_pictures import LEGEND, evolution_png, features_png
 from telemetry.explain.identities import identity_of
 from telemetry.explain.layer_evolution import (
     Evolution,
@@ -166,6 +166,7 @@ def document(found: Features, files: Files) -> dict[str, Json]:
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
+        "legend": LEGEND if found.field is not None else "",
         "forwards": found.forwards,
         "image": files.get("image"),
     }

@@ -21,6 +21,11 @@ from telemetry.explain.unit_scale import UnitScale
 CELL = 16  # pixels of a step of a layer
 AROUND = 224  # grey where a patch reaches over the edge of its image
 TILE_SIDE = 72
+LEGEND = (
+    "above, the patches that excite a unit, each with its activation; below, their deconvolution, "
+    "the structure that the network passes: blue raises the unit, orange lowers it; each row of "
+    "these has a scale of its own"
+)
 
 
 def features_png(found: Features, scale: UnitScale) -> bytes:
@@ -31,10 +36,7 @@ def features_png(found: Features, scale: UnitScale) -> bytes:
         if unit.patches:
             maps = [patch.deconvolution for patch in unit.patches]
             rows.append(_maps(found, unit, maps, ""))
-    caption = (
-        f"{found.layer}: patches that excite a unit, and their deconvolution: the structure the "
-        "network passes"
-    )
+    caption = f"{found.layer}: {LEGEND}"
     return sheet_png(rows, caption, found.id, side=TILE_SIDE)
 
 
@@ -69,7 +71,7 @@ def evolution_png(
         for step, maps in zip(evolved.steps, over_time.get(unit.unit, ()), strict=False):
             if unit.patches:
                 rows.append(_maps(found, unit, maps, f"{word} {step}"))
-    caption = f"{found.layer}: the same patches at every checkpoint, each row on a scale of its own"
+    caption = f"{found.layer}: the same patches at every checkpoint; {LEGEND}"
     return sheet_png(rows, caption, identity, side=TILE_SIDE)
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from telemetry.explain.colours import ink_on, signed_colours, signed_scale
+from telemetry.explain.colours import (
+    RGB,
+    hexadecimal,
+    ink_on,
+    signed_colours,
+    signed_scale,
+)
 from telemetry.explain.draw import (
     GAP,
     PANEL,
@@ -24,6 +30,7 @@ from telemetry.explain.draw import (
     png,
 )
 from telemetry.explain.lettering import LINE, can_draw, folded, length, shortened, write
+from telemetry.json_values import Json
 
 NUMBERED = 5  # parts whose numbers stand in a picture of an image
 WIDTH = 760  # of a text or a table
@@ -42,15 +49,55 @@ class Valued:
         name: What it is called.
         value: Its contribution to the score.
         paint: What its colour stands for; positive is blue.
-        place: Of a token: where in the text it stands.
         box: Where it lies in an image.
     """
 
     name: str
     value: float
     paint: float
-    place: str = ""
     box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A token of a text as it is shown.
+
+    Attributes:
+        text: The token.
+        mark: What is written below, so that colour is not the only carrier.
+        value: Its contribution; None: it has none.
+        colour: Behind it.
+        place: Where in the text it stands, by name.
+    """
+
+    text: str
+    mark: str
+    value: float | None
+    colour: RGB
+    place: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As pages and terminals read it."""
+        colour, ink = hexadecimal(np.array([[self.colour, ink_on(self.colour)]]))[0]
+        return {
+            "text": self.text,
+            "mark": self.mark,
+            "value": self.value,
+            "colour": colour,
+            "ink": ink,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordLine:
+    """A text as it is shown, and what it is."""
+
+    name: str
+    words: tuple[Word, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """As pages and terminals read it."""
+        return {"name": self.name, "tokens": [word.to_json() for word in self.words]}
 
 
 def signed(value: float) -> str:
@@ -77,34 +124,18 @@ def image_png(
     return page_png([*panels, numbered], f"{caption}; largest: {largest}", identity)
 
 
-def text_png(tokens: Sequence[Valued], caption: str, identity: str) -> bytes:
-    """The tokens of a text in their colours, each over its signed number; a PNG.
+def text_png(texts: Sequence[WordLine], caption: str, identity: str) -> bytes:
+    """The tokens of texts in their colours, each over its mark; a PNG.
 
     A token that the font cannot draw is named by its place: the terminal and the page have it.
     """
-    scale = max((abs(token.paint) for token in tokens), default=0.0)
-    painted = signed_colours(np.array([token.paint for token in tokens]), scale)
-    words = [
-        shortened(token.name if can_draw(token.name) else f"#{token.place}", WIDTH // 3)
-        for token in tokens
-    ]
-    numbers = [signed(token.value) for token in tokens]
-    widths = [max(length(w), length(n)) + 2 * PAD for w, n in zip(words, numbers, strict=True)]
-    places = list(_flowing(widths, WIDTH - GAP))
-    unknown = any(not can_draw(token.name) for token in tokens)
+    sheet = _Sheet()
+    for text in texts:
+        sheet.add(text)
+    words = [word for text in texts for word in text.words]
+    unknown = any(not can_draw(word.text) for word in words)
     note = "; #N: token N, in letters that a picture lacks" if unknown else ""
-    lines = folded(caption + note, WIDTH - 2 * GAP)
-    height = max((top for _, top in places), default=GAP) + 2 * LINE + GAP
-    page = Image.new("RGB", (WIDTH, height + LINE * len(lines) + GAP), PAPER)
-    pen = ImageDraw.Draw(page)
-    for (left, top), width, word, number, colour in zip(
-        places, widths, words, numbers, painted.tolist(), strict=True
-    ):
-        pen.rectangle((left, top, left + width - 2, top + LINE), fill=tuple(colour), outline=BOUND)
-        write(pen, (left + PAD, top + 1), [word], ink_on(colour))
-        write(pen, (left + PAD, top + LINE + 1), [number])
-    write(pen, (GAP, height), lines)
-    return png(page, identity)
+    return sheet.png(caption + note, identity)
 
 
 def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
@@ -165,11 +196,52 @@ def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _flowing(widths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+class _Sheet:
+    """A page that words are set on, line after line."""
+
+    def __init__(self) -> None:
+        self._boxes: list[tuple[tuple[int, int], int, str, Word]] = []
+        self._names: list[tuple[int, str]] = []
+        self._top = GAP
+
+    def add(self, text: WordLine) -> None:
+        """Set a text below what is there."""
+        if text.name:
+            self._names.append((self._top, text.name))
+            self._top += LINE
+        shown = [
+            shortened(word.text if can_draw(word.text) else f"#{word.place}", WIDTH // 3)
+            for word in text.words
+        ]
+        widths = [
+            max(length(words), length(word.mark)) + 2 * PAD
+            for words, word in zip(shown, text.words, strict=True)
+        ]
+        places = list(_flowing(widths, self._top))
+        self._boxes += zip(places, widths, shown, text.words, strict=True)
+        self._top = max((top for _, top in places), default=self._top) + 2 * LINE + GAP
+
+    def png(self, caption: str, identity: str) -> bytes:
+        """The page with its caption."""
+        lines = folded(caption, WIDTH - 2 * GAP)
+        page = Image.new("RGB", (WIDTH, self._top + LINE * len(lines) + GAP), PAPER)
+        pen = ImageDraw.Draw(page)
+        for top, name in self._names:
+            write(pen, (GAP, top), [name])
+        for (left, top), width, shown, word in self._boxes:
+            box = (left, top, left + width - 2, top + LINE)
+            pen.rectangle(box, fill=word.colour, outline=BOUND)
+            write(pen, (left + PAD, top + 1), [shown], ink_on(word.colour))
+            write(pen, (left + PAD, top + LINE + 1), [word.mark])
+        write(pen, (GAP, self._top), lines)
+        return png(page, identity)
+
+
+def _flowing(widths: Sequence[int], top: int) -> Iterator[tuple[int, int]]:
     """Upper left corners of boxes set like words, two lines of text high."""
-    left, top = GAP, GAP
+    left = GAP
     for width in widths:
-        if left > GAP and left + width > most:
+        if left > GAP and left + width > WIDTH - GAP:
             left, top = GAP, top + 2 * LINE + GAP
         yield left, top
         left += width + PAD

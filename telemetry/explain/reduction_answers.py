@@ -1,25 +1,30 @@
 """Answers to `telemetry explain reduce`: sentence, JSON, rows, picture."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
 
 from telemetry import json_values
-from telemetry.explain.answers import check_json, thinned
-from telemetry.explain.colours import hexadecimal
+from telemetry.explain.answers import check_json
 from telemetry.explain.ddmin import Items, Least
 from telemetry.explain.differences import Cells, Edit
-from telemetry.explain.draw import UNIT, Mask, marked, page_png, picture_of_input
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import reduce
+from telemetry.explain.reduction_pictures import (
+    grid,
+    least_of,
+    legend,
+    marks,
+    mask,
+    picture,
+    texts,
+)
 from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Settings
 from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
-from telemetry.explain.unit_scale import UnitScale
 from telemetry.explain_request import ReduceRequest
 from telemetry.json_values import Json
 
@@ -73,7 +78,10 @@ def document(found: Reduction, files: Files) -> dict[str, Json]:
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
-        "grid": _grid(found),
+        "legend": legend(found),
+        "grid": grid(found),
+        "marks": marks(found),
+        "texts": [text.to_json() for text in texts(found)],
         "calls": found.calls,
         "forwards": found.forwards,
         "seconds": found.seconds,
@@ -218,11 +226,6 @@ def _cell(found: Reduction) -> int | None:
     return found.differences.side if isinstance(found.differences, Cells) else None
 
 
-def _mask(found: Reduction, items: Collection[int]) -> Mask:
-    assert isinstance(found.differences, Cells)  # noqa: S101 - tells the type checker
-    return np.asarray(found.differences.mask(items).numpy(), dtype=np.bool_)
-
-
 def _share(found: Reduction, items: Items) -> float | None:
     if not isinstance(found.differences, Cells):
         return None
@@ -235,46 +238,18 @@ def _components(found: Reduction, items: Items) -> int | None:
     return components(found.differences.mask(items))
 
 
-def picture(found: Reduction) -> bytes | None:
-    """Both images and what is marked in the wrong one, as PNG; None for what is no image."""
-    if not isinstance(found.differences, Cells):
-        return None
-    assert found.origin.examples is not None  # noqa: S101 - `reduce` has seen to it
-    wrong, scale = found.differences.wrong, UnitScale.of(found.origin.examples)
-    panels = [
-        picture_of_input(scale.unit(wrong), UNIT),
-        picture_of_input(scale.unit(found.differences.right), UNIT),
-        marked(wrong, _mask(found, found.region), _mask(found, _least(found))),
-    ]
-    caption = f"wrong: {found.prediction}; right: {found.label}; orange: cause, blue: least change"
-    return page_png(panels, caption, found.id)
-
-
 def _kept(found: Reduction, keeper: Keeper) -> Files:
     """The picture, and the mask of cells."""
+    image = keeper.image(found.id, partial(picture, found))
     if not isinstance(found.differences, Cells):
-        return {}
-    mask = np.zeros(found.differences.wrong.shape[1:], dtype=np.uint8)
-    mask[_mask(found, found.region)] = IN_REGION
-    mask[_mask(found, _least(found))] = IN_REPAIR
+        return {"image": image}
+    marked = np.zeros(found.differences.wrong.shape[1:], dtype=np.uint8)
+    marked[mask(found.differences, found.region)] = IN_REGION
+    marked[mask(found.differences, least_of(found))] = IN_REPAIR
     return {
-        "image": keeper.image(found.id, partial(picture, found)),
-        "mask": keeper.array(found.id, mask),
+        "image": image,
+        "mask": keeper.array(found.id, marked),
     }
-
-
-def _least(found: Reduction) -> Items:
-    least = found.repair or found.breaking
-    return least.items if least is not None else ()
-
-
-def _grid(found: Reduction) -> Json:
-    if not isinstance(found.differences, Cells):
-        return None
-    picture = marked(
-        found.differences.wrong, _mask(found, found.region), _mask(found, _least(found))
-    )
-    return hexadecimal(thinned(picture))
 
 
 TELLING: Telling[Reduction] = Telling(

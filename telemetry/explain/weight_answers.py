@@ -7,6 +7,7 @@ import numpy as np
 
 from telemetry import json_values
 from telemetry.explain.answers import GRID_SIDE, check_json
+from telemetry.explain.characters import sign_lines
 from telemetry.explain.colours import Bytes, Floats, hexadecimal, signed_colours
 from telemetry.explain.draw import PANEL, TILE, Row, sheet_png
 from telemetry.explain.evaluation import Progress
@@ -68,8 +69,7 @@ def picture(found: LayerWeights) -> bytes:
     """Filters as tiles, or rows as a heat map, the largest first; one scale, zero is white."""
     order = found.norms.argsort(descending=True, stable=True)[: found.top]
     drawn = found.weight[order].double().numpy()
-    what = f"{len(order)} of {len(found.weight)} rows, the largest norms first"
-    caption = f"{found.layer}: blue above 0, orange below; ends at {found.scale:.3g}; {what}"
+    caption = f"{found.layer}: {legend(found)}"
     if not found.is_first_filters:
         heat = signed_colours(_thinned(drawn.reshape(len(drawn), -1)), found.scale)
         return sheet_png([Row(tiles=(heat,))], caption, found.id, side=2 * PANEL)
@@ -105,17 +105,23 @@ def _thinned(matrix: Floats) -> Floats:
     return np.asarray(np.take_along_axis(blocks, places, axis=2)[..., 0], dtype=np.float64)
 
 
-def _grid(found: LayerWeights) -> Json:
-    """Colours for a terminal: the rows of the largest norms, thinned to 64 a side."""
+def legend(found: LayerWeights) -> str:
+    """What colours and signs mean, and what is drawn."""
+    n = min(found.top, len(found.weight))
+    what = f"{n} of {len(found.weight)} rows, the largest norms first"
+    return f"blue +: above 0; orange -: below 0; colours end at {found.scale:.3g}; {what}"
+
+
+def _on_a_screen(found: LayerWeights) -> Floats:
+    """The rows of the largest norms, thinned to 64 a side."""
     order = found.norms.argsort(descending=True, stable=True)[: min(found.top, GRID_SIDE)]
     matrix = found.weight[order].flatten(1).double().numpy()
-    step = -(-matrix.shape[1] // GRID_SIDE)
-    return hexadecimal(signed_colours(matrix[:, ::step], found.scale))
+    return np.asarray(matrix[:, :: -(-matrix.shape[1] // GRID_SIDE)], dtype=np.float64)
 
 
 def document(found: LayerWeights, files: Files) -> dict[str, Json]:
     """What `telemetry explain weights` shows."""
-    norms = found.norms.tolist()
+    norms, drawn = found.norms.tolist(), _on_a_screen(found)
     return {
         "viz_id": found.id,
         "checkpoint": found.origin.checkpoint,
@@ -141,7 +147,9 @@ def document(found: LayerWeights, files: Files) -> dict[str, Json]:
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
         "answer": sentence(found),
-        "grid": _grid(found),
+        "legend": legend(found),
+        "grid": hexadecimal(signed_colours(drawn, found.scale)),
+        "marks": sign_lines(drawn),
         "forwards": 0,
         "image": files.get("image"),
         "array": files.get("array"),

@@ -6,9 +6,17 @@ import torch
 from PIL import Image
 
 from telemetry.explain.colours import signed_table
-from telemetry.explain.draw import picture_of_input
+from telemetry.explain.draw import outlined, picture_of_input
 from telemetry.explain.lettering import LINE
-from telemetry.explain.part_pictures import Valued, image_png, signed, table_png, text_png
+from telemetry.explain.part_pictures import (
+    Valued,
+    Word,
+    WordLine,
+    image_png,
+    signed,
+    table_png,
+    text_png,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -25,7 +33,7 @@ def colours_of(content: bytes) -> set[tuple[int, ...]]:
 
 
 def part(name: str, value: float, box: tuple[int, int, int, int] | None = None) -> Valued:
-    return Valued(name=name, value=value, paint=-value, place="3", box=box)
+    return Valued(name=name, value=value, paint=-value, box=box)
 
 
 def test_an_image_has_three_panels_and_names_its_row() -> None:
@@ -56,12 +64,35 @@ def test_signs_are_always_written() -> None:
     assert [signed(value) for value in (4.4, -0.031, 0.0)] == ["+4.4", "-0.031", "+0"]
 
 
+def words(*texts: str) -> WordLine:
+    colours = {"a": FOR, "c": AGAINST}
+    return WordLine(
+        name="",
+        words=tuple(
+            Word(text=text, mark="+1", value=1.0, colour=colours.get(text, NEUTRAL), place="3")
+            for text in texts
+        ),
+    )
+
+
 def test_a_text_has_every_token_in_its_colour() -> None:
-    content = text_png([part("a", 2.0), part("кот", 0.0), part("c", -2.0)], "caption", "abc")
+    content = text_png([words("a", "кот", "c")], "caption", "abc")
     assert {AGAINST, NEUTRAL, FOR} <= colours_of(content)
-    long = text_png([part(f"word{n}", 1.0) for n in range(60)], "caption", "abc")
+    long = text_png([words(*(f"word{n}" for n in range(60)))], "caption", "abc")
     assert opened(long).height > opened(content).height
     assert opened(long).width == opened(content).width
+    assert opened(text_png([words("a"), words("b")], "c", "d")).height > opened(content).height
+
+
+def test_a_word_is_told_with_an_ink_that_can_be_read() -> None:
+    (word,) = words("a").words
+    assert word.to_json() == {
+        "text": "a",
+        "mark": "+1",
+        "value": 1.0,
+        "colour": "#2166ac",
+        "ink": "#ffffff",
+    }
 
 
 def test_a_row_of_a_table_has_bars_of_its_largest_columns_to_both_sides() -> None:
@@ -83,3 +114,13 @@ def test_inputs_are_shown_as_they_look() -> None:
     colour = torch.tensor([0.0, 0.5, 1.0])[:, None, None]
     assert picture_of_input(colour).tolist() == [[[0, 128, 255]]]
     assert picture_of_input(torch.cat([colour, colour[:1]])).tolist() == [[[0, 128, 255]]]
+
+
+def test_an_outline_leaves_the_inside_as_it_is() -> None:
+    mask = np.zeros((3, 3), dtype=bool)
+    mask[0, :2] = True  # two neighbours: no line between them
+    shown = outlined(np.zeros((30, 30, 3), dtype=np.uint8), mask)
+    blue = (shown == FOR).all(-1)
+    assert blue[:10, :20].sum() == 10 * 20 - 6 * 16
+    assert not blue[10:].any()
+    assert not blue[2:8, 2:18].any()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain import flip, reduce
-from telemetry.explain.differences import Cells, differences_of
+from telemetry.explain.differences import Cells, TokenEdits, differences_of
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.masks import components
 from telemetry.explain.reduction_result import Reduction, Settings
@@ -289,6 +289,12 @@ def test_all_edits_make_one_text_of_the_other() -> None:
         found = differences_of(wrong, right, examples)
         assert torch.equal(found.mixed(range(len(found))), right)
         assert torch.equal(found.mixed(()), wrong)
+        assert isinstance(found, TokenEdits)
+        before, after = found.told(range(len(found)))
+        assert [word for word, _ in before] == examples.tokens(wrong)
+        assert [word for word, _ in after] == examples.tokens(right)
+        kept = [[word for word, is_changed in text if not is_changed] for text in (before, after)]
+        assert kept[0] == kept[1]
 
 
 def test_large_images_get_larger_cells() -> None:
