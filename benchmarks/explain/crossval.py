@@ -82,6 +82,7 @@ def scored(
                 metric="accuracy",
                 value=float((predicted == y[test]).mean()),
                 status="ok",
+                is_holdout=False,
                 written_at=MOMENT,
             )
     return Configuration(config_id=str(seed), parameters={"learner": seed}, folds=folds)
