@@ -11,6 +11,7 @@ from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import listed, mappings
 from telemetry.cli.model_child import ModelDied, ask
+from telemetry.cli.model_options import seed_option
 from telemetry.cli.options import Settings
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -58,7 +59,7 @@ ENTRY = "MODULE:NAME"
     show_default=True,
     help="Repetitions with folds of their own; 10 for decisions.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of folds and trainings.")
+@seed_option("folds and trainings")
 @click.option(
     "--holdout",
     type=click.FloatRange(min=0.05, max=0.5),

@@ -9,7 +9,7 @@ from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import cost, listed, mappings, number
-from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_options import BATCH, TOLERANCE, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -42,8 +42,8 @@ def add_coverage(group: VerbGroup) -> None:
 @click.option(
     "--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that count."
 )
-@click.option("--seed", type=int, default=0, help="Of the part of a large training set.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@seed_option("the part of a large training set")
+@BATCH
 @TOLERANCE
 @hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
 @model_question

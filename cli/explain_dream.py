@@ -13,6 +13,7 @@ from telemetry.cli.model_answers import (
     show_failures,
     show_picture,
 )
+from telemetry.cli.model_options import BATCH, limit_option, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -71,16 +72,9 @@ def add_dream(group: VerbGroup) -> None:
     show_default=True,
     help="From coarse to fine.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=2),
-    default=256,
-    show_default=True,
-    metavar="N",
-    help="Real examples it is set beside.",
-)
-@click.option("--seed", type=int, default=0, help="Of noise and shifts.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@limit_option("Real examples it is set beside.", least=2, default=256)
+@seed_option("noise and shifts")
+@BATCH
 @model_question
 def explain_dream(  # noqa: PLR0913 - one argument per option
     question: ModelQuestion,

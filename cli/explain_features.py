@@ -9,6 +9,7 @@ import click
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import checks_grid, listed, mappings, number, show_failures
+from telemetry.cli.model_options import BATCH, limit_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -38,10 +39,8 @@ def add_features(group: VerbGroup) -> None:
 )
 @click.option("--evolution", is_flag=True, help="Also at every checkpoint of the run.")
 @click.option("--checkpoints", metavar="PATTERN", help="Its files; else those that the run names.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Search N examples, spread evenly."
-)
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@limit_option("Search N examples, spread evenly.")
+@BATCH
 @model_question
 def explain_features(  # noqa: PLR0913 - one argument per option
     question: ModelQuestion,

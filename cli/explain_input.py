@@ -15,16 +15,16 @@ from telemetry.cli.model_answers import (
     number,
     show_picture,
 )
+from telemetry.cli.model_options import BATCH, limit_option, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
 from telemetry.errors import UsageError
-from telemetry.explain_request import AttributeRequest, EvaluateRequest
+from telemetry.explain_request import AttributeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from telemetry.explain_request import ModelSource
     from telemetry.json_values import Json
 
 METHODS = ("ig", "occlusion", "lime", "kernelshap", "deconv", "guided")
@@ -62,10 +62,11 @@ def add_input(group: VerbGroup) -> None:
 @click.option("--segments", metavar="HOW", help="grid:6x6, felzenszwalb, token or feature.")
 @click.option("--baseline", metavar="NAME", help="zero, blur, mean, class-sample:16, ...")
 @click.option("--samples", type=click.IntRange(min=10), metavar="N", help="Of lime, kernelshap.")
-@click.option("--seed", type=int, default=0, help="Of what is drawn.")
+@seed_option("what is drawn")
 @click.option("--embedding", metavar="LAYER", help="Module that embeds tokens.")
 @click.option("--no-checks", is_flag=True, help="Skip the checks that cost most.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@BATCH
+@limit_option("With --worst: of the first N.")
 @model_question
 def explain_input(  # noqa: PLR0913 - one argument per option
     question: ModelQuestion,
@@ -85,6 +86,7 @@ def explain_input(  # noqa: PLR0913 - one argument per option
     embedding: str | None,
     no_checks: bool,
     batch: int,
+    limit: int | None,
 ) -> int:
     """Say which parts of one input made the model answer as it does.
 
@@ -101,12 +103,15 @@ def explain_input(  # noqa: PLR0913 - one argument per option
         raise UsageError("explain which input? Say --example ID, --worst N, or --input FILE.")
     if label is not None and not files:
         raise UsageError("--label CLASS: the data set knows it; it is for --input FILE.")
-    source = question.source
+    if limit is not None and worst is None:
+        raise UsageError("--limit N: of which examples? It is for --worst N.")
     request = AttributeRequest(
-        source=source,
-        examples=examples or (() if files else _worst(question, source, worst or 1, batch)),
+        source=question.source,
+        examples=examples,
         files=files,
         label=label,
+        worst=worst,
+        limit=limit,
         keep=question.keep,
         target=target or ("pred" if files and label is None else "wrong"),
         method=method,
@@ -188,13 +193,3 @@ def _style(part: "Mapping[str, Json]") -> Style:
 def _by_baseline(part: "Mapping[str, Json]") -> "Mapping[str, Json]":
     found = part["by_baseline"]
     return found if isinstance(found, Mapping) else {}
-
-
-def _worst(
-    question: ModelQuestion, source: "ModelSource", count: int, batch: int
-) -> tuple[str, ...]:
-    """Ids of the examples of the largest loss; the whole data set is evaluated for it."""
-    request = EvaluateRequest(source=source, batch=batch)
-    (evaluation,) = question.ask(request, "evaluating", "evaluations")
-    worst = mappings(evaluation["worst"])
-    return tuple(str(row["example_id"]) for row in worst[:count])

@@ -16,7 +16,7 @@ from telemetry.cli.model_answers import (
     number,
     show_failures,
 )
-from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_options import BATCH, TOLERANCE, limit_option, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -52,9 +52,9 @@ def add_perturb(group: VerbGroup) -> None:
     "--steps", type=click.IntRange(min=3), default=21, show_default=True, help="Values to try."
 )
 @click.option("--range", "span", metavar="LOW:HIGH", help="Ends of the axis.")
-@click.option("--seed", type=int, default=0, help="Of noise, and of which words change.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --all: the first N.")
+@seed_option("noise, and of which words change")
+@BATCH
+@limit_option("With --all: the first N.")
 @TOLERANCE
 @hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
 @model_question

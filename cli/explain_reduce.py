@@ -17,7 +17,7 @@ from telemetry.cli.model_answers import (
     show_failures,
     show_picture,
 )
-from telemetry.cli.model_options import TOLERANCE
+from telemetry.cli.model_options import BATCH, TOLERANCE
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -62,7 +62,7 @@ def add_reduce(group: VerbGroup) -> None:
     show_default=True,
     help="Mixtures to try in a search.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Inputs a forward.")
+@BATCH
 @TOLERANCE
 @hypothesis_options("Append the example to the file: it is answered rightly.")
 @model_question

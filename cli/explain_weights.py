@@ -7,7 +7,7 @@ import click
 from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import listed, number, show_failures, show_picture
-from telemetry.cli.model_options import names_weights
+from telemetry.cli.model_options import names_weights, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
@@ -45,7 +45,7 @@ def add_weights(group: VerbGroup) -> None:
     metavar="S",
     help="Norms and histograms that the run recorded at this step.",
 )
-@click.option("--seed", type=int, default=0, help="Of the fresh layers it is set beside.")
+@seed_option("the fresh layers it is set beside")
 @model_question
 def explain_weights(
     question: ModelQuestion,

@@ -9,7 +9,7 @@ import telemetry
 from telemetry.cli.asked_models import asked_models, kept_models
 from telemetry.cli.hypothesis_list import show_list
 from telemetry.cli.model_child import ask_each
-from telemetry.cli.model_options import model_options, newest_weights
+from telemetry.cli.model_options import BATCH, limit_option, model_options, newest_weights
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.render import Screen, open_screen
 from telemetry.explain_request import HypothesesRequest
@@ -39,8 +39,8 @@ def add_run(group: VerbGroup) -> None:
     show_default=True,
     help="File of hypotheses.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Examples a forward.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Of each data set.")
+@BATCH
+@limit_option("The first N examples of each data set.")
 @model_options
 @click.pass_obj
 def run_hypotheses(

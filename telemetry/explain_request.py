@@ -129,6 +129,8 @@ class AttributeRequest(Request):
         examples: Ids or places.
         files: Inputs in files of their own, see `telemetry.explain.input_files`; after these.
         label: True class of the files; None: not known.
+        worst: Instead of these so many examples of the largest loss.
+        limit: Of the first so many examples only; None: of all.
         keep: Where the results go.
         target: `wrong`, `pred`, `true` or a class.
         method: See `telemetry.explain.methods`.
@@ -147,6 +149,8 @@ class AttributeRequest(Request):
     examples: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     label: str | None = None
+    worst: int | None = None
+    limit: int | None = None
     keep: Keep
     target: str = "wrong"
     method: str = "ig"

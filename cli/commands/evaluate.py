@@ -25,7 +25,7 @@ from telemetry.cli.evaluation_screen import has_errors, show
 from telemetry.cli.grid import Span, Style
 from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask_each
-from telemetry.cli.model_options import as_words, model_options, weights_of
+from telemetry.cli.model_options import BATCH, as_words, limit_option, model_options, weights_of
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import UsageError
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs
 )
 @model_options
-@click.option("--batch", type=click.IntRange(min=1), default=64, help="Examples a forward.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N examples.")
+@BATCH
+@limit_option("The first N examples.")
 @click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
 @click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
 @click.pass_obj

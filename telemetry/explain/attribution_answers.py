@@ -5,17 +5,18 @@ from functools import partial
 from pathlib import Path
 
 from telemetry import json_values
+from telemetry.errors import UsageError
 from telemetry.explain.answers import check_json
 from telemetry.explain.attribution import Attribution, Changed, Comparison
 from telemetry.explain.attribution_pictures import grid, legend, marks, picture, texts
-from telemetry.explain.evaluation import Progress
+from telemetry.explain.evaluation import Progress, evaluate
 from telemetry.explain.examples import Example
 from telemetry.explain.input_attribution import attribute
 from telemetry.explain.input_files import read_example
 from telemetry.explain.question import examples_of
 from telemetry.explain.result import Files, Telling
 from telemetry.explain.results import Keeper
-from telemetry.explain.score import ScoreKind
+from telemetry.explain.score import WRONG, ScoreKind
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import AttributeRequest
 from telemetry.json_values import Json
@@ -31,7 +32,7 @@ def answer_input(
     Raises:
         UsageError: see `attribute` and `read_input`.
     """
-    asked = _asked(request, subject)
+    asked = _asked(request, subject, progress)
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
     for place, example in enumerate(asked):
@@ -54,11 +55,30 @@ def answer_input(
     return {TELLING.key: found}
 
 
-def _asked(request: AttributeRequest, subject: Subject) -> list[Example]:
+def _asked(request: AttributeRequest, subject: Subject, progress: Progress) -> list[Example]:
     """The inputs; all are read before one is explained."""
     examples = examples_of(subject)
     files = (read_example(Path(file), examples, request.label) for file in request.files)
-    return [*examples.find_all(request.examples), *files]
+    names = request.examples if request.worst is None else _worst(request, subject, progress)
+    return [*examples.find_all(names), *files]
+
+
+def _worst(request: AttributeRequest, subject: Subject, progress: Progress) -> list[str]:
+    """Ids of the examples of the largest loss; where a wrong answer is asked about, of these.
+
+    Raises:
+        UsageError: no answer is wrong.
+    """
+    evaluation = evaluate(subject, batch=request.batch, limit=request.limit, progress=progress)
+    worst = evaluation.worst(len(evaluation.rows))
+    if request.target == WRONG:
+        worst = [row for row in worst if row.get("correct") is not True]
+    if not worst:
+        raise UsageError(
+            f"all {len(evaluation.rows)} examples of {evaluation.dataset} are answered rightly; "
+            "say --target pred."
+        )
+    return [str(row["example_id"]) for row in worst[: request.worst]]
 
 
 def document(attribution: Attribution, files: Files) -> dict[str, Json]:

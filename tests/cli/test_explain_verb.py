@@ -52,6 +52,31 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
     assert document["attributions"][0]["image"] is None
 
 
+def test_the_worst_are_the_wrong_ones_of_the_first_examples(telemetry: Telemetry) -> None:
+    """Two answers are wrong, the first ones."""
+    words = (*PARTS, "--method", "occlusion", "--no-store", "--no-checks", "--json")
+
+    def found(*more: object) -> int:
+        done = telemetry("explain", "input", "base", *words, *more)
+        return len(validated("explain", done.out)["attributions"])
+
+    assert found("--worst", 12) == 2
+    assert found("--worst", 12, "--limit", 1) == 1
+    assert found("--worst", 11, "--target", "pred") == 11
+    Path("right.py").write_text(
+        "import shop\n"
+        "class Right(shop.Rows):\n"
+        "    def __getitem__(self, index):\n"
+        "        return super().__getitem__(index + 2)\n"
+        "    def __len__(self):\n"
+        "        return 10\n",
+        "utf-8",
+    )
+    done = telemetry("explain", "input", "base", *words, "--worst", 1, "--dataset", "right:Right")
+    assert done.code == 2
+    assert "all 10 examples of right:Right are answered rightly" in done.err
+
+
 def test_a_failed_check_is_said_and_ends_with_3(telemetry: Telemetry, example: Path) -> None:
     """Nothing passes a gradient through a model that rounds its inputs."""
     parts = ("--model", "shop:build_blind", "--dataset", "shop:valid", "--baseline", "zero")
@@ -116,6 +141,7 @@ def test_a_file_that_cannot_be_explained_is_one_line(
         (PARTS, "explain which input?"),
         ((*PARTS, "--example", 5), "is answered rightly"),
         ((*PARTS, "--example", 0, "--worst", 1), "explain which input?"),
+        ((*PARTS, "--example", 0, "--limit", 1), "--limit N: of which examples?"),
         ((*PARTS, "--example", 99), "has no example '99'"),
         ((*PARTS, "--example", 0, "--target", "blue"), "no such class"),
         ((*PARTS, "--example", 0, "--compare", "ig"), "another method than --method ig"),

@@ -98,3 +98,18 @@ def test_run_names_and_ids_are_completed(template: Path) -> None:
     assert complete_runs(context, click.Argument(["run"]), "bb") == ["bbbbbb"]
     context.obj = replace(default_settings(), given_store=Path("absent"))
     assert complete_runs(context, click.Argument(["run"]), "") == []
+
+
+def test_an_option_is_the_same_wherever_a_model_runs() -> None:
+    """Type, unit and default of what several verbs share; --limit of dreams begins at two."""
+    shared = {"--seed", "--batch", "--device", "--timeout", "--out", "--html", "--no-store"}
+    found: dict[str, set[str]] = {}
+    for name in ("explain", "evaluate", "hypotheses", "cv"):
+        verb = command(name)
+        for part in verb.commands.values() if isinstance(verb, click.Group) else [verb]:
+            for option in part.params:
+                if shared & set(option.opts):
+                    kind = f"{option.type} {option.metavar} {option.default}"
+                    found.setdefault(option.opts[0], set()).add(kind)
+    assert found.keys() == shared
+    assert [name for name, kinds in found.items() if len(kinds) > 1] == []
