@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from telemetry.explain.examples import Example, ExampleSet, Modality
+from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
 from telemetry.explain.image_changes import RGB, to_hsv
 from telemetry.explain.unit_scale import UnitScale
 
@@ -87,7 +87,7 @@ def _values(
         inside: 1 for a training text, which is not counted among the others.
     """
     found: dict[str, float] = {}
-    if train.modality is Modality.IMAGE:
+    if train.modality is Modality.IMAGE and example.input.dim() == IMAGE_DIMENSIONS:
         found |= image_values(scale.unit(example.input))
     elif train.modality is Modality.TEXT:
         found |= _text_values(example.input.flatten(), train, words, inside)

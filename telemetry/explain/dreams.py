@@ -103,7 +103,7 @@ class Dream(Result):
     @property
     def is_dead(self) -> bool:
         """Whether the unit answers the same to every real example."""
-        return self.real_sd <= EPSILON
+        return self.n_real > 1 and self.real_sd <= EPSILON
 
     @property
     def z(self) -> float:
@@ -174,6 +174,11 @@ def _images(subject: Subject) -> ExampleSet:
     if subject.examples is None:
         raise UsageError("which examples? Name them by --dataset package.module:name.")
     first = subject.examples.example(0).input
+    if not first.is_floating_point() and subject.examples.modality is Modality.IMAGE:
+        raise UsageError(
+            f"images of whole numbers ({first.dtype}) pass no gradient, by which pictures are "
+            "made; let the data set give fractions, and the model take them."
+        )
     if subject.examples.modality is not Modality.IMAGE or first.dim() != IMAGE_DIMENSIONS:
         raise UsageError(
             f"inputs of shape {tuple(first.shape)} are no images, and only these can be dreamt; "

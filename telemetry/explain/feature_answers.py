@@ -224,8 +224,11 @@ def _evolution_answer(
     image, forwards = None, evolved.forwards
     if keeper.files is not None and found.field is not None and subject.examples is not None:
         scale = UnitScale.of(subject.examples)
-        drawn, more = _over_time(found, evolved.moments, subject, request.source.state_key)
-        forwards += more
+        drawn: dict[int, list[list[Tensor]]] = {}
+        if found.has_deconvolutions:
+            key = request.source.state_key
+            drawn, more = _over_time(found, evolved.moments, subject, key)
+            forwards += more
         page = evolution_png(found, evolved, drawn, scale, identity)
         image = keeper.image(identity, lambda: page)
     keeper.rows(TABLE, _evolution_rows(evolved, identity, subject, image), identity="viz_id")

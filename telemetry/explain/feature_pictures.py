@@ -33,10 +33,11 @@ def features_png(found: Features, scale: UnitScale) -> bytes:
     rows: list[Row] = []
     for unit in found.units:
         rows.append(_patches(found, unit, scale))
-        if unit.patches:
-            maps = [patch.deconvolution for patch in unit.patches]
+        maps = [patch.deconvolution for patch in unit.patches]
+        if any(values is not None for values in maps):
             rows.append(_maps(found, unit, maps, ""))
-    caption = f"{found.layer}: {LEGEND}"
+    told = LEGEND if found.has_deconvolutions else "patches that excite a unit"
+    caption = f"{found.layer}: {told}"
     return sheet_png(rows, caption, found.id, side=TILE_SIDE)
 
 

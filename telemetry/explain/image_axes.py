@@ -103,6 +103,8 @@ def _outside(unit: Tensor) -> Tensor:
 
 def _instead(examples: ExampleSet) -> str:
     """What can be changed of inputs that are no images."""
+    if examples.modality is Modality.IMAGE:
+        return "write them as channels, height and width"
     if examples.modality is Modality.TEXT:
         return "of texts say token-drop, case, typo or synonym"
     if examples.example(0).input.dim() == 1:

@@ -57,7 +57,7 @@ class Patch:
         value: Largest answer of the unit to it.
         place: Row and column of the layer at which it is; None: the layer has no places.
         box: What the unit sees there; None: no image.
-        deconvolution: Of the input's shape; None: no image.
+        deconvolution: Of the input's shape; None: no image, or one of whole numbers.
     """
 
     example: Example
@@ -107,6 +107,12 @@ class Features(Result):
     checks: tuple[Check, ...]
     forwards: int
     seconds: float
+
+    @property
+    def has_deconvolutions(self) -> bool:
+        """Whether gradients reach the inputs, which are images."""
+        patches = (patch for unit in self.units for patch in unit.patches)
+        return any(patch.deconvolution is not None for patch in patches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -268,8 +274,9 @@ def _described(
                 place = divmod(int(peaks.places[row, unit]), peaks.width)
             if fields is not None:
                 box = fields.box(*(place or (0, 0)))
-                map_, check = deconvolution(layer, example.input, unit, place)
-                checks.append(check)
+                if example.input.is_floating_point():  # whole numbers pass no gradient
+                    map_, check = deconvolution(layer, example.input, unit, place)
+                    checks.append(check)
             patches.append(
                 Patch(
                     example=example,

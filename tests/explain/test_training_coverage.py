@@ -200,6 +200,20 @@ def test_signals_have_a_mean_a_deviation_and_a_length() -> None:
     assert testing["length"].tolist() == [8.0, 8.0]
 
 
+def test_grey_images_without_channels_are_measured_as_arrays() -> None:
+    class Sheets:
+        modality = "image"
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.full((3, 4), 0.25), index
+
+    training, _ = measured(ExampleSet(Sheets(), "a"), ExampleSet(Sheets(), "b"))
+    assert training["mean"].tolist() == [0.25, 0.25]
+
+
 def test_images_are_measured_in_closed_form() -> None:
     red = torch.zeros(3, 4, 5)
     red[0] = 0.6

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
+from telemetry.explain.dreams import dream
 from telemetry.explain.feature_pictures import features_png
 from telemetry.explain.subject import load
 from telemetry.explain.unit_features import Settings, features, standing_out
@@ -195,6 +196,36 @@ class Reader(nn.Module):
         """Logits of texts."""
         logits: Tensor = self.head(self.gru(self.embedding(tokens))[0].mean(1))
         return logits
+
+
+class Bytes(Pictures):
+    modality = "image"
+    value_range = (0.0, 255.0)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return (255 * self.inputs[index]).byte(), self.labels[index]
+
+
+class OfBytes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = build()
+
+    def forward(self, values: Tensor) -> Tensor:
+        logits: Tensor = self.inner(values.float() / 255)
+        return logits
+
+
+def test_images_of_whole_numbers_have_patches_and_no_deconvolutions() -> None:
+    found = features(load(OfBytes(), dataset=Bytes()), "output", Settings(units=(0, 1)))
+    assert not found.has_deconvolutions
+    assert found.ok
+    assert found.units[1].patches[0].example.label == 1
+    assert found.origin.examples is not None
+    page = Image.open(io.BytesIO(features_png(found, UnitScale.of(found.origin.examples))))
+    assert page.height < 3 * 110  # a row a unit
+    with pytest.raises(UsageError, match=r"images of whole numbers \(torch.uint8\)"):
+        dream(load(OfBytes(), dataset=Bytes()), "output", ["0"])
 
 
 @pytest.mark.parametrize("layer", ["embedding", "gru", "head"])
