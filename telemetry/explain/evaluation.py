@@ -19,6 +19,7 @@ from telemetry.explain.subject import Subject
 
 DEFAULT_BATCH = 64
 WINDOW = 8  # batches that are read together, so that inputs of one shape find each other
+SOURCE = "source_id"  # of the metadata: variants of one original are no independent examples
 CONFIDENT = 0.9  # probability from which a wrong answer counts as confident
 
 Row = dict[str, object]
@@ -153,13 +154,24 @@ def _rows(group: Sequence[Example], columns: dict[str, list[object]]) -> list[Ro
         {
             "example_id": example.id,
             "input_digest": example.digest,
+            "source_id": _source(example),
             "metadata": json_values.dumps(
-                {key: metadata_text(value) for key, value in example.metadata.items()}
+                {
+                    key: metadata_text(value)
+                    for key, value in example.metadata.items()
+                    if key != SOURCE
+                }
             ),
             **{name: values[place] for name, values in columns.items()},
         }
         for place, example in enumerate(group)
     ]
+
+
+def _source(example: Example) -> str | None:
+    """The original of which the data set says that the example is a variant."""
+    source = example.metadata.get(SOURCE)
+    return None if source is None else metadata_text(source)
 
 
 def _identity(checkpoint: str, dataset: str, rows: Sequence[Row]) -> str:

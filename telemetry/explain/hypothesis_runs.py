@@ -96,8 +96,9 @@ def _judged(hypothesis: Hypothesis, answers: Evaluation, plain: Evaluation) -> E
     before = {str(row["example_id"]): row for row in plain.rows}
     rows = []
     for row in answers.rows:
-        source = str(row["example_id"])
-        right = _holds(hypothesis, row, before[source])
+        unchanged = str(row["example_id"])
+        source = row["source_id"] or unchanged
+        right = _holds(hypothesis, row, before[unchanged])
         rows.append({**row, "source_id": source, "correct": right})
     rule = f"{hypothesis.kind} {hypothesis.towards} {hypothesis.tolerance}"
     return replace(answers, rows=tuple(rows)).under(hypothesis.name, rule)

@@ -204,3 +204,19 @@ def test_rows_are_kept_once_and_every_evaluation_in_a_shard_of_its_own(tmp_path:
     assert [name[:25] for name in names] == [f"{n:012d}-{n:012d}" for n in (1, 2)]
     shards = (tmp_path / "example_evals" / "rank=0").glob("*.parquet")
     assert sum(pq.read_table(path, partitioning=None).num_rows for path in shards) == 18
+
+
+class Variants(Rows):
+    """Three variants of each of four originals."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Mapping[str, object]]:
+        row, label, metadata = super().__getitem__(index)
+        return row, label, {**metadata, "source_id": index // 3}
+
+
+def test_variants_of_one_original_are_known_as_such() -> None:
+    subject = explain.load(build_sum(), dataset=Variants())
+    found = explain.evaluate(subject)
+    assert [row["source_id"] for row in found.rows] == [str(i // 3) for i in range(12)]
+    assert "source_id" not in str(found.rows[0]["metadata"])
+    assert explain.evaluate(explain.load(build_sum(), dataset=Rows())).rows[0]["source_id"] is None
