@@ -139,17 +139,20 @@ def show_comparison(
     style = STYLES[found.verdict]
     screen.line(Span(found.verdict.replace("_", " ").upper(), style), found.answer)
     screen.blank()
+    are_mixed = {result.metric for result in found.results} != {"accuracy"}
     columns = (
         Column(header="HYPOTHESIS", shrinks=True, least=12),
+        *((Column(header="METRIC"),) if are_mixed else ()),
         Column(header="N", align=Align.RIGHT),
         Column(header="BASE", align=Align.RIGHT),
         Column(header="CAND", align=Align.RIGHT),
         Column(header="CHANGE 95 %", align=Align.RIGHT, rank=2),
-        Column(header="Q", align=Align.RIGHT, rank=3),
-        Column(header="SEEN FROM", align=Align.RIGHT, rank=1),
+        Column(header="Q", align=Align.RIGHT, rank=4),
+        Column(header="SEEN FROM", align=Align.RIGHT, rank=3 if are_mixed else 1),
         Column(header="VERDICT"),
     )
-    screen.grid(Grid(columns=columns, rows=tuple(map(_row, found.results))))
+    rows = tuple(_row(result, with_metric=are_mixed) for result in found.results)
+    screen.grid(Grid(columns=columns, rows=rows))
     screen.blank()
     for reason, names in _doubts(found).items():
         screen.paragraph(f"{reason} ({', '.join(names)})", indent=2, label="UNDECIDED")
@@ -180,9 +183,10 @@ def _say_how_to_get_seeds(screen: Screen, found: "Comparison", file: Path | None
     )
 
 
-def _row(result: "Result") -> tuple[Cell, ...]:
+def _row(result: "Result", *, with_metric: bool) -> tuple[Cell, ...]:
     return (
         result.title,
+        *((result.metric,) if with_metric else ()),
         counted(result.n),
         _value(result.base_value, result.metric),
         _value(result.cand_value, result.metric),
