@@ -114,7 +114,7 @@ def run(  # noqa: PLR0913 - one argument per option
 
     Examples:
       telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
-      telemetry cv run --entry shop:train_and_score --params grid.toml --n 500 --jobs 4
+      telemetry cv run --entry shop:train_and_score --params grid.toml --n 500 --holdout 0.2
       telemetry cv run --entry shop:fit --params grid.toml --n 500 --from-finding exploding_gradient
     """
     screen = open_screen(settings)

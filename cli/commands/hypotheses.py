@@ -4,6 +4,7 @@ A hypothesis is a statement that a data set can refute, kept in hypotheses.toml;
 --save-hypothesis` writes one.
 
 Examples:
+  telemetry hypotheses run latest --file hypotheses.toml
   telemetry hypotheses list --file hypotheses.toml
   telemetry hypotheses compare main latest
   telemetry hypotheses compare main latest --seeds seed-1,seed-2,seed-3
