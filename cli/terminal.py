@@ -13,6 +13,7 @@ from rich.text import Text
 from telemetry.cli import render
 from telemetry.cli.grid import Cell, Column, Grid, Word, span
 from telemetry.cli.options import Settings
+from telemetry.cli.palette import nearest
 from telemetry.safe_text import clean
 
 COLUMN_GAP = 2
@@ -81,7 +82,7 @@ class TerminalScreen(render.Screen):
         """Two pixels a character, the lower one as background; else the image in characters."""
         if rows and self._settings.color and self._unicode:
             step = -(-len(rows[0]) // max(1, self._width - COLUMN_GAP))
-            few = [row[::step] for row in rows[::step]]
+            few = [[_shown(colour) for colour in row[::step]] for row in rows[::step]]
             for upper, lower in zip_longest(few[::2], few[1::2]):
                 line = Text("  ")
                 for place, colour in enumerate(upper):
@@ -99,7 +100,8 @@ class TerminalScreen(render.Screen):
             return
         text = Text(overflow="fold")
         for word in words:
-            text.append(clean(word.text) or " ", style=f"{word.ink} on {word.colour}")
+            style = f"{_shown(word.ink)} on {_shown(word.colour)}"
+            text.append(clean(word.text) or " ", style=style)
             text.append(f"{clean(word.mark)} " if word.mark else " ")
         if label:
             self.line(f"  {label}")
@@ -107,12 +109,11 @@ class TerminalScreen(render.Screen):
 
     @property
     def _colours(self) -> Console:
-        """A console of as many colours as the terminal says it has, 256 at least."""
-        is_true = os.environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}
+        """A console for what has colours of its own."""
         return Console(
             width=self._width,
             force_terminal=True,
-            color_system="truecolor" if is_true else "256",
+            color_system="truecolor" if _has_true_colours() else "256",
             highlight=False,
             markup=False,
             emoji=False,
@@ -129,6 +130,15 @@ class TerminalScreen(render.Screen):
             text.append(" " * (COLUMN_GAP if index else 0))
             text.append(clean(piece.text), style=piece.style.value)
         return text
+
+
+def _has_true_colours() -> bool:
+    return os.environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}
+
+
+def _shown(colour: str) -> str:
+    """`#rrggbb` as this terminal can show it; a terminal that says nothing knows 256 colours."""
+    return colour if _has_true_colours() else f"color({nearest(colour)})"
 
 
 def fitting(columns: tuple[Column, ...], widths: list[int], width: int) -> list[int]:

@@ -23,6 +23,7 @@ TILE, TILE_GAP = 64, 6
 LEAST_WIDTH = 420  # of a page, that its caption is no column of single words
 RGB, RGBA = 3, 4  # channels of what has colours
 UNIT = (0.0, 1.0)  # ends of values before normalisation, see `UnitScale`
+WHITE, LIFT = 255, 96
 OUTLINE = 2  # pixels of a line
 GREY_SHARE = 0.4  # of the input under a map
 PAPER, EMPTY_TILE = (255, 255, 255), (224, 224, 224)
@@ -30,10 +31,17 @@ PAPER, EMPTY_TILE = (255, 255, 255), (224, 224, 224)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """Tiles side by side, height x width x 3 each, and what is written above them."""
+    """Tiles side by side.
+
+    Attributes:
+        tiles: Height x width x 3 each.
+        label: What is written above all of them.
+        names: What is written above each; empty: nothing.
+    """
 
     tiles: tuple[Bytes, ...]
     label: str = ""
+    names: tuple[str, ...] = ()
 
 
 def page_png(panels: Sequence[Bytes], caption: str, identity: str) -> bytes:
@@ -63,16 +71,21 @@ def sheet_png(
     wide = max(sum(tile.width + gap for tile in tiles) for tiles in shown)
     width = max(LEAST_WIDTH, wide + gap)
     texts = [folded(text, width - 2 * gap) for text in (*(r.label for r in rows), caption)]
-    heights = [max((tile.height + gap for tile in tiles), default=0) for tiles in shown]
+    heights = [
+        max((tile.height + gap for tile in tiles), default=0) + (LINE if row.names else 0)
+        for row, tiles in zip(rows, shown, strict=True)
+    ]
     total = sum(heights) + LINE * sum(map(len, texts)) + 2 * gap
     page = Image.new("RGB", (width, total), PAPER)
     pen = ImageDraw.Draw(page)
     top = gap
-    for tiles, lines, height in zip(shown, texts, heights, strict=False):
+    for row, tiles, lines, height in zip(rows, shown, texts[:-1], heights, strict=True):
         write(pen, (gap, top), lines)
         left, top = gap, top + LINE * len(lines)
-        for tile in tiles:
-            page.paste(tile, (left, top))
+        for place, tile in enumerate(tiles):
+            if row.names:
+                write(pen, (left, top), [shortened(row.names[place], tile.width)])
+            page.paste(tile, (left, top + (LINE if row.names else 0)))
             left += tile.width + gap
         top += height
     write(pen, (gap, top), texts[-1])
@@ -144,9 +157,10 @@ def marked(image: Tensor, region: Mask, least: Mask | None = None) -> Bytes:
     """
     shown = grey_picture(image)
     against, _, speaks_for = ends()
+    lifted = LIFT + (1 - LIFT / WHITE) * shown  # a colour over black would be as good as black
     for mask, colour in ((region, against), (least, speaks_for)):
         if mask is not None:
-            mixed = GREY_SHARE * shown + (1 - GREY_SHARE) * colour
+            mixed = GREY_SHARE * lifted + (1 - GREY_SHARE) * colour
             shown = np.where(mask[..., None], mixed, shown).astype(np.uint8)
     return shown
 

@@ -75,10 +75,10 @@ def sentence(found: Dream) -> str:
 def picture(found: Dream) -> bytes:
     """The pictures of all seeds, that of a random network, and the real examples."""
     made = [picture_of_input(part, UNIT) for part in found.pictures]
-    reached = ", ".join(f"{value:.3g}" for value in found.activations)
+    reached = tuple(f"{value:.3g}" for value in found.activations)
     real = [picture_of_input(_unit(found, example.input), UNIT) for example, _ in found.top]
     rows = [
-        Row(tiles=tuple(made), label=f"made, one a seed: {reached}"),
+        Row(tiles=tuple(made), label="made, one a seed, with the activation", names=reached),
         Row(
             tiles=(picture_of_input(found.random_picture, UNIT),),
             label=f"the same for random weights: {found.random_z:.1f} sd above noise",
@@ -86,9 +86,9 @@ def picture(found: Dream) -> bytes:
     ]
     for start in range(0, len(real), len(real) // 2 + 1):
         part = found.top[start : start + len(real) // 2 + 1]
-        values = ", ".join(f"{value:.3g}" for _, value in part)
+        values = tuple(f"{value:.3g}" for _, value in part)
         tiles = tuple(real[start : start + len(part)])
-        rows.append(Row(tiles=tiles, label=f"real examples: {values}"))
+        rows.append(Row(tiles=tiles, label="" if start else "real examples", names=values))
     caption = f"unit {found.unit} of {found.layer}: {found.z:.1f} sd above noise"
     return sheet_png(rows, caption, found.id, side=SIDE)
 

@@ -77,18 +77,20 @@ def evolution_png(
 
 
 def _patches(found: Features, unit: UnitFeature, scale: UnitScale) -> Row:
-    values = ", ".join(f"{patch.value:.3g}" for patch in unit.patches)
-    nothing = "dead" if unit.is_dead else "no example stands out"
+    nothing = ": dead" if unit.is_dead else ": no example stands out"
     tiles = [
         _cropped(picture_of_input(scale.unit(p.example.input), UNIT), p, found)
         for p in unit.patches
     ]
     n_more = PATCHES - len(tiles) if len(tiles) < min(PATCHES, found.n_examples) else 0
+    names = [f"{patch.value:.3g}" for patch in unit.patches]
     if n_more:
         tiles.append(labelled_tile("dead" if unit.is_dead else "no more"))
+        names.append("")
     return Row(
         tiles=tuple(tiles),
-        label=f"unit {unit.unit}: {values or nothing}",
+        label=f"unit {unit.unit}{'' if unit.patches else nothing}",
+        names=tuple(names),
     )
 
 

@@ -42,17 +42,21 @@ def picture(found: Reduction) -> bytes | None:
     region, least = (_mask_of(found, items) for items in (found.region, least_of(found)))
     shown = outlined(enlarged(marked(found.differences.wrong, region), PANEL), least)
     names = f"wrong: {found.prediction}; right: {found.label}"
-    return page_png([wrong, right, shown], f"{names}; {legend(found)}", found.id)
+    caption = f"{names}; orange: where the cause lies; blue line: {_change(found)}"
+    return page_png([wrong, right, shown], caption, found.id)
 
 
 def legend(found: Reduction) -> str:
     """What colours and characters mean; empty for a row."""
-    change = "mends" if found.repair is not None else "spoils"
     if isinstance(found.differences, TokenEdits):
-        return f"orange -: taken out, blue +: put in, by the least change that {change} it"
+        return f"orange -: taken out, blue +: put in, by {_change(found)}"
     if not isinstance(found.differences, Cells):
         return ""
-    return f"orange o: where the cause lies; blue #: the least change that {change} it"
+    return f"orange o: where the cause lies; blue #: {_change(found)}"
+
+
+def _change(found: Reduction) -> str:
+    return f"the least change that {'mends' if found.repair is not None else 'spoils'} it"
 
 
 def grid(found: Reduction) -> Json:

@@ -77,7 +77,7 @@ def picture(found: LayerWeights) -> bytes:
     rows = [
         Row(
             tiles=tuple(tiles[start : start + TILES_A_ROW]),
-            label=" ".join(map(str, order[start : start + TILES_A_ROW].tolist())),
+            names=tuple(map(str, order[start : start + TILES_A_ROW].tolist())),
         )
         for start in range(0, len(tiles), TILES_A_ROW)
     ]

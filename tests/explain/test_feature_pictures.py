@@ -40,7 +40,7 @@ def pixels(content: bytes) -> np.ndarray:
 def test_a_patch_at_the_edge_is_grey_where_it_leaves_its_image() -> None:
     shown, scale = found()
     assert shown.units[0].patches[0].box == (0, 1, 2, 4)
-    tile = pixels(features_png(shown, scale))[GAP + LINE :, GAP:][:TILE_SIDE, :TILE_SIDE]
+    tile = pixels(features_png(shown, scale))[GAP + 2 * LINE :, GAP:][:TILE_SIDE, :TILE_SIDE]
     assert (tile[:PIXEL] == GREY).all()
     assert (tile[PIXEL:, :PIXEL] == 255).all()  # the light column
     assert (tile[PIXEL:, PIXEL:] == 0).all()
