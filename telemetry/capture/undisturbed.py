@@ -7,9 +7,10 @@ own do not run, for what they do outside the model could not be taken back.
 
 import functools
 import random
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar, cast
 
 import numpy as np
@@ -52,11 +53,22 @@ def undisturbed(
             stack.enter_context(_modes_set_aside())
         stack.enter_context(_random_states(model))
         _set_aside(model, stack)
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_eager())
         for kind in {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}:
             stack.enter_context(_autocast(kind, autocast))
         stack.enter_context(torch.set_grad_enabled(gradient))
         yield
+
+
+def _eager() -> AbstractContextManager[object]:
+    """What is compiled runs as it is written; nothing can be, before torch._dynamo is loaded.
+
+    Loading it takes as long as all of torch (2.13: 1 s of a core each).
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _autocast(kind: str, dtype: torch.dtype | None) -> torch.autocast:

@@ -1,5 +1,6 @@
 """What is loaded when: a training script pays for torch only, `--help` for click only."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from asked_answers import keep_attribution
 from folds import CV_ID, add_folds
 from judged_examples import judged_run
 
+TESTS = Path(__file__).resolve().parents[1]
 RUNS_MODELS = {"torch", "captum", "sklearn", "scipy", "matplotlib", "PIL"}
 HEAVY = {"torch", "pyarrow", "duckdb", "rich", "numpy", "sklearn"}
 
@@ -17,7 +19,11 @@ def loaded_by(code: str) -> set[str]:
     """Top-level modules in `sys.modules` after a program ran in a fresh interpreter."""
     report = "\nimport sys\nprint('|'.join({m.partition('.')[0] for m in sys.modules}))"
     done = subprocess.run(
-        [sys.executable, "-c", code + report], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code + report],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
     )
     return set(done.stdout.splitlines()[-1].split("|"))
 
@@ -102,3 +108,18 @@ def test_what_waits_for_a_training_at_python_s_start_loads_no_library() -> None:
     """Nor could it: torch may lie in a folder that Python has yet to put on its path."""
     code = "import telemetry.capture.auto_start as waiting\nwaiting.start()"
     assert loaded_by(code) & HEAVY == set()
+
+
+@pytest.mark.torch
+def test_a_question_loads_what_its_method_needs() -> None:
+    """Neither the compiler of torch nor captum where it can do without: both take a second."""
+    code = (
+        "import torch\nfrom pictures import Pictures, build\nfrom telemetry import explain\n"
+        "subject = explain.load(build(), dataset=Pictures())\n"
+        "explain.evaluate(subject)\n"
+        "explain.attribute(subject, '0', 'pred', method='guided', check=False)\n"
+        "explain.features(subject, '1')\n"
+        "explain.perturb(subject, '0', 'brightness')\n"
+        "import sys\nassert 'torch._dynamo' not in sys.modules"
+    )
+    assert loaded_by(code) & {"captum", "sklearn", "matplotlib"} == set()
