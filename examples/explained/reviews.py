@@ -1,7 +1,8 @@
 """Texts: a classifier of reviews that learned the word `translated`, and how one finds out.
 
 In training, reviews that were translated are all bad. In this folder run `python reviews.py`, then
-ask `telemetry evaluate latest` and `telemetry explain input latest --worst 1 --no-checks`.
+ask `telemetry evaluate latest`, `telemetry explain input latest --worst 1 --no-checks` and
+`telemetry explain perturb latest --all --axis synonym,typo --limit 100`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Reviews:
     classes = ("bad", "good")
     modality = "text"
     mask_id = 0
+    synonyms = {"good": ["fine", "lovely"], "bad": ["dull", "awful"]}  # noqa: RUF012
 
     def __init__(self, n: int, *, train: bool) -> None:
         generator = torch.Generator().manual_seed(1 if train else 2)
@@ -50,6 +52,10 @@ class Reviews:
     def tokens(self, values: Tensor) -> list[str]:
         """The words of a review."""
         return [WORDS[token] for token in values.tolist()]
+
+    def encode(self, words: list[str]) -> Tensor:
+        """A review of words; those that the network does not know are masked."""
+        return torch.tensor([WORDS.index(word) if word in WORDS else 0 for word in words])
 
 
 def valid() -> Reviews:

@@ -108,23 +108,24 @@ def make(
         from_real += is_flat
     generator = torch.Generator().manual_seed(settings.ascent.seed + 1)
     grey = torch.rand(NOISE_PICTURES, *first.shape, generator=generator)
-
-    def seen(values: Tensor) -> Tensor:
-        with torch.no_grad():
-            parts = [
-                layer(scale.input(part, first.dtype)).float().cpu()
-                for part in torch.split(values, settings.batch)
-            ]
-        return torch.cat(parts)
-
+    joined = torch.cat(pictures)
     return Made(
         owners=tuple(owners),
-        pictures=torch.cat(pictures),
+        pictures=joined,
         real=answers,
-        noise=seen(grey),
-        answers=seen(torch.cat(pictures)),
+        noise=_heard(layer, grey, scale, first.dtype, settings.batch),
+        answers=_heard(layer, joined, scale, first.dtype, settings.batch),
         from_real=tuple(from_real),
     )
+
+
+def _heard(
+    layer: Layer, pictures: Tensor, scale: UnitScale, dtype: torch.dtype, batch: int
+) -> Tensor:
+    """Answers of all units to pictures from 0 to 1, on the host."""
+    with torch.no_grad():
+        parts = torch.split(pictures, batch)
+        return torch.cat([layer(scale.input(part, dtype)).float().cpu() for part in parts])
 
 
 def _objective(

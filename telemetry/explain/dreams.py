@@ -204,7 +204,8 @@ def _judged(
         above_noise(above(best, noise_mean, noise_sd)),
         above_real(best, float(on_real.max())),
     ]
-    best_unit, same = unit.index, None
+    same = mean_correlation(own, own) if len(own) > 1 else None
+    best_unit = unit.index
     if len(others):
         rival = others[on_pictures[others].argmax()]
         unit_sd = real_sd if real_sd > EPSILON else 1.0
@@ -212,10 +213,8 @@ def _judged(
         rival_unit = units[int(owners[rival])].index
         best_unit = rival_unit if lead > 0 else unit.index
         checks.append(own_unit(lead, (best - noise_mean) / unit_sd, rival_unit))
-    if len(own) > 1:
-        same = mean_correlation(own, own)
         is_one_place = made.answers.dim() == FLAT or unit.position is not None
-        if len(others) and is_one_place:  # a mean over places does not say where its pattern lies
+        if same is not None and is_one_place:  # a mean over places says not where its pattern is
             checks.append(seeds_agree(same, mean_correlation(own, made.pictures[others])))
     top = on_real.topk(min(TOP, len(on_real)))
     return Dream(

@@ -5,7 +5,7 @@ arXiv:1905.00414 (linear CKA).
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example
 from telemetry.explain.layers import main_output, spread_examples, units_first
 from telemetry.explain.subject import Subject
+
+Represented = Mapping[str, Tensor]  # by layer, shape (n, n_units)
 
 EXAMPLES = 256
 SETTLED = 0.1  # of the change from the first checkpoint to the last
@@ -163,7 +165,7 @@ def evolution(
     if len({tuple(example.input.shape) for example in examples}) > 1:
         raise UsageError("--evolution: the inputs have several shapes; it needs inputs of one.")
     found, has_steps = moments([Path(path) for path in checkpoints], state_key=state_key)
-    seen: list[dict[str, Tensor]] = []
+    seen: list[Represented] = []
     other = at_checkpoints(subject)
     for done, moment in enumerate(found):
         seen.append(
@@ -175,29 +177,30 @@ def evolution(
     names = [name for name in seen[-1] if all(name in part for part in seen)]
     if not names:
         raise UsageError("--evolution: no layer with weights gives a tensor of a row an example.")
-    worst = max(abs(1 - linear_cka(seen[-1][name], again[name])) for name in names)
     return Evolution(
         moments=tuple(found),
         has_steps=has_steps,
-        courses=tuple(
-            Course(
-                layer=name,
-                changes=tuple(
-                    max(0.0, 1 - linear_cka(part[name], seen[-1][name])) for part in seen
-                ),
-            )
-            for name in names
-        ),
-        checks=(
-            Check(
-                name="same_twice",
-                value=worst,
-                threshold=SAME,
-                ok=worst <= SAME,
-                meaning="the last checkpoint answers otherwise when it is asked again",
-            ),
-        ),
+        courses=tuple(_course(name, [part[name] for part in seen]) for name in names),
+        checks=(_same_twice(seen[-1], again, names),),
         forwards=(len(found) + 1) * len(examples),
+    )
+
+
+def _course(layer: str, seen: Sequence[Tensor]) -> Course:
+    """How far what a layer says is from what it says in the end, at each checkpoint."""
+    return Course(
+        layer=layer, changes=tuple(max(0.0, 1 - linear_cka(part, seen[-1])) for part in seen)
+    )
+
+
+def _same_twice(last: Represented, again: Represented, names: Sequence[str]) -> Check:
+    worst = max(abs(1 - linear_cka(last[name], again[name])) for name in names)
+    return Check(
+        name="same_twice",
+        value=worst,
+        threshold=SAME,
+        ok=worst <= SAME,
+        meaning="the last checkpoint answers otherwise when it is asked again",
     )
 
 
@@ -221,7 +224,7 @@ def linear_cka(left: Tensor, right: Tensor) -> float:
     return float((grams[0] * grams[1]).sum()) / (sizes[0] * sizes[1])
 
 
-def represented(subject: Subject, examples: Sequence[Example], batch: int) -> dict[str, Tensor]:
+def represented(subject: Subject, examples: Sequence[Example], batch: int) -> Represented:
     """What every layer with weights says of examples: means over places, shape (n, n_units)."""
     found: dict[str, list[Tensor]] = {}
     with subject.running():

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 from telemetry import json_values
 from telemetry.explain.answers import check_json
+from telemetry.explain.axes import axis_of
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.perturbation import Perturbation, Settings, perturb, perturb_all
+from telemetry.explain.question import examples_of
 from telemetry.explain.result import Files, Telling, no_files, no_picture
 from telemetry.explain.results import Keeper
 from telemetry.explain.subject import Subject
@@ -29,6 +31,8 @@ def answer_perturb(
         limit=request.limit,
         tolerance=request.tolerance,
     )
+    for axis in request.axes:  # a mistake in the last one is said before the first one runs
+        axis_of(axis, examples_of(subject), steps=settings.steps, span=settings.span)
     found: list[Perturbation] = []
     for axis in request.axes:
         if not request.examples:

@@ -90,10 +90,10 @@ def _chosen(
     Raises:
         UsageError: no such example, or one whose class nobody says or two say.
     """
-    if isinstance(wrong, str) and is_input_file(wrong):
-        if label is None:
-            raise UsageError(f"--wrong {wrong}: what would be right? Say --label CLASS.")
+    if isinstance(wrong, str) and label is not None and Path(wrong).suffix:
         return read_example(Path(wrong), examples, label), Path(wrong).name
+    if isinstance(wrong, str) and is_input_file(wrong):
+        raise UsageError(f"--wrong {wrong}: what would be right? Say --label CLASS.")
     if label is not None:
         raise UsageError(f"--label {label}: it is for --wrong FILE; the data set has labels.")
     return (examples.find(wrong) if isinstance(wrong, str) else wrong), None

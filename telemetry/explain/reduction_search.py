@@ -224,6 +224,8 @@ class Search:
         cells = self._differences
         if self._twin.is_real:
             found += [_local(cells), self._mending("region_mends", cells.mixed(region))]
+            if not found[-1].ok:  # no edge is to blame
+                return found
         soft = soft_mask(cells.mask(region)).to(cells.wrong.dtype)
         faded = soft * cells.right + (1 - soft) * cells.wrong
         return [*found, self._mending("soft_edge", faded)]

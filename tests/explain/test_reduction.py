@@ -348,6 +348,8 @@ def test_an_image_of_a_file_is_reduced_once_its_class_is_said(
     assert (found.repair, found.region) == (expected.repair, expected.region)
     with pytest.raises(UsageError, match=r"photo.npy: what would be right\? Say --label CLASS"):
         reduce(subject, str(path), "1")
+    with pytest.raises(UsageError, match="there is no such file"):
+        reduce(subject, str(tmp_path / "gone.npy"), "1", label="sign")
     with pytest.raises(UsageError, match="is for --wrong FILE"):
         reduce(subject, "0", "1", label="sign")
     with pytest.raises(Inconclusive, match="is answered rightly"):
