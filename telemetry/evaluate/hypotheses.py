@@ -110,11 +110,12 @@ def compare(
     runs = {run.ref.path: run for run in (base, candidate, *others)}
     with store.session(list(runs.values())) as session:
         stored = stored_evaluations(session)
-        known = [*hypotheses, *stored_hypotheses(session, [candidate, base])]
+        defined = [stored_hypotheses(session, [run]) for run in (candidate, base)]
         sides = [_passes(newest_pass(stored, run)) for run in (base, candidate)]
         of_seeds = [p for run in others if (p := _passes(newest_pass(stored, run)))]
         seed_runs = tuple(next(iter(passes.values())).run for passes in of_seeds)
-        keys, warnings = _keys(known, sides[0], sides[1])
+        known = [*hypotheses, *defined[0], *defined[1]]
+        keys, warnings = _keys(known, _of_two_rules(*defined), sides[0], sides[1])
         if not keys:
             raise UsageError(_nothing(base, candidate, sides[0], sides[1]))
         questions = [_question(session, key, sides, of_seeds) for key in keys]
@@ -160,25 +161,40 @@ def _passes(found: Sequence[StoredEvaluation]) -> Passes:
     return {(entry.dataset, entry.hypothesis): entry for entry in found}
 
 
+def _of_two_rules(first: Sequence[Hypothesis], second: Sequence[Hypothesis]) -> set[str]:
+    """Names under which two runs were asked different things."""
+    rules = {hypothesis.name: hypothesis.rule for hypothesis in first}
+    return {
+        h.name for h in second if h.kind is not Kind.SUBSET and rules.get(h.name, h.rule) != h.rule
+    }
+
+
 def _keys(
-    known: Sequence[Hypothesis], base: Passes, candidate: Passes
+    known: Sequence[Hypothesis], of_two_rules: set[str], base: Passes, candidate: Passes
 ) -> tuple[list[_Key], list[str]]:
     """What both sides can answer, and a word about what they cannot."""
     definitions: dict[str, Hypothesis] = {}
     for hypothesis in known:
         definitions.setdefault(hypothesis.name, hypothesis)
     both = sorted(base.keys() & candidate.keys())
+    alone = sorted(base.keys() ^ candidate.keys())
     keys = [
         _Key(name=name, dataset=dataset, hypothesis=name, definition=definitions.get(name))
         for dataset, name in both
+        if name not in of_two_rules
     ]
     warnings = [
-        f"{name or dataset} was evaluated on one side only and is left out."
-        for dataset, name in sorted(base.keys() ^ candidate.keys())
+        *(f"{name or of} was evaluated on one side only and is left out." for of, name in alone),
+        *(
+            f"{name} was another hypothesis when the base was tested and is left out; "
+            "`telemetry hypotheses run` tests both by one file."
+            for name in sorted(of_two_rules)
+        ),
     ]
+    told = {*of_two_rules, *(name for _, name in alone)}
     evaluated = {key.name for key in keys}
     for hypothesis in definitions.values():
-        if hypothesis.name in evaluated:
+        if hypothesis.name in evaluated | told:
             continue
         if hypothesis.kind is Kind.SUBSET and (hypothesis.base, PLAIN) in both:
             keys.append(

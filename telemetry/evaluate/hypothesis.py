@@ -151,6 +151,11 @@ class Hypothesis:
         return "\n".join(lines) + "\n"
 
     @property
+    def rule(self) -> str:
+        """What decides whether an answer meets it: answers under another rule are no pairs."""
+        return f"{self.kind} {self.base} {self.transform} {self.towards} {self.tolerance}"
+
+    @property
     def digest(self) -> str:
         """Equal for equal definitions."""
         return hashlib.sha256(self.definition.encode()).hexdigest()[:ID_CHARACTERS]

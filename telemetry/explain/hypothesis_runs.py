@@ -100,8 +100,7 @@ def _judged(hypothesis: Hypothesis, answers: Evaluation, plain: Evaluation) -> E
         source = row["source_id"] or unchanged
         right = _holds(hypothesis, row, before[unchanged])
         rows.append({**row, "source_id": source, "correct": right})
-    rule = f"{hypothesis.kind} {hypothesis.towards} {hypothesis.tolerance}"
-    return replace(answers, rows=tuple(rows)).under(hypothesis.name, rule)
+    return replace(answers, rows=tuple(rows)).under(hypothesis.name, hypothesis.rule)
 
 
 def _holds(

@@ -265,6 +265,26 @@ def test_numbers_are_judged_by_their_error_or_within_a_tolerance(tmp_path: Path)
     assert [entry.value for entry in listed[:2]] == pytest.approx([1.0, 0.5], abs=0.01)
 
 
+def test_answers_under_another_rule_are_no_pairs(tmp_path: Path) -> None:
+    for name, tolerance in (("seed-0", 0.1), ("candid", 0.5)):
+        right = np.ones(N, dtype=np.bool_)
+        wanted = Hypothesis(
+            name="steady",
+            statement="x hardly matters",
+            kind=Kind.INVARIANCE,
+            base=DATASET,
+            transform="feature:x:0",
+            tolerance=tolerance,
+            expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+        )
+        builder = write(tmp_path, name, {"": right, "steady": right})
+        builder.add("hypotheses", **wanted.to_row(), written_at=START).write()
+    found = compared(tmp_path)
+    assert [result.hypothesis for result in found.results] == [""]
+    (told,) = found.warnings
+    assert told.startswith("steady was another hypothesis when the base was tested")
+
+
 def test_a_relative_expectation_holds_against_the_whole_data_set(tmp_path: Path) -> None:
     numbers(tmp_path, "seed-0", np.where(np.array(HALF) == "night", 2.0, 1.0))
     store = Store.open(tmp_path)
