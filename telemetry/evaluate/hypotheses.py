@@ -7,27 +7,19 @@ found.verdict; found.answer
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-
-import numpy as np
-import numpy.typing as npt
 
 from telemetry import json_values
 from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import Comparison, Result
 from telemetry.evaluate.evaluations import (
-    PLAIN,
     StoredEvaluation,
     newest_pass,
     stored_evaluations,
 )
 from telemetry.evaluate.hypothesis import (
-    ACCURACY,
-    ERROR,
     ID_CHARACTERS,
-    LOSS,
     Expectation,
     Hypothesis,
     Kind,
@@ -35,14 +27,18 @@ from telemetry.evaluate.hypothesis import (
     Towards,
 )
 from telemetry.evaluate.hypothesis_file import append_hypothesis, load_hypotheses
-from telemetry.evaluate.measures import mean_of, measured, part_of
-from telemetry.evaluate.pairs import Pairs, paired_examples
+from telemetry.evaluate.questions import (
+    Passes,
+    comparable_keys,
+    notes_on,
+    of_two_rules,
+    question_of,
+)
 from telemetry.evaluate.seed_runs import of_other_code, same_recipe
 from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
-from telemetry.evaluate.verdicts import Question, Rules, judge_questions
+from telemetry.evaluate.verdicts import Rules, judge_questions
 from telemetry.store.catalog import Run
 from telemetry.store.results import append_once
-from telemetry.store.session import Session
 from telemetry.store.store import Store
 
 __all__ = [
@@ -63,19 +59,6 @@ __all__ = [
 ]
 
 DEFAULT_RULES = Rules()
-Floats = npt.NDArray[np.float64]
-Passes = Mapping[tuple[str, str], StoredEvaluation]  # by data set and hypothesis
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
-    """What is compared: examples of a data set under a hypothesis, perhaps a part of them."""
-
-    name: str
-    dataset: str
-    hypothesis: str
-    where: str | None = None
-    definition: Hypothesis | None = None
 
 
 def compare(
@@ -115,12 +98,12 @@ def compare(
         of_seeds = [p for run in others if (p := _passes(newest_pass(stored, run)))]
         seed_runs = tuple(next(iter(passes.values())).run for passes in of_seeds)
         known = [*hypotheses, *defined[0], *defined[1]]
-        keys, warnings = _keys(known, _of_two_rules(*defined), sides[0], sides[1])
+        keys, warnings = comparable_keys(known, of_two_rules(*defined), sides[0], sides[1])
         if not keys:
             raise UsageError(_nothing(base, candidate, sides[0], sides[1]))
-        questions = [_question(session, key, sides, of_seeds) for key in keys]
+        questions = [question_of(session, key, sides, of_seeds) for key in keys]
     results = judge_questions(questions, rules)
-    notes = [note for question in questions for note in _notes(question)]
+    notes = [note for question in questions for note in notes_on(question)]
     return Comparison(
         compare_id=_identity(results, seed_runs, rules),
         base=base,
@@ -159,106 +142,6 @@ def keep(comparison: Comparison) -> bool:
 
 def _passes(found: Sequence[StoredEvaluation]) -> Passes:
     return {(entry.dataset, entry.hypothesis): entry for entry in found}
-
-
-def _of_two_rules(first: Sequence[Hypothesis], second: Sequence[Hypothesis]) -> set[str]:
-    """Names under which two runs were asked different things."""
-    rules = {hypothesis.name: hypothesis.rule for hypothesis in first}
-    return {
-        h.name for h in second if h.kind is not Kind.SUBSET and rules.get(h.name, h.rule) != h.rule
-    }
-
-
-def _keys(
-    known: Sequence[Hypothesis], of_two_rules: set[str], base: Passes, candidate: Passes
-) -> tuple[list[_Key], list[str]]:
-    """What both sides can answer, and a word about what they cannot."""
-    definitions: dict[str, Hypothesis] = {}
-    for hypothesis in known:
-        definitions.setdefault(hypothesis.name, hypothesis)
-    both = sorted(base.keys() & candidate.keys())
-    alone = sorted(base.keys() ^ candidate.keys())
-    keys = [
-        _Key(name=name, dataset=dataset, hypothesis=name, definition=definitions.get(name))
-        for dataset, name in both
-        if name not in of_two_rules
-    ]
-    warnings = [
-        *(f"{name or of} was evaluated on one side only and is left out." for of, name in alone),
-        *(
-            f"{name} was another hypothesis when the base was tested and is left out; "
-            "`telemetry hypotheses run` tests both by one file."
-            for name in sorted(of_two_rules)
-        ),
-    ]
-    told = {*of_two_rules, *(name for _, name in alone)}
-    evaluated = {key.name for key in keys}
-    for hypothesis in definitions.values():
-        if hypothesis.name in evaluated | told:
-            continue
-        if hypothesis.kind is Kind.SUBSET and (hypothesis.base, PLAIN) in both:
-            keys.append(
-                _Key(
-                    name=hypothesis.name,
-                    dataset=hypothesis.base,
-                    hypothesis=PLAIN,
-                    where=hypothesis.where,
-                    definition=hypothesis,
-                )
-            )
-        else:
-            warnings.append(f"{hypothesis.name} was not evaluated on both sides and is left out.")
-    return keys, list(dict.fromkeys(warnings))
-
-
-def _question(
-    session: Session, key: _Key, sides: Sequence[Passes], seeds: Sequence[Passes]
-) -> Question:
-    kind = (key.dataset, key.hypothesis)
-    asked = key.definition
-    base, candidate = (part_of(session, passes[kind], key.where) for passes in sides)
-    pairs = paired_examples(base, candidate)
-    metric = asked.expect.metric if asked else ACCURACY
-    metric = ACCURACY if metric == ERROR else metric
-    tolerance = asked.tolerance if asked else None
-    values = _values(pairs, metric, tolerance)
-    if metric == ACCURACY and not np.isfinite(values).all(axis=0).any():
-        metric, values = LOSS, _values(pairs, LOSS, None)  # nothing says what is right
-    of_seeds = [
-        mean_of(session, passes[kind], metric, where=key.where, tolerance=tolerance)[1]
-        for passes in seeds
-        if kind in passes
-    ]
-    return Question(
-        hypothesis=key.name,
-        pairs=pairs,
-        metric=metric,
-        values=values,
-        seed_values=np.array(of_seeds, dtype=np.float64),
-        min_size=asked.min_size if asked else 1,
-    )
-
-
-def _values(pairs: Pairs, metric: str, tolerance: float | None) -> Floats:
-    """A metric of base and candidate, shape (2, n_pairs)."""
-    sides = (pairs.base, pairs.candidate)
-    return np.stack([measured(examples, metric, tolerance) for examples in sides])
-
-
-def _notes(question: Question) -> list[str]:
-    """What a reader of a question's numbers must know."""
-    pairs = question.pairs
-    if pairs.fault:
-        return []  # the verdict says it
-    name = question.hypothesis or "plain data set"
-    notes = [f"{name}: {pairs.note}."] if pairs.note else []
-    n_sources = len(set(pairs.base.sources))
-    if n_sources < len(pairs):
-        notes.append(
-            f"{name}: {len(pairs)} examples come from {n_sources} originals; the interval counts "
-            "that, the test takes them as independent."
-        )
-    return notes
 
 
 def _not_a_seed(candidate: Run) -> str:
