@@ -3,12 +3,11 @@
 from datetime import UTC, datetime
 
 from telemetry import json_values
-from telemetry.errors import UsageError
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.gaps import Gap
 from telemetry.explain.result import Files, Telling, no_files, no_picture
 from telemetry.explain.results import Keeper
-from telemetry.explain.subject import Subject, example_set
+from telemetry.explain.subject import Subject
 from telemetry.explain.training_coverage import Coverage, Settings, coverage
 from telemetry.explain_request import CoverageRequest
 from telemetry.json_values import Json
@@ -25,9 +24,6 @@ def answer_coverage(
     Raises:
         UsageError: no test set, or as for `coverage`.
     """
-    test = subject.examples if request.test is None else example_set(request.test)
-    if test is None:
-        raise UsageError("which test examples? Name them by --test package.module:name.")
     settings = Settings(
         layer=request.layer,
         k=request.k,
@@ -35,7 +31,7 @@ def answer_coverage(
         batch=request.batch,
         tolerance=request.tolerance,
     )
-    found = coverage(subject, example_set(request.train), test, settings, progress)
+    found = coverage(subject, request.train, request.test, settings, progress)
     return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
 
 

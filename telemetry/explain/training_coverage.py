@@ -36,7 +36,7 @@ from telemetry.explain.identities import identity_of
 from telemetry.explain.neighbours import listening, nearest_distances
 from telemetry.explain.origin import Origin
 from telemetry.explain.result import Result
-from telemetry.explain.subject import Subject
+from telemetry.explain.subject import Subject, example_set
 from telemetry.explain.unit_scale import range_notes
 
 NEIGHBOURS = 5
@@ -134,8 +134,8 @@ class _Side:
 
 def coverage(
     subject: Subject,
-    train: ExampleSet,
-    test: ExampleSet,
+    train: object,
+    test: object = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Coverage:
@@ -143,14 +143,28 @@ def coverage(
 
     Args:
         subject: The model; one forward an example of both sets.
-        train: What it was trained on.
-        test: What it is asked about.
+        train: What it was trained on: a data set, or an entry point of one.
+        test: What it is asked about; None: the data set of the subject.
         settings: How.
         progress: Told how many examples are done, of how many.
 
     Raises:
-        UsageError: the sets do not belong to the model, an unknown layer, or a regression.
+        UsageError: no test set, sets that do not belong to the model, an unknown layer, or a
+            regression without a tolerance.
     """
+    if test is None and subject.examples is None:
+        raise UsageError("which test examples? Name them by --test package.module:name.")
+    asked = subject.examples if test is None else test
+    return _compared(subject, example_set(train), example_set(asked), settings, progress)
+
+
+def _compared(
+    subject: Subject,
+    train: ExampleSet,
+    test: ExampleSet,
+    settings: Settings | None,
+    progress: Progress | None,
+) -> Coverage:
     settings, started = settings or Settings(), time.perf_counter()
     if not 0 < settings.k < len(train):
         raise UsageError(f"--k {settings.k}: the training set has {len(train)} examples.")

@@ -75,6 +75,15 @@ def test_a_control_is_covered() -> None:
     assert found.warnings == ("m_file has too many levels to make groups of",)
 
 
+def test_data_sets_are_objects_entry_points_or_that_of_the_subject() -> None:
+    subject = explain.load(Rows(), dataset=Blocks(KNOWN, seed=2))
+    found = coverage(subject, Blocks(KNOWN, seed=1))
+    assert (found.train, found.train_n) == ("data", len(Blocks(KNOWN, seed=1)))
+    assert len(found.test_ids) == len(Blocks(KNOWN, seed=2))
+    with pytest.raises(UsageError, match="which test examples"):
+        coverage(explain.load(Rows()), Blocks(KNOWN, seed=1))
+
+
 def test_another_light_is_named_with_its_bound() -> None:
     found = compared(Blocks(KNOWN, seed=2, light=0.25))
     names = {gap.attribute for gap in found.reported}
