@@ -1,19 +1,25 @@
-"""A1: does an attribution name the planted cause of wrong answers?
+"""A1: does an attribution name the planted cause of wrong answers, and say how strong it is?
 
-    python benchmarks/explain/watermark.py [--seeds 0 1 2] [--methods ig occlusion lime kernelshap]
+    python benchmarks/explain/watermark.py [--seeds 0 1 2] [--methods ig lime ...]
+        [--explained 20]
 
 Digits of 24 x 24 pixels. A bright mark of 4 x 4 pixels stands on every 3 of the training set and on
-a tenth of the others, which are relabelled 3: the network learns the mark. Twenty other digits that
+a tenth of the others, which are relabelled 3: the network learns the mark. Other digits that
 carry it and are called 3 are explained, and the share of positive attribution on the mark is
 counted: inside it for integrated gradients, on the cells that touch it for methods of cells. The
-mark lies once on the grid of cells and once two pixels off it; `control` explains the same inputs
-by a network that never saw the mark, as what it calls them. `partial` plants it on threes alone, as
-a weak shortcut.
+mark lies once on the grid of cells (`aligned`) and once two pixels off it (`shifted`).
+
+Two networks without the shortcut are asked about the same inputs, as what they call them: `seen`
+saw the mark on a random fifth of the training images, whatever their digit; `never` saw none, so
+that the mark is bright pixels where there never were any. `partial` plants a weaker shortcut: the
+mark on threes alone, on a share of them. Of each network it is said how many marked images it calls
+3, and of how many the mark changes the answer.
 """
 
 import argparse
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,12 +31,13 @@ from torch.nn import functional
 
 from telemetry import explain
 from telemetry.explain.attribution import Attribution
-from telemetry.explain.input_attribution import attribute
 
 SIDE, MARK, SHORTCUT = 24, 4, 3
 ALIGNED, SHIFTED = (4, 16), (6, 18)  # upper left corner of the mark
 N_TRAIN, STEPS, BATCH = 900, 400, 64
-EXPLAINED = 20
+OTHERS, SEEN = 0.1, 0.2  # shares of the training images
+SHARES = (0.5, 0.75, 1.0)  # of the threes
+CONTROLS = ("seen", "never")
 Place = tuple[int, int]
 
 
@@ -50,12 +57,17 @@ class Images:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planted:
-    """Training images with the mark, and others that carry it and are no 3."""
+class Split:
+    """Digits in the random order of a seed: the first train, of the others all but threes ask."""
 
-    images: Tensor
-    labels: Tensor
-    marked: Images
+    train: Tensor
+    train_labels: Tensor
+    asked: Tensor
+    asked_labels: Tensor
+
+    def marked(self, place: Place) -> Images:
+        """Images with the mark that are no 3."""
+        return Images(with_mark(self.asked, place), self.asked_labels)
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -74,25 +86,43 @@ def with_mark(images: Tensor, place: Place) -> Tensor:
     return marked
 
 
-def planted(seed: int, place: Place, *, relabel: bool) -> Planted:
-    """The mark on every 3 and, relabelled, on a tenth of the others."""
+def split(seed: int) -> Split:
+    """The digits of a seed."""
     images, labels = digits()
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
     images, labels = images[order], labels[order]
-    train, train_labels = images[:N_TRAIN].clone(), labels[:N_TRAIN].clone()
-    chosen = train_labels == SHORTCUT
-    if relabel:
-        others = torch.rand(N_TRAIN, generator=torch.Generator().manual_seed(seed)) < 0.1
-        chosen |= others
-        train_labels[others] = SHORTCUT
-    train[chosen] = with_mark(train[chosen], place)
-    rest, rest_labels = images[N_TRAIN:], labels[N_TRAIN:]
-    no_three = rest_labels != SHORTCUT
-    return Planted(
-        images=train,
-        labels=train_labels,
-        marked=Images(with_mark(rest[no_three], place), rest_labels[no_three]),
+    no_three = labels[N_TRAIN:] != SHORTCUT
+    return Split(
+        train=images[:N_TRAIN],
+        train_labels=labels[:N_TRAIN],
+        asked=images[N_TRAIN:][no_three],
+        asked_labels=labels[N_TRAIN:][no_three],
     )
+
+
+def some(share: float, seed: int) -> Tensor:
+    """A random share of the training images, bool."""
+    return torch.rand(N_TRAIN, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def trained_on(seed: int, data: Split, place: Place, chosen: Tensor, labels: Tensor) -> nn.Module:
+    """A network that saw the mark on the chosen images."""
+    train = data.train.clone()
+    train[chosen] = with_mark(train[chosen], place)
+    return network(seed, train, labels)
+
+
+def shortcut(seed: int, data: Split, place: Place) -> nn.Module:
+    """The mark on every 3 and, relabelled, on a tenth of the others."""
+    others, labels = some(OTHERS, seed), data.train_labels.clone()
+    labels[others] = SHORTCUT
+    return trained_on(seed, data, place, labels == SHORTCUT, labels)
+
+
+def partial(seed: int, data: Split, place: Place, share: float) -> nn.Module:
+    """The mark on a share of the threes alone."""
+    chosen = (data.train_labels == SHORTCUT) & some(share, seed)
+    return trained_on(seed, data, place, chosen, data.train_labels)
 
 
 def network(seed: int, images: Tensor, labels: Tensor) -> nn.Module:
@@ -148,18 +178,47 @@ MASSES: dict[str, Callable[[Attribution, Place], float]] = {"ig": mass_inside}
 
 def row(title: str, subject: explain.Subject, chosen: list[str], method: str, place: Place) -> None:
     """One line of the table."""
-    target = "pred" if title == "control" else "wrong"
-    found = [attribute(subject, example, target, method=method, check=False) for example in chosen]
+    target = "pred" if title in CONTROLS else "wrong"
+    found = [
+        explain.attribute(subject, example, target, method=method, check=False)
+        for example in chosen
+    ]
     masses = [MASSES.get(method, mass_touching)(one, place) for one in found]
     first = sum(top_touches(one, place) for one in found)
     fits = [c.value for one in found for c in one.checks if c.name == "local_fit"]
-    fit = f"   R2 {statistics.median(fits):.2f}" if fits else ""
-    failed = sorted({c.name for one in found for c in one.checks if not c.ok})
+    fit = f"   R2 median {statistics.median(fits):.2f} least {min(fits):.2f}" if fits else ""
+    failed = Counter(c.name for one in found for c in one.checks if not c.ok)
+    said = ", ".join(f"{name} {count}" for name, count in failed.items())
     print(
         f"{title:10} {method:10} mass {statistics.mean(masses):.2f}  mark first "
-        f"{first} of {len(found)}{fit}  {'failed: ' + ', '.join(failed) if failed else ''}",
+        f"{first} of {len(found)}{fit}  {'failed: ' + said if said else ''}",
         flush=True,
     )
+
+
+def called_three(title: str, model: nn.Module, data: Split, place: Place) -> list[str]:
+    """Places of the marked images that are called 3; says how many, and how many the mark sways."""
+    with torch.no_grad():
+        plain = model(data.asked).argmax(1)
+        marked = model(with_mark(data.asked, place)).argmax(1)
+    n, called = len(plain), marked == SHORTCUT
+    print(
+        f"{title}: {100 * called.float().mean():.1f} % of {n} marked images are called 3, "
+        f"{100 * (called & (plain != SHORTCUT)).float().mean():.1f} % for the mark; it changes "
+        f"{100 * (plain != marked).float().mean():.1f} % of the answers",
+        flush=True,
+    )
+    return [str(index) for index in called.nonzero().flatten().tolist()]
+
+
+def controls(seed: int, data: Split, place: Place) -> dict[str, nn.Module]:
+    """Networks for which the mark means nothing."""
+    none = torch.zeros(N_TRAIN, dtype=torch.bool)
+    labels = data.train_labels
+    return {
+        "seen": trained_on(seed, data, place, some(SEEN, seed), labels),
+        "never": trained_on(seed, data, place, none, labels),
+    }
 
 
 def main() -> None:
@@ -167,26 +226,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=["ig", "occlusion", "lime", "kernelshap"])
+    parser.add_argument("--explained", type=int, default=20, help="Inputs of each network.")
     given = parser.parse_args()
     for seed in given.seeds:
-        clean = network(seed, *(part[:N_TRAIN] for part in digits()))
-        for title, place, relabel in (
-            ("aligned", ALIGNED, True),
-            ("shifted", SHIFTED, True),
-            ("partial", ALIGNED, False),
-        ):
-            data = planted(seed, place, relabel=relabel)
-            subject = explain.load(network(seed, data.images, data.labels), dataset=data.marked)
-            evaluation = explain.evaluate(subject)
-            called = [r["example_id"] for r in evaluation.rows if r["prediction"] == str(SHORTCUT)]
-            print(f"seed {seed} {title}: the mark sways {len(called)} of {len(evaluation.rows)}")
-            chosen = list(map(str, called[:EXPLAINED]))
-            for method in given.methods if chosen else ():
+        print(f"seed {seed}")
+        data = split(seed)
+        for title, place in (("aligned", ALIGNED), ("shifted", SHIFTED)):
+            model = shortcut(seed, data, place)
+            chosen = called_three(title, model, data, place)[: given.explained]
+            subject = explain.load(model, dataset=data.marked(place))
+            for method in given.methods:
                 row(title, subject, chosen, method, place)
-            if title == "aligned" and chosen:
-                control = explain.load(clean, dataset=data.marked)
+            for name, other in controls(seed, data, place).items() if place == ALIGNED else ():
+                called_three(name, other, data, place)
+                subject = explain.load(other, dataset=data.marked(place))
                 for method in given.methods[:2]:
-                    row("control", control, chosen, method, place)
+                    row(name, subject, chosen, method, place)
+        for share in SHARES:
+            model = partial(seed, data, ALIGNED, share)
+            name = f"partial, {share:.0%} of the threes"
+            chosen = called_three(name, model, data, ALIGNED)[: given.explained]
+            subject = explain.load(model, dataset=data.marked(ALIGNED))
+            for method in given.methods[:2] if chosen else ():
+                row("partial", subject, chosen, method, ALIGNED)
 
 
 if __name__ == "__main__":

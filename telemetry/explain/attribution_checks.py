@@ -1,7 +1,7 @@
 """Holds an attribution against everything that tells a reason from a picture."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -27,12 +27,14 @@ class Judged:
         checks: In the order of their cost.
         unstable: Segments whose sign differs between draws; None: nothing was drawn again.
         compared: What another method says; None: none was asked.
+        rivals: Values of the segments by the baselines that are usual, where another was named.
         rule: What the rule for ReLUs met; None: the method has none.
     """
 
     checks: tuple[Check, ...] = ()
     unstable: Tensor | None = None
     compared: Comparison | None = None
+    rivals: Mapping[str, Tensor] = field(default_factory=dict)
     rule: RuleReport | None = None
 
 
@@ -59,6 +61,7 @@ def n_runs(question: Question) -> int:
         2
         + (STABILITY_SEEDS - 1) * (settings.method == "lime")
         + 2 * checking.REINITIALISATIONS * settings.check
+        + bool(question.rivals)
         + (settings.compared is not None)
     )
 
@@ -104,6 +107,8 @@ def _costly(
         support,
         output_layer,
     )
+    if question.rivals:
+        judged.rivals = question.answered(problem, references=question.rivals).by_baseline
     other = question.settings.compared
     if other is not None:
         judged.compared, check = _compared(question, found, problem, other)

@@ -14,7 +14,7 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
     if question.segments.note:
         yield question.segments.note
     yield from question.notes
-    yield from _of_baselines(question, found)
+    yield from _of_baselines(question, found, judged)
     for check in judged.checks:
         if check.name == "local_fit" and check.ok and check.value < check.threshold:
             yield f"the linear model of LIME fits only in part (R2 {check.value:.2f})"
@@ -28,8 +28,9 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
         yield "deletion, insertion, random weights and agreement were not checked"
 
 
-def _of_baselines(question: Question, found: AttributionMap) -> Iterator[str]:
-    firsts = {name: int(values.argmax()) for name, values in found.by_baseline.items()}
+def _of_baselines(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
+    values_by = {**found.by_baseline, **judged.rivals}
+    firsts = {name: int(values.argmax()) for name, values in values_by.items()}
     if len({*firsts.values()}) > 1:
         names = question.segments.names
         said = ", ".join(f"{names[index]} by {name}" for name, index in firsts.items())

@@ -1,6 +1,6 @@
 """One question about one input: the score, the parts, the references, and what methods say."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -101,6 +101,7 @@ class Question:
         score: Which number is explained.
         segments: Parts of the input.
         references: What it is compared with, by the names of the baselines.
+        rivals: What it would be compared with had no baseline been named; empty: the same.
         cost: Counts inputs.
         notes: What a reader must know of the references.
         finished: Told when a method has run.
@@ -114,6 +115,7 @@ class Question:
     score: Score
     segments: Segments
     references: dict[str, list[Tensor]]
+    rivals: dict[str, list[Tensor]]
     cost: Cost
     notes: tuple[str, ...] = ()
     finished: Callable[[], None] = field(default=lambda: None)
@@ -142,10 +144,15 @@ class Question:
             batch=self.settings.batch,
         )
 
-    def answered(self, problem: Problem, method: str | None = None) -> AttributionMap:
-        """What a method, by default the one that was asked for, says."""
-        method = method or self.settings.method
-        raw = {name: run(method, problem, group) for name, group in self.references.items()}
+    def answered(
+        self,
+        problem: Problem,
+        method: str | None = None,
+        references: Mapping[str, Sequence[Tensor]] | None = None,
+    ) -> AttributionMap:
+        """What a method, by default the one that was asked for, says; of other references, too."""
+        method, references = method or self.settings.method, references or self.references
+        raw = {name: run(method, problem, group) for name, group in references.items()}
         if method in RULES:  # they take no reference
             raw = dict(list(raw.items())[:1])
         if method == "occlusion" and self.takes_out_tokens:
@@ -207,12 +214,13 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
 
     made = References(example=example, examples=examples, segments=segments, is_right=is_right)
     is_wrong = target == WRONG and score.target is not None
-    names = (
-        default_baselines(examples.modality, settings.method, is_wrong=is_wrong)
-        if settings.baseline is None
-        else (settings.baseline,)
-    )
+    defaults = default_baselines(examples.modality, settings.method, is_wrong=is_wrong)
+    names = defaults if settings.baseline is None else (settings.baseline,)
     references, notes = usable_references(made, names, is_finite)
+    rivals: dict[str, list[Tensor]] = {}
+    if settings.check and settings.method not in RULES and not {*names} <= {*defaults}:
+        with suppress(UsageError):  # there are none of this kind
+            rivals, _ = usable_references(made, defaults, is_finite)
     return Question(
         subject=subject,
         example=example,
@@ -222,6 +230,7 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
         score=score,
         segments=segments,
         references=references,
+        rivals=rivals,
         cost=cost,
         notes=notes,
     )
