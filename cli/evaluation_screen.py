@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Evaluation = Mapping[str, Json]
 
+RANDOM = "asked twice, the model answers otherwise: is a dropout on, or something drawn?"
 SHOWN = 5  # worst examples on a terminal
 
 
@@ -29,6 +30,8 @@ def show(screen: Screen, found: "Sequence[Evaluation]") -> None:
         screen.grid(_course_grid(found))
         screen.blank()
     screen.paragraph(sentence(last))
+    if last["random"] is True:
+        screen.line(Span("note", Style.WARNING), RANDOM)
     screen.blank()
     screen.grid(_worst_grid(screen, mappings(last.get("worst"))))
 
@@ -38,6 +41,8 @@ def sentence(evaluation: "Evaluation") -> str:
     n = int(str(evaluation["examples"]))
     accuracy = known_number(evaluation.get("accuracy"))
     what = f"{plural(n, 'example')} of {evaluation['dataset']}: {_quality(evaluation)}"
+    if (n_lost := int(str(evaluation["not_finite"]))) > 0:
+        what += f", {n_lost} answered with NaN or infinity"
     where = f"weights {evaluation['checkpoint']}"
     if str(evaluation["checkpoint"]).startswith(f"{LIVE}:"):
         where = "weights as the model is built, for no --checkpoint is named"
@@ -125,9 +130,13 @@ def _worst_grid(screen: Screen, rows: "Sequence[Mapping[str, Json]]") -> Grid:
 
 
 def _cells(row: "Mapping[str, Json]") -> tuple[Span | str, ...]:
-    is_class = row.get("prediction") is not None
+    is_class = row.get("predicted_value") is None
     label = row.get("label") if is_class else numbers.number(known_number(row.get("target_value")))
-    answer = row["prediction"] if is_class else numbers.number(known_number(row["predicted_value"]))
+    answer = (
+        row.get("prediction") or "nan"
+        if is_class
+        else numbers.number(known_number(row["predicted_value"]))
+    )
     wrong = is_class and label != answer
     return (
         str(row["example_id"]),

@@ -20,6 +20,7 @@ from telemetry.request_values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
 INSTALL = "pip install 'training-telemetry[explain]'"
+GRACE_S = 2.0  # from the request to end to the end
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
 
 
@@ -53,7 +54,10 @@ def ask(
         question.seek(0)
         _run(question, answer, advance, timeout_s)
         answer.seek(0)
-        found: Mapping[str, Json] = json.load(answer)
+        try:
+            found: Mapping[str, Json] = json.load(answer)
+        except ValueError as error:  # os._exit(0) of the user's code
+            raise ModelDied("the process that ran the model ended before it answered.") from error
     return found
 
 
@@ -87,13 +91,14 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
         if timeout_s is not None:
             clock.start()
         for line in child.stderr or ():
-            if not line.startswith(MESSAGE_MARK):
-                last = line.strip() or last  # the user's code, or Python's own last words
+            said, mark, document = line.partition(MESSAGE_MARK)
+            last = said.strip() or last  # the user's code, or Python's own last words
+            if not mark:
                 continue
-            message = json.loads(line.removeprefix(MESSAGE_MARK))
+            message = json.loads(document)
             if "error" in message:
-                said = " ".join(message["error"].splitlines())  # the user's code may say much
-                raise ERRORS.get(message["exit_code"], TelemetryError)(said)
+                error = " ".join(message["error"].splitlines())  # the user's code may say much
+                raise ERRORS.get(message["exit_code"], TelemetryError)(error)
             advance(message["done"], message["of"])
         if child.wait() != 0 and is_late.is_set():
             raise Inconclusive(f"--timeout {timeout_s:g}: no answer after so many seconds.")
@@ -102,5 +107,16 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
             raise ModelDied(f"the process that ran the model {how}; its last words: {last}")
     finally:
         clock.cancel()
-        child.terminate()
-        child.communicate()
+        _end(child)
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """End a child, even one that does not listen; its own children may hold the pipe open."""
+    child.terminate()
+    try:
+        child.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stderr is not None:
+        child.stderr.close()

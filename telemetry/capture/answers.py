@@ -24,7 +24,7 @@ class ClassAnswers:
     """Answers of a classifier to n examples, each tensor of shape (n,) but `top` and `top_p`.
 
     Attributes:
-        prediction: Class of the largest score.
+        prediction: Class of the largest score; of no meaning where the confidence is NaN.
         label: The true class; -1: not known.
         loss: Cross-entropy in nats; NaN without a label.
         confidence: Largest probability.
@@ -52,13 +52,17 @@ class ClassAnswers:
         labels = self.label.tolist()
         predictions = self.prediction.tolist()
         known = [label >= 0 for label in labels]
+        said = (~self.confidence.isnan()).tolist()  # scores of NaN name no class
         names = [class_name(label, classes) if label >= 0 else None for label in labels]
         return {
             "label": list(names),
-            "prediction": [class_name(index, classes) for index in predictions],
+            "prediction": [
+                class_name(index, classes) if s else None
+                for index, s in zip(predictions, said, strict=True)
+            ],
             "correct": [
-                label == index if k else None
-                for label, index, k in zip(labels, predictions, known, strict=True)
+                s and label == index if k else None
+                for label, index, k, s in zip(labels, predictions, known, said, strict=True)
             ],
             "loss": [
                 loss if k else None for loss, k in zip(self.loss.tolist(), known, strict=True)
@@ -74,7 +78,9 @@ class ClassAnswers:
                     ],
                     ensure_ascii=False,
                 )
-                for row, ps in zip(self.top.tolist(), self.top_p.tolist(), strict=True)
+                if s
+                else None
+                for row, ps, s in zip(self.top.tolist(), self.top_p.tolist(), said, strict=True)
             ],
         }
 

@@ -1,7 +1,7 @@
 """`python -m telemetry.explain`: one request on standard input, one answer on standard output.
 
 Progress and errors are marked lines of JSON on standard error: `{"done", "of"}`, `{"error",
-"exit_code"}`. What the user's code prints is moved there, too, without a mark.
+"exit_code"}`. What the user's code prints goes there, too, without a mark, by whatever way.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Protocol, cast
+from typing import IO, Protocol, cast
 
 from telemetry import json_values
 from telemetry.cv_request import CrossValidateRequest
@@ -63,38 +63,50 @@ VERBS: Mapping[str, tuple[type[Request], str]] = {
 }
 TRAINS = "cv.run"
 PARENT_POLL_S = 1.0
+STDOUT, STDERR = 1, 2  # descriptors
 
 
 def main() -> int:
     """Answer one request; the exit code is that of the error, or 0."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    answer_stream = sys.stdout
+    answers, messages = _own_streams()
     try:
         document = json.load(sys.stdin)
         with redirect_stdout(sys.stderr):
-            answer = answer_to(document)
+            answer = answer_to(document, lambda done, of: _tell(messages, done=done, of=of))
     except TelemetryError as error:
-        _tell({"error": str(error), "exit_code": error.exit_code})
+        _tell(messages, error=str(error), exit_code=error.exit_code)
         return error.exit_code
-    answer_stream.write(json_values.dumps(answer) + "\n")
+    except SystemExit as error:
+        said = f"the code of the model or its data set ended the process: sys.exit({error.code!r})."
+        _tell(messages, error=said, exit_code=UsageError.exit_code)
+        return UsageError.exit_code
+    answers.write(json_values.dumps(answer) + "\n")
+    answers.flush()
     return 0
 
 
-def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
+def answer_to(
+    document: Mapping[str, Json], progress: Progress = lambda _done, _of: None
+) -> dict[str, Json]:
     """The answer to a request, or to each of several, one after the other.
+
+    Args:
+        document: One of `telemetry.explain_request`, as JSON.
+        progress: Told how far it is.
 
     Raises:
         UsageError: it asks for an unknown verb, or for what cannot be.
     """
     if isinstance(several := document.get(REQUESTS), list):
-        return {ANSWERS: [answer_to(one) for one in several if isinstance(one, Mapping)]}
+        return {ANSWERS: [answer_to(one, progress) for one in several if isinstance(one, Mapping)]}
     verb = str(document.get("verb"))
     if verb == TRAINS:
         from telemetry.explain.cross_validation_answers import (  # noqa: PLC0415 - as in VERBS
             answer_cross_validation,
         )
 
-        return answer_cross_validation(CrossValidateRequest.of(document), _progress)
+        return answer_cross_validation(CrossValidateRequest.of(document), progress)
     if verb not in VERBS:
         raise UsageError(f"there is no verb {verb!r}.")
     kind, place = VERBS[verb]
@@ -102,7 +114,19 @@ def answer_to(document: Mapping[str, Json]) -> dict[str, Json]:
     module, _, name = place.partition(":")
     answer: Answer = getattr(importlib.import_module(f"telemetry.explain.{module}"), name)
     with application_path(Path(request.source.app_dir)):
-        return answer(request, load_source(request.source), _progress)
+        return answer(request, load_source(request.source), progress)
+
+
+def _own_streams() -> tuple[IO[str], IO[str]]:
+    """For answers and for messages; what anybody else writes to either goes to standard error.
+
+    A library in C writes to the descriptor, and user's code may replace or close `sys.stderr`.
+    """
+    answers, messages = (
+        os.fdopen(os.dup(stream), "w", encoding="utf-8") for stream in (STDOUT, STDERR)
+    )
+    os.dup2(STDERR, STDOUT)
+    return answers, messages
 
 
 def _end_with(parent: int) -> None:
@@ -112,13 +136,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _progress(done: int, of: int) -> None:
-    _tell({"done": done, "of": of})
-
-
-def _tell(message: Mapping[str, Json]) -> None:
-    sys.stderr.write(MESSAGE_MARK + json_values.dumps(message) + "\n")
-    sys.stderr.flush()
+def _tell(stream: IO[str], **message: Json) -> None:
+    stream.write(MESSAGE_MARK + json_values.dumps(message) + "\n")
+    stream.flush()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,10 @@ def _cheap(
     judged: Judged,
 ) -> Iterator[Check]:
     method = question.settings.method
-    yield checking.determinism(found.native, question.answered(problem).native)
+    yield checking.determinism(
+        torch.cat([found.native.flatten(), _asked_with(problem, 1)]),
+        torch.cat([question.answered(problem).native.flatten(), _asked_with(problem, 2)]),
+    )
     yield checking.not_empty(found.native, [d for group in differences.values() for d in group])
     if method in COMPLETE:
         yield checking.completeness(*_sums(found, differences))
@@ -83,6 +86,13 @@ def _cheap(
         yield checking.rule_saw_all(judged.rule)
     if method == "lime":
         yield from _lime_checks(question, found, problem, judged)
+
+
+def _asked_with(problem: Problem, seed: int) -> Tensor:
+    """Score of the input under a random state of its own: methods draw from the same one twice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(problem.seed + seed)
+        return problem.scores(problem.values[None])
 
 
 def _costly(

@@ -13,7 +13,11 @@ from telemetry import json_values
 from telemetry.capture.answers import ID_CHARACTERS, metadata_text
 from telemetry.errors import UsageError
 from telemetry.explain.examples import Example
-from telemetry.explain.outputs_reading import places_of_one_shape, read_outputs
+from telemetry.explain.outputs_reading import (
+    differs_when_asked_again,
+    places_of_one_shape,
+    read_outputs,
+)
 from telemetry.explain.reading import Reading
 from telemetry.explain.subject import Subject
 
@@ -37,6 +41,7 @@ class Evaluation:
         step: Their training step; None where that is not known.
         rows: Of `example_evals`, in the order of the data set.
         are_probabilities: Whether the model gave probabilities, and not logits.
+        is_random: Whether it answers otherwise when asked again.
     """
 
     id: str
@@ -45,6 +50,7 @@ class Evaluation:
     step: int | None
     rows: tuple[Row, ...]
     are_probabilities: bool
+    is_random: bool = False
 
     def under(self, hypothesis: str, rule: str = "") -> "Evaluation":
         """The same answers as those of a hypothesis, right or wrong by a rule of its own."""
@@ -64,6 +70,14 @@ class Evaluation:
         """Mean loss: cross-entropy in nats, or squared error; NaN if one is not finite."""
         losses = [_number(row, "loss") for row in self.rows]
         return math.fsum(losses) / len(losses) if losses else None
+
+    @property
+    def n_not_finite(self) -> int:
+        """Answers that are no finite number."""
+        return sum(
+            row.get("prediction") is None and not math.isfinite(_number(row, "predicted_value"))
+            for row in self.rows
+        )
 
     def confident_errors(self) -> list[Row]:
         """Wrong answers with a probability of 0.9 at least, the surest first."""
@@ -106,6 +120,7 @@ def evaluate(
     rows: list[Row] = []
     with subject.running():
         reading = read_outputs(subject.outputs, examples, limit)
+        is_random = differs_when_asked_again(subject.outputs, examples, limit)
         for window in _groups(examples.examples(limit), batch * WINDOW):
             for row in _answered(subject, reading, window, batch):
                 rows.append(row)
@@ -128,6 +143,7 @@ def evaluate(
         step=subject.step,
         rows=tuple({**common, **row} for row in rows),
         are_probabilities=reading.are_probabilities,
+        is_random=is_random,
     )
 
 

@@ -65,6 +65,8 @@ def evaluation_answer(evaluation: Evaluation) -> dict[str, Json]:
         "accuracy": evaluation.accuracy,
         "loss": evaluation.loss,
         "probabilities": evaluation.are_probabilities,
+        "random": evaluation.is_random,
+        "not_finite": evaluation.n_not_finite,
         "confident_errors": len(evaluation.confident_errors()),
         "worst": [_shown(row) for row in evaluation.worst(WORST)],
     }

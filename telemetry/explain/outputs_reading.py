@@ -10,6 +10,8 @@ from telemetry.explain.last_operation import ends_in_sigmoid
 from telemetry.explain.reading import Reading
 
 READ_EXAMPLES = 32
+REPEATED = 8  # examples
+REPEATS = 1e-3  # difference that parallel sums in half precision may make
 
 Outputs = Callable[[Tensor], Tensor]  # inputs of one shape (n, ...) to (n, n_classes) or (n,)
 
@@ -38,6 +40,22 @@ def read_outputs(outputs: Outputs, examples: ExampleSet, limit: int | None = Non
     for places in others:
         run(places)
     return Reading.of(torch.cat(found), group, examples, is_sigmoid=is_sigmoid)
+
+
+def differs_when_asked_again(
+    outputs: Outputs, examples: ExampleSet, limit: int | None = None
+) -> bool:
+    """Whether the first examples are answered otherwise the second time.
+
+    Something in the model is random, such as `functional.dropout`, which needs to be told that it
+    is not training.
+    """
+    n_asked = min(limit or REPEATED, REPEATED)
+    inputs = [example.input for example in examples.examples(n_asked)]
+    places = next(places_of_one_shape(inputs, n_asked))
+    batch = torch.stack([inputs[place] for place in places])
+    first, again = (outputs(batch).detach().double().cpu() for _ in range(2))
+    return not torch.allclose(first, again, rtol=REPEATS, atol=REPEATS, equal_nan=True)
 
 
 def places_of_one_shape(inputs: Sequence[Tensor], most: int) -> Iterator[list[int]]:

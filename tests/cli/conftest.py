@@ -72,6 +72,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 SHOP = """
+import os
 import torch
 from torch import nn
 
@@ -80,6 +81,7 @@ def build(width=2):
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
     print("built")
+    os.write(1, b"as a library in C would\\n")
     return model
 
 def first(output):

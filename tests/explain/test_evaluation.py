@@ -7,6 +7,7 @@ import pytest
 import torch
 from explainable import Numbers, Rows, build_sum
 from torch import Tensor, nn
+from torch.nn import functional
 
 from telemetry import explain
 from telemetry.errors import UsageError
@@ -220,3 +221,40 @@ def test_variants_of_one_original_are_known_as_such() -> None:
     assert [row["source_id"] for row in found.rows] == [str(i // 3) for i in range(12)]
     assert "source_id" not in str(found.rows[0]["metadata"])
     assert explain.evaluate(explain.load(build_sum(), dataset=Rows())).rows[0]["source_id"] is None
+
+
+class Spoiled(nn.Module):
+    """Answers NaN where the first number of a row is positive."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.sum(1)
+        masked = torch.full_like(total, -torch.inf)
+        answers = torch.stack([torch.zeros_like(total), total, masked], 1)
+        return answers.where(x[:, :1] <= 0, torch.nan)
+
+
+def test_answers_of_nan_name_no_class_and_are_wrong() -> None:
+    class Wide(Rows):
+        classes = ()
+
+    rows = Wide()
+    found = explain.evaluate(explain.load(Spoiled(), dataset=rows))
+    lost = (rows.inputs[:, 0] > 0).tolist()
+    assert 0 < found.n_not_finite == sum(lost) < 12
+    for is_lost, row in zip(lost, found.rows, strict=True):
+        assert (row["prediction"] is None) == (row["topk"] is None) == is_lost
+        assert not (is_lost and row["correct"])
+    assert math.isnan(found.loss or 0.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_model_that_draws_numbers_is_told(share: float) -> None:
+    class Forgotten(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            kept = functional.dropout(x, share)  # whatever the mode
+            return torch.stack([-kept.sum(1), kept.sum(1)], 1)
+
+    subject = explain.load(Forgotten(), dataset=Rows())
+    assert explain.evaluate(subject).is_random == (share > 0)
+    checks = explain.attribute(subject, "3", "pred", check=False).checks
+    assert next(c.ok for c in checks if c.name == "determinism") == (share == 0)
