@@ -151,7 +151,7 @@ class _Plot:
         low = self._height - BOTTOM
         side, shift = ("end", -4) if x > (LEFT + self._right) / 2 else ("start", 4)
         line = f'<path d="M{x} {TOP}V{low}" stroke="var(--faint)" stroke-dasharray="2 3"/>'
-        return line + _text(x + shift, TOP + 12 + LINE * row, text, side)
+        return line + _text(x + shift, low - 6 - LINE * row, text, side)
 
     def _curve(self, curve: Curve, number: int) -> list[str]:
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]

@@ -28,13 +28,12 @@ def real(value: Json) -> float:
 
 
 def images(value: Json) -> Iterator[str]:
-    """Names of all pictures of an answer, in its order."""
+    """Names of all pictures of an answer, its own before those of its parts."""
     if isinstance(value, Mapping):
-        for name, entry in value.items():
-            if name == "image" and isinstance(entry, str):
-                yield entry
-            else:
-                yield from images(entry)
+        if isinstance(own := value.get("image"), str):
+            yield own
+        for entry in value.values():
+            yield from images(entry)
     else:
         for entry in listed(value):
             yield from images(entry)

@@ -94,6 +94,8 @@ def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) ->
 def _pictures(
     answer: Answer, sentence: str, picture: Callable[[str], bytes | None]
 ) -> Sequence[str]:
+    if mappings(answer.get("texts")):
+        return []  # their words stand on the page, in letters that a picture may lack
     drawn = [png for name in dict.fromkeys(images(answer)) if (png := picture(name)) is not None]
     legend = str(answer.get("legend") or "")
     return [figure(image(png, sentence), legend) for png in drawn]

@@ -13,12 +13,12 @@ from telemetry.explain.colours import (
     unsigned_colours,
 )
 from telemetry.explain.draw import UNIT, Row, labelled_tile, map_of, picture_of_input, sheet_png
-from telemetry.explain.layer_evolution import Evolution
+from telemetry.explain.layer_evolution import Course, Evolution
 from telemetry.explain.receptive import Box
 from telemetry.explain.unit_features import PATCHES, Features, Patch, UnitFeature
 from telemetry.explain.unit_scale import UnitScale
 
-CELL = 16  # pixels of a step of a layer
+CELL = 16  # pixels, height of a step of a layer
 AROUND = 224  # grey where a patch reaches over the edge of its image
 TILE_SIDE = 72
 LEGEND = (
@@ -37,7 +37,7 @@ def features_png(found: Features, scale: UnitScale) -> bytes:
         if any(values is not None for values in maps):
             rows.append(_maps(found, unit, maps, ""))
     told = LEGEND if found.has_deconvolutions else "patches that excite a unit"
-    caption = f"{found.layer}: {told}"
+    caption = f"layer {found.layer}: {told}"
     return sheet_png(rows, caption, found.id, side=TILE_SIDE)
 
 
@@ -58,22 +58,26 @@ def evolution_png(
         identity: Kept in the file.
     """
     word = "step" if evolved.has_steps else "checkpoint"
-    changes = np.array([course.changes for course in evolved.courses], dtype=np.float64)
-    most = float(changes.max())
-    heat = unsigned_colours(changes, most).repeat(CELL, axis=0).repeat(CELL, axis=1)
-    names = ", ".join(course.layer for course in evolved.courses)
-    steps = " ".join(map(str, evolved.steps))
+    most = max(max(course.changes) for course in evolved.courses)
     rows = [
-        Row(tiles=(heat,), label=f"1 - CKA with the last: dark 0, yellow {most:.3g}; {names}"),
-        Row(tiles=(), label=f"{word}s {steps}"),
+        Row(tiles=(), label=f"1 - CKA with the last {word}, by {word}: dark 0, yellow {most:.3g}"),
+        *(_course(course, evolved.steps, most) for course in evolved.courses),
     ]
     for unit in found.units:
         rows.append(_patches(found, unit, scale))
         for step, maps in zip(evolved.steps, over_time.get(unit.unit, ()), strict=False):
             if unit.patches:
                 rows.append(_maps(found, unit, maps, f"{word} {step}"))
-    caption = f"{found.layer}: the same patches at every checkpoint; {LEGEND}"
+    caption = f"layer {found.layer}: the same patches at every checkpoint; {LEGEND}"
     return sheet_png(rows, caption, identity, side=TILE_SIDE)
+
+
+def _course(course: Course, steps: Sequence[int], most: float) -> Row:
+    """A layer: one cell a checkpoint."""
+    colours = unsigned_colours(np.array(course.changes, dtype=np.float64), most)
+    cells = colours[:, None, None].repeat(CELL, axis=1).repeat(TILE_SIDE, axis=2)
+    names = (f"{n}: {change:.1g}" for n, change in zip(steps, course.changes, strict=True))
+    return Row(tiles=tuple(cells), label=f"layer {course.layer}", names=tuple(names))
 
 
 def _patches(found: Features, unit: UnitFeature, scale: UnitScale) -> Row:

@@ -49,10 +49,10 @@ def picture(found: Reduction) -> bytes | None:
 def legend(found: Reduction) -> str:
     """What colours and characters mean; empty for a row."""
     if isinstance(found.differences, TokenEdits):
-        return f"orange -: taken out, blue +: put in, by {_change(found)}"
+        return f"orange (-): taken out, blue (+): put in, by {_change(found)}"
     if not isinstance(found.differences, Cells):
         return ""
-    return f"orange o: where the cause lies; blue #: {_change(found)}"
+    return f"orange (o): where the cause lies; blue (#): {_change(found)}"
 
 
 def _change(found: Reduction) -> str:

@@ -21,6 +21,7 @@ from telemetry.json_values import Json
 KIND = "weights"
 TILES_A_ROW = 8
 MOST_COLUMNS = 512  # of a heat map; neighbours beyond are drawn as the larger of them
+UNDRAWN: dict[str, Json] = {"norms": [], "grid": None, "marks": []}  # one layer of many
 NAMED = 8  # rows and pairs of a sentence
 
 
@@ -45,7 +46,7 @@ def answer_weights(
         return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
     rows = [row for entry in found for row in rows_of(entry, {})]
     keeper.rows(TELLING.table, rows, identity=TELLING.identity)
-    return {TELLING.key: [{**document(entry, {}), "norms": [], "grid": None} for entry in found]}
+    return {TELLING.key: [{**document(entry, {}), **UNDRAWN} for entry in found]}
 
 
 def sentence(found: LayerWeights) -> str:

@@ -57,7 +57,7 @@ def test_the_evolution_is_a_map_of_layers_and_a_row_of_tiles_a_checkpoint() -> N
     )
     maps = [patch.deconvolution for patch in shown.units[0].patches]
     page = pixels(evolution_png(shown, evolved, {0: [maps] * 3}, scale, "id"))  # type: ignore[dict-item]
-    heat = page[GAP + LINE + CELL // 2, GAP + CELL // 2 :: CELL][:3]
+    heat = page[GAP + 3 * LINE + CELL // 2, GAP + CELL // 2 :: TILE_SIDE + GAP][:3]
     assert heat[0].tolist() == [0xFE, 0xE8, 0x38]
     assert heat[2].tolist() == [0x00, 0x22, 0x4E]
     blue = (page == [0x21, 0x66, 0xAC]).all(-1)
