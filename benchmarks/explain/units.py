@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional
 from watermark import BATCH, N_TRAIN, STEPS, Images, digits
 
 from telemetry import explain
+from telemetry.explain.dream_checks import mean_correlation
 from telemetry.explain.dream_making import Settings
 from telemetry.explain.dreams import Dream
 
@@ -77,11 +79,16 @@ def report(title: str, found: Sequence[Dream]) -> None:
         for check in entry.checks:
             checks[check.name] += check.ok
     correlations = [entry.seed_correlation or 0.0 for entry in found]
+    different = [
+        mean_correlation(one.pictures, other.pictures) for one, other in combinations(found, 2)
+    ]
+    p95 = torch.quantile(torch.tensor(different), 0.95)
     passed = ", ".join(f"{name} {count}/{n}" for name, count in checks.items())
     sys.stdout.write(
         f"{title}: z {min(entry.z for entry in found):.1f} least, untrained "
         f"{statistics.median(entry.random_z for entry in found):.1f}; own picture best {own}/{n}; "
-        f"seeds correlate {statistics.mean(correlations):.2f}; {passed}; dead "
+        f"seeds correlate {statistics.mean(correlations):.2f}, units {float(p95):.2f} at 95 %; "
+        f"{passed}; dead "
         f"{sum(entry.is_dead for entry in found)}; begun as a real example "
         f"{sum(entry.from_real for entry in found)}; {found[0].forwards} forwards, "
         f"{found[0].seconds:.1f} s\n"
