@@ -99,7 +99,11 @@ def answer_to(
         UsageError: it asks for an unknown verb, or for what cannot be.
     """
     if isinstance(several := document.get(REQUESTS), list):
-        return {ANSWERS: [answer_to(one, progress) for one in several if isinstance(one, Mapping)]}
+        requests = [one for one in several if isinstance(one, Mapping)]
+        places = range(len(requests))
+        return {
+            ANSWERS: [answer_to(requests[i], _part(progress, i, len(requests))) for i in places]
+        }
     verb = str(document.get("verb"))
     if verb == TRAINS:
         from telemetry.explain.cross_validation_answers import (  # noqa: PLC0415 - as in VERBS
@@ -127,6 +131,11 @@ def _own_streams() -> tuple[IO[str], IO[str]]:
     )
     os.dup2(STDERR, STDOUT)
     return answers, messages
+
+
+def _part(progress: Progress, place: int, n_requests: int) -> Progress:
+    """The progress of one request as a part of that of all."""
+    return lambda done, of: progress(place * of + done, n_requests * of)
 
 
 def _end_with(parent: int) -> None:

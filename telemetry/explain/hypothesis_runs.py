@@ -48,7 +48,7 @@ def run_hypotheses(
         run: Folder of a run that keeps definitions and answers, once all are known.
         batch: Examples a forward.
         limit: The first so many examples of each data set.
-        progress: Told how many data sets are done, of how many.
+        progress: Told how many examples are done, of how many.
 
     Raises:
         UsageError: a definition is wrong, or a data set or transform cannot be used.
@@ -71,24 +71,43 @@ def _evaluations(
     limit: int | None,
     progress: Progress | None,
 ) -> Iterator[Evaluation]:
-    plain: dict[str, Evaluation] = {}
     sets = {name: example_set(name) for name in dict.fromkeys(h.base for h in hypotheses)}
-    for done, hypothesis in enumerate(hypotheses):
-        if progress is not None:
-            progress(done, len(hypotheses))
-        examples = sets[hypothesis.base]
+    changed = {
+        h.name: Transformed(sets[h.base], transform_of(h.transform, sets[h.base]))
+        for h in hypotheses
+        if h.transform is not None
+    }
+    n_all = sum(_size(examples, limit) for examples in (*sets.values(), *changed.values()))
+    n_done = 0
+
+    def answers(examples: ExampleSet) -> Evaluation:
+        nonlocal n_done
+        before = n_done
+        n_done += _size(examples, limit)
+        return evaluate(
+            replace(subject, examples=examples),
+            batch=batch,
+            limit=limit,
+            progress=progress and (lambda done, _of: progress(before + done, n_all)),
+        )
+
+    plain = {name: answers(examples) for name, examples in sets.items()}
+    yield from (plain[name] for name in dict.fromkeys(_starts(hypotheses)))
+    for hypothesis in hypotheses:
         if hypothesis.kind is Kind.MIN:
-            own = evaluate(replace(subject, examples=examples), batch=batch, limit=limit)
-            yield own.under(hypothesis.name)
-            continue
-        if hypothesis.base not in plain:
-            found = evaluate(replace(subject, examples=examples), batch=batch, limit=limit)
-            plain[hypothesis.base] = found
-            yield found
-        if hypothesis.transform is not None:
-            changed = Transformed(examples, transform_of(hypothesis.transform, examples))
-            answers = evaluate(replace(subject, examples=changed), batch=batch, limit=limit)
-            yield _judged(hypothesis, answers, plain[hypothesis.base])
+            yield plain[hypothesis.base].under(hypothesis.name)
+        elif hypothesis.name in changed:
+            found = answers(changed[hypothesis.name])
+            yield _judged(hypothesis, found, plain[hypothesis.base])
+
+
+def _starts(hypotheses: Sequence[Hypothesis]) -> Iterator[str]:
+    """Data sets from which hypotheses start; that of a minimum is its own."""
+    return (h.base for h in hypotheses if h.kind is not Kind.MIN)
+
+
+def _size(examples: ExampleSet, limit: int | None) -> int:
+    return len(examples) if limit is None else min(limit, len(examples))
 
 
 def _judged(hypothesis: Hypothesis, answers: Evaluation, plain: Evaluation) -> Evaluation:

@@ -65,6 +65,22 @@ def test_a_subset_needs_no_forward_of_its_own() -> None:
     assert set(accuracies(hypothesis(Kind.SUBSET))) == {""}
 
 
+def test_each_data_set_goes_through_the_model_once_and_examples_are_counted() -> None:
+    told: list[tuple[int, int]] = []
+    found = explain.run_hypotheses(
+        explain.load(build_sum()),
+        [
+            hypothesis(Kind.MIN, name="good"),
+            hypothesis(Kind.SUBSET, name="half"),
+            hypothesis(Kind.INVARIANCE, "explainable:mirrored", "mirror"),
+        ],
+        batch=5,
+        progress=lambda done, of: told.append((done, of)),
+    )
+    assert [e.rows[0]["hypothesis"] for e in found] == ["", "good", "mirror"]
+    assert told == [(5, 24), (10, 24), (12, 24), (17, 24), (22, 24), (24, 24)]
+
+
 def test_changed_examples_keep_their_ids_and_tell_their_inputs_apart() -> None:
     subject = explain.load(build_sum())
     wanted = hypothesis(Kind.INVARIANCE, "explainable:negated")
