@@ -13,13 +13,12 @@ from telemetry import json_values
 from telemetry.cli.model_answers import mappings
 from telemetry.cli.progress import Advance, counted_bar
 from telemetry.errors import Inconclusive, TelemetryError, UsageError
-from telemetry.explain_request import ANSWERS, MESSAGE_MARK, REQUESTS
+from telemetry.explain_request import ANSWERS, INSTALL, MESSAGE_MARK, REQUESTS
 from telemetry.json_values import Json
 from telemetry.processes import ending
 from telemetry.request_values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
-INSTALL = "pip install 'training-telemetry[explain]'"
 GRACE_S = 2.0  # from the request to end to the end
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
 

@@ -13,6 +13,7 @@ from telemetry.json_values import Json
 from telemetry.request_values import Request
 
 DIGEST_CHARACTERS = 16
+INSTALL = "pip install 'training-telemetry[explain]'"
 EXPLAIN_KEY = "explain"  # of run.json
 LIVE = "live"  # begins what weights are called that come from no file
 REQUESTS, ANSWERS = "requests", "answers"  # of a document that holds several

@@ -20,6 +20,7 @@ from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import TelemetryError, UsageError
 from telemetry.explain.entry_points import application_path
 from telemetry.explain.evaluation import Progress
+from telemetry.explain.extras import extra_installed
 from telemetry.explain.subject import Subject, load_source
 from telemetry.explain_request import (
     ANSWERS,
@@ -116,9 +117,10 @@ def answer_to(
     kind, place = VERBS[verb]
     request = cast("Question", kind.of(document))
     module, _, name = place.partition(":")
-    answer: Answer = getattr(importlib.import_module(f"telemetry.explain.{module}"), name)
-    with application_path(Path(request.source.app_dir)):
-        return answer(request, load_source(request.source), progress)
+    with extra_installed(verb.replace(".", " ")):
+        answer: Answer = getattr(importlib.import_module(f"telemetry.explain.{module}"), name)
+        with application_path(Path(request.source.app_dir)):
+            return answer(request, load_source(request.source), progress)
 
 
 def _own_streams() -> tuple[IO[str], IO[str]]:

@@ -87,6 +87,7 @@ def lime(worth: Scorer, n_segments: int, *, n_samples: int, batch: int) -> Tenso
 
     Source: Ribeiro, Singh and Guestrin 2016, arXiv:1602.04938.
     """
+    _need_sklearn()
     method = Lime(worth, interpretable_model=SkLearnRidge(alpha=RIDGE), similarity_func=_similarity)
     found = method.attribute(
         torch.ones(1, n_segments),
@@ -102,6 +103,7 @@ def kernel_shap(worth: Scorer, n_segments: int, *, n_samples: int, batch: int) -
 
     Source: Lundberg and Lee 2017, arXiv:1705.07874.
     """
+    _need_sklearn()
     found = KernelShap(worth).attribute(
         torch.ones(1, n_segments),
         n_samples=n_samples,
@@ -109,6 +111,15 @@ def kernel_shap(worth: Scorer, n_segments: int, *, n_samples: int, batch: int) -
         return_input_shape=False,
     )
     return _first(found)
+
+
+def _need_sklearn() -> None:
+    """Captum does not depend on it, and its own complaint is a ValueError.
+
+    Raises:
+        ModuleNotFoundError: it is not there.
+    """
+    import sklearn  # noqa: F401, PLC0415 - as said
 
 
 def _first(found: Tensor) -> Tensor:

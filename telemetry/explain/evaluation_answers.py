@@ -5,7 +5,6 @@ from pathlib import Path
 
 from telemetry.evaluate.hypothesis_file import parse_hypotheses
 from telemetry.explain.evaluation import Evaluation, Progress, evaluate
-from telemetry.explain.hypothesis_runs import run_hypotheses
 from telemetry.explain.results import write_evaluation
 from telemetry.explain.subject import Subject
 from telemetry.explain_request import EvaluateRequest, HypothesesRequest
@@ -36,6 +35,10 @@ def answer_hypotheses(
     Raises:
         UsageError: a definition is wrong, or a data set is.
     """
+    from telemetry.explain.hypothesis_runs import (  # noqa: PLC0415 - evaluate needs no pictures
+        run_hypotheses,
+    )
+
     hypotheses = parse_hypotheses(request.definitions, request.place)
     found = run_hypotheses(
         subject,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.errors import UsageError
+from telemetry.explain.extras import extra_installed
 
 MOST_NAMES = 3  # of rare classes
 MOST_PARTS = 20  # of which some are the holdout: its share is right to 2.5 %
@@ -196,16 +197,12 @@ def _split(
     n: int, labels: Labels | None, groups: Labels | None, parts: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Places of the rest and of each part, by scikit-learn."""
-    try:
+    with extra_installed("a fold"):
         from sklearn.model_selection import (  # noqa: PLC0415 - a second, needed by this verb alone
             KFold,
             StratifiedGroupKFold,
             StratifiedKFold,
         )
-    except ImportError as error:
-        raise UsageError(
-            "folds need scikit-learn, not installed; pip install 'training-telemetry[explain]'"
-        ) from error
 
     options = {"n_splits": parts, "shuffle": True, "random_state": seed % 2**32}
     places = np.arange(n)

@@ -63,3 +63,9 @@ def test_code_that_leaves_is_an_error_of_the_model(
     )
     with pytest.raises(UsageError, match=r"ended the process: sys\.exit\(0\)"):
         model_child.ask(request.to_json(), "asking")
+
+
+def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"needs torch, not installed; pip install 'training-tele"):
+        model_child.ask({}, "asking")
