@@ -27,6 +27,7 @@ from telemetry.evaluate.hypothesis import (
     Towards,
 )
 from telemetry.evaluate.hypothesis_file import append_hypothesis, load_hypotheses
+from telemetry.evaluate.paired import MIN_SEEDS
 from telemetry.evaluate.questions import (
     Passes,
     comparable_keys,
@@ -34,7 +35,7 @@ from telemetry.evaluate.questions import (
     of_two_rules,
     question_of,
 )
-from telemetry.evaluate.seed_runs import of_other_code, same_recipe
+from telemetry.evaluate.seed_runs import of_other_code, of_other_names, same_recipe
 from telemetry.evaluate.stored_hypotheses import Listed, list_hypotheses, stored_hypotheses
 from telemetry.evaluate.verdicts import Rules, judge_questions
 from telemetry.store.catalog import Run
@@ -115,9 +116,15 @@ def compare(
             *warnings,
             *notes,
             *([_not_a_seed(candidate)] if is_seed and seeds else []),
-            *([] if seeds else of_other_code(base, seed_runs)),
+            *([] if seeds is not None else _on_found_seeds(store, base, seed_runs)),
         ),
     )
+
+
+def _on_found_seeds(store: Store, base: Run, seeds: Sequence[Run]) -> list[str]:
+    """What a reader must know of seeds that nobody named."""
+    lacking = of_other_names(store.runs(), base) if len(seeds) < MIN_SEEDS else []
+    return [*of_other_code(base, seeds), *lacking]
 
 
 def keep(comparison: Comparison) -> bool:

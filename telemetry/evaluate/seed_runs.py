@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.evaluate.paired import MIN_SEEDS
 from telemetry.store.catalog import Run
 
 
@@ -27,6 +28,31 @@ def of_other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
         f"the script of {', '.join(other)} is not that of {base.name}, though the configuration is"
     )
     return [f"{told} but for the seed; name the seed runs that count by --seeds."]
+
+
+def of_other_names(runs: Sequence[Run], base: Run) -> list[str]:
+    """A word about runs that would be seeds but for a text that is another in each of them.
+
+    Such as the folder of outputs, where a script hands over all its arguments as configuration.
+    """
+    wanted, found = _recipe(base), dict[str, dict[str, Run]]()
+    for run in runs:
+        own = _recipe(run)
+        keys = {key for key in wanted.keys() | own.keys() if wanted.get(key) != own.get(key)}
+        if run.project == base.project and len(keys) == 1 and (key := keys.pop()) in own:
+            found.setdefault(key, {}).setdefault(own[key], run)
+    return [
+        f"{', '.join(run.name for run in others.values())} would be seeds of {base.name} but for "
+        f"{key}, which is another text in each; if that is no part of the recipe, name them by "
+        "--seeds."
+        for key, others in sorted(found.items())
+        if len(others) >= MIN_SEEDS - 1
+        and all(_is_text(run, key) for run in (base, *others.values()))
+    ]
+
+
+def _is_text(run: Run, key: str) -> bool:
+    return isinstance(flat(run.config).get(key), str)
 
 
 def _recipe(run: Run) -> dict[str, str]:

@@ -160,6 +160,20 @@ def test_seeds_that_ran_another_script_are_told(tmp_path: Path) -> None:
     assert not chosen.warnings
 
 
+def test_runs_whose_texts_alone_differ_are_told_where_seeds_lack(tmp_path: Path) -> None:
+    plain = {"": answers(0)[""]}
+    for seed in range(4):
+        builder = write(tmp_path, f"seed-{seed}", plain)
+        builder.config = {"lr": 0.1, "seed": seed, "out": f"runs/{seed}"}
+        builder.write()
+    other = write(tmp_path, "candid", plain)
+    other.config = {"lr": 0.3, "seed": 0, "out": "runs/0"}
+    other.write()
+    (told,) = compared(tmp_path).warnings
+    assert told.startswith("seed-3, seed-2, seed-1 would be seeds of seed-0 but for out, which is")
+    assert not compared(tmp_path, seeds=seeds(tmp_path, ["seed-0"])).warnings
+
+
 def test_a_subset_needs_no_evaluation_of_its_own(folder: Path, tmp_path: Path) -> None:
     night = Hypothesis(
         name="night",
