@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from telemetry import json_values
 from telemetry.cli import sparklines
 from telemetry.cli.grid import Cell, Grid, Span, Word, span
 from telemetry.cli.options import Settings
+from telemetry.cli.texts import cells
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
 from telemetry.safe_text import clean, clean_lines
@@ -190,16 +190,22 @@ def leading(*, indent: int, label: str) -> str:
 
 
 def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
-    """A sentence in lines of at most `width` characters, its label in a column of its own."""
+    """A sentence in lines of at most `width` cells, its label in a column of its own."""
     first = leading(indent=indent, label=label)
-    return textwrap.wrap(
-        clean(text),
-        width=max(width, len(first) + 20),
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_on_hyphens=False,
-        break_long_words=False,
-    ) or [first.rstrip()]
+    most = max(width, len(first) + 20)
+    lines: list[str] = []
+    line = ""
+    for word in clean(text).split():
+        if line and len(first) + cells(f"{line} {word}") > most:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    folded = [*lines, line]
+    return [
+        f"{first if not place else ' ' * len(first)}{one}".rstrip()
+        for place, one in enumerate(folded)
+    ]
 
 
 def write(text: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
+from telemetry.explain.names import kind_of
 from telemetry.explain_request import file_digest
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "ema")
@@ -114,8 +115,7 @@ def _safetensors(path: Path) -> object:
 def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, Tensor]:
     if not isinstance(content, Mapping):
         raise UsageError(
-            f"{path}: holds a {type(content).__name__}, expected a state dict; save "
-            "model.state_dict()."
+            f"{path}: holds {kind_of(content)}, expected a state dict; save model.state_dict()."
         )
     if state_key is not None:
         entry = content.get(state_key, _below(content, state_key))

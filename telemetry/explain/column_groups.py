@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from telemetry.errors import UsageError
+from telemetry.explain.names import kind_of
 
 
 def column_groups(
@@ -22,7 +23,7 @@ def column_groups(
     if stated is None:
         return {}
     if not isinstance(stated, Mapping | Sequence) or isinstance(stated, str):
-        raise UsageError(f"{place} is a {type(stated).__name__}, expected {{name: columns}}.")
+        raise UsageError(f"{place} is {kind_of(stated)}, expected {{name: columns}}.")
     groups = stated.items() if isinstance(stated, Mapping) else ((None, group) for group in stated)
     known = [str(name) for name in names]
     found: dict[str, tuple[int, ...]] = {}

@@ -14,6 +14,7 @@ from telemetry.explain.entry_points import application_path, resolve
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.fold_plan import as_training
 from telemetry.explain.fold_training import FAILED, OK
+from telemetry.explain.names import kind_of
 from telemetry.json_values import Json
 
 
@@ -60,7 +61,7 @@ def _values(entry: str | None, what: str) -> Iterable[int | float | str] | None:
         raise UsageError(f"{what} {entry}: {type(error).__name__}: {error}.") from error
     if not isinstance(found, Iterable) or isinstance(found, str):
         raise UsageError(
-            f"{what} {entry} gives a {type(found).__name__}, expected one value for each example."
+            f"{what} {entry} gives {kind_of(found)}, expected one value for each example."
         )
     return found
 

@@ -23,8 +23,10 @@ from telemetry.errors import UsageError
 from telemetry.explain.column_groups import column_groups
 from telemetry.explain.stated import (
     metadata_value,
+    no_input,
     no_item,
     no_label,
+    no_metadata,
     of_channels,
     stated,
     stated_id,
@@ -184,7 +186,7 @@ class ExampleSet:
 
     @cached_property
     def modality(self) -> Modality:
-        """What the inputs are: as stated, else integers are text, C x H x W images, rows tables."""
+        """What the inputs are: as stated, else rows of integers are text, C x H x W images."""
         said = stated(self.source, "modality")
         if said is not None:
             if said not in list(Modality):
@@ -192,7 +194,7 @@ class ExampleSet:
                 raise UsageError(f"data set {self.name}: modality {said!r} is none of {known}.")
             return Modality(str(said))
         first = self.example(0).input
-        if not first.is_floating_point():
+        if not first.is_floating_point() and first.dim() == 1:
             return Modality.TEXT
         is_image = first.dim() == IMAGE_DIMENSIONS and first.shape[0] in IMAGE_CHANNELS
         return Modality.IMAGE if is_image else Modality.TABULAR
@@ -242,6 +244,7 @@ class ExampleSet:
         Raises:
             UsageError: as for `example`.
         """
+        metadata = self._metadata(item[2] if len(item) > 2 else None, index)  # noqa: PLR2004
         values = self._input(item[0], index)
         digest = input_digest(values)
         return Example(
@@ -250,7 +253,7 @@ class ExampleSet:
             digest=digest,
             input=values,
             label=self._label(item[1], index),
-            metadata=self._metadata(item[2] if len(item) > 2 else {}, index),  # noqa: PLR2004
+            metadata=metadata,
         )
 
     def examples(self, limit: int | None = None) -> Iterator[Example]:
@@ -346,15 +349,15 @@ class ExampleSet:
             return torch.as_tensor(value).detach().cpu()
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError(
-                f"data set {self.name}: the input of item {index} is a {type(value).__name__}, "
-                "expected numbers as a tensor or array."
+                f"data set {self.name}: the input of item {index} is {no_input(value)}."
             ) from error
 
     def _check_values(self, values: Tensor, index: int) -> None:
         n_bad = int((~torch.isfinite(values)).sum())
         if n_bad:
             raise UsageError(
-                f"data set {self.name}: {n_bad} values of item {index} are not finite; clean them."
+                f"data set {self.name}: item {index} has values that are not finite ({n_bad} of "
+                f"{values.numel()}); clean them."
             )
         complaint = self.outside_range(values)
         if complaint is not None:
@@ -384,10 +387,11 @@ class ExampleSet:
         raise UsageError(f"data set {self.name}: the label of item {index} is {no_label(value)}.")
 
     def _metadata(self, value: object, index: int) -> Mapping[str, Json]:
+        if value is None:
+            return {}
         if not isinstance(value, Mapping):
             raise UsageError(
-                f"data set {self.name}: the metadata of item {index} is a {type(value).__name__}, "
-                "expected a dictionary."
+                f"data set {self.name}: the third part of item {index} is {no_metadata(value)}."
             )
         return {str(key): metadata_value(entry) for key, entry in value.items()}
 

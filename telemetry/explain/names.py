@@ -1,4 +1,4 @@
-"""Names of layers that a user gives: found, or answered with those that are like them."""
+"""Names in messages: of layers that a user gives, and of what a value is."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,14 @@ from collections.abc import Iterable
 from telemetry.errors import UsageError
 
 MOST_NAMES = 8  # of an error
+
+
+def kind_of(value: object) -> str:
+    """`a Tensor`, `an int`, `None`."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeioAEIO" else f"a {name}"
 
 
 def known(what: str, name: str, names: Iterable[str]) -> str:

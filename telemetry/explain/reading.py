@@ -109,9 +109,14 @@ class Reading:
         index = class_index(example.label, indices)
         n_classes = self.n_classes or 0
         if index is None or not 0 <= index < n_classes:
+            advice = (
+                ""
+                if self.classes or not isinstance(example.label, str)
+                else ("; name them in this order by `classes` of the data set")
+            )
             raise UsageError(
                 f"example {example.id} has the label {example.label!r}; the model has the classes "
-                f"{', '.join(self.classes) or f'0 to {n_classes - 1}'}."
+                f"{', '.join(self.classes) or f'0 to {n_classes - 1}'}{advice}."
             )
         return index
 

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.explain.names import kind_of
 from telemetry.json_values import Json
 
 ITEM = "(input, label) or (input, label, metadata)"
 MOST_KEYS = 6  # of a message
+LABEL_KEYS = frozenset({"label", "labels", "target", "targets", "y"})
 METADATA_KINDS = (str, bool, int, float, type(None))
 
 
@@ -36,7 +38,7 @@ def stated_id(source: object, index: int) -> str | None:
 
 def unreadable(source: object) -> str:
     """Why something has no items that can be counted and read, and what to do."""
-    kind = f"a {type(source).__name__}, expected __len__ and __getitem__(i) -> {ITEM}"
+    kind = f"{kind_of(source)}, expected __len__ and __getitem__(i) -> {ITEM}"
     if isinstance(source, torch.utils.data.DataLoader):
         return f"{kind}; give its data set, without batches"
     if hasattr(source, "__iter__"):
@@ -47,26 +49,47 @@ def unreadable(source: object) -> str:
 def no_item(item: object) -> str:
     """What something is that is no item, and what to do."""
     if isinstance(item, Mapping):
-        keys = ", ".join(map(str, list(item)[:MOST_KEYS]))
+        keys = [str(key) for key in item][:MOST_KEYS]
+        label = next((key for key in keys if key in LABEL_KEYS), "label")
+        values = next((key for key in keys if key != label), "input")
         return (
-            f"a dictionary of {keys}, expected {ITEM}; give a data set whose __getitem__ returns "
-            "two of them"
+            f"a dictionary of {', '.join(keys)}, expected {ITEM}; give a data set that returns "
+            f'item["{values}"], item["{label}"]'
         )
     size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-    return f"a {type(item).__name__}{size}, expected {ITEM}"
+    return f"{kind_of(item)}{size}, expected {ITEM}"
+
+
+def no_input(value: object) -> str:
+    """What something is that is no input, and what to do."""
+    kind = f"{kind_of(value)}, expected numbers as a tensor or array"
+    if hasattr(value, "convert") and hasattr(value, "getbands"):  # of Pillow
+        return f"{kind}; give channels x height x width, as torchvision's ToTensor does"
+    if isinstance(value, str):
+        return f"{kind}; give the numbers of its tokens"
+    if isinstance(value, tuple | list | Mapping):
+        return f"{kind}; give one tensor, and a --model that parts it again"
+    return kind
+
+
+def no_metadata(value: object) -> str:
+    """What something is that is no metadata, and what to do."""
+    kind = f"{kind_of(value)}, expected a dictionary"
+    return f"{kind}; a model of two inputs needs them as one tensor, and a --model that parts it"
 
 
 def no_label(value: object) -> str:
     """What something is that is no label, and what to do."""
     if isinstance(value, Tensor | np.ndarray | list | tuple):
-        numbers = torch.as_tensor(np.asarray(value)).flatten()
-        if numbers.numel() > 1 and int((numbers == 1).sum()) == 1 == int(numbers.count_nonzero()):
-            return f"one-hot ({numbers.numel()} numbers), expected a class; give its argmax"
+        parts = np.asarray(value.cpu() if isinstance(value, Tensor) else value).ravel()
+        is_code = parts.dtype.kind in "biuf" and parts.size > 1
+        if is_code and int((parts == 1).sum()) == 1 == int(np.count_nonzero(parts)):
+            return f"one-hot ({parts.size} numbers), expected a class; give its argmax"
         return (
-            f"a {type(value).__name__} of {numbers.numel()} numbers, expected one class or number: "
-            "a model of several labels an input cannot be asked"
+            f"{kind_of(value)} of {parts.size} values, expected one: ask about one at a time, "
+            "label[k] in the data set and output[:, k] by --output-fn package.module:function"
         )
-    return f"a {type(value).__name__}, expected a class, its name, or a finite number"
+    return f"{kind_of(value)}, expected a class, its name, or a finite number"
 
 
 def of_channels(value: object, values: Tensor) -> Tensor:

@@ -15,10 +15,13 @@ from telemetry.capture.undisturbed import undisturbed
 from telemetry.errors import UsageError
 from telemetry.explain.checkpoints import load_state, read_checkpoint
 from telemetry.explain.entry_points import application_path, resolve
-from telemetry.explain.examples import ExampleSet
+from telemetry.explain.examples import IMAGE_CHANNELS, IMAGE_DIMENSIONS, ExampleSet
+from telemetry.explain.names import kind_of
 from telemetry.explain.origin import Origin
 from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
+
+IMAGE_BATCH = IMAGE_DIMENSIONS + 1
 
 ReadOutput = Callable[[object], object]
 
@@ -117,12 +120,12 @@ class Subject:
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"the model cannot be run on inputs of shape {tuple(inputs.shape)} "
-                f"({type(error).__name__}: {error}); does the data set belong to it?"
+                f"({type(error).__name__}: {error}); {_doubt(inputs)}"
             ) from error
         output = self.read_output(raw)
         if not isinstance(output, Tensor):
             raise UsageError(
-                f"the model gives a {type(output).__name__}, expected a tensor; {_advice(output)}."
+                f"the model gives {kind_of(output)}, expected a tensor; {_advice(output)}."
             )
         if output.dim() == MATRIX and output.shape[1] == 1:
             output = output[:, 0]
@@ -214,7 +217,7 @@ def _built(model: str | nn.Module, arguments: Mapping[str, Json]) -> nn.Module:
         return model
     builder = resolve(model, "model")
     if not callable(builder):
-        raise UsageError(f"model {model} is a {type(builder).__name__}, expected a callable.")
+        raise UsageError(f"model {model} is {kind_of(builder)}, expected a callable.")
     try:
         built = builder(**arguments)
     except Exception as error:  # the user's code may raise anything
@@ -222,7 +225,7 @@ def _built(model: str | nn.Module, arguments: Mapping[str, Json]) -> nn.Module:
             f"model {model} cannot be built ({type(error).__name__}: {error})."
         ) from error
     if not isinstance(built, nn.Module):
-        raise UsageError(f"model {model} gave a {type(built).__name__}, expected an nn.Module.")
+        raise UsageError(f"model {model} gave {kind_of(built)}, expected an nn.Module.")
     return built
 
 
@@ -258,11 +261,21 @@ def _reader(key: str | None, function: str | ReadOutput | None) -> ReadOutput:
     if isinstance(function, str):
         found = resolve(function, "--output-fn")
         if not callable(found):
-            raise UsageError(f"--output-fn {function} is a {type(found).__name__}, no callable.")
+            raise UsageError(f"--output-fn {function} is {kind_of(found)}, no callable.")
         function = found
     if function is not None:
         return function
     return (lambda output: output) if key is None else (lambda output: _entry(output, key))
+
+
+def _doubt(inputs: Tensor) -> str:
+    """Why inputs may not be what the model takes."""
+    shape = tuple(inputs.shape)
+    if len(shape) == IMAGE_BATCH and shape[1] not in IMAGE_CHANNELS and shape[-1] in IMAGE_CHANNELS:
+        return "images are channels x height x width, as values.permute(2, 0, 1) makes them."
+    if not inputs.is_floating_point() and inputs.dim() > 2:  # noqa: PLR2004 - texts are rows
+        return f"they are {inputs.dtype}: give images as fractions, as values.float() / 255."
+    return "does the data set belong to it?"
 
 
 def _advice(output: object) -> str:
@@ -291,5 +304,5 @@ def _entry(output: object, key: str) -> object:
         return output[int(key)]
     found = getattr(output, key, None)
     if found is None:
-        raise UsageError(f"--output-key {key}: a {type(output).__name__} has no such part.")
+        raise UsageError(f"--output-key {key}: {kind_of(output)} has no such part.")
     return found

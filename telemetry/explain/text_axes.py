@@ -13,6 +13,7 @@ from telemetry.errors import UsageError
 from telemetry.explain import text_changes as changes
 from telemetry.explain.axis import Axis, evenly, seed_of, with_value
 from telemetry.explain.examples import Example, ExampleSet, Modality
+from telemetry.explain.names import kind_of
 from telemetry.explain.stated import stated
 from telemetry.explain.vocabulary import Vocabulary
 
@@ -120,7 +121,7 @@ def _synonyms(file: str, examples: ExampleSet) -> changes.Synonyms:
             f"or say --axis {SYNONYM}:FILE.json."
         )
     if not isinstance(found, Mapping):
-        raise UsageError(f"{place} is a {type(found).__name__}, expected {{word: [words]}}.")
+        raise UsageError(f"{place} is {kind_of(found)}, expected {{word: [words]}}.")
     return {
         str(word): [others] if isinstance(others, str) else [str(other) for other in others]
         for word, others in found.items()

@@ -12,6 +12,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.axes import axis_of
 from telemetry.explain.entry_points import resolve
 from telemetry.explain.examples import Example, ExampleSet
+from telemetry.explain.names import kind_of
 from telemetry.json_values import Json
 
 TRIPLE = 3
@@ -38,7 +39,7 @@ def transform_of(name: str, examples: ExampleSet) -> Transform:
         return lambda example: _with_input(example, change.apply(example, value)[0])
     function = resolve(name, "transform")
     if not callable(function):
-        raise UsageError(f"transform {name} is a {type(function).__name__}, expected a function.")
+        raise UsageError(f"transform {name} is {kind_of(function)}, expected a function.")
     own = cast("UserFunction", function)
     return lambda example: _by_hand(example, own, name, examples)
 

@@ -142,3 +142,9 @@ def test_a_long_sentence_is_folded_under_itself() -> None:
     lines = render.fold("one two three four five", width=32, indent=2, label="try")
     assert lines == ["  try       one two three four", "            five"]
     assert render.fold("", width=20, indent=2, label="") == [""]
+
+
+def test_wide_characters_are_folded_by_the_cells_that_they_take() -> None:
+    words = " ".join(["東京"] * 6)  # of 29 cells, and 17 characters
+    lines = render.fold(words, width=24, indent=0, label="")
+    assert lines == [" ".join(["東京"] * 5), "東京"]

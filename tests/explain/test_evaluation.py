@@ -82,6 +82,10 @@ def test_labels_that_are_no_class_of_the_model_are_refused() -> None:
     rows.labels[7] = 2
     with pytest.raises(UsageError, match="has the label 2; the model has the classes low, high"):
         explain.evaluate(explain.load(build_sum(), dataset=rows))
+    rows.classes = ()  # type: ignore[assignment]
+    rows.labels = ["low"] * 12  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="the classes 0 to 1; name them in this order by"):
+        explain.evaluate(explain.load(build_sum(), dataset=rows))
     wide = nn.Linear(4, 3)
     with pytest.raises(UsageError, match="names 2 classes, the model has 3"):
         explain.evaluate(explain.load(wide, dataset=Rows()))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from explainable import Rows
+from PIL import Image
 
 from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
@@ -65,10 +66,14 @@ def test_equal_inputs_are_numbered_and_own_ids_must_differ() -> None:
         (torch.ones(3), "is a Tensor, expected"),
         ((torch.ones(3),), r"expected \(input, label\)"),
         (("text", 1), "expected numbers"),
-        ((torch.tensor([1.0, float("nan")]), 1), "1 values of item 0 are not finite"),
-        ((torch.ones(3), None), "the label of item 0 is a NoneType"),
+        ((torch.tensor([1.0, float("nan")]), 1), r"item 0 has values that are not finite \(1 of 2"),
+        ((torch.ones(3), None), "the label of item 0 is None, expected a class"),
         ((torch.ones(3), float("inf")), "finite number"),
-        ((torch.ones(3), 1, ["a"]), "metadata of item 0 is a list"),
+        ((torch.ones(3), 1, ["a"]), "third part of item 0 is a list, expected a dictionary"),
+        ((torch.ones(3), torch.ones(3), 1), "third part of item 0 is an int.*two inputs needs"),
+        (((torch.ones(3), torch.ones(2)), 1), "is a tuple.*give one tensor, and a --model that"),
+        ((Image.new("RGB", (2, 2)), 1), "is an Image.*channels x height x width"),
+        ((torch.ones(3), ["a", "b"]), "is a list of 2 values, expected one"),
         ((torch.full((3,), 9.0), 1), "outside value_range 0 to 1"),
     ],
 )
@@ -94,6 +99,7 @@ def test_what_is_no_data_set_is_refused() -> None:
         (torch.zeros(5), Modality.TABULAR),
         (torch.zeros(5, 8, 8), Modality.TABULAR),
         (torch.zeros(5, dtype=torch.long), Modality.TEXT),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), Modality.IMAGE),
         (np.zeros((1, 4, 4), dtype=np.float32), Modality.IMAGE),
     ],
 )
@@ -164,9 +170,9 @@ def test_a_subset_says_what_the_whole_says() -> None:
 @pytest.mark.parametrize(
     ("item", "complaint"),
     [
-        ({"image": 1, "label": 2}, "is a dictionary of image, label, expected"),
+        ({"label": 2, "image": 1}, r"is a dictionary of label, image.*item..image..,"),
         ((torch.ones(3), torch.tensor([0.0, 1, 0])), "is one-hot .3 numbers.*give its argmax"),
-        ((torch.ones(3), np.array([1, 0, 1])), "is a ndarray of 3 numbers.*several labels"),
+        ((torch.ones(3), np.array([1, 0, 1])), r"is a ndarray of 3 values.*label\[k\]"),
     ],
 )
 def test_items_of_other_libraries_are_refused_with_the_remedy(item: object, complaint: str) -> None:

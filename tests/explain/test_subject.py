@@ -121,6 +121,11 @@ def test_shapes_that_are_no_answers_are_refused() -> None:
         explain.load(nn.Unflatten(1, (2, 2))).outputs(torch.randn(3, 4))
     with pytest.raises(UsageError, match=r"cannot be run on inputs of shape \(3, 5\)"):
         explain.load(build()).outputs(torch.randn(3, 5))
+    convolution = explain.load(nn.Conv2d(3, 2, 3))
+    with pytest.raises(UsageError, match=r"images are channels x height x width.*permute"):
+        convolution.outputs(torch.rand(2, 8, 8, 3))
+    with pytest.raises(UsageError, match=r"they are torch.uint8: give images as fractions"):
+        convolution.outputs(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_weights_without_a_file_are_known_by_what_they_are() -> None:
@@ -145,7 +150,7 @@ class Output:
     ("output", "advice"),
     [
         (lambda x: (x[:, :2], None), r"gives a tuple.*--output-key \(0 of shape \(3, 2\)\)"),
-        (lambda x: Output(x[:, :2]), r"gives a Output.*\(logits of shape \(3, 2\)\)"),
+        (lambda x: Output(x[:, :2]), r"gives an Output.*\(logits of shape \(3, 2\)\)"),
         (lambda _x: "text", "gives a str, expected a tensor; name a function by --output-fn"),
     ],
 )
