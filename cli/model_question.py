@@ -16,6 +16,7 @@ from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of, weights_of
 from telemetry.cli.options import Settings, complete_runs
+from telemetry.cli.pages import HTML, check_page, write_page
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain_request import Keep, ModelSource
@@ -40,12 +41,7 @@ OPTIONS = (
         type=click.Path(path_type=Path, file_okay=False),
         help="Copy pictures and arrays here, too.",
     ),
-    click.option(
-        "--html",
-        metavar="FILE",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Write a page with pictures, too.",
-    ),
+    HTML,
     click.option(
         "--timeout",
         metavar="S",
@@ -159,7 +155,8 @@ class ModelQuestion:
     ) -> int:
         """The same where one table holds all answers."""
         if self.html is not None:
-            self._write_page(self.html, key, found)
+            title = f"{self.part} of {self.run.name} ({self.run.short})"
+            write_page(self.html, title, key, found, self._png)
         if self.screen.wants_json:
             stored = self.keep.run is not None
             self.screen.json({"run": self.run.run, "stored": stored, key: [*found]})
@@ -176,15 +173,6 @@ class ModelQuestion:
         if self.out is not None:
             return self.out / Path(picture).name
         return None if self.keep.run is None else Path(self.keep.run) / picture
-
-    def _write_page(self, path: Path, key: str, found: "Sequence[Mapping[str, Json]]") -> None:
-        from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
-
-        text = page(f"{self.part} of {self.run.name} ({self.run.short})", key, found, self._png)
-        try:
-            path.write_text(text, "utf-8")
-        except OSError as error:
-            raise UsageError(f"--html {path}: cannot be written ({error.strerror}).") from error
 
     def _png(self, name: str) -> bytes | None:
         """A picture of an answer, whose name is relative to the folder that keeps it."""
@@ -219,8 +207,7 @@ def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion
     given = cast("Mapping[str, str | None]", {name: shared[name] for name in GIVEN})
     out = cast("Path | None", shared["out"])
     html = cast("Path | None", shared["html"])
-    if html is not None and not html.parent.is_dir():
-        raise UsageError(f"--html {html}: there is no folder {html.parent}.")
+    check_page(html)
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     run = store.select(str(shared["run"]))

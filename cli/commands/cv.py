@@ -9,6 +9,7 @@ Examples:
 """
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ from telemetry.cli import cv_run, numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, verb_group
+from telemetry.cli.pages import HTML, check_page, write_page
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.compare.diff_result import Direction
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from telemetry.evaluate.crossval_result import Compared, CrossValidation
 
 EXIT_UNDECIDED = 3
+HALF = 8  # characters of an interval on each side of zero
 STYLES = {"better": Style.GOOD, "worse": Style.ERROR, "inconclusive": Style.WARNING}
 
 command = verb_group(__name__, __doc__)
@@ -41,6 +44,7 @@ command.part("run")(cv_run.run)
     metavar="NAME=VALUE",
     help="Parameters of the configuration that is used; else the one scored first.",
 )
+@HTML
 @click.pass_obj
 def compare(
     settings: Settings,
@@ -49,6 +53,7 @@ def compare(
     metric: str | None,
     goal: str | None,
     incumbent: str | None,
+    html: Path | None,
 ) -> int:
     """Say whether a configuration is better than the incumbent, and which to take.
 
@@ -61,6 +66,7 @@ def compare(
     """
     from telemetry.evaluate import crossval  # noqa: PLC0415 - duckdb
 
+    check_page(html)
     screen = open_screen(settings)
     found = crossval.compare(
         telemetry.Store.open(settings.store),
@@ -70,10 +76,15 @@ def compare(
         incumbent=incumbent,
         policy=policy(),
     )
+    if html is not None:
+        title = f"telemetry cv compare {found.cv_id}"
+        write_page(html, title, "comparisons", [found.to_json()])
     if screen.wants_json:
         screen.json(found.to_json())
     else:
         show(screen, found)
+        if html is not None:
+            screen.verbatim(str(html), label="page")
     return 0 if found.is_decided else EXIT_UNDECIDED
 
 
@@ -89,8 +100,12 @@ def show(screen: Screen, found: "CrossValidation") -> None:
         Column(header="DIFFERENCE 95 %", align=Align.RIGHT, rank=1),
         Column(header="P", align=Align.RIGHT, rank=2),
         Column(header="VERDICT"),
+        Column(header="", rank=4),
     )
-    screen.grid(Grid(columns=columns, rows=tuple(map(_row, found.configurations))))
+    ends = [end for e in found.configurations for end in (e.ci_low, e.ci_high)]
+    most = max((abs(end) for end in ends if math.isfinite(end)), default=0.0)
+    rows = tuple((*_row(entry), _interval(entry, most)) for entry in found.configurations)
+    screen.grid(Grid(columns=columns, rows=rows))
     screen.blank()
     for note in found.notes:
         screen.paragraph(note, indent=2, label="LOST")
@@ -122,6 +137,20 @@ def _held_out(found: "CrossValidation") -> str:
         f"{winner.title} has the {found.metric} {numbers.number(score.value)} on {examples}, "
         "trained on all others"
     )
+
+
+def _interval(entry: "Compared", most: float) -> str:
+    """The difference with its interval, in characters around a zero in the middle."""
+    if not (most > 0 and math.isfinite(entry.ci_low) and math.isfinite(entry.ci_high)):
+        return ""
+    low, place, high = (
+        round((1 + value / most) * HALF)
+        for value in (entry.ci_low, entry.difference, entry.ci_high)
+    )
+    cells = ["-" if low <= at <= high else " " for at in range(2 * HALF + 1)]
+    cells[HALF] = "|"
+    cells[place] = "o"
+    return "".join(cells)
 
 
 def _row(entry: "Compared") -> tuple[Cell, ...]:

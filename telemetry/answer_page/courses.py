@@ -70,6 +70,29 @@ def evolution(answer: Answer) -> str:
     return figure(svg, "0: as at the last checkpoint") if svg else ""
 
 
+def comparison(answer: Answer) -> str:
+    """The difference of every configuration to the one that is used, with its interval."""
+    numbered = enumerate(mappings(answer.get("configurations")))
+    compared = [{**c, "number": place} for place, c in numbered if listed(c.get("ci"))]
+    ends = [(real(listed(c["ci"])[0]), real(listed(c["ci"])[1])) for c in compared]
+    points = [(float(n), real(c.get("difference"))) for n, c in enumerate(compared)]
+    metric = str(answer.get("metric"))
+    curve = Curve(name=metric, points=points, band=ends, is_line=False)
+    known = [end for pair in ends for end in (*pair, 0.0) if math.isfinite(end)]
+    chart = Chart(
+        title=f"Difference of {metric} to the configuration that is used",
+        description=f"{answer.get('answer')}. {_extremes(curve)}",
+        x_label="configuration, as numbered in the table",
+        y_label=f"difference of {metric}",
+        curves=[curve],
+        y_range=(min(known), max(known)) if known and max(known) > min(known) else None,
+        x_names=[str(c.get("number")) for c in compared],
+    )
+    svg = drawn(chart, f"cv-{answer.get('cv_id')}")
+    goal = "below" if answer.get("goal") == "min" else "above"
+    return figure(svg, f"95 % intervals; {goal} 0 is better") if svg else ""
+
+
 def _extremes(curve: Curve) -> str:
     points = [(x, y) for x, y in curve.points if math.isfinite(y)]
     if not points:

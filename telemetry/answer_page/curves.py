@@ -29,12 +29,14 @@ class Curve:
         points: Places and values; what is not finite, or vast, is left out.
         wrong: Places whose points are crosses; the others are dots.
         band: Lowest and highest value at each place, or nothing.
+        is_line: Whether places follow one another; else each stands for itself.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     wrong: frozenset[float] = frozenset()
     band: Sequence[tuple[float, float]] = ()
+    is_line: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,8 @@ class _Plot:
         self._chart = chart
         points = [point for curve in chart.curves for point in _finite(curve)]
         xs, ys = zip(*points, strict=True)
-        self._x = _widened(min(xs), max(xs))
+        beside = 0 if all(curve.is_line for curve in chart.curves) else 0.5  # room for a category
+        self._x = _widened(min(xs) - beside, max(xs) + beside)
         self._y = chart.y_range or _widened(min(ys), max(ys))
         self._right = WIDTH - RIGHT - (KEY_WIDTH if len(chart.curves) > 1 else 0)
 
@@ -159,7 +162,9 @@ class _Plot:
         places = [self._at(x, y) for x, y in points]
         line = "".join(f"{'M' if n == 0 else 'L'}{x} {y}" for n, (x, y) in enumerate(places))
         stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
-        parts = [self._band(curve), f'<path d="{line}" {stroke}/>']
+        parts = [self._band(curve)]
+        if curve.is_line:
+            parts.append(f'<path d="{line}" {stroke}/>')
         for (x, _), (left, top) in zip(points, places, strict=True):
             if x in curve.wrong:
                 cross = f"M{left - 4} {top - 4}l8 8m0 -8l-8 8"
@@ -178,10 +183,20 @@ class _Plot:
         if not curve.band:
             return ""
         xs = [x for x, _ in curve.points]
+        if not curve.is_line:
+            return "".join(map(self._interval, xs, curve.band))
         lows = [self._at(x, low) for x, (low, _) in zip(xs, curve.band, strict=True)]
         highs = [self._at(x, high) for x, (_, high) in zip(xs, curve.band, strict=True)]
         path = "L".join(f"{x} {y}" for x, y in [*lows, *reversed(highs)])
         return f'<path d="M{path}Z" fill="var(--shade)"/>'
+
+    def _interval(self, x: float, ends: tuple[float, float]) -> str:
+        """A vertical line with short ends; nothing where an end is not finite."""
+        if not all(abs(end) < MOST for end in ends):
+            return ""
+        (left, low), (_, high) = (self._at(x, end) for end in ends)
+        path = f"M{left - 5} {low}h10M{left} {low}V{high}M{left - 5} {high}h10"
+        return f'<path d="{path}" fill="none" stroke="var(--ink)"/>'
 
 
 def ticks(low: float, high: float) -> list[float]:

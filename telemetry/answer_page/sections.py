@@ -30,6 +30,8 @@ FACTS = {
     "method": "method",
     "baselines": "compared with",
     "axis": "axis",
+    "metric": "metric",
+    "folds": "folds",
     "layer": "layer",
     "unit": "unit",
     "train": "training examples",
@@ -53,8 +55,13 @@ TABLES: Parts = {
     "weights": tables.layer,
     "features": tables.units,
     "dreams": tables.real_examples,
+    "comparisons": tables.configurations,
 }
-CURVES: Parts = {"perturbations": courses.perturbation, "features": courses.evolution}
+CURVES: Parts = {
+    "perturbations": courses.perturbation,
+    "features": courses.evolution,
+    "comparisons": courses.comparison,
+}
 
 
 def summary(key: str, answers: Sequence[Answer]) -> str:
@@ -80,7 +87,11 @@ def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) ->
             for check in mappings(answer.get("checks"))
             if check.get("ok") is not True
         ),
-        *(paragraph(f"note: {said}", "note") for said in listed(answer.get("warnings"))),
+        *(
+            paragraph(f"note: {said}", "note")
+            for name in ("warnings", "notes")
+            for said in listed(answer.get(name))
+        ),
         _texts(answer),
         *_pictures(answer, sentence, picture),
         CURVES.get(key, _nothing)(answer),

@@ -8,6 +8,7 @@ from telemetry.json_values import Json
 
 SETS = ("repair", "break")
 NOTHING = "-"
+VERDICTS = {"better": "good", "worse": "bad"}
 
 
 def parts(answer: Answer) -> str:
@@ -159,6 +160,29 @@ def real_examples(answer: Answer) -> str:
         ),
     ]
     return table("Activations of the unit", ("input", "activation"), reached)
+
+
+def configurations(answer: Answer) -> str:
+    """Configurations of a cross-validation, the one that is used first."""
+    rows = [
+        (
+            _n(str(place)),
+            Cell(", ".join(f"{k}={_value(v)}" for k, v in mapping(c["parameters"]).items())),
+            _n(number(c["mean_kept"])),
+            _n(f"{c['folds']}{_lost(c)}"),
+            _n(" .. ".join(signed(end) for end in listed(c["ci"])) or NOTHING),
+            _n(number(c["p"])),
+            Cell(str(c["verdict"]).replace("_", " "), VERDICTS.get(str(c["verdict"]), "")),
+        )
+        for place, c in enumerate(mappings(answer.get("configurations")))
+    ]
+    metric = str(answer.get("metric"))
+    headers = ("", "configuration", metric, "folds", "difference, 95 %", "p", "verdict")
+    return table("Configurations", headers, rows)
+
+
+def _lost(configuration: Answer) -> str:
+    return f", {configuration['lost']} lost" if configuration.get("lost") else ""
 
 
 def _neighbours(gap: Answer) -> str:

@@ -55,6 +55,13 @@ GAP: dict[str, Json] = {
     "finding": True,
 }
 EDIT: dict[str, Json] = {"name": EVIL, "before": EVIL, "after": None}
+CONFIGURATION: dict[str, Json] = {
+    "parameters": {EVIL: EVIL, "lr": 0.1},
+    "mean_kept": 0.9,
+    "folds": 10,
+    "lost": 1,
+    "p": 0.04,
+}
 KINDS: dict[str, dict[str, Json]] = {
     "attributions": {
         "top": [{"segment": EVIL, "value": 4.4, "share": 0.71}],
@@ -111,6 +118,17 @@ KINDS: dict[str, dict[str, Json]] = {
             ],
             "image": "explain/images/b.png",
         },
+    },
+    "comparisons": {
+        "cv_id": EVIL,
+        "metric": EVIL,
+        "goal": "max",
+        "folds": 10,
+        "notes": [EVIL],
+        "configurations": [
+            {**CONFIGURATION, "ci": None, "difference": None, "verdict": "incumbent"},
+            {**CONFIGURATION, "ci": [-0.1, 0.3], "difference": 0.1, "verdict": "better"},
+        ],
     },
     "dreams": {"activation": 9.1, "noise_mean": 1.0, "top": [{"example_id": EVIL, "value": 5.2}]},
 }
@@ -219,6 +237,14 @@ def test_layers_over_checkpoints_differ_by_more_than_colour() -> None:
     ]
     assert len({line["stroke-dasharray"] for line in lines}) == 2
     assert {"0", "4", "16"} <= set(document.texts)
+
+
+def test_configurations_have_intervals_around_what_is_used() -> None:
+    document = Document(shown("comparisons"))
+    (interval,) = [p for p in document.all("path") if str(p.get("d")).count("h10") == 2]
+    assert interval["stroke"] == "var(--ink)"
+    assert {"-0.1 .. +0.3", "10, 1 lost", "better"} <= set(document.texts)
+    assert "95 % intervals; above 0 is better" in document.texts
 
 
 def test_an_answer_without_a_picture_shows_the_rest() -> None:

@@ -60,3 +60,20 @@ def test_what_cannot_be_is_named(arguments: list[str], words: str, telemetry: Te
     done = telemetry("cv", *arguments)
     assert done.code == 2
     assert words in done.err
+
+
+def test_intervals_lie_around_the_incumbent_and_on_a_page(telemetry: Telemetry) -> None:
+    done = telemetry("cv", "compare", "--html", "cv.html")
+    better = next(line for line in done.out.splitlines() if line.startswith("lr=0.03"))
+    zero, place = better.rindex("|"), better.rindex("o")
+    assert zero < place
+    assert better[place - 1 : place + 2] == "-o-"
+    text = Path("cv.html").read_text("utf-8")
+    assert "<svg" in text
+    assert "take lr=0.03" in text
+    assert done.out.endswith("page\tcv.html\n")
+
+
+def test_a_page_without_a_folder_is_refused(telemetry: Telemetry) -> None:
+    done = telemetry("cv", "compare", "--html", "no/cv.html")
+    assert (done.code, done.out) == (2, "")
