@@ -124,6 +124,7 @@ class Attribution(Result):
         method: How.
         baselines: Names of the references.
         found: Values of elements or segments, for each baseline.
+        shown: What a picture shows, of the input's shape.
         unstable: Segments whose sign differs between draws, bool, shape (n_segments,).
         checks: What it was held against.
         compared: What another method says; None: none was asked.
@@ -147,6 +148,7 @@ class Attribution(Result):
     method: str
     baselines: tuple[str, ...]
     found: AttributionMap
+    shown: Tensor
     unstable: Tensor
     checks: tuple[Check, ...]
     compared: Comparison | None

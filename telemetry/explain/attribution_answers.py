@@ -36,7 +36,6 @@ def answer_input(
     keeper = Keeper.of(request.keep)
     found: list[Json] = []
     for place, example in enumerate(asked):
-        progress(place, len(asked))
         attribution = attribute(
             subject,
             example,
@@ -50,9 +49,15 @@ def answer_input(
             batch=request.batch,
             check=request.check,
             embedding=request.embedding,
+            progress=_within(place, len(asked), progress),
         )
         found.append(TELLING.kept(attribution, keeper))
     return {TELLING.key: found}
+
+
+def _within(place: int, of: int, progress: Progress) -> Progress:
+    """Progress over several inputs, from that of one."""
+    return lambda done, steps: progress(place * steps + done, of * steps)
 
 
 def _asked(request: AttributeRequest, subject: Subject, progress: Progress) -> list[Example]:

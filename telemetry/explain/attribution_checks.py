@@ -112,7 +112,7 @@ def _costly(
     output_layer = _output_layer(question, problem)
     yield checking.randomisation(
         lambda model: question.answered(question.problem(model)).native,
-        question.subject.model,
+        question.model,
         found.native,
         support,
         output_layer,
@@ -127,7 +127,7 @@ def _costly(
 
 def _output_layer(question: Question, problem: Problem) -> str | None:
     """The last layer that the score depends on; None where there is but one, or none is known."""
-    model, only = question.subject.model, problem.values[None]
+    model, only = question.model, problem.values[None]
     order = run_order(model, lambda: problem.scores(only))
     own = problem.scores(only)
     for layer in reversed(order[1:]):

@@ -79,7 +79,7 @@ def _is_text(attribution: Attribution) -> bool:
 
 def _painted(attribution: Attribution) -> Floats:
     """The map as it is painted: blue always speaks for the truth where the score opposes it."""
-    flat = map_of(attribution.values)
+    flat = map_of(attribution.shown)
     return -flat if _is_wrong(attribution) else flat
 
 
@@ -102,7 +102,7 @@ def grid(attribution: Attribution) -> Json:
 
 def marks(attribution: Attribution) -> list[Json]:
     """The same in signs, for what has no colours: those of the score, as in the legend."""
-    return sign_lines(map_of(attribution.values)) if _is_image(attribution) else []
+    return sign_lines(map_of(attribution.shown)) if _is_image(attribution) else []
 
 
 def texts(attribution: Attribution) -> list[WordLine]:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from telemetry.errors import UsageError
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.methods import RULES
 from telemetry.explain.segments import Segments
 
 BLUR_SHARE = 7 / 24  # of the shorter side: a box of 7 px at 24 px
@@ -39,6 +40,26 @@ def default_baselines(modality: Modality, method: str, *, is_wrong: bool) -> tup
     if method == "lime":
         return ("bins:16",)
     return ("class-sample:16",) if is_wrong else ("train-sample:16",)
+
+
+def usual_rivals(
+    modality: Modality, method: str, names: Sequence[str], defaults: Sequence[str]
+) -> tuple[str, ...]:
+    """Baselines that must name the same part: the usual ones where another was chosen.
+
+    A grey or black window of occlusion is itself no image: the mean colour is tried, too.
+
+    Args:
+        modality: What the inputs are.
+        method: How they are explained.
+        names: Baselines that are shown.
+        defaults: Those that fit.
+    """
+    if method in RULES:
+        return ()
+    if method == "occlusion" and modality is Modality.IMAGE and {*names} <= {*defaults}:
+        return ("colour",)
+    return tuple(name for name in defaults if name not in names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

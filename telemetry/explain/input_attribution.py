@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from telemetry.capture.answers import class_name
-from telemetry.explain.attribution import Attribution, Changed
+from telemetry.explain.attribution import Attribution, AttributionMap, Changed
 from telemetry.explain.attribution_checks import judge, n_runs
 from telemetry.explain.attribution_warnings import warnings_of
 from telemetry.explain.examples import Example
@@ -15,6 +16,7 @@ from telemetry.explain.hidden_parts import changed_answers
 from telemetry.explain.identities import identity_of
 from telemetry.explain.question import Question, Settings, ask, examples_of
 from telemetry.explain.score import WRONG
+from telemetry.explain.sliding import sliding_occlusion
 from telemetry.explain.subject import Subject
 
 Progress = Callable[[int, int], None]  # runs of methods done, of how many
@@ -98,6 +100,7 @@ def _answered(question: Question, started: float) -> Attribution:
         method=question.settings.method,
         baselines=tuple(found.raw),
         found=found,
+        shown=_shown(question, found),
         unstable=torch.zeros(n_segments).bool() if judged.unstable is None else judged.unstable,
         checks=judged.checks,
         compared=judged.compared,
@@ -107,6 +110,15 @@ def _answered(question: Question, started: float) -> Attribution:
         seconds=time.perf_counter() - started,
         seed=question.settings.seed,
     )
+
+
+def _shown(question: Question, found: AttributionMap) -> Tensor:
+    """The values; of an occluded grid those of a window that slides over it."""
+    if question.settings.method != "occlusion" or not question.segments.is_grid:
+        return found.values
+    groups = question.references.values()
+    maps = [sliding_occlusion(question.problem(), references) for references in groups]
+    return torch.stack(maps).mean(0)
 
 
 def _changed(question: Question) -> tuple[Changed, ...] | None:

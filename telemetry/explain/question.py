@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from telemetry.capture.answers import as_logits
 from telemetry.errors import UsageError
 from telemetry.explain.attribution import AttributionMap
-from telemetry.explain.baselines import References, default_baselines, usable_references
+from telemetry.explain.baselines import (
+    References,
+    default_baselines,
+    usable_references,
+    usual_rivals,
+)
 from telemetry.explain.examples import Example, ExampleSet, Modality
 from telemetry.explain.hidden_parts import without_tokens
 from telemetry.explain.methods import (
@@ -101,7 +106,7 @@ class Question:
         score: Which number is explained.
         segments: Parts of the input.
         references: What it is compared with, by the names of the baselines.
-        rivals: What it would be compared with had no baseline been named; empty: the same.
+        rivals: What else it is compared with, to tell whether the baseline decides.
         cost: Counts inputs.
         notes: What a reader must know of the references.
         finished: Told when a method has run.
@@ -126,13 +131,20 @@ class Question:
         return examples_of(self.subject)
 
     @property
+    def model(self) -> nn.Module:
+        """What answers: rules and hooks reach what was compiled, not what compiled it."""
+        compiled: nn.Module = self.subject.model
+        inner = getattr(compiled, "_orig_mod", compiled)
+        return inner if isinstance(inner, nn.Module) else compiled
+
+    @property
     def all_references(self) -> list[Tensor]:
         """Those of all baselines."""
         return [reference for group in self.references.values() for reference in group]
 
     def problem(self, model: nn.Module | None = None) -> Problem:
         """The question as methods take it; put to another model, if one is given."""
-        subject = self.subject if model is None else replace(self.subject, model=model)
+        subject = replace(self.subject, model=self.model if model is None else model)
         outputs = counted(subject, self.cost)
         return Problem(
             score=lambda inputs: self.score.of(outputs(inputs)),
@@ -218,9 +230,10 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
     names = defaults if settings.baseline is None else (settings.baseline,)
     references, notes = usable_references(made, names, is_finite)
     rivals: dict[str, list[Tensor]] = {}
-    if settings.check and settings.method not in RULES and not {*names} <= {*defaults}:
+    if settings.check:
         with suppress(UsageError):  # there are none of this kind
-            rivals, _ = usable_references(made, defaults, is_finite)
+            usual = usual_rivals(examples.modality, settings.method, names, defaults)
+            rivals, _ = usable_references(made, usual, is_finite)
     return Question(
         subject=subject,
         example=example,

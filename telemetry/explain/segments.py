@@ -26,12 +26,14 @@ class Segments:
         names: Of the segments.
         boxes: Where they lie in an image; empty for other inputs.
         note: What a reader must know of them.
+        is_grid: Whether they are cells of one size, but for a pixel, side by side.
     """
 
     labels: Tensor
     names: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
     note: str = ""
+    is_grid: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -175,6 +177,7 @@ def _grid(values: Tensor, rows: int, columns: int) -> Segments:
         labels=cells.expand(values.shape).contiguous(),
         names=tuple(f"r{r}c{c}" for r, c in places),
         boxes=tuple((ys[r], xs[c], ys[r + 1], xs[c + 1]) for r, c in places),
+        is_grid=True,
     )
 
 

@@ -329,3 +329,24 @@ def test_what_pushes_a_regression_to_its_error_comes_first(
     assert sentence(found).startswith(
         f"example {found.example.id} gets -0.9, {distance} {said} the true {truth:.4g}; {first} "
     )
+
+
+def test_a_compiled_model_is_explained_like_the_one_inside(subject: explain.Subject) -> None:
+    plain = attribute(subject, "0", "wrong", method="guided", baseline="zero", check=False)
+    compiled = torch.compile(Detector(), backend="eager")
+    assert isinstance(compiled, nn.Module)
+    found = attribute(
+        explain.load(compiled, dataset=Marked()),
+        "0",
+        method="guided",
+        baseline="zero",
+        check=False,
+    )
+    assert found.ok
+    assert torch.equal(found.values, plain.values)
+
+
+def test_progress_reaches_its_end(subject: explain.Subject) -> None:
+    told: list[tuple[int, int]] = []
+    attribute(subject, "0", method="occlusion", progress=lambda *step: told.append(step))
+    assert told[-1][0] == told[-1][1] == len(told)

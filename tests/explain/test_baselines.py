@@ -10,6 +10,7 @@ from telemetry.explain.baselines import (
     default_baselines,
     mean_colour,
     other_quarter,
+    usual_rivals,
 )
 from telemetry.explain.examples import Example, ExampleSet, Modality
 from telemetry.explain.input_attribution import attribute
@@ -73,6 +74,16 @@ def test_what_is_compared_depends_on_modality_question_and_method() -> None:
     assert default_baselines(table, "ig", is_wrong=False) == ("train-sample:16",)
     assert default_baselines(table, "lime", is_wrong=True) == ("bins:16",)
     assert default_baselines(Modality.TEXT, "lime", is_wrong=True) == ("mask",)
+
+
+def test_what_must_agree_is_the_usual_where_another_was_chosen() -> None:
+    image, usual = Modality.IMAGE, ("blur", "zero")
+    assert usual_rivals(image, "ig", ("zero",), usual) == ("blur",)
+    assert usual_rivals(image, "ig", usual, usual) == ()
+    assert usual_rivals(image, "occlusion", usual, usual) == ("colour",)
+    assert usual_rivals(image, "guided", ("mean",), usual) == ()
+    table = Modality.TABULAR
+    assert usual_rivals(table, "ig", ("median",), ("class-sample:16",)) == ("class-sample:16",)
 
 
 def test_the_mean_colour_is_one_number_a_channel() -> None:
