@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
 
 BAR_WIDTH = 10
+_OF_NUMBERS = ("correct", "MARGIN")  # what a stretch has in common, and what is least in it
 KEPT_SHARE = 0.95  # of the answers, by the hypothesis that a threshold becomes
 
 
@@ -180,13 +181,13 @@ def _span(text: str | None) -> tuple[float | None, float | None]:
 
 def _course(found: "Mapping[str, Json]") -> Grid:
     """Stretches of the axis on which the answer is the same; of numbers, as right or as wrong."""
-    same = "prediction" if found["tolerance"] is None else "correct"
+    same, surest = ("prediction", "P OF TRUTH") if found["tolerance"] is None else _OF_NUMBERS
     columns = (
         Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
         Column(header="TO", align=Align.RIGHT),
         Column(header="ANSWER", shrinks=True),
         Column(header=""),
-        Column(header="LEAST P OF TRUTH", align=Align.RIGHT),
+        Column(header=f"LEAST {surest}", align=Align.RIGHT),
         Column(header="MOST CLIPPED", align=Align.RIGHT, rank=1),
     )
     stretches: list[list[Mapping[str, Json]]] = []
@@ -208,13 +209,13 @@ def _margins(screen: Screen, found: "Mapping[str, Json]") -> tuple[Cell, ...]:
 
 def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
     right = rows[0]["correct"] is True
-    known = [number(row["p_label"]) for row in rows if row["p_label"] is not None]
+    known = [number(row["margin" if row["p_label"] is None else "p_label"]) for row in rows]
     return (
         _short(rows[0]["value"]),
         _short(rows[-1]["value"]),
         " .. ".join(dict.fromkeys(str(row["prediction"]) for row in (rows[0], rows[-1]))),
         Span("right", Style.GOOD) if right else Span("wrong", Style.ERROR),
-        numbers.number(min(known) if known else None),
+        numbers.number(min(known)),
         numbers.percent(max(number(row["clipped"]) for row in rows)),
     )
 

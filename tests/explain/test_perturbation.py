@@ -11,6 +11,8 @@ from telemetry.errors import UsageError
 from telemetry.explain import perturb, perturb_all
 from telemetry.explain.axes import axis_of
 from telemetry.explain.perturbation import Settings
+from telemetry.explain.perturbation_answers import answer_perturb
+from telemetry.explain_request import Keep, ModelSource, PerturbRequest
 
 pytestmark = pytest.mark.torch
 
@@ -94,6 +96,18 @@ def test_a_set_has_a_curve_and_the_value_of_five_points(subject: explain.Subject
     low, high = found.at(0.15).interval
     assert low < 16 / 20 < high
     assert found.forwards == 20 + 20 * 22  # reading; 21 values and no change
+
+
+def test_a_mistake_in_the_last_axis_is_said_before_the_first_one_runs(
+    subject: explain.Subject,
+) -> None:
+    told: list[int] = []
+    request = PerturbRequest(
+        source=ModelSource(), examples=(), axes=("brightness", "hue"), keep=Keep()
+    )
+    with pytest.raises(UsageError, match="--axis hue: images have 1 channels"):
+        answer_perturb(request, subject, lambda done, _of: told.append(done))
+    assert told == []
 
 
 def test_saturation_is_no_brightness() -> None:
