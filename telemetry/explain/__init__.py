@@ -4,6 +4,8 @@ from telemetry import explain
 subject = explain.load(model="shop.net:build", checkpoint="best.pt", dataset="shop.data:valid")
 evaluation = explain.evaluate(subject)
 attribution = explain.attribute(subject, example="4711", target="wrong", method="ig", seed=0)
+print(attribution.answer, attribution.ok)
+attribution.save(run)  # or attribution.figure("html")
 perturbation = explain.perturb(subject, "4711", "brightness")
 found = explain.cross_validate(train_and_score, {"lr": [0.1, 0.01]}, labels=labels)
 (dream,) = explain.dream(subject, "conv2", ["7"])

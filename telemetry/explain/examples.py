@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from telemetry.capture.answers import ID_CHARACTERS, input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.column_groups import column_groups
 from telemetry.explain.stated import (
+    Source,
     metadata_value,
     no_input,
     no_item,
@@ -71,18 +72,6 @@ class Example:
     label: int | float | str | None
     metadata: Mapping[str, Json]
     file: str | None = None
-
-
-class Source(Protocol):
-    """What the user gives: items that can be counted and read."""
-
-    def __len__(self) -> int:
-        """How many."""
-        ...
-
-    def __getitem__(self, index: int, /) -> object:
-        """(input, label) or (input, label, metadata)."""
-        ...
 
 
 class ExampleSet:

@@ -1,7 +1,7 @@
 """What a data set of the user says of itself by optional attributes, and by what its items are."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,18 @@ ITEM = "(input, label) or (input, label, metadata)"
 MOST_KEYS = 6  # of a message
 LABEL_KEYS = frozenset({"label", "labels", "target", "targets", "y"})
 METADATA_KINDS = (str, bool, int, float, type(None))
+
+
+class Source(Protocol):
+    """What the user gives: items that can be counted and read."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: int, /) -> object:
+        """(input, label) or (input, label, metadata)."""
+        ...
 
 
 def stated(source: object, name: str) -> object:
