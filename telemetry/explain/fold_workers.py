@@ -57,6 +57,24 @@ class _Worker:
         self.process.start()
         theirs.close()  # so that its death is seen as the end of what it sends
         self.task: FoldTask | None = None
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Take the word that the process is ready.
+
+        Raises:
+            UsageError: it ended while it imported the training.
+        """
+        try:
+            self.connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            self.process.join(STOP_SECONDS)
+            raise UsageError(
+                f"a process that was to train {ending(self.process.exitcode)} before it began. It "
+                "imports the module of the training once more: what that module starts must stand "
+                'below `if __name__ == "__main__":`.'
+            ) from error
+        self.has_begun = True
 
     def give(self, task: FoldTask) -> None:
         """Have a task done; a process that died is noticed when its outcome is asked for."""
@@ -95,6 +113,9 @@ def _shared_out(
         while workers:
             ready = wait([worker.connection for worker in workers])
             for worker in [one for one in workers if one.connection in ready]:
+                if not worker.has_begun:
+                    worker.begin()
+                    continue
                 task, outcome = worker.task, worker.outcome()
                 _go_on(workers, worker, waiting, None if outcome else start)
                 if task is not None:
@@ -133,12 +154,15 @@ def _death(worker: _Worker) -> Outcome:
 
 
 def _work(
-    connection: "Connection[Outcome, FoldTask]", train_and_score: TrainAndScore, n_threads: int
+    connection: "Connection[Outcome | None, FoldTask]",
+    train_and_score: TrainAndScore,
+    n_threads: int,
 ) -> None:
     """Body of a process: tasks in, outcomes out, until nobody sends any."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr  # what the user's code prints is no part of the answer
     torch.set_num_threads(n_threads)
+    connection.send(None)
     while True:
         try:
             task = connection.recv()

@@ -262,6 +262,24 @@ def test_processes_share_the_folds_and_one_that_dies_costs_its_fold_alone(
     ]
 
 
+@pytest.mark.slow
+def test_processes_that_cannot_import_the_training_are_told_at_once(
+    validate: Callable[..., CrossValidated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "unguarded.py").write_text(
+        "import multiprocessing\n"
+        "assert multiprocessing.current_process().name == 'MainProcess', 'trains on import'\n"
+        "def fit(params, train_idx, test_idx, seed, callback): return 1.0\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    import unguarded  # type: ignore[import-not-found] - just written
+
+    with pytest.raises(UsageError, match=r"ended with exit code 1 before it began\. .*__main__"):
+        validate(unguarded.fit, {"a": [1]}, jobs=2)
+
+
 def test_the_generators_of_the_caller_are_left_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(2)[1]
