@@ -6,6 +6,7 @@ import click
 
 import telemetry
 from telemetry.cli import numbers
+from telemetry.cli.damage import warn_of_files
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.model_answers import checks_grid, show_failures
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -68,6 +69,7 @@ def explain_list(settings: Settings, *, run: str) -> None:
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
     found = asked_of(store, [chosen])
+    warn_of_files(screen, [chosen])
     if screen.wants_json:
         screen.json({"run": chosen.run, "stored": True, "asked": [a.to_json() for a in found]})
         return
@@ -101,6 +103,7 @@ def explain_show(settings: Settings, *, identity: str) -> int:
 
     screen = open_screen(settings)
     found = find_asked(telemetry.Store.open(settings.store), identity)
+    warn_of_files(screen, [found.run])
     if screen.wants_json:
         whole = found.to_json(whole=True)
         screen.json({"run": found.run.run, "stored": True, "asked": [whole]})
@@ -199,7 +202,9 @@ def _rows(asked: "Asked", screen: Screen) -> Grid:
     rows = asked.to_json(whole=True)["rows"]
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     shown = found[:SHOWN_ROWS] if screen.for_people else found
-    names = [name for name in COLUMNS[asked.verb] if any(r[name] is not None for r in shown)]
+    names = [
+        name for name in COLUMNS.get(asked.verb, ()) if any(r[name] is not None for r in shown)
+    ]
     columns = tuple(
         Column(
             header=name.replace("_", " ").upper(),

@@ -88,6 +88,16 @@ def test_a_path_out_of_the_run_is_not_followed(telemetry: Telemetry, run: Path) 
         assert "other.png" not in done.out
 
 
+def test_a_torn_file_is_said_and_the_rest_is_listed(telemetry: Telemetry, run: Path) -> None:
+    (shard,) = (run / "attributions").glob("*/*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-20])
+    done = telemetry("explain", "list", "base")
+    assert done.code == 0
+    assert INPUT not in done.out
+    assert PERTURB in done.out
+    assert shard.name in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
