@@ -49,8 +49,8 @@ def add_reduce(group: VerbGroup) -> None:
     "--right",
     metavar="ID|FILE",
     help="Id, place or file (.png, .npy, .json, ...) of one that is answered with the true class; "
-    "nearest: the most similar; blur, mean: the wrong one without details. Else nearest, of "
-    "images blur.",
+    "nearest: the most similar; blur, mean, inpaint: the wrong one without details. Else "
+    "nearest, of images blur.",
 )
 @click.option("--mode", type=click.Choice(MODES), help="Search one set only; else both.")
 @click.option("--cell", type=click.IntRange(min=1), metavar="PX", help="Side of a cell; else 2.")

@@ -16,6 +16,8 @@ from torch.nn import functional
 from telemetry.errors import UsageError
 from telemetry.explain.baselines import blurred
 from telemetry.explain.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
+from telemetry.explain.inpainting import filled_in
+from telemetry.explain.masks import like, soft_mask
 from telemetry.explain.segments import Box
 
 MOST_CELLS = 256  # of an image: the cost of a search grows faster than their number
@@ -73,7 +75,19 @@ class Cells:
 
     def mixed(self, taken: Collection[int]) -> Tensor:
         """The wrong image with some cells of the right one."""
-        return torch.where(self.mask(taken), self.right, self.wrong)
+        mask = self.mask(taken)
+        return torch.where(mask, self.other(mask), self.wrong)
+
+    def faded(self, taken: Collection[int]) -> Tensor:
+        """The same with an edge of one pixel that fades out."""
+        soft = soft_mask(self.mask(taken))
+        mixture = soft * self.other(soft > 0) + (1 - soft) * self.wrong
+        return like(mixture, self.wrong)
+
+    def other(self, mask: Tensor) -> Tensor:
+        """What the pixels of a mask become, an image."""
+        del mask
+        return self.right
 
     def edits(self, taken: Collection[int]) -> list[Edit]:
         """None: cells are shown, not named."""
@@ -100,6 +114,16 @@ class Cells:
         variances = [image.double().flatten(1).var(1).mean() for image in (self.wrong, self.right)]
         spread = math.sqrt(sum(map(float, variances)) / len(variances))
         return float((cells > NOTABLE * max(spread, LEAST_SPREAD)).double().mean())
+
+
+class FilledCells(Cells):
+    """Cells of an image that are filled in from what lies around them."""
+
+    __slots__ = ()
+
+    def other(self, mask: Tensor) -> Tensor:
+        """What the pixels of a mask become, an image."""
+        return filled_in(self.wrong, mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -189,6 +213,7 @@ def differences_of(
     examples: ExampleSet,
     *,
     cell: int | None = None,
+    fills: bool = False,
     immutable: Collection[str] = (),
 ) -> Differences:
     """The differences of two inputs, as their modality asks.
@@ -198,6 +223,7 @@ def differences_of(
         right: The other.
         examples: Their data set, which knows names of columns and tokens.
         cell: Side of a cell of an image, in pixels; None: 2, or what gives 256 cells.
+        fills: Whether cells of the wrong image are filled in; the right one does not count.
         immutable: Columns that stay as they are.
 
     Raises:
@@ -213,14 +239,16 @@ def differences_of(
             )
         is_image = wrong.dim() == IMAGE_DIMENSIONS
         found = (
-            _cells(wrong, right, cell) if is_image else _columns(wrong, right, examples, immutable)
+            _cells(wrong, right, cell, fills=fills)
+            if is_image
+            else _columns(wrong, right, examples, immutable)
         )
     if not len(found):
         raise UsageError("both inputs are equal; choose another --right.")
     return found
 
 
-def _cells(wrong: Tensor, right: Tensor, cell: int | None) -> Cells:
+def _cells(wrong: Tensor, right: Tensor, cell: int | None, *, fills: bool) -> Cells:
     height, width = wrong.shape[1:]
     if cell is not None and not 0 < cell <= min(height, width):
         raise UsageError(f"--cell {cell}: an image of {height}x{width} has no such cells.")
@@ -233,8 +261,8 @@ def _cells(wrong: Tensor, right: Tensor, cell: int | None) -> Cells:
         for x in range(0, width, side)
     ]
     boxes.sort(key=lambda box: _morton(box[0] // side, box[1] // side))
-    differ = (wrong != right).any(0)
-    return Cells(
+    differ = torch.ones(height, width, dtype=torch.bool) if fills else (wrong != right).any(0)
+    return (FilledCells if fills else Cells)(
         wrong=wrong,
         right=right,
         side=side,

@@ -25,3 +25,9 @@ def soft_mask(mask: Tensor) -> Tensor:
     wide = functional.max_pool2d(mask[None, None].float(), 3, stride=1, padding=1)
     soft = functional.avg_pool2d(wide, 3, stride=1, padding=1, count_include_pad=False)[0, 0]
     return torch.where(mask, 1.0, soft)
+
+
+def like(values: Tensor, model: Tensor) -> Tensor:
+    """Values of the type of another tensor; whole numbers are rounded."""
+    shown = values if model.is_floating_point() else values.round()
+    return shown.to(model.dtype)

@@ -17,7 +17,7 @@ from telemetry.explain.input_files import is_input_file, read_example
 from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Settings
 from telemetry.explain.reduction_search import Search
 from telemetry.explain.subject import Subject
-from telemetry.explain.twins import BLUR, MEAN
+from telemetry.explain.twins import BLUR, PLAIN
 
 
 def reduce(
@@ -35,8 +35,9 @@ def reduce(
         subject: Model and examples.
         wrong: Id or place of an example that is answered wrongly, or a file, see `read_input`.
         right: Id or place of one that is answered with the true class of `wrong`, or a file;
-            `nearest`: the most similar of that class; `blur` or `mean`: `wrong` itself, blurred or
-            flat; None: `nearest`, of images `blur`.
+            `nearest`: the most similar of that class; `blur`, `mean` or `inpaint`: `wrong` itself,
+            blurred, flat, or its parts filled in from around them; None: `nearest`, of images
+            `blur`.
         settings: How.
         label: True class or number of the input of a file.
         progress: Told how many mixtures were tried, of how many at most.
@@ -69,7 +70,8 @@ def flip(
     Args:
         subject: Model and examples.
         wrong: See `reduce`.
-        by: What cells become: `blur` or `mean`, without their details.
+        by: What cells become: `blur` or `mean`, without their details, or `inpaint`, filled in
+            from around them.
         settings: How.
         label: True class of the image of a file.
 
@@ -77,8 +79,8 @@ def flip(
         UsageError: an unknown way, no image, or as for `reduce`.
         Inconclusive: no set of cells mends the answer.
     """
-    if by not in {BLUR, MEAN}:
-        raise UsageError(f"flip by {by!r}: say {BLUR} or {MEAN}; `reduce` takes another input.")
+    if by not in PLAIN:
+        raise UsageError(f"flip by {by!r}: say {', '.join(PLAIN)}; `reduce` takes another input.")
     return reduce(subject, wrong, by, replace(settings or Settings(), mode=REPAIR), label=label)
 
 

@@ -35,9 +35,12 @@ def picture(found: Reduction) -> bytes | None:
         return None
     assert found.origin.examples is not None  # noqa: S101 - `reduce` has seen to it
     scale = UnitScale.of(found.origin.examples)
+    other = found.differences.right
+    if not found.twin.is_real:  # what the wrong one becomes
+        other = found.differences.mixed(least_of(found))
     wrong, right = (
         enlarged(picture_of_input(scale.unit(image), UNIT), PANEL)
-        for image in (found.differences.wrong, found.differences.right)
+        for image in (found.differences.wrong, other)
     )
     region, least = (_mask_of(found, items) for items in (found.region, least_of(found)))
     shown = outlined(enlarged(marked(found.differences.wrong, region), PANEL), least)

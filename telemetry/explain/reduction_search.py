@@ -14,7 +14,6 @@ from telemetry.explain.differences import Cells, differences_of
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.examples import Example
 from telemetry.explain.identities import identity_of
-from telemetry.explain.masks import soft_mask
 from telemetry.explain.reduction_result import BREAK, REPAIR, Reduction, Settings
 from telemetry.explain.subject import Subject
 from telemetry.explain.twins import twin_of
@@ -73,6 +72,7 @@ class Search:
             self._twin.input,
             classifier.examples,
             cell=settings.cell,
+            fills=self._twin.is_filled,
             immutable=settings.immutable,
         )
         if settings.mode == BREAK and not self._twin.is_real:
@@ -226,9 +226,7 @@ class Search:
             found += [_local(cells), self._mending("region_mends", cells.mixed(region))]
             if not found[-1].ok:  # no edge is to blame
                 return found
-        soft = soft_mask(cells.mask(region)).to(cells.wrong.dtype)
-        faded = soft * cells.right + (1 - soft) * cells.wrong
-        return [*found, self._mending("soft_edge", faded)]
+        return [*found, self._mending("soft_edge", cells.faded(region))]
 
     def _mending(self, name: str, mixture: Tensor) -> Check:
         """Whether a mixture mends the answer."""

@@ -13,8 +13,10 @@ from telemetry.explain.baselines import blurred
 from telemetry.explain.classifier import Classifier
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, Modality
 from telemetry.explain.input_files import is_input_file, read_input
+from telemetry.explain.masks import like
 
-NEAREST, BLUR, MEAN = "nearest", "blur", "mean"
+NEAREST, BLUR, MEAN, INPAINT = "nearest", "blur", "mean", "inpaint"
+PLAIN = (BLUR, MEAN, INPAINT)  # what an image may become itself
 SEARCHED = 10_000  # examples, for the nearest one
 
 
@@ -27,12 +29,14 @@ class Twin:
         name: As a sentence says it: "example 12", or what was done.
         input: As the model takes it.
         is_nearest: Whether it was searched for.
+        is_filled: Whether parts are filled in from around them; the input is then the wrong one.
     """
 
     id: str | None
     name: str
     input: Tensor
     is_nearest: bool = False
+    is_filled: bool = False
 
     @property
     def is_real(self) -> bool:
@@ -49,8 +53,8 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
     """The input that a name means.
 
     Args:
-        right: Id or place of an example, a file (see `read_input`), `nearest`, `blur` or `mean`;
-            None: what fits.
+        right: Id or place of an example, a file (see `read_input`), `nearest`, `blur`, `mean` or
+            `inpaint`; None: what fits.
         wrong: The input that is answered wrongly.
         classifier: Knows examples and answers.
 
@@ -61,16 +65,13 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
     is_image = wrong.input.dim() == IMAGE_DIMENSIONS
     if right is None:
         right = BLUR if is_image else NEAREST
-    if right in {BLUR, MEAN}:
+    if right in PLAIN:
         if not is_image:
             raise UsageError(
                 f"--right {right}: an input of shape {tuple(wrong.input.shape)} "
                 "is no image; say --right nearest."
             )
-        if right == BLUR:
-            return Twin(id=None, name="blurred", input=blurred(wrong.input))
-        flat = wrong.input.mean((1, 2), keepdim=True).expand_as(wrong.input)
-        return Twin(id=None, name="replaced by their mean colour", input=flat.contiguous())
+        return _plain(str(right), wrong.input)
     if right == NEAREST:
         return _nearest(wrong, classifier)
     if isinstance(right, str) and is_input_file(right):
@@ -78,6 +79,17 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
         return Twin(id=path.name, name=path.name, input=read_input(path, classifier.examples))
     chosen = classifier.examples.find(right) if isinstance(right, str) else right
     return Twin(id=chosen.id, name=f"example {chosen.id}", input=chosen.input)
+
+
+def _plain(how: str, image: Tensor) -> Twin:
+    """An image without its details."""
+    if how == INPAINT:
+        return Twin(id=None, name="filled in from around them", input=image, is_filled=True)
+    values = image.float()
+    if how == BLUR:
+        return Twin(id=None, name="blurred", input=like(blurred(values), image))
+    flat = values.mean((1, 2), keepdim=True).expand_as(values).contiguous()
+    return Twin(id=None, name="replaced by their mean colour", input=like(flat, image))
 
 
 def _nearest(wrong: Example, classifier: Classifier) -> Twin:
