@@ -8,16 +8,35 @@ from telemetry.json_values import Json
 
 SETS = ("repair", "break")
 NOTHING = "-"
+MOST_BASELINES = 3  # that have columns of their own
 VERDICTS = {"better": "good", "worse": "bad"}
 
 
 def parts(answer: Answer) -> str:
-    """Parts of an input that speak most for the score."""
+    """Parts of an input that speak most for the score, and answers that come without them."""
+    top = mappings(answer.get("top"))
+    names = [str(name) for name in listed(answer.get("baselines"))]
+    each = names if 1 < len(names) <= MOST_BASELINES else []
+    has_std = any(part.get("std") is not None for part in top)
     rows = [
-        (Cell(str(part["segment"])), _n(signed(part["value"])), _n(percent(part["share"])))
-        for part in mappings(answer.get("top"))
+        (
+            Cell(str(part["segment"])),
+            _n(signed(part["value"]) + ("?" if part.get("unstable") is True else "")),
+            *([_n(number(part.get("std")))] if has_std else []),
+            *(_n(number(mapping(part.get("by_baseline")).get(name))) for name in each),
+            _n(percent(part["share"])),
+        )
+        for part in top
     ]
-    return table("Parts that speak most for the score", ("part", "value", "share"), rows)
+    headers = ("part", "value", *(["sd"] if has_std else []), *each, "share")
+    changed = [
+        (Cell(str(one["segment"])), Cell(str(one["prediction"])), _n(percent(one["share"])))
+        for one in mappings(answer.get("changed"))
+    ]
+    instead = ("hidden", "answer", "share of the references")
+    return table("Parts that speak most for the score", headers, rows) + table(
+        "Answers that come instead where a part is hidden", instead, changed
+    )
 
 
 def steps(answer: Answer) -> str:

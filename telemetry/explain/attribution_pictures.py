@@ -1,11 +1,13 @@
 """How attributions are drawn: as PNG, in colours for a terminal, and in signs without colours."""
 
 import numpy as np
+import numpy.typing as npt
 
 from telemetry.explain.answers import thinned
 from telemetry.explain.attribution import Attribution
 from telemetry.explain.characters import sign_lines
 from telemetry.explain.colours import (
+    Bytes,
     Floats,
     hexadecimal,
     signed_colours,
@@ -14,11 +16,12 @@ from telemetry.explain.colours import (
 from telemetry.explain.draw import map_of
 from telemetry.explain.examples import IMAGE_DIMENSIONS
 from telemetry.explain.part_pictures import (
+    UNKNOWN,
     Valued,
     Word,
     WordLine,
     image_png,
-    signed,
+    painted,
     table_png,
     text_png,
 )
@@ -32,7 +35,7 @@ def picture(attribution: Attribution) -> bytes | None:
     if _is_image(attribution):
         image = attribution.example.input.cpu()
         largest = sorted(parts, key=lambda part: -abs(part.value))
-        return image_png(_painted(attribution), image, largest, caption, attribution.id)
+        return image_png(_colours(attribution), image, largest, caption, attribution.id)
     if attribution.values.dim() != 1:
         return None
     if _is_text(attribution):
@@ -51,6 +54,8 @@ def legend(attribution: Attribution) -> str:
         said = f"{plus} +: {more} the answer; {minus} -: {less} it"
     else:
         said = f"{plus} +: for {score.target_name}; {minus} -: for {against}"
+    if attribution.unstable.any():
+        said += "; grey ?: the sign differs between draws"
     if not _is_image(attribution):
         return said
     return f"{said}; colours end at {signed_scale(_painted(attribution)):.3g} a pixel"
@@ -61,7 +66,13 @@ def valued(attribution: Attribution) -> list[Valued]:
     sign = -1 if _is_wrong(attribution) else 1
     boxes = attribution.segments.boxes
     return [
-        Valued(name=name, value=value, paint=sign * value, box=boxes[place] if boxes else None)
+        Valued(
+            name=name,
+            value=value,
+            paint=sign * value,
+            box=boxes[place] if boxes else None,
+            is_unstable=bool(attribution.unstable[place]),
+        )
         for place, (name, value) in enumerate(
             zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
         )
@@ -83,6 +94,20 @@ def _painted(attribution: Attribution) -> Floats:
     return -flat if _is_wrong(attribution) else flat
 
 
+def _colours(attribution: Attribution) -> Bytes:
+    """Of each pixel, height x width x 3; grey where the sign is not known."""
+    flat = _painted(attribution)
+    colours = signed_colours(flat, signed_scale(flat))
+    colours[_is_unknown(attribution)] = UNKNOWN
+    return colours
+
+
+def _is_unknown(attribution: Attribution) -> npt.NDArray[np.bool_]:
+    """Pixels of parts whose sign differs between draws, height x width."""
+    unknown = attribution.unstable[attribution.segments.labels].any(0)
+    return np.asarray(unknown.numpy(), dtype=np.bool_)
+
+
 def _is_wrong(attribution: Attribution) -> bool:
     """Whether the score speaks for an error, such as a class that is not the true one."""
     score = attribution.score
@@ -96,13 +121,16 @@ def grid(attribution: Attribution) -> Json:
     """Colours of the map for a terminal; None for no image."""
     if not _is_image(attribution):
         return None
-    flat = _painted(attribution)
-    return hexadecimal(thinned(signed_colours(flat, signed_scale(flat))))
+    return hexadecimal(thinned(_colours(attribution)))
 
 
 def marks(attribution: Attribution) -> list[Json]:
     """The same in signs, for what has no colours: those of the score, as in the legend."""
-    return sign_lines(map_of(attribution.shown)) if _is_image(attribution) else []
+    if not _is_image(attribution):
+        return []
+    flat = map_of(attribution.shown)
+    flat[_is_unknown(attribution)] = 0
+    return sign_lines(flat)
 
 
 def texts(attribution: Attribution) -> list[WordLine]:
@@ -110,15 +138,13 @@ def texts(attribution: Attribution) -> list[WordLine]:
     if not _is_text(attribution):
         return []
     parts = valued(attribution)
-    scale = max((abs(part.paint) for part in parts), default=0.0)
-    colours = signed_colours(np.array([part.paint for part in parts]), scale)
     words = []
-    for part, (red, green, blue) in zip(parts, colours.tolist(), strict=True):
+    for part, (red, green, blue) in zip(parts, painted(parts).tolist(), strict=True):
         place, _, text = part.name.partition(":")
         words.append(
             Word(
                 text=text or part.name,
-                mark=signed(part.value),
+                mark=part.mark,
                 value=part.value,
                 colour=(red, green, blue),
                 place=place,

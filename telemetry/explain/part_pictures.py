@@ -15,14 +15,12 @@ from telemetry.explain.colours import (
     hexadecimal,
     ink_on,
     signed_colours,
-    signed_scale,
 )
 from telemetry.explain.draw import (
     GAP,
     PANEL,
     PAPER,
     Bytes,
-    Floats,
     enlarged,
     grey_picture,
     over_grey,
@@ -37,6 +35,7 @@ WIDTH = 760  # of a text or a table
 PAD = 4
 NAME_WIDTH = 260
 INK, BOUND = (0, 0, 0), (96, 96, 96)
+UNKNOWN = (200, 200, 200)  # of what has no certain sign
 BARS = 20  # columns of a table that are drawn
 Box = tuple[int, int, int, int]
 
@@ -50,12 +49,19 @@ class Valued:
         value: Its contribution to the score.
         paint: What its colour stands for; positive is blue.
         box: Where it lies in an image.
+        is_unstable: Whether its sign differs between draws; then it is grey.
     """
 
     name: str
     value: float
     paint: float
     box: Box | None = None
+    is_unstable: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The value with its sign, and a question mark where that is not known."""
+        return signed(self.value) + ("?" if self.is_unstable else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,21 +111,28 @@ def signed(value: float) -> str:
     return f"{value:+.2g}"
 
 
+def painted(parts: Sequence[Valued]) -> Bytes:
+    """The colour of each part, shape (n, 3); the largest has that of an end."""
+    scale = max((abs(part.paint) for part in parts), default=0.0)
+    colours = signed_colours(np.array([part.paint for part in parts]), scale)
+    colours[[part.is_unstable for part in parts]] = UNKNOWN
+    return colours
+
+
 def image_png(
-    flat: Floats, image: Tensor, parts: Sequence[Valued], caption: str, identity: str
+    colours: Bytes, image: Tensor, parts: Sequence[Valued], caption: str, identity: str
 ) -> bytes:
     """Input, map over the input, and map with the numbers of its largest parts; a PNG.
 
     Args:
-        flat: What the colour of each pixel stands for, height x width; positive is blue.
+        colours: Of each pixel, height x width x 3.
         image: The input, channels x height x width.
         parts: Those whose numbers are written, the largest first.
         caption: What is written below.
         identity: Kept in the file, so that it finds its row.
     """
-    colours = signed_colours(flat, signed_scale(flat))
     numbered = _numbered(colours, parts[:NUMBERED])
-    largest = ", ".join(f"{part.name} {signed(part.value)}" for part in parts[:NUMBERED])
+    largest = ", ".join(f"{part.name} {part.mark}" for part in parts[:NUMBERED])
     panels = [enlarged(p, PANEL) for p in (grey_picture(image), over_grey(image, colours))]
     return page_png([*panels, numbered], f"{caption}; largest: {largest}", identity)
 
@@ -142,8 +155,7 @@ def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
     """Bars of the columns that contribute most, to both sides of zero, with numbers; a PNG."""
     order = sorted(columns, key=lambda column: -abs(column.value))
     shown = order[:BARS]
-    scale = max((abs(column.paint) for column in shown), default=0.0)
-    painted = signed_colours(np.array([column.paint for column in shown]), scale)
+    colours, most = painted(shown), max(abs(column.value) for column in shown) or 1.0
     left, number_width = NAME_WIDTH + 2 * GAP, 64
     half = (WIDTH - left - GAP) // 2 - number_width
     middle = left + number_width + half
@@ -153,14 +165,14 @@ def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
     height = GAP + LINE * (len(shown) + 1)
     page = Image.new("RGB", (WIDTH, height + LINE * len(lines) + GAP), PAPER)
     pen = ImageDraw.Draw(page)
-    for row, (column, colour) in enumerate(zip(shown, painted.tolist(), strict=True)):
+    for row, (column, colour) in enumerate(zip(shown, colours.tolist(), strict=True)):
         top = GAP + row * LINE
         name = shortened(column.name, NAME_WIDTH)
         write(pen, (left - GAP - length(name), top), [name])
-        end = middle + round(half * column.value / max(abs(c.value) for c in shown) if scale else 0)
+        end = middle + round(half * column.value / most)
         box = (min(middle, end), top + 2, max(middle, end), top + LINE - 4)
         pen.rectangle(box, fill=tuple(colour), outline=BOUND)
-        number = signed(column.value)
+        number = column.mark
         at = end + PAD if column.value >= 0 else end - PAD - length(number)
         write(pen, (at, top), [number])
     pen.line((middle, GAP, middle, height - LINE), fill=INK)
@@ -178,7 +190,7 @@ def _numbered(colours: Bytes, parts: Sequence[Valued]) -> Bytes:
     for part in parts:
         if part.box is None:
             continue
-        number = signed(part.value)
+        number = part.mark
         width, (y0, x0, y1, x1) = length(number) + PAD, part.box
         left = min(max(0, (x0 + x1) * factor // 2 - width // 2), panel.width - width)
         top = min(max(0, (y0 + y1) * factor // 2 - LINE // 2), panel.height - LINE)

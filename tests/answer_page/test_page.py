@@ -64,7 +64,18 @@ CONFIGURATION: dict[str, Json] = {
 }
 KINDS: dict[str, dict[str, Json]] = {
     "attributions": {
-        "top": [{"segment": EVIL, "value": 4.4, "share": 0.71}],
+        "top": [
+            {
+                "segment": EVIL,
+                "value": 4.4,
+                "share": 0.71,
+                "std": 0.25,
+                "by_baseline": {"zero": 4.75, "blur": 4.05},
+                "unstable": True,
+            }
+        ],
+        "baselines": ["zero", "blur"],
+        "changed": [{"segment": EVIL, "prediction": EVIL, "share": 0.5}],
         "texts": [
             {
                 "name": EVIL,
@@ -211,6 +222,12 @@ def test_tokens_have_colour_and_signed_value_and_no_other_style() -> None:
     painted = [b.get("style") for b in document.all("b")]
     assert painted == ["background:#2166ac;color:#ffffff", None]
     assert "-0.5" in document.texts
+
+
+def test_parts_have_their_doubts_and_what_each_baseline_says() -> None:
+    document = Document(shown("attributions"))
+    assert {"+4.4?", "0.25", "4.75", "4.05", "71.0 %", "50.0 %"} <= set(document.texts)
+    assert len(document.all("table")) == 3
 
 
 def test_curves_have_axes_units_and_words() -> None:

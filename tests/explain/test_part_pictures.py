@@ -13,6 +13,7 @@ from telemetry.explain.part_pictures import (
     Word,
     WordLine,
     image_png,
+    painted,
     signed,
     table_png,
     text_png,
@@ -20,6 +21,7 @@ from telemetry.explain.part_pictures import (
 
 pytestmark = pytest.mark.torch
 
+WHITE = np.full((8, 8, 3), 247, dtype=np.uint8)
 AGAINST, NEUTRAL, FOR = (tuple(signed_table()[place].tolist()) for place in (0, 128, 256))
 
 
@@ -38,19 +40,19 @@ def part(name: str, value: float, box: tuple[int, int, int, int] | None = None) 
 
 def test_an_image_has_three_panels_and_names_its_row() -> None:
     parts = [part("r0c0", 4.4, (0, 0, 4, 4)), part("r1c1", -2.0, (4, 4, 8, 8))]
-    content = image_png(np.eye(8) - 0.5, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
+    content = image_png(WHITE, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
     picture = opened(content)
     assert picture.text["telemetry"] == "abc123"
     assert picture.size == (3 * 256 + 4 * 12, 256 + 3 * 12 + LINE)
-    again = image_png(np.eye(8) - 0.5, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
+    again = image_png(WHITE, torch.rand(3, 8, 8), parts, "blue: for é", "abc123")
     assert opened(again).size == picture.size
 
 
 def test_the_numbers_of_parts_stand_on_the_map() -> None:
     """Without colour the sign would be lost: white plates with ink lie in the parts."""
-    image, flat = torch.zeros(1, 8, 8), np.zeros((8, 8))
-    plain = np.asarray(opened(image_png(flat, image, [], "", "a")))
-    drawn = np.asarray(opened(image_png(flat, image, [part("p", 4.4, (0, 0, 4, 4))], "", "a")))
+    image = torch.zeros(1, 8, 8)
+    plain = np.asarray(opened(image_png(WHITE, image, [], "", "a")))
+    drawn = np.asarray(opened(image_png(WHITE, image, [part("p", 4.4, (0, 0, 4, 4))], "", "a")))
     changed = np.argwhere((plain != drawn[: plain.shape[0]]).any(-1))
     map_left, top = 3 * 12 + 2 * 256, 12
     inside = changed[changed[:, 0] < top + 256]
@@ -58,6 +60,14 @@ def test_the_numbers_of_parts_stand_on_the_map() -> None:
     assert inside[:, 1].min() >= map_left
     assert inside.max(0).tolist() <= [top + 127, map_left + 127]
     assert (drawn[inside[:, 0], inside[:, 1]] == 0).all(-1).any()
+
+
+def test_what_has_no_certain_sign_is_grey_and_asks() -> None:
+    sure, unsure = (
+        Valued(name="p", value=2.0, paint=2.0, is_unstable=unstable) for unstable in (False, True)
+    )
+    assert (sure.mark, unsure.mark) == ("+2", "+2?")
+    assert painted([sure, unsure]).tolist() == [list(FOR), [200, 200, 200]]
 
 
 def test_signs_are_always_written() -> None:
