@@ -91,7 +91,8 @@ def run(method: str, problem: Problem, references: Sequence[Tensor]) -> Tensor:
     needs_gradient = method in OF_ELEMENTS
     if needs_gradient and not problem.values.is_floating_point() and problem.embedding is None:
         raise UsageError(
-            f"--method {method}: integers have no gradient; say --method lime or occlusion."
+            f"--method {method}: integers have no gradient; say --method lime or occlusion, or "
+            "name the module that embeds them by --embedding."
         )
     with torch.random.fork_rng():
         torch.manual_seed(problem.seed)

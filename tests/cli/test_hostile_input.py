@@ -147,7 +147,7 @@ def refused(done: Done, example: Path) -> str:
         (("--dataset", "hostile:Bright"), "outside value_range 0 to 1"),
         (
             ("--dataset", "hostile:Tokens", "--model", "hostile:OneHot"),
-            "say --method lime or occlusion",
+            "or occlusion, or name the module that embeds",
         ),
         (("--target", "cat"), "no such class"),
         (("--target", "wrong"), "is answered rightly"),
