@@ -12,6 +12,7 @@ from telemetry.capture.parameter_watch import (
 from telemetry.capture.provenance_watch import ProvenanceWatch
 from telemetry.capture.root_factors import RootFactors
 from telemetry.capture.schedule_watch import ScheduleWatch
+from telemetry.capture.shared_losses import SharedLosses
 from telemetry.capture.stale_gradients import StaleGradients
 from telemetry.capture.step_observer import StepObserver, Surroundings
 
@@ -25,6 +26,7 @@ OBSERVERS: tuple[type[StepObserver], ...] = (
     DataWatch,
     ScheduleWatch,
     OriginObserver,
+    SharedLosses,
 )
 
 

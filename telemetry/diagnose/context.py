@@ -11,8 +11,19 @@ import numpy as np
 
 from telemetry.diagnose.baselines import LOSS_INPUTS_SQL, baseline
 from telemetry.diagnose.gates import sustained_width, usual, warm_in
+from telemetry.diagnose.improvement import (
+    BINS,
+    IMPROVEMENT_SQL,
+    Improvement,
+    improvement,
+)
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
-from telemetry.diagnose.optimizers import OPTIMIZERS_SQL, OptimizerInfo, optimizers
+from telemetry.diagnose.optimizers import (
+    OPTIMIZERS_SQL,
+    SHARED_LOSS_SQL,
+    OptimizerInfo,
+    optimizers,
+)
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
@@ -103,6 +114,7 @@ class RunContext:
             was odd before did not keep it from learning.
         state: Of the whole run.
         available: Columns that hold anything.
+        contrary: What became better in a run whose loss did not.
     """
 
     run: str
@@ -120,6 +132,7 @@ class RunContext:
     state: State
     optimizers: tuple[OptimizerInfo, ...]
     available: frozenset[Need]
+    contrary: Improvement | None = None
 
     @property
     def n_steps(self) -> int:
@@ -268,11 +281,19 @@ def load_context(
         inputs, loss_steps, losses, steps.samples[steps.has_loss], calls[steps.has_loss]
     )
     sampled = steps.step[steps.has_flag_sampled]
-    adversarial = _adversarial(attached, usual(calls, 1.0), net)
+    adversarial = _adversarial(attached, usual(calls, 1.0), net) or bool(
+        session.query(SHARED_LOSS_SQL, only).texts("kind")
+    )
     judged = functools.partial(
         _judged_progress, levels=levels, tags=labels, adversarial=adversarial
     )
     whole = judged(losses)
+    contrary = None
+    if not whole.improving and np.isfinite(whole.end):
+        metrics = session.query(IMPROVEMENT_SQL, {**only, "bins": BINS})
+        contrary = improvement(metrics, first_loss=float(losses[0]))
+        if contrary is not None and levels.naive is None and whole.measurable:
+            whole = _unknown(whole, f"{contrary.words}: the loss does not measure progress")
     return RunContext(
         run=run,
         tags=labels,
@@ -286,6 +307,7 @@ def load_context(
         network=net,
         baseline=levels,
         progress=_until_lost(losses, whole, judged),
+        contrary=contrary,
         state=whole.state,
         optimizers=attached,
         available=_available(session, only, has_loss=bool(losses.size)),
@@ -315,7 +337,7 @@ def _judged_progress(
     if unjudged:
         return _unknown(found, f"tag {unjudged[0]}: its loss does not measure progress")
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
-        return _unknown(found, "optimizers that step on losses of their own: perhaps adversaries")
+        return _unknown(found, "models or optimizers with losses of their own: perhaps adversaries")
     return found
 
 

@@ -86,6 +86,11 @@ class Network:
         return tuple(p for p in self.parameters if p.is_matrix)
 
     @property
+    def tables(self) -> tuple[Parameter, ...]:
+        """Trainable parameters of several rows that are no matrices: embeddings, adapters."""
+        return tuple(p for p in self.parameters if p.trainable and p.rows > 1 and not p.is_matrix)
+
+    @property
     def chain(self) -> tuple[Module, ...]:
         """Linear and convolution modules in the order of execution: where gains are measured."""
         owners = {p.layer for p in self.matrices}

@@ -34,6 +34,15 @@ class OptimizerInfo:
         return bool(ADAPTIVE.search(self.name))
 
 
+SHARED_LOSS_SQL = """
+SELECT
+    e.kind
+FROM events AS e
+WHERE e.run = $run
+    AND e.kind = 'shared_loss'
+LIMIT 1
+"""
+
 OPTIMIZERS_SQL = """
 SELECT
     e.step,

@@ -106,8 +106,9 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
     nothing fall as well (its last layer finds the label frequencies).
 
     `learning` further needs an end below 0.98 of the constant answer's loss, or a large fall that
-    still goes on. `stalled` needs that a fall of 15 % can be excluded by the noise; a run too noisy
-    or too short for that is `unknown`.
+    still goes on; with an end below 0.9 of it any fall beyond the noise will do. `stalled` needs
+    that a fall of 15 % can be excluded by the noise; a run too noisy or too short for that is
+    `unknown`.
 
     Args:
         losses: Shape (n,).
@@ -244,5 +245,8 @@ def _state(curve: _Curve, baseline: Baseline) -> State:
     answers = constant is None or curve.end <= BASELINE_SHARE * constant
     if curve.fallen and (answers or (curve.r >= LARGE_DROP and not curve.flat)):
         return State.LEARNING
+    answers = constant is not None and curve.end <= STALLED_SHARE * constant
+    if answers and curve.z >= SIGNAL_LIMIT and curve.r > 0:
+        return State.LEARNING  # most of it within the first few steps
     stalled = curve.end >= STALLED_SHARE * min(curve.start, level)
     return State.STALLED if stalled and curve.resolved else State.UNKNOWN

@@ -117,6 +117,14 @@ def test_an_evaluation_as_good_as_training_is_only_told(chain: Chains) -> None:
     assert found(diagnosed(run), ID).severity is Severity.INFO
 
 
+def test_a_scale_that_hurts_is_told_before_a_difference_that_does_not(chain: Chains) -> None:
+    run = with_inputs(
+        chain(3), learning(120, end=0.1), std=2000.0, evaluated=[8.0, 8.0], val_loss=0.12
+    )
+    result = found(diagnosed(run), ID)
+    assert (result.severity, result.unit) == (Severity.WARNING, "rms")
+
+
 @pytest.mark.parametrize("evaluated", [(8.0,), (3.0, 3.0), (1.0, 8.0)])
 def test_one_evaluation_or_a_small_or_unsteady_difference_passes(
     chain: Chains, evaluated: tuple[float, ...]

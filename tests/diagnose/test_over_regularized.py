@@ -165,6 +165,15 @@ def test_dropout_of_inputs_and_in_a_run_that_learns_passes(chain: Chains) -> Non
     assert severity(dropping(chain(3), learning(300), [0.95])) is None
 
 
+def test_a_factorisation_has_nothing_but_tables(chain: Chains) -> None:
+    run = chain(0).losses(stalled(0.69, 300), every=5)
+    run.parameter("users.weight", shape=(500, 16), depth=1, module_type="Embedding")
+    for step in range(0, 300, 5):
+        run.norm("users.weight", "weight", step, 90.0 * 2.0 ** (-step / 20), n=8000)
+        run.norm("users.weight", "update", step, 0.01, n=8000, decay_ratio=100.0)
+    assert severity(run) is Severity.ERROR
+
+
 def test_a_short_or_unsampled_run_is_not_judged(chain: Chains) -> None:
     short = decayed(chain(3), stalled(2.3, 60), 1.5)
     assert "100 are needed" in not_checked(diagnosed(short), ID).reason

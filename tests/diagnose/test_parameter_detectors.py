@@ -138,6 +138,20 @@ def test_a_group_with_a_rate_of_zero_is_frozen(chain: Chains) -> None:
     assert "unchanged_parameters" in diagnosed(run).passed
 
 
+@pytest.mark.parametrize(("level", "severity"), [(2.3, "warning"), (None, "info")])
+def test_a_layer_that_answers_and_gets_no_gradient_is_a_cause_where_nothing_is_learned(
+    chain: Chains, level: float | None, severity: str
+) -> None:
+    losses = learning(150) if level is None else stalled(level, 150)
+    run = forwards(chain(2).losses(losses, every=6), "l0", "l1", "side")
+    run.module("side", depth=9).parameter("side.weight", shape=(64, 64), depth=9)
+    for name in ("l0.weight", "l1.weight"):
+        trained(run, name)
+    trained(run, "side.weight", moves=False, gradient=None)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layer) == (severity, "side.weight")
+
+
 # --- update_ratio -------------------------------------------------------------------------------
 
 
@@ -216,6 +230,17 @@ def test_a_negative_cross_entropy_is_climbed(chain: Chains) -> None:
 def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
     run = climbing(chain(2, tags=("RL",)).losses(learning(60), every=1), 1.0)
     assert "tag rl" in not_checked(diagnosed(run), "gradient_ascent").reason
+
+
+def test_a_loss_of_its_own_kind_that_blows_up_from_its_negative_is_climbed(chain: Chains) -> None:
+    """Ten times the start may be an objective that is meant to rise, a hundred times is none."""
+    for end, is_climbed in ((20.0, False), (200.0, True)):
+        run = climbing(chain(2), -1.0)
+        for step in range(60):
+            loss = 2.0 * (end / 2.0) ** (step / 59)
+            run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed
 
 
 def turning(run: Chain, roots: Sequence[float], losses: Sequence[float]) -> Chain:

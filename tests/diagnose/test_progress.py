@@ -156,3 +156,15 @@ def test_multiplying_the_loss_changes_no_verdict(shape: str, seed: int, factor: 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=80))
 def test_any_series_of_numbers_has_a_state(values: list[float]) -> None:
     assert progress(np.array(values, dtype=np.float64), CLASSES).state in State
+
+
+def test_most_of_the_fall_within_the_first_steps_is_learning() -> None:
+    """A contrastive loss near its floor after ten steps, far below what a constant costs."""
+    losses = 1.55 + 0.4 * np.exp(-np.arange(400) / 6) + 0.05 * np.exp(-np.arange(400) / 100)
+    assert progress(level(400, 1.0, 0.001) * losses, CLASSES).state is State.LEARNING
+    # The same fall to the level of guessing is none.
+    assert progress(level(400, 1.0, 0.001) * (losses + 0.7), CLASSES).state is State.STALLED
+
+
+def test_a_start_below_guessing_that_stays_there_is_stalled() -> None:
+    assert progress(level(400, 1.6, 0.01), CLASSES).state is State.STALLED

@@ -28,6 +28,7 @@ MIN_SAMPLES = 10
 DECAY_SHARE = 0.5  # of the update: weight decay, not the gradient, sets its direction
 LEVEL_STEPS = 10  # whose median is the level of the loss
 RISE = 1.1  # over the level before a climb that begins late
+BLOWN_UP = 16.0  # times the start: climbed losses of unknown kinds reach 7,000 and more (measured)
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
 SQL = """
@@ -85,7 +86,8 @@ def _turned(rows: Rows, context: RunContext) -> BoolArray:
     """Where backward starts from minus the loss that the user means, shape (n_samples,).
 
     Minus the reported loss is that where the loss is of a known kind, or where other steps of the
-    run start from plus it; an objective of its own kind may be reported with its sign changed.
+    run start from plus it. An objective of its own kind may be reported with its sign changed, but
+    not one that is positive and ends at many times its start.
     """
     loss = rows.floats("loss")
     if context.baseline.negated:
@@ -95,10 +97,18 @@ def _turned(rows: Rows, context: RunContext) -> BoolArray:
     opposite = _close(root, -loss) | _close(each, -loss)
     same = _close(root, loss) | _close(each, loss)
     changes = int(same.sum()) >= MIN_SAMPLES
-    if context.baseline.naive is None and not changes:
+    if context.baseline.naive is None and not (changes or _blown_up(context)):
         return np.zeros(loss.size, dtype=np.bool_)
     turned: BoolArray = opposite & (loss != 0)
     return turned
+
+
+def _blown_up(context: RunContext) -> bool:
+    """A positive loss ends at many times its start, or is lost: no objective was meant to."""
+    start, end = context.progress.start, context.progress.end
+    if context.state is not State.DIVERGED or not start > 0:
+        return False
+    return not np.isfinite(context.losses[-1]) or end >= BLOWN_UP * start
 
 
 def _close(values: FloatArray, others: FloatArray) -> BoolArray:

@@ -100,7 +100,7 @@ class _Inputs:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """A difference between the phases outweighs the scale."""
+    """A difference between the phases outweighs the scale, where it is as bad."""
     signals, names = rows.codes("signal")
 
     def inputs(phase: str) -> _Inputs:
@@ -115,7 +115,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         )
     severity = Severity.INFO if _good_evaluation(rows, context) else Severity.WARNING
     differ = _phases_differ(train, evaluated, severity, limits["apart_bits"])
-    return differ or _out_of_scale(train, rows, context, limits)
+    scale = _out_of_scale(train, rows, context, limits)
+    found = [finding for finding in (differ, scale) if finding is not None]
+    return min(found, key=lambda finding: finding.severity.rank, default=None)
 
 
 def _inputs(rows: Rows, kept: BoolArray) -> _Inputs:

@@ -4,9 +4,10 @@ Symptom: after at least 100 steps the loss is where it began, or above.
 Fix: the cause is usually another finding; without one, try to overfit a single batch: a network
 that cannot is wired wrongly, one that can has a learning-rate or data problem.
 Not flagged: runs whose loss does not measure progress (tags gan, rl; losses that change sign;
-adversaries with optimizers of their own); a loss too noisy to exclude a fall of 15 %; a fine-tuned
-model that starts and stays well below what guessing costs; steps of a warm-up that has not reached
-a tenth of its peak.
+adversaries with optimizers or callbacks of their own); runs of which an evaluation, or a metric
+that names its direction (accuracy, return), has clearly become better; a loss too noisy to exclude
+a fall of 15 %; a fine-tuned model that starts and stays well below what guessing costs; steps of a
+warm-up that has not reached a tenth of its peak.
 Source: Zhang et al., AUTOTRAINER, ICSE 2021; the gate is `telemetry.diagnose.progress`.
 
 A symptom: it is a root only when nothing else is found.
@@ -48,6 +49,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(detector=ID, reason=progress.reason)
     if not progress.failing or not np.isfinite(progress.end):
         return None
+    contrary = context.contrary
+    if progress.state is State.STALLED and contrary is not None and contrary.is_measure:
+        return NotChecked(detector=ID, reason=f"{contrary.words}: the run learns")
     rates = rows.floats("lr")
     if is_warming_up(rates):
         return NotChecked(detector=ID, reason="the learning rate is still warming up")

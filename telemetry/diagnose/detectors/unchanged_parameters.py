@@ -139,7 +139,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         _left_out(observed, context)
         or _cut_off(observed)
         or _stepped_elsewhere(observed, context)
-        or _unused(observed)
+        or _unused(observed, context)
     )
 
 
@@ -258,16 +258,21 @@ def _should_move(entry: _Observed) -> bool:
     return entry.lr * entry.gradient_rms >= ROUNDED_SHARE * max(entry.weight_rms, 1e-12)
 
 
-def _unused(observed: Sequence[_Observed]) -> Finding | None:
-    """Never any gradient, and not because the graph is cut: a description."""
+def _unused(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+    """Never any gradient, and not because the graph is cut before all that learns.
+
+    A description, unless the run does not learn and a layer that answers in each forward is among
+    them: then its output is detached, or the loss is not made of it.
+    """
     if not any(entry.gets_gradient for entry in observed):
         return None
     found = [e for e in observed if e.no_gradient and e.parameter.lr_group is not None]
     if not found:
         return None
+    answers = any(e.parameter.is_matrix and e.n_forwards for e in found)
     return _finding(
         found,
-        severity=Severity.INFO,
+        severity=Severity.WARNING if answers and context.progress.failing else Severity.INFO,
         message=f"{_names(found)} never got a gradient: unused, or on a branch that the loss does "
         "not reach",
         advice="Remove them, freeze them with requires_grad_(False), or let the loss use them.",
