@@ -24,6 +24,7 @@ from telemetry.diagnose.optimizers import (
     OptimizerInfo,
     optimizers,
 )
+from telemetry.diagnose.other_data import has_grown
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
@@ -288,6 +289,8 @@ def load_context(
         _judged_progress, levels=levels, tags=labels, adversarial=adversarial
     )
     whole = judged(losses)
+    if whole.failing and has_grown(steps.samples[steps.has_loss]) and np.isfinite(whole.end):
+        whole = _unknown(whole, "steps forward more than at the start: their loss is another one")
     contrary = None
     if not whole.improving and np.isfinite(whole.end):
         metrics = session.query(IMPROVEMENT_SQL, {**only, "bins": BINS})

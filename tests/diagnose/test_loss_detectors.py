@@ -56,6 +56,14 @@ def test_adversaries_with_optimizers_of_their_own_are_recognised(chain: Chains) 
     assert {finding.severity for finding in result.findings} <= {Severity.INFO}
 
 
+def test_adversaries_with_callbacks_of_their_own_are_recognised(chain: Chains) -> None:
+    run = chain(2).losses(list(np.linspace(0.7, 3.0, 200)))
+    run.event("shared_loss", models=["Critic"])
+    result = diagnosed(run)
+    assert "adversaries" in not_checked(result, "loss_not_decreasing").reason
+    assert {finding.severity for finding in result.findings} <= {Severity.INFO}
+
+
 def test_two_optimizers_of_one_loss_are_judged(chain: Chains) -> None:
     run = chain(2).losses(stalled(5.0, 150), backward_calls=1)
     for index in range(2):
@@ -118,6 +126,45 @@ def test_batches_of_one_pass(chain: Chains) -> None:
 def test_a_jump_from_nothing_to_little_passes(chain: Chains) -> None:
     losses = [2.3, *spiked(stalled(0.01, 299), [80, 160, 240])]
     assert "loss_spike" in diagnosed(chain(2).losses(losses)).passed
+
+
+def labelled(run: Chain, places: list[int], *, counts: int = 4) -> Chain:
+    """Labels of the first two classes, and from each place on of two new ones as well."""
+    for step in range(0, 300, 5):
+        stage = sum(step >= place for place in places)
+        held = np.zeros(10, dtype=np.float32)
+        held[[0, 1]] = counts
+        held[[2 * stage, 2 * stage + 1]] = counts
+        shown = {"loss_op": "cross_entropy", "n_units": 10, "n_profile": 10}
+        run.activation("", "target", step, n=64, sumsq=None, profile=held.tobytes(), **shown)
+    return run
+
+
+def test_classes_that_were_never_seen_explain_a_jump(chain: Chains) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 299), [80, 160, 240])]
+    own = {
+        where: diagnosed(labelled(chain(2).losses(losses), places))
+        for where, places in (("there", [81, 161, 241]), ("none", []))
+    }
+    assert "loss_spike" in own["there"].passed
+    assert found(own["none"], "loss_spike").severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("growth", "told"), [(2, False), (1, True)])
+def test_a_stage_of_a_curriculum_explains_a_jump_and_a_loss_that_does_not_fall(
+    chain: Chains,
+    growth: int,
+    told: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Each stage forwards as many rows again; the loss sums over them."""
+    run = chain(2)
+    for step in range(300):
+        stage = step // 100
+        loss = 0.2 * 2**stage * (1 + 0.4 * np.exp(-(step % 100) / 20))
+        run.add("steps", step=step, loss=loss, lr=0.1, samples=64 * growth**stage, flags=1)
+    names = {f.detector for f in diagnosed(run).findings if f.severity is not Severity.INFO}
+    assert ({"loss_spike", "loss_not_decreasing"} <= names) is told
+    assert bool(names) is told
 
 
 def test_a_warm_restart_explains_a_spike(chain: Chains) -> None:

@@ -7,8 +7,9 @@ rate.
 Not flagged: single hard batches, which small batches have all the time (five losses must agree);
 jumps below a tenth of the starting level; the rise after a warm restart of the learning rate;
 weights that are made anew within the run, as for each fold: their norm is that of the start again,
-and the loss no higher; a spike that recovers within 50 steps is information, unless there are three
-per thousand steps; losses that do not measure progress.
+and the loss no higher; the stages of a curriculum, which forward more in a step, and new tasks,
+with labels of classes that no sampled step before had; a spike that recovers within 50 steps is
+information, unless there are three per thousand steps; losses that do not measure progress.
 Source: Chowdhery et al., arXiv:2204.02311; Wortsman et al., arXiv:2304.09871.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.other_data import forwards_more, meets_new_classes
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.robust import FloatArray, IntArray, recent_medians, step_noise
 from telemetry.diagnose.wording import gated, number
@@ -44,7 +46,8 @@ SAME_LEVEL = 1.1  # times the first losses: weights made anew cost no more
 
 SQL = """
 SELECT
-    'step' AS what, s.step, s.loss, s.lr, CAST(NULL AS DOUBLE) AS norm
+    'step' AS what, s.step, s.loss, s.lr, CAST(NULL AS DOUBLE) AS norm, s.samples,
+    CAST(NULL AS BLOB) AS labels
 FROM steps AS s
 WHERE s.run = $run
     AND s.loss IS NOT NULL
@@ -54,11 +57,23 @@ SELECT
     l.step,
     CAST(NULL AS DOUBLE) AS loss,
     CAST(NULL AS DOUBLE) AS lr,
-    SQRT(SUM(l.weight_norm * l.weight_norm)) AS norm
+    SQRT(SUM(l.weight_norm * l.weight_norm)) AS norm,
+    NULL AS samples,
+    NULL AS labels
 FROM layers AS l
 WHERE l.run = $run
     AND l.weight_norm IS NOT NULL
 GROUP BY l.step
+UNION ALL
+SELECT
+    'labels' AS what, r.step, NULL AS loss, NULL AS lr, NULL AS norm, NULL AS samples,
+    MAX(r.profile) AS labels
+FROM module_rows AS r
+WHERE r.run = $run
+    AND r.phase = 'train'
+    AND r.site = 'target'
+    AND r.n_profile > 1
+GROUP BY r.step
 ORDER BY what, step
 """
 
@@ -85,6 +100,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         for spike in _spikes(losses, context, limits)
         if not _follows_restart(told.floats("lr"), spike.place)
         and not _made_anew(norms, steps, losses, spike.place)
+        and not _other_data(rows, spike.place)
     ]
     if not spikes:
         return None
@@ -155,6 +171,17 @@ def _follows_restart(rates: FloatArray, place: int) -> bool:
     recent = rates[max(0, place - RESTART_STEPS) : place + 1]
     known = recent[np.isfinite(recent)]
     return bool(known.size and known[-1] > 0 and known[-1] >= RESTART_RISE * known.min())
+
+
+def _other_data(rows: Rows, place: int) -> bool:
+    told, labels = rows.part("what", "step"), rows.part("what", "labels")
+    if forwards_more(told.floats("samples"), place, recent=RECENT):
+        return True
+    steps = told.ints("step")
+    end = int(steps[min(place + RECENT, steps.size - 1)])
+    return meets_new_classes(
+        labels.ints("step"), labels.blobs("labels"), first=int(steps[place]), until=end
+    )
 
 
 def _made_anew(norms: Rows, steps: IntArray, losses: FloatArray, place: int) -> bool:
