@@ -276,6 +276,16 @@ def test_large_weights_under_a_normalisation_are_information(chain: Chains) -> N
     assert found(diagnosed(run), "poor_initialization").severity is Severity.INFO
 
 
+@pytest.mark.parametrize(("end", "severity"), [(2.9, Severity.WARNING), (1.0, Severity.INFO)])
+def test_large_weights_that_cost_the_run_warn_in_spite_of_a_normalisation(
+    chain: Chains, end: float, severity: Severity
+) -> None:
+    """From ten times the loss of guessing to no less than that, or below."""
+    run = chain(2).losses(learning(120, start=23.0, end=end), every=4).logits(0, absmax=40.0)
+    with_gain(run, 9.0, bits=4.0).module("norm", type_="LayerNorm", role="norm", depth=9)
+    assert found(diagnosed(run), "poor_initialization").severity is severity
+
+
 @pytest.mark.parametrize(
     ("gain", "passed_back", "expected"),
     [

@@ -14,7 +14,7 @@ or become non-zero after a step); pretrained starts (loss below naive); losses o
 runs that learn in spite of (a) or (b), unless far outside anything healthy or both; resumed runs;
 weights that the forward scales itself, as at an equalised learning rate or in front of sines, for
 the signals keep their size; (e) in networks with normalisation layers, which undo the scale, is
-information.
+information, unless the loss begins far above naive and ends no better than that.
 Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 """
 
@@ -32,6 +32,7 @@ from telemetry.diagnose.profiles import (
     layer_profile,
     recurrent_excess,
 )
+from telemetry.diagnose.progress import BASELINE_SHARE
 from telemetry.diagnose.robust import median
 from telemetry.diagnose.weight_gains import first_gains
 from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
@@ -39,6 +40,7 @@ from telemetry.store.rows import Rows
 
 ID = "poor_initialization"
 START_LOSS_LIMIT = 14.0  # regressions by He's start: up to 6.9, cross-entropies up to 4.5
+HIGH_START = 5.0  # times naive; with normalisation layers, and an end that is no better than naive
 START_LOSS_ANY = 28.0  # 2 bits above anything healthy: a warning even in a run that learns
 FORWARD_LOSS = 1.5  # bits a layer; healthy 0.55
 FORWARD_GROWTH = 1.0  # bits a layer; healthy 0
@@ -231,11 +233,12 @@ def _weights(
     if not held:
         return None
     normalised = any(module.role == "norm" for module in context.network.modules)
+    undone = normalised and not _costs_the_run(context)
     extreme = large or gains.usual <= SMALL_ANY_STATE
     severity = Severity.WARNING if extreme else gated(context.progress)
     layers = gains.beyond(limit, large=large)
     return _Rule(
-        severity=Severity.INFO if normalised else severity,
+        severity=Severity.INFO if undone else severity,
         message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: their "
         f"usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit {number(limit)}; 0.6 to "
         f"1.7 by common initialisations), and {said}",
@@ -244,6 +247,14 @@ def _weights(
         threshold=limit,
         unit="gain",
     )
+
+
+def _costs_the_run(context: RunContext) -> bool:
+    """The first loss is high, and all that was learned since is not to be worse than guessing."""
+    naive, end = context.baseline.naive, context.progress.end
+    if naive is None or not context.first_loss >= HIGH_START * naive:
+        return False
+    return end >= BASELINE_SHARE * naive
 
 
 def _first_signal(profile: Profile) -> float:
