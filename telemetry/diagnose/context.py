@@ -17,6 +17,7 @@ from telemetry.diagnose.improvement import (
     Improvement,
     improvement,
 )
+from telemetry.diagnose.loss_units import HUBER, SQUARED
 from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
 from telemetry.diagnose.optimizers import (
     OPTIMIZERS_SQL,
@@ -24,7 +25,7 @@ from telemetry.diagnose.optimizers import (
     OptimizerInfo,
     optimizers,
 )
-from telemetry.diagnose.other_data import has_grown
+from telemetry.diagnose.other_data import has_grown, targets_grow
 from telemetry.diagnose.progress import Baseline, Progress, State, progress
 from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
@@ -289,13 +290,15 @@ def load_context(
         _judged_progress, levels=levels, tags=labels, adversarial=adversarial
     )
     whole = judged(losses)
-    if whole.failing and has_grown(steps.samples[steps.has_loss]) and np.isfinite(whole.end):
-        whole = _unknown(whole, "steps forward more than at the start: their loss is another one")
+    changed = _changed(steps.samples[steps.has_loss], inputs)
+    if changed and whole.failing and np.isfinite(whole.end):
+        whole = _unknown(whole, changed)
     contrary = None
     if not whole.improving and np.isfinite(whole.end):
         metrics = session.query(IMPROVEMENT_SQL, {**only, "bins": BINS})
-        contrary = improvement(metrics, first_loss=float(losses[0]))
-        if contrary is not None and levels.naive is None and whole.measurable:
+        contrary = improvement(metrics, first_loss=float(losses[0]), levels=levels)
+        unlike = contrary is not None and (levels.naive is None or contrary.is_part)
+        if contrary is not None and unlike and whole.measurable:
             whole = _unknown(whole, f"{contrary.words}: the loss does not measure progress")
     return RunContext(
         run=run,
@@ -342,6 +345,18 @@ def _judged_progress(
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
         return _unknown(found, "models or optimizers with losses of their own: perhaps adversaries")
     return found
+
+
+def _changed(samples: FloatArray, inputs: Rows) -> str:
+    """Why the losses at the end are of something else than those at the start; else empty."""
+    if has_grown(samples):
+        return "steps forward more than at the start: their loss is another one"
+    ops = np.array(inputs.texts("loss_op"))
+    read = (np.array(inputs.texts("site")) == "target") & np.isin(ops, list(SQUARED | HUBER))
+    sizes = np.sqrt(inputs.floats("sumsq")[read] / np.fmax(1.0, inputs.floats("n")[read]))
+    if targets_grow(sizes):
+        return "the targets grow: the model makes them itself, or they are of a trend"
+    return ""
 
 
 def _until_lost(

@@ -11,14 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.evaluations import ERROR_WORDS, LOSS_WORDS
-from telemetry.diagnose.progress import CONVERGED_SHARE, DROP_LIMIT, LARGE_DROP, SIGNAL_LIMIT
+from telemetry.diagnose.loss_units import BINARY, CROSS_ENTROPIES
+from telemetry.diagnose.progress import (
+    BASELINE_SHARE,
+    CONVERGED_SHARE,
+    DROP_LIMIT,
+    LARGE_DROP,
+    SIGNAL_LIMIT,
+    Baseline,
+)
 from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, FloatArray, step_noise
 from telemetry.directions import higher_is_better
 from telemetry.store.rows import Rows
 
 BINS = 48  # medians of successive values: a metric of each step is noisy
 MIN_VALUES = 5
-MAIN_SHARE = 0.5  # of the first loss: a part that was more of it is its main part
+SAME_UNIT = 3.0  # an evaluated mean is another one than a sum over a batch
+MAIN_SHARE = 0.5  # of the first loss: a part that was more of it is its main part ...
+PART_SHARE = 0.95  # ... and one that was all of it is no part
+CLASSES = CROSS_ENTROPIES | BINARY
 PART_WORDS = LOSS_WORDS | frozenset({"reconstruction", "recon", "rec"})
 POLICY = re.compile(r"(?:^|[_/.])(?:policy|actor|pi|pg)_?loss$", re.IGNORECASE)
 VALUE = re.compile(r"(?:^|[_/.])(?:value|critic|vf?|qf?\d?|td)_?(?:loss|error)$", re.IGNORECASE)
@@ -57,19 +68,26 @@ class Improvement:
 
     Attributes:
         words: One clause, to be told as the reason.
-        is_measure: It is what the user judges the model by; else a part of the loss, or names.
+        is_measure: It is what the user judges the model by.
+        is_part: It is the main part of a loss that is a sum: the level of none of its terms is its.
     """
 
     words: str
-    is_measure: bool
+    is_measure: bool = False
+    is_part: bool = False
 
 
-def improvement(rows: Rows, *, first_loss: float) -> Improvement | None:
+def improvement(rows: Rows, *, first_loss: float, levels: Baseline) -> Improvement | None:
     """The clearest contradiction, that of a measure first.
+
+    A network that finds the label frequencies and nothing else becomes better, too. So where the
+    level of the constant answer is known an evaluated loss must end below it; another measure of a
+    classifier does not count, and one of a regression (R2, a correlation) if it is above zero.
 
     Args:
         rows: Of `IMPROVEMENT_SQL`.
         first_loss: In whose unit parts of the loss are.
+        levels: Of the loss.
     """
     codes, names = rows.codes("name")
     is_eval, values = rows.ints("is_eval") > 0, rows.floats("value")
@@ -83,21 +101,31 @@ def improvement(rows: Rows, *, first_loss: float) -> Improvement | None:
         better = higher_is_better(name) and "throughput" not in words
         is_error = evaluated and not (LOSS_WORDS | ERROR_WORDS).isdisjoint(words)
         least = LARGE_DROP if better else DROP_LIMIT
-        if (better or is_error) and _improves(-own if better else own, least=least):
+        counts = better or is_error
+        if levels.constant is not None and own.size:
+            is_loss = is_error and _is_of(own, first_loss, levels.constant)
+            counts = is_loss or (better and levels.kind not in CLASSES and own[-1] > 0)
+        if counts and _improves(-own if better else own, least=least):
             return Improvement(words=_told(name, own), is_measure=True)
     for name, evaluated, own in series:
         words = set(re.findall(r"[a-z]+", name.lower()))
         if evaluated or PART_WORDS.isdisjoint(words) or not own.size:
             continue
-        main = own.min() >= 0 and MAIN_SHARE * first_loss <= own[0] <= first_loss
+        main = own.min() >= 0 and MAIN_SHARE * first_loss <= own[0] <= PART_SHARE * first_loss
         if main and own[-1] <= CONVERGED_SHARE * own[0] and _improves(own, least=LARGE_DROP):
             text = f"the main part of the loss, {_told(name, own)}"
-            return Improvement(words=text, is_measure=False)
+            return Improvement(words=text, is_part=True)
     policy, value = ([n for n in names if known.search(n)] for known in (POLICY, VALUE))
     if policy and value:
         text = f"metrics named {policy[0]} and {value[0]}: perhaps reinforcement learning"
-        return Improvement(words=text, is_measure=False)
+        return Improvement(words=text)
     return None
+
+
+def _is_of(values: FloatArray, first_loss: float, level: float) -> bool:
+    """An evaluated loss in the unit of the recorded one, which ends below the constant answer's."""
+    same = first_loss / SAME_UNIT <= values[0] <= first_loss * SAME_UNIT
+    return bool(same and values[-1] <= BASELINE_SHARE * level)
 
 
 def _told(name: str, values: FloatArray) -> str:

@@ -54,3 +54,20 @@ def meets_new_classes(
     unseen = np.sum([counts[i] for i in before], axis=0) == 0
     met = counts[int(here[0])].astype(np.float64)
     return bool(met[unseen].sum() >= NEW_SHARE * max(met.sum(), 1.0))
+
+
+def targets_grow(sizes: FloatArray) -> bool:
+    """Whether the targets of a regression become larger from third to third of the samples.
+
+    Those of a data set stay as they are; those that the model makes itself (a value of its own
+    estimates, by a Bellman equation) do not, and the error rises with them.
+
+    Args:
+        sizes: Root mean square of the targets of each sampled step, oldest first.
+    """
+    if sizes.size < 3 * MIN_SAMPLES:
+        return False
+    third = sizes.size // 3
+    parts = (sizes[:third], sizes[third:-third], sizes[-third:])
+    first, middle, last = (median(part) for part in parts)
+    return first < middle < last and last >= GROWTH * first

@@ -58,6 +58,26 @@ def test_a_guess_of_classes_is_no_matter_of_the_metric_alone(chain: Chains) -> N
     assert found(diagnosed(run), ID).severity is Severity.WARNING
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("val_loss", rising(10, 2.6, 2.31), True),  # to the level of guessing, ln 10
+        ("val_loss", rising(10, 2.6, 2.1), False),
+        ("val_loss", rising(10, 0.26, 0.21), True),  # in another unit
+        ("val_accuracy", rising(10, 0.1, 0.2), True),  # of the commonest class
+    ],
+)
+def test_a_classifier_must_be_evaluated_below_the_level_of_guessing(
+    chain: Chains,
+    name: str,
+    values: list[float],
+    told: bool,  # noqa: FBT001 - a case
+) -> None:
+    run = chain(2).losses(stalled(2.3, 200)).logits(0).logits(1)
+    names = {f.detector for f in diagnosed(measured(run, name, values)).findings}
+    assert (ID in names) is told
+
+
 def test_returns_that_rise_while_an_error_of_unknown_level_does(chain: Chains) -> None:
     run = chain(2).losses(list(np.linspace(10.0, 60.0, 200)))
     run.metric("episode_return", dict(enumerate(rising(200, 20, 90, 5.0))), phase="train")
