@@ -239,6 +239,20 @@ def test_samples_far_apart_are_held_against_the_decay_of_the_optimizer(
     assert (moment(run) is not None) is lost
 
 
+@pytest.mark.parametrize(("share", "lost"), [(0.05, False), (0.01, True)])
+def test_a_young_moment_falls_as_its_correction_does(
+    chain: Chains, share: float, *, lost: bool
+) -> None:
+    """From step 100 to 900 beta2 leaves 0.45; the correction grows from 0.096 to 0.59 meanwhile."""
+    run = chain(3).losses(learning(1000), every=100)
+    run.event("optimizer", index=0, **{"class": "Adam", "groups": [{"betas": [0.9, 0.999]}]})
+    for step in (0, 50, 100, 900, 950):
+        for layer in range(3):
+            now = 1e-6 * N * (share if step >= 900 else 1.0)
+            second_moment(run, layer, step, sum=now, rms_ratio=0.8)
+    assert (moment(run) is not None) is lost
+
+
 def test_moments_may_fall_as_fast_as_they_decay(chain: Chains) -> None:
     run = falling(chain(3).losses(jumping(at=121), every=4), 0.9**4)
     assert moment(run) is None

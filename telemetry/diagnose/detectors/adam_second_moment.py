@@ -176,7 +176,9 @@ def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
     ids, steps, sums = rows.ints("param_id"), rows.ints("step"), rows.floats("sum")
     order = np.lexsort((steps, ids))
     apart = np.diff(steps[order])
-    least = sums[order][:-1] * decay**apart
+    # Recorded moments are divided by 1 - beta2^t, which grows as long as they are young.
+    corrected = 1 - decay ** (steps[order] + 1.0)
+    least = sums[order][:-1] * decay**apart * corrected[:-1] / corrected[1:]
     pairs = (np.diff(ids[order]) == 0) & (apart <= within) & (least > 0)
     pairs &= steps[order][:-1] >= FIRST_STEPS
     fell = pairs & (sums[order][1:] < FALL_SHARE * least)
