@@ -109,11 +109,11 @@ class TerminalScreen(render.Screen):
 
     @property
     def _colours(self) -> Console:
-        """A console for what has colours of its own."""
+        """A console for what has colours of its own, which `_shown` has chosen."""
         return Console(
             width=self._width,
             force_terminal=True,
-            color_system="truecolor" if _has_true_colours() else "256",
+            color_system="truecolor",
             highlight=False,
             markup=False,
             emoji=False,

@@ -101,7 +101,7 @@ def gaps(answer: Answer) -> str:
     rows = [
         (
             Cell(str(gap["attribute"])),
-            _n(f"{number(gap['train_low'])} .. {number(gap['train_high'])}"),
+            _n(_range(gap)),
             _n(str(gap["outside_n"])),
             _n(percent(gap["outside_share"])),
             Cell(percent(gap["error_outside"]), "n bad" if gap["finding"] is True else "n"),
@@ -202,6 +202,14 @@ def configurations(answer: Answer) -> str:
 
 def _lost(configuration: Answer) -> str:
     return f", {configuration['lost']} lost" if configuration.get("lost") else ""
+
+
+def _range(gap: Answer) -> str:
+    """Of training."""
+    low, high = gap.get("train_low"), gap.get("train_high")
+    if high is None:
+        return "hardly any"
+    return f"up to {number(high)}" if low is None else f"{number(low)} .. {number(high)}"
 
 
 def _neighbours(gap: Answer) -> str:

@@ -137,5 +137,5 @@ class Result:
             folder = Path(passing)
             keeper = Keeper(run=None, files=folder, takes_large=True)
             document = self._telling.kept(self, keeper)
-            title = f"{self._telling.key} of {self.origin.checkpoint}"
+            title = f"telemetry explain: weights {self.origin.checkpoint}"
             return page(title, self._telling.key, [document], lambda n: (folder / n).read_bytes())

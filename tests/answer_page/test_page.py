@@ -270,6 +270,15 @@ def test_an_answer_without_a_picture_shows_the_rest() -> None:
     assert "9.1" in Document(text).texts
 
 
+def test_ranges_of_training_are_said_in_words() -> None:
+    gaps: list[Json] = [
+        {**GAP, "train_low": low, "train_high": high}
+        for low, high in ((None, None), (None, 0.3), (0.1, 0.3))
+    ]
+    texts = Document(shown("coverages", attributes=gaps)).texts
+    assert {"hardly any", "up to 0.3", "0.1 .. 0.3"} <= set(texts)
+
+
 def test_several_layers_have_a_table_of_their_own() -> None:
     answer = {**COMMON, **KINDS["weights"]}
     document = Document(page("t", "weights", [answer, answer], lambda _: None))
