@@ -15,10 +15,12 @@ from torch.nn import functional
 
 from telemetry.errors import UsageError
 from telemetry.explain.baselines import blurred
+from telemetry.explain.edits import Edit
 from telemetry.explain.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 from telemetry.explain.inpainting import filled_in
 from telemetry.explain.masks import like, soft_mask
-from telemetry.explain.segments import Box
+from telemetry.explain.segments import SIGNAL_DIMENSIONS, Box, segments_of
+from telemetry.explain.stretches import stretches_of
 
 MOST_CELLS = 256  # of an image: the cost of a search grows faster than their number
 # Of the spread of an image's values: the details of two images that have nothing to do with each
@@ -27,15 +29,6 @@ NOTABLE = 0.5
 LEAST_SPREAD = 1e-6
 
 Told = tuple[str, bool]  # a token, and whether it is changed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """One difference in words: what it is in the wrong and in the right input."""
-
-    name: str
-    before: str | float | None
-    after: str | float | None
 
 
 class Differences(Protocol):
@@ -237,15 +230,26 @@ def differences_of(
                 f"--right: shape {tuple(right.shape)}, and the wrong input has "
                 f"{tuple(wrong.shape)}; choose one of the same shape."
             )
-        is_image = wrong.dim() == IMAGE_DIMENSIONS
-        found = (
-            _cells(wrong, right, cell, fills=fills)
-            if is_image
-            else _columns(wrong, right, examples, immutable)
-        )
+        found = _of_one_shape(wrong, right, examples, cell, immutable, fills=fills)
     if not len(found):
         raise UsageError("both inputs are equal; choose another --right.")
     return found
+
+
+def _of_one_shape(
+    wrong: Tensor,
+    right: Tensor,
+    examples: ExampleSet,
+    cell: int | None,
+    immutable: Collection[str],
+    *,
+    fills: bool,
+) -> Differences:
+    if wrong.dim() == IMAGE_DIMENSIONS:
+        return _cells(wrong, right, cell, fills=fills)
+    if wrong.dim() == SIGNAL_DIMENSIONS:
+        return stretches_of(wrong, right, segments_of(wrong, examples))
+    return _columns(wrong, right, examples, immutable)
 
 
 def _cells(wrong: Tensor, right: Tensor, cell: int | None, *, fills: bool) -> Cells:
@@ -286,7 +290,7 @@ def _columns(
 ) -> Columns:
     if wrong.dim() != 1:
         raise UsageError(
-            f"inputs of shape {tuple(wrong.shape)} are neither images nor rows nor texts."
+            f"inputs of shape {tuple(wrong.shape)} are neither images, signals, rows nor texts."
         )
     names = examples.element_names(wrong)
     unknown = sorted(set(immutable) - set(names))

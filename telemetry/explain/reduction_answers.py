@@ -8,7 +8,8 @@ import numpy as np
 from telemetry import json_values
 from telemetry.explain.answers import check_json
 from telemetry.explain.ddmin import Items, Least
-from telemetry.explain.differences import Cells, Edit
+from telemetry.explain.differences import Cells
+from telemetry.explain.edits import Edit
 from telemetry.explain.evaluation import Progress
 from telemetry.explain.masks import components
 from telemetry.explain.reduction import reduce

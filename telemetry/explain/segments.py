@@ -11,6 +11,8 @@ from telemetry.errors import UsageError
 from telemetry.explain.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 
 DEFAULT_CELLS = 6  # a side
+SIGNAL_DIMENSIONS = 2  # channels x length
+MOST_CELLS, MOST_STRETCHES = 50, 16  # of a signal
 
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1; the ends excluded
 
@@ -97,10 +99,14 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
     if how is None and examples.modality is Modality.IMAGE and is_image:
         rows, columns = (min(DEFAULT_CELLS, side) for side in values.shape[1:])
         return _grid(values, rows, columns)
+    if how is None and values.dim() == SIGNAL_DIMENSIONS:
+        rows = min(DEFAULT_CELLS, values.shape[0])
+        return _signal(values, rows, min(MOST_CELLS // rows, MOST_STRETCHES, values.shape[1]))
     how = how or "feature"
     grid = _GRID.fullmatch(how)
     if grid is not None:
-        return _grid(values, int(grid[1]), int(grid[2]))
+        made = _signal if values.dim() == SIGNAL_DIMENSIONS else _grid
+        return made(values, int(grid[1]), int(grid[2]))
     if how == "felzenszwalb":
         from telemetry.explain.superpixels import superpixels  # noqa: PLC0415 - needs scikit-image
 
@@ -110,9 +116,13 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
     if how not in {"token", "feature"}:
         raise UsageError(f"--segments {how}: say grid:6x6, felzenszwalb, token or feature.")
     if values.dim() != 1:
+        advice = (
+            "say grid:6x6"
+            if values.dim() in {SIGNAL_DIMENSIONS, IMAGE_DIMENSIONS}
+            else "give rows or images, and a --model that shapes them"
+        )
         raise UsageError(
-            f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; say "
-            "grid:6x6."
+            f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; {advice}."
         )
     return _row(examples.element_names(values), examples.categorical)
 
@@ -155,6 +165,31 @@ def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
         note=f"{n} tokens are joined to {len(names)} phrases of {size}: the method tells {most} "
         "parts apart",
     )
+
+
+def _signal(values: Tensor, rows: int, columns: int) -> Segments:
+    """Stretches of the channels of a signal, each called by its channels and its samples."""
+    n_channels, length = values.shape
+    if not (0 < rows <= n_channels and 0 < columns <= length):
+        raise UsageError(
+            f"--segments grid:{rows}x{columns}: a signal of {n_channels} channels and {length} "
+            "samples has no such cells."
+        )
+    y = torch.div(torch.arange(n_channels) * rows, n_channels, rounding_mode="floor")
+    x = torch.div(torch.arange(length) * columns, length, rounding_mode="floor")
+    ys, xs = _edges(y, rows), _edges(x, columns)
+    return Segments(
+        labels=y[:, None] * columns + x[None, :],
+        names=tuple(
+            f"channel {_span(ys[r], ys[r + 1])}, samples {_span(xs[c], xs[c + 1])}"
+            for r in range(rows)
+            for c in range(columns)
+        ),
+    )
+
+
+def _span(start: int, end: int) -> str:
+    return str(start) if end == start + 1 else f"{start}-{end - 1}"
 
 
 def _grid(values: Tensor, rows: int, columns: int) -> Segments:

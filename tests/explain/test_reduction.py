@@ -433,3 +433,20 @@ def test_a_spot_is_mended_by_what_lies_around_it() -> None:
     assert found.ok
     assert "filled in from around them it is right" in sentence(found)
     assert picture(found) is not None
+
+
+def test_stretches_of_a_signal_are_exchanged_whole() -> None:
+    wrong, right = torch.zeros(2, 32), torch.zeros(2, 32)
+    wrong[1, 10] = 8.0  # in the sixth of sixteen stretches
+    right[0, 31] = 4.0
+    found = differences_of(wrong, right, ExampleSet([(wrong, 0), (right, 1)], "signals"))
+    assert len(found) == 2
+    edits = found.edits([0, 1])
+    assert [edit.name for edit in edits] == [
+        "mean of channel 0, samples 30-31",
+        "mean of channel 1, samples 10-11",
+    ]
+    assert [(edit.before, edit.after) for edit in edits] == [(0.0, 2.0), (4.0, 0.0)]
+    mixed = found.mixed([1])
+    assert float(mixed.abs().sum()) == 0.0
+    assert torch.equal(found.mixed([0, 1]), right)

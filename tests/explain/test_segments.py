@@ -155,3 +155,19 @@ def test_scikit_image_itself_separates_two_halves() -> None:
     found = segments_of(image, data(image), "felzenszwalb", 50)
     assert len(found) == 2
     assert found.labels[0, 5, 3] != found.labels[0, 5, 20]
+
+
+def test_a_signal_has_stretches_of_its_channels() -> None:
+    signal = torch.zeros(2, 128)
+    found = segments_of(signal, data(signal))
+    assert len(found) == 2 * 16
+    assert found.names[16] == "channel 1, samples 0-7"
+    assert found.totals(torch.ones_like(signal)).tolist() == [8.0] * 32
+    many = torch.zeros(12, 5)
+    assert segments_of(many, data(many)).names[0] == "channel 0-1, samples 0"
+    assert len(segments_of(signal, data(signal), "grid:1x4")) == 4
+    with pytest.raises(UsageError, match="a signal of 2 channels and 128 samples has no such"):
+        segments_of(signal, data(signal), "grid:6x6")
+    volume = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(UsageError, match="give rows or images, and a --model that shapes them"):
+        segments_of(volume, data(volume))
