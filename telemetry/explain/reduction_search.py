@@ -23,6 +23,7 @@ LEAST_RISE = 0.05  # nats of the true class, below which no part helps by itself
 RISE_SHARE = 0.25  # of the largest rise, from which a part belongs to the region
 MOST_ROUNDS = 12  # of disjoint repairs
 NOTABLE_LIMIT = 0.6  # share of cells beyond which the difference of two images is everywhere
+KEPT_SHARE = 0.5  # of what a repair does for the margin, once its edge is soft
 N_SEARCHES = 2  # for a repair and for a break
 MEANINGS = {
     "region_mends": "the region taken from the right image does not mend the answer",
@@ -222,16 +223,30 @@ class Search:
         if not isinstance(self._differences, Cells):
             return found
         cells = self._differences
-        if self._twin.is_real:
-            found += [_local(cells), self._mending("region_mends", cells.mixed(region))]
-            if not found[-1].ok:  # no edge is to blame
-                return found
-        return [*found, self._mending("soft_edge", cells.faded(region))]
+        if not self._twin.is_real:
+            return [*found, self._softened(cells, region)]
+        found += [_local(cells), self._mending("region_mends", cells.mixed(region))]
+        if found[-1].ok:  # else no edge is to blame
+            found.append(self._mending("soft_edge", cells.faded(region)))
+        return found
 
     def _mending(self, name: str, mixture: Tensor) -> Check:
         """Whether a mixture mends the answer."""
         good = self._right([mixture])[0]
         return Check(name=name, value=float(good), threshold=1.0, ok=good, meaning=MEANINGS[name])
+
+    def _softened(self, cells: Cells, repair: Items) -> Check:
+        """Whether a repair of which nothing can be left out keeps half of what it does."""
+        mixtures = [cells.wrong, cells.mixed(repair), cells.faded(repair)]
+        before, hard, soft = self._classifier(mixtures, [self._truth] * len(mixtures)).margin
+        share = float((soft - before) / (hard - before))
+        return Check(
+            name="soft_edge",
+            value=share,
+            threshold=KEPT_SHARE,
+            ok=share >= KEPT_SHARE,
+            meaning="with a soft edge the cells do less than half of it: their sharp edge does",
+        )
 
     def _identity(self, subject: Subject) -> str:
         settings = self._settings

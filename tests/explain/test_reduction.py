@@ -380,11 +380,11 @@ def test_a_flip_is_the_reduction_against_the_image_made_plain() -> None:
 
 def test_what_only_a_sharp_edge_mends_fails_the_control() -> None:
     class Edgy(nn.Module):
-        """Right where neighbours differ much."""
+        """Right where there is a bend."""
 
         def forward(self, x: Tensor) -> Tensor:
-            steps = (x[..., 1:] - x[..., :-1]).abs().flatten(1).amax(1)
-            score = 20 * (steps - 0.2)
+            bends = (x[..., 2:] - 2 * x[..., 1:-1] + x[..., :-2]).abs().flatten(1).amax(1)
+            score = 20 * (bends - 0.2)
             return torch.stack([-score, score], dim=1)
 
     class Ramp(Signs):
@@ -393,6 +393,7 @@ def test_what_only_a_sharp_edge_mends_fails_the_control() -> None:
 
     found = flip(explain.load(Edgy(), dataset=Ramp()), "0", "mean", Settings(cell=4))
     (soft,) = [check for check in found.checks if check.name == "soft_edge"]
+    assert 0.2 < soft.value < 0.4  # a step becomes three
     assert not soft.ok
     assert not found.ok
 
