@@ -52,7 +52,12 @@ def asked_models(
         RunNotFound: a name is no run and no file.
         UsageError: a model cannot be built by what is known; see `source_of`.
     """
-    found = [_asked(store, name, given, trust=trust) for name in names]
+    found = []
+    for name in names:
+        run, file = run_or_weights(store, name)
+        own = given if file is None else with_weights(given, file)
+        source = source_of(run, own, trust=trust)
+        found.append(AskedModel(run=run, source=source, is_bare=file is not None))
     return list({model.run.ref.path: model for model in found}.values())
 
 
@@ -62,39 +67,44 @@ def kept_models(models: Sequence[AskedModel]) -> Iterator[None]:
     with ExitStack() as stack:
         for model in models:
             if model.is_bare:
-                stack.enter_context(kept_run(model.run, _spec(model.source)))
+                stack.enter_context(kept_run(model.run, spec_of(model.source)))
         yield
 
 
-def _asked(store: Path, name: str, given: Mapping[str, str | None], *, trust: bool) -> AskedModel:
+def run_or_weights(store: Path, name: str) -> "tuple[Run, Path | None]":
+    """The run that a selector means, or that of a checkpoint, and the file of its weights then.
+
+    Raises:
+        RunNotFound: it is no run and no file.
+        UsageError: it can only be a file, and there is none.
+    """
     file = Path(name)
     if file.is_file() and (file.suffix in SUFFIXES or os.sep in name):
-        return _bare(store, file, given, trust=trust)
+        return checkpoint_run(store, file), file
     try:
-        run = telemetry.Store.open(store).select(name)
+        return telemetry.Store.open(store).select(name), None
     except (RunNotFound, StoreUnreadable) as error:
         if file.is_file():
-            return _bare(store, file, given, trust=trust)
+            return checkpoint_run(store, file), file
         if file.suffix in SUFFIXES:
-            raise UsageError(
-                f"{name}: there is no such checkpoint, and no run of that name."
-            ) from (error)
+            told = f"{name}: there is no such checkpoint, and no run of that name."
+            raise UsageError(told) from error
         raise
-    return AskedModel(run=run, source=source_of(run, given, trust=trust), is_bare=False)
 
 
-def _bare(store: Path, file: Path, given: Mapping[str, str | None], *, trust: bool) -> AskedModel:
+def with_weights(given: Mapping[str, str | None], file: Path) -> Mapping[str, str | None]:
+    """The options with a file as the checkpoint.
+
+    Raises:
+        UsageError: they name another.
+    """
     if given.get("checkpoint") is not None:
         raise UsageError(f"{file} is a checkpoint itself; leave out --checkpoint.")
-    run = checkpoint_run(store, file)
-    weights = glob.escape(str(file.absolute()))
-    known = run if run.ref.path.exists() else None  # asked about before: it says what builds it
-    source = source_of(known, {**given, "checkpoint": weights}, trust=trust)
-    return AskedModel(run=run, source=source, is_bare=True)
+    return {**given, "checkpoint": glob.escape(str(file.absolute()))}
 
 
-def _spec(source: ModelSource) -> "dict[str, Json]":
-    """What builds the model again, as run.json keeps it."""
+def spec_of(source: ModelSource) -> "dict[str, Json]":
+    """What builds a model again, as run.json keeps it."""
     texts = {name: getattr(source, name) for name in TEXTS}
     known = {name: value for name, value in texts.items() if value is not None}
     arguments = json.loads(source.model_args)

@@ -170,7 +170,9 @@ def is_own(run: Run) -> bool:
     writer = writer_of(run.manifest) if run.manifest else None
     if writer is None or writer.host != host_name():
         return False
-    return not hasattr(os, "getuid") or run.ref.path.stat().st_uid == os.getuid()
+    # Without a folder it is that of a checkpoint, which this command is about to make.
+    is_here = hasattr(os, "getuid") and run.ref.path.exists()
+    return not is_here or run.ref.path.stat().st_uid == os.getuid()
 
 
 def _stated(run: Run | None) -> dict[str, str]:

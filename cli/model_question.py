@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, cast
 import click
 
 import telemetry
+from telemetry.cli.asked_models import run_or_weights, spec_of, with_weights
 from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask
 from telemetry.cli.model_options import model_options, newest_weights, source_of, weights_of
@@ -21,6 +22,7 @@ from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain_request import Keep, ModelSource
 from telemetry.request_values import Request
+from telemetry.store.checkpoint_runs import kept_run
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
@@ -32,7 +34,7 @@ GIVEN = tuple(ModelSource.__dataclass_fields__)
 SHARED = ("run", "no_store", "out", "html", "timeout", "trust_run", *GIVEN)
 FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
 
-RUN = click.argument("run", metavar="RUN", shell_complete=complete_runs)
+RUN = click.argument("run", metavar="RUN|CKPT", shell_complete=complete_runs)
 OPTIONS = (
     click.option("--no-store", is_flag=True, help="Show the result and keep nothing."),
     click.option(
@@ -209,14 +211,19 @@ def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion
     html = cast("Path | None", shared["html"])
     check_page(html)
     screen = open_screen(settings)
-    store = telemetry.Store.open(settings.store)
-    run = store.select(str(shared["run"]))
+    run, weights = run_or_weights(settings.store, str(shared["run"]))
+    trust = bool(shared["trust_run"])
+    if weights is not None:
+        given = with_weights(given, weights)
+        source = source_of(run, given, trust=trust)
+        if not shared["no_store"]:
+            click.get_current_context().with_resource(kept_run(run, spec_of(source)))
     return ModelQuestion(
         screen=screen,
-        store=store,
+        store=telemetry.Store(settings.store),
         run=run,
         given=given,
-        trust=bool(shared["trust_run"]),
+        trust=trust,
         keep=_keep(None if shared["no_store"] else run.ref.path, out, html),
         part=click.get_current_context().command_path,
         out=out,

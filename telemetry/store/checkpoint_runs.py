@@ -54,7 +54,7 @@ def checkpoint_run(store: Path, file: Path) -> Run:
 
 @contextmanager
 def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
-    """A block in which the run of a checkpoint has a folder; one that fails leaves no empty run.
+    """A block in which the run of a checkpoint has a folder; if it stays empty it is removed.
 
     Args:
         run: Of `checkpoint_run`.
@@ -77,10 +77,9 @@ def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
         raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
     try:
         yield
-    except BaseException:
+    finally:
         if is_new:
             _remove_empty(path)
-        raise
 
 
 def _remove_empty(path: Path) -> None:

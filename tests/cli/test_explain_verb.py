@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Telemetry, Terminal, validated, widest
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
@@ -175,3 +176,29 @@ def test_a_first_word_alone_lists_its_verbs(telemetry: Telemetry) -> None:
     assert "Ask a trained model why it answers as it does." in done.out
     assert "  input " in done.out
     assert telemetry("explain", "nothing").code == 2
+
+
+def test_a_bare_checkpoint_is_asked_like_a_run(
+    telemetry: Telemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "other-runs"
+    monkeypatch.setenv("TELEMETRY_STORE", str(own))
+    torch.save({"weight": torch.tensor([[0.0] * 4, [-1.0] * 4])}, "turned.pt")
+    question = ("explain", "input", "turned.pt", "--example", 4, "--no-checks")
+
+    for words, complaint in (
+        (question, "which model?"),
+        ((*question, "--model", "shop:build"), "which examples?"),
+        ((*question, *PARTS, "--checkpoint", "turned.pt"), "leave out --checkpoint"),
+    ):
+        refused = telemetry(*words)
+        assert (refused.code, refused.out) == (2, "")
+        assert complaint in refused.err
+    assert telemetry(*question, *PARTS, "--no-store").code == 0
+    assert not own.exists()  # nothing was kept, so nothing is there
+
+    assert telemetry(*question, *PARTS).code == 0
+    assert telemetry(*question).code == 0  # its run knows how it is built
+    assert telemetry("explain", "weights", "turned.pt").code == 0
+    counts = telemetry("query", "SELECT run, COUNT(*) AS n FROM attributions GROUP BY run").out
+    assert counts.splitlines()[1].startswith("checkpoint-")
