@@ -64,10 +64,10 @@ def sheet_png(
         rows: From top to bottom.
         caption: What is written below.
         identity: Kept in the file, so that it finds its row.
-        side: Pixels of a tile's longer side, about; larger tiles stay as they are.
+        side: Pixels of a tile's longer side, about, see `fitted`.
         gap: Pixels between tiles.
     """
-    shown = [[Image.fromarray(enlarged(tile, side)) for tile in row.tiles] for row in rows]
+    shown = [[Image.fromarray(fitted(tile, side)) for tile in row.tiles] for row in rows]
     wide = max(sum(tile.width + gap for tile in tiles) for tiles in shown)
     width = max(LEAST_WIDTH, wide + gap)
     texts = [folded(text, width - 2 * gap) for text in (*(r.label for r in rows), caption)]
@@ -101,9 +101,15 @@ def png(page: Image.Image, identity: str) -> bytes:
     return stream.getvalue()
 
 
-def enlarged(tile: Bytes, side: int) -> Bytes:
-    """Each pixel as a square: the largest whole factor that keeps within so many pixels."""
-    factor = max(1, side // max(tile.shape[:2]))
+def fitted(tile: Bytes, side: int) -> Bytes:
+    """A picture whose longer side takes about so many pixels, by a whole factor.
+
+    Pixels of a small one become squares; those of one more than twice as long are averaged.
+    """
+    longest = max(tile.shape[:2])
+    if longest > 2 * side:
+        return np.asarray(Image.fromarray(tile).reduce(-(-longest // (2 * side))), dtype=np.uint8)
+    factor = max(1, side // longest)
     return tile.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -166,14 +172,14 @@ def marked(image: Tensor, region: Mask, least: Mask | None = None) -> Bytes:
 
 
 def outlined(picture: Bytes, mask: Mask) -> Bytes:
-    """An enlarged picture with blue lines around a mask of the image that it shows.
+    """A picture with blue lines around a mask of the image that it shows in its own size.
 
     Args:
-        picture: Height x width x 3, a whole number of times as large as the mask.
-        mask: Which pixels of the image.
+        picture: Height x width x 3.
+        mask: Which pixels of the image, of any size.
     """
-    factor = picture.shape[0] // mask.shape[0]
-    inside = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    size = (picture.shape[1], picture.shape[0])
+    inside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     core = np.pad(inside, OUTLINE)
     for axis in (0, 1):
         for shift in range(-OUTLINE, OUTLINE + 1):

@@ -21,7 +21,7 @@ from telemetry.explain.draw import (
     PANEL,
     PAPER,
     Bytes,
-    enlarged,
+    fitted,
     grey_picture,
     over_grey,
     page_png,
@@ -133,7 +133,7 @@ def image_png(
     """
     numbered = _numbered(colours, parts[:NUMBERED])
     largest = ", ".join(f"{part.name} {part.mark}" for part in parts[:NUMBERED])
-    panels = [enlarged(p, PANEL) for p in (grey_picture(image), over_grey(image, colours))]
+    panels = [fitted(p, PANEL) for p in (grey_picture(image), over_grey(image, colours))]
     return page_png([*panels, numbered], f"{caption}; largest: {largest}", identity)
 
 
@@ -181,26 +181,26 @@ def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
 
 
 def _numbered(colours: Bytes, parts: Sequence[Valued]) -> Bytes:
-    """The enlarged map; in the middle of each part its number, where no other one stands."""
-    shown = enlarged(colours, PANEL)
-    factor = shown.shape[0] // colours.shape[0]
+    """The fitted map; in the middle of each part its number, where no other one stands."""
+    shown = fitted(colours, PANEL)
+    scale = shown.shape[0] / colours.shape[0]
     panel = Image.fromarray(shown)
     pen = ImageDraw.Draw(panel)
     taken: list[Box] = []
     for part in parts:
         if part.box is None:
             continue
-        number = part.mark
-        width, (y0, x0, y1, x1) = length(number) + PAD, part.box
-        left = min(max(0, (x0 + x1) * factor // 2 - width // 2), panel.width - width)
-        top = min(max(0, (y0 + y1) * factor // 2 - LINE // 2), panel.height - LINE)
+        y0, x0, y1, x1 = (round(edge * scale) for edge in part.box)
+        width = length(part.mark) + PAD
+        left = min(max(0, (x0 + x1) // 2 - width // 2), panel.width - width)
+        top = min(max(0, (y0 + y1) // 2 - LINE // 2), panel.height - LINE)
         plate = (left, top, left + width, top + LINE - 2)
-        pen.rectangle((x0 * factor, y0 * factor, x1 * factor - 1, y1 * factor - 1), outline=BOUND)
+        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=BOUND)
         if any(_meet(plate, other) for other in taken):
             continue
         taken.append(plate)
         pen.rectangle(plate, fill=PAPER)
-        write(pen, (left + PAD // 2, top), [number])
+        write(pen, (left + PAD // 2, top), [part.mark])
     return np.asarray(panel, dtype=np.uint8)
 
 

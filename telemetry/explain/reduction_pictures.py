@@ -13,7 +13,7 @@ from telemetry.explain.differences import Cells, Differences, TokenEdits, Told
 from telemetry.explain.draw import (
     PANEL,
     UNIT,
-    enlarged,
+    fitted,
     marked,
     outlined,
     page_png,
@@ -39,11 +39,11 @@ def picture(found: Reduction) -> bytes | None:
     if not found.twin.is_real:  # what the wrong one becomes
         other = found.differences.mixed(least_of(found))
     wrong, right = (
-        enlarged(picture_of_input(scale.unit(image), UNIT), PANEL)
+        fitted(picture_of_input(scale.unit(image), UNIT), PANEL)
         for image in (found.differences.wrong, other)
     )
     region, least = (_mask_of(found, items) for items in (found.region, least_of(found)))
-    shown = outlined(enlarged(marked(found.differences.wrong, region), PANEL), least)
+    shown = outlined(fitted(marked(found.differences.wrong, region), PANEL), least)
     names = f"wrong: {found.prediction}; right: {found.label}"
     caption = f"{names}; orange: where the cause lies; blue line: {_change(found)}"
     return page_png([wrong, right, shown], caption, found.id)

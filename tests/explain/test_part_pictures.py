@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from telemetry.explain.colours import signed_table
-from telemetry.explain.draw import outlined, picture_of_input
+from telemetry.explain.draw import fitted, outlined, picture_of_input
 from telemetry.explain.lettering import LINE
 from telemetry.explain.part_pictures import (
     Valued,
@@ -124,6 +124,16 @@ def test_inputs_are_shown_as_they_look() -> None:
     colour = torch.tensor([0.0, 0.5, 1.0])[:, None, None]
     assert picture_of_input(colour).tolist() == [[[0, 128, 255]]]
     assert picture_of_input(torch.cat([colour, colour[:1]])).tolist() == [[[0, 128, 255]]]
+
+
+def test_a_large_image_is_made_smaller_and_its_numbers_keep_their_places() -> None:
+    large = np.full((1300, 2600, 3), 247, dtype=np.uint8)
+    boxes = [part("p", 4.4, (0, 0, 650, 1300))]
+    drawn = opened(image_png(large, torch.zeros(1, 1300, 2600), boxes, "caption", "a"))
+    assert drawn.width == 3 * 434 + 4 * 12  # 2600 / 6
+    assert fitted(large, 256).shape == (217, 434, 3)
+    assert fitted(large[:512, :512], 256).shape == (512, 512, 3)
+    assert fitted(large[:5, :5], 256).shape == (255, 255, 3)
 
 
 def test_an_outline_leaves_the_inside_as_it_is() -> None:
