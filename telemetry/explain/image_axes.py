@@ -1,4 +1,4 @@
-"""Axes of images, which are changed in shares of their range of values, before normalisation."""
+"""Axes of images and signals: changes in shares of their range of values, before normalisation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from telemetry.errors import UsageError
 from telemetry.explain import image_changes as changes
 from telemetry.explain.axis import Axis, evenly, seed_of, with_value
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.segments import SIGNAL_DIMENSIONS
 from telemetry.explain.unit_scale import UnitScale
 
 CLIPPED = 1e-6  # beyond the range
@@ -52,17 +53,25 @@ IMAGE_AXES: Mapping[str, _ImageAxis] = {
 }
 
 
+SIGNAL_AXES = frozenset({"brightness", "contrast", "noise", "blur", "shift", "scale"})
+
+
 def image_axis(
     name: str, examples: ExampleSet, steps: int, span: tuple[float, float] | None, seed: int
 ) -> Axis:
     """The axis of a name of `IMAGE_AXES`; see `axis_of`.
+
+    A signal of channels and samples is an image of one row. Nothing of it is clipped: a range
+    that was measured on examples is no bound of what a sensor gives.
 
     Raises:
         UsageError: the inputs are no images, or have no colours to turn.
     """
     kind = IMAGE_AXES[name]
     shape = tuple(examples.example(0).input.shape)
-    if examples.modality is not Modality.IMAGE or len(shape) != IMAGE_DIMENSIONS:
+    is_signal = _are_signals(examples) and name in SIGNAL_AXES
+    is_image = examples.modality is Modality.IMAGE and len(shape) == IMAGE_DIMENSIONS
+    if not is_image and not is_signal:
         raise UsageError(
             f"--axis {name}: inputs of shape {shape} are no images; {_instead(examples)}."
         )
@@ -76,7 +85,8 @@ def image_axis(
     def apply(example: Example, amount: float) -> tuple[Tensor, float]:
         if amount == kind.neutral:
             return example.input, 0.0
-        return _changed(scale, example, amount, kind.change, seed)
+        changed = _changed_signal if is_signal else _changed
+        return changed(scale, example, amount, kind.change, seed)
 
     return Axis(
         name=name,
@@ -84,7 +94,7 @@ def image_axis(
         neutral=kind.neutral,
         values=with_value(evenly(low, high, steps), kind.neutral),
         apply=apply,
-        can_clip=True,
+        can_clip=not is_signal,
     )
 
 
@@ -97,6 +107,20 @@ def _changed(
     return scale.input(after.clamp(0, 1), example.input.dtype), float(left.double().mean())
 
 
+def _changed_signal(
+    scale: UnitScale, example: Example, amount: float, change: Change, seed: int
+) -> tuple[Tensor, float]:
+    before = scale.unit(example.input)[:, None]  # one row
+    after = change(before, amount, seed_of(example, seed))[:, 0]
+    return scale.input(after, example.input.dtype), 0.0
+
+
+def _are_signals(examples: ExampleSet) -> bool:
+    first = examples.example(0).input
+    is_array = examples.modality is Modality.TABULAR and first.is_floating_point()
+    return is_array and first.dim() == SIGNAL_DIMENSIONS
+
+
 def _outside(unit: Tensor) -> Tensor:
     return (unit < -CLIPPED) | (unit > 1 + CLIPPED)
 
@@ -107,6 +131,8 @@ def _instead(examples: ExampleSet) -> str:
         return "write them as channels, height and width"
     if examples.modality is Modality.TEXT:
         return "of texts say token-drop, case, typo or synonym"
+    if _are_signals(examples):
+        return f"of signals say {', '.join(sorted(SIGNAL_AXES))}"
     if examples.example(0).input.dim() == 1:
         return "of rows say feature:COLUMN"
     return "a hypothesis tests such inputs under a transform of your own"

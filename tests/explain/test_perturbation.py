@@ -10,6 +10,7 @@ from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import perturb, perturb_all
 from telemetry.explain.axes import axis_of
+from telemetry.explain.examples import ExampleSet
 from telemetry.explain.perturbation import Settings
 from telemetry.explain.perturbation_answers import answer_perturb
 from telemetry.explain_request import Keep, ModelSource, PerturbRequest
@@ -300,3 +301,42 @@ def test_a_random_model_is_told() -> None:
 
     found = perturb(explain.load(Restless(), dataset=Photos()), "0", "blur")
     assert "determinism" in {check.name for check in found.checks if not check.ok}
+
+
+class Waves:
+    """Two signals of one channel and sixteen samples: a step up in the middle, and one of half."""
+
+    classes = ("low", "high")
+
+    def __init__(self) -> None:
+        self.signals = torch.zeros(2, 1, 16)
+        self.signals[0, 0, 8:], self.signals[1, 0, 8:] = 1.0, 0.5
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.signals[index], 1
+
+
+class Late(nn.Module):
+    """High where the last four samples have a mean above 0.4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 20 * (x[:, 0, 12:].mean(1) - 0.4)
+        return torch.stack([-score, score], dim=1)
+
+
+def test_signals_are_changed_along_their_samples() -> None:
+    subject = explain.load(Late(), dataset=Waves())
+    offset = perturb(subject, "1", "brightness")
+    assert offset.threshold == pytest.approx(-0.1, abs=0.05 / 8 + 1e-6)
+    assert "clipped" not in {check.name for check in offset.checks}
+    moved = perturb(subject, "0", "shift", Settings(span=(0.0, 0.5)))
+    assert moved.threshold == pytest.approx(0.4, abs=0.05)  # 2.4 of the last four are high
+    axis = axis_of("shift", ExampleSet(Waves(), "waves"))
+    shifted, _ = axis.apply(ExampleSet(Waves(), "waves").example(0), 0.25)
+    assert shifted.shape == (1, 16)
+    assert shifted[0].tolist() == pytest.approx([0.0] * 12 + [1.0] * 4, abs=1e-5)
+    with pytest.raises(UsageError, match="of signals say blur, brightness, contrast"):
+        perturb(subject, "0", "rotate")
