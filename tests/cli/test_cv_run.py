@@ -135,7 +135,7 @@ def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
         (("--n", 12, "--entry", "trainings:labels"), "cannot be called"),
         (("--n", 12, "--entry", "trainings:broken"), "broken does not fit train_and_score"),
         (("--labels", "trainings:broken"), "labels trainings:broken: RuntimeError: no such disk"),
-        (("--labels", "trainings:N"), "gives a int, expected one value for each example"),
+        (("--labels", "trainings:N"), "gives an int, expected one value for each example"),
         (("--labels", "trainings:ragged"), "one number or text for each example"),
         (("--n", 11, "--labels", "trainings:labels"), "n of 11, labels of 12"),
         (("--n", 12, "--params", "absent.toml"), "absent.toml: the grid cannot be read"),
