@@ -9,9 +9,8 @@ less, or a twentieth of the paths through several such layers, and the loss does
 Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
 Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
 it leads by design; weights of normalised layers that shrink without harm; noise that no weights
-could fit; dropout in a run that learns, and of the inputs; embeddings and adapters beside weight
-matrices. What a penalty in the loss itself does shows in the weights alone. Functional dropout is
-not seen.
+could fit; dropout in a run that learns, and of the inputs; embeddings and adapters beside matrices.
+What a penalty in the loss itself does shows in the weights alone; functional dropout in nothing.
 Information: decay in a run that learns, whose loss larger weights would lower a little.
 Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
 """
@@ -135,9 +134,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if context.n_steps < MIN_STEPS:
         return NotChecked(detector=ID, reason=f"{context.n_steps} steps; {MIN_STEPS} are needed")
     found = grids(rows)
-    network = context.network
     # A factorisation has nothing but tables.
-    judged = network.matrices or network.tables
+    judged = context.network.matrices or context.network.tables
     matrices = [m for m in judged if m.id in found["norm"].seen()]
     norms = found["norm"].columns([m.id for m in matrices])
     is_late = bool((norms.steps >= context.warm_in).any())
