@@ -183,7 +183,10 @@ def tables(seed: int, cases: int) -> None:
     with torch.no_grad():
         answers = model(rest.rows).argmax(1)
     wrong = (answers == says) & (says != rest.labels)
-    print(f" table: {int(wrong.sum())} of {len(rest)} rows are called what the column says wrongly")
+    print(
+        f" table: {int(wrong.sum())} of {len(rest)} rows are called what the column says wrongly",
+        flush=True,
+    )
     chosen = [str(index) for index in wrong.nonzero().flatten().tolist()[:cases]]
     subject = explain.load(model, dataset=rest)
     for method, baseline in ASKED:

@@ -187,3 +187,46 @@ def test_a_loader_or_a_stream_is_refused_with_the_remedy() -> None:
     with pytest.raises(UsageError, match=r"is a generator.*give a list of its items"):
         ExampleSet((i for i in range(3)), "d")
     assert ExampleSet(rows, "d").example(1).label == 1
+
+
+class Counted:
+    """Ten rows that count how often they are read."""
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.reads.append(index)
+        return torch.tensor([float(index)]), 0
+
+
+class Named(Counted):
+    """The same with ids."""
+
+    def example_id(self, index: int) -> str:
+        return f"row{index}"
+
+
+def test_stated_ids_are_found_without_reading_inputs() -> None:
+    source = Named()
+    found = ExampleSet(source, "named").find_all(["row7", "3", "row2"])
+    assert [example.index for example in found] == [7, 3, 2]
+    assert source.reads == [7, 3, 2]
+
+
+def test_several_digests_are_found_in_one_pass() -> None:
+    source = Counted()
+    examples = ExampleSet(source, "counted")
+    ids = [examples.example(index).id for index in (1, 4)]
+    source.reads.clear()
+    assert [example.index for example in examples.find_all(list(reversed(ids)))] == [4, 1]
+    assert source.reads == [0, 1, 2, 3, 4]
+
+
+def test_a_place_is_read_alone() -> None:
+    source = Counted()
+    assert ExampleSet(source, "counted").find("8").index == 8
+    assert source.reads == [8]
