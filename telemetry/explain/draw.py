@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from telemetry.explain.colours import ends
+from telemetry.explain.image_changes import RGB
 from telemetry.explain.lettering import LINE, folded, shortened, write
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +22,7 @@ PANEL = 256  # pixels of a side, about
 GAP = 12
 TILE, TILE_GAP = 64, 6
 LEAST_WIDTH = 420  # of a page, that its caption is no column of single words
-RGB, RGBA = 3, 4  # channels of what has colours
+RGBA = 4  # channels
 UNIT = (0.0, 1.0)  # ends of values before normalisation, see `UnitScale`
 WHITE, LIFT = 255, 96
 OUTLINE = 2  # pixels of a line
