@@ -48,6 +48,6 @@ def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
 
 def _of_rules(judged: Judged) -> Iterator[str]:
     yield "structure of the input that the network passes, no reason for the class"
-    if judged.rule is not None and judged.rule.others:
+    if judged.rule is not None and judged.rule.replaced and judged.rule.others:
         others = ", ".join(f"{count} {name}" for name, count in judged.rule.others.items())
         yield f"the rule is one for ReLUs; {others} used their own derivative"

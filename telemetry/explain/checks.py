@@ -63,10 +63,11 @@ def not_empty(values: Tensor, differences: Sequence[float]) -> Check:
 def rule_saw_all(report: RuleReport) -> Check:
     """Every ReLU had the other derivative, and the output is what it was."""
     blind = report.missed if report.replaced else max(report.missed, 1)
-    others = ", ".join(f"{count} {name}" for name, count in report.others.items())
-    meaning = "ReLUs were run where the rule cannot see them, or there is none"
-    if others:
-        meaning += f"; {others} used their own derivative"
+    meaning = "ReLUs were run where the rule cannot see them"
+    if not report.replaced and not report.missed:
+        others = ", ".join(f"{count} {name}" for name, count in report.others.items())
+        kept = f": {others} used their own derivative" if others else ""
+        meaning = f"the rule is one for ReLUs, and none was seen{kept}"
     return Check(
         name="rule_saw_all",
         value=float(blind),

@@ -132,11 +132,13 @@ def dream(
     """
     settings, started = settings or Settings(), time.perf_counter()
     examples = _images(subject)
-    wanted = [Unit.of(text) for text in units]
     real = spread_examples(examples, settings.n_real)
     image = _start(examples, settings.start)
     with subject.running(gradient=True), listening(subject, layer) as heard:
-        n_units = heard.check(wanted, real[0])
+        n_units = heard.check([], real[0])
+        classes = examples.classes if n_units == len(examples.classes) else ()
+        wanted = [Unit.of(text, classes) for text in units]
+        heard.check(wanted, real[0])
         asked = with_rivals(wanted, n_units)
         n_seeds = SEEDS if image is None else 1
         owners = [place for place in range(len(wanted)) for _ in range(n_seeds)]

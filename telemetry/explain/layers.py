@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.examples import Example, ExampleSet
-from telemetry.explain.names import known
+from telemetry.explain.names import MOST_NAMES, known
 from telemetry.explain.subject import Subject
 
 OUTPUT = "output"  # the answer of the whole model
@@ -33,15 +33,24 @@ class Unit:
     position: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, classes: Sequence[str] = ()) -> Self:
         """The unit of a text such as `7` or `7@3,4`.
+
+        Args:
+            text: What the user says.
+            classes: Names of the units, where these are classes.
 
         Raises:
             UsageError: it is none.
         """
+        if text in classes:
+            return cls(index=classes.index(text))
         match = re.fullmatch(r"(\d+)(?:@(\d+),(\d+))?", text.strip())
         if match is None:
-            raise UsageError(f"--unit {text}: write a number, or 7@3,4 for row 3 and column 4.")
+            named = f", or a class: {', '.join(classes[:MOST_NAMES])}" if classes else ""
+            raise UsageError(
+                f"--unit {text}: write a number, or 7@3,4 for row 3 and column 4{named}."
+            )
         index, row, column = match.groups()
         return cls(index=int(index), position=None if row is None else (int(row), int(column)))
 

@@ -51,6 +51,15 @@ OTHERS = frozenset(
         "LeakyReluBackward0",
         "GeluBackward0",
         "SiluBackward0",
+        "EluBackward0",
+        "CeluBackward0",
+        "HardswishBackward0",
+        "HardsigmoidBackward0",
+        "MishBackward0",
+        "PreluKernelBackward0",
+        "SoftplusBackward0",
+        "TanhBackward0",
+        "SigmoidBackward0",
         "WhereBackward0",
         "CompiledFunctionBackward",
     }
@@ -170,9 +179,14 @@ def under_rule(rule: str, score: Callable[[Tensor], Tensor], values: Tensor) -> 
         values=torch.zeros_like(values) if gradient is None else gradient[0].detach(),
         replaced=mode.count,
         missed=sum(nodes[name] for name in MISSED),
-        others={name: nodes[name] for name in sorted(OTHERS) if nodes[name]},
+        others={_short(name): nodes[name] for name in sorted(OTHERS) if nodes[name]},
         same_output=torch.equal(result.detach(), plain),
     )
+
+
+def _short(node: str) -> str:
+    """`Gelu` of `GeluBackward0`."""
+    return node.partition("Backward")[0]
 
 
 def _is_at_zero(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:

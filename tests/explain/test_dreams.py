@@ -177,6 +177,17 @@ def test_what_is_not_there_is_said(subject: Subject, layer: str, unit: str, comp
         dream(subject, layer, [unit], QUICK)
 
 
+def test_a_class_may_be_called_by_its_name() -> None:
+    named = Pictures()
+    named.classes = ("left", "middle", "right")  # type: ignore[attr-defined]
+    short = replace(QUICK, ascent=Ascent(steps=2))
+    subject = load(build(), dataset=named)
+    (found,) = dream(subject, "output", ["right"], short)
+    assert found.unit.index == 2
+    with pytest.raises(UsageError, match="or a class: left, middle, right"):
+        dream(subject, "output", ["top"], short)
+
+
 def test_places_outside_a_channel_and_inputs_that_are_no_images_are_refused() -> None:
     with pytest.raises(UsageError, match="12 rows and 12 columns, no unit 0@12,0"):
         dream(load(Edges(), dataset=Pictures()), "conv", ["0@12,0"], QUICK)
