@@ -36,6 +36,7 @@ from telemetry.store.weight_table import StoredWeights, stored_weights
 COMPARED_ROWS = 8192  # beyond, pairs are too many to be compared
 SHOWN_ROWS = 64  # of a picture
 KERNEL_DIMENSIONS = 4  # out, in, height, width
+MATRIX = 2  # dimensions
 SUFFIX = ".weight"
 KERNELS = (nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d, nn.ConvTranspose2d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -174,6 +175,8 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
 def _rows(owner: nn.Module, name: str) -> Tensor:
     """A parameter with its outputs first, float32, on the host."""
     values: Tensor = getattr(owner, name).detach().float().cpu()
+    while values.dim() > MATRIX and len(values) == 1 and not isinstance(owner, KERNELS):
+        values = values[0]  # of a position in (1, positions, features)
     return values.transpose(0, 1) if isinstance(owner, TRANSPOSED) else values
 
 

@@ -95,6 +95,19 @@ def test_rows_of_a_sequence_kernel_or_an_embedding_are_drawn_the_largest_first()
     assert first[2] > first[0]
 
 
+def test_positions_behind_a_batch_of_one_are_rows() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places = nn.Parameter(torch.randn(1, 5, 8, generator=torch.Generator()))
+            self.conv = nn.Conv2d(3, 1, 3)
+
+    places, filters = weights(load(Positions()))
+    assert tuple(places.weight.shape) == (5, 8)
+    assert len(places.norms) == 5
+    assert tuple(filters.weight.shape) == (1, 3, 3, 3)
+
+
 def test_magnitudes_are_counted_by_octaves_without_zeros() -> None:
     assert octaves(torch.tensor([0.0, 1.0, -1.5, 2.0, 0.25, -3.999])) == {-2: 1, 0: 2, 1: 2}
 
