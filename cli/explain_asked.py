@@ -1,5 +1,6 @@
 """`telemetry explain list` and `show`: what a run has been asked, and one stored answer again."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -7,9 +8,10 @@ import click
 import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.damage import warn_of_files
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, span
 from telemetry.cli.model_answers import checks_grid, show_failures
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
+from telemetry.cli.pages import HTML, check_page, write_page
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
 from telemetry.errors import Inconclusive
@@ -87,8 +89,9 @@ def explain_list(settings: Settings, *, run: str) -> None:
 
 
 @click.argument("identity", metavar="ID")
+@HTML
 @click.pass_obj
-def explain_show(settings: Settings, *, identity: str) -> int:
+def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int:
     """Show a stored answer again: its numbers, its checks and where its picture lies.
 
     ID, or its beginning, is that of `telemetry explain list`, and the name of its picture. Nothing
@@ -101,14 +104,19 @@ def explain_show(settings: Settings, *, identity: str) -> int:
     """
     from telemetry.evaluate.asked import find_asked  # noqa: PLC0415 - duckdb
 
+    check_page(html)
     screen = open_screen(settings)
     found = find_asked(telemetry.Store.open(settings.store), identity)
     warn_of_files(screen, [found.run])
+    if html is not None:
+        _write_page(html, found, screen)
     if screen.wants_json:
         whole = found.to_json(whole=True)
         screen.json({"run": found.run.run, "stored": True, "asked": [whole]})
     else:
         show(screen, found)
+        if html is not None:
+            screen.verbatim(str(html), label="page")
     return Inconclusive.exit_code if found.ok is False else 0
 
 
@@ -120,8 +128,7 @@ def show(screen: Screen, asked: "Asked") -> None:
     for name, value in _facts(asked):
         screen.paragraph(value, label=name)
     screen.blank()
-    rows = _parts(asked) if asked.verb == "input" else _rows(asked, screen)
-    screen.grid(rows)
+    screen.grid(_numbers(asked, screen))
     if asked.checks:
         screen.blank()
         screen.grid(checks_grid({"checks": asked.checks}))
@@ -131,6 +138,32 @@ def show(screen: Screen, asked: "Asked") -> None:
         screen.paragraph(
             "gone: removed for room, or by hand; ask again to draw it", label="picture"
         )
+
+
+def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:
+    """The same as a page.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    grid, picture = _numbers(asked, screen), asked.picture
+    document: dict[str, Json] = {
+        "answer": asked.answer or f"{asked.verb} of {asked.about}",
+        "checks": asked.checks,
+        "facts": dict(_facts(asked)),
+        "table": {
+            "headers": [column.header for column in grid.columns],
+            "rows": [[span(cell).text for cell in row] for row in grid.rows],
+        },
+        "image": asked.image,
+    }
+    png = None if picture is None else picture.read_bytes()
+    title = f"telemetry explain show {asked.id}"
+    write_page(path, title, "asked", [document], lambda _: png)
+
+
+def _numbers(asked: "Asked", screen: Screen) -> Grid:
+    return _parts(asked) if asked.verb == "input" else _rows(asked, screen)
 
 
 def _list(found: "Sequence[Asked]") -> Grid:

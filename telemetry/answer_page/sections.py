@@ -15,7 +15,7 @@ from telemetry.answer_page.html import (
     paragraph,
     table,
 )
-from telemetry.answer_page.reading import Answer, images, listed, mappings
+from telemetry.answer_page.reading import Answer, images, listed, mapping, mappings
 from telemetry.json_values import Json
 
 COLOUR = re.compile(r"#[0-9a-f]{6}")
@@ -56,6 +56,7 @@ TABLES: Parts = {
     "features": tables.units,
     "dreams": tables.real_examples,
     "comparisons": tables.configurations,
+    "asked": tables.stored,
 }
 CURVES: Parts = {
     "perturbations": courses.perturbation,
@@ -153,11 +154,13 @@ def _checks(answer: Answer) -> str:
 
 
 def _facts(answer: Answer) -> str:
-    return facts(
+    known = [
         (said, _said(answer[name]))
         for name, said in FACTS.items()
         if answer.get(name) is not None and not isinstance(answer[name], Mapping)
-    )
+    ]
+    more = mapping(answer.get("facts")).items()
+    return facts([*known, *((name, _said(value)) for name, value in more)])
 
 
 def _said(value: Json) -> str:

@@ -200,6 +200,13 @@ def configurations(answer: Answer) -> str:
     return table("Configurations", headers, rows)
 
 
+def stored(answer: Answer) -> str:
+    """Rows of a table that keeps answers, as a terminal shows them."""
+    kept = mapping(answer.get("table"))
+    rows = [[Cell(str(cell)) for cell in listed(row)] for row in listed(kept.get("rows"))]
+    return table("Stored numbers", [str(name) for name in listed(kept.get("headers"))], rows)
+
+
 def _lost(configuration: Answer) -> str:
     return f", {configuration['lost']} lost" if configuration.get("lost") else ""
 

@@ -159,6 +159,11 @@ class Attribution(Result):
     seed: int
 
     @property
+    def target(self) -> str | None:
+        """Name of the class that the score speaks for; None: it is a number."""
+        return None if self.score.target is None else self.score.target_name
+
+    @property
     def segments(self) -> Segments:
         """Parts of the input."""
         return self.found.segments

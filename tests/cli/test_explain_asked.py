@@ -144,3 +144,21 @@ def test_control_characters_of_a_class_do_not_reach_the_terminal(
         for words in (("list", "base"), ("show", "e" * 16), ("show", "e" * 16, "--json")):
             out = telemetry("explain", *words, "--no-color").out
             assert not {"\x1b", "\x07", "\u202e"} & set(out)
+
+
+@pytest.mark.usefixtures("run")
+def test_an_answer_is_a_page_again(telemetry: Telemetry) -> None:
+    done = telemetry("explain", "show", INPUT, "--html", "page.html")
+    text = Path("page.html").read_text("utf-8")
+    assert done.out.endswith("page\tpage.html\n")
+    assert "example 12 is called &quot;3&quot;; height holds 75 %." in text
+    assert "<td>height</td><td>3.000</td><td>75 %</td>" in text
+    assert telemetry("explain", "show", INPUT, "--html", "no/page.html").code == 2
+
+
+def test_the_picture_of_an_answer_stands_on_its_page(run: Path, telemetry: Telemetry) -> None:
+    image = run / "explain/images" / f"{FEATURES}.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"the picture")
+    telemetry("explain", "show", FEATURES, "--html", "page.html")
+    assert "base64,dGhlIHBpY3R1cmU=" in Path("page.html").read_text("utf-8")

@@ -40,6 +40,13 @@ def test_every_result_has_an_answer_its_checks_and_a_page(results: dict[str, Res
         assert ("data:image/png" in page) == (found.figure("png") is not None)
 
 
+def test_an_attribution_has_its_values_target_and_score(results: dict[str, Result]) -> None:
+    found = results["input"]
+    assert found.values.shape == (1, 12, 12)
+    assert found.target == found.prediction
+    assert found.score.target_name == found.target
+
+
 def test_what_is_drawn_is_drawn_in_both_ways(results: dict[str, Result]) -> None:
     drawn = {verb for verb, found in results.items() if found.figure("png")}
     assert drawn == {"input", "weights", "features", "dream"}
