@@ -1,17 +1,19 @@
 """Entry points `package.module:name`: code of the user that builds a model or a data set.
 
 Only `import_module` and `getattr`; nothing is evaluated. Importing runs the user's code, so whoever
-calls this has asked whether the name may be trusted.
+calls this has asked whether the name may be trusted. What Python itself brings is refused even
+then: `shutil:rmtree` builds no model, whatever its arguments.
 """
 
 import difflib
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from telemetry.errors import UsageError
 
@@ -45,7 +47,7 @@ def resolve(entry: str, what: str) -> object:
         what: What it is for, as the errors call it: `model`, `data set`.
 
     Raises:
-        UsageError: malformed, not importable, or there is no such name.
+        UsageError: malformed, not importable, there is no such name, or it is of Python itself.
     """
     match = _ENTRY.fullmatch(entry)
     if match is None:
@@ -54,7 +56,7 @@ def resolve(entry: str, what: str) -> object:
         )
     module = _imported(match["module"], entry, what)
     try:
-        return getattr(module, match["name"])
+        found: object = getattr(module, match["name"])
     except AttributeError as error:
         known = [name for name in vars(module) if not name.startswith("_")]
         near = difflib.get_close_matches(match["name"], known, n=MOST_NAMES, cutoff=0.5)
@@ -62,6 +64,20 @@ def resolve(entry: str, what: str) -> object:
         raise UsageError(
             f"{what} {entry}: {match['module']} has no {match['name']}{hint}."
         ) from error
+    if _is_of_python(found):
+        raise UsageError(f"{what} {entry} is a part of Python and no code of yours; it is not run.")
+    return found
+
+
+def _is_of_python(found: object) -> bool:
+    """Whether something is a function or class of the standard library, wherever it was found."""
+    if not isinstance(found, FunctionType | BuiltinFunctionType | type):
+        return False
+    name = found.__module__ or ""
+    if name.partition(".")[0] not in sys.stdlib_module_names:
+        return False
+    place = getattr(sys.modules.get(name), "__file__", None)  # a user's module may be called so
+    return place is None or Path(place).is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _imported(name: str, entry: str, what: str) -> ModuleType:

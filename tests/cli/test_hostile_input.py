@@ -195,7 +195,9 @@ def test_a_run_of_somebody_else_cannot_name_the_code_that_runs(
     assert "was recorded elsewhere and names the code shutil:rmtree" in line
     assert "--trust-run" in line
     assert Path("precious/thesis.txt").exists()
-    assert refused(telemetry("explain", part, "base", *words, "--trust-run"), example)
+    line = refused(telemetry("explain", part, "base", *words, "--trust-run"), example)
+    assert "model shutil:rmtree is a part of Python" in line
+    assert Path("precious/thesis.txt").exists()
 
 
 def test_control_characters_and_markup_of_a_data_set_stay_harmless(

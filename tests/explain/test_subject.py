@@ -1,4 +1,5 @@
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,34 @@ def test_entry_points_are_resolved_from_the_application_folder(tmp_path: Path) -
 def test_entry_points_that_are_none_are_refused(entry: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint.replace("(", r"\(")):
         explain.load(entry)
+
+
+@pytest.mark.parametrize(
+    "entry", ["shutil:rmtree", "os:system", "subprocess:Popen", "builtins:exec", "borrowed:rmtree"]
+)
+def test_what_python_itself_brings_builds_no_model(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "borrowed.py").write_text("from shutil import rmtree\n", "utf-8")
+    monkeypatch.delitem(sys.modules, "borrowed", raising=False)
+    with pytest.raises(UsageError, match=f"model {entry} is a part of Python"):
+        explain.load(entry, app_dir=tmp_path)
+
+
+def test_a_module_of_the_user_may_have_a_name_that_python_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "this.py").write_text(
+        "import functools\nfrom torch import nn\n"
+        "def build(width):\n    return nn.Linear(width, 2)\n"
+        "small = functools.partial(build, 3)\n",
+        "utf-8",
+    )
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    assert isinstance(explain.load("this:small", app_dir=tmp_path).model, nn.Linear)
+    built = explain.load("this:build", model_args={"width": 4}, app_dir=tmp_path).model
+    assert isinstance(built, nn.Linear)
+    sys.modules.pop("this")
 
 
 def test_arguments_and_devices_that_do_not_fit_are_refused() -> None:
