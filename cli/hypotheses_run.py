@@ -8,6 +8,7 @@ import click
 import telemetry
 from telemetry.cli.asked_models import asked_models, kept_models
 from telemetry.cli.hypothesis_list import show_list
+from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask_each
 from telemetry.cli.model_options import BATCH, limit_option, model_options, newest_weights
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
@@ -16,9 +17,10 @@ from telemetry.explain_request import HypothesesRequest
 from telemetry.store.catalog import load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from telemetry.evaluate.stored_hypotheses import Listed
+    from telemetry.json_values import Json
 
 EXIT_BROKEN = 1
 FEW = 200  # examples, of which only large changes can be seen
@@ -81,12 +83,14 @@ def run_hypotheses(
         for model in models
     ]
     with kept_models(models):
-        ask_each(requests, "testing hypotheses")
+        answers = ask_each(requests, "testing hypotheses")
     store = telemetry.Store.open(settings.store)
     listed = [
         entry
-        for model in models
-        for entry in hypotheses.list_hypotheses(store, [load_run(model.run.ref.path)], known)
+        for model, answer in zip(models, answers, strict=True)
+        for entry in hypotheses.list_hypotheses(
+            store, [load_run(model.run.ref.path)], known, _weights(answer)
+        )
         if entry.hypothesis.name in {hypothesis.name for hypothesis in known}
     ]
     listed.sort(key=lambda entry: entry.hypothesis.name)
@@ -103,6 +107,12 @@ def run_hypotheses(
             pair = f"{models[0].run.short} {models[-1].run.short}"
             screen.verbatim(f"telemetry hypotheses compare {pair}", indent=2, label="NEXT")
     return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
+
+
+def _weights(answer: "Mapping[str, Json]") -> str | None:
+    """Which weights were judged."""
+    judged = mappings(answer.get("evaluations"))
+    return str(judged[0]["checkpoint"]) if judged else None
 
 
 def sentence(listed: "Sequence[Listed]", *, n_models: int = 1) -> str:

@@ -148,7 +148,7 @@ def stored_evaluations(session: Session) -> list[StoredEvaluation]:
 def newest_pass(found: Sequence[StoredEvaluation], run: Run) -> list[StoredEvaluation]:
     """What a run's newest judged checkpoint was judged on, the newest of each kind, by name."""
     own = [entry for entry in found if entry.run.ref == run.ref]
-    newest = {(entry.dataset, entry.hypothesis): entry for entry in _of_newest_checkpoint(own)}
+    newest = {(entry.dataset, entry.hypothesis): entry for entry in of_newest_checkpoint(own)}
     return [newest[key] for key in sorted(newest)]
 
 
@@ -180,7 +180,7 @@ def choose_evaluation(
         plain = _by_id(plain, eval_id)
     if dataset is not None:
         plain = _by_dataset(plain, dataset)
-    latest = _of_newest_checkpoint(plain)[-1].eval_id
+    latest = of_newest_checkpoint(plain)[-1].eval_id
     newest = [entry for entry in plain if entry.eval_id == latest]
     if len(newest) > 1:
         names = ", ".join(entry.dataset for entry in newest)
@@ -206,7 +206,7 @@ def read_examples(session: Session, evaluation: StoredEvaluation) -> Examples:
     return Examples(evaluation=evaluation, table=table)
 
 
-def _of_newest_checkpoint(own: Sequence[StoredEvaluation]) -> list[StoredEvaluation]:
+def of_newest_checkpoint(own: Sequence[StoredEvaluation]) -> list[StoredEvaluation]:
     """The evaluations of the weights of the highest step; of those judged last, if of no step.
 
     Whatever the order: earlier checkpoints are often judged after the last one.

@@ -9,6 +9,7 @@ from pathlib import Path
 from telemetry.evaluate.evaluations import (
     PLAIN,
     StoredEvaluation,
+    of_newest_checkpoint,
     stored_evaluations,
 )
 from telemetry.evaluate.hypothesis import ACCURACY, ERROR, Hypothesis, Kind
@@ -113,7 +114,10 @@ def keep_definitions(run: Path, hypotheses: Sequence[Hypothesis]) -> None:
 
 
 def list_hypotheses(
-    store: Store, runs: Sequence[Run], hypotheses: Sequence[Hypothesis] = ()
+    store: Store,
+    runs: Sequence[Run],
+    hypotheses: Sequence[Hypothesis] = (),
+    checkpoint: str | None = None,
 ) -> list[Listed]:
     """Hypotheses of a file and those that runs keep, by name, each as the newest run meets it.
 
@@ -121,11 +125,14 @@ def list_hypotheses(
         store: Where the runs lie.
         runs: Runs to look at.
         hypotheses: Definitions of a file; they replace stored ones of the same name.
+        checkpoint: The weights that are meant; None: the newest of the run that was judged last.
     """
     with store.session(runs) as session:
         newest_first = sorted(runs, key=lambda run: run.started, reverse=True)
         known = {h.name: h for h in (*stored_hypotheses(session, newest_first), *hypotheses)}
-        evaluations = stored_evaluations(session)
+        evaluations = [
+            entry for entry in stored_evaluations(session) if checkpoint in {None, entry.checkpoint}
+        ]
         rows = session.query(VERDICTS_SQL).records()
         verdicts = {as_text(row["hypothesis"]): as_text(row["verdict"]) for row in rows}
         listed = [
@@ -162,7 +169,9 @@ def _listed(
             holds=None,
             verdict=verdict,
         )
-    newest, metric, tolerance = used[-1], hypothesis.expect.metric, hypothesis.tolerance
+    of_last_run = [entry for entry in used if entry.run.ref == used[-1].run.ref]
+    newest = of_newest_checkpoint(of_last_run)[-1]
+    metric, tolerance = hypothesis.expect.metric, hypothesis.tolerance
     where = hypothesis.where if is_part else None
     n, value = mean_of(session, newest, metric, where=where, tolerance=tolerance)
     of_base = [

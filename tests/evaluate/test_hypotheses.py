@@ -391,3 +391,30 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
         compared(tmp_path, "plain")
     with pytest.raises(UsageError, match="not evaluated on the same data set: other:set, shop"):
         compared(tmp_path, "other1")
+
+
+def test_the_weights_that_are_meant_or_the_newest_are_listed(tmp_path: Path) -> None:
+    builder = RunBuilder(store=tmp_path)
+    passes = (("last", 90, False), ("early", 10, True))
+    for place, (name, step, right) in enumerate(passes):  # the early ones are judged last
+        add_examples(
+            builder,
+            [right] * 20,
+            eval_id=name,
+            checkpoint=name,
+            step=step,
+            written_at=START + timedelta(seconds=place),
+        )
+    builder.write()
+    wanted = Hypothesis(
+        name="whole",
+        statement="Right",
+        kind=Kind.SUBSET,
+        base=DATASET,
+        where="loss >= 0",
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+    )
+    store = Store.open(tmp_path)
+    for checkpoint, value in ((None, 0.0), ("last", 0.0), ("early", 1.0)):
+        (listed,) = hypotheses.list_hypotheses(store, store.runs(), [wanted], checkpoint)
+        assert listed.value == value
