@@ -148,7 +148,7 @@ def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | 
         file,
         Hypothesis(
             name=name,
-            statement=f"No more answers are wrong where {first['sentence']}",
+            statement=f"Where {first['where']}, which training lacks, errors are no more frequent",
             kind=Kind.SUBSET,
             base=str(found["test"]),
             where=str(first["where"]),

@@ -115,6 +115,7 @@ def _measured(question: Question, rules: Rules, level: float) -> Result:
     limits = [detectable_excess(losses + gains, level) / n] if shares else []
     if rules.needs_seeds and not math.isnan(spread):
         limits.append(seed_detectable(spread, n_seeds, level))
+    seen_from = max(limits, default=math.nan)
     return replace(
         blank,
         n_base_right_only=losses if shares else None,
@@ -128,7 +129,7 @@ def _measured(question: Question, rules: Rules, level: float) -> Result:
         p_seed=p_seed,
         p_combined=p if math.isnan(p_seed) else max(p, p_seed),
         n_seeds=n_seeds,
-        detectable_drop=max(limits, default=math.nan),
+        detectable_drop=math.nan if shares and seen_from > 1 else seen_from,  # not even all
     )
 
 

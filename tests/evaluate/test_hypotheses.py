@@ -1,5 +1,6 @@
 """Hypotheses of two models: the planted regression and nothing else, with and without seeds."""
 
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -418,3 +419,21 @@ def test_the_weights_that_are_meant_or_the_newest_are_listed(tmp_path: Path) -> 
     for checkpoint, value in ((None, 0.0), ("last", 0.0), ("early", 1.0)):
         (listed,) = hypotheses.list_hypotheses(store, store.runs(), [wanted], checkpoint)
         assert listed.value == value
+
+
+def test_a_change_that_so_few_examples_cannot_show_is_not_foretold(tmp_path: Path) -> None:
+    right = np.ones(N, dtype=np.bool_)
+    for seed, name in enumerate(("seed-0", "candid")):
+        write(tmp_path, name, {"": right & (np.arange(N) % 10 != seed)})
+    few = Hypothesis(
+        name="few",
+        statement="Right",
+        kind=Kind.SUBSET,
+        base=DATASET,
+        where="example_id < '00002'",
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+    )
+    found = compared(tmp_path, hypotheses=[few], rules=Rules(needs_seeds=False))
+    drops = {result.hypothesis: result.detectable_drop for result in found.results}
+    assert math.isnan(drops["few"])
+    assert 0 < drops[""] < 1
