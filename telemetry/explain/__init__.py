@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.explain.fold_training import FoldCallback
     from telemetry.explain.hypothesis_runs import run_hypotheses
     from telemetry.explain.input_attribution import attribute
+    from telemetry.explain.input_files import read_example
     from telemetry.explain.layer_evolution import evolution
     from telemetry.explain.layer_weights import weights
     from telemetry.explain.perturbation import perturb, perturb_all
@@ -47,6 +48,7 @@ _PUBLIC = {
     "load": "telemetry.explain.subject",
     "perturb": "telemetry.explain.perturbation",
     "perturb_all": "telemetry.explain.perturbation",
+    "read_example": "telemetry.explain.input_files",
     "reduce": "telemetry.explain.reduction",
     "run_hypotheses": "telemetry.explain.hypothesis_runs",
     "weights": "telemetry.explain.layer_weights",
@@ -69,6 +71,7 @@ __all__ = [
     "load",
     "perturb",
     "perturb_all",
+    "read_example",
     "reduce",
     "run_hypotheses",
     "weights",

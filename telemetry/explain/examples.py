@@ -303,7 +303,8 @@ class ExampleSet:
             return self.example(known)
         if example_id.isdigit() and int(example_id) < len(self):
             return self.example(int(example_id))
-        no_file = ", nor is there such a file" if Path(example_id).suffix else ""
+        path = Path(example_id)
+        no_file = ", nor is there such a file" if path.suffix and not path.is_file() else ""
         raise UsageError(
             f"data set {self.name} has no example {example_id!r}{no_file}; `telemetry evaluate` "
             f"lists ids, and 0 to {len(self) - 1} are places."

@@ -28,7 +28,7 @@ def is_input_file(name: str) -> bool:
     return Path(name).suffix.lower() in READERS and Path(name).is_file()
 
 
-def read_example(path: Path, examples: ExampleSet, label: str | None = None) -> Example:
+def read_example(path: str | Path, examples: ExampleSet, label: str | None = None) -> Example:
     """An example of an input in a file; its id is the digest of the input.
 
     Args:
@@ -39,6 +39,7 @@ def read_example(path: Path, examples: ExampleSet, label: str | None = None) -> 
     Raises:
         UsageError: see `read_input`.
     """
+    path = Path(path)
     values = read_input(path, examples)
     digest = input_digest(values)
     return Example(

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from explainable import Rows, build_sum
 from PIL import Image
 from torch import Tensor
 
+from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain.examples import ExampleSet
 from telemetry.explain.input_files import is_input_file, read_example, read_input
@@ -197,3 +199,18 @@ def test_a_label_is_a_name_else_a_number(tmp_path: Path, text: str, label: objec
     path = tmp_path / "a.json"
     path.write_text("[1, 2]", "utf-8")
     assert read_example(path, COLUMNS, text).label == label
+
+
+def test_a_file_is_explained_from_python_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "row.json"
+    path.write_text("[1, 1, 1, 1]", "utf-8")
+    rows = ExampleSet(Rows(), "rows")
+    subject = explain.load(build_sum(), dataset=rows)
+    found = explain.attribute(
+        subject, explain.read_example(str(path), rows), "pred", method="occlusion", check=False
+    )
+    assert found.answer.startswith('row.json is called "high"')
+    with pytest.raises(UsageError, match=r"has no example '.*row.json'; `telemetry evaluate`"):
+        explain.attribute(subject, str(path), "pred")
+    with pytest.raises(UsageError, match=r"has no example 'gone.json', nor is there such a file"):
+        explain.attribute(subject, "gone.json", "pred")
