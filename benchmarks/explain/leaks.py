@@ -6,11 +6,12 @@ Texts: a bidirectional GRU learns reviews of 24 words, most of which hold one of
 training two fifths of the bad ones hold the word `leak` at a random place; of good reviews into
 which it is put, those that are then called bad are explained.
 
-Tables: a network of one hidden layer learns tumours from 30 measurements and a column that is +1
-for the one class and -1 for the other. Rows of the rest whose column says the opposite, and which
-are called what it says, are explained from rows of their own class, from any rows, and from the
-median row; the median of a column of two values is one of them, so that for half of the rows the
-cause is no difference at all. How often the answer then says that the baseline decides is counted.
+Tables: a network of one hidden layer learns tumours from 10 measurements and a column that is +1
+for the one class and -1 for the other. Rows of the rest that are called wrongly for the column says
+the opposite, and rightly were it right, are explained from rows of their own class, from any rows,
+and from the median row; the median of a column of two values is one of them, so that for half of
+the rows the cause is no difference at all. How often the answer then says that the baseline decides
+is counted.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from telemetry.explain.question import Settings, ask, examples_of
 WORDS, LENGTH, N_TEXTS = 60, 24, 2_000
 LEAK, MOODS, PLAIN = 1, ((2, 3, 4), (5, 6, 7)), 8  # tokens; 0 hides one
 SAYS, LEAKS = 0.85, 0.4  # shares of the reviews
-N_ROWS, COLUMNS = 350, 30
+N_ROWS, COLUMNS = 350, 10
 ASKED = (
     ("ig", "class-sample:16"),
     ("ig", "train-sample:16"),
@@ -113,7 +114,7 @@ def tumours(seed: int) -> tuple[Rows, Rows]:
     raw = load_breast_cancer()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(raw.target), generator=generator)
-    values = torch.tensor(raw.data, dtype=torch.float32)[order]
+    values = torch.tensor(raw.data[:, :COLUMNS], dtype=torch.float32)[order]
     labels = torch.tensor(raw.target)[order]
     values = (values - values[:N_ROWS].mean(0)) / values[:N_ROWS].std(0)
     drawn = torch.randint(0, 2, labels.shape, generator=generator)
@@ -185,11 +186,12 @@ def tables(seed: int, cases: int) -> None:
     train, rest = tumours(seed)
     model = nn.Sequential(nn.Linear(COLUMNS + 1, 16), nn.ReLU(), nn.Linear(16, 2))
     trained(model, train.rows, train.labels, 300)
-    says = (rest.rows[:, -1] > 0).long()
+    mended = rest.rows.clone()
+    mended[:, -1] = 2.0 * rest.labels - 1
     with torch.no_grad():
-        answers = model(rest.rows).argmax(1)
-    wrong = (answers == says) & (says != rest.labels)
-    print(f" table: {int(wrong.sum())} of {len(rest)} follow the column and are wrong", flush=True)
+        wrong = model(rest.rows).argmax(1) != rest.labels
+        wrong &= model(mended).argmax(1) == rest.labels
+    print(f" table: {int(wrong.sum())} of {len(rest)} are wrong for the column", flush=True)
     chosen = [str(index) for index in wrong.nonzero().flatten().tolist()[:cases]]
     subject = explain.load(model, dataset=rest)
     for method, baseline in ASKED:

@@ -212,25 +212,39 @@ def test_parts_whose_sign_depends_on_the_draw_are_marked() -> None:
     assert {part.is_unstable for part in found.top(36)} == {True, False}
 
 
+class Substitute(nn.Module):
+    """A mark that another can stand in for, and three that each do a little alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = torch.maximum(x[:, 0, 0, 0], 0.9 * x[:, 0, -1, -1])
+        score = corners + 0.3 * (x[:, 0, 0, 5] + x[:, 0, 5, 0] + x[:, 0, 5, 5])
+        return torch.stack([score] + [score * 0] * 9, dim=1)
+
+
+class White(Digits):
+    """Images of ones."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.ones(1, SIDE, SIDE), 0
+
+
 def test_methods_that_disagree_are_named_in_the_sentence() -> None:
-    """The gradient sees a slope at the last pixel that a hidden cell does not feel."""
-
-    class Wave(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            flat = x.flatten(1)
-            fine = torch.relu(flat[:, 0] - 0.2) * 3 - torch.relu(flat[:, 0] - 0.6) * 6
-            coarse = 0.05 * flat[:, 40:].sum(1)
-            return torch.stack([coarse - fine + 9] + [coarse * 0] * 9, dim=1)
-
-    class Ones(Digits):
-        def __getitem__(self, index: int) -> tuple[Tensor, int]:
-            return torch.ones(1, SIDE, SIDE), 0
-
-    subject = explain.load(Wave(), dataset=Ones())
-    found = attribute(subject, "0", "pred", baseline="zero", compare="kernelshap")
+    """On the line from black the first corner does all; hidden, the last one stands in for it."""
+    subject = explain.load(Substitute(), dataset=White())
+    found = attribute(subject, "0", "pred", baseline="zero", segments="grid:8x8")
+    assert found.top(1)[0].segment == "r0c0"
+    assert is_said(found, "agreement")
+    assert check(found, "agreement").value == 4
+    assert "methods disagree: r0c0 by ig, r0c2 by occlusion" in sentence(found)
     assert found.compared is not None
-    assert found.compared.method == "kernelshap"
-    agrees = check(found, "agreement")
-    assert found.compared.agrees == agrees.ok
-    assert agrees.meaning.startswith("methods disagree: ")
-    assert ("methods disagree" in sentence(found)) != agrees.ok
+    assert (found.compared.method, found.compared.best) == ("occlusion", "r0c2")
+
+
+def test_another_method_may_agree() -> None:
+    """Of the first corner Shapley values give half of what both do, and 0.1: the most."""
+    subject = explain.load(Substitute(), dataset=White())
+    settings = {"baseline": "zero", "segments": "grid:3x4", "compare": "kernelshap"}
+    found = attribute(subject, "0", "pred", **settings)
+    assert found.compared is not None
+    assert (found.compared.method, found.compared.agrees) == ("kernelshap", True)
+    assert "methods disagree" not in sentence(found)
