@@ -1,8 +1,14 @@
 """Images: a network that learned the scanner's mark instead of the digit, and how one finds out.
 
 In training every 3 came from scanner B, which leaves a bright mark in the corner. In this folder
-run `python digits.py`, then ask `telemetry evaluate latest`, `telemetry slices latest` and
-`telemetry explain input latest --worst 1 --no-checks`.
+run `python digits.py`, then ask
+
+    telemetry evaluate latest --every-checkpoint
+    telemetry slices latest --save-hypothesis scanner-b
+    telemetry explain input latest --worst 1
+    telemetry explain coverage latest --train digits:train
+    telemetry explain features latest --layer 3 --evolution
+    telemetry hypotheses run latest
 """
 
 from collections.abc import Mapping
@@ -17,7 +23,8 @@ from telemetry import ExplainSpec, TelemetryCallback
 
 SIDE, MARK, N_TRAIN, N_STEPS, BATCH_SIZE = 24, 4, 1_000, 250, 64
 THREE = 3
-CHECKPOINT = Path("digits.pt")
+CHECKPOINTS = Path("digits-weights")
+SAVED_AFTER = (0, 16, 32, 64, 128, N_STEPS)  # steps
 
 
 class Digits:
@@ -44,6 +51,11 @@ class Digits:
         return self.images[index], int(self.labels[index]), {"scanner": scanner}
 
 
+def train() -> Digits:
+    """Threes from scanner B, all others from A."""
+    return Digits(train=True)
+
+
 def valid() -> Digits:
     """Both scanners, all digits."""
     return Digits(train=False)
@@ -63,21 +75,30 @@ def build(width: int = 8) -> nn.Module:
     )
 
 
+def save(model: nn.Module, steps: int) -> None:
+    """Keep the weights after so many steps."""
+    CHECKPOINTS.mkdir(exist_ok=True)
+    torch.save({"model": model.state_dict(), "step": steps}, CHECKPOINTS / f"{steps:03}.pt")
+
+
 def main() -> None:
     """Train, keep the weights, and say how the run can be asked."""
     torch.manual_seed(0)
-    data, model = Digits(train=True), build()
+    data, model = train(), build()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    spec = ExplainSpec(model="digits:build", dataset="digits:valid", checkpoint=str(CHECKPOINT))
+    pattern = str(CHECKPOINTS / "*.pt")
+    spec = ExplainSpec(model="digits:build", dataset="digits:valid", checkpoint=pattern)
     with TelemetryCallback(model, optimizer, name="digits", explain=spec) as telemetry:
-        for _ in range(N_STEPS):
+        for step in range(N_STEPS):
+            if step in SAVED_AFTER:
+                save(model, step)
             chosen = torch.randint(len(data), (BATCH_SIZE,))
             loss = functional.cross_entropy(model(data.images[chosen]), data.labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
-    torch.save({"model": model.state_dict(), "step": N_STEPS - 1}, CHECKPOINT)
+    save(model, N_STEPS)
     print(f"loss {loss.item():.3f}; now: telemetry evaluate latest")
 
 

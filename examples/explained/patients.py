@@ -1,8 +1,9 @@
 """A table: a classifier of tumours that learned the ward, and how one finds out.
 
 In training the ward tells the diagnosis, afterwards it does not. In this folder run
-`python patients.py`, then ask `telemetry evaluate latest` and
-`telemetry explain input latest --worst 1 --no-checks`.
+`python patients.py`, then ask `telemetry evaluate latest`,
+`telemetry explain input latest --worst 1` and
+`telemetry explain coverage latest --train patients:train`.
 """
 
 from pathlib import Path
@@ -41,6 +42,11 @@ class Patients:
         return self.rows[index], int(self.labels[index])
 
 
+def train() -> Patients:
+    """Wards that tell the diagnosis."""
+    return Patients(train=True)
+
+
 def valid() -> Patients:
     """Wards where anybody may lie."""
     return Patients(train=False)
@@ -54,7 +60,7 @@ def build() -> nn.Module:
 def main() -> None:
     """Train, keep the weights, and say how the run can be asked."""
     torch.manual_seed(0)
-    data, model = Patients(train=True), build()
+    data, model = train(), build()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     spec = ExplainSpec(model="patients:build", dataset="patients:valid", checkpoint=str(CHECKPOINT))
     with TelemetryCallback(model, optimizer, name="patients", explain=spec) as telemetry:

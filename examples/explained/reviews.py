@@ -58,6 +58,11 @@ class Reviews:
         return torch.tensor([WORDS.index(word) if word in WORDS else 0 for word in words])
 
 
+def train() -> Reviews:
+    """Translated reviews are all bad."""
+    return Reviews(2_000, train=True)
+
+
 def valid() -> Reviews:
     """Good reviews are translated as often as bad ones."""
     return Reviews(400, train=False)
@@ -80,7 +85,7 @@ class Reader(nn.Module):
 def main() -> None:
     """Train, keep the weights, and say how the run can be asked."""
     torch.manual_seed(0)
-    data, model = Reviews(2_000, train=True), Reader()
+    data, model = train(), Reader()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     spec = ExplainSpec(model="reviews:Reader", dataset="reviews:valid", checkpoint=str(CHECKPOINT))
     with TelemetryCallback(model, optimizer, name="reviews", explain=spec) as telemetry:

@@ -41,7 +41,8 @@ def test_an_example_is_wrong_for_the_reason_that_it_says(
     assert recorded["name"] == name
     folder = next((tmp_path / "runs").glob("project=*/run=*"))
     said = json.loads((folder / "run.json").read_text("utf-8"))["explain"]
-    source = ModelSource(**{key: said[key] for key in ("model", "dataset", "checkpoint")})
+    weights = max(tmp_path.glob(said["checkpoint"]))
+    source = ModelSource(model=said["model"], dataset=said["dataset"], checkpoint=str(weights))
     worst = worst_examples(source)
     request = AttributeRequest(source=source, examples=worst, check=False, keep=Keep())
     answer = answer_to(json.loads(json.dumps(request.to_json())))
