@@ -11,6 +11,7 @@ from telemetry.cli.model_options import names_weights, seed_option
 from telemetry.cli.model_question import RUN, ModelQuestion, model_question
 from telemetry.cli.options import VerbGroup
 from telemetry.cli.render import Screen
+from telemetry.cli.texts import plural
 from telemetry.errors import UsageError
 from telemetry.feature_requests import WeightsRequest
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from telemetry.store.weight_table import StoredWeights
 
 HISTOGRAM_WIDTH = 24
+MOST_LAYERS = 3  # of a sentence
 
 
 def add_weights(group: VerbGroup) -> None:
@@ -88,13 +90,20 @@ def explain_weights(
     return question.tell("weights", found, _show_one)
 
 
+def _counted(found: "Sequence[Mapping[str, Json]]", key: str, noun: str) -> str:
+    """`2 dead rows (conv1, fc)`: how many, and in which layers."""
+    counts = {str(entry["layer"]): len(listed(entry[key])) for entry in found}
+    where = [layer for layer, count in counts.items() if count]
+    more = ", ..." if len(where) > MOST_LAYERS else ""
+    named = f" ({', '.join(where[:MOST_LAYERS])}{more})" if where else ""
+    return f"{plural(sum(counts.values()), noun)}{named}"
+
+
 def _show_all(screen: Screen, found: "Sequence[Mapping[str, Json]]") -> None:
     """One line a layer."""
-    n_dead = sum(len(listed(entry["dead"])) for entry in found)
-    n_twins = sum(len(listed(entry["duplicates"])) for entry in found)
-    screen.paragraph(
-        f"{len(found)} layers: {n_dead} dead rows, {n_twins} pairs of near-duplicate rows."
-    )
+    dead = _counted(found, "dead", "dead row")
+    twins = _counted(found, "duplicates", "pair")
+    screen.paragraph(f"{plural(len(found), 'layer')}: {dead}, {twins} of near-duplicate rows.")
     for entry in found:
         show_failures(screen, entry)
     screen.blank()

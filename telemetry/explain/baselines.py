@@ -95,7 +95,9 @@ class References:
             if not found:
                 of = f" of class {self.example.label}" if sample[1] == "class-sample" else ""
                 how = " that is answered rightly" if of else ""
-                raise UsageError(f"there is no other example{of}{how}; choose another --baseline.")
+                raise UsageError(
+                    f"there is no other example{of}{how}; choose another --baseline, such as zero."
+                )
             return found
         values = self.example.input
         simple = {

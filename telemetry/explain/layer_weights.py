@@ -216,9 +216,9 @@ def _described(
         norms=norms,
         rank=effective_rank(matrix),
         random_rank=effective_rank(fresh.flatten(1)),
-        dead=dead_rows(norms),
+        dead=_dead(norms, owner),
         twins=twin_rows(matrix, norms) if can_compare else None,
-        random_n_dead=len(dead_rows(fresh_norms)),
+        random_n_dead=len(_dead(fresh_norms, owner)),
         random_n_twins=len(twin_rows(fresh.flatten(1), fresh_norms)) if can_compare else None,
         octaves=octaves(usable),
         smoothness=smoothness(usable) if has_kernels else None,
@@ -236,6 +236,12 @@ def _described(
         top=SHOWN_ROWS,
         seed=seed,
     )
+
+
+def _dead(norms: Tensor, owner: nn.Module) -> tuple[int, ...]:
+    """Dead rows, but not that of padding, which is 0 on purpose."""
+    padding = owner.padding_idx if isinstance(owner, nn.Embedding | nn.EmbeddingBag) else None
+    return tuple(row for row in dead_rows(norms) if row != padding)
 
 
 def _drift(subject: Subject, owner: nn.Module, name: str, first: Checkpoint | None) -> float | None:

@@ -215,6 +215,10 @@ def _arguments(text: str) -> Mapping[str, Json]:
 def _built(model: str | nn.Module, arguments: Mapping[str, Json]) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
+    if not isinstance(model, str):
+        raise UsageError(
+            f"the model is {kind_of(model)}, expected an nn.Module or package.module:callable."
+        )
     builder = resolve(model, "model")
     if not callable(builder):
         raise UsageError(f"model {model} is {kind_of(builder)}, expected a callable.")

@@ -167,7 +167,7 @@ def _compared(
 ) -> Coverage:
     settings, started = settings or Settings(), time.perf_counter()
     if not 0 < settings.k < len(train):
-        raise UsageError(f"--k {settings.k}: the training set has {len(train)} examples.")
+        raise UsageError(f"--k {settings.k}: the training set has {len(train)} of them.")
     if train.modality is not test.modality:
         raise UsageError(
             f"training set {train.name} is {train.modality}, test set {test.name} {test.modality}."

@@ -15,7 +15,9 @@ VERB = ("explain", "weights", "base")
 def test_every_layer_is_a_line_and_is_kept(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, *MODEL)
     assert done.code == 0
-    assert done.out.splitlines()[0] == "1 layers: 1 dead rows, 0 pairs of near-duplicate rows."
+    assert (
+        done.out.splitlines()[0] == "1 layer: 1 dead row (weight), 0 pairs of near-duplicate rows."
+    )
     sql = "SELECT kind, layer, n_units, n_dead, image_path FROM feature_visualizations"
     assert telemetry("query", sql).out.splitlines()[1].split("\t") == [
         "weights",

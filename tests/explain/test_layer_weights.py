@@ -183,3 +183,12 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are() -> None:
         weights(load(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))), "conv9")
     with pytest.raises(UsageError, match="no layer with a matrix"):
         weights(load(nn.Sequential(nn.BatchNorm1d(2))))
+
+
+def test_the_row_of_padding_is_not_dead() -> None:
+    table = nn.Embedding(5, 3, padding_idx=2)
+    with torch.no_grad():
+        table.weight[4] = 0.0
+    (found,) = weights(load(nn.Sequential(table)), "0")
+    assert found.dead == (4,)
+    assert found.random_n_dead == 0

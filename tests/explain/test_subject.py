@@ -121,6 +121,8 @@ def test_a_module_of_the_user_may_have_a_name_that_python_has(
 def test_arguments_and_devices_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot be built"):
         explain.load("explainable:build", model_args={"depth": 3})
+    with pytest.raises(UsageError, match=r"the model is an int, expected an nn\.Module or"):
+        explain.load(3)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--device nonsense"):
         explain.load(build(), device="nonsense")
     with pytest.raises(UsageError, match="no such folder"):

@@ -119,7 +119,7 @@ def test_a_layer_can_be_named() -> None:
     assert found.distances is not None
     with pytest.raises(UsageError, match="no layer 'tail'; there are head"):
         compared(Blocks(KNOWN, seed=2), Settings(layer="tail"))
-    with pytest.raises(UsageError, match="--k 200: the training set has 200 examples"):
+    with pytest.raises(UsageError, match="--k 200: the training set has 200 of them"):
         compared(Blocks(KNOWN, seed=2), Settings(k=200))
 
 
