@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
-from telemetry.cli.model_answers import known_number, mappings
+from telemetry.cli.model_answers import known_number, mappings, number
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
 from telemetry.explain_request import LIVE
@@ -111,7 +111,7 @@ def _course_grid(found: "Sequence[Evaluation]") -> Grid:
         loss = numbers.number(known_number(one["loss"]))
         cells = [step, str(one["checkpoint"]), loss]
         if not is_regression:
-            cells.insert(2, numbers.percent(known_number(one.get("accuracy"))))
+            cells.insert(2, f"{100 * number(one['accuracy']):.1f} %")
             cells.append(str(one["confident_errors"]))
         rows.append(tuple(cells))
     return Grid(columns=tuple(columns), rows=tuple(rows))

@@ -36,7 +36,7 @@ from telemetry.feature_requests import FeaturesRequest
 from telemetry.json_values import Json
 
 TABLE = "feature_visualizations"
-NAMED = 8  # layers of a sentence
+NAMED = 5  # layers of a sentence
 
 
 def answer_features(
@@ -101,11 +101,17 @@ def evolution_sentence(evolved: Evolution) -> str:
     word = "step" if evolved.has_steps else "checkpoint"
     still = [course.layer for course in evolved.courses if course.is_unchanged]
     said = [f"{_some(still)} unchanged"] if still else []
-    said += [
-        f"{course.layer} settles at {word} {course.settled(evolved.steps)}"
-        for course in evolved.courses
-        if not course.is_unchanged
-    ][:NAMED]
+    settled: dict[int, list[str]] = {}
+    for course in evolved.courses:
+        at = course.settled(evolved.steps)
+        if at is not None:
+            settled.setdefault(at, []).append(course.layer)
+    for at, layers in sorted(settled.items()):
+        ending = "s" if len(layers) == 1 else ""
+        if at == evolved.steps[-1]:  # far from what it becomes at the checkpoint before
+            said.append(f"{_some(layers)} still move{ending} at the end")
+        else:
+            said.append(f"{_some(layers)} settle{ending} at {word} {at}")
     return f"Of {word}s {evolved.steps[0]} to {evolved.steps[-1]}: {'; '.join(said)}."
 
 

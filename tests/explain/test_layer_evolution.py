@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,10 @@ def test_a_frozen_layer_is_unchanged_and_the_others_settle_where_planted(
     assert [course.settled(evolved.steps) for course in evolved.courses] == [None, 32, 32]
     assert all(course.changes[-1] <= 1e-5 for course in evolved.courses)
     assert evolved.checks[0].ok
-    assert evolution_sentence(evolved) == (
-        "Of steps 0 to 64: 0 unchanged; 2 settles at step 32; 4 settles at step 32."
+    assert evolution_sentence(evolved) == ("Of steps 0 to 64: 0 unchanged; 2, 4 settle at step 32.")
+    late = [replace(c, changes=(*c.changes[:3], c.changes[0], 0.0)) for c in evolved.courses]
+    assert evolution_sentence(replace(evolved, courses=tuple(late))).endswith(
+        "2, 4 still move at the end."
     )
     now = subject.model.state_dict()
     assert all(torch.equal(before[name], value) for name, value in now.items())
