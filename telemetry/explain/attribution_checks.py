@@ -167,7 +167,7 @@ def _lime_checks(
     ]
     maps = [found.per_segment, *others]
     judged.unstable = unstable_signs(maps)
-    yield stability(maps)
+    yield stability(maps, question.segments.names)
 
 
 def _sums(

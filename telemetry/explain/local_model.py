@@ -45,7 +45,7 @@ def local_fit(
     )
 
 
-def stability(maps: Sequence[Tensor]) -> Check:
+def stability(maps: Sequence[Tensor], names: Sequence[str]) -> Check:
     """The evidence lies on the same parts with other draws: least weighted Jaccard index.
 
     Of each map the five strongest parts count, each by the evidence it holds: shared over united
@@ -55,6 +55,7 @@ def stability(maps: Sequence[Tensor]) -> Check:
 
     Args:
         maps: Of one question with other draws, shape (n_segments,) each.
+        names: Of the segments.
     """
     tops = [_evidence(values) for values in maps]
     value = min(
@@ -62,13 +63,17 @@ def stability(maps: Sequence[Tensor]) -> Check:
         / max(float(torch.maximum(tops[0], other).sum()), EMPTY)
         for other in tops[1:]
     )
-    same_first = len({int(values.argmax()) for values in maps}) == 1
+    firsts = sorted({int(values.argmax()) for values in maps})
+    meaning = "other random samples give other parts: ask for more --samples"
+    if value >= SIMILAR:
+        equals = " and ".join(names[first] for first in firsts)
+        meaning = f"{equals} are too close to say which is first: other random samples differ"
     return Check(
         name="stability",
         value=value,
         threshold=SIMILAR,
-        ok=value >= SIMILAR and same_first,
-        meaning="other random samples give other parts: ask for more --samples",
+        ok=value >= SIMILAR and len(firsts) == 1,
+        meaning=meaning,
     )
 
 

@@ -18,6 +18,7 @@ from telemetry.explain.local_model import stability, unstable_signs
 pytestmark = pytest.mark.torch
 
 SIDE = 16
+NAMES = tuple("abcdefghij")
 
 
 class Digits:
@@ -183,7 +184,7 @@ def test_noise_beside_one_strong_part_is_stable() -> None:
     """Of the sets of the five strongest only one part is the same: their index would be 1/9."""
     first = torch.tensor([10.0, 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 0, -1])
     second = torch.tensor([10.0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.1, -1])
-    found = stability([first, second, first])
+    found = stability([first, second, first], NAMES)
     assert found.value == pytest.approx(10 / 10.8)
     assert found.ok
 
@@ -191,17 +192,18 @@ def test_noise_beside_one_strong_part_is_stable() -> None:
 def test_spread_evidence_that_moves_is_unstable() -> None:
     first = torch.tensor([1.1, 1.0, 1.0, 1.0, 1.0, 0, 0, 0, 0])
     second = torch.tensor([1.1, 0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
-    found = stability([first, second])
+    found = stability([first, second], NAMES)
     assert found.value == pytest.approx(1.1 / 9.1)
     assert not found.ok
-    assert not stability([first, first.flip(0)]).ok
+    assert not stability([first, first.flip(0)], NAMES).ok
 
 
 def test_another_first_part_is_unstable_however_close() -> None:
     first, second = torch.tensor([1.01, 1.0, 0.0]), torch.tensor([1.0, 1.01, 0.0])
-    found = stability([first, second])
+    found = stability([first, second], NAMES)
     assert found.value > 0.9
     assert not found.ok
+    assert "a and b are too close to say which is first" in found.meaning
 
 
 def test_parts_whose_sign_depends_on_the_draw_are_marked() -> None:
