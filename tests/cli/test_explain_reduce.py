@@ -9,7 +9,7 @@ from telemetry.evaluate.hypothesis_file import load_hypotheses
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "in_process")]
 
 VERB = ("explain", "reduce", "base")
-PARTS = ("--model", "signs:Bar", "--dataset", "signs:valid")
+PARTS = ("--model", "boards:Bar", "--dataset", "boards:valid")
 ROWS = ("--model", "shop:build", "--dataset", "shop:valid")
 
 SIGNS = """
@@ -62,8 +62,8 @@ sums = Sums()
 
 
 @pytest.fixture(autouse=True)
-def _signs(store: Path) -> None:
-    (store.parent / "signs.py").write_text(SIGNS, "utf-8")
+def _boards(store: Path) -> None:
+    (store.parent / "boards.py").write_text(SIGNS, "utf-8")
 
 
 def test_a_covered_sign_is_reduced_and_kept(telemetry: Telemetry, example: Path) -> None:
