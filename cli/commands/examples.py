@@ -14,7 +14,7 @@ import click
 
 import telemetry
 from telemetry.cli import numbers
-from telemetry.cli.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from telemetry.evaluate.history import Fate, History
 
 SHOWN = 5  # of a terminal; a pipe gets all
+NO_STEPS = (
+    "What was learned late or forgotten shows where checkpoints say their step, as in "
+    '{"step": 100, "model": model.state_dict()}, and --every-checkpoint evaluates them.'
+)
 
 
 @verb(__name__, __doc__)
@@ -47,12 +51,16 @@ def command(settings: Settings, *, run: str, dataset: str | None) -> None:
 def show(screen: Screen, history: "History") -> None:
     """The answer in a sentence, then a table for each kind."""
     n_steps = len(history.steps)
-    screen.paragraph(
-        f"{plural(len(history.fates), 'example')} of {history.dataset} over "
-        f"{plural(n_steps, 'evaluation')}: {len(history.never)} wrong at the end, "
-        f"{len(history.surely_wrong)} of them with a confidence of 90 % and more; "
-        f"{len(history.forgotten)} were forgotten at least once."
-    )
+    wrong = f"{len(history.never)} wrong"
+    sure = f"{len(history.surely_wrong)} of them with a confidence of 90 % and more"
+    what = f"{plural(len(history.fates), 'example')} of {history.dataset}"
+    if n_steps:
+        screen.paragraph(
+            f"{what} over {plural(n_steps, 'evaluation')}: {wrong} at the end, {sure}; "
+            f"{len(history.forgotten)} were forgotten at least once."
+        )
+    else:
+        screen.paragraph(f"{what}: {wrong}, {sure}.")
     kinds = (
         ("WRONG WITH CONFIDENCE", history.surely_wrong),
         ("FORGOTTEN", history.forgotten),
@@ -62,13 +70,17 @@ def show(screen: Screen, history: "History") -> None:
         if fates:
             screen.blank()
             screen.line(Span(title, Style.STRONG))
-            screen.grid(_grid(fates[:SHOWN] if screen.for_people else fates))
+            shown = fates[:SHOWN] if screen.for_people else fates
+            screen.grid(_grid(shown, has_steps=n_steps > 0))
             if screen.for_people and len(fates) > SHOWN:
                 screen.note(Span(f"  {len(fates) - SHOWN} more with --json", Style.FAINT))
+    if not n_steps:
+        screen.blank()
+        screen.paragraph(NO_STEPS, indent=2)
 
 
-def _grid(fates: "Sequence[Fate]") -> Grid:
-    columns = (
+def _grid(fates: "Sequence[Fate]", *, has_steps: bool) -> Grid:
+    columns: tuple[Column, ...] = (
         Column(header="EXAMPLE", shrinks=True),
         Column(header="LABEL", shrinks=True),
         Column(header="ANSWER", shrinks=True),
@@ -77,7 +89,7 @@ def _grid(fates: "Sequence[Fate]") -> Grid:
         Column(header="LEARNED AT", align=Align.RIGHT),
         Column(header="FORGOTTEN", align=Align.RIGHT),
     )
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             fate.example_id,
             fate.label,
@@ -89,4 +101,6 @@ def _grid(fates: "Sequence[Fate]") -> Grid:
         )
         for fate in fates
     )
+    if not has_steps:
+        columns, rows = columns[:-2], tuple(row[:-2] for row in rows)
     return Grid(columns=columns, rows=rows)

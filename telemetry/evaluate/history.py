@@ -1,7 +1,7 @@
 """How single examples fared while a run trained: learned late, forgotten, or surely wrong."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -25,7 +25,6 @@ FROM example_evals
 WHERE project = $project
     AND run = $run
     AND hypothesis = ''
-    AND step IS NOT NULL
 GROUP BY dataset
 ORDER BY n_steps DESC, dataset
 """
@@ -71,6 +70,32 @@ WHERE e.project = $project
     AND e.dataset = $dataset
 ORDER BY e.example_id, e.step
 """
+# Where no evaluation says its step: the one written last.
+LAST_SQL = """
+SELECT
+    e.example_id,
+    0 AS step,
+    e.correct,
+    e.confidence,
+    e.loss,
+    e.label,
+    e.prediction
+FROM example_evals AS e
+JOIN (
+    SELECT MAX(written_at) AS written_at
+    FROM example_evals
+    WHERE project = $project
+        AND run = $run
+        AND hypothesis = ''
+        AND dataset = $dataset
+) AS newest
+    ON newest.written_at = e.written_at
+WHERE e.project = $project
+    AND e.run = $run
+    AND e.hypothesis = ''
+    AND e.dataset = $dataset
+ORDER BY e.example_id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +129,11 @@ class Fate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Every example of a data set over the evaluations of a run."""
+    """Every example of a data set over the evaluations of a run.
+
+    `steps` is empty where none is known: then the last evaluation stands alone, and nothing is
+    said of learning and forgetting.
+    """
 
     run: Run
     dataset: str
@@ -114,6 +143,8 @@ class History:
     @property
     def late(self) -> list[Fate]:
         """Learned after half of the evaluations or more, the latest first."""
+        if not self.steps:
+            return []
         half = self.steps[len(self.steps) // 2]
         late = [f for f in self.fates if f.learned is not None and f.learned >= half]
         return sorted(late, key=lambda f: (-(f.learned or 0), f.example_id))
@@ -160,33 +191,38 @@ def read_history(store: Store, run: Run, *, dataset: str | None = None) -> Histo
 
     Raises:
         UsageError: the run has no such data set.
-        Inconclusive: it was evaluated at no known step, or nothing says what is right.
+        Inconclusive: it was never evaluated, or nothing says what is right.
     """
     with store.session([run]) as session:
-        chosen = _chosen(session, run, dataset)
-        rows = session.query(HISTORY_SQL, {**_keys(run), "dataset": chosen})
+        chosen, n_steps = _chosen(session, run, dataset)
+        sql = HISTORY_SQL if n_steps else LAST_SQL
+        rows = session.query(sql, {**_keys(run), "dataset": chosen})
     known = np.isfinite(rows.floats("correct"))
     if not known.any():
         raise Inconclusive(
-            f"{run.name} ({run.short}): nothing says which answers about {chosen} are right; "
-            "evaluate it with labels."
+            f"{run.name} ({run.short}): nothing says which answers about {chosen} are right; give "
+            f"it labels, or, of a regression, judge losses by `telemetry slices {run.short}`."
         )
-    steps = tuple(int(step) for step in np.unique(rows.ints("step")[known]))
-    return History(run=run, dataset=chosen, steps=steps, fates=tuple(_fates(rows, known)))
+    fates = _fates(rows, known)
+    if not n_steps:
+        fates = [replace(fate, learned=None) for fate in fates]
+    steps = tuple(int(step) for step in np.unique(rows.ints("step")[known])) if n_steps else ()
+    return History(run=run, dataset=chosen, steps=steps, fates=tuple(fates))
 
 
-def _chosen(session: Session, run: Run, dataset: str | None) -> str:
-    names = session.query(DATASETS_SQL, _keys(run)).texts("dataset")
-    if not names:
+def _chosen(session: Session, run: Run, dataset: str | None) -> tuple[str, int]:
+    """The data set, and at how many steps it was evaluated."""
+    rows = session.query(DATASETS_SQL, _keys(run))
+    n_steps = dict(zip(rows.texts("dataset"), rows.ints("n_steps").tolist(), strict=True))
+    if not n_steps:
         raise Inconclusive(
-            f"{run.name} ({run.short}) has no evaluation at a known step; call "
-            "TelemetryCallback.log_examples, or evaluate checkpoints that hold their step."
+            f"{run.name} ({run.short}) has no evaluated examples; write them by `telemetry "
+            f"evaluate {run.short}`, or while it trains by TelemetryCallback.log_examples."
         )
-    if dataset is None:
-        return names[0]
-    if dataset not in names:
-        raise UsageError(f"no evaluation of data set {dataset!r}; {nearest(dataset, names)}")
-    return dataset
+    chosen = next(iter(n_steps)) if dataset is None else dataset
+    if chosen not in n_steps:
+        raise UsageError(f"no evaluation of data set {dataset!r}; {nearest(chosen, [*n_steps])}")
+    return chosen, n_steps[chosen]
 
 
 def _keys(run: Run) -> dict[str, str]:

@@ -39,3 +39,15 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
 def test_bad_input_is_one_line(telemetry: Telemetry) -> None:
     done = telemetry("examples", "base", "--dataset", "nothing")
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+
+
+def test_without_steps_nothing_is_said_of_learning(store: Path, telemetry: Telemetry) -> None:
+    builder = RunBuilder(store, run="20260102-030406-bbbbbb", name="plain")
+    add_examples(builder, [True, False], step=None, confidence=0.95).write()
+    lines = telemetry("examples", "plain").out.splitlines()
+    assert (
+        lines[0]
+        == "2 examples of shop.data:valid: 1 wrong, 1 of them with a confidence of 90 % and more."
+    )
+    assert lines[2].split("\t") == ["EXAMPLE", "LABEL", "ANSWER", "CONFIDENCE", "LOSS"]
+    assert "--every-checkpoint" in lines[-1]

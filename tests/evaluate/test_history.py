@@ -88,10 +88,29 @@ def test_data_sets_are_chosen_by_their_number_of_evaluations_or_by_name(tmp_path
 
 def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     RunBuilder(tmp_path, name="none").write()
-    with pytest.raises(Inconclusive, match="no evaluation at a known step"):
+    with pytest.raises(Inconclusive, match="has no evaluated examples; write them by"):
         history(tmp_path)
     builder = RunBuilder(tmp_path / "other", name="unlabelled")
     add_examples(builder, [True], correct=None)
     builder.write()
     with pytest.raises(Inconclusive, match="nothing says which answers"):
         history(tmp_path / "other")
+
+
+def test_the_last_evaluation_stands_alone_where_no_step_is_known(tmp_path: Path) -> None:
+    builder = RunBuilder(tmp_path, name="base")
+    for place, right in enumerate(([True, True], [True, False])):
+        add_examples(
+            builder,
+            right,
+            example_id=["first", "second"],
+            eval_id=f"e{place}",
+            step=None,
+            confidence=0.95,
+            written_at=START + timedelta(seconds=place),
+        )
+    builder.write()
+    found = history(tmp_path)
+    assert (found.steps, found.late, found.forgotten) == ((), [], [])
+    assert [fate.example_id for fate in found.surely_wrong] == ["second"]
+    assert {fate.learned for fate in found.fates} == {None}
