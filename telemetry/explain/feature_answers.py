@@ -73,7 +73,8 @@ def answer_features(
 def sentence(found: Features) -> str:
     """The answer in words."""
     dead = f"{found.n_dead} of them dead" if found.n_dead else "none dead"
-    said = f"{found.layer} has {found.n_units} units, {dead} on {found.n_examples} examples"
+    units = "1 unit" if found.n_units == 1 else f"{found.n_units} units"
+    said = f"{found.layer} has {units}, {dead} on {found.n_examples} examples"
     if found.field is not None:
         said += f"; each place sees {found.field[0]} x {found.field[1]} pixels"
     alive = [unit for unit in found.units if unit.patches]
