@@ -153,7 +153,8 @@ def test_scikit_image_itself_separates_two_halves() -> None:
     image = torch.zeros(1, 24, 24)
     image[:, :, 12:] = 1.0
     found = segments_of(image, data(image), "felzenszwalb", 50)
-    assert len(found) == 2
+    assert 2 <= len(found) <= 4  # the smoothed edge may be parts of its own
+    assert len(found.labels[0, :, :11].unique()) == len(found.labels[0, :, 13:].unique()) == 1
     assert found.labels[0, 5, 3] != found.labels[0, 5, 20]
 
 
