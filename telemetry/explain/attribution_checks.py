@@ -11,7 +11,7 @@ from telemetry.explain.attribution import AttributionMap, Comparison
 from telemetry.explain.checks import Check
 from telemetry.explain.curves import curve_checks
 from telemetry.explain.local_model import local_fit, stability, unstable_signs
-from telemetry.explain.methods import COMPLETE, RULES, Problem
+from telemetry.explain.methods import COMPLETE, OF_ELEMENTS, RULES, Problem
 from telemetry.explain.question import Question
 from telemetry.explain.random_weights import run_order, with_random_weights
 from telemetry.explain.relu_rule import RuleReport, under_rule
@@ -57,10 +57,13 @@ def judge(question: Question, found: AttributionMap, differences: dict[str, list
 def n_runs(question: Question) -> int:
     """How often the method or another runs, the checks among them."""
     settings = question.settings
+    n_values = (
+        question.example.input.numel() if settings.method in OF_ELEMENTS else len(question.segments)
+    )
     return (
         2
         + (STABILITY_SEEDS - 1) * (settings.method == "lime")
-        + 2 * checking.REINITIALISATIONS * settings.check
+        + 2 * checking.random_models(n_values) * settings.check
         + bool(question.rivals)
         + (settings.compared is not None)
     )

@@ -18,7 +18,8 @@ from telemetry.explain.segments import Segments
 
 SAME = 1e-6  # relative difference of two identical calls
 EMPTY = 1e-12
-REINITIALISATIONS = 5
+LEAST_MODELS = 5  # with random weights
+RANDOM_ERROR = 1 / 6  # standard error of a mean rank correlation, a third of the limit
 SIMILAR = 0.5  # rank correlation with the map of a random model from which weights do not matter
 TOP = 3
 
@@ -116,7 +117,8 @@ def randomisation(
     """
 
     def similarity(layer: str | None) -> float:
-        others = (with_random_weights(model, seed, layer) for seed in range(REINITIALISATIONS))
+        n_models = random_models(int(support.sum()))
+        others = (with_random_weights(model, seed, layer) for seed in range(n_models))
         found = [rank_correlation(own[support], explain(other)[support]) for other in others]
         return abs(math.fsum(found) / len(found))
 
@@ -130,6 +132,17 @@ def randomisation(
         ok=max(whole, last) < SIMILAR,
         meaning=f"a model with {which} gives much the same picture",
     )
+
+
+def random_models(n: int) -> int:
+    """How many models with random weights tell whether n values are ranked alike.
+
+    Rank correlations of n values in random order have a variance of 1 / (n - 1), so that a mean
+    over five of them is often beyond the limit where n is small.
+    """
+    if n <= 1:  # no order at all
+        return LEAST_MODELS
+    return max(LEAST_MODELS, math.ceil(1 / (RANDOM_ERROR**2 * (n - 1))))
 
 
 def agreement(place: int, meaning: str) -> Check:

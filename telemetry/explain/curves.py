@@ -6,6 +6,7 @@ another.
 """
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from telemetry.explain.methods import Problem
 
 CUTS = 24
 RANDOM_ORDERS = 5
+ALL_ORDERS = 3  # parts up to which every order is tried
 TIE = 0.01  # areas closer than this are equal: orders that differ in parts without effect
 
 
@@ -32,11 +34,12 @@ def curve_checks(
         reference: What removed parts are replaced by.
         seed: Of the random orders.
     """
-    generator = torch.Generator().manual_seed(seed)
     n = len(per_segment)
-    orders = [torch.randperm(n, generator=generator) for _ in range(RANDOM_ORDERS)]
+    if n == 1:  # there is nothing to order
+        return
     own = per_segment.argsort(descending=True)
-    deletion, insertion = _areas(problem, torch.stack([own, *orders]), reference)
+    orders = torch.cat([own[None], other_orders(n, seed)])
+    deletion, insertion = _areas(problem, orders, reference)
     yield Check(
         name="deletion",
         value=float(deletion[0]),
@@ -51,6 +54,14 @@ def curve_checks(
         ok=_is_below(-insertion),
         meaning="revealing the marked parts first brings the answer no faster than chance",
     )
+
+
+def other_orders(n: int, seed: int) -> Tensor:
+    """Five random orders, or all of them where there are hardly more; shape (n_orders, n)."""
+    if n <= ALL_ORDERS:
+        return torch.tensor(list(permutations(range(n))))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(n, generator=generator) for _ in range(RANDOM_ORDERS)])
 
 
 def _is_below(areas: Tensor) -> bool:

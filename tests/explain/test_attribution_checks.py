@@ -11,7 +11,7 @@ from torch.nn import functional
 from telemetry import explain
 from telemetry.explain.attribution import Attribution
 from telemetry.explain.attribution_answers import sentence
-from telemetry.explain.checks import Check, determinism
+from telemetry.explain.checks import Check, determinism, random_models
 from telemetry.explain.input_attribution import attribute
 from telemetry.explain.local_model import stability, unstable_signs
 
@@ -113,6 +113,32 @@ def test_a_map_of_a_random_model_is_told_from_nothing() -> None:
             return torch.stack([light, -light] + [light * 0] * 8, dim=1)
 
     assert is_said(asked(Brightness()), "randomisation")
+
+
+def test_few_values_are_ranked_by_more_random_models() -> None:
+    """Two values are in the same order by chance every other time: five models say nothing."""
+    assert random_models(2) == 36
+    assert random_models(4) == 12
+    assert random_models(36) == 5
+    assert random_models(1) == 5
+
+
+def test_the_few_columns_of_a_table_pass() -> None:
+    """A trained linear model of two columns, whatever the signs of random ones."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    rows = torch.randn(40, 2)
+    labels = (rows[:, 0] > 0).long()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(rows), labels).backward()
+        optimizer.step()
+    items = [(row, int(label)) for row, label in zip(rows, labels, strict=True)]
+    subject = explain.load(model, dataset=items)
+    for example in range(5):
+        found = attribute(subject, str(example), "pred", method="occlusion")
+        assert check(found, "randomisation").ok
 
 
 def test_a_model_that_is_random_fails_determinism() -> None:
