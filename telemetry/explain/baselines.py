@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from telemetry.errors import UsageError
 from telemetry.explain.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.masks import like
 from telemetry.explain.methods import RULES
 from telemetry.explain.segments import Segments
 
@@ -248,8 +249,8 @@ def blurred(values: Tensor) -> Tensor:
     if values.dim() != IMAGE_DIMENSIONS:
         raise UsageError(f"--baseline blur: an input of shape {tuple(values.shape)} is no image.")
     size = max(3, round(BLUR_SHARE * min(values.shape[1:])) | 1)
-    padded = functional.pad(values[None], [size // 2] * 4, mode="replicate")
-    return functional.avg_pool2d(padded, size, stride=1)[0]
+    padded = functional.pad(_fractions(values)[None], [size // 2] * 4, mode="replicate")
+    return like(functional.avg_pool2d(padded, size, stride=1)[0], values)
 
 
 def mean_colour(values: Tensor) -> Tensor:
@@ -260,7 +261,12 @@ def mean_colour(values: Tensor) -> Tensor:
     """
     if values.dim() != IMAGE_DIMENSIONS:
         raise UsageError(f"--baseline colour: an input of shape {tuple(values.shape)} is no image.")
-    return values.mean((1, 2), keepdim=True).expand_as(values).contiguous()
+    mean = _fractions(values).mean((1, 2), keepdim=True)
+    return like(mean.expand_as(values).contiguous(), values)
+
+
+def _fractions(values: Tensor) -> Tensor:
+    return values if values.is_floating_point() else values.float()
 
 
 def _zero(example: Example, examples: ExampleSet) -> Tensor:

@@ -127,6 +127,8 @@ def _outside(unit: Tensor) -> Tensor:
 
 def _instead(examples: ExampleSet) -> str:
     """What can be changed of inputs that are no images."""
+    if examples.example(0).input.dim() == IMAGE_DIMENSIONS:
+        return 'if they are, of channels x height x width, say modality = "image" in the data set'
     if examples.modality is Modality.IMAGE:
         return "write them as channels, height and width"
     if examples.modality is Modality.TEXT:

@@ -96,7 +96,7 @@ def segments_of(
 
 def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | None) -> Segments:
     is_image = values.dim() == IMAGE_DIMENSIONS
-    if how is None and examples.modality is Modality.IMAGE and is_image:
+    if how is None and is_image:
         rows, columns = (min(DEFAULT_CELLS, side) for side in values.shape[1:])
         return _grid(values, rows, columns)
     if how is None and values.dim() == SIGNAL_DIMENSIONS:

@@ -58,7 +58,8 @@ class Subject:
         modes = {module: module.training for module in self.model.modules()}
         flags = {parameter: parameter.requires_grad for parameter in self.model.parameters()}
         self.model.eval()
-        self.model.requires_grad_(False)  # noqa: FBT003 - torch's signature
+        for parameter in flags:  # one by one: a module of TorchScript cannot do it at once
+            parameter.requires_grad_(False)  # noqa: FBT003 - torch's signature
         try:
             with undisturbed(self.model, gradient=gradient):
                 yield

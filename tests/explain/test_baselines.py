@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.explain.baselines import (
     References,
+    blurred,
     default_baselines,
     mean_colour,
     other_quarter,
@@ -97,6 +98,14 @@ class Signed(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         score = 3 * rows[:, 1] + 0.1 * rows[:, 0]
         return torch.stack([-score, score], dim=1)
+
+
+def test_images_of_bytes_are_blurred_to_bytes() -> None:
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    image[:, ::2] = 255
+    for found in (blurred(image), mean_colour(image)):
+        assert found.dtype == torch.uint8
+        assert 80 < float(found.float().mean()) < 175
 
 
 def test_a_replaced_column_has_a_mean_effect_and_its_deviation() -> None:

@@ -172,3 +172,8 @@ def test_a_signal_has_stretches_of_its_channels() -> None:
     volume = torch.zeros(1, 2, 3, 4)
     with pytest.raises(UsageError, match="give rows or images, and a --model that shapes them"):
         segments_of(volume, data(volume))
+
+
+def test_images_of_many_channels_have_cells() -> None:
+    spectra = torch.zeros(8, 16, 16)
+    assert len(segments_of(spectra, data(spectra))) == 36

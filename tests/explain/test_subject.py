@@ -194,3 +194,10 @@ def test_parts_that_may_be_meant_are_listed(
 
     with pytest.raises(UsageError, match=advice):
         explain.load(Giving()).outputs(torch.randn(3, 4))
+
+
+def test_a_model_of_torchscript_can_be_asked() -> None:
+    model = torch.jit.script(build())  # type: ignore[no-untyped-call]
+    found = explain.evaluate(explain.load(model, dataset=Rows()))
+    assert len(found.rows) == 12
+    assert all(parameter.requires_grad for parameter in model.parameters())
