@@ -160,10 +160,8 @@ def sentence(attribution: Attribution) -> str:
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
         evidence = f'of the evidence for "{score.target_name}" {against}'
     who = attribution.example.file or f"example {attribution.example.id}"
-    return (
-        f"{who} {said}; {top.segment} holds {100 * top.share:.0f} % {evidence}"
-        f"{_verdict(attribution)}."
-    )
+    holds = f"{top.segment} holds {100 * top.share:.0f} %" if top.value > 0 else "no part holds any"
+    return f"{who} {said}; {holds} {evidence}{_verdict(attribution)}."
 
 
 def _distance(attribution: Attribution) -> str:

@@ -49,7 +49,7 @@ def judge(question: Question, found: AttributionMap, differences: dict[str, list
     judged, problem = Judged(), question.problem()
     checks = [*_cheap(question, found, problem, differences, judged)]
     if question.settings.check:
-        checks += _costly(question, found, problem, differences, judged)
+        checks += _costly(question, found, problem, judged)
     judged.checks = tuple(checks)
     return judged
 
@@ -102,13 +102,10 @@ def _costly(
     question: Question,
     found: AttributionMap,
     problem: Problem,
-    differences: dict[str, list[float]],
     judged: Judged,
 ) -> Iterator[Check]:
     references, seed = question.all_references, question.settings.seed
-    flat = [difference for group in differences.values() for difference in group]
-    lowest = references[max(range(len(references)), key=flat.__getitem__)]
-    yield from curve_checks(problem, found.per_segment, lowest, seed)
+    yield from curve_checks(problem, found.per_segment, references, seed)
     support = checking.support_of(
         problem.values, references, question.segments, found.native.numel()
     )

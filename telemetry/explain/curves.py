@@ -5,7 +5,7 @@ lowest and the highest that is met: its probability saturates, and then no order
 another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import torch
@@ -21,7 +21,7 @@ TIE = 0.01  # areas closer than this are equal: orders that differ in parts with
 
 
 def curve_checks(
-    problem: Problem, per_segment: Tensor, reference: Tensor, seed: int
+    problem: Problem, per_segment: Tensor, references: Sequence[Tensor], seed: int
 ) -> Iterator[Check]:
     """Deletion and insertion by an attribution, against five random orders.
 
@@ -31,7 +31,7 @@ def curve_checks(
     Args:
         problem: The input.
         per_segment: The attribution, shape (n_segments,).
-        reference: What removed parts are replaced by.
+        references: What removed parts are replaced by; the mean over them is followed.
         seed: Of the random orders.
     """
     n = len(per_segment)
@@ -39,7 +39,7 @@ def curve_checks(
         return
     own = per_segment.argsort(descending=True)
     orders = torch.cat([own[None], other_orders(n, seed)])
-    deletion, insertion = _areas(problem, orders, reference)
+    deletion, insertion = _areas(problem, orders, references)
     yield Check(
         name="deletion",
         value=float(deletion[0]),
@@ -70,13 +70,13 @@ def _is_below(areas: Tensor) -> bool:
     return bool(own <= others.min() + TIE) and bool(own < others.mean() - TIE)
 
 
-def _areas(problem: Problem, orders: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def _areas(problem: Problem, orders: Tensor, references: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Areas under the score while parts are removed in each order, and while they are revealed.
 
     Args:
         problem: The input.
         orders: Shape (n_orders, n_segments).
-        reference: What removed parts are replaced by.
+        references: What removed parts are replaced by.
 
     Returns:
         Two of shape (n_orders,), between 0 and 1.
@@ -85,7 +85,7 @@ def _areas(problem: Problem, orders: Tensor, reference: Tensor) -> tuple[Tensor,
     cuts = torch.tensor(sorted({round(n * cut / CUTS) for cut in range(CUTS + 1)}))
     removed = orders.argsort(1)[:, None] >= cuts[:, None]
     kept = torch.stack([removed, ~removed]).flatten(0, 2)
-    scores = problem.mixed_scores(kept, [reference])[:, 0].double()
+    scores = problem.mixed_scores(kept, references).double().mean(1)
     spread = float(scores.max() - scores.min())
     if spread <= EMPTY:
         return torch.ones(n_orders), torch.zeros(n_orders)

@@ -208,11 +208,27 @@ def test_few_samples_of_spread_evidence_are_unstable() -> None:
 
 def test_noise_beside_one_strong_part_is_stable() -> None:
     """Of the sets of the five strongest only one part is the same: their index would be 1/9."""
-    first = torch.tensor([10.0, 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 0, -1])
-    second = torch.tensor([10.0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.1, -1])
+    first = torch.tensor([10.0, 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 0])
+    second = torch.tensor([10.0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.1])
     found = stability([first, second, first], NAMES)
     assert found.value == pytest.approx(10 / 10.8)
     assert found.ok
+
+
+def test_where_all_speaks_against_the_score_no_part_need_be_first() -> None:
+    """What is left of the first part is noise: its place says nothing."""
+    first, second = torch.tensor([1e-6, 0, -4.0, -2.0]), torch.tensor([0, 1e-6, -4.0, -2.0])
+    assert stability([first, second], NAMES).ok
+    assert not stability([first, -second], NAMES).ok
+
+
+def test_an_answer_that_nothing_speaks_for_says_so() -> None:
+    class Against(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            score = 500 - x.flatten(1).sum(1)
+            return torch.stack([score] + [score * 0] * 9, dim=1)
+
+    assert "no part holds any of the evidence" in sentence(asked(Against(), check=False))
 
 
 def test_spread_evidence_that_moves_is_unstable() -> None:

@@ -29,7 +29,7 @@ def problem(weights: Tensor = WEIGHTS) -> Problem:
 
 def test_the_right_order_falls_and_rises_fastest() -> None:
     """Of 10 there are left 10, 6, 3, 1, 0; revealed 0, 4, 7, 9, 10: areas of trapezoids."""
-    deletion, insertion = curve_checks(problem(), WEIGHTS, torch.zeros(4), seed=0)
+    deletion, insertion = curve_checks(problem(), WEIGHTS, [torch.zeros(4)], seed=0)
     assert (deletion.name, insertion.name) == ("deletion", "insertion")
     assert deletion.value == pytest.approx((5 + 6 + 3 + 1) / 10 / 4)
     assert insertion.value == pytest.approx((4 + 7 + 9 + 5) / 10 / 4)
@@ -38,7 +38,7 @@ def test_the_right_order_falls_and_rises_fastest() -> None:
 
 
 def test_the_reverse_order_fails_both() -> None:
-    deletion, insertion = curve_checks(problem(), -WEIGHTS, torch.zeros(4), seed=0)
+    deletion, insertion = curve_checks(problem(), -WEIGHTS, [torch.zeros(4)], seed=0)
     assert deletion.value == pytest.approx((4 + 7 + 9 + 5) / 10 / 4)
     assert insertion.value == pytest.approx((5 + 6 + 3 + 1) / 10 / 4)
     assert not deletion.ok
@@ -50,15 +50,15 @@ def test_a_tie_with_a_random_order_is_no_failure() -> None:
     weights = torch.tensor([1.0, 0.0])
     two = problem(weights)
     for seed in range(5):
-        assert all(check.ok for check in curve_checks(two, weights, torch.zeros(2), seed))
-        assert not any(check.ok for check in curve_checks(two, -weights, torch.zeros(2), seed))
+        assert all(check.ok for check in curve_checks(two, weights, [torch.zeros(2)], seed))
+        assert not any(check.ok for check in curve_checks(two, -weights, [torch.zeros(2)], seed))
 
 
 def test_one_part_alone_is_in_no_order() -> None:
     one = problem(torch.ones(1))
-    assert list(curve_checks(one, torch.ones(1), torch.zeros(1), seed=0)) == []
+    assert list(curve_checks(one, torch.ones(1), [torch.zeros(1)], seed=0)) == []
 
 
 def test_a_score_that_nothing_moves_fails() -> None:
     still = problem(torch.zeros(4))
-    assert not any(check.ok for check in curve_checks(still, WEIGHTS, torch.zeros(4), seed=0))
+    assert not any(check.ok for check in curve_checks(still, WEIGHTS, [torch.zeros(4)], seed=0))
