@@ -60,10 +60,12 @@ def ask(
     return found
 
 
-def ask_each(requests: Sequence[Request], title: str) -> list[Mapping[str, Json]]:
+def ask_each(
+    requests: Sequence[Request], title: str, timeout_s: float | None = None
+) -> list[Mapping[str, Json]]:
     """The answers to several requests of one process; raises as `ask` does."""
     documents: list[Json] = [request.to_json() for request in requests]
-    return mappings(ask({REQUESTS: documents}, title)[ANSWERS])
+    return mappings(ask({REQUESTS: documents}, title, timeout_s)[ANSWERS])
 
 
 def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float | None) -> None:

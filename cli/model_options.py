@@ -56,6 +56,13 @@ BATCH = click.option(
     show_default=True,
     help="Inputs a forward.",
 )
+TIMEOUT = click.option(
+    "--timeout",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Give up after so many seconds.",
+)
+
 TOLERANCE = click.option(
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),

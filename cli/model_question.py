@@ -15,7 +15,13 @@ import telemetry
 from telemetry.cli.asked_models import run_or_weights, spec_of, with_weights
 from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask
-from telemetry.cli.model_options import model_options, newest_weights, source_of, weights_of
+from telemetry.cli.model_options import (
+    TIMEOUT,
+    model_options,
+    newest_weights,
+    source_of,
+    weights_of,
+)
 from telemetry.cli.options import Settings, complete_runs
 from telemetry.cli.pages import HTML, check_page, write_page
 from telemetry.cli.render import Screen, open_screen
@@ -44,12 +50,7 @@ OPTIONS = (
         help="Copy pictures and arrays here, too.",
     ),
     HTML,
-    click.option(
-        "--timeout",
-        metavar="S",
-        type=click.FloatRange(min=0, min_open=True),
-        help="Give up after so many seconds.",
-    ),
+    TIMEOUT,
 )
 
 

@@ -25,7 +25,14 @@ from telemetry.cli.evaluation_screen import has_errors, show
 from telemetry.cli.grid import Span, Style
 from telemetry.cli.model_answers import mappings
 from telemetry.cli.model_child import ask_each
-from telemetry.cli.model_options import BATCH, as_words, limit_option, model_options, weights_of
+from telemetry.cli.model_options import (
+    BATCH,
+    TIMEOUT,
+    as_words,
+    limit_option,
+    model_options,
+    weights_of,
+)
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import UsageError
@@ -46,8 +53,9 @@ if TYPE_CHECKING:
 @limit_option("The first N examples.")
 @click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
 @click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
+@TIMEOUT
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
     /,
     *,
@@ -56,6 +64,7 @@ def command(
     limit: int | None,
     every_checkpoint: bool,
     no_store: bool,
+    timeout: float | None,
     trust_run: bool,
     **given: str | None,
 ) -> None:
@@ -73,7 +82,7 @@ def command(
         for model in models
     ]
     with kept_models(() if no_store else models):
-        answers = ask_each(requests, "evaluating")
+        answers = ask_each(requests, "evaluating", timeout)
     found = [mappings(answer.get("evaluations")) for answer in answers]
     if screen.wants_json:
         evaluations = [

@@ -225,3 +225,12 @@ def test_several_models_are_shown_by_name_with_what_to_do_next(
     short = next(path.name for path in (empty / "project=checkpoints").iterdir())[-6:]
     assert f"telemetry explain input {short} --worst 1" in done.out
     assert widest(done.out) <= 80
+
+
+def test_a_model_that_does_not_answer_in_time_is_given_up(
+    telemetry: Telemetry, example: Path
+) -> None:
+    done = telemetry("evaluate", "base", *PARTS, "--timeout", 0.01)
+    assert (done.code, done.out) == (3, "")
+    assert "--timeout 0.01" in done.err
+    assert not list(example.glob("*/*/example_evals"))
