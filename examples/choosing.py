@@ -1,7 +1,7 @@
 """Which learning rate? Cross-validate two, take the better one, and train it on all examples.
 
-A fifth of the examples is in no fold: how good the better one is there is no matter of choice. The
-folds are runs: run it with `python examples/choosing.py`, then ask `telemetry cv compare latest`.
+A fifth is in no fold, so that how good the better one is there is no matter of choice. The folds
+are runs: run it with `python examples/choosing.py`, then ask `telemetry cv compare latest`.
 """
 
 import math
@@ -65,9 +65,8 @@ def train_and_score(
 
 def main() -> None:
     """Cross-validate, and train the better configuration on all points."""
-    found = explain.cross_validate(
-        train_and_score, {"lr": RATES}, labels=ARMS, repeats=1, holdout=0.2
-    )
+    grid = {"lr": RATES}
+    found = explain.cross_validate(train_and_score, grid, labels=ARMS, repeats=1, holdout=0.2)
     if found.holdout is None:
         raise SystemExit("; ".join(found.notes))
     (accuracy,) = found.holdout.scores
