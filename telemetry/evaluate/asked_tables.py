@@ -27,6 +27,7 @@ SELECT
     baseline,
     segment_names,
     segment_values,
+    array_path,
     image_path,
     checks,
     ok,

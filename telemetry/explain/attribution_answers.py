@@ -129,6 +129,7 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
         "marks": marks(attribution),
         "texts": [line.to_json() for line in texts(attribution)],
         "image": files.get("image"),
+        "array": files.get("array"),
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
     }
@@ -207,6 +208,7 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
                 {name: values.tolist() for name, values in attribution.found.by_baseline.items()}
             ),
             "segment_boxes": json_values.dumps(boxes) if boxes else None,
+            "array_path": files.get("array"),
             "image_path": files.get("image"),
             "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
             "ok": attribution.ok,
@@ -220,7 +222,12 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
 
 
 def _kept(attribution: Attribution, keeper: Keeper) -> Files:
-    return {"image": keeper.image(attribution.id, partial(picture, attribution))}
+    found: dict[str, str | None] = {
+        "image": keeper.image(attribution.id, partial(picture, attribution))
+    }
+    if attribution.found.of_elements:  # else the values of the segments say all
+        found["array"] = keeper.array(attribution.id, attribution.values.float().numpy())
+    return found
 
 
 TELLING: Telling[Attribution] = Telling(

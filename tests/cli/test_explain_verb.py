@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import Telemetry, Terminal, validated, widest
@@ -21,6 +22,17 @@ def test_a_wrong_answer_is_explained_and_kept(telemetry: Telemetry) -> None:
     found = telemetry("query", sql).out.splitlines()[1].split("\t")
     assert found[0] == "ig"
     assert {found[1], found[2]} == {"low", "high"}
+
+
+def test_the_contribution_of_each_element_is_an_array(telemetry: Telemetry, example: Path) -> None:
+    telemetry("explain", "input", "base", "--example", 0, *PARTS, "--no-checks")
+    sql = "SELECT array_path, segment_values FROM attributions"
+    path, values = telemetry("query", sql).out.splitlines()[1].split("\t")
+    (file,) = example.glob(f"*/*/{path}")
+    assert np.load(file).tolist() == pytest.approx(json.loads(values))
+    whole = (*PARTS, "--no-checks", "--method", "occlusion", "--json")
+    document = json.loads(telemetry("explain", "input", "base", "--example", 0, *whole).out)
+    assert document["attributions"][0]["array"] is None
 
 
 def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: Telemetry) -> None:

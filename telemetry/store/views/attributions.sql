@@ -19,6 +19,7 @@ SELECT
     a.segment_values,
     a.baseline_values,
     a.segment_boxes,
+    a.array_path,
     a.image_path,
     a.checks,
     a.ok,
