@@ -32,6 +32,7 @@ METRIC = click.option("--metric", metavar="NAME", help="The score, where the fol
 GOAL = click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
 
 ENTRY = "MODULE:NAME"
+UNCOUNTED = "how many examples are there? Say --n, or name their classes by --labels MODULE:NAME."
 
 
 @click.option(
@@ -122,9 +123,7 @@ def run(  # noqa: PLR0913 - one argument per option
     if not yes:
         _check_size(len(grid.configurations), folds * repeats)
     if n is None and labels is None and groups is None:
-        raise UsageError(
-            "how many examples are there? Say --n, or name their classes by --labels MODULE:NAME."
-        )
+        raise UsageError(UNCOUNTED)
     request = CrossValidateRequest(
         entry=entry,
         params=json.dumps(grid.params),

@@ -19,8 +19,11 @@ from telemetry.store.catalog import load_run
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from telemetry.cli.asked_models import AskedModel
+    from telemetry.evaluate.hypothesis import Hypothesis
     from telemetry.evaluate.stored_hypotheses import Listed
     from telemetry.json_values import Json
+    from telemetry.store.store import Store
 
 EXIT_BROKEN = 1
 FEW = 200  # examples, of which only large changes can be seen
@@ -84,16 +87,7 @@ def run_hypotheses(
     ]
     with kept_models(models):
         answers = ask_each(requests, "testing hypotheses")
-    store = telemetry.Store.open(settings.store)
-    listed = [
-        entry
-        for model, answer in zip(models, answers, strict=True)
-        for entry in hypotheses.list_hypotheses(
-            store, [load_run(model.run.ref.path)], known, _weights(answer)
-        )
-        if entry.hypothesis.name in {hypothesis.name for hypothesis in known}
-    ]
-    listed.sort(key=lambda entry: entry.hypothesis.name)
+    listed = _judged(telemetry.Store.open(settings.store), known, models, answers)
     _warn_of_few(screen, listed)
     if screen.wants_json:
         entries = [entry.to_json() for entry in listed]
@@ -107,6 +101,27 @@ def run_hypotheses(
             pair = f"{models[0].run.short} {models[-1].run.short}"
             screen.verbatim(f"telemetry hypotheses compare {pair}", indent=2, label="NEXT")
     return EXIT_BROKEN if any(entry.holds is False for entry in listed) else 0
+
+
+def _judged(
+    store: "Store",
+    known: "Sequence[Hypothesis]",
+    models: "Sequence[AskedModel]",
+    answers: "Sequence[Mapping[str, Json]]",
+) -> "list[Listed]":
+    """What each model makes of the hypotheses that were asked about, by their names."""
+    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+
+    names = {hypothesis.name for hypothesis in known}
+    found = [
+        entry
+        for model, answer in zip(models, answers, strict=True)
+        for entry in hypotheses.list_hypotheses(
+            store, [load_run(model.run.ref.path)], known, _weights(answer)
+        )
+        if entry.hypothesis.name in names
+    ]
+    return sorted(found, key=lambda entry: entry.hypothesis.name)
 
 
 def _weights(answer: "Mapping[str, Json]") -> str | None:

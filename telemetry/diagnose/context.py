@@ -290,9 +290,9 @@ def load_context(
         _judged_progress, levels=levels, tags=labels, adversarial=adversarial
     )
     whole = judged(losses)
-    changed = _changed(steps.samples[steps.has_loss], inputs)
-    if changed and whole.failing and np.isfinite(whole.end):
-        whole = _unknown(whole, changed)
+    if whole.failing and np.isfinite(whole.end):
+        changed = _changed(steps.samples[steps.has_loss], inputs)
+        whole = _unknown(whole, changed) if changed else whole
     contrary = None
     if not whole.improving and np.isfinite(whole.end):
         metrics = session.query(IMPROVEMENT_SQL, {**only, "bins": BINS})

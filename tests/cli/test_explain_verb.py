@@ -6,6 +6,9 @@ import pytest
 import torch
 from command_line import Telemetry, Terminal, validated, widest
 
+from telemetry.cli import explain_input
+from telemetry.explain.methods import METHODS, RULES
+
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
 
 PARTS = ("--model", "shop:build", "--dataset", "shop:valid", "--baseline", "zero")
@@ -47,6 +50,11 @@ def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: T
         assert f'without {change["segment"]} "{change["prediction"]}"' in done.out
     sql = "SELECT baseline_values FROM attributions"
     assert "train-sample:8" in telemetry("query", sql).out
+
+
+def test_the_command_offers_every_method() -> None:
+    assert explain_input.METHODS == METHODS
+    assert tuple(one for one in METHODS if one not in RULES) == explain_input.COMPARED
 
 
 def test_another_method_can_be_compared(telemetry: Telemetry) -> None:
