@@ -11,6 +11,7 @@ import pytest
 from golden_text import is_same_json
 
 from telemetry.errors import TelemetryError
+from telemetry.manifest import Status
 
 # Tests run side by side, one per core: threads of torch would wait for each other. Set before torch
 # is imported, and inherited by the processes that tests start.
@@ -33,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
-    """A callback that a test leaves open would watch the tests that follow in its process."""
+    """A callback or writer that a test leaves open would go on in the tests that follow it."""
     yield
     capture = sys.modules.get(
         "telemetry.capture.open_callbacks"
@@ -42,6 +43,10 @@ def _nothing_stays_open() -> Iterator[None]:
         with contextlib.suppress(TelemetryError):  # of a strict one
             capture.close_all()
         capture._open.clear()  # one whose end failed would be counted as another one for ever
+    writer = sys.modules.get("telemetry.capture.writer")
+    for left in list(writer._open_writers) if writer is not None else ():
+        with contextlib.suppress(TelemetryError):
+            left.close(Status.FAILED)
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_a_turn_that_fails_is_told_once_and_does_not_end_the_recording(
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as broken:
-        broken.setattr(type(recorder._pump), "turn", fail)
+        broken.setattr(recorder._pump, "turn", fail)  # of this writer alone
         for _ in range(3):
             assert not recorder.flush(timeout_s=WAIT_S)
     train(recorder, range(2))
