@@ -103,6 +103,12 @@ def test_one_spike_that_recovers_is_information(chain: Chains) -> None:
     assert found(diagnosed(chain(2).losses(losses)), "loss_spike").severity is Severity.INFO
 
 
+def test_a_spike_after_a_loss_of_nothing_is_told_without_a_ratio(chain: Chains) -> None:
+    result = found(diagnosed(chain(2).losses([9.0, *[0.0] * 99, *[4.0] * 100])), "loss_spike")
+    assert result.value == np.inf
+    assert "loss 4 after a median of 0 in the 50 steps before at step 100" in result.message
+
+
 def test_a_spike_that_stays_warns(chain: Chains) -> None:
     losses = [2.3, *spiked(stalled(1.0, 199), [80], length=120)]
     result = found(diagnosed(chain(2).losses(losses)), "loss_spike")

@@ -13,6 +13,7 @@ information, unless there are three per thousand steps; losses that do not measu
 Source: Chowdhery et al., arXiv:2204.02311; Wortsman et al., arXiv:2304.09871.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,20 @@ class _Spike:
 
     place: int
     end: int | None
-    height: float
+    usual: float
+    reached: float
+
+    @property
+    def height(self) -> float:
+        """Times the loss before; infinite where that was nothing, as after a perfect fit."""
+        return self.reached / self.usual if self.usual > 0 else math.inf
+
+    @property
+    def said(self) -> str:
+        """The jump in words."""
+        if self.usual > 0:
+            return f"{number(self.height)} x the median of the 50 steps before"
+        return f"{number(self.reached)} after a median of 0 in the 50 steps before"
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -107,7 +121,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     lasting = [s for s in spikes if s.end is None or s.end - s.place > RECOVERY_STEPS]
     rate = 1000 * len(spikes) / losses.size
     is_warning = bool(lasting) or (len(spikes) >= FREQUENT and rate >= FREQUENT)
-    worst = max(spikes, key=lambda s: s.height)
+    worst = max(spikes, key=lambda s: (s.height, s.reached))
     return _finding(
         context,
         steps,
@@ -137,9 +151,9 @@ def _spikes(losses: FloatArray, context: RunContext, limits: Limits) -> list[_Sp
         usual = float(before[place])
         if place < free_from or not _stands_out(finite, place, usual, limits):
             continue
-        height = float(np.nanmedian(finite[place : place + SUSTAINED])) / usual
+        reached = float(np.nanmedian(finite[place : place + SUSTAINED]))
         end = _recovered(finite, place, usual + RECOVERY_NOISE * noise)
-        found.append(_Spike(place=place, end=end, height=height))
+        found.append(_Spike(place=place, end=end, usual=usual, reached=reached))
         free_from = finite.size if end is None else end
     return found
 
@@ -213,9 +227,8 @@ def _finding(
     return Finding(
         detector=ID,
         severity=severity,
-        message=f"loss {number(worst.height)} x the median of the 50 steps before at step "
-        f"{steps[worst.place]} (limit {limit:g}), {len(spikes)} spike"
-        f"{'s' if len(spikes) > 1 else ''} in {steps.size} steps{back}",
+        message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}), "
+        f"{len(spikes)} spike{'s' if len(spikes) > 1 else ''} in {steps.size} steps{back}",
         advice="Look at the batch of that step; clip the gradient norm, lower the learning rate or "
         "beta2 of Adam (0.95), or skip such steps.",
         first_step=int(steps[spikes[0].place]),
