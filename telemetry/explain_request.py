@@ -128,15 +128,15 @@ class AttributeRequest(Request):
     Attributes:
         source: Model, weights and examples.
         examples: Ids or places.
-        files: Inputs in files of their own, see `telemetry.explain.input_files`; after these.
+        files: Inputs in files of their own (`telemetry.explain.inputs.input_files`); after these.
         label: True class of the files; None: not known.
         worst: Instead of these so many examples of the largest loss.
         limit: Of the first so many examples only; None: of all.
         keep: Where the results go.
         target: `wrong`, `pred`, `true` or a class.
-        method: See `telemetry.explain.methods`.
-        segments: See `telemetry.explain.segments`.
-        baseline: See `telemetry.explain.baselines`.
+        method: See `telemetry.explain.attribution.methods`.
+        segments: See `telemetry.explain.inputs.segments`.
+        baseline: See `telemetry.explain.attribution.baselines`.
         samples: Of LIME and KernelSHAP.
         compare: Method that must agree; None: occlusion.
         seed: Of what is drawn.
@@ -173,7 +173,7 @@ class PerturbRequest(Request):
     Attributes:
         source: Model, weights and examples.
         examples: Ids or places; none: the whole data set at once.
-        axes: See `telemetry.explain.axes`.
+        axes: See `telemetry.explain.perturbation.axes`.
         keep: Where the results go.
         steps: Values from end to end of an axis.
         low: Lowest value; None: that of the axis.

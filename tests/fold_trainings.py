@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from telemetry.explain.fold_training import FoldCallback
-from telemetry.explain.folds import Indices
+from telemetry.explain.folds.folds import Indices
+from telemetry.explain.folds.training import FoldCallback
 from telemetry.json_values import Json
 
 N = 60

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from watermark import N_TRAIN, Images, digits, network
 
 from telemetry import explain
-from telemetry.explain.image_axes import IMAGE_AXES
-from telemetry.explain.perturbation import Perturbation, Settings, perturb
-from telemetry.explain.sweeps import is_monotone, turns
+from telemetry.explain.perturbation.image_axes import IMAGE_AXES
+from telemetry.explain.perturbation.perturbation import Perturbation, Settings, perturb
+from telemetry.explain.perturbation.sweeps import is_monotone, turns
 
 STEPS, DENSE = 21, 401
 AXES = ("brightness", "contrast", "noise", "rotate")

@@ -16,8 +16,8 @@ from torch import Tensor
 from watermark import N_TRAIN, Images, digits, network
 
 from telemetry import explain
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.training_coverage import Coverage, coverage
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.training_gaps.training_coverage import Coverage, coverage
 
 SEVEN = 7
 LIGHTS = (0.1, 0.2, 0.3, 0.4)

@@ -25,9 +25,9 @@ from torch.nn import functional
 
 from telemetry import explain
 from telemetry.errors import Inconclusive
-from telemetry.explain.differences import Cells
-from telemetry.explain.reduction import reduce
-from telemetry.explain.reduction_result import Reduction, Settings
+from telemetry.explain.reduction.differences import Cells
+from telemetry.explain.reduction.reduction import reduce
+from telemetry.explain.reduction.result import Reduction, Settings
 
 SIDE, CLASSES = 32, ("barred", "plain", "disc", "triangle")
 CHANGED = 0.3

@@ -16,7 +16,7 @@ from judged import MOMENT, RUN
 from telemetry.compare.diff_result import Direction
 from telemetry.evaluate.fold_verdicts import judge_configurations, winner
 from telemetry.evaluate.scores import Configuration, FoldScore
-from telemetry.explain.folds import Fold, make_folds
+from telemetry.explain.folds.folds import Fold, make_folds
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

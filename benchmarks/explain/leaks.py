@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.question import Settings, ask, examples_of
+from telemetry.explain.attribution.question import Settings, ask, examples_of
 
 WORDS, LENGTH, N_TEXTS = 60, 24, 2_000
 LEAK, MOODS, PLAIN = 1, ((2, 3, 4), (5, 6, 7)), 8  # tokens; 0 hides one

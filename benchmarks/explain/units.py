@@ -21,9 +21,9 @@ from torch.nn import functional
 from watermark import BATCH, N_TRAIN, STEPS, Images, digits
 
 from telemetry import explain
-from telemetry.explain.dream_checks import mean_correlation
-from telemetry.explain.dream_making import Settings
-from telemetry.explain.dreams import Dream
+from telemetry.explain.units.dream_checks import mean_correlation
+from telemetry.explain.units.dream_making import Settings
+from telemetry.explain.units.dreams import Dream
 
 LAYERS = {"c2": "3", "c3": "6", "logits": "9"}
 UNITS = {"c2": 16, "c3": 32, "logits": 10}

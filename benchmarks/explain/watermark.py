@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribution import Attribution
+from telemetry.explain.attribution.attribution import Attribution
 
 SIDE, MARK, SHORTCUT = 24, 4, 3
 ALIGNED, SHIFTED = (4, 16), (6, 18)  # upper left corner of the mark

@@ -15,43 +15,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from telemetry.explain.cross_validation import CrossValidated, cross_validate
-    from telemetry.explain.dreams import dream
-    from telemetry.explain.evaluation import Evaluation, evaluate
-    from telemetry.explain.examples import ExampleSet
-    from telemetry.explain.fold_training import FoldCallback
-    from telemetry.explain.hypothesis_runs import run_hypotheses
-    from telemetry.explain.input_attribution import attribute
-    from telemetry.explain.input_files import read_example
-    from telemetry.explain.layer_evolution import evolution
-    from telemetry.explain.layer_weights import weights
-    from telemetry.explain.perturbation import perturb, perturb_all
-    from telemetry.explain.reduction import flip, reduce
-    from telemetry.explain.subject import Subject, load
-    from telemetry.explain.training_coverage import coverage
-    from telemetry.explain.unit_features import features
+    from telemetry.explain.attribution.input_attribution import attribute
+    from telemetry.explain.evaluation.evaluation import Evaluation, evaluate
+    from telemetry.explain.folds.cross_validation import CrossValidated, cross_validate
+    from telemetry.explain.folds.training import FoldCallback
+    from telemetry.explain.hypotheses.hypothesis_runs import run_hypotheses
+    from telemetry.explain.inputs.examples import ExampleSet
+    from telemetry.explain.inputs.input_files import read_example
+    from telemetry.explain.models.subject import Subject, load
+    from telemetry.explain.perturbation.perturbation import perturb, perturb_all
+    from telemetry.explain.reduction.reduction import flip, reduce
+    from telemetry.explain.training_gaps.training_coverage import coverage
+    from telemetry.explain.units.dreams import dream
+    from telemetry.explain.units.layer_evolution import evolution
+    from telemetry.explain.units.layer_weights import weights
+    from telemetry.explain.units.unit_features import features
 
 _PUBLIC = {
-    "CrossValidated": "telemetry.explain.cross_validation",
-    "Evaluation": "telemetry.explain.evaluation",
-    "ExampleSet": "telemetry.explain.examples",
-    "FoldCallback": "telemetry.explain.fold_training",
-    "Subject": "telemetry.explain.subject",
-    "attribute": "telemetry.explain.input_attribution",
-    "coverage": "telemetry.explain.training_coverage",
-    "cross_validate": "telemetry.explain.cross_validation",
-    "dream": "telemetry.explain.dreams",
-    "evaluate": "telemetry.explain.evaluation",
-    "evolution": "telemetry.explain.layer_evolution",
-    "features": "telemetry.explain.unit_features",
-    "flip": "telemetry.explain.reduction",
-    "load": "telemetry.explain.subject",
-    "perturb": "telemetry.explain.perturbation",
-    "perturb_all": "telemetry.explain.perturbation",
-    "read_example": "telemetry.explain.input_files",
-    "reduce": "telemetry.explain.reduction",
-    "run_hypotheses": "telemetry.explain.hypothesis_runs",
-    "weights": "telemetry.explain.layer_weights",
+    "CrossValidated": "telemetry.explain.folds.cross_validation",
+    "Evaluation": "telemetry.explain.evaluation.evaluation",
+    "ExampleSet": "telemetry.explain.inputs.examples",
+    "FoldCallback": "telemetry.explain.folds.training",
+    "Subject": "telemetry.explain.models.subject",
+    "attribute": "telemetry.explain.attribution.input_attribution",
+    "coverage": "telemetry.explain.training_gaps.training_coverage",
+    "cross_validate": "telemetry.explain.folds.cross_validation",
+    "dream": "telemetry.explain.units.dreams",
+    "evaluate": "telemetry.explain.evaluation.evaluation",
+    "evolution": "telemetry.explain.units.layer_evolution",
+    "features": "telemetry.explain.units.unit_features",
+    "flip": "telemetry.explain.reduction.reduction",
+    "load": "telemetry.explain.models.subject",
+    "perturb": "telemetry.explain.perturbation.perturbation",
+    "perturb_all": "telemetry.explain.perturbation.perturbation",
+    "read_example": "telemetry.explain.inputs.input_files",
+    "reduce": "telemetry.explain.reduction.reduction",
+    "run_hypotheses": "telemetry.explain.hypotheses.hypothesis_runs",
+    "weights": "telemetry.explain.units.layer_weights",
 }
 
 __all__ = [

@@ -18,10 +18,10 @@ from typing import IO, Protocol, cast
 from telemetry import json_values
 from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import TelemetryError, UsageError
-from telemetry.explain.entry_points import application_path
-from telemetry.explain.evaluation import Progress
 from telemetry.explain.extras import extra_installed
-from telemetry.explain.subject import Subject, load_source
+from telemetry.explain.models.entry_points import application_path
+from telemetry.explain.models.subject import Subject, load_source
+from telemetry.explain.progress import Progress
 from telemetry.explain_request import (
     ANSWERS,
     MESSAGE_MARK,
@@ -52,15 +52,15 @@ Answer = Callable[[Question, Subject, Progress], dict[str, Json]]
 
 # What answers each verb. A module is loaded when its verb is asked for: the others would cost time.
 VERBS: Mapping[str, tuple[type[Request], str]] = {
-    "evaluate": (EvaluateRequest, "evaluation_answers:answer_evaluate"),
-    "hypotheses.run": (HypothesesRequest, "evaluation_answers:answer_hypotheses"),
-    "explain.input": (AttributeRequest, "attribution_answers:answer_input"),
-    "explain.perturb": (PerturbRequest, "perturbation_answers:answer_perturb"),
-    "explain.reduce": (ReduceRequest, "reduction_answers:answer_reduce"),
-    "explain.coverage": (CoverageRequest, "coverage_answers:answer_coverage"),
-    "explain.dream": (DreamRequest, "dream_answers:answer_dream"),
-    "explain.features": (FeaturesRequest, "feature_answers:answer_features"),
-    "explain.weights": (WeightsRequest, "weight_answers:answer_weights"),
+    "evaluate": (EvaluateRequest, "evaluation.answers:answer_evaluate"),
+    "hypotheses.run": (HypothesesRequest, "hypotheses.answers:answer_hypotheses"),
+    "explain.input": (AttributeRequest, "attribution.answers:answer_input"),
+    "explain.perturb": (PerturbRequest, "perturbation.answers:answer_perturb"),
+    "explain.reduce": (ReduceRequest, "reduction.answers:answer_reduce"),
+    "explain.coverage": (CoverageRequest, "training_gaps.answers:answer_coverage"),
+    "explain.dream": (DreamRequest, "units.dream_answers:answer_dream"),
+    "explain.features": (FeaturesRequest, "units.feature_answers:answer_features"),
+    "explain.weights": (WeightsRequest, "units.weight_answers:answer_weights"),
 }
 TRAINS = "cv.run"
 PARENT_POLL_S = 1.0
@@ -107,7 +107,7 @@ def answer_to(
         }
     verb = str(document.get("verb"))
     if verb == TRAINS:
-        from telemetry.explain.cross_validation_answers import (  # noqa: PLC0415 - as in VERBS
+        from telemetry.explain.folds.answers import (  # noqa: PLC0415 - as in VERBS
             answer_cross_validation,
         )
 

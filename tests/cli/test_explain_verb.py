@@ -7,7 +7,7 @@ import torch
 from command_line import Telemetry, Terminal, validated, widest
 
 from telemetry.cli import explain_input
-from telemetry.explain.methods import METHODS, RULES
+from telemetry.explain.attribution.methods import METHODS, RULES
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
 

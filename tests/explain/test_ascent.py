@@ -3,7 +3,7 @@ import torch
 from pictures import SIDE, templates
 from torch import Tensor
 
-from telemetry.explain.ascent import Ascent, ascend, image_start, noise_start, variation
+from telemetry.explain.units.ascent import Ascent, ascend, image_start, noise_start, variation
 
 pytestmark = pytest.mark.torch
 

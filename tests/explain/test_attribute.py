@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.attribution_answers import sentence
-from telemetry.explain.checks import rank_correlation
-from telemetry.explain.input_attribution import attribute
-from telemetry.explain.methods import METHODS, every_set, shapley_values
+from telemetry.explain.attribution.answers import sentence
+from telemetry.explain.attribution.checks import rank_correlation
+from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.attribution.methods import METHODS, every_set, shapley_values
 
 pytestmark = pytest.mark.torch
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribution import Attribution
-from telemetry.explain.attribution_answers import sentence
-from telemetry.explain.checks import Check, determinism, random_models
-from telemetry.explain.input_attribution import attribute
-from telemetry.explain.local_model import stability, unstable_signs
+from telemetry.explain.attribution.answers import sentence
+from telemetry.explain.attribution.attribution import Attribution
+from telemetry.explain.attribution.checks import random_models
+from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.attribution.local_model import stability, unstable_signs
+from telemetry.explain.results.check import Check, determinism
 
 pytestmark = pytest.mark.torch
 

@@ -5,17 +5,16 @@ import torch
 from torch import Tensor, nn
 
 from telemetry import explain
-from telemetry.explain.baselines import (
+from telemetry.explain.attribution.baselines import (
     References,
-    blurred,
     default_baselines,
-    mean_colour,
     other_quarter,
     usual_rivals,
 )
-from telemetry.explain.examples import Example, ExampleSet, Modality
-from telemetry.explain.input_attribution import attribute
-from telemetry.explain.segments import segments_of
+from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.inputs.examples import Example, ExampleSet, Modality
+from telemetry.explain.inputs.plain_images import blurred, mean_colour
+from telemetry.explain.inputs.segments import segments_of
 
 pytestmark = pytest.mark.torch
 

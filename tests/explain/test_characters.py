@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from telemetry.explain.characters import level_lines, mask_lines, sign_lines
+from telemetry.explain.pictures.characters import level_lines, mask_lines, sign_lines
 
 pytestmark = pytest.mark.torch
 

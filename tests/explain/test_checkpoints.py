@@ -7,7 +7,7 @@ from explainable import build
 from torch import nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.checkpoints import load_state, read_checkpoint
+from telemetry.explain.models.checkpoints import load_state, read_checkpoint
 
 pytestmark = pytest.mark.torch
 

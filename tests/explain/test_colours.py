@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from telemetry.explain.colours import (
+from telemetry.explain.pictures.colours import (
     ends,
     hexadecimal,
     ink_on,

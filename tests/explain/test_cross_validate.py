@@ -15,8 +15,8 @@ from telemetry import Store, explain
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
 from telemetry.evaluate import crossval
 from telemetry.evaluate.crossval import Standing
-from telemetry.explain.cross_validation import CrossValidated
-from telemetry.explain.fold_training import FoldCallback, seeded
+from telemetry.explain.folds.cross_validation import CrossValidated
+from telemetry.explain.folds.training import FoldCallback, seeded
 from telemetry.finding import Finding
 
 pytestmark = pytest.mark.torch

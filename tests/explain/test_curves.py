@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from telemetry.explain.curves import curve_checks
-from telemetry.explain.methods import Problem
-from telemetry.explain.segments import Segments
+from telemetry.explain.attribution.curves import curve_checks
+from telemetry.explain.attribution.methods import Problem
+from telemetry.explain.inputs.segments import Segments
 
 pytestmark = pytest.mark.torch
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from telemetry.explain.ddmin import Items, Trials, ddmin
+from telemetry.explain.reduction.ddmin import Items, Trials, ddmin
 
 pytestmark = pytest.mark.torch
 

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.ascent import Ascent
-from telemetry.explain.dream_checks import mean_correlation, own_unit
-from telemetry.explain.dream_making import Settings
-from telemetry.explain.dreams import Dream, dream
-from telemetry.explain.subject import Subject, load
+from telemetry.explain.models.subject import Subject, load
+from telemetry.explain.units.ascent import Ascent
+from telemetry.explain.units.dream_checks import mean_correlation, own_unit
+from telemetry.explain.units.dream_making import Settings
+from telemetry.explain.units.dreams import Dream, dream
 
 pytestmark = pytest.mark.torch
 

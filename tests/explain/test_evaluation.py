@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.results import write_evaluation
+from telemetry.explain.evaluation.evaluation import write_evaluation
 
 pytestmark = pytest.mark.torch
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ExampleSet, Modality
+from telemetry.explain.inputs.examples import ExampleSet, Modality
 
 pytestmark = pytest.mark.torch
 

@@ -4,7 +4,6 @@ import pytest
 from explainable import Rows, build_sum
 from pictures import Pictures, build
 
-import telemetry.explain
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain.extras import extra_installed
@@ -13,8 +12,8 @@ pytestmark = pytest.mark.torch
 
 
 def absent(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.delitem(sys.modules, "telemetry.explain._captum", raising=False)
-    monkeypatch.delattr(telemetry.explain, "_captum", raising=False)
+    monkeypatch.delitem(sys.modules, "telemetry.explain.attribution._captum", raising=False)
+    monkeypatch.delattr("telemetry.explain.attribution._captum", raising=False)
     for name in [*sys.modules]:
         if name.partition(".")[0] in names:
             monkeypatch.delitem(sys.modules, name)

@@ -6,11 +6,11 @@ import torch
 from pictures import SIDE, Edges, Pictures
 from PIL import Image
 
-from telemetry.explain.feature_pictures import CELL, TILE_SIDE, evolution_png, features_png
-from telemetry.explain.layer_evolution import Course, Evolution, Moment
-from telemetry.explain.subject import load
-from telemetry.explain.unit_features import Features, Settings, features
-from telemetry.explain.unit_scale import UnitScale
+from telemetry.explain.inputs.unit_scale import UnitScale
+from telemetry.explain.models.subject import load
+from telemetry.explain.units.feature_pictures import CELL, TILE_SIDE, evolution_png, features_png
+from telemetry.explain.units.layer_evolution import Course, Evolution, Moment
+from telemetry.explain.units.unit_features import Features, Settings, features
 
 pytestmark = pytest.mark.torch
 

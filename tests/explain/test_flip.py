@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import flip, reduce
-from telemetry.explain.differences import Cells
-from telemetry.explain.inpainting import filled_in
-from telemetry.explain.reduction_answers import sentence
-from telemetry.explain.reduction_pictures import picture
-from telemetry.explain.reduction_result import Settings
+from telemetry.explain.inputs.inpainting import filled_in
+from telemetry.explain.reduction.answers import sentence
+from telemetry.explain.reduction.differences import Cells
+from telemetry.explain.reduction.pictures import picture
+from telemetry.explain.reduction.result import Settings
 
 pytestmark = pytest.mark.torch
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from telemetry.errors import UsageError
-from telemetry.explain.folds import make_folds
+from telemetry.explain.folds.folds import make_folds
 
 pytestmark = pytest.mark.torch
 

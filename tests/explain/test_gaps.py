@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from telemetry.explain.gaps import (
+from telemetry.explain.training_gaps.gaps import (
     Gap,
     attribute_gaps,
     group_gaps,
@@ -11,7 +11,7 @@ from telemetry.explain.gaps import (
     neighbour_gap,
     with_errors,
 )
-from telemetry.explain.two_samples import kolmogorov_smirnov
+from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 pytestmark = pytest.mark.torch
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from telemetry import explain
-from telemetry.explain.input_attribution import attribute
-from telemetry.explain.question import REMOVED
+from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.attribution.question import REMOVED
 
 pytestmark = pytest.mark.torch
 

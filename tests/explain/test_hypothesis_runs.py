@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op, Towards
-from telemetry.explain.evaluation import Evaluation
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.transforms import transform_of
+from telemetry.explain.evaluation.evaluation import Evaluation
+from telemetry.explain.hypotheses.transforms import transform_of
+from telemetry.explain.inputs.examples import ExampleSet
 
 pytestmark = pytest.mark.torch
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from telemetry.explain import image_changes as changes
+from telemetry.explain.inputs import image_changes as changes
 
 pytestmark = pytest.mark.torch
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.input_files import is_input_file, read_example, read_input
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.inputs.input_files import is_input_file, read_example, read_input
 
 pytestmark = pytest.mark.torch
 

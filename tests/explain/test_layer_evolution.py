@@ -7,9 +7,15 @@ from explainable import Rows
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.feature_answers import evolution_sentence
-from telemetry.explain.layer_evolution import Course, evolution, linear_cka, log_spaced, moments
-from telemetry.explain.subject import Subject, load
+from telemetry.explain.models.subject import Subject, load
+from telemetry.explain.units.feature_answers import evolution_sentence
+from telemetry.explain.units.layer_evolution import (
+    Course,
+    evolution,
+    linear_cka,
+    log_spaced,
+    moments,
+)
 
 pytestmark = pytest.mark.torch
 

@@ -8,11 +8,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.colours import signed_table
-from telemetry.explain.layer_weights import LayerWeights, weights
-from telemetry.explain.subject import load
-from telemetry.explain.weight_answers import filter_tiles
-from telemetry.explain.weight_measures import effective_rank, octaves, smoothness
+from telemetry.explain.models.subject import load
+from telemetry.explain.pictures.colours import signed_table
+from telemetry.explain.units.layer_weights import LayerWeights, weights
+from telemetry.explain.units.weight_answers import filter_tiles
+from telemetry.explain.units.weight_measures import effective_rank, octaves, smoothness
 
 pytestmark = pytest.mark.torch
 

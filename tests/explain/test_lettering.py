@@ -1,6 +1,6 @@
 import pytest
 
-from telemetry.explain.lettering import can_draw, drawable, folded, length, shortened
+from telemetry.explain.pictures.lettering import can_draw, drawable, folded, length, shortened
 
 pytestmark = pytest.mark.torch
 

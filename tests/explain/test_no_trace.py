@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import Inconclusive
-from telemetry.explain.ascent import Ascent
-from telemetry.explain.dreams import Settings as DreamSettings
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.training_coverage import Settings as CoverageSettings
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.training_gaps.training_coverage import Settings as CoverageSettings
+from telemetry.explain.units.ascent import Ascent
+from telemetry.explain.units.dreams import Settings as DreamSettings
 
 pytestmark = pytest.mark.torch
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from telemetry.explain.colours import signed_table
-from telemetry.explain.draw import fitted, outlined, picture_of_input
-from telemetry.explain.lettering import LINE
-from telemetry.explain.part_pictures import (
+from telemetry.explain.pictures.colours import signed_table
+from telemetry.explain.pictures.draw import fitted, outlined, picture_of_input
+from telemetry.explain.pictures.lettering import LINE
+from telemetry.explain.pictures.part_pictures import (
     Valued,
     Word,
     WordLine,

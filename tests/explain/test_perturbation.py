@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import perturb, perturb_all
-from telemetry.explain.axes import axis_of
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.perturbation import Settings
-from telemetry.explain.perturbation_answers import answer_perturb
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.perturbation.answers import answer_perturb
+from telemetry.explain.perturbation.axes import axis_of
+from telemetry.explain.perturbation.perturbation import Settings
 from telemetry.explain_request import Keep, ModelSource, PerturbRequest
 
 pytestmark = pytest.mark.torch

@@ -3,9 +3,9 @@ import torch
 from pictures import Edges, Pictures, build
 from torch import Tensor, nn
 
-from telemetry.explain.layers import listening
-from telemetry.explain.receptive import ReceptiveFields, receptive_fields
-from telemetry.explain.subject import load
+from telemetry.explain.models.layers import listening
+from telemetry.explain.models.subject import load
+from telemetry.explain.units.receptive import ReceptiveFields, receptive_fields
 
 pytestmark = pytest.mark.torch
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain import reduce
-from telemetry.explain.differences import Cells, TokenEdits, differences_of
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.masks import components
-from telemetry.explain.reduction_result import Reduction, Settings
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.inputs.masks import components
+from telemetry.explain.reduction.differences import Cells, TokenEdits, differences_of
+from telemetry.explain.reduction.result import Reduction, Settings
 
 pytestmark = pytest.mark.torch
 

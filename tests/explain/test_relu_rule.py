@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from telemetry.explain.relu_rule import under_rule
+from telemetry.explain.models.relu_rule import under_rule
 
 pytestmark = pytest.mark.torch
 

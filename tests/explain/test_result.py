@@ -8,9 +8,9 @@ from recorded import rows_of
 
 from telemetry import Store, explain
 from telemetry.errors import UsageError
-from telemetry.explain.ascent import Ascent
-from telemetry.explain.dream_making import Settings as DreamSettings
-from telemetry.explain.result import Result
+from telemetry.explain.results.result import Result
+from telemetry.explain.units.ascent import Ascent
+from telemetry.explain.units.dream_making import Settings as DreamSettings
 
 pytestmark = pytest.mark.torch
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.input_attribution import attribute
-from telemetry.explain.segments import segments_of
+from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.inputs.segments import segments_of
 
 pytestmark = pytest.mark.torch
 

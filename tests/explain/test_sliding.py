@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from telemetry import explain
-from telemetry.explain.sliding import starts
+from telemetry.explain.attribution.sliding import starts
 
 pytestmark = pytest.mark.torch
 

@@ -1,6 +1,6 @@
 import pytest
 
-from telemetry.explain.sweeps import (
+from telemetry.explain.perturbation.sweeps import (
     Turn,
     bisected,
     failing_intervals,

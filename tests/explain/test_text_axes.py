@@ -11,10 +11,10 @@ from torch import Tensor
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import perturb, perturb_all
-from telemetry.explain.axes import axis_of
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.perturbation import Settings
-from telemetry.explain.transforms import transform_of
+from telemetry.explain.hypotheses.transforms import transform_of
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.perturbation.axes import axis_of
+from telemetry.explain.perturbation.perturbation import Settings
 
 pytestmark = pytest.mark.torch
 

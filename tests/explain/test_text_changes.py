@@ -2,7 +2,7 @@
 
 import pytest
 
-from telemetry.explain.text_changes import misspelt, recased, with_synonyms
+from telemetry.explain.perturbation.text_changes import misspelt, recased, with_synonyms
 
 pytestmark = pytest.mark.torch
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import coverage
-from telemetry.explain.attributes import image_values, measured
-from telemetry.explain.examples import ExampleSet
-from telemetry.explain.neighbours import nearest_distances
-from telemetry.explain.training_coverage import Coverage, Settings
+from telemetry.explain.inputs.examples import ExampleSet
+from telemetry.explain.training_gaps.attributes import image_values, measured
+from telemetry.explain.training_gaps.neighbours import nearest_distances
+from telemetry.explain.training_gaps.training_coverage import Coverage, Settings
 
 pytestmark = pytest.mark.torch
 

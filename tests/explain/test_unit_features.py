@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from telemetry.errors import UsageError
-from telemetry.explain.dreams import dream
-from telemetry.explain.feature_pictures import features_png
-from telemetry.explain.subject import load
-from telemetry.explain.unit_features import Settings, features, standing_out
-from telemetry.explain.unit_scale import UnitScale
+from telemetry.explain.inputs.unit_scale import UnitScale
+from telemetry.explain.models.subject import load
+from telemetry.explain.units.dreams import dream
+from telemetry.explain.units.feature_pictures import features_png
+from telemetry.explain.units.unit_features import Settings, features, standing_out
 
 pytestmark = pytest.mark.torch
 

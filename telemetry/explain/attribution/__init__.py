@@ -1,0 +1,1 @@
+"""Which parts of one input made the model say that?"""

@@ -1,0 +1,53 @@
+"""What a reader must know of an attribution beside the checks: none of it is a failure."""
+
+from collections.abc import Iterator
+
+from telemetry.explain.attribution.attribution import AttributionMap
+from telemetry.explain.attribution.hidden_parts import redundant_parts
+from telemetry.explain.attribution.methods import RULES
+from telemetry.explain.attribution.question import REMOVED, Question
+from telemetry.explain.attribution.verification import Judged
+
+
+def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
+    """One sentence each."""
+    if question.segments.note:
+        yield question.segments.note
+    yield from question.notes
+    yield from _of_baselines(question, found, judged)
+    for check in judged.checks:
+        if check.name == "local_fit" and check.ok and check.value < check.threshold:
+            yield f"the linear model of LIME fits only in part (R2 {check.value:.2f})"
+    if question.settings.method == "occlusion":
+        yield from _of_redundancy(question, found)
+        if question.takes_out_tokens and REMOVED not in found.raw:
+            yield "the model takes no shorter text: tokens are masked, and not taken out"
+    if question.settings.method in RULES:
+        yield from _of_rules(judged)
+    if not question.settings.check:
+        yield "deletion, insertion, random weights and agreement were not checked"
+
+
+def _of_baselines(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
+    values_by = {**found.by_baseline, **judged.rivals}
+    firsts = {name: int(values.argmax()) for name, values in values_by.items()}
+    if len({*firsts.values()}) > 1:
+        names = question.segments.names
+        said = ", ".join(f"{names[index]} by {name}" for name, index in firsts.items())
+        yield f"the baseline decides: {said}"
+
+
+def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
+    together = redundant_parts(question.problem(), question.all_references, found.per_segment)
+    if together:
+        yield (
+            f"redundant evidence: {', '.join(together)} do more together than each alone; ask "
+            "--method kernelshap"
+        )
+
+
+def _of_rules(judged: Judged) -> Iterator[str]:
+    yield "structure of the input that the network passes, no reason for the class"
+    if judged.rule is not None and judged.rule.replaced and judged.rule.others:
+        others = ", ".join(f"{count} {name}" for name, count in judged.rule.others.items())
+        yield f"the rule is one for ReLUs; {others} used their own derivative"

@@ -1,0 +1,133 @@
+"""Whether an attribution may be believed: what every answer is held against before it is shown."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from telemetry.explain.attribution.methods import (
+    COMPLETENESS,
+    LEAST_DIFFERENCE,
+    MOST_STEPS,
+)
+from telemetry.explain.inputs.segments import Segments
+from telemetry.explain.models.random_weights import with_random_weights
+from telemetry.explain.results.check import EMPTY, Check
+
+LEAST_MODELS = 5  # with random weights
+RANDOM_ERROR = 1 / 6  # standard error of a mean rank correlation, a third of the limit
+SIMILAR = 0.5  # rank correlation with the map of a random model from which weights do not matter
+TOP = 3
+
+
+def not_empty(values: Tensor, differences: Sequence[float]) -> Check:
+    """Something is attributed, and the score depends on the input at all."""
+    total = float(values.abs().sum())
+    moves = max((abs(d) for d in differences), default=0.0)
+    return Check(
+        name="not_empty",
+        value=min(total, moves),
+        threshold=EMPTY,
+        ok=total > EMPTY and moves > EMPTY,
+        meaning="this score does not depend on this input through differentiable operations",
+    )
+
+
+def completeness(totals: Sequence[float], differences: Sequence[float]) -> Check:
+    """The values sum to the difference of the scores of input and baseline; the worst baseline."""
+    value = max(
+        abs(total - difference) / max(abs(difference), LEAST_DIFFERENCE)
+        for total, difference in zip(totals, differences, strict=True)
+    )
+    return Check(
+        name="completeness",
+        value=value,
+        threshold=COMPLETENESS,
+        ok=value <= COMPLETENESS,
+        meaning=f"the values do not sum to the score, not even with {MOST_STEPS} steps",
+    )
+
+
+def randomisation(
+    explain: Callable[[nn.Module], Tensor],
+    model: nn.Module,
+    own: Tensor,
+    support: Tensor,
+    output_layer: str | None,
+) -> Check:
+    """The map of models with random weights is another: it depends on what was learnt.
+
+    Weights are drawn again in the output layer alone, and in the whole model: a map that merely
+    passes structure of the input survives the first.
+
+    Args:
+        explain: The map of another model.
+        model: The explained one; it is copied.
+        own: Its map.
+        support: Where input and baseline differ, bool, of the map's shape.
+        output_layer: Name of the last layer that the score depends on; None: not known.
+
+    Source: Adebayo et al. 2018, arXiv:1810.03292; signed, and on the support only, because a map
+    carries the factor x - x' whatever the weights.
+    """
+
+    def similarity(layer: str | None) -> float:
+        n_models = random_models(int(support.sum()))
+        others = (with_random_weights(model, seed, layer) for seed in range(n_models))
+        found = [rank_correlation(own[support], explain(other)[support]) for other in others]
+        return abs(math.fsum(found) / len(found))
+
+    whole = similarity(None)
+    last = 0.0 if output_layer is None else similarity(output_layer)
+    which = "random weights" if whole >= last else "a random output layer"
+    return Check(
+        name="randomisation",
+        value=max(whole, last),
+        threshold=SIMILAR,
+        ok=max(whole, last) < SIMILAR,
+        meaning=f"a model with {which} gives much the same picture",
+    )
+
+
+def random_models(n: int) -> int:
+    """How many models with random weights tell whether n values are ranked alike.
+
+    Rank correlations of n values in random order have a variance of 1 / (n - 1), so that a mean
+    over five of them is often beyond the limit where n is small.
+    """
+    if n <= 1:  # no order at all
+        return LEAST_MODELS
+    return max(LEAST_MODELS, math.ceil(1 / (RANDOM_ERROR**2 * (n - 1))))
+
+
+def agreement(place: int, meaning: str) -> Check:
+    """The most important segment is among the three most important of another method.
+
+    Args:
+        place: Its place there, from 1 on.
+        meaning: What both say.
+    """
+    return Check(
+        name="agreement",
+        value=float(place),
+        threshold=float(TOP),
+        ok=place <= TOP,
+        meaning=meaning,
+    )
+
+
+def rank_correlation(left: Tensor, right: Tensor) -> float:
+    """Spearman's; 0 where one of them does not vary."""
+    ranks = [values.argsort().argsort().double() for values in (left.flatten(), right.flatten())]
+    if len(ranks[0]) < 2 or float(left.std()) == 0 or float(right.std()) == 0:  # noqa: PLR2004
+        return 0.0
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+
+
+def support_of(values: Tensor, baselines: Sequence[Tensor], segments: Segments, n: int) -> Tensor:
+    """Where an input differs from its baselines: of a map of n elements or of n segments."""
+    differs = torch.stack([values != baseline for baseline in baselines]).any(0)
+    if n == values.numel():
+        return differs
+    return segments.totals(differs.float()) > 0

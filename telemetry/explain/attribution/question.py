@@ -1,0 +1,271 @@
+"""One question about one input: the score, the parts, the references, and what methods say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from telemetry.capture.answers import as_logits
+from telemetry.errors import UsageError
+from telemetry.explain.attribution.attribution import AttributionMap
+from telemetry.explain.attribution.baselines import (
+    References,
+    default_baselines,
+    usable_references,
+    usual_rivals,
+)
+from telemetry.explain.attribution.hidden_parts import without_tokens
+from telemetry.explain.attribution.methods import (
+    METHODS,
+    MOST_SEGMENTS,
+    OF_ELEMENTS,
+    RULES,
+    SAMPLED,
+    Problem,
+    run,
+)
+from telemetry.explain.attribution.score import WRONG, Score, score_for
+from telemetry.explain.inputs.examples import Example, ExampleSet, Modality
+from telemetry.explain.inputs.segments import Segments, segments_of
+from telemetry.explain.models.outputs_reading import read_outputs
+from telemetry.explain.models.reading import Reading
+from telemetry.explain.models.subject import Subject, examples_of
+
+REMOVED = "removed"  # beside the baselines of an occluded text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an attribution is made; None leaves the choice to what the input is.
+
+    Attributes:
+        method: `ig`, `occlusion`, `lime`, `kernelshap`, `deconv` or `guided`.
+        segments: `grid:6x6`, `felzenszwalb`, `token` or `feature`.
+        baseline: What the input is compared with.
+        samples: Of LIME and KernelSHAP.
+        compare: Another method that must name the same part; None: occlusion, unless that is the
+            method.
+        seed: Of what is drawn.
+        batch: Inputs a forward.
+        check: Also hold it against deletion, insertion, random weights and another method.
+        embedding: Name of the module that embeds tokens; None: the first `nn.Embedding`.
+    """
+
+    method: str = "ig"
+    segments: str | None = None
+    baseline: str | None = None
+    samples: int | None = None
+    compare: str | None = None
+    seed: int = 0
+    batch: int = 64
+    check: bool = True
+    embedding: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no method.
+
+        Raises:
+            UsageError: an unknown method, or one that cannot be compared with.
+        """
+        if self.method not in METHODS:
+            raise UsageError(f"--method {self.method}: say {', '.join(METHODS)}.")
+        others = [one for one in METHODS if one not in RULES and one != self.method]
+        if self.compare is not None and self.compare not in others:
+            raise UsageError(
+                f"--compare {self.compare}: say another method than --method {self.method}, of "
+                f"{', '.join(others)}."
+            )
+
+    @property
+    def compared(self) -> str | None:
+        """The method that is asked, too; None: none."""
+        if not self.check:
+            return None
+        return self.compare or (None if self.method == "occlusion" else "occlusion")
+
+
+@dataclass(slots=True, kw_only=True)
+class Cost:
+    """Inputs that models were run on so far."""
+
+    forwards: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """What is asked, and the model that answers; use it inside `subject.running()`.
+
+    Attributes:
+        subject: Model and examples.
+        example: What is explained.
+        settings: How.
+        output: Of the model for the example, shape (1, n_classes) or (1,).
+        reading: How outputs are read.
+        score: Which number is explained.
+        segments: Parts of the input.
+        references: What it is compared with, by the names of the baselines.
+        rivals: What else it is compared with, to tell whether the baseline decides.
+        cost: Counts inputs.
+        notes: What a reader must know of the references.
+        finished: Told when a method has run.
+    """
+
+    subject: Subject
+    example: Example
+    settings: Settings
+    output: Tensor
+    reading: Reading
+    score: Score
+    segments: Segments
+    references: dict[str, list[Tensor]]
+    rivals: dict[str, list[Tensor]]
+    cost: Cost
+    notes: tuple[str, ...] = ()
+    finished: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def examples(self) -> ExampleSet:
+        """The data set of the subject."""
+        return examples_of(self.subject)
+
+    @property
+    def model(self) -> nn.Module:
+        """What answers: rules and hooks reach what was compiled, not what compiled it."""
+        compiled: nn.Module = self.subject.model
+        inner = getattr(compiled, "_orig_mod", compiled)
+        return inner if isinstance(inner, nn.Module) else compiled
+
+    @property
+    def all_references(self) -> list[Tensor]:
+        """Those of all baselines."""
+        return [reference for group in self.references.values() for reference in group]
+
+    def problem(self, model: nn.Module | None = None) -> Problem:
+        """The question as methods take it; put to another model, if one is given."""
+        subject = replace(self.subject, model=self.model if model is None else model)
+        outputs = counted(subject, self.cost)
+        return Problem(
+            score=lambda inputs: self.score.of(outputs(inputs)),
+            values=self.example.input,
+            segments=self.segments,
+            embedding=_embedding(subject.model, self.example.input, self.settings.embedding),
+            samples=self.settings.samples,
+            seed=self.settings.seed,
+            batch=self.settings.batch,
+        )
+
+    def answered(
+        self,
+        problem: Problem,
+        method: str | None = None,
+        references: Mapping[str, Sequence[Tensor]] | None = None,
+    ) -> AttributionMap:
+        """What a method, by default the one that was asked for, says; of other references, too."""
+        method, references = method or self.settings.method, references or self.references
+        raw = {name: run(method, problem, group) for name, group in references.items()}
+        if method in RULES:  # they take no reference
+            raw = dict(list(raw.items())[:1])
+        if method == "occlusion" and self.takes_out_tokens:
+            with suppress(UsageError):  # the model takes texts of one length alone
+                raw[REMOVED] = without_tokens(problem, self._fixed_tokens)[None]
+        self.finished()
+        return AttributionMap(raw=raw, segments=self.segments, of_elements=method in OF_ELEMENTS)
+
+    def predictions(self, inputs: Tensor) -> Tensor:
+        """Classes of inputs, shape (n,)."""
+        outputs = counted(self.subject, self.cost)
+        with torch.no_grad():
+            found = [outputs(part).cpu() for part in torch.split(inputs, self.settings.batch)]
+        are_probabilities = self.reading.are_probabilities
+        return as_logits(torch.cat(found), are_probabilities=are_probabilities).argmax(1)
+
+    @property
+    def takes_out_tokens(self) -> bool:
+        """Whether occlusion also takes tokens out instead of masking them."""
+        return self.examples.modality is Modality.TEXT and self.settings.baseline is None
+
+    @property
+    def _fixed_tokens(self) -> Tensor:
+        same = [reference == self.example.input for reference in self.all_references]
+        return torch.stack(same).all(0)
+
+
+def ask(subject: Subject, example: Example, target: str, settings: Settings) -> Question:
+    """The question that a target means for one example.
+
+    Raises:
+        UsageError: an unknown class, baseline or partition, or one that does not fit.
+    """
+    examples, cost = examples_of(subject), Cost()
+    if settings.method in RULES and examples.modality is not Modality.IMAGE:
+        raise UsageError(
+            f"--method {settings.method} shows structure of images; say --method ig or occlusion."
+        )
+    outputs = counted(subject, cost)
+    with torch.no_grad():
+        output = outputs(example.input[None]).detach().cpu()
+        reading = read_outputs(outputs, examples)
+    if not bool(torch.isfinite(output).all()):
+        raise UsageError(f"the model answers example {example.id} with no finite number.")
+    score = score_for(target, output, example, reading)
+    methods = {settings.method, settings.compared}
+    most = MOST_SEGMENTS if methods & SAMPLED else None
+    segments = segments_of(example.input, examples, settings.segments, most)
+
+    def is_right(group: Sequence[Example]) -> Sequence[bool]:
+        with torch.no_grad():
+            output = outputs(torch.stack([other.input for other in group]))
+        answers = reading.answers(output, group).columns(reading.classes)
+        return [found is not False for found in answers.get("correct", [True] * len(group))]
+
+    def is_finite(reference: Tensor) -> bool:
+        with torch.no_grad():
+            return bool(torch.isfinite(outputs(reference[None])).all())
+
+    made = References(example=example, examples=examples, segments=segments, is_right=is_right)
+    is_wrong = target == WRONG and score.target is not None
+    defaults = default_baselines(examples.modality, settings.method, is_wrong=is_wrong)
+    names = defaults if settings.baseline is None else (settings.baseline,)
+    references, notes = usable_references(made, names, is_finite)
+    rivals: dict[str, list[Tensor]] = {}
+    if settings.check:
+        with suppress(UsageError):  # there are none of this kind
+            usual = usual_rivals(examples.modality, settings.method, names, defaults)
+            rivals, _ = usable_references(made, usual, is_finite)
+    return Question(
+        subject=subject,
+        example=example,
+        settings=settings,
+        output=output,
+        reading=reading,
+        score=score,
+        segments=segments,
+        references=references,
+        rivals=rivals,
+        cost=cost,
+        notes=notes,
+    )
+
+
+def counted(subject: Subject, cost: Cost) -> Callable[[Tensor], Tensor]:
+    """The outputs of a subject, counted."""
+
+    def outputs(inputs: Tensor) -> Tensor:
+        cost.forwards += len(inputs)
+        return subject.outputs(inputs)
+
+    return outputs
+
+
+def _embedding(model: nn.Module, values: Tensor, named: str | None) -> nn.Module | None:
+    if values.is_floating_point():
+        return None
+    for name, module in model.named_modules():
+        if name == named or (named is None and isinstance(module, nn.Embedding)):
+            found: nn.Module = module
+            return found
+    if named is not None:
+        raise UsageError(f"--embedding {named}: the model has no such module.")
+    return None

@@ -1,0 +1,183 @@
+"""Holds an attribution against everything that tells a reason from a picture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from telemetry.explain.attribution import checks as checking
+from telemetry.explain.attribution.attribution import AttributionMap, Comparison
+from telemetry.explain.attribution.curves import curve_checks
+from telemetry.explain.attribution.local_model import local_fit, stability, unstable_signs
+from telemetry.explain.attribution.methods import COMPLETE, OF_ELEMENTS, RULES, Problem
+from telemetry.explain.attribution.question import Question
+from telemetry.explain.models.random_weights import run_order, with_random_weights
+from telemetry.explain.models.relu_rule import RuleReport, under_rule
+from telemetry.explain.results.check import Check, determinism, rule_saw_all
+
+STABILITY_SEEDS = 3
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Judged:
+    """What the checks found.
+
+    Attributes:
+        checks: In the order of their cost.
+        unstable: Segments whose sign differs between draws; None: nothing was drawn again.
+        compared: What another method says; None: none was asked.
+        rivals: Values of the segments by the baselines that are usual, where another was named.
+        rule: What the rule for ReLUs met; None: the method has none.
+    """
+
+    checks: tuple[Check, ...] = ()
+    unstable: Tensor | None = None
+    compared: Comparison | None = None
+    rivals: Mapping[str, Tensor] = field(default_factory=dict)
+    rule: RuleReport | None = None
+
+
+def judge(question: Question, found: AttributionMap, differences: dict[str, list[float]]) -> Judged:
+    """Every check that fits the method.
+
+    Args:
+        question: What was asked.
+        found: What the method said.
+        differences: Score of the input less that of each reference, by baseline.
+    """
+    judged, problem = Judged(), question.problem()
+    checks = [*_cheap(question, found, problem, differences, judged)]
+    if question.settings.check:
+        checks += _costly(question, found, problem, judged)
+    judged.checks = tuple(checks)
+    return judged
+
+
+def n_runs(question: Question) -> int:
+    """How often the method or another runs, the checks among them."""
+    settings = question.settings
+    n_values = (
+        question.example.input.numel() if settings.method in OF_ELEMENTS else len(question.segments)
+    )
+    return (
+        2
+        + (STABILITY_SEEDS - 1) * (settings.method == "lime")
+        + 2 * checking.random_models(n_values) * settings.check
+        + bool(question.rivals)
+        + (settings.compared is not None)
+    )
+
+
+def _cheap(
+    question: Question,
+    found: AttributionMap,
+    problem: Problem,
+    differences: dict[str, list[float]],
+    judged: Judged,
+) -> Iterator[Check]:
+    method = question.settings.method
+    yield determinism(
+        torch.cat([found.native.flatten(), _asked_with(problem, 1)]),
+        torch.cat([question.answered(problem).native.flatten(), _asked_with(problem, 2)]),
+    )
+    yield checking.not_empty(found.native, [d for group in differences.values() for d in group])
+    if method in COMPLETE:
+        yield checking.completeness(*_sums(found, differences))
+    if method in RULES:
+        judged.rule = under_rule(method, problem.score, problem.values)
+        yield rule_saw_all(judged.rule)
+    if method == "lime":
+        yield from _lime_checks(question, found, problem, judged)
+
+
+def _asked_with(problem: Problem, seed: int) -> Tensor:
+    """Score of the input under a random state of its own: methods draw from the same one twice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(problem.seed + seed)
+        return problem.scores(problem.values[None])
+
+
+def _costly(
+    question: Question,
+    found: AttributionMap,
+    problem: Problem,
+    judged: Judged,
+) -> Iterator[Check]:
+    references, seed = question.all_references, question.settings.seed
+    yield from curve_checks(problem, found.per_segment, references, seed)
+    support = checking.support_of(
+        problem.values, references, question.segments, found.native.numel()
+    )
+    output_layer = _output_layer(question, problem)
+    yield checking.randomisation(
+        lambda model: question.answered(question.problem(model)).native,
+        question.model,
+        found.native,
+        support,
+        output_layer,
+    )
+    if question.rivals:
+        judged.rivals = question.answered(problem, references=question.rivals).by_baseline
+    other = question.settings.compared
+    if other is not None:
+        judged.compared, check = _compared(question, found, problem, other)
+        yield check
+
+
+def _output_layer(question: Question, problem: Problem) -> str | None:
+    """The last layer that the score depends on; None where there is but one, or none is known."""
+    model, only = question.model, problem.values[None]
+    order = run_order(model, lambda: problem.scores(only))
+    own = problem.scores(only)
+    for layer in reversed(order[1:]):
+        other = question.problem(with_random_weights(model, 0, layer))
+        if not torch.equal(other.scores(only), own):
+            return layer
+    return None
+
+
+def _compared(
+    question: Question, found: AttributionMap, problem: Problem, method: str
+) -> tuple[Comparison, Check]:
+    mine, names = found.per_segment, question.segments.names
+    others = question.answered(problem, method).per_segment
+    best = int(mine.argmax())
+    place = int((others > others[best]).sum()) + 1
+    instead = names[int(others.argmax())]
+    check = checking.agreement(
+        place,
+        f"methods disagree: {names[best]} by {question.settings.method}, {instead} by {method}",
+    )
+    return Comparison(method=method, best=instead, agrees=check.ok), check
+
+
+def _lime_checks(
+    question: Question, found: AttributionMap, problem: Problem, judged: Judged
+) -> Iterator[Check]:
+    seed = question.settings.seed
+    fits = [
+        local_fit(problem, found.by_baseline[name], references, seed)
+        for name, references in question.references.items()
+    ]
+    yield min(fits, key=lambda fit: fit.value)
+    others = [
+        question.answered(replace(problem, seed=other)).per_segment
+        for other in range(seed + 1, seed + STABILITY_SEEDS)
+    ]
+    maps = [found.per_segment, *others]
+    judged.unstable = unstable_signs(maps)
+    yield stability(maps, question.segments.names)
+
+
+def _sums(
+    found: AttributionMap, differences: dict[str, list[float]]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Sums of the raw maps and what they should be; of references taken together the mean."""
+    totals: list[float] = []
+    wanted: list[float] = []
+    for name, maps in found.raw.items():
+        totals += [float(values.sum()) for values in maps]
+        group = differences[name]
+        wanted += group if len(maps) == len(group) else [sum(group) / len(group)]
+    return totals, wanted

@@ -1,0 +1,1 @@
+"""Data sets run through models: a row for each example, and hypotheses about them."""

@@ -1,0 +1,1 @@
+"""Cross-validation: each fold of each configuration is a run of the store."""

@@ -1,0 +1,1 @@
+"""Hypotheses run: the data set that each one asks for goes through the model."""

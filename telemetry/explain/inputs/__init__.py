@@ -1,0 +1,1 @@
+"""What goes into a model: data sets of the user, single files, and the parts of an input."""

@@ -1,0 +1,1 @@
+"""Models of the user: loaded without running what is pickled, read, asked, left as they were."""

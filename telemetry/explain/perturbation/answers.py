@@ -1,0 +1,204 @@
+"""Answers to `telemetry explain perturb`: sentence, JSON, rows."""
+
+from datetime import UTC, datetime
+
+from telemetry import json_values
+from telemetry.explain.models.subject import Subject, examples_of
+from telemetry.explain.perturbation.axes import axis_of
+from telemetry.explain.perturbation.perturbation import Perturbation, Settings, perturb, perturb_all
+from telemetry.explain.progress import Progress
+from telemetry.explain.results.check import check_json
+from telemetry.explain.results.keeper import Keeper
+from telemetry.explain.results.result import Files, Telling, no_files, no_picture
+from telemetry.explain_request import PerturbRequest
+from telemetry.json_values import Json
+
+
+def answer_perturb(
+    request: PerturbRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Walk every example, or the set, along every axis, and keep what is found.
+
+    Raises:
+        UsageError: see `perturb`.
+    """
+    settings = Settings(
+        steps=request.steps,
+        span=None if request.low is None or request.high is None else (request.low, request.high),
+        seed=request.seed,
+        batch=request.batch,
+        limit=request.limit,
+        tolerance=request.tolerance,
+    )
+    for axis in request.axes:  # a mistake in the last one is said before the first one runs
+        axis_of(axis, examples_of(subject), steps=settings.steps, span=settings.span)
+    found: list[Perturbation] = []
+    for axis in request.axes:
+        if not request.examples:
+            found.append(perturb_all(subject, axis, settings, progress))
+        for done, example in enumerate(request.examples):
+            progress(done, len(request.examples))
+            found.append(perturb(subject, example, axis, settings))
+    keeper = Keeper.of(request.keep)
+    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+
+
+def document(found: Perturbation, files: Files) -> dict[str, Json]:
+    """What `telemetry explain perturb` shows."""
+    del files  # a course has none
+    return {
+        "perturbation_id": found.id,
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.origin.dataset,
+        "example_id": None if found.example is None else found.example.id,
+        "label": found.label,
+        "prediction": found.neutral.prediction,
+        "axis": found.axis.name,
+        "unit": found.axis.unit,
+        "neutral": found.axis.neutral,
+        "n": found.neutral.n,
+        "baseline": found.baseline,
+        "threshold": found.threshold,
+        "turns": [{"right": turn.right, "wrong": turn.wrong} for turn in found.turns],
+        "monotone": found.monotone,
+        "failing": [list(interval) for interval in found.failing],
+        "rows": [
+            {
+                "value": step.value,
+                "prediction": step.prediction,
+                "correct": step.right,
+                "p_label": step.p_label,
+                "margin": step.margin,
+                "clipped": step.clipped,
+                "accuracy": step.accuracy,
+                "ci_low": step.interval[0],
+                "ci_high": step.interval[1],
+            }
+            for step in found.steps
+        ],
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "warnings": list(found.warnings),
+        "answer": sentence(found),
+        "seed": found.seed,
+        "tolerance": found.tolerance,
+        "forwards": found.forwards,
+        "seconds": found.seconds,
+    }
+
+
+def sentence(found: Perturbation) -> str:
+    """The answer in words."""
+    axis = found.axis
+    if found.example is None:
+        who = f"accuracy on {found.neutral.n} examples, {100 * found.baseline:.1f} % unchanged,"
+        if not found.neutral.right:  # of a column whose middle does harm by itself
+            return f"{who} drops by 5 points with every row at {_at(found, axis.neutral)}."
+        if not found.turns:
+            return f"{who} stays within 5 points {_whole(found)}."
+        return f"{who} drops by 5 points at {_both(found)}."
+    who = f"example {found.example.id} ({_answer(found, found.label)})"
+    if not found.neutral.right:
+        called = _answer(found, found.neutral.prediction)
+        return f"{who} is answered wrongly, as {called}, without any change; {_cured(found)}."
+    if not found.turns:
+        return f"{who} is answered rightly {_whole(found)}."
+    return f"{who} is answered wrongly from {_both(found)} on{_again(found)}."
+
+
+def _both(found: Perturbation) -> str:
+    """The values on both sides, the nearest first, each with what the answer becomes."""
+    ends = sorted((turn.wrong for turn in found.turns), key=lambda v: abs(v - found.axis.neutral))
+    said: list[str] = []
+    for end in ends:
+        step = found.at(end)
+        became = (
+            f" ({100 * step.accuracy:.1f} %)"
+            if step.prediction is None
+            else f" (as {_answer(found, step.prediction)})"
+        )
+        said.append(f"{_at(found, end) if not said else _number(found, end)}{became}")
+    return " and ".join(said)
+
+
+def _answer(found: Perturbation, answer: str | None) -> str:
+    """A class in quotes, a value as it is."""
+    return str(answer) if found.tolerance is not None else f'"{answer}"'
+
+
+def _cured(found: Perturbation) -> str:
+    right = [step.value for step in found.steps if step.right]
+    if not right:
+        return f"{found.axis.name} does not mend it {_span(found)}"
+    nearest = min(right, key=lambda value: abs(value - found.axis.neutral))
+    return f"{_at(found, nearest)} mends it"
+
+
+def _again(found: Perturbation) -> str:
+    return "" if found.monotone else ", rightly again farther out"
+
+
+def _whole(found: Perturbation) -> str:
+    return f"over all of {found.axis.name}, {_span(found)}"
+
+
+def _span(found: Perturbation) -> str:
+    return f"{_number(found, found.values[0])} to {_number(found, found.values[-1])}"
+
+
+def _at(found: Perturbation, value: float) -> str:
+    return f"{found.axis.name} {_number(found, value)} {found.axis.unit}".rstrip()
+
+
+def _number(found: Perturbation, value: float) -> str:
+    """With a sign where zero means no change."""
+    return f"{value:+.4g}" if found.axis.neutral == 0 else f"{value:.4g}"
+
+
+def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
+    """Rows of table `input_perturbations`, one a value."""
+    del files
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    common: dict[str, object] = {
+        "perturbation_id": found.id,
+        "checkpoint": found.origin.checkpoint,
+        "dataset": found.origin.dataset,
+        "example_id": None if found.example is None else found.example.id,
+        "axis": found.axis.name,
+        "unit": found.axis.unit,
+        "label": found.label,
+        "threshold": found.threshold,
+        "monotone": found.monotone,
+        "ok": found.ok,
+        "seed": found.seed,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "answer": sentence(found),
+        "written_at": moment,
+    }
+    return [
+        {
+            **common,
+            "value": step.value,
+            "prediction": step.prediction,
+            "correct": step.right if found.example is not None else None,
+            "p_label": step.p_label,
+            "margin": step.margin,
+            "clipped_share": step.clipped,
+            "n": step.n,
+            "accuracy": step.accuracy,
+            "ci_low": step.interval[0],
+            "ci_high": step.interval[1],
+        }
+        for step in found.steps
+    ]
+
+
+TELLING: Telling[Perturbation] = Telling(
+    key="perturbations",
+    table="input_perturbations",
+    identity="perturbation_id",
+    picture=no_picture,
+    files=no_files,
+    document=document,
+    rows=rows_of,
+)

@@ -1,0 +1,1 @@
+"""How results look: colours, characters for a terminal, and PNG files."""

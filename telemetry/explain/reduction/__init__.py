@@ -1,0 +1,1 @@
+"""What is the least that must change so that a wrong answer becomes right?"""

@@ -1,0 +1,63 @@
+"""Checks that answers of every kind are held against, and how one is told."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from telemetry.explain.models.relu_rule import RuleReport
+from telemetry.json_values import Json
+
+SAME = 1e-6  # relative difference of two identical calls
+EMPTY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check: `value` against `threshold`, whether it passed, and what a failure means."""
+
+    name: str
+    value: float
+    threshold: float
+    ok: bool
+    meaning: str
+
+
+def determinism(first: Tensor, second: Tensor) -> Check:
+    """Two identical calls give the same."""
+    size = max(float(first.abs().max()), EMPTY)
+    value = float((first - second).abs().max()) / size
+    return Check(
+        name="determinism",
+        value=value,
+        threshold=SAME,
+        ok=value <= SAME,
+        meaning="two identical calls differ: something in the model is random",
+    )
+
+
+def rule_saw_all(report: RuleReport) -> Check:
+    """Every ReLU had the other derivative, and the output is what it was."""
+    blind = report.missed if report.replaced else max(report.missed, 1)
+    meaning = "ReLUs were run where the rule cannot see them"
+    if not report.replaced and not report.missed:
+        others = ", ".join(f"{count} {name}" for name, count in report.others.items())
+        kept = f": {others} used their own derivative" if others else ""
+        meaning = f"the rule is one for ReLUs, and none was seen{kept}"
+    return Check(
+        name="rule_saw_all",
+        value=float(blind),
+        threshold=0.0,
+        ok=blind == 0 and report.same_output,
+        meaning=meaning,
+    )
+
+
+def check_json(check: Check) -> dict[str, Json]:
+    """One check of an answer."""
+    return {
+        "name": check.name,
+        "value": check.value,
+        "threshold": check.threshold,
+        "ok": check.ok,
+        "meaning": check.meaning,
+    }

@@ -1,0 +1,141 @@
+"""What all results of explain offer: the answer in words, pictures, a page, and being kept."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar, cast, overload
+
+from telemetry.answer_page import page
+from telemetry.errors import UsageError
+from telemetry.explain.models.origin import Origin
+from telemetry.explain.results.check import Check
+from telemetry.explain.results.keeper import Keeper
+from telemetry.json_values import Json
+from telemetry.runs import MANIFEST_NAME
+from telemetry.store.catalog import Run
+
+R = TypeVar("R", bound="Result")
+Files = Mapping[str, str | None]  # what an answer calls its pictures and arrays, and their paths
+KINDS = ("png", "grid", "html")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling(Generic[R]):
+    """How the results of one kind are told, drawn and kept.
+
+    Attributes:
+        key: What the answers are called in JSON.
+        table: That keeps the rows.
+        identity: Its column that tells results apart.
+        picture: A PNG; None where there is nothing to draw.
+        files: Keeps pictures and arrays, and says where; paths by the names that JSON gives them.
+        document: What JSON has.
+        rows: Of the table.
+    """
+
+    key: str
+    table: str
+    identity: str
+    picture: Callable[[R], bytes | None]
+    files: Callable[[R, Keeper], Files]
+    document: Callable[[R, Files], dict[str, Json]]
+    rows: Callable[[R, Files], Sequence[Mapping[str, object]]]
+
+    def kept(self, found: R, keeper: Keeper) -> dict[str, Json]:
+        """Keep a result, and say what JSON has of it.
+
+        Raises:
+            StoreUnreadable: the disk refuses.
+        """
+        files = self.files(found, keeper)
+        keeper.rows(self.table, self.rows(found, files), identity=self.identity)
+        return self.document(found, files)
+
+
+def no_picture(found: "Result") -> None:
+    """Of results that are tables and curves."""
+    del found
+
+
+def no_files(found: "Result", keeper: Keeper) -> Files:
+    """Of the same."""
+    del found, keeper
+    return {}
+
+
+class Result:
+    """A result; `TELLING` is the module of `telemetry.explain` that tells it, loaded when used.
+
+    Attributes:
+        origin: Whose answer it is.
+        checks: What it was held against.
+    """
+
+    __slots__ = ()
+    TELLING: ClassVar[str]
+    origin: Origin
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def answer(self) -> str:
+        """The answer in a sentence."""
+        return str(self._telling.document(self, {})["answer"])
+
+    @overload
+    def figure(self, kind: Literal["png"]) -> bytes | None: ...
+    @overload
+    def figure(self, kind: Literal["grid"]) -> list[list[str]] | None: ...
+    @overload
+    def figure(self, kind: Literal["html"]) -> str: ...
+    def figure(self, kind: str) -> bytes | list[list[str]] | str | None:
+        """The result as a picture or a page; None where there is nothing to draw.
+
+        Args:
+            kind: `png`, bytes; `grid`, rows of `#rrggbb`, at most 64 a side; `html`, a page without
+                script that asks no server for anything.
+
+        Raises:
+            UsageError: another kind.
+        """
+        if kind == "png":
+            return self._telling.picture(self)
+        if kind == "grid":
+            return cast("list[list[str]] | None", self._telling.document(self, {}).get("grid"))
+        if kind == "html":
+            return self._page()
+        raise UsageError(f"figure({kind!r}): say {', '.join(KINDS)}.")
+
+    def save(self, run: str | Path | Run) -> None:
+        """Keep rows, pictures and arrays in a run; what it has already stays.
+
+        Args:
+            run: A run of a store, or its folder.
+
+        Raises:
+            UsageError: there is no run.
+            StoreUnreadable: the disk refuses.
+        """
+        folder = run.ref.path if isinstance(run, Run) else Path(run)
+        if not (folder / MANIFEST_NAME).is_file():
+            raise UsageError(f"{folder}: no run; its folder holds {MANIFEST_NAME}.")
+        self._telling.kept(self, Keeper(run=folder, files=folder, takes_large=False))
+
+    @property
+    def _telling(self) -> "Telling[Result]":
+        module = import_module(f"telemetry.explain.{self.TELLING}")
+        return cast("Telling[Result]", module.TELLING)
+
+    def _page(self) -> str:
+        with tempfile.TemporaryDirectory() as passing:
+            folder = Path(passing)
+            keeper = Keeper(run=None, files=folder, takes_large=True)
+            document = self._telling.kept(self, keeper)
+            title = f"telemetry explain: weights {self.origin.checkpoint}"
+            return page(title, self._telling.key, [document], lambda n: (folder / n).read_bytes())

@@ -1,0 +1,1 @@
+"""Is something like this in the training set?"""

@@ -1,0 +1,164 @@
+"""Answers to `telemetry explain coverage`: sentence, JSON, rows."""
+
+from datetime import UTC, datetime
+
+from telemetry import json_values
+from telemetry.explain.models.subject import Subject
+from telemetry.explain.progress import Progress
+from telemetry.explain.results.keeper import Keeper
+from telemetry.explain.results.result import Files, Telling, no_files, no_picture
+from telemetry.explain.training_gaps.gaps import Gap
+from telemetry.explain.training_gaps.training_coverage import Coverage, Settings, coverage
+from telemetry.explain_request import CoverageRequest
+from telemetry.json_values import Json
+
+MOST_NAMED = 200  # examples of a condition that names them one by one
+METADATA = "m_"
+
+
+def answer_coverage(
+    request: CoverageRequest, subject: Subject, progress: Progress
+) -> dict[str, Json]:
+    """Compare both sets and keep what is found.
+
+    Raises:
+        UsageError: no test set, or as for `coverage`.
+    """
+    settings = Settings(
+        layer=request.layer,
+        k=request.k,
+        seed=request.seed,
+        batch=request.batch,
+        tolerance=request.tolerance,
+    )
+    found = coverage(subject, request.train, request.test, settings, progress)
+    return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
+
+
+def document(found: Coverage, files: Files) -> dict[str, Json]:
+    """What `telemetry explain coverage` shows."""
+    del files  # a comparison has none
+    return {
+        "coverage_id": found.id,
+        "checkpoint": found.origin.checkpoint,
+        "train": found.train,
+        "test": found.test,
+        "train_n": found.train_n,
+        "test_n": len(found.test_ids),
+        "accuracy": found.accuracy,
+        "attributes": [_gap(found, gap) for gap in found.gaps],
+        "missing_classes": missing_classes(found),
+        "finding": found.has_finding,
+        "warnings": list(found.warnings),
+        "answer": sentence(found),
+        "forwards": found.forwards,
+        "seconds": found.seconds,
+    }
+
+
+def sentence(found: Coverage) -> str:
+    """The answer in words: the first gap, and the one of most examples where that is another."""
+    gaps = found.reported
+    if not gaps:
+        return f"training covers the test set: no gap among {len(found.gaps)} comparisons"
+    first, largest = gaps[0], max(gaps, key=lambda gap: gap.outside_n)
+    return "; ".join(dict.fromkeys([_said(first), _said(largest)]))
+
+
+def _said(gap: Gap) -> str:
+    if not gap.is_finding or gap.error_outside is None or gap.error_inside is None:
+        return gap.sentence
+    return (
+        f"{gap.sentence}; {100 * gap.error_outside:.1f} % of those outside are answered wrongly, "
+        f"{100 * gap.error_inside:.1f} % of the rest"
+    )
+
+
+def missing_classes(found: Coverage) -> list[Json]:
+    """Classes of the test set that training hardly has."""
+    groups = (gap.levels for gap in found.gaps if gap.kind == "cell")
+    return [levels[0][1] for levels in groups if len(levels) == 1 and levels[0][0] == "label"]
+
+
+def where_of(found: Coverage, gap: Gap) -> str:
+    """A condition over `example_evals` that chooses the uncovered examples.
+
+    At most 200 are named one by one; those of metadata and labels need no names.
+    """
+    if gap.levels:
+        return " AND ".join(f"{column} = {_literal(level)}" for column, level in gap.levels)
+    if gap.attribute.startswith(METADATA) and gap.attribute.isidentifier():
+        return f"{gap.attribute} < {gap.train_low!r} OR {gap.attribute} > {gap.train_high!r}"
+    names = ", ".join(map(_literal, found.examples(gap, MOST_NAMED)))
+    return f"example_id IN ({names})"
+
+
+def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
+    """Rows of table `coverage`, one a comparison."""
+    del files
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    return [
+        {
+            "coverage_id": found.id,
+            "checkpoint": found.origin.checkpoint,
+            "train_dataset": found.train,
+            "test_dataset": found.test,
+            **_numbers(gap),
+            "example_ids": json_values.dumps(list(found.examples(gap))),
+            "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
+            "answer": sentence(found),
+            "written_at": moment,
+        }
+        for gap in found.gaps
+    ]
+
+
+def _numbers(gap: Gap) -> dict[str, Json]:
+    """What was compared and what came out, as rows and answers have it."""
+    return {
+        "kind": gap.kind,
+        "attribute": gap.attribute,
+        "train_low": gap.train_low,
+        "train_high": gap.train_high,
+        "train_n": gap.train_n,
+        "test_n": gap.test_n,
+        "outside_n": gap.outside_n,
+        "outside_share": gap.outside_share,
+        "shift_sd": gap.shift_sd,
+        "p": gap.p,
+        "q": gap.q,
+        "error_inside": gap.error_inside,
+        "error_outside": gap.error_outside,
+        "error_p": gap.error_p,
+        "reported": gap.reported,
+        "finding": gap.is_finding,
+        "sentence": gap.sentence,
+    }
+
+
+def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
+    return {
+        **_numbers(gap),
+        "example_ids": list(found.examples(gap)),
+        "neighbours": _neighbours(gap),
+        "where": where_of(found, gap) if gap.reported else None,
+    }
+
+
+def _neighbours(gap: Gap) -> list[Json]:
+    return [list(names) for names in gap.neighbours]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+TELLING: Telling[Coverage] = Telling(
+    key="coverages",
+    table="coverage",
+    identity="coverage_id",
+    picture=no_picture,
+    files=no_files,
+    document=document,
+    rows=rows_of,
+)

@@ -1,0 +1,196 @@
+"""Answers to `telemetry explain dream`: sentence, JSON, rows, picture."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+from torch import Tensor
+
+from telemetry import json_values
+from telemetry.explain.inputs.unit_scale import UnitScale
+from telemetry.explain.models.subject import Subject
+from telemetry.explain.pictures.characters import level_lines
+from telemetry.explain.pictures.colours import hexadecimal
+from telemetry.explain.pictures.draw import PANEL, UNIT, Row, picture_of_input, sheet_png
+from telemetry.explain.pictures.thumbnails import thinned
+from telemetry.explain.progress import Progress
+from telemetry.explain.results.check import check_json
+from telemetry.explain.results.keeper import Keeper
+from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.units.ascent import Ascent
+from telemetry.explain.units.dream_making import Settings
+from telemetry.explain.units.dreams import Dream, dream
+from telemetry.feature_requests import DreamRequest
+from telemetry.json_values import Json
+
+KIND = "dream"
+SIDE = PANEL // 2  # pixels of a tile
+
+
+def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+    """Make the pictures, and keep them.
+
+    Raises:
+        UsageError: see `dream`.
+    """
+    settings = Settings(
+        ascent=Ascent(
+            steps=request.steps,
+            smooth=request.smooth,
+            jitter=request.jitter,
+            octaves=request.octaves,
+            seed=request.seed,
+        ),
+        start=request.start,
+        n_real=request.limit,
+        batch=request.batch,
+    )
+    keeper = Keeper.of(request.keep)
+    found = dream(subject, request.layer, request.units, settings, progress)
+    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+
+
+def sentence(found: Dream) -> str:
+    """The answer in words."""
+    who = f"unit {found.unit} of {found.layer}"
+    classes = found.origin.classes
+    if found.layer == "output" and found.unit.index < len(classes):
+        who += f' ("{classes[found.unit.index]}")'
+    if found.is_dead:
+        return f"{who} is dead: it answers the same to all of {found.n_real} real examples."
+    began = " Noise leaves it off: the picture began as a real example." if found.from_real else ""
+    twin = ""
+    if found.best_unit != found.unit.index:
+        twin = (
+            f" The picture of unit {found.best_unit} excites it even more: both look for nearly "
+            "the same."
+        )
+    best = found.activations[0]
+    side = "above" if best > found.real_max else "below the best of"
+    return (
+        f"{who} answers {best:.3g} to the picture made for it, {found.z:.1f} standard deviations "
+        f"above noise and {side} {found.n_real} real examples (most: {found.real_max:.3g}); a "
+        f"network with random weights reaches {found.random_z:.1f} above noise.{began}{twin}"
+    )
+
+
+def picture(found: Dream) -> bytes:
+    """The pictures of all seeds, that of a random network, and the real examples."""
+    made = [picture_of_input(part, UNIT) for part in found.pictures]
+    reached = tuple(f"{value:.3g}" for value in found.activations)
+    real = [picture_of_input(_unit(found, example.input), UNIT) for example, _ in found.top]
+    rows = [
+        Row(tiles=tuple(made), label="made, one a seed, with the activation", names=reached),
+        Row(
+            tiles=(picture_of_input(found.random_picture, UNIT),),
+            label=f"the same for random weights: {found.random_z:.1f} sd above noise",
+        ),
+    ]
+    for start in range(0, len(real), len(real) // 2 + 1):
+        part = found.top[start : start + len(real) // 2 + 1]
+        values = tuple(f"{value:.3g}" for _, value in part)
+        tiles = tuple(real[start : start + len(part)])
+        rows.append(Row(tiles=tiles, label="" if start else "real examples", names=values))
+    caption = f"unit {found.unit} of {found.layer}: {found.z:.1f} sd above noise"
+    return sheet_png(rows, caption, found.id, side=SIDE)
+
+
+def _unit(found: Dream, values: Tensor) -> Tensor:
+    assert found.origin.examples is not None  # noqa: S101 - `dream` has seen to it
+    return UnitScale.of(found.origin.examples).unit(values)
+
+
+def _kept(found: Dream, keeper: Keeper) -> Files:
+    return {
+        "image": keeper.image(found.id, partial(picture, found)),
+        "array": keeper.array(found.id, found.pictures.numpy()),
+    }
+
+
+def document(found: Dream, files: Files) -> dict[str, Json]:
+    """What `telemetry explain dream` shows."""
+    best = picture_of_input(found.pictures[0], UNIT)
+    return {
+        "viz_id": found.id,
+        "checkpoint": found.origin.checkpoint,
+        "step": found.origin.step,
+        "layer": found.layer,
+        "unit": found.unit.index,
+        "position": None if found.unit.position is None else list(found.unit.position),
+        "activation": found.activations[0],
+        "activations": list(found.activations),
+        "from_real": found.from_real,
+        "noise_mean": found.noise_mean,
+        "noise_std": found.noise_sd,
+        "z": found.z,
+        "random_z": found.random_z,
+        "best_real": found.real_max,
+        "real_std": found.real_sd,
+        "dead": found.is_dead,
+        "top": [{"example_id": e.id, "value": value} for e, value in found.top],
+        "argmax_unit": found.best_unit,
+        "seed_correlation": found.seed_correlation,
+        "seed": found.seed,
+        "seconds": found.seconds,
+        "checks": [check_json(check) for check in found.checks],
+        "ok": found.ok,
+        "answer": sentence(found),
+        "legend": "the picture made for the unit, from dark to light",
+        "grid": hexadecimal(thinned(best)),
+        "marks": level_lines(best),
+        "forwards": found.forwards,
+        "image": files.get("image"),
+        "array": files.get("array"),
+    }
+
+
+def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
+    """The row of table `feature_visualizations`."""
+    position: list[Json] | None = None
+    if found.unit.position is not None:
+        position = list(found.unit.position)
+    details: dict[str, Json] = {
+        "activations": list(found.activations),
+        "from_real": found.from_real,
+        "random_z": found.random_z,
+        "argmax_unit": found.best_unit,
+        "seed_correlation": found.seed_correlation,
+    }
+    return [
+        {
+            "viz_id": found.id,
+            "kind": KIND,
+            "checkpoint": found.origin.checkpoint,
+            "step": found.origin.step,
+            "layer": found.layer,
+            "unit": found.unit.index,
+            "position": None if position is None else json_values.dumps(position),
+            "dataset": found.origin.dataset or None,
+            "example_ids": json_values.dumps([example.id for example, _ in found.top]),
+            "objective": found.activations[0],
+            "noise_mean": found.noise_mean,
+            "noise_sd": found.noise_sd,
+            "real_max": found.real_max,
+            "z": found.z,
+            "dead": found.is_dead,
+            "details": json_values.dumps(details),
+            "array_path": files.get("array"),
+            "image_path": files.get("image"),
+            "checks": json_values.dumps([check_json(check) for check in found.checks]),
+            "ok": found.ok,
+            "forwards": found.forwards,
+            "seed": found.seed,
+            "answer": sentence(found),
+            "written_at": datetime.now(UTC).replace(tzinfo=None),
+        }
+    ]
+
+
+TELLING: Telling[Dream] = Telling(
+    key="dreams",
+    table="feature_visualizations",
+    identity="viz_id",
+    picture=picture,
+    files=_kept,
+    document=document,
+    rows=rows_of,
+)
