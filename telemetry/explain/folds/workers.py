@@ -15,7 +15,8 @@ from telemetry.errors import UsageError
 from telemetry.explain.folds.training import FAILED, FoldTask, Outcome, TrainAndScore, train_fold
 from telemetry.processes import ending
 
-STOP_SECONDS = 5  # for a process to end by itself
+STOP_SECONDS = 5  # for a process that was told to end
+DEATH_SECONDS = 60  # for one that is ending: on a busy machine an interpreter takes its time
 
 
 def train_in_parallel(
@@ -68,7 +69,7 @@ class _Worker:
         try:
             self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
-            self.process.join(STOP_SECONDS)
+            self.process.join(DEATH_SECONDS)
             raise UsageError(
                 f"a process that was to train {ending(self.process.exitcode)} before it began. It "
                 "imports the module of the training once more: what that module starts must stand "
@@ -89,7 +90,7 @@ class _Worker:
         try:
             found = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            self.process.join(STOP_SECONDS)  # its exit code is told
+            self.process.join(DEATH_SECONDS)  # its exit code is told
             return None
         return found if isinstance(found, Outcome) else None
 
