@@ -142,7 +142,7 @@ class PlainScreen(Screen):
     def grid(self, grid: Grid, *, indent: int = 2) -> None:
         """Header and rows."""
         del indent
-        write("\t".join(column.header for column in grid.columns))
+        write("\t".join(clean(column.header) for column in grid.columns))
         for row in grid.rows:
             write("\t".join(map(_piped, row)))
 
@@ -248,13 +248,27 @@ def write_over(text: str) -> None:
 
 def warn(message: str) -> None:
     """A warning on stderr."""
-    print(f"telemetry: warning: {clean(message)}", file=sys.stderr)  # noqa: T201 - the one writer
+    _tell(f"telemetry: warning: {message}")
 
 
 def complain(message: str, hint: str) -> None:
     """The error that ends the command, and what to do about it."""
-    lines = [f"telemetry: error: {clean_lines(message)}", *([f"  {clean(hint)}"] if hint else [])]
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the one writer
+    _tell(f"telemetry: error: {message}")
+    if hint:
+        _tell(hint, indent=2)
+
+
+def _tell(message: str, *, indent: int = 0) -> None:
+    """A message on stderr, whose lines a terminal gets folded between words."""
+    for line in clean_lines(message).split("\n"):
+        shown = _folded(line, indent=indent) if sys.stderr.isatty() else " " * indent + line
+        print(shown, file=sys.stderr)  # noqa: T201 - the one writer
+
+
+def _folded(line: str, *, indent: int) -> str:
+    width = min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
+    first, *rest = fold(line, width=width - 2, indent=indent, label="")
+    return "\n".join([first, *(f"  {more}" for more in rest)])
 
 
 def marked(words: Sequence[Word]) -> str:

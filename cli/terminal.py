@@ -72,7 +72,7 @@ class TerminalScreen(render.Screen):
         for index in kept:
             column = grid.columns[index]
             table.add_column(
-                Text(column.header), justify=column.align.value, no_wrap=not column.shrinks
+                Text(clean(column.header)), justify=column.align.value, no_wrap=not column.shrinks
             )
         for row in grid.rows:
             table.add_row(*(self._text(row[i], one_line=not grid.columns[i].folds) for i in kept))

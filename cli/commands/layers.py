@@ -18,7 +18,7 @@ import click
 import telemetry
 from telemetry.cli import numbers
 from telemetry.cli.damage import show_warnings
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
@@ -40,6 +40,7 @@ SORTS: dict[str, Callable[["LayerRow"], float | None]] = {
     "dead": lambda row: row.dead_share,
     "saturated": lambda row: row.saturated_share,
 }
+NORMS = frozenset({"grad", "weight", "ratio"})  # of the finite elements alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +169,8 @@ def ordered(rows: Sequence["LayerRow"], sort: str) -> list["LayerRow"]:
 
     def key(row: "LayerRow") -> tuple[int, float]:
         value = SORTS[sort](row)
+        if row.nonfinite and sort in NORMS:
+            return (0, -row.nonfinite)
         if value is None:
             return (2, 0.0)
         return (1, -value) if math.isfinite(value) else (0, 0.0)
@@ -210,6 +213,7 @@ def _title(run: "Run", shown: "Window", n_samples: int) -> tuple[Cell, ...]:
 def _grid(screen: Screen, rows: Sequence["LayerRow"]) -> Grid:
     right = Align.RIGHT
     saturating = any(row.saturated_share is not None for row in rows)
+    broken = any(row.nonfinite for row in rows)
     columns = (
         Column(header="#", align=right, rank=3),
         Column(header="PARAMETER", shrinks=True),
@@ -220,6 +224,7 @@ def _grid(screen: Screen, rows: Sequence["LayerRow"]) -> Grid:
         Column(header="UPD/W", align=right),
         Column(header="DEAD", align=right),
         *([Column(header="SATURATED", align=right)] if saturating else []),
+        *([Column(header="NAN/INF", align=right)] if broken else []),
     )
     table: tuple[tuple[Cell, ...], ...] = tuple(
         (
@@ -232,6 +237,7 @@ def _grid(screen: Screen, rows: Sequence["LayerRow"]) -> Grid:
             numbers.compact(row.update_ratio),
             _share(row.dead_share),
             *([_share(row.saturated_share)] if saturating else []),
+            *([_broken(row)] if broken else []),
         )
         for row in rows
     )
@@ -251,6 +257,12 @@ def shape(text: str) -> str:
 def _norm(value: float | None) -> Span:
     bad = value is not None and not math.isfinite(value)
     return Span(numbers.compact(value), Style.ERROR if bad else Style.PLAIN)
+
+
+def _broken(row: "LayerRow") -> Span:
+    if not row.nonfinite:
+        return Span(numbers.NOTHING, piped="0")
+    return counted(row.nonfinite, Style.ERROR)
 
 
 def _share(value: float | None) -> str:
@@ -275,6 +287,8 @@ def _footer(screen: Screen, rows: Sequence["LayerRow"], kept: Sequence["LayerRow
     notes = []
     if len(kept) < len(rows):
         notes.append(f"{plural(len(rows), 'row')}, {len(kept)} shown, --all for every parameter")
+    if any(row.nonfinite for row in kept):
+        notes.append("NAN/INF: elements that are not finite; norms are those of the others")
     matrices = [row for row in main_rows(rows) if row.grad_norm and row.depth is not None]
     if len(matrices) > 1:
         by_depth = sorted(matrices, key=lambda row: row.depth or 0)

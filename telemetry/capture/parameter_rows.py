@@ -145,7 +145,7 @@ def group_columns(
         "n_sampled": np.concatenate([group.n_sampled for group in groups]),
     }
     if "sumsq" in statistics:
-        columns["sumsq"] = truncated(np.asarray(statistics["sumsq"], dtype=np.float64))
+        columns["sumsq"] = truncated(_of_something(statistics, np.tile(names.n, times)))
     scaled = [(group, group.scales) for group in groups if group.scales is not None]
     if scaled:
         columns["provenance"] = [str(state) for _, scales in scaled for state in scales.provenance]
@@ -156,6 +156,14 @@ def group_columns(
     if is_written.all():
         return columns
     return {name: _kept(column, is_written) for name, column in columns.items()}
+
+
+def _of_something(statistics: Mapping[str, ColumnValues], n: IntArray) -> FloatArray:
+    """Sums of squares; NaN, for NULL, of tensors that have not a single finite element."""
+    sumsq, n_nan, n_inf = (
+        np.asarray(statistics[name], dtype=np.float64) for name in ("sumsq", "n_nan", "n_inf")
+    )
+    return np.where((n > 0) & (n_nan + n_inf >= n), np.nan, sumsq)
 
 
 def _kept(column: Column, kept: BoolArray) -> Column:

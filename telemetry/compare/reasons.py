@@ -12,8 +12,16 @@ MORE_RUNS = "record more seeds of each and compare the groups (--base tag=... --
 
 
 def percent(share: float) -> str:
-    """A relative change with its sign: `+7.12 %`."""
-    return f"{100 * share:+.3g} %" if math.isfinite(share) else f"{share:+}"
+    """A relative change with its sign: `+7.12 %`, `+1230 %`."""
+    if not math.isfinite(share):
+        return f"{share:+}"
+    return f"{'+' if share >= 0 else ''}{_rounded(100 * share, 3)} %"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many digits that matter; thousands and millions are no powers of ten."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+0" in text else text
 
 
 def judged(
@@ -46,7 +54,8 @@ def power(change: MetricChange) -> str:
     if change.n_base != change.n_candidate:
         runs = f"{_runs(change.n_base)} against {change.n_candidate}"
     pairs = ", paired by seed," if change.paired else ""
-    return f"with {runs}{pairs} a change of {100 * change.detectable:.2g} % would be seen in 80 %"
+    least = _rounded(100 * change.detectable, 2)
+    return f"with {runs}{pairs} a change of {least} % would be seen in 80 %"
 
 
 def diverged(side: str, n_runs: int, position: int | None, axis: Axis = Axis.STEP) -> str:

@@ -118,7 +118,12 @@ SELECT
     CAST(FLOOR(CAST(l.step - $first AS DOUBLE) * $points / ($last - $first + 1)) AS INTEGER)
         AS part,
     AVG(CASE WHEN l.grad_norm <= 1.7976931348623157e308 THEN l.grad_norm END) AS grad_norm,
-    MAX(CASE WHEN l.grad_norm > 1.7976931348623157e308 THEN l.grad_norm END) AS broken
+    MAX(
+        CASE
+            WHEN l.grad_norm > 1.7976931348623157e308 THEN l.grad_norm
+            WHEN l.nonfinite > 0 THEN CAST('NaN' AS DOUBLE)
+        END
+    ) AS broken
 FROM layers AS l
 WHERE l.project = $project
     AND l.run = $run
@@ -149,8 +154,10 @@ ORDER BY q.parameter, q.kind
 class LayerRow:
     """A parameter, or a module without parameters whose output is an activation.
 
-    Norms and ratios are medians over the samples shown; None where nothing was recorded. `trend`
-    holds the gradient norm over equal stretches of steps, `quantiles` maps a kind to `p50` etc.
+    Norms and ratios are medians over the samples shown; None where nothing was recorded. Norms are
+    those of the finite elements; `nonfinite` counts the others. `trend` holds the gradient norm
+    over equal stretches of steps, NaN where an element was not finite; `quantiles` maps a kind to
+    `p50` etc.
     """
 
     layer: str

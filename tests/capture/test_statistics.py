@@ -116,6 +116,7 @@ def test_a_tensor_without_a_finite_element_has_no_moments() -> None:
     assert (row["n_inf"], weight_row["n_nan"], update["n_nan"]) == (5, 5, 5)
     for got in (row, weight_row, update):
         assert got["sum"] is got["min"] is got["max"] is got["absmax"] is got["hist"] is None
+        assert got["sumsq"] is None
         assert got["n_zero"] == 0
 
 

@@ -73,16 +73,19 @@ def test_rows_are_sorted_largest_first(sort: str, first: str, telemetry: Telemet
     assert column(telemetry("layers", "base", "--sort", sort).out, "PARAMETER")[0] == first
 
 
-def test_what_is_not_a_number_comes_first(telemetry: Telemetry, example: Path) -> None:
+def test_what_is_not_finite_is_counted_and_comes_first(telemetry: Telemetry, example: Path) -> None:
     builder = trained(example, "poisoned", hours=5)
     row = next(
         row
         for row in reversed(builder.rows["tensor_stats"])
         if row["kind"] == "gradient" and row["n"] == 320
     )
-    row["sumsq"] = float("nan")
+    row.update(n_nan=320, n_inf=0, sum=None, sumsq=None, min=None, max=None, absmax=None)
     builder.write()
-    assert column(telemetry("layers", "poisoned", "--sort", "grad").out, "GRAD")[0] == "nan"
+    out = telemetry("layers", "poisoned", "--sort", "grad").out
+    assert (column(out, "GRAD")[0], column(out, "NAN/INF")[:2]) == ("-", ["320", "0"])
+    assert column(out, "trend")[0].endswith("x")
+    assert "NAN/INF" not in telemetry("layers", "base").out
 
 
 def test_quantiles_bracket_the_weights(telemetry: Telemetry) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,12 +100,30 @@ def test_hostile_text_cannot_reach_the_terminal(
     hostile = "x\x1b]0;owned\x07\r\n[bold]y[/bold]\u202e"
     screen.line(hostile)
     screen.paragraph(hostile, label="try")
-    screen.grid(Grid(columns=(Column(header="NAME"),), rows=((hostile,),)))
+    screen.grid(Grid(columns=(Column(header=hostile),), rows=((hostile,),)))
     screen.warn(hostile)
     captured = capsys.readouterr()
     for text in (captured.out, captured.err):
         assert not set(text) & {"\x1b", "\x07", "\r", "\u202e"}
         assert "[bold]y[/bold]" in text
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_message_on_a_terminal_is_folded_between_words(
+    *, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    render.complain("run 7f3a has no loss, so that nothing can be compared.", "try: telemetry runs")
+    lines = capsys.readouterr().err.splitlines()
+    if is_terminal:
+        assert lines == [
+            "telemetry: error: run 7f3a has no",
+            "  loss, so that nothing can be compared.",
+            "  try: telemetry runs",
+        ]
+    else:
+        assert len(lines) == 2
 
 
 def test_titles_and_legends_are_for_people_only(
