@@ -28,7 +28,7 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, as the shell reports a filter that lost its reader
 EPILOG = """\b
-Runs are chosen by id prefix, short id, name, latest, latest~1 or project/name.
+RUN: id prefix, short id, name, latest, latest~1 or project/name.
 Exit codes: 0 clean, 1 findings or a regression, 2 an error, 3 inconclusive."""
 
 

@@ -111,6 +111,9 @@ def command(context: click.Context) -> int:
         screen.line("")
         screen.line(f"$ {main.PROGRAM} {shlex.join(arguments)}")
         main.run([*arguments, *flags])
+    screen.line("")
+    screen.line("The runs stay where they are; to look at them without --store:")
+    screen.verbatim(f"$ export TELEMETRY_STORE={shlex.quote(str(folder.absolute()))}")
     return 0
 
 

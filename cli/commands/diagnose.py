@@ -49,7 +49,12 @@ EXIT_NOTHING_CHECKED = 3
     multiple=True,
     help="Only this rule, which also describes a healthy run.",
 )
-@click.option("--since", metavar="STEP", type=int, help="What ended before this step is over.")
+@click.option(
+    "--since",
+    metavar="STEP",
+    type=click.IntRange(0),
+    help="What ended before this step is over.",
+)
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),

@@ -22,7 +22,7 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
-from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
@@ -101,6 +101,11 @@ def command(  # noqa: PLR0913 - one argument per option
         )
         warnings = session.warnings
     show_warnings(screen, warnings)
+    if not rows:
+        raise Inconclusive(
+            f"run {chosen.name} ({chosen.short}) has no parameter and no activation in its samples; "
+            f"`telemetry show {chosen.short}` shows its losses."
+        )
     rows = ordered(rows, sort)
     if screen.wants_json:
         screen.json(to_json(chosen, shown, rows, quantiles=quantiles, ranged=range_ is not None))

@@ -8,6 +8,8 @@ Examples:
   telemetry sweep demo-sweep --markdown
 """
 
+from collections.abc import Sequence
+
 import click
 
 import telemetry
@@ -52,7 +54,7 @@ def command(
     runs = filter_runs(known, project=name or project, tags=tags)
     if not runs:
         there = ", ".join(sorted({run.project for run in known}))
-        raise UsageError(f"no run fits; there are the projects {there}.")
+        raise UsageError(f"{_asked(name or project, tags)}; there are the projects {there}.")
     judge_all(store, runs)
     sweep = telemetry.sweep_runs(
         store,
@@ -68,3 +70,8 @@ def command(
         screen.json(sweep.to_json())
     else:
         show(screen, sweep)
+
+
+def _asked(project: str | None, tags: Sequence[str]) -> str:
+    asked = [*([f"project {project!r}"] if project else []), *(f"tag {tag!r}" for tag in tags)]
+    return f"no run has {' and '.join(asked)}"

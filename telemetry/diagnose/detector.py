@@ -168,5 +168,6 @@ def find_detector(name: str) -> Detector:
     if detector is not None:
         return detector
     known = [detector.id for detector in all_detectors()]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-    raise UsageError(f"detector {name!r} is unknown; did you mean {', '.join(near)}?")
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`telemetry detectors` lists them."
+    raise UsageError(f"detector {name!r} is unknown; {hint}")

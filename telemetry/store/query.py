@@ -25,7 +25,7 @@ from telemetry.store.locked import GIB, default_memory_bytes, locked_connection
 from telemetry.store.reference import ViewColumn, describe_views
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import READ_TRIES
-from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
+from telemetry.store.statements import MISTAKES, first_line, mistake, one_select, referenced_names
 from telemetry.store.store import Store
 
 __all__ = ["QueryResult", "ViewColumn", "describe_views", "query_runs"]
@@ -168,5 +168,5 @@ def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
     if isinstance(error, duckdb.CatalogException):
         return UsageError(f"{message} Views: {', '.join(sql.PUBLIC_VIEWS)}.")
     if isinstance(error, duckdb.Error):
-        return UsageError(message)
+        return UsageError(mistake(error))
     return StoreUnreadable(f"the store could not be read: {message}")

@@ -7,6 +7,7 @@ from telemetry.store import sql
 from telemetry.store.binding import known_names
 
 READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "SHOW", "DESCRIBE", "SUMMARIZE", "TABLE", "(")
+NEAR_NAMES = "Candidate bindings"
 # The statement is at fault, or the limits; any other error may come from a shard.
 MISTAKES = (
     duckdb.BinderException,
@@ -57,3 +58,13 @@ def referenced_names(connection: duckdb.DuckDBPyConnection, statement: str) -> s
 def first_line(error: Exception) -> str:
     """The message of an error without the lines that draw the place."""
     return str(error).split("\n", 1)[0]
+
+
+def mistake(error: duckdb.Error) -> str:
+    """What is wrong with a statement, the names that are near, and where all names are listed."""
+    said = first_line(error)
+    near = [line for line in str(error).split("\n") if line.startswith(NEAR_NAMES)]
+    if not isinstance(error, duckdb.BinderException) or not near:
+        return said
+    names = near[0].partition(": ")[2].lstrip(": ")
+    return f"{said} Near: {names}. `telemetry query --schema VIEW` names the columns of a view."

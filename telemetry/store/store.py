@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from telemetry.store.session import Session
 
 HINT = (
-    "Record a first run with `TelemetryCallback(model, optimizer)` in a training script "
-    "or `telemetry demo`, or name another store with --store or TELEMETRY_STORE."
+    "Record a first run with `telemetry record train.py` or `TelemetryCallback(model, optimizer)`, "
+    "look at those of `telemetry demo`, or name another store with --store or TELEMETRY_STORE."
 )
 
 

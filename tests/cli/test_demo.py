@@ -71,6 +71,7 @@ def test_each_screen_is_preceded_by_the_command_that_repeats_it(
         f"$ telemetry diagnose {FAULTY[-6:]} {quoted}",
         f"$ telemetry diff --base tag=main --candidate tag=pr-12 {quoted}",
         f"$ telemetry sweep --project demo-sweep --metric val_loss {quoted}",
+        f"$ export TELEMETRY_STORE='{store}'",
     ]
     after_runs = done.out.partition(commands[0])[2].partition(commands[1])[0]
     assert "deep-sigmoid" in after_runs

@@ -137,6 +137,14 @@ def test_a_run_without_samples_is_inconclusive(telemetry: Telemetry) -> None:
     assert "has no sampled step" in done.err
 
 
+def test_a_model_without_parameters_is_inconclusive(telemetry: Telemetry, example: Path) -> None:
+    run = RunBuilder(store=example, run="20260103-000000-zzzzzy", name="bare").losses([1.0])
+    run.module("").activation("", "output", 0).write()
+    done = telemetry("layers", "bare")
+    assert (done.code, done.out) == (3, "")
+    assert "has no parameter and no activation" in done.err
+
+
 def test_long_models_are_cut_for_people_only(
     telemetry: Telemetry, terminal: Terminal, example: Path
 ) -> None:

@@ -159,6 +159,14 @@ def test_only_one_select_is_run(sql: str, words: str, telemetry: Telemetry, tmp_
     assert list(tmp_path.rglob("stolen.csv")) == []
 
 
+def test_a_column_that_is_not_there_is_told_with_those_near_it(telemetry: Telemetry) -> None:
+    done = telemetry("query", "select grad_norm from steps")
+    assert done.code == 2
+    assert 'column "grad_norm" not found' in done.err
+    assert '"grad_norm_total"' in done.err
+    assert "`telemetry query --schema VIEW`" in done.err
+
+
 def test_no_statement_names_the_list_of_views(telemetry: Telemetry) -> None:
     done = telemetry("query")
     assert done.code == 2

@@ -102,7 +102,8 @@ def test_runs_metric_and_goal_are_chosen(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["absent"], "there are the projects demo, weird/../project"),
+        (["absent"], "no run has project 'absent'; there are the projects demo, weird/../project"),
+        (["demo", "--tag", "gone"], "no run has project 'demo' and tag 'gone'; there are"),
         (["demo", "--project", "other"], "two projects are given"),
         (["--tag", "main"], "two runs at least"),
         (["demo", "--metric", "speed"], "speed"),

@@ -112,6 +112,8 @@ def test_severity_and_needs_are_said(detector: Detector) -> None:
 def test_an_unknown_detector_is_refused_with_its_neighbours() -> None:
     with pytest.raises(UsageError, match="vanishing_gradient"):
         find_detector("vanishing_gradients")
+    with pytest.raises(UsageError, match="'zz' is unknown; `telemetry detectors` lists them"):
+        find_detector("zz")
     assert find_detector("dead_units").id == "dead_units"
 
 
