@@ -103,8 +103,8 @@ def command(  # noqa: PLR0913 - one argument per option
     show_warnings(screen, warnings)
     if not rows:
         raise Inconclusive(
-            f"run {chosen.name} ({chosen.short}) has no parameter and no activation in its samples; "
-            f"`telemetry show {chosen.short}` shows its losses."
+            f"run {chosen.name} ({chosen.short}) has no parameter and no activation in its "
+            f"samples; `telemetry show {chosen.short}` shows its losses."
         )
     rows = ordered(rows, sort)
     if screen.wants_json:

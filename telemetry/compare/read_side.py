@@ -42,7 +42,8 @@ def read_side(
         if not found:
             raise Inconclusive(
                 f"{run.name} ({run.short}): no step with a loss and no evaluation was "
-                "recorded, so there is nothing to compare; pass telemetry.step(loss=loss) or telemetry.log(...)."
+                "recorded, so there is nothing to compare; pass telemetry.step(loss=loss) or "
+                "telemetry.log(...)."
             )
     return tuple(
         Summary(
