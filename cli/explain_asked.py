@@ -92,7 +92,7 @@ def explain_list(settings: Settings, *, run: str) -> None:
 @HTML
 @click.pass_obj
 def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int:
-    """Show a stored answer again: its numbers, its checks and where its picture lies.
+    """Show a stored answer again: its numbers, its checks and where its files lie.
 
     ID, or its beginning, is that of `telemetry explain list`, and the name of its picture. Nothing
     is computed; asking the same once more runs the model as it is by then. An answer with a failed
@@ -121,7 +121,7 @@ def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int
 
 
 def show(screen: Screen, asked: "Asked") -> None:
-    """The answer, what failed, when and of whom it was asked, its numbers, checks and picture."""
+    """The answer, what failed, when and of whom it was asked, its numbers, checks and files."""
     screen.paragraph(asked.answer or f"{asked.verb} of {asked.about}")
     show_failures(screen, {"checks": asked.checks})
     screen.blank()
@@ -138,6 +138,8 @@ def show(screen: Screen, asked: "Asked") -> None:
         screen.paragraph(
             "gone: removed for room, or by hand; ask again to draw it", label="picture"
         )
+    if asked.page is not None:
+        screen.paragraph(str(asked.run.ref.path / asked.page), label="page")
 
 
 def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:

@@ -23,7 +23,7 @@ from telemetry.cli.model_options import (
     weights_of,
 )
 from telemetry.cli.options import Settings, complete_runs
-from telemetry.cli.pages import HTML, check_page, write_page
+from telemetry.cli.pages import HTML, check_page, keep_page, write_page
 from telemetry.cli.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain_request import Keep, ModelSource
@@ -157,9 +157,7 @@ class ModelQuestion:
         show: "Callable[[Screen, Sequence[Mapping[str, Json]]], None]",
     ) -> int:
         """The same where one table holds all answers."""
-        if self.html is not None:
-            title = f"{self.part} of {self.run.name} ({self.run.short})"
-            write_page(self.html, title, key, found, self._png)
+        found = self._with_pages(key, found)
         if self.screen.wants_json:
             stored = self.keep.run is not None
             self.screen.json({"run": self.run.run, "stored": stored, key: [*found]})
@@ -170,6 +168,18 @@ class ModelQuestion:
         return (
             0 if all(entry.get("ok", True) is True for entry in found) else Inconclusive.exit_code
         )
+
+    def _with_pages(
+        self, key: str, found: "Sequence[Mapping[str, Json]]"
+    ) -> "list[Mapping[str, Json]]":
+        """Write the page of all answers; the answers with the place of their own in the run."""
+        title = f"{self.part} of {self.run.name} ({self.run.short})"
+        if self.html is not None:
+            write_page(self.html, title, key, found, self._png)
+        if self.html is None or self.keep.run is None:
+            return [{**entry, "page": None} for entry in found]
+        run = Path(self.keep.run)
+        return [{**entry, "page": keep_page(run, title, key, entry, self._png)} for entry in found]
 
     def _place(self, picture: str) -> Path | None:
         """Where a picture still lies when the command has ended."""

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from telemetry.errors import UsageError
+from telemetry.store.kept_files import PAGES, keep_file
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
+
+# What an answer of `telemetry explain` calls its id.
+IDS = ("attribution_id", "perturbation_id", "reduction_id", "coverage_id", "viz_id")
 
 HTML = click.option(
     "--html",
@@ -47,3 +51,23 @@ def write_page(
         path.write_text(page(title, key, answers, picture), "utf-8")
     except OSError as error:
         raise UsageError(f"--html {path}: cannot be written ({error.strerror}).") from error
+
+
+def keep_page(
+    run: Path,
+    title: str,
+    key: str,
+    answer: "Mapping[str, Json]",
+    picture: Callable[[str], bytes | None],
+) -> str:
+    """Keep the page of one answer in its run, by its id; the place there.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
+
+    identity = next(str(answer[name]) for name in IDS if name in answer)
+    place = f"{PAGES}/{identity}.html"
+    keep_file(run, place, page(title, key, [answer], picture).encode())
+    return place

@@ -11,6 +11,7 @@ from telemetry.evaluate.asked_tables import TABLES, AskedTable, Record
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.export import plain_value
+from telemetry.store.kept_files import PAGES
 from telemetry.store.rows import SqlValue, as_text
 from telemetry.store.store import Store
 
@@ -80,6 +81,12 @@ class Asked:
         return path if path.is_file() else None
 
     @property
+    def page(self) -> str | None:
+        """HTML of the answer, relative to the run folder; None: there is no such file."""
+        place = f"{PAGES}/{self.id}.html"
+        return place if _is_inside(place) and (self.run.ref.path / place).is_file() else None
+
+    @property
     def checks(self) -> list[Mapping[str, Json]]:
         """What the answer was held against: name, value, threshold, ok, meaning."""
         found = parsed(self.rows[0].get("checks"))
@@ -99,6 +106,7 @@ class Asked:
             "written_at": self.written_at.isoformat(),
             "image": self.image,
             "image_gone": self.image is not None and self.picture is None,
+            "page": self.page,
         }
         if whole:
             found["checks"] = list(self.checks)

@@ -19,6 +19,7 @@ from telemetry.runs import MANIFEST_NAME
 from telemetry.shards import ROW_GROUP_ROWS
 from telemetry.store.catalog import Run
 from telemetry.store.folders import is_real_folder
+from telemetry.store.kept_files import FOLDER
 from telemetry.store.listing import Listing, page_fault
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import Session
@@ -26,7 +27,6 @@ from telemetry.store.store import Store
 from telemetry.tables import table_names
 
 ExportFormat = Literal["parquet", "csv", "json"]
-EXPLAINED = "explain"  # folder of pictures and arrays, in a run and in an export
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
 # File name: view. The two large tables are exported as the views without superseded rows.
 EXPORTED = {
@@ -74,7 +74,7 @@ def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) ->
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is unknown; choose {', '.join(FORMATS)}.")
     files = {view: target / f"{name}.{format}" for name, view in EXPORTED.items()}
-    _check_target(target, [*files.values(), target / MANIFEST_NAME, target / EXPLAINED])
+    _check_target(target, [*files.values(), target / MANIFEST_NAME, target / FOLDER])
     _verify(run)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -90,12 +90,12 @@ def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) ->
 
 
 def _copy_explained(run: Path, target: Path) -> list[Path]:
-    """Copy pictures and arrays; links are left out, whatever they point to."""
+    """Copy pictures, arrays and pages; links are left out, whatever they point to."""
     copies = []
-    for path in sorted((run / EXPLAINED).glob("*/*")):
+    for path in sorted((run / FOLDER).glob("*/*")):
         folder = path.parent
         if is_real_folder(folder.parent) and is_real_folder(folder) and _is_plain_file(path):
-            copy = target / EXPLAINED / folder.name / path.name
+            copy = target / FOLDER / folder.name / path.name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
             copies.append(copy)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from command_line import Telemetry
+from command_line import Telemetry, validated
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop")]
 
@@ -49,6 +49,31 @@ def test_a_page_holds_its_pictures_even_where_nothing_is_kept(
     assert "<h1>telemetry explain dream of base (" in text
     assert "page\tpage.html" in done.out
     assert not list(example.glob("*/*/explain"))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_page_is_kept_in_the_run_by_the_id_of_its_answer(
+    telemetry: Telemetry, example: Path
+) -> None:
+    done = telemetry(*VERB, *PARTS, "--html", "page.html", "--json")
+    (found,) = validated("explain", done.out)["dreams"]
+    assert found["page"] == f"explain/html/{found['viz_id']}.html"
+    (kept,) = example.glob("*/*/explain/html/*.html")
+    assert kept.read_bytes() == Path("page.html").read_bytes()
+    shown = telemetry("explain", "show", found["viz_id"], "--json")
+    assert validated("explain", shown.out)["asked"][0]["page"] == found["page"]
+    assert f"page\t{kept.resolve()}\n" in telemetry("explain", "show", found["viz_id"]).out
+    assert telemetry("export", "base", "out").code == 0
+    assert (Path("out") / found["page"]).read_bytes() == kept.read_bytes()
+    kept.unlink()
+    assert "page\t" not in telemetry("explain", "show", found["viz_id"]).out
+
+
+@pytest.mark.usefixtures("in_process")
+def test_without_html_there_is_no_page(telemetry: Telemetry, example: Path) -> None:
+    (found,) = validated("explain", telemetry(*VERB, *PARTS, "--json").out)["dreams"]
+    assert found["page"] is None
+    assert not list(example.glob("*/*/explain/html"))
 
 
 @pytest.mark.usefixtures("in_process")

@@ -8,14 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.errors import StoreUnreadable
-from telemetry.explain.results.file_budget import keep_within
 from telemetry.explain_request import Keep
-from telemetry.runs import publish_bytes
+from telemetry.store.kept_files import ARRAYS, IMAGES, keep_file, write_file
 from telemetry.store.results import append_once
 
-FOLDER = "explain"
-IMAGES, ARRAYS = f"{FOLDER}/images", f"{FOLDER}/arrays"
 MOST_ARRAY_BYTES = 16 << 20  # larger ones belong into a checkpoint
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -24,7 +20,7 @@ Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 class Keeper:
     """Keeps the results of one request where it says; paths are relative to that folder.
 
-    Pictures and arrays of a run stay within a budget, see `telemetry.explain.results.file_budget`.
+    Pictures and arrays of a run stay within a budget, see `telemetry.store.kept_files`.
 
     Attributes:
         run: Folder of the run that gets the rows; None: no rows.
@@ -68,12 +64,8 @@ class Keeper:
 
     def _write(self, place: str, content: bytes) -> str:
         assert self.files is not None  # noqa: S101 - the callers have looked
-        path = self.files / place
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            publish_bytes(path, content)
-        except OSError as error:
-            raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
         if self.files == self.run:
-            keep_within(self.files / FOLDER, path)
+            keep_file(self.files, place, content)
+        else:
+            write_file(self.files / place, content)
         return place

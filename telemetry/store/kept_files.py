@@ -1,14 +1,45 @@
-"""Room for pictures and arrays: those of a run stay within a budget, and the oldest make way."""
+"""Pictures, arrays and pages beside the rows of a run: within a budget, and the oldest make way."""
 
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from telemetry.runs import remove_quietly
+from telemetry.errors import StoreUnreadable
+from telemetry.runs import publish_bytes, remove_quietly
 
+FOLDER = "explain"  # in a run and in an export
+IMAGES, ARRAYS, PAGES = f"{FOLDER}/images", f"{FOLDER}/arrays", f"{FOLDER}/html"
 BUDGET_BYTES = 500_000_000  # of a run
 # In this order they make way: what is drawn is drawn again, arrays hold what pictures were made of.
 FOLDERS = (("images", "html"), ("arrays",))
+
+
+def keep_file(run: Path, place: str, content: bytes) -> None:
+    """Write a file of a run, or replace it, and have others make way where there is no room.
+
+    Args:
+        run: The run folder.
+        place: Relative to it, such as `explain/images/<id>.png`.
+        content: Of the file.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    write_file(run / place, content)
+    keep_within(run / FOLDER, run / place)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, or replace it; its folder is made.
+
+    Raises:
+        StoreUnreadable: the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        publish_bytes(path, content)
+    except OSError as error:
+        raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def keep_within(folder: Path, spare: Path, budget_bytes: int = BUDGET_BYTES) -> list[Path]:

@@ -7,9 +7,9 @@ from asked_answers import keep_attribution
 from synthetic import RunBuilder
 
 from telemetry.evaluate.asked import find_asked
-from telemetry.explain.results.file_budget import BUDGET_BYTES, keep_within
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain_request import Keep
+from telemetry.store.kept_files import BUDGET_BYTES, keep_within
 from telemetry.store.store import Store
 
 pytestmark = pytest.mark.torch
