@@ -185,7 +185,27 @@ def test_a_step_that_is_too_steep_to_integrate_is_told() -> None:
             score = torch.sigmoid(1e7 * (x.double().flatten(1).sum(1) - 20.123456))
             return torch.stack([score] + [score * 0] * 9, dim=1)
 
-    assert is_said(asked(Step(), check=False), "completeness")
+    found = asked(Step(), check=False)
+    assert is_said(found, "completeness")
+    assert "float32" not in check(found, "completeness").meaning
+
+
+def test_weights_of_half_precision_are_named_where_the_sum_fails() -> None:
+    """Near 100 numbers of bfloat16 lie half a unit apart: the score moves in halves only."""
+
+    def offset(dtype: torch.dtype) -> Attribution:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 10))
+        with torch.no_grad():
+            model[1].weight.zero_()
+            model[1].bias.zero_()
+            model[1].weight[0], model[1].bias[0] = 0.01, 100.0
+        return asked(model.to(dtype), check=False)
+
+    found = offset(torch.bfloat16)
+    assert is_said(found, "completeness")
+    assert "computes in bfloat16" in check(found, "completeness").meaning
+    assert "load it in float32" in check(found, "completeness").meaning
+    assert check(offset(torch.float32), "completeness").ok
 
 
 class Spread(nn.Module):

@@ -34,8 +34,16 @@ def not_empty(values: Tensor, differences: Sequence[float]) -> Check:
     )
 
 
-def completeness(totals: Sequence[float], differences: Sequence[float]) -> Check:
-    """The values sum to the difference of the scores of input and baseline; the worst baseline."""
+def completeness(
+    totals: Sequence[float], differences: Sequence[float], half: torch.dtype | None = None
+) -> Check:
+    """The values sum to the difference of the scores of input and baseline; the worst baseline.
+
+    Args:
+        totals: Sums of the values.
+        differences: What they should be.
+        half: Type of weights of fewer than 32 bits, whose rounding may be what is missing.
+    """
     value = max(
         abs(total - difference) / max(abs(difference), LEAST_DIFFERENCE)
         for total, difference in zip(totals, differences, strict=True)
@@ -45,8 +53,16 @@ def completeness(totals: Sequence[float], differences: Sequence[float]) -> Check
         value=value,
         threshold=COMPLETENESS,
         ok=value <= COMPLETENESS,
-        meaning=f"the values do not sum to the score, not even with {MOST_STEPS} steps",
+        meaning=f"the values do not sum to the score, {_why_not(half)}",
     )
+
+
+def _why_not(half: torch.dtype | None) -> str:
+    steps = f"not even with {MOST_STEPS} steps"
+    if half is None:
+        return steps
+    name = str(half).removeprefix("torch.")
+    return f"{steps}; the model computes in {name}, whose rounding adds up: load it in float32"
 
 
 def randomisation(

@@ -83,7 +83,7 @@ def _cheap(
     )
     yield checking.not_empty(found.native, [d for group in differences.values() for d in group])
     if method in COMPLETE:
-        yield checking.completeness(*_sums(found, differences))
+        yield checking.completeness(*_sums(found, differences), question.subject.half_precision)
     if method in RULES:
         judged.rule = under_rule(method, problem.score, problem.values)
         yield rule_saw_all(judged.rule)

@@ -22,6 +22,7 @@ from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
 
 IMAGE_BATCH = IMAGE_DIMENSIONS + 1
+SINGLE_BITS = 32
 
 ReadOutput = Callable[[object], object]
 
@@ -93,6 +94,12 @@ class Subject:
     def origin(self) -> Origin:
         """What a result says of where it comes from."""
         return Origin(checkpoint=self.identity, step=self.step, examples=self.examples)
+
+    @property
+    def half_precision(self) -> torch.dtype | None:
+        """The first type of the weights that has fewer than 32 bits; None: all have them."""
+        types = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return next((one for one in types if torch.finfo(one).bits < SINGLE_BITS), None)
 
     def as_taken(self, inputs: Tensor) -> Tensor:
         """Inputs on the device of the model; fractions in the type of its first parameter.
