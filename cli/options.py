@@ -169,6 +169,10 @@ class Verb(click.Command):
 class VerbGroup(Verb, click.Group):
     """A verb of several parts, each a verb of its own: `telemetry hypotheses compare`."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a word the help, as `telemetry` alone."""
+        return super().parse_args(ctx, args or ["--help"])
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parts, then the options."""
         self.format_commands(ctx, formatter)

@@ -117,6 +117,13 @@ def test_no_arguments_show_the_help(telemetry: Telemetry) -> None:
     assert "runs" in done.out
 
 
+@pytest.mark.parametrize("group", ["cv", "explain", "hypotheses"])
+def test_a_group_without_a_part_shows_its_help(telemetry: Telemetry, group: str) -> None:
+    done = telemetry(group)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == telemetry(group, "--help").out
+
+
 def test_the_help_of_a_verb_that_is_a_python_keyword_has_no_underscore() -> None:
     @verb("telemetry.cli.commands.import_", "Copy runs in.\n\nExamples:\n  telemetry import x\n")
     def command() -> None:

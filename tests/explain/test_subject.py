@@ -196,6 +196,12 @@ def test_parts_that_may_be_meant_are_listed(
         explain.load(Giving()).outputs(torch.randn(3, 4))
 
 
+def test_a_reader_of_outputs_that_fails_is_named() -> None:
+    asked = explain.load(nn.Linear(4, 2), output_fn=lambda _output: [].pop())
+    with pytest.raises(UsageError, match="--output-fn cannot take what the model gives, a Tensor"):
+        asked.outputs(torch.randn(3, 4))
+
+
 def test_a_model_of_torchscript_can_be_asked() -> None:
     model = torch.jit.script(build())  # type: ignore[no-untyped-call]
     found = explain.evaluate(explain.load(model, dataset=Rows()))

@@ -129,5 +129,9 @@ def _named(target: str, reading: Reading) -> int:
 
 
 def _hint(target: str, classes: Sequence[str], n_classes: int) -> str:
-    near = difflib.get_close_matches(target, classes, n=MOST_NAMES) or list(classes[:MOST_NAMES])
-    return f"no such class; there are {', '.join(near) or f'0 to {n_classes - 1}'}."
+    near = difflib.get_close_matches(target, classes, n=MOST_NAMES)
+    if near:
+        return f"no such class; near are {', '.join(near)}."
+    more = f" and {len(classes) - MOST_NAMES} more" if len(classes) > MOST_NAMES else ""
+    names = ", ".join(classes[:MOST_NAMES]) + more
+    return f"no such class; there are {names or f'0 to {n_classes - 1}'}."

@@ -130,7 +130,7 @@ class Subject:
                 f"the model cannot be run on inputs of shape {tuple(inputs.shape)} "
                 f"({type(error).__name__}: {error}); {_doubt(inputs)}"
             ) from error
-        output = self.read_output(raw)
+        output = self._read(raw)
         if not isinstance(output, Tensor):
             raise UsageError(
                 f"the model gives {kind_of(output)}, expected a tensor; {_advice(output)}."
@@ -143,6 +143,17 @@ class Subject:
                 f"({len(inputs)}, classes) or ({len(inputs)},); see --output-fn."
             )
         return output if output.dtype is torch.float64 else output.float()
+
+    def _read(self, raw: object) -> object:
+        try:
+            return self.read_output(raw)
+        except UsageError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise UsageError(
+                f"--output-fn cannot take what the model gives, {kind_of(raw)} "
+                f"({type(error).__name__}: {error})."
+            ) from error
 
 
 def load(  # noqa: PLR0913 - the one place where a user names everything

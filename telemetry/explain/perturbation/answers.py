@@ -129,7 +129,7 @@ def _answer(found: Perturbation, answer: str | None) -> str:
 def _cured(found: Perturbation) -> str:
     right = [step.value for step in found.steps if step.right]
     if not right:
-        return f"{found.axis.name} does not mend it {_span(found)}"
+        return f"{found.axis.name} from {_span(found)} does not mend it"
     nearest = min(right, key=lambda value: abs(value - found.axis.neutral))
     return f"{_at(found, nearest)} mends it"
 
