@@ -208,12 +208,31 @@ def _facts(asked: "Asked") -> list[tuple[str, str]]:
         "data set": first.get("dataset"),
         "weights": asked.checkpoint,
         "method": first.get("method"),
+        "library": first.get("library"),
+        "settings": _settings(asked),
         "against": first.get("baseline") or first.get("right_name"),
         "threshold": first.get("threshold"),
         "seed": first.get("seed"),
         "forwards": first.get("forwards"),
     }
     return [(name, _cell(value)) for name, value in named.items() if value is not None]
+
+
+def _settings(asked: "Asked") -> str | None:
+    """The settings that were used, but those that are a column; None in rows of older versions."""
+    columns = asked.rows[0]
+    found = [
+        f"{name.replace('_', ' ')} {_setting(value)}"
+        for name, value in asked.params.items()
+        if value is not None and name not in columns
+    ]
+    return ", ".join(found) or None
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, dict):  # such as baselines and how many references each has
+        return " + ".join(f"{name} ({count})" for name, count in value.items())
+    return f"{value:g}" if isinstance(value, float) else _cell(value)
 
 
 def _parts(asked: "Asked") -> Grid:

@@ -8,6 +8,7 @@ from telemetry.store.results import append_once
 
 START = datetime(2026, 1, 3, 12, 0)  # noqa: DTZ001 - tables hold UTC without saying so
 CHECK = {"name": "determinism", "value": 0.0, "threshold": 1e-6, "ok": True, "meaning": "drifts"}
+PARAMS = {"steps": 128, "baselines": {"zero": 1, "blur": 1}, "all_checks": True, "compare": None}
 COMMON = {"checkpoint": "c" * 16, "dataset": "shop:valid", "seed": 0, "forwards": 7}
 
 
@@ -19,6 +20,8 @@ def keep_attribution(run: Path, identity: str, minute: int = 0, **values: object
         "example_id": "12",
         "method": "ig",
         "score_kind": "contrast",
+        "library": "captum 0.9.0",
+        "params": json.dumps(PARAMS),
         "segment_names": json.dumps(["width", "height", "depth"]),
         "segment_values": json.dumps([-1.0, 3.0, 1.0]),
         "checks": json.dumps([CHECK]),

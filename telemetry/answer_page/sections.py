@@ -28,6 +28,7 @@ FACTS = {
     "label": "label",
     "prediction": "answer of the model",
     "method": "method",
+    "library": "computed by",
     "baselines": "compared with",
     "axis": "axis",
     "metric": "metric",

@@ -31,6 +31,7 @@ PARTS = frozenset(  # columns that hold JSON
         "example_ids",
         "neighbours",
         "details",
+        "params",
     }
 )
 
@@ -92,6 +93,12 @@ class Asked:
         found = parsed(self.rows[0].get("checks"))
         entries = found if isinstance(found, list) else []
         return [entry for entry in entries if isinstance(entry, Mapping)]
+
+    @property
+    def params(self) -> Mapping[str, Json]:
+        """Settings by name; empty in rows of older versions, and of tables that have none."""
+        found = parsed(self.rows[0].get("params"))
+        return found if isinstance(found, Mapping) else {}
 
     def to_json(self, *, whole: bool = False) -> dict[str, Json]:
         """An entry of `explain list --json`; whole: with checks and rows, as `explain show`."""

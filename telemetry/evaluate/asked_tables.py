@@ -17,6 +17,8 @@ SELECT
     dataset,
     example_id,
     method,
+    library,
+    params,
     score_kind,
     target,
     other,

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from asked_answers import keep_attribution, keep_features, keep_gaps, keep_perturbation
 from command_line import Golden, Telemetry, Terminal, steady, validated, widest
@@ -45,6 +46,8 @@ def test_lists_and_answers_are_documents(telemetry: Telemetry) -> None:
     done = telemetry("explain", "show", INPUT, "--json")
     (found,) = validated("explain", done.out)["asked"]
     assert found["rows"][0]["segment_values"] == [-1.0, 3.0, 1.0]
+    assert found["rows"][0]["params"]["baselines"] == {"zero": 1, "blur": 1}
+    assert found["rows"][0]["library"] == "captum 0.9.0"
     assert found["checks"][0]["name"] == "determinism"
     assert (found["image"], found["image_gone"]) == (None, False)
 
@@ -57,8 +60,26 @@ def test_an_answer_is_shown_again_by_the_beginning_of_its_id(telemetry: Telemetr
     assert lines[0] == 'example 12 is called "3"; height holds 75 %.'
     assert "height\t3.000\t75 %" in lines
     assert "depth\t1.000\t25 %" in lines
+    assert "library\tcaptum 0.9.0" in lines
+    assert "settings\tsteps 128, baselines zero (1) + blur (1), all checks yes" in lines
     assert "determinism\t0\t1.000e-6\tpassed" in lines
     assert "picture" not in done.out
+
+
+def test_a_row_of_before_settings_were_kept_is_shown_without(
+    telemetry: Telemetry, run: Path
+) -> None:
+    (shard,) = (run / "attributions").glob("*/*.parquet")
+    table = pq.ParquetFile(shard).read().drop_columns(["library", "params"])
+    footer = {**table.schema.metadata, b"telemetry.schema": b"2"}
+    pq.write_table(table.replace_schema_metadata(footer), shard)
+    done = telemetry("explain", "show", INPUT)
+    assert (done.code, done.err) == (0, "")
+    assert "height\t3.000\t75 %" in done.out
+    assert "library" not in done.out
+    assert "settings" not in done.out
+    row = json.loads(telemetry("explain", "show", INPUT, "--json").out)["asked"][0]["rows"][0]
+    assert (row["library"], row["params"]) == (None, None)
 
 
 @pytest.mark.usefixtures("run")

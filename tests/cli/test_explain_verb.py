@@ -27,6 +27,20 @@ def test_a_wrong_answer_is_explained_and_kept(telemetry: Telemetry) -> None:
     assert {found[1], found[2]} == {"low", "high"}
 
 
+def test_what_computed_an_answer_and_with_what_settings_is_kept(telemetry: Telemetry) -> None:
+    words = ("--example", 0, "--method", "lime", "--samples", 40, "--no-checks", "--seed", 3)
+    telemetry("explain", "input", "base", *words, *PARTS)
+    sql = "SELECT attribution_id, library, params FROM attributions"
+    identity, library, params = telemetry("query", sql).out.splitlines()[1].split("\t")
+    assert library.startswith("captum ")
+    assert ", scikit-learn " in library
+    found = json.loads(params)
+    assert (found["samples"], found["baselines"], found["seed"]) == (40, {"zero": 1}, 3)
+    shown = telemetry("explain", "show", identity).out
+    assert f"library\t{library}" in shown
+    assert "settings\tsamples 40" in shown
+
+
 def test_the_contribution_of_each_element_is_an_array(telemetry: Telemetry, example: Path) -> None:
     telemetry("explain", "input", "base", "--example", 0, *PARTS, "--no-checks")
     sql = "SELECT array_path, segment_values FROM attributions"

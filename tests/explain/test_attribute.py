@@ -1,5 +1,6 @@
 """Attributions against planted truth: a model whose reasons are known in closed form."""
 
+import json
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.attribution.answers import sentence
+from telemetry.explain.attribution.answers import TELLING, sentence
 from telemetry.explain.attribution.checks import rank_correlation
 from telemetry.explain.attribution.input_attribution import attribute
 from telemetry.explain.attribution.methods import METHODS, every_set, shapley_values
@@ -106,8 +107,35 @@ def test_a_linear_model_is_attributed_exactly(method: str) -> None:
     )
     assert found.per_segment.tolist() == pytest.approx([1.0, -2.0, 6.0, 0.0], abs=1e-3)
     assert found.segments.names == ("a", "b", "c", "d")
+    assert found.segments.how == "feature"
     assert found.score_input == pytest.approx(5.0)
     assert found.score_baseline == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "library", "params"),
+    [
+        ("ig", "captum ", {"steps": 64, "baselines": {"blur": 1, "zero": 1}}),
+        ("occlusion", "captum ", {"segments": "grid:6x6", "compare": None}),
+        ("lime", "captum ", {"samples": 500, "ridge": 1.0}),
+        ("guided", "training-telemetry ", {"batch": 64, "seed": 0}),
+    ],
+)
+def test_what_computed_it_and_every_setting_are_told(
+    subject: explain.Subject, method: str, library: str, params: dict[str, object]
+) -> None:
+    found = attribute(subject, "0", "wrong", method=method, check=False)
+    assert params.items() <= found.params.items()
+    (row,) = TELLING.rows(found, {})
+    assert str(row["library"]).startswith(library)
+    assert json.loads(str(row["params"])) == found.params
+
+
+def test_values_of_all_sets_are_own_code(subject: explain.Subject) -> None:
+    settings = {"method": "kernelshap", "segments": "grid:2x2", "check": False}
+    found = attribute(subject, "0", "wrong", **settings)  # type: ignore[arg-type]
+    assert found.params["sets"] == 16
+    assert found.found.libraries == ()
 
 
 def test_the_checks_pass_where_the_model_has_reasons(subject: explain.Subject) -> None:

@@ -19,7 +19,7 @@ def problem(weights: Tensor = WEIGHTS) -> Problem:
     return Problem(
         score=lambda rows: rows @ weights,
         values=values,
-        segments=Segments(labels=torch.arange(len(values)), names=names),
+        segments=Segments(labels=torch.arange(len(values)), names=names, how="feature"),
         embedding=None,
         samples=None,
         seed=0,

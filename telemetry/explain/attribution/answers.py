@@ -17,6 +17,7 @@ from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
+from telemetry.explain.results.libraries import libraries_text
 from telemetry.explain.results.result import Files, Telling
 from telemetry.explain_request import AttributeRequest
 from telemetry.json_values import Json
@@ -104,6 +105,8 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
             "baseline": attribution.score_baseline,
         },
         "method": attribution.method,
+        "library": libraries_text(attribution.found.libraries),
+        "params": dict(attribution.params),
         "baselines": list(attribution.baselines),
         "seed": attribution.seed,
         "top": [
@@ -194,6 +197,8 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "dataset": attribution.example.file or attribution.origin.dataset,
             "example_id": attribution.example.id,
             "method": attribution.method,
+            "library": libraries_text(attribution.found.libraries),
+            "params": json_values.dumps(dict(attribution.params)),
             "score_kind": score.kind,
             "target": None if score.target is None else score.target_name,
             "other": score.other_name,

@@ -13,6 +13,7 @@ from telemetry.explain.inputs.segments import Segments
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.results.check import EMPTY, Check
 from telemetry.explain.results.result import Result
+from telemetry.json_values import Json
 
 SHOWN = 5  # segments of an answer
 
@@ -50,11 +51,15 @@ class AttributionMap:
             together.
         segments: Parts of the input.
         of_elements: Whether the method values elements.
+        libraries: Distributions that computed the values; none: this package.
+        params: Settings of the method that were used, such as steps and samples.
     """
 
     raw: Mapping[str, Tensor]
     segments: Segments
     of_elements: bool
+    libraries: tuple[str, ...]
+    params: Mapping[str, float]
 
     @property
     def by_baseline(self) -> dict[str, Tensor]:
@@ -133,6 +138,7 @@ class Attribution(Result):
         forwards: Inputs that the model was run on, those of the checks among them.
         seconds: How long it took.
         seed: Of what was drawn.
+        params: Every setting that it was made with.
     """
 
     TELLING: ClassVar[str] = "attribution.answers"
@@ -157,6 +163,7 @@ class Attribution(Result):
     forwards: int
     seconds: float
     seed: int
+    params: Mapping[str, Json]
 
     @property
     def target(self) -> str | None:

@@ -18,6 +18,7 @@ from telemetry.explain.attribution.verification import judge, n_runs
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.results.identities import identity_of
+from telemetry.json_values import Json
 
 Progress = Callable[[int, int], None]  # runs of methods done, of how many
 
@@ -109,7 +110,23 @@ def _answered(question: Question, started: float) -> Attribution:
         forwards=question.cost.forwards,
         seconds=time.perf_counter() - started,
         seed=question.settings.seed,
+        params=_params(question, found),
     )
+
+
+def _params(question: Question, found: AttributionMap) -> dict[str, Json]:
+    """What to ask, to ask the same again; defaults as what they came to."""
+    settings = question.settings
+    return {
+        **found.params,
+        "baselines": {name: len(group) for name, group in question.references.items()},
+        "segments": question.segments.how,
+        "compare": settings.compared,
+        "all_checks": settings.check,
+        "embedding": settings.embedding,
+        "batch": settings.batch,
+        "seed": settings.seed,
+    }
 
 
 def _shown(question: Question, found: AttributionMap) -> Tensor:

@@ -1,8 +1,8 @@
 """Methods of attribution: a score, an input and references to values of elements or segments."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ LEAST_SAMPLES = 500
 SAMPLES_PER_SEGMENT = 10
 SHAP_SAMPLES, MOST_SHAP_SAMPLES = 2048, 4096
 ENUMERATED = 12  # segments up to which all 2^n sets are asked about instead of a sample
+
+CAPTUM, SKLEARN = "captum", "scikit-learn"  # distributions
 
 Scorer = Callable[[Tensor], Tensor]  # inputs of shape (n, ...) to scores of shape (n,)
 
@@ -78,12 +80,24 @@ class Problem:
         return torch.cat(found)
 
 
-def run(method: str, problem: Problem, references: Sequence[Tensor]) -> Tensor:
-    """Values of a method for the references of one baseline.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Valued:
+    """What a method found for the references of one baseline, and how.
 
-    Returns:
-        Shape (n, *input) for `OF_ELEMENTS`, else (n, n_segments); n is the number of references,
-        or 1 for methods that take them together.
+    Attributes:
+        values: Shape (n, *input) for `OF_ELEMENTS`, else (n, n_segments); n is the number of
+            references, or 1 for methods that take them together.
+        libraries: Distributions that computed them; none: this package.
+        params: Settings of the method that were used, by name.
+    """
+
+    values: Tensor
+    libraries: tuple[str, ...] = ()
+    params: Mapping[str, float] = field(default_factory=dict)
+
+
+def run(method: str, problem: Problem, references: Sequence[Tensor]) -> Valued:
+    """Values of a method for the references of one baseline, float32 on the CPU.
 
     Raises:
         UsageError: the method does not fit the input.
@@ -96,15 +110,21 @@ def run(method: str, problem: Problem, references: Sequence[Tensor]) -> Tensor:
         )
     with torch.random.fork_rng():
         torch.manual_seed(problem.seed)
-        return _RUNNERS[method](problem, references).detach().cpu().float()
+        found = _RUNNERS[method](problem, references)
+    return replace(found, values=found.values.detach().cpu().float())
 
 
-def _integrated(problem: Problem, references: Sequence[Tensor]) -> Tensor:
-    return torch.stack([_integrated_from(problem, reference) for reference in references])
+def _integrated(problem: Problem, references: Sequence[Tensor]) -> Valued:
+    found = [_integrated_from(problem, reference) for reference in references]
+    return Valued(
+        values=torch.stack([values for values, _ in found]),
+        libraries=(CAPTUM,),
+        params={"steps": max(n_steps for _, n_steps in found)},
+    )
 
 
-def _integrated_from(problem: Problem, reference: Tensor) -> Tensor:
-    """Steps are doubled until the values sum to the difference of the scores."""
+def _integrated_from(problem: Problem, reference: Tensor) -> tuple[Tensor, int]:
+    """Steps are doubled until the values sum to the difference of the scores; how many it took."""
     from telemetry.explain.attribution import _captum  # noqa: PLC0415 - captum costs seconds
 
     (difference,) = problem.differences([reference])
@@ -120,49 +140,48 @@ def _integrated_from(problem: Problem, reference: Tensor) -> Tensor:
             embedding=problem.embedding,
         )
         if abs(float(values.sum()) - difference) <= limit or n_steps >= MOST_STEPS:
-            return values.cpu()
+            return values.cpu(), n_steps
         n_steps *= 2
 
 
-def _occlusion(problem: Problem, references: Sequence[Tensor]) -> Tensor:
+def _occlusion(problem: Problem, references: Sequence[Tensor]) -> Valued:
     """How much the score falls when one segment is replaced: stride = window."""
     from telemetry.explain.attribution import _captum  # noqa: PLC0415 - captum costs seconds
 
-    return torch.stack(
-        [
-            _captum.ablation(_set_score(problem, [one]), len(problem.segments), problem.batch)
-            for one in references
-        ]
-    )
+    n = len(problem.segments)
+    found = [_captum.ablation(_set_score(problem, [one]), n, problem.batch) for one in references]
+    return Valued(values=torch.stack(found), libraries=(CAPTUM,))
 
 
-def _lime(problem: Problem, references: Sequence[Tensor]) -> Tensor:
+def _lime(problem: Problem, references: Sequence[Tensor]) -> Valued:
     from telemetry.explain.attribution import _captum  # noqa: PLC0415 - captum costs seconds
 
     n = len(problem.segments)
-    found = _captum.lime(
-        _set_score(problem, references),
-        n,
-        n_samples=problem.samples or max(LEAST_SAMPLES, SAMPLES_PER_SEGMENT * n),
-        batch=problem.batch,
+    n_samples = problem.samples or max(LEAST_SAMPLES, SAMPLES_PER_SEGMENT * n)
+    score = _set_score(problem, references)
+    found = _captum.lime(score, n, n_samples=n_samples, batch=problem.batch)
+    return Valued(
+        values=found[None],
+        libraries=(CAPTUM, SKLEARN),
+        params={
+            "samples": n_samples,
+            "kernel_width": _captum.KERNEL_WIDTH,
+            "ridge": _captum.RIDGE,
+        },
     )
-    return found[None]
 
 
-def _kernel_shap(problem: Problem, references: Sequence[Tensor]) -> Tensor:
+def _kernel_shap(problem: Problem, references: Sequence[Tensor]) -> Valued:
     from telemetry.explain.attribution import _captum  # noqa: PLC0415 - captum costs seconds
 
     n = len(problem.segments)
     if n <= ENUMERATED and problem.samples is None:
-        return shapley_values(problem.mixed_scores(every_set(n), references).mean(1))[None]
-    wanted = min(max(LEAST_SAMPLES, 2 * n + SHAP_SAMPLES), MOST_SHAP_SAMPLES)
-    found = _captum.kernel_shap(
-        _set_score(problem, references),
-        n,
-        n_samples=problem.samples or wanted,
-        batch=problem.batch,
-    )
-    return found[None]
+        found = shapley_values(problem.mixed_scores(every_set(n), references).mean(1))
+        return Valued(values=found[None], params={"sets": 2**n})
+    usual = min(max(LEAST_SAMPLES, 2 * n + SHAP_SAMPLES), MOST_SHAP_SAMPLES)
+    n_samples, score = problem.samples or usual, _set_score(problem, references)
+    found = _captum.kernel_shap(score, n, n_samples=n_samples, batch=problem.batch)
+    return Valued(values=found[None], libraries=(CAPTUM, SKLEARN), params={"samples": n_samples})
 
 
 def _set_score(problem: Problem, references: Sequence[Tensor]) -> Scorer:
@@ -197,16 +216,16 @@ def shapley_values(worth: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def _under(rule: str) -> Callable[[Problem, Sequence[Tensor]], Tensor]:
-    def runner(problem: Problem, _references: Sequence[Tensor]) -> Tensor:
+def _under(rule: str) -> Callable[[Problem, Sequence[Tensor]], Valued]:
+    def runner(problem: Problem, _references: Sequence[Tensor]) -> Valued:
         from telemetry.explain.models.relu_rule import under_rule  # noqa: PLC0415 - beside the others
 
-        return under_rule(rule, problem.score, problem.values).values[None]
+        return Valued(values=under_rule(rule, problem.score, problem.values).values[None])
 
     return runner
 
 
-_RUNNERS: dict[str, Callable[[Problem, Sequence[Tensor]], Tensor]] = {
+_RUNNERS: dict[str, Callable[[Problem, Sequence[Tensor]], Valued]] = {
     "ig": _integrated,
     "occlusion": _occlusion,
     "lime": _lime,

@@ -164,14 +164,21 @@ class Question:
     ) -> AttributionMap:
         """What a method, by default the one that was asked for, says; of other references, too."""
         method, references = method or self.settings.method, references or self.references
-        raw = {name: run(method, problem, group) for name, group in references.items()}
+        found = {name: run(method, problem, group) for name, group in references.items()}
         if method in RULES:  # they take no reference
-            raw = dict(list(raw.items())[:1])
+            found = dict(list(found.items())[:1])
+        raw = {name: valued.values for name, valued in found.items()}
         if method == "occlusion" and self.takes_out_tokens:
             with suppress(UsageError):  # the model takes texts of one length alone
                 raw[REMOVED] = without_tokens(problem, self._fixed_tokens)[None]
         self.finished()
-        return AttributionMap(raw=raw, segments=self.segments, of_elements=method in OF_ELEMENTS)
+        return AttributionMap(
+            raw=raw,
+            segments=self.segments,
+            of_elements=method in OF_ELEMENTS,
+            libraries=next(iter(found.values())).libraries,
+            params=_most([valued.params for valued in found.values()]),
+        )
 
     def predictions(self, inputs: Tensor) -> Tensor:
         """Classes of inputs, shape (n,)."""
@@ -247,6 +254,11 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
         cost=cost,
         notes=notes,
     )
+
+
+def _most(params: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The settings for several baselines; of those that differ, such as steps, the largest."""
+    return {name: max(one[name] for one in params) for name in params[0]}
 
 
 def counted(subject: Subject, cost: Cost) -> Callable[[Tensor], Tensor]:

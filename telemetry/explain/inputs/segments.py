@@ -27,12 +27,14 @@ class Segments:
         labels: Segment of each element, int64, of the input's shape.
         names: Of the segments.
         boxes: Where they lie in an image; empty for other inputs.
+        how: What asks for the same partition, such as `grid:6x6`.
         note: What a reader must know of them.
         is_grid: Whether they are cells of one size, but for a pixel, side by side.
     """
 
     labels: Tensor
     names: tuple[str, ...]
+    how: str
     boxes: tuple[Box, ...] = ()
     note: str = ""
     is_grid: bool = False
@@ -102,7 +104,7 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
     if how is None and values.dim() == SIGNAL_DIMENSIONS:
         rows = min(DEFAULT_CELLS, values.shape[0])
         return _signal(values, rows, min(MOST_CELLS // rows, MOST_STRETCHES, values.shape[1]))
-    how = how or "feature"
+    how = how or ("token" if examples.modality is Modality.TEXT else "feature")
     grid = _GRID.fullmatch(how)
     if grid is not None:
         made = _signal if values.dim() == SIGNAL_DIMENSIONS else _grid
@@ -112,7 +114,7 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
 
         labels, boxes = superpixels(values, most)
         names = tuple(f"region{number}" for number in range(len(boxes)))
-        return Segments(labels=labels, names=names, boxes=boxes)
+        return Segments(labels=labels, names=names, how=how, boxes=boxes)
     if how not in {"token", "feature"}:
         raise UsageError(f"--segments {how}: say grid:6x6, felzenszwalb, token or feature.")
     if values.dim() != 1:
@@ -124,10 +126,10 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
         raise UsageError(
             f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; {advice}."
         )
-    return _row(examples.element_names(values), examples.categorical)
+    return _row(examples.element_names(values), examples.categorical, how)
 
 
-def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]]) -> Segments:
+def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]], how: str) -> Segments:
     """One part a column, and one for the columns of a group, where its first one stands.
 
     Raises:
@@ -147,7 +149,7 @@ def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]]) -> Segments:
         elif column not in taken:
             labels[column] = len(found)
             found.append(name)
-    return Segments(labels=labels, names=tuple(found))
+    return Segments(labels=labels, names=tuple(found), how=how)
 
 
 def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
@@ -162,6 +164,7 @@ def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
     return Segments(
         labels=torch.div(torch.arange(n), size, rounding_mode="floor"),
         names=tuple(names),
+        how=f"phrases of {size}",
         note=f"{n} tokens are joined to {len(names)} phrases of {size}: the method tells {most} "
         "parts apart",
     )
@@ -185,6 +188,7 @@ def _signal(values: Tensor, rows: int, columns: int) -> Segments:
             for r in range(rows)
             for c in range(columns)
         ),
+        how=f"grid:{rows}x{columns}",
     )
 
 
@@ -211,6 +215,7 @@ def _grid(values: Tensor, rows: int, columns: int) -> Segments:
     return Segments(
         labels=cells.expand(values.shape).contiguous(),
         names=tuple(f"r{r}c{c}" for r, c in places),
+        how=f"grid:{rows}x{columns}",
         boxes=tuple((ys[r], xs[c], ys[r + 1], xs[c + 1]) for r, c in places),
         is_grid=True,
     )

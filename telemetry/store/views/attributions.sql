@@ -7,6 +7,8 @@ SELECT
     a.dataset,
     a.example_id,
     a.method,
+    a.library,
+    a.params,
     a.score_kind,
     a.target,
     a.other,
