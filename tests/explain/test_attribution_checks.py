@@ -11,7 +11,7 @@ from torch.nn import functional
 from telemetry import explain
 from telemetry.explain.attribution.answers import sentence
 from telemetry.explain.attribution.attribution import Attribution
-from telemetry.explain.attribution.checks import random_models
+from telemetry.explain.attribution.checks import random_models, randomisation
 from telemetry.explain.attribution.input_attribution import attribute
 from telemetry.explain.attribution.local_model import stability, unstable_signs
 from telemetry.explain.results.check import Check, determinism
@@ -94,8 +94,38 @@ def test_a_trained_network_passes_every_check(method: str) -> None:
 def test_a_guided_map_fails_for_it_survives_a_random_output_layer() -> None:
     found = asked(trained(), method="guided")
     assert is_said(found, "randomisation")
-    assert "a random output layer" in check(found, "randomisation").meaning
+    assert "the output layer down to 3 gives" in check(found, "randomisation").meaning
     assert abs(check(asked(trained(), method="ig"), "randomisation").value) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("kept", "said", "n_asked"),
+    [
+        ("3", None, 10),  # another output layer, another map: nothing more is asked
+        ("2", "a random output layer", 15),
+        ("1", "random weights from the output layer down to 2", 15),
+        ("", "random weights", 10),  # whatever the weights
+    ],
+)
+def test_how_deep_random_weights_leave_a_map_the_same_is_said(
+    kept: str, said: str | None, n_asked: int
+) -> None:
+    """A map of 50 values that is shuffled as soon as one layer has other weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)])
+    own, asked_about = torch.arange(50.0), []
+
+    def explained(other: nn.Module) -> Tensor:
+        asked_about.append(other)
+        weights = [one.get_submodule(kept).state_dict() for one in (other, model)] if kept else []
+        if not weights or torch.equal(weights[0]["weight"], weights[1]["weight"]):
+            return own
+        return torch.rand(50, generator=torch.Generator().manual_seed(len(asked_about)))
+
+    found = randomisation(explained, model, own, own >= 0, ["0", "1", "2", "3"])
+    assert found.ok == (said is None)
+    assert said is None or found.meaning == f"a model with {said} gives much the same picture"
+    assert len(asked_about) == n_asked
 
 
 def test_a_map_of_a_random_model_is_told_from_nothing() -> None:

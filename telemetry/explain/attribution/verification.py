@@ -109,13 +109,12 @@ def _costly(
     support = checking.support_of(
         problem.values, references, question.segments, found.native.numel()
     )
-    output_layer = _output_layer(question, problem)
     yield checking.randomisation(
         lambda model: question.answered(question.problem(model)).native,
         question.model,
         found.native,
         support,
-        output_layer,
+        _layers(question, problem),
     )
     if question.rivals:
         judged.rivals = question.answered(problem, references=question.rivals).by_baseline
@@ -125,16 +124,17 @@ def _costly(
         yield check
 
 
-def _output_layer(question: Question, problem: Problem) -> str | None:
-    """The last layer that the score depends on; None where there is but one, or none is known."""
+def _layers(question: Question, problem: Problem) -> list[str]:
+    """The layers that ran up to the last one that the score depends on; empty: not known."""
     model, only = question.model, problem.values[None]
     order = run_order(model, lambda: problem.scores(only))
     own = problem.scores(only)
-    for layer in reversed(order[1:]):
-        other = question.problem(with_random_weights(model, 0, layer))
+    while len(order) > 1:
+        other = question.problem(with_random_weights(model, 0, order[-1:]))
         if not torch.equal(other.scores(only), own):
-            return layer
-    return None
+            return order
+        order.pop()
+    return []
 
 
 def _compared(

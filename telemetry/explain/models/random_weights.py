@@ -1,7 +1,7 @@
 """Models and layers with new random weights: what learning must be told apart from."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,23 +12,27 @@ M = TypeVar("M", bound=nn.Module)
 MATRIX = 2  # dimensions of weights that say which inputs count; a norm layer has none
 
 
-def with_random_weights(model: M, seed: int, layer: str | None = None) -> M:
+def with_random_weights(model: M, seed: int, layers: Sequence[str] | None = None) -> M:
     """A copy with new weights: by `reset_parameters`, else each tensor's own values permuted.
 
     Args:
         model: What is copied.
         seed: Of the new weights.
-        layer: Name of the only module that gets new ones; None: all do.
+        layers: Names of the only modules that get new ones; None: all do.
     """
     other = copy.deepcopy(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _randomise(other if layer is None else other.get_submodule(layer))
+        for module in [other] if layers is None else map(other.get_submodule, layers):
+            _randomise(module)
     return other
 
 
 def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
-    """Names of the layers with weights that can be drawn again, in the order in which they ran."""
+    """Names of the layers with weights that can be drawn again, in the order in which they ran.
+
+    One that runs several times stands where it ran last.
+    """
     order: list[str] = []
 
     def noted(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -44,7 +48,7 @@ def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    return order
+    return list(dict.fromkeys(reversed(order)))[::-1]
 
 
 def _has_matrix(module: nn.Module) -> bool:
