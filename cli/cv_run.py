@@ -67,6 +67,12 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     metavar="SHARE",
     help="Of the examples, kept from the folds: their winner is scored there, once.",
 )
+@click.option(
+    "--nested",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Inner folds that choose what each fold judges: 1 + K times the trainings.",
+)
 @METRIC
 @GOAL
 @click.option(
@@ -99,6 +105,7 @@ def run(  # noqa: PLR0913 - one argument per option
     repeats: int,
     seed: int,
     holdout: float | None,
+    nested: int | None,
     metric: str | None,
     goal: str | None,
     jobs: int,
@@ -113,15 +120,21 @@ def run(  # noqa: PLR0913 - one argument per option
     lack a score; other code makes another cross-validation. A fold that diverges counts as the
     worst possible; one that fails as well, until it is trained again.
 
+    The winner's score on the folds that chose it is too good. --holdout scores it once on examples
+    kept apart; --nested K says what choosing itself scores: for each fold, K folds of its training
+    examples choose, and the fold judges. With 5 folds twice and K = 3, a configuration takes 40
+    trainings instead of 10.
+
     Examples:
       telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
       telemetry cv run --entry shop:train_and_score --params grid.toml --n 500 --holdout 0.2
+      telemetry cv run --entry shop:train_and_score --params grid.toml --n 500 --nested 3
       telemetry cv run --entry shop:fit --params grid.toml --n 500 --from-finding exploding_gradient
     """
     screen = open_screen(settings)
     grid = _grid(params, from_finding)
     if not yes:
-        _check_size(len(grid.configurations), folds * repeats)
+        _check_size(len(grid.configurations), folds * repeats * (1 + (nested or 0)))
     if n is None and labels is None and groups is None:
         raise UsageError(UNCOUNTED)
     request = CrossValidateRequest(
@@ -136,12 +149,15 @@ def run(  # noqa: PLR0913 - one argument per option
         repeats=repeats,
         seed=seed,
         holdout=holdout,
+        nested=nested,
         metric=metric,
         goal=GOALS[goal] if goal else None,
         jobs=jobs,
         project=project,
         app_dir=app_dir,
     )
+    if nested is not None:
+        screen.tell(_cost(len(grid.configurations), folds * repeats, nested))
     answer = _trained(screen, request)
     if screen.wants_json:
         screen.json(answer)
@@ -179,6 +195,16 @@ def _check_size(n_configurations: int, n_folds: int) -> None:
             f"the grid has {n_configurations} configurations, {n_configurations * n_folds} "
             f"trainings; more than {MOST_CONFIGURATIONS} need --yes."
         )
+
+
+def _cost(n_configurations: int, n_folds: int, n_inner: int) -> str:
+    """What a nested choice takes, said before it begins."""
+    n_trainings = n_configurations * n_folds * (1 + n_inner)
+    return (
+        f"{n_trainings} trainings, without those that have a score: "
+        f"{plural(n_configurations, 'configuration')} on {n_folds} folds, and on {n_inner} inner "
+        "folds of each."
+    )
 
 
 def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Json]":
@@ -220,6 +246,8 @@ def show(screen: Screen, answer: "Mapping[str, Json]", metric: str | None = None
             screen.paragraph(text, indent=2, label="LOST")
     if isinstance(answer["holdout"], Mapping):
         screen.paragraph(_held_out(answer["holdout"]), indent=2, label="HOLDOUT")
+    if isinstance(nested := answer["nested"], Mapping):
+        screen.paragraph(_nested(nested), indent=2, label="NESTED")
     for note in listed(answer["notes"]):
         screen.paragraph(str(note), indent=2, label="note")
     if _any_failed(answer):
@@ -247,6 +275,8 @@ def _any_failed(answer: "Mapping[str, Json]") -> bool:
     """Whether the same command has something to train again."""
     holdout = answer["holdout"]
     has_failed = isinstance(holdout, Mapping) and holdout["status"] == "failed"
+    nested = answer["nested"]
+    has_failed |= isinstance(nested, Mapping) and nested["failed"] != 0
     return has_failed or _count(answer, "failed") > 0
 
 
@@ -277,6 +307,14 @@ def _held_out(entry: "Mapping[str, Json]") -> str:
         told = str(entry["status"]) + (f" ({entry['error']})" if entry["error"] else "")
     n = plural(int(str(entry["examples"])), "example")
     return f"{entry['title']} won; trained on all folds, on {n} that no fold has: {told}"
+
+
+def _nested(nested: "Mapping[str, Json]") -> str:
+    """What the choice scores; what failed in the folds that made it."""
+    n_failed = int(str(nested["failed"]))
+    why = f": {nested['error']}" if nested["error"] else ""
+    failed = f"; {plural(n_failed, 'training')} in inner folds failed{why}" if n_failed else ""
+    return f"{nested['answer']}{failed}"
 
 
 def _losses(entry: "Mapping[str, Json]") -> list[str]:

@@ -105,6 +105,10 @@ class Screen(ABC):
         text = json_values.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=indent)
         write(safe_json(text, ascii_only=not self._unicode))
 
+    def tell(self, message: str) -> None:
+        """What will be done, on stderr."""
+        _tell(f"telemetry: {message}")
+
     def warn(self, message: str) -> None:
         """Something the reader must know that is not part of the result."""
         warn(message)

@@ -24,6 +24,7 @@ class CrossValidateRequest(Request):
         repeats: Repetitions, each with folds of its own.
         seed: Of the folds and the trainings.
         holdout: Share of the examples that no fold gets.
+        nested: Inner folds by which a configuration is chosen that each fold judges.
         metric: The score by which the winner is chosen that is scored there.
         goal: Which way of it is better, as `Direction` says; None: by its name.
         jobs: Processes that train at the same time.
@@ -43,6 +44,7 @@ class CrossValidateRequest(Request):
     repeats: int = 2
     seed: int = 0
     holdout: float | None = None
+    nested: int | None = None
     metric: str | None = None
     goal: str | None = None
     jobs: int = 1

@@ -115,11 +115,13 @@ def show(screen: Screen, found: "CrossValidation") -> None:
             screen.paragraph(text, indent=2, label="UNDECIDED")
     if found.has_holdout:
         screen.paragraph(_held_out(found), indent=2, label="HOLDOUT")
+    if found.nested is not None:
+        screen.paragraph(found.nested.answer, indent=2, label="NESTED")
     seen = [e.detectable for e in found.configurations if not math.isnan(e.detectable)]
     basis = f"{goal} {found.metric} over {found.n_folds} folds; the winner is selected on these "
     basis += "folds, so its score there is optimistic"
-    if not found.has_holdout:
-        basis += " (`cv run --holdout 0.2` gives one that is not)"
+    if not found.has_holdout and found.nested is None:
+        basis += " (`cv run --holdout 0.2` or `--nested 3` gives one that is not)"
     if seen:
         basis += f"; differences from {numbers.number(max(seen))} on would have been seen"
     screen.paragraph(basis, indent=2)

@@ -12,10 +12,10 @@ from telemetry.compare.diff_result import Direction
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
-from telemetry.directions import higher_is_better
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.evaluate.crossval_result import Compared, CrossValidation, Standing
-from telemetry.evaluate.fold_verdicts import judge_configurations, winner
+from telemetry.evaluate.fold_verdicts import goal_of, judge_configurations, places_of, winner
+from telemetry.evaluate.nested import nested_score
 from telemetry.evaluate.scores import (
     Configuration,
     FoldScore,
@@ -27,7 +27,7 @@ from telemetry.evaluate.scores import (
 )
 from telemetry.store.store import Store
 
-__all__ = ["Compared", "CrossValidation", "Standing", "choose", "compare"]
+__all__ = ["Compared", "CrossValidation", "Standing", "compare"]
 
 
 def compare(
@@ -62,9 +62,10 @@ def compare(
         raise Inconclusive(
             f"the cross-validation has one configuration, {found[0].title}: nothing to compare."
         )
-    goal = goal or _goal_of(scores)
-    places = _places(scores)
-    judged = _judged(found, _incumbent(found, incumbent), places, goal)
+    goal = goal or goal_of(scores)
+    places = places_of(scores)
+    first = _incumbent(found, incumbent)
+    judged = judge_configurations(first, found, places, goal)
     best = winner(judged, len(places), goal)
     held = [score for score in scores if score.is_holdout]
     of_best = [score for score in held if best and score.config_id == best.config_id]
@@ -78,48 +79,8 @@ def compare(
         notes=tuple(_lost_note(store, entry, policy) for entry in judged if entry.n_lost),
         holdout=of_best[0] if of_best else None,
         has_holdout=bool(held),
+        nested=nested_score(scores, goal, incumbent=first.config_id),
     )
-
-
-def choose(
-    scores: Sequence[FoldScore], *, metric: str | None = None, goal: Direction | None = None
-) -> Configuration | None:
-    """The configuration that `compare` takes, the one scored first being the incumbent.
-
-    Args:
-        scores: Of one cross-validation, one fold's newest only.
-        metric: The score, where there are several.
-        goal: Which way of it is better; by its name when None.
-
-    Returns:
-        None where no configuration finished every fold.
-
-    Raises:
-        UsageError: no metric is named and there are several, or it is unknown.
-    """
-    scores = scores_by_metric(scores, metric)
-    goal = goal or _goal_of(scores)
-    found, places = configurations(scores), _places(scores)
-    return winner(_judged(found, found[0], places, goal), len(places), goal)
-
-
-def _goal_of(scores: Sequence[FoldScore]) -> Direction:
-    return Direction.HIGHER if higher_is_better(scores[0].metric) else Direction.LOWER
-
-
-def _places(scores: Sequence[FoldScore]) -> list[tuple[int, int]]:
-    """Every fold that some configuration was scored on; the holdout is none."""
-    return sorted({score.place for score in scores if not score.is_holdout})
-
-
-def _judged(
-    found: Sequence[Configuration],
-    first: Configuration,
-    places: Sequence[tuple[int, int]],
-    goal: Direction,
-) -> list[Compared]:
-    rest = [entry for entry in found if entry.config_id != first.config_id]
-    return judge_configurations(first, rest, places, goal)
 
 
 def _incumbent(found: Sequence[Configuration], wanted: str | None) -> Configuration:

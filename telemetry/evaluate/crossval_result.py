@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from telemetry.compare.diff_result import Direction
+from telemetry.evaluate.nested_result import Nested
 from telemetry.evaluate.scores import Configuration, FoldScore
 from telemetry.json_values import Json
 
@@ -75,7 +76,8 @@ class CrossValidation:
     """Outcome of `compare`: the incumbent first, then the best first.
 
     `holdout` is the winner's score on examples that no fold has, None where there is none;
-    `has_holdout` tells that some configuration has one.
+    `has_holdout` tells that some configuration has one. `nested` is what the choice itself scores,
+    None where nothing was trained in inner folds.
     """
 
     cv_id: str
@@ -87,6 +89,7 @@ class CrossValidation:
     notes: tuple[str, ...]
     holdout: FoldScore | None = None
     has_holdout: bool = False
+    nested: Nested | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -129,6 +132,7 @@ class CrossValidation:
             if self.winner
             else None,
             "answer": self.answer,
+            "nested": None if self.nested is None else self.nested.to_json(),
             "configurations": [entry.to_json() for entry in self.configurations],
             "notes": list(self.notes),
         }

@@ -10,17 +10,61 @@ from telemetry.compare.diff_result import Direction
 from telemetry.compare.folds import fold_estimate
 from telemetry.compare.student import t_quantile
 from telemetry.compare.verdicts import holm
+from telemetry.directions import higher_is_better
 from telemetry.evaluate.crossval_result import Compared, Standing
 from telemetry.evaluate.paired import mcnemar_p
-from telemetry.evaluate.scores import Configuration
+from telemetry.evaluate.scores import (
+    Configuration,
+    FoldScore,
+    configurations,
+    scores_by_metric,
+)
 
 ALPHA = 0.05
 MIN_FOLDS = 2
 
 
+def choose(
+    scores: Sequence[FoldScore],
+    *,
+    metric: str | None = None,
+    goal: Direction | None = None,
+    incumbent: str | None = None,
+) -> Configuration | None:
+    """The configuration that `telemetry.evaluate.crossval.compare` takes.
+
+    Args:
+        scores: Of one cross-validation, one fold's newest only.
+        metric: The score, where there are several.
+        goal: Which way of it is better; by its name when None.
+        incumbent: Id of the configuration that is used; the one scored first when None.
+
+    Returns:
+        None where no configuration finished every fold.
+
+    Raises:
+        UsageError: no metric is named and there are several, or it is unknown.
+    """
+    scores = scores_by_metric(scores, metric)
+    goal = goal or goal_of(scores)
+    found, places = configurations(scores), places_of(scores)
+    first = next((entry for entry in found if entry.config_id == incumbent), found[0])
+    return winner(judge_configurations(first, found, places, goal), len(places), goal)
+
+
+def goal_of(scores: Sequence[FoldScore]) -> Direction:
+    """Which way of a score is better, by its name."""
+    return Direction.HIGHER if higher_is_better(scores[0].metric) else Direction.LOWER
+
+
+def places_of(scores: Sequence[FoldScore]) -> list[tuple[int, int]]:
+    """Every fold that some configuration was scored on, as (repeat, fold)."""
+    return sorted({score.place for score in scores if score.is_of_fold})
+
+
 def judge_configurations(
     first: Configuration,
-    rest: Sequence[Configuration],
+    every: Sequence[Configuration],
     places: Sequence[tuple[int, int]],
     goal: Direction,
 ) -> list[Compared]:
@@ -28,11 +72,12 @@ def judge_configurations(
 
     Args:
         first: The incumbent.
-        rest: The others.
+        every: All of them; the incumbent may be among them.
         places: Every fold as (repeat, fold).
         goal: Which way of the score is better.
     """
     base = replace(_blank(first, places, goal), verdict=Standing.INCUMBENT)
+    rest = [entry for entry in every if entry.config_id != first.config_id]
     compared = [_against(base, _blank(entry, places, goal), places) for entry in rest]
     tested = [place for place, entry in enumerate(compared) if not math.isnan(entry.p)]
     for place, p in zip(tested, holm([compared[i].p for i in tested]), strict=True):

@@ -10,12 +10,15 @@ from telemetry.configuration import nearest
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
-from telemetry.store.rows import as_float, as_text
+from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.session import Session
 
 CV_TAG = "cv="
 LATEST = "latest"
 MIN_PREFIX = 4  # characters of an id
+
+# Configuration, (repeat, fold), and which of how many inner folds.
+Training = tuple[str, tuple[int, int], tuple[int, int] | None]
 
 SCORES_SQL = """
 SELECT
@@ -33,6 +36,8 @@ SELECT
     value,
     status,
     is_holdout,
+    inner_fold,
+    inner_folds,
     written_at
 FROM cv_scores
 ORDER BY written_at, project, run, cv_id, config_id, repeat, fold, metric
@@ -41,7 +46,10 @@ ORDER BY written_at, project, run, cv_id, config_id, repeat, fold, metric
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldScore:
-    """Score of one configuration on one fold, or on the holdout; NaN where it was lost."""
+    """Score of one configuration on one fold, or on the holdout; NaN where it was lost.
+
+    With `inner` it is of a fold of the examples that a fold trains on: which one, of how many.
+    """
 
     run: Run
     cv_id: str
@@ -56,6 +64,17 @@ class FoldScore:
     status: str
     is_holdout: bool
     written_at: datetime
+    inner: tuple[int, int] | None = None
+
+    @property
+    def training(self) -> "Training":
+        """What tells the training from all others of its cross-validation."""
+        return self.config_id, self.place, self.inner
+
+    @property
+    def is_of_fold(self) -> bool:
+        """Whether it is the score of a fold, by which configurations are compared."""
+        return not self.is_holdout and self.inner is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +133,17 @@ def read_scores(session: Session) -> list[FoldScore]:
             status=as_text(row["status"]),
             is_holdout=row["is_holdout"] is True,
             written_at=written_at,
+            inner=_inner(row),
         )
         for row in session.query(SCORES_SQL).records()
         if isinstance(written_at := row["written_at"], datetime)
     ]
+
+
+def _inner(row: Mapping[str, SqlValue]) -> tuple[int, int] | None:
+    if row["inner_fold"] is None:
+        return None
+    return int(as_float(row["inner_fold"])), int(as_float(row["inner_folds"]))
 
 
 def scores_of(scores: Sequence[FoldScore], cv_id: str) -> list[FoldScore]:
@@ -149,8 +175,8 @@ def newest_scores(scores: Sequence[FoldScore]) -> list[FoldScore]:
 
     A fold that failed may have had no name for its scores yet, so that whole runs count.
     """
-    newest = {(score.config_id, score.place): score.run.run for score in scores}
-    return [s for s in scores if newest[s.config_id, s.place] == s.run.run]
+    newest = {score.training: score.run.run for score in scores}
+    return [score for score in scores if newest[score.training] == score.run.run]
 
 
 def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[FoldScore]:
@@ -170,7 +196,7 @@ def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[Fo
 def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
     """Scores on folds by configuration, that first scored first.
 
-    A fold scored again counts as last scored; the holdout is no fold.
+    A fold scored again counts as last scored; the holdout and inner folds are none.
 
     Raises:
         Inconclusive: they were scored on different folds, so that nothing is paired.
@@ -183,7 +209,7 @@ def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
     found: dict[str, list[FoldScore]] = {}
     shared = shared_parameters([score.parameters for score in scores])
     for score in scores:
-        if not score.is_holdout:
+        if score.is_of_fold:
             found.setdefault(score.config_id, []).append(score)
     return [
         Configuration(

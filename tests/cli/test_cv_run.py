@@ -27,6 +27,8 @@ def train_and_score(params, train_idx, test_idx, seed, callback):
     print("training")
     if params["gain"] == "bad":
         raise ValueError("gain is bad")
+    if seed >= params.get("fails_from", 99):
+        raise RuntimeError(f"seed {seed}")
     score = params["gain"] + 0.01 * seed + 0.003 * (seed % 2) * params["gain"]
     return {"accuracy": score if params["gain"] < 9 else float("nan")}
 """
@@ -106,6 +108,43 @@ def test_the_winner_is_scored_on_the_holdout_and_the_comparison_says_so(
 
 
 @in_process
+def test_what_the_choice_scores_is_told_and_its_cost_before_it_begins(
+    telemetry: Telemetry, terminal: Terminal
+) -> None:
+    done = telemetry(*WORDS, "--n", 12, "--nested", 2)
+    assert done.code == 0
+    cost = "18 trainings, without those that have a score: 2 configurations on 3 folds, and on 2"
+    assert cost in done.err
+    choice = (
+        "NESTED\tthe choice itself scores accuracy 0.5105 (95 % 0.4711 .. 0.5499) on examples that "
+        "it did not see: of 3 folds each judges what 2 folds of its training examples chose, "
+        "gain=0.5 3 times"
+    )
+    assert choice in done.out.splitlines()
+    document = validated("cv", telemetry(*WORDS, "--n", 12, "--nested", 2, "--json").out)
+    assert (document["trained"], document["kept"], document["nested"]["failed"]) == (0, 18, 0)
+    compared = telemetry("cv", "compare").out
+    assert choice in compared.splitlines()
+    assert "gives one that is not" not in compared
+    document = validated("cv", telemetry("cv", "compare", "--json").out)
+    assert [c["value"] for c in document["nested"]["choices"]] == pytest.approx([0.5, 0.5115, 0.52])
+    terminal(80)
+    assert widest(telemetry("cv", "compare", "--no-color").out) <= 80
+
+
+@in_process
+def test_trainings_that_fail_in_inner_folds_alone_are_told(
+    telemetry: Telemetry, store: Path
+) -> None:
+    write_grid(store, "[params]\ngain = [0.1]\nfails_from = [4]\n")
+    done = telemetry(*WORDS, "--n", 12, "--nested", 2)
+    assert done.code == 3
+    assert "6 trainings in inner folds failed: RuntimeError: seed 4 (trainings.py:" in done.out
+    assert "the choice itself was lost in 3 of 3 folds" in done.out
+    assert "next\tthe same command trains those that failed again" in done.out
+
+
+@in_process
 def test_a_grid_follows_from_a_finding(telemetry: Telemetry, store: Path) -> None:
     write_grid(store, "[fixed]\ngain = 0.1\nlr = 0.3\n")
     words = (*WORDS, "--n", 12, "--from-finding", "exploding_gradient", "--json")
@@ -143,6 +182,8 @@ def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
         (("--n", 12, "--app-dir", "absent"), "no such folder"),
         (("--n", 12, "--holdout", 0.9), "Invalid value for '--holdout'"),
         (("--n", 4, "--holdout", 0.2), "4 examples make no 5 parts for the holdout"),
+        (("--n", 12, "--nested", 1), "Invalid value for '--nested'"),
+        (("--n", 12, "--nested", 9), "8 examples make no 9 inner folds"),
         (("--n", 12, "--jobs", 0), "Invalid value for '--jobs'"),
     ],
 )

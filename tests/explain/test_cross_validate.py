@@ -210,6 +210,31 @@ def test_the_winner_alone_is_scored_once_on_what_no_fold_has(
     assert again.holdout == found.holdout
 
 
+def test_inner_folds_are_runs_that_are_trained_once_and_join_what_is_there(
+    validate: Callable[..., CrossValidated], tmp_path: Path
+) -> None:
+    words: dict[str, object] = {"n": 12, "seed": 3}
+    plain = validate(fold_trainings.instant, {"gain": [1, 4]}, **words)
+    assert plain.nested is None
+    found = validate(fold_trainings.instant, {"gain": [1, 4]}, nested=2, **words)
+    assert (found.cv_id, found.n_trained, found.n_kept) == (plain.cv_id, 12, 6)
+    assert found.nested is not None
+    chosen = [choice.configuration for choice in found.nested.choices]
+    assert [one and one.parameters for one in chosen] == [{"gain": 4}] * 3
+    assert found.nested.mean == pytest.approx(4 + 0.01 + 2 * 0.008 / 3)  # luck of the seeds 3, 4, 5
+    assert [len(entry.scores) for entry in found.configurations] == [3, 3]
+
+    runs = [run for run in Store.open(tmp_path).runs() if "nested" in run.tags]
+    assert {run.tags[:1] for run in runs} == {(f"cv={found.cv_id}",)}
+    assert sorted({run.config["seed"] for run in runs}) == [7, 8, 9, 10, 11, 12]
+    assert not any("fold" in run.config for run in runs)  # `sweep --folds` pairs by it
+
+    compared = crossval.compare(Store.open(tmp_path), found.cv_id)
+    assert (compared.n_folds, compared.nested) == (3, found.nested)
+    again = validate(fold_trainings.instant, {"gain": [1, 4]}, nested=2, **words)
+    assert (again.n_trained, again.n_kept, again.nested) == (0, 18, found.nested)
+
+
 def test_the_holdout_is_of_the_score_that_is_named(
     validate: Callable[..., CrossValidated], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from telemetry.errors import UsageError
@@ -88,6 +89,8 @@ def test_no_group_is_both_in_the_holdout_and_in_a_fold() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"n": 6, "nested": 1}, "nested=1; at least 2 inner folds"),
+        ({"n": 6, "nested": 5}, "4 examples make no 5 inner folds; give more, or fewer of them"),
         ({"n": 20, "holdout": 0.6}, "holdout=0.6; set aside a share from 0.05 to 0.5"),
         ({"n": 20, "holdout": 0.0}, "holdout=0; set aside"),
         ({"n": 20, "holdout": float("nan")}, "holdout=nan; set aside"),
@@ -107,3 +110,24 @@ def test_no_group_is_both_in_the_holdout_and_in_a_fold() -> None:
 def test_numbers_that_do_not_fit_are_refused(options: dict[str, int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         make_folds(**options)  # type: ignore[arg-type]
+
+
+def test_inner_folds_part_what_a_fold_trains_on() -> None:
+    labels, groups = [i % 2 for i in range(24)], [i // 2 for i in range(24)]
+    found = make_folds(labels=labels, groups=groups, folds=3, repeats=2, nested=2, holdout=0.25)
+    assert (
+        found.digest
+        == make_folds(labels=labels, groups=groups, folds=3, repeats=2, holdout=0.25).digest
+    )
+    for outer in found.folds:
+        inner = [fold for fold in found.inner if fold.place == outer.place]
+        assert [fold.inner for fold in inner] == [(0, 2), (1, 2)]
+        tested = np.concatenate([fold.test_idx for fold in inner])
+        assert sorted(tested) == outer.train_idx.tolist()
+        for fold in inner:
+            assert sorted((*fold.train_idx, *fold.test_idx)) == outer.train_idx.tolist()
+            sides = [{groups[i] for i in part} for part in (fold.train_idx, fold.test_idx)]
+            assert not sides[0] & sides[1]
+    seeds = [fold.seed for fold in (*found.folds, *found.inner)]
+    assert found.holdout is not None
+    assert len({*seeds, found.holdout.seed}) == 6 + 12 + 1

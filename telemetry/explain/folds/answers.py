@@ -36,6 +36,7 @@ def answer_cross_validation(request: CrossValidateRequest, progress: Progress) -
             repeats=request.repeats,
             seed=request.seed,
             holdout=request.holdout,
+            nested=request.nested,
             metric=request.metric,
             goal=None if request.goal is None else Direction(request.goal),
             jobs=request.jobs,
@@ -85,6 +86,7 @@ def _document(found: CrossValidated, request: CrossValidateRequest) -> dict[str,
         "metrics": sorted({s.metric for entry in found.configurations for s in entry.scores}),
         "configurations": configurations,
         "holdout": None if found.holdout is None else _held_out(found.holdout, found, shared),
+        "nested": None if found.nested is None else _nested(found),
         "notes": list(found.notes),
     }
 
@@ -114,6 +116,16 @@ def _held_out(entry: Configured, found: CrossValidated, shared: Collection[str])
     return {**_named(entry, shared), "examples": n_examples, **_trained(entry.scores, found)}
 
 
+def _nested(found: CrossValidated) -> dict[str, Json]:
+    """What the choice scores, and what failed in the folds by which it was made."""
+    errors = [error for (_, _, inner), error in found.errors.items() if inner is not None]
+    return {
+        **(found.nested.to_json() if found.nested else {}),
+        "failed": found.n_inner_failed,
+        "error": errors[0] if errors else None,
+    }
+
+
 def _named(entry: Configured, shared: Collection[str]) -> dict[str, Json]:
     return {
         "config_id": entry.config_id,
@@ -131,7 +143,7 @@ def _trained(scores: Sequence[FoldScore], found: CrossValidated) -> dict[str, Js
         "run": first.run.run,
         "status": first.status,
         "scores": {score.metric: score.value for score in scores if score.status == OK},
-        "error": found.errors.get((first.config_id, first.place)),
+        "error": found.errors.get(first.training),
     }
 
 

@@ -14,8 +14,9 @@ from telemetry.capture.configured_store import configured_store
 from telemetry.compare.diff_result import Direction
 from telemetry.cv_request import PROJECT
 from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.evaluate.nested_result import Nested
 from telemetry.evaluate.parameter_grid import checked_grid
-from telemetry.evaluate.scores import FoldScore
+from telemetry.evaluate.scores import FoldScore, Training
 from telemetry.explain.folds.folds import Folds, make_folds
 from telemetry.explain.folds.plan import (
     FoldPlan,
@@ -26,7 +27,7 @@ from telemetry.explain.folds.plan import (
 )
 from telemetry.explain.folds.runs import FoldRuns
 from telemetry.explain.folds.scores import stored_scores
-from telemetry.explain.folds.training import TrainAndScore
+from telemetry.explain.folds.training import FAILED, TrainAndScore
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
 
@@ -51,8 +52,10 @@ class CrossValidated:
         configurations: Those of the grid, in its order, with their scores on the folds.
         n_trained: Folds that were trained now.
         n_kept: Folds that had a score before.
-        errors: What went wrong in folds that were trained now, by configuration and place.
+        errors: What went wrong in folds that were trained now.
         holdout: The winner with its scores on the holdout; None where it has none.
+        nested: What the choice itself scores; None without inner folds.
+        n_inner_failed: Trainings in inner folds that failed; the next call tries them again.
         notes: What a reader must know.
     """
 
@@ -62,8 +65,10 @@ class CrossValidated:
     configurations: tuple[Configured, ...]
     n_trained: int
     n_kept: int
-    errors: Mapping[tuple[str, tuple[int, int]], str]
+    errors: Mapping[Training, str]
     holdout: Configured | None = None
+    nested: Nested | None = None
+    n_inner_failed: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -79,6 +84,7 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
     repeats: int = 2,
     seed: int = 0,
     holdout: float | None = None,
+    nested: int | None = None,
     metric: str | None = None,
     goal: Direction | None = None,
     jobs: int = 1,
@@ -105,7 +111,11 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
         seed: Of the folds; the trainings count on from it.
         holdout: Share of the examples that no fold gets. The winner of the folds is trained on all
             others and scored there, once.
-        metric: The score by which that winner is chosen, where there are several.
+        nested: Inner folds by which, for each fold, a configuration is chosen that the fold then
+            judges: what choosing scores on examples that it did not see. Every configuration is
+            trained that many times more for each fold: 5 folds twice with 3 inner ones are 40
+            trainings a configuration instead of 10.
+        metric: The score by which is chosen, where there are several.
         goal: Which way of it is better; by its name when None.
         jobs: Processes that train at the same time.
         store: Folder of runs; as that of TelemetryCallback.
@@ -126,14 +136,16 @@ def cross_validate(  # noqa: PLR0913 - the one place where a user states everyth
         repeats=repeats,
         seed=seed,
         holdout=holdout,
+        nested=nested,
     )
     where = Path(store) if store else configured_store()
     plan = make_plan(train_and_score, grid, parted, where, project)
     _make_writable(plan.store)
     runs = FoldRuns(train_and_score, plan, jobs, progress)
     n_trained = runs.train_folds()
-    notes = (*parted.notes, *runs.score_winner(metric, goal))
-    return _result(plan, n_trained, runs, notes)
+    choice, unjudged = runs.judge_choice(metric, goal)
+    notes = (*parted.notes, *unjudged, *runs.score_winner(metric, goal))
+    return _result(plan, n_trained, runs, choice, notes)
 
 
 def _check(train_and_score: object, jobs: int) -> None:
@@ -164,10 +176,12 @@ def _make_writable(store: Path) -> None:
 
 
 def _result(
-    plan: FoldPlan, n_trained: int, runs: FoldRuns, notes: tuple[str, ...]
+    plan: FoldPlan, n_trained: int, runs: FoldRuns, choice: Nested | None, notes: tuple[str, ...]
 ) -> CrossValidated:
     scores = stored_scores(plan.store, plan.cv_id)
-    of_folds = [score for score in scores if not score.is_holdout]
+    of_folds = [score for score in scores if score.is_of_fold]
+    tasks = {task.training for task in plan.tasks()}
+    failed = {s.training for s in scores if s.inner and s.status == FAILED} & tasks
     of_holdout = [score for score in scores if score.is_holdout]
     return CrossValidated(
         cv_id=plan.cv_id,
@@ -175,9 +189,11 @@ def _result(
         folds=plan.parted,
         configurations=tuple(_configured(parameters, of_folds) for parameters in plan.grid),
         n_trained=n_trained,
-        n_kept=len(plan.grid) * len(plan.parted.folds) - n_trained,
+        n_kept=len(tasks) - n_trained,
         errors=runs.errors,
         holdout=_configured(runs.winner.parameters, of_holdout) if runs.winner else None,
+        nested=choice,
+        n_inner_failed=len(failed),
         notes=notes,
     )
 

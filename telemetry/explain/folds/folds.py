@@ -15,8 +15,8 @@ from telemetry.explain.extras import extra_installed
 
 MOST_NAMES = 3  # of rare classes
 MOST_PARTS = 20  # of which some are the holdout: its share is right to 2.5 %
-FOLDS, HOLDOUT = "folds", "parts for the holdout"
-REMEDIES = {FOLDS: "fewer folds", HOLDOUT: "a larger share for it"}
+FOLDS, HOLDOUT, INNER = "folds", "parts for the holdout", "inner folds"
+REMEDIES = {FOLDS: "fewer folds", HOLDOUT: "a larger share for it", INNER: "fewer of them"}
 LEAST_SHARE, MOST_SHARE = 0.05, 0.5
 
 Indices = npt.NDArray[np.int64]
@@ -34,6 +34,7 @@ class Fold:
         train_idx: Places of the examples to train on, ascending, shape (n_train,).
         test_idx: Places of those to score, shape (n_test,).
         is_holdout: Whether those to score are the ones that no fold has.
+        inner: Of a fold of the examples that this fold trains on: which one, of how many.
     """
 
     repeat: int
@@ -42,6 +43,7 @@ class Fold:
     train_idx: Indices
     test_idx: Indices
     is_holdout: bool = False
+    inner: tuple[int, int] | None = None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -54,17 +56,18 @@ class Folds:
     """All folds; the digest tells whether two configurations had the same.
 
     `holdout` trains on what the folds share and scores what was set aside before; it counts as
-    the repetition after the last.
+    the repetition after the last. `inner` are the folds of what each fold trains on.
     """
 
     folds: tuple[Fold, ...]
     digest: str
     n_examples: int
     holdout: Fold | None = None
+    inner: tuple[Fold, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def make_folds(
+def make_folds(  # noqa: PLR0913 - what a user states of them
     *,
     n: int | None = None,
     labels: Labels | None = None,
@@ -73,6 +76,7 @@ def make_folds(
     repeats: int = 2,
     seed: int = 0,
     holdout: float | None = None,
+    nested: int | None = None,
 ) -> Folds:
     """Folds that hold each class in its share (with labels) and split no group (with groups).
 
@@ -84,6 +88,7 @@ def make_folds(
         repeats: Repetitions, each with folds of its own.
         seed: Decides on the folds, and is the seed of the first one.
         holdout: Share of the examples that no fold gets, parted as folds are; None: no such.
+        nested: Inner folds of the examples that each fold trains on; None: no such.
 
     Raises:
         UsageError: the numbers do not fit each other, or there are too few examples or groups.
@@ -91,6 +96,8 @@ def make_folds(
     n_examples = _number_of(n, labels, groups)
     if folds < 2 or repeats < 1:  # noqa: PLR2004 - one part has no rest
         raise UsageError(f"folds={folds}, repeats={repeats}; at least 2 folds and 1 repetition.")
+    if nested is not None and nested < 2:  # noqa: PLR2004 - as above
+        raise UsageError(f"nested={nested}; at least 2 inner folds.")
     whole = _Examples(places=np.arange(n_examples, dtype=np.int64), labels=labels, groups=groups)
     kept, aside = (whole, None) if holdout is None else _set_aside(whole, holdout, seed)
     found = tuple(
@@ -109,6 +116,7 @@ def make_folds(
         digest=_digest(found),
         n_examples=n_examples,
         holdout=None if aside is None else _last(kept, aside, repeats, seed + repeats * folds),
+        inner=() if nested is None else tuple(_inner(whole, found, nested, seed + len(found) + 1)),
         notes=_rare_classes(kept.labels, folds),
     )
 
@@ -156,6 +164,23 @@ def _last(kept: _Examples, aside: _Examples, repeat: int, seed: int) -> Fold:
         test_idx=aside.places,
         is_holdout=True,
     )
+
+
+def _inner(
+    whole: _Examples, outer: Sequence[Fold], n_inner: int, first_seed: int
+) -> Iterator[Fold]:
+    """Folds of what each fold trains on, with seeds that no other training has."""
+    for number, fold in enumerate(outer):
+        own = whole.at(fold.train_idx)
+        for inner, (train, test) in enumerate(_parted(own, n_inner, INNER, fold.seed)):
+            yield Fold(
+                repeat=fold.repeat,
+                fold=fold.fold,
+                seed=first_seed + number * n_inner + inner,
+                train_idx=train.places,
+                test_idx=test.places,
+                inner=(inner, n_inner),
+            )
 
 
 def _number_of(n: int | None, labels: Labels | None, groups: Labels | None) -> int:

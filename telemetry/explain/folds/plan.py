@@ -41,7 +41,7 @@ class FoldPlan:
 
     def tasks(self) -> Iterator[FoldTask]:
         """Every configuration on every fold: what is there can be compared at any time."""
-        for fold in self.parted.folds:
+        for fold in (*self.parted.folds, *self.parted.inner):
             for parameters in self.grid:
                 yield self.task(parameters, fold)
 

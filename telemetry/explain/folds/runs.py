@@ -3,22 +3,24 @@
 from collections.abc import Sequence
 
 from telemetry.compare.diff_result import Direction
-from telemetry.evaluate import crossval
-from telemetry.evaluate.scores import Configuration, FoldScore
+from telemetry.evaluate.fold_verdicts import choose, goal_of
+from telemetry.evaluate.nested import nested_score
+from telemetry.evaluate.nested_result import Nested
+from telemetry.evaluate.scores import Configuration, FoldScore, Training, scores_by_metric
 from telemetry.explain.folds.plan import FoldPlan, config_id
 from telemetry.explain.folds.scores import ScoreKeeper, is_settled, looked_through, stored_scores
 from telemetry.explain.folds.training import FAILED, OK, FoldTask, TrainAndScore
 from telemetry.explain.folds.workers import train_in_parallel
 from telemetry.explain.progress import Progress
 
-Errors = dict[tuple[str, tuple[int, int]], str]
+Errors = dict[Training, str]
 
 
 class FoldRuns:
     """The trainings of a plan.
 
     Attributes:
-        errors: What went wrong in those trained now, by configuration and place.
+        errors: What went wrong in those trained now.
         winner: Who was scored on the holdout, now or before.
     """
 
@@ -53,7 +55,7 @@ class FoldRuns:
         fold = self._plan.parted.holdout
         if fold is None:
             return ()
-        of_folds = [score for score in self._stored() if not score.is_holdout]
+        of_folds = [score for score in self._stored() if score.is_of_fold]
         own = {task.config_id for task in self._plan.tasks()}
         failed = {s.run.ref.path for s in of_folds if s.status == FAILED and s.config_id in own}
         metrics = sorted({score.metric for score in of_folds})
@@ -62,15 +64,38 @@ class FoldRuns:
         if metric is None and len(metrics) > 1:
             names = ", ".join(metrics)
             return (f"the winner by which score is scored on the holdout? Name one: {names}",)
-        self.winner = crossval.choose(of_folds, metric=metric, goal=goal)
+        self.winner = choose(of_folds, metric=metric, goal=goal)
         if self.winner is None:
             return ("no configuration finished every fold, so none was scored on the holdout",)
         self._train(self._missing([self._plan.task(self.winner.parameters, fold)]), n_after=0)
         return ()
 
+    def judge_choice(
+        self, metric: str | None, goal: Direction | None
+    ) -> tuple[Nested | None, tuple[str, ...]]:
+        """What choosing by the inner folds scores on the folds, and why that is not known.
+
+        Args:
+            metric: The score by which is chosen, where there are several.
+            goal: Which way of it is better; by its name when None.
+
+        Raises:
+            UsageError: the metric is unknown.
+        """
+        inner = self._plan.parted.inner
+        if not inner or inner[0].inner is None:
+            return None, ()
+        own = {task.config_id for task in self._plan.tasks()}
+        scores = [score for score in self._stored() if score.config_id in own]
+        metrics = sorted({score.metric for score in scores})
+        if metric is None and len(metrics) > 1:
+            return None, (f"the choice by which score is judged? Name one: {', '.join(metrics)}",)
+        scores = scores_by_metric(scores, metric)
+        return nested_score(scores, goal or goal_of(scores), inner_folds=inner[0].inner[1]), ()
+
     def _missing(self, tasks: Sequence[FoldTask]) -> list[FoldTask]:
-        settled = {(score.config_id, score.place) for score in self._stored() if is_settled(score)}
-        return [task for task in tasks if (task.config_id, task.fold.place) not in settled]
+        settled = {score.training for score in self._stored() if is_settled(score)}
+        return [task for task in tasks if task.training not in settled]
 
     def _stored(self) -> list[FoldScore]:
         return stored_scores(self._plan.store, self._plan.cv_id)
@@ -84,7 +109,7 @@ class FoldRuns:
             for task, raw in train_in_parallel(self._train_and_score, tasks, jobs=self._jobs):
                 outcome = keeper.add(task, looked_through(task, raw))
                 if outcome.error:
-                    self.errors[task.config_id, task.fold.place] = outcome.error
+                    self.errors[task.training] = outcome.error
                 self._n_done += 1
                 self._progress(self._n_done, n_all)
         finally:  # Ctrl-C as well: what was trained counts

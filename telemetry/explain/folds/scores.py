@@ -131,6 +131,8 @@ def _rows(
             "status": outcome.status,
             "written_at": moment,
             "is_holdout": fold.is_holdout,
+            "inner_fold": None if fold.inner is None else fold.inner[0],
+            "inner_folds": None if fold.inner is None else fold.inner[1],
         }
         for metric in metrics
     ]

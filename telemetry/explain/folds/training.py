@@ -20,13 +20,13 @@ import telemetry
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.finding_news import OnFinding
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
-from telemetry.evaluate.scores import CV_TAG
+from telemetry.evaluate.scores import CV_TAG, Training
 from telemetry.explain.folds.folds import Fold, Indices
 from telemetry.json_values import Json
 
 SCORE = "score"  # name of a score that is returned as a number alone
 OK, DIVERGED, FAILED = "ok", "diverged", "failed"
-CONFIG_TAG, HOLDOUT = "config=", "holdout"
+CONFIG_TAG, HOLDOUT, NESTED = "config=", "holdout", "nested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,30 @@ class FoldTask:
     @property
     def name(self) -> str:
         """Name of the run."""
-        place = HOLDOUT if self.fold.is_holdout else f"{self.fold.repeat}.{self.fold.fold}"
-        return f"cv-{self.config_id[:4]}-{place}"
+        fold = self.fold
+        place = HOLDOUT if fold.is_holdout else f"{fold.repeat}.{fold.fold}"
+        within = "" if fold.inner is None else f"-{fold.inner[0]}of{fold.inner[1]}"
+        return f"cv-{self.config_id[:4]}-{place}{within}"
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Tags of the run."""
         own = (f"{CV_TAG}{self.cv_id}", f"{CONFIG_TAG}{self.config_id}")
-        return (*own, HOLDOUT) if self.fold.is_holdout else own
+        if self.fold.is_holdout:
+            return (*own, HOLDOUT)
+        return own if self.fold.inner is None else (*own, NESTED)
+
+    @property
+    def training(self) -> Training:
+        """What tells it from all others of its cross-validation."""
+        return self.config_id, self.fold.place, self.fold.inner
 
     @property
     def config(self) -> Mapping[str, Json]:
         """Configuration of the run; among the runs of a cross-validation, the seed tells which."""
         fold = self.fold
-        place = {} if fold.is_holdout else {"fold": fold.fold, "repeat": fold.repeat}
+        is_fold = not fold.is_holdout and fold.inner is None
+        place = {"fold": fold.fold, "repeat": fold.repeat} if is_fold else {}
         return {**self.parameters, **place, "seed": fold.seed}
 
 

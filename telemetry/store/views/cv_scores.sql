@@ -15,5 +15,7 @@ SELECT
     c.value,
     c.status,
     c.written_at,
-    c.is_holdout
+    c.is_holdout,
+    c.inner_fold,
+    c.inner_folds
 FROM raw_cv_scores AS c
