@@ -251,11 +251,11 @@ def show(screen: Screen, answer: "Mapping[str, Json]", metric: str | None = None
     for note in listed(answer["notes"]):
         screen.paragraph(str(note), indent=2, label="note")
     if _any_failed(answer):
-        screen.paragraph("the same command trains those that failed again", indent=2, label="next")
+        screen.paragraph("the same command trains those that failed again", indent=2, label="NEXT")
     if len([entry for entry in entries if entry["means"]]) > 1:
         command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
         command += f" --metric {metric or metrics[0]}" if len(metrics) > 1 else ""
-        screen.verbatim(command, indent=2, label="then")
+        screen.verbatim(command, indent=2, label="NEXT")
 
 
 def sentence(answer: "Mapping[str, Json]") -> str:

@@ -45,7 +45,7 @@ def show(screen: Screen, found: "Slices") -> None:
         screen.verbatim(
             f"telemetry slices {found.evaluation.run.short} --where {_quoted(worst.where)}{since}",
             indent=2,
-            label="MEASURE",
+            label="NEXT",
         )
 
 
@@ -83,9 +83,10 @@ def _row(found: "Slices", entry: "Slice") -> tuple[str | Span, ...]:
 def _basis(found: "Slices") -> str:
     """What was judged, in one line."""
     at = "" if found.evaluation.step is None else f" at step {numbers.count(found.evaluation.step)}"
-    tested = "" if found.measured else f", {numbers.count(found.tested)} groups tested"
+    searched = found.slices and not found.measured  # else the answer says how many
+    tested = f", {numbers.count(found.tested)} groups tested" if searched else ""
     half = ", numbers from the half that did not search" if found.confirmed else ""
     return (
         f"{numbers.count(found.n)} examples of {found.evaluation.dataset}{at}, overall "
-        f"{found.number(found.overall)}{tested}{half}"
+        f"{found.unit} {found.number(found.overall)}{tested}{half}"
     )

@@ -85,8 +85,10 @@ def _show_configurations(screen: Screen, sweep: "Sweep") -> None:
     best, *others = sweep.configurations
     alike = sum(one.behind_low <= 0 for one in others)
     text = f"the best of {plural(len(sweep.configurations), 'configuration')}"
-    if others:
+    if alike:
         text += f"; {alike} of the others cannot be told from it with these folds"
+    elif others:
+        text += ", better than each of the others"
     folds = plural(best.folds, "fold")
     screen.paragraph(f"{text} ({folds}, Nadeau-Bengio intervals).", indent=2, label="FOLDS")
 

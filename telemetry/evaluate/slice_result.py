@@ -112,9 +112,10 @@ class Slices:
         if self.measured:
             return self._measured_answer()
         if not self.slices:
+            since = f" since {self.base.run.name}" if self.base else ""
+            verb = "became" if self.base else "is"
             return (
-                f"no group of examples is worse than the rest: {self.tested} were tested over "
-                f"{self.n} examples, overall {self.unit} {self.number(self.overall)}"
+                f"no group of examples {verb} worse than the rest{since}: {self.tested} were tested"
             )
         worst = self.slices[0]
         return (

@@ -55,7 +55,7 @@ def test_what_was_trained_is_told_and_can_be_compared(telemetry: Telemetry) -> N
     lines = done.out.splitlines()
     assert lines[0].endswith(": 6 folds trained for 2 configurations.")
     assert "gain=0.5\t0.5105\t3\t0" in lines
-    command = next(line for line in lines if line.startswith("then\t")).split("\t")[1]
+    command = next(line for line in lines if line.startswith("NEXT\t")).split("\t")[1]
     assert command.startswith("telemetry cv compare ")
     compared = telemetry(*command.split()[1:])
     assert compared.code == 0

@@ -50,7 +50,10 @@ def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> No
 def test_nothing_found_is_no_failure(telemetry: Telemetry) -> None:
     done = telemetry("slices", "before")
     assert done.code == 0
-    assert done.out.startswith("no group of examples is worse than the rest")
+    first, second = done.out.splitlines()
+    assert first.startswith("no group of examples is worse than the rest: ")
+    assert ", overall error " in second
+    assert "tested" not in second
 
 
 def test_one_group_is_measured(telemetry: Telemetry) -> None:
@@ -72,7 +75,9 @@ def test_diff_shows_the_same_change(telemetry: Telemetry) -> None:
     done = telemetry("diff", "before", "after", "--slices", "--json")
     assert done.code == 1
     assert validated("slices", done.out)["base"] == "20260102-030405-before"
-    assert telemetry("diff", "after", "before", "--slices").code == 0
+    better = telemetry("diff", "after", "before", "--slices")
+    assert better.code == 0
+    assert better.out.startswith("no group of examples became worse than the rest since after: ")
     refused = telemetry("diff", "after", "before", "--slices", "--metric", "loss")
     assert refused.code == 2
     assert "give it two runs alone" in refused.err
