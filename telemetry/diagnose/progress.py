@@ -107,8 +107,8 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
 
     `learning` further needs an end below 0.98 of the constant answer's loss, or a large fall that
     still goes on; with an end below 0.9 of it any fall beyond the noise will do. `stalled` needs
-    that a fall of 15 % can be excluded by the noise; a run too noisy or too short for that is
-    `unknown`.
+    that a fall of 15 % can be excluded by the noise: one over the run, or one below the constant
+    answer's loss where start and end are alike; a run too noisy or too short is `unknown`.
 
     Args:
         losses: Shape (n,).
@@ -199,6 +199,11 @@ class _Curve:
         error = MEDIAN_INEFFICIENCY * self.noise * float(np.sqrt(2 / third))
         return drop + 2 * error < RESOLUTION * before
 
+    def stays_above(self, level: float) -> bool:
+        """The end is at a level, and the noise small enough to exclude 15 % below it."""
+        error = MEDIAN_INEFFICIENCY * self.noise / float(np.sqrt(self.last))
+        return self.end >= level and self.end - 2 * error > (1 - RESOLUTION) * level
+
     def progress(self, state: State, *, reason: str, measurable: bool) -> Progress:
         return Progress(
             state=state,
@@ -248,5 +253,8 @@ def _state(curve: _Curve, baseline: Baseline) -> State:
     answers = constant is not None and curve.end <= STALLED_SHARE * constant
     if answers and curve.z >= SIGNAL_LIMIT and curve.r > 0:
         return State.LEARNING  # most of it within the first few steps
+    guesses = constant is not None and curve.stays_above(BASELINE_SHARE * constant)
+    if guesses and curve.r < LARGE_DROP:
+        return State.STALLED
     stalled = curve.end >= STALLED_SHARE * min(curve.start, level)
     return State.STALLED if stalled and curve.resolved else State.UNKNOWN

@@ -125,3 +125,15 @@ def test_a_run_that_turns_to_its_whole_data_passes(chain: Chains) -> None:
 def test_a_few_equal_batches_at_the_end_pass(chain: Chains) -> None:
     run = hashed(chain(2), [*range(100), *[7] * 15])
     assert "repeated_batch" in diagnosed(run).passed
+
+
+@pytest.mark.parametrize(("period", "is_found"), [(4, True), (60, False)])
+def test_samples_whole_epochs_apart_do_not_tell_one_batch(
+    chain: Chains, period: int, *, is_found: bool
+) -> None:
+    """Sixty batches were seen: an unshuffled epoch has sixty steps or more, not four."""
+    n_steps = 60 + 12 * period
+    later = dict.fromkeys(range(60, n_steps, period), 99)
+    run = hashed(chain(2), [*range(60), *(later.get(step) for step in range(60, n_steps))])
+    result = diagnosed(run)
+    assert ("repeated_batch" in {f.detector for f in result.findings}) is is_found

@@ -90,6 +90,41 @@ def test_steps_after_a_warm_up_are_looked_at(chain: Chains) -> None:
     assert result.first_step == 36
 
 
+def test_weights_that_a_warm_up_has_blown_up_are_seen_in_its_own_steps(chain: Chains) -> None:
+    run = adam(chain(2))
+    for step, loss in enumerate(stalled(2.3, 100)):
+        run.add("steps", step=step, loss=loss, lr=min(1.0, (step + 1) / 40), samples=64, flags=17)
+    early(early(run, 1.5), 0.01, steps=range(36, 46))
+    result = found(diagnosed(run), "learning_rate_too_high")
+    assert (result.first_step, result.value) == (0, pytest.approx(1.5))
+
+
+@pytest.mark.parametrize(
+    ("growth", "losses", "is_found"),
+    [
+        (30.0, stalled(5.0, 100), True),
+        (8.0, stalled(5.0, 100), False),
+        (30.0, learning(100, start=2.3, end=1.0), False),
+    ],
+    ids=["fails", "grown less", "learns"],
+)
+def test_weights_of_many_times_their_start_explain_a_run_that_fails(
+    chain: Chains, growth: float, losses: list[float], *, is_found: bool
+) -> None:
+    run = adam(chain(2).losses(losses, lr=0.1))
+    for step in range(0, 100, 10):
+        for index in range(2):
+            norm = 8.0 * (1 + (growth - 1) * step / 90)
+            run.norm(f"l{index}.weight", "weight", step, norm, n=4096)
+            run.norm(f"l{index}.weight", "update", step, 0.1 * norm, n=4096)
+    result = diagnosed(run)
+    assert ("learning_rate_too_high" in {f.detector for f in result.findings}) is is_found
+    if is_found:
+        own = found(result, "learning_rate_too_high")
+        assert (own.value, own.first_step) == (pytest.approx(growth), 10)
+        assert "times as large" in own.message
+
+
 def test_an_excursion_begins_after_one_that_was_over(chain: Chains) -> None:
     losses = [2.3, *[6.0] * 5, *learning(94), *[40.0] * 40]
     result = found(diagnosed(adam(chain(2).losses(losses, lr=0.1))), "learning_rate_too_high")

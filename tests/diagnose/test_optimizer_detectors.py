@@ -273,9 +273,16 @@ def test_without_second_moments_gradients_are_held_against_a_chosen_epsilon(
         assert "Adam's type" in not_checked(result, EPSILON).reason
 
 
-def of_rmsprop(run: Chain, *, epsilon: float, update: float, **gradient: object) -> Chain:
+def of_rmsprop(
+    run: Chain,
+    *,
+    epsilon: float,
+    update: float,
+    losses: Sequence[float] | None = None,
+    **gradient: object,
+) -> Chain:
     """Gradients of RMS 2^-9 and weights of norm 5, updated by so much a step."""
-    run.losses(learning(120, end=1.6), every=4)
+    run.losses(losses or learning(120, end=1.6), every=4)
     run.event("optimizer", index=0, **{"class": "RMSprop", "groups": [{"eps": epsilon}]})
     for step in range(0, 120, 4):
         for index in range(3):
@@ -298,6 +305,17 @@ def test_a_chosen_epsilon_that_makes_small_steps_warns_a_run_that_learns(
     chain: Chains, epsilon: float, update: float, expected: Severity
 ) -> None:
     run = of_rmsprop(chain(3), epsilon=epsilon, update=update)
+    assert found(diagnosed(run), EPSILON).severity is expected
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "expected"), [(2.0**-6, Severity.WARNING), (2.0**-8, Severity.INFO)]
+)
+def test_shorter_steps_count_sooner_while_the_loss_falls_to_the_last(
+    chain: Chains, epsilon: float, expected: Severity
+) -> None:
+    losses = [2.3 - 0.005 * step for step in range(120)]
+    run = of_rmsprop(chain(3), epsilon=epsilon, update=0.002, losses=losses)
     assert found(diagnosed(run), EPSILON).severity is expected
 
 

@@ -25,7 +25,7 @@ def decayed(
     ratio: float,
     *,
     norm: Callable[[int], float] | None = None,
-    gradient: float = 1.0,
+    gradient: float | Callable[[int], float] = 1.0,
     weight_decay: float | None = 0.1,
     absmax: float = 0.5,
 ) -> Chain:
@@ -38,7 +38,8 @@ def decayed(
         run.logits(step, absmax=absmax)
         for index in range(run.n_layers):
             name = f"l{index}.weight"
-            run.norm(name, "gradient", step, gradient, n=N)
+            size = gradient(step) if callable(gradient) else gradient
+            run.norm(name, "gradient", step, size, n=N)
             run.norm(name, "weight", step, (norm or halving(100))(step), n=N)
             run.norm(name, "update", step, 0.01, n=N, decay_ratio=ratio)
     return run
@@ -117,6 +118,7 @@ def test_weights_that_shrink_without_decay_point_at_a_penalty(chain: Chains) -> 
     result = found(diagnosed(run), ID)
     assert result.severity is Severity.WARNING
     assert result.value == pytest.approx(295 / 60)
+    assert (result.earliest, result.first_step) == (45, 180)  # 0.7 bits and 3 bits
     assert "a penalty on them in the loss" in result.advice
 
 
@@ -221,3 +223,24 @@ def test_a_loss_that_is_lost_again_needs_less_shrinking(chain: Chains) -> None:
     assert severity(kept) is None
     still = decayed(chain(3), back, 5.0, norm=halving(10_000), gradient=1e-4)
     assert severity(still) is None
+
+
+@pytest.mark.parametrize("losses", [stalled(2.3, 300), learning(300, start=2.3, end=1.6)])
+def test_decay_of_many_times_the_gradient_needs_no_shrinking_to_speak_of(
+    chain: Chains, losses: list[float]
+) -> None:
+    """Norms lose 0.15 bits in 300 steps, and larger weights would change nothing."""
+    slowly = {"norm": halving(2000), "gradient": 1e-4}
+    assert severity(decayed(chain(3), losses, 30.0, **slowly)) is Severity.WARNING
+    assert severity(decayed(chain(3), losses, 4.0, **slowly)) is None
+
+
+def test_decay_that_is_all_there_is_of_a_gradient_that_went_is_not_its_matter(
+    chain: Chains,
+) -> None:
+    def vanishing(step: int) -> float:
+        return 1e-4 if step < 50 else 1e-5
+
+    losses = stalled(2.3, 300)
+    run = decayed(chain(3), losses, 30.0, norm=halving(2000), gradient=vanishing)
+    assert severity(run) is None

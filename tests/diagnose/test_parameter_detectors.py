@@ -233,8 +233,8 @@ def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
 
 
 def test_a_loss_of_its_own_kind_that_blows_up_from_its_negative_is_climbed(chain: Chains) -> None:
-    """Ten times the start may be an objective that is meant to rise, a hundred times is none."""
-    for end, is_climbed in ((20.0, False), (200.0, True)):
+    """A hundred times the start may be an objective that is meant to rise, a thousand is none."""
+    for end, is_climbed in ((200.0, False), (2000.0, True)):
         run = climbing(chain(2), -1.0)
         for step in range(60):
             loss = 2.0 * (end / 2.0) ** (step / 59)
@@ -257,6 +257,17 @@ def test_a_sign_that_changes_in_the_middle_climbs_from_there(chain: Chains) -> N
         diagnosed(turning(chain(2), [1.0] * 40 + [-1.0] * 20, losses)), "gradient_ascent"
     )
     assert (result.severity, result.first_step) == (Severity.ERROR, 40)
+
+
+def test_a_sign_that_changes_is_seen_of_a_loss_of_either_sign(chain: Chains) -> None:
+    """A likelihood that has come down to -1 and is thrown up to a hundred times its range."""
+    losses = [*(2.0 - 0.05 * step for step in range(60)), *(300.0 + step for step in range(40))]
+    run = turning(chain(2), [1.0] * 60 + [-1.0] * 40, losses)
+    assert found(diagnosed(run), "gradient_ascent").first_step == 60
+    # One that stays in its range may be an objective of its own.
+    mild = [*losses[:60], *(-1.0 + 0.02 * step for step in range(40))]
+    run = turning(chain(2), [1.0] * 60 + [-1.0] * 40, mild)
+    assert "negative values" in not_checked(diagnosed(run), "gradient_ascent").reason
 
 
 def test_updates_along_the_gradient_at_the_end_climb_only_if_the_loss_rises(chain: Chains) -> None:

@@ -83,8 +83,16 @@ def test_of_an_unknown_optimizer_elements_that_stand_still_count(chain: Chains) 
 
 
 def test_of_an_unknown_optimizer_most_elements_must_stand_still(chain: Chains) -> None:
-    run = rounded(chain(0), lambda _: None, losses=stalled(2.3, 200), stuck=0.8)
+    run = rounded(chain(0), lambda _: None, losses=stalled(2.3, 200), stuck=0.75)
     assert "not known" in not_checked(diagnosed(run), ID).reason
+
+
+def test_a_loss_of_either_sign_needs_no_level_for_lost_updates(chain: Chains) -> None:
+    losses = [loss - 2.5 for loss in learning(400, start=4.0, end=0.1)]
+    run = rounded(chain(0), lambda _: 0.6, losses=losses)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+    late = rounded(chain(0), lambda step: 0.0 if step < 250 else 0.9, losses=losses)
+    assert ID in diagnosed(late).passed
 
 
 def test_a_small_learning_rate_does_not_count(chain: Chains) -> None:

@@ -128,6 +128,16 @@ def test_a_language_model_on_its_way_to_the_unigram_is_learning() -> None:
     assert progress(losses, constant).state is State.LEARNING
 
 
+def test_a_loss_back_at_the_level_of_guessing_is_stalled_whatever_went_before() -> None:
+    """It begins 5 % above and doubles on the way: the thirds differ by more than 15 %."""
+    course = 1 + 0.05 * (np.arange(300) < 40) + np.exp(-(((np.arange(300) - 80) / 30) ** 2))
+    losses = LN10 * course * level(300, 1.0, 0.01)
+    assert progress(losses, CLASSES).state is State.STALLED
+    # Half way down from a high start it is not known.
+    falling = np.linspace(1.5, 1.15, 60) * LN10 * level(60, 1.0, 0.15)
+    assert progress(falling, CLASSES).state is State.UNKNOWN
+
+
 def test_no_loss_at_all_is_unknown() -> None:
     assert progress(np.zeros(0), UNKNOWN).state is State.UNKNOWN
 

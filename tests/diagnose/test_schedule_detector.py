@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 
+import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.diagnose import diagnose_run
@@ -81,6 +82,17 @@ def test_a_jump_that_the_loss_follows_is_found(chain: Chains) -> None:
     assert ID in diagnosed(course(chain(1), rates)).passed
 
 
+@pytest.mark.parametrize(("later", "is_found"), [(1.75, True), (1.4, False)])
+def test_a_jump_after_which_half_of_the_fall_is_lost_is_found(
+    chain: Chains, later: float, *, is_found: bool
+) -> None:
+    """The loss has come down from 2.3 to 1.15, and does not double."""
+    losses = [*learning(80, start=2.3, end=1.15), *[1.15] * 20, *[later] * 20]
+    losses += learning(80, start=later, end=1.0)
+    diagnosis = diagnosed(course(chain(1), [1e-3] * 100 + [0.1] * 100, losses=losses))
+    assert (ID in {f.detector for f in diagnosis.findings}) is is_found
+
+
 def test_warm_restarts_pass(chain: Chains) -> None:
     rates = [cosine(step % 50, 50) + 1e-4 for step in range(200)]
     losses = [*learning(50), *([2.0] * 5), *learning(145)]
@@ -149,6 +161,8 @@ def test_a_rate_that_falls_to_nothing_in_one_step_is_found(chain: Chains) -> Non
     losses = learning(200, start=2.3, end=1.0)
     result = found(diagnosed(course(chain(1), rates, losses=losses)), ID)
     assert (result.severity, result.first_step) == (Severity.WARNING, 140)
+    result = found(diagnosed(course(chain(1), rates, losses=learning(200))), ID)
+    assert result.severity is Severity.WARNING  # no schedule does that, however low the loss
 
 
 def test_a_rate_that_comes_down_in_stairs_passes(chain: Chains) -> None:

@@ -5,7 +5,8 @@ in three of five samples, in a run that does not learn: those take the step of S
 times the gradient, which is small.
 Where the second moment is not recorded (RMSprop, Adagrad, Adamax), gradients whose root mean square
 lies below an epsilon that is no default tell the same. A run that learns is warned of such an
-epsilon where it shortens steps 16 times, and they move matrices by less than 2^-10 of their norm.
+epsilon where it shortens steps 16 times, or 4 times while the loss falls to the last, and they move
+matrices by less than 2^-10 of their norm.
 Fix: lower epsilon below the usual root of the second moment, or scale the loss up: a mean over too
 many dimensions makes gradients small.
 Not flagged: a large epsilon in a run that learns by usual steps (information), for some recipes
@@ -35,6 +36,9 @@ ERROR_SHARE = 0.9  # 0.96 where nothing is learned
 MIN_SAMPLES = 3
 CHOSEN = 1e-4  # defaults are 1e-10 to 1e-6: whoever sets more has brought this about
 SHORTENED = 16.0  # times, by epsilon: beyond the range of usual rates
+STILL_FALLS = (
+    4.0  # times, where the loss falls to the last: longer steps would have brought it down
+)
 USUAL_STEP = 2.0**-10  # of the norm of a matrix: the least of what usual rates give
 FULL_RATE = 0.5  # of the largest learning rate: later steps are meant to be small
 
@@ -94,7 +98,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 def _slows(usual_root: float, rows: Rows, context: RunContext) -> bool:
     """A chosen epsilon makes the steps of the run many times shorter, and unusually small."""
     epsilon = min((optimizer.epsilon for optimizer in context.optimizers), default=0.0)
-    if not _is_chosen(context) or not epsilon >= SHORTENED * usual_root:
+    progress = context.progress
+    is_slow = progress.state is State.LEARNING and not progress.flat
+    limit = STILL_FALLS if is_slow else SHORTENED
+    if not _is_chosen(context) or not epsilon >= limit * usual_root:
         return False
     updates = rows.part("kind", "update")
     steps = updates.ints("step")

@@ -28,7 +28,9 @@ MIN_SAMPLES = 10
 DECAY_SHARE = 0.5  # of the update: weight decay, not the gradient, sets its direction
 LEVEL_STEPS = 10  # whose median is the level of the loss
 RISE = 1.1  # over the level before a climb that begins late
-BLOWN_UP = 16.0  # times the start: climbed losses of unknown kinds reach 7,000 and more (measured)
+# Times the start: climbed losses of unknown kinds reach 7,000 and more (measured); an objective
+# that is meant to rise, as a return or a bound on information, may well pass 16.
+BLOWN_UP = 256.0
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
 SQL = """
@@ -53,7 +55,9 @@ ORDER BY p.step
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Sign of update times gradient, with the gradient turned to the loss that the user means."""
-    if not context.progress.measurable and not context.baseline.negated:
+    # A loss with negative values that was thrown far above its start has told enough.
+    is_thrown = context.progress.state is State.DIVERGED
+    if not (context.progress.measurable or context.baseline.negated or is_thrown):
         return NotChecked(detector=ID, reason=context.progress.reason)
     dots = rows.floats("dot")
     known = np.isfinite(dots) & (dots != 0)

@@ -2,7 +2,8 @@
 
 Symptom: (1) the loss climbs to twice its start (or what knowing nothing costs, if that is more);
 (2) an adaptive optimizer's steps are as large as the weights within the first ten steps; (3) steps
-of 40 % of the weights at the start of a run that learns nothing.
+of 40 % of the weights at the start of a run that learns nothing; (4) weights that end at 16 times
+their start in a run that fails.
 Fix: divide the learning rate by the factor that the finding prints, or warm it up.
 Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
 RMSprop at its default rate starts that way); the edge of stability (2103.00065); a catapult in the
@@ -34,7 +35,7 @@ from telemetry.diagnose.progress import (
     State,
     signed_range,
 )
-from telemetry.diagnose.robust import FloatArray, IntArray
+from telemetry.diagnose.robust import FloatArray, IntArray, row_medians
 from telemetry.diagnose.wording import MATRICES, example, gated, number
 from telemetry.store.rows import Rows
 
@@ -50,6 +51,8 @@ EARLY_INFO = 0.5
 EARLY_FAILING = 0.4  # runs that learn: adaptive at most 0.3, SGD 0.02 (one 0.48); faults from 0.52
 EARLY_STEPS = 10
 SHRINKING = 10**0.5  # after ten steps Adagrad's are shorter by this: its limits are higher
+GROWTH_LIMIT = 16.0  # times; runs that learn at most 3.1, rates and jumps of them 16 to 7,000
+DOUBLED = 2.0  # there the growth begins
 MOVED = 0.01  # of the weights; steps that add up to less do not move the loss
 PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
 USUAL_UPDATE = 0.1
@@ -77,19 +80,21 @@ CROSS JOIN (
 WHERE l.run = $run
     AND l.update_ratio IS NOT NULL
     AND (l.step < $early_steps OR l.step BETWEEN p.peak_step AND p.peak_step + $early_steps)
-ORDER BY l.step, l.param_id
+UNION ALL
+SELECT
+    'norm' AS signal, n.step, n.param_id AS id, n.weight_norm AS value
+FROM layers AS n
+WHERE n.run = $run
+    AND n.weight_norm IS NOT NULL
+ORDER BY signal, step, id
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Early:
-    """Largest update ratio of each matrix in the ten steps after warm-up.
-
-    `ratio` is the median over the matrices, `any_ratio` that of the first ten steps too.
-    """
+    """Largest update ratio in the first ten steps and those after warm-up, of the median matrix."""
 
     ratio: float
-    any_ratio: float
     layers: tuple[str, ...]
     step: int
 
@@ -119,7 +124,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     early = _early(rows, context, limits)
     rules = [
         rule
-        for rule in (_overshoot(context, early, limits), _erased(context, early, limits))
+        for rule in (
+            _overshoot(context, early, limits),
+            _erased(context, early, limits),
+            _blown_up(rows, context, limits),
+        )
         if rule is not None
     ]
     if not rules:
@@ -175,7 +184,7 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     if found is None or found[0] < limits["excursion_limit"]:
         return None
     value, place = found
-    if early is not None and early.any_ratio * (place + 1) < MOVED:
+    if early is not None and early.ratio * (place + 1) < MOVED:
         return None
     severity = _overshoot_severity(context, value, place, limits)
     level = limits["excursion_limit"] * reference
@@ -202,7 +211,7 @@ def _left_its_range(context: RunContext, early: _Early | None) -> _Rule | None:
     value = (context.progress.end - context.progress.start) / spread
     above = context.losses >= context.progress.start + SIGNED_RISE * spread
     place = int(np.argmax(above))
-    if not above.any() or (early is not None and early.any_ratio * (place + 1) < MOVED):
+    if not above.any() or (early is not None and early.ratio * (place + 1) < MOVED):
         return None
     return _Rule(
         severity=Severity.ERROR,
@@ -292,6 +301,29 @@ def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule 
     )
 
 
+def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
+    """The steps have made the weights many times as large, and the run fails."""
+    matrices = context.network.matrices
+    norms = grids(rows)["norm"].columns([matrix.id for matrix in matrices])
+    if not context.progress.failing or not norms.values.size:
+        return None
+    floors = np.array([matrix.norm_floor for matrix in matrices])
+    grown = row_medians(norms.values / np.fmax(norms.values[0], floors))
+    value = float(grown[-1])
+    if not limits["growth_limit"] <= value < np.inf:
+        return None
+    return _Rule(
+        severity=Severity.WARNING,
+        message=f"the steps have made the median weight matrix {number(value)} times as large as "
+        f"it was (limit {number(limits['growth_limit'])})",
+        step=int(norms.steps[np.argmax(grown >= DOUBLED)]),
+        value=value,
+        threshold=limits["growth_limit"],
+        unit="x start",
+        factor=value,
+    )
+
+
 def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
     matrices = context.network.matrices
     ratios = grids(rows)["update_ratio"].columns([matrix.id for matrix in matrices])
@@ -300,14 +332,15 @@ def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
     seen = np.flatnonzero((~np.isnan(ratios.values[near])).any(axis=0))
     if not seen.size:
         return None
-    largest = np.nanmax(ratios.values[near][:, seen], axis=0)
+    after = float(np.median(np.nanmax(ratios.values[near][:, seen], axis=0)))
+    # Weights that a warm-up has blown up take small steps after it.
+    largest = np.nanmax(ratios.values[:, seen], axis=0)
+    ratio = float(np.median(largest))
     owners = [matrices[place].layer for place in seen]
-    order = np.argsort(-largest)
     return _Early(
-        ratio=float(np.median(largest)),
-        any_ratio=float(np.nanmedian(np.nanmax(ratios.values[:, seen], axis=0))),
-        layers=tuple(dict.fromkeys(owners[place] for place in order)),
-        step=int(ratios.steps[near][0]),
+        ratio=ratio,
+        layers=tuple(dict.fromkeys(owners[place] for place in np.argsort(-largest))),
+        step=int(ratios.steps[near][0] if after == ratio else ratios.steps[0]),
     )
 
 
@@ -336,6 +369,7 @@ DETECTOR = Detector(
         "early_failing": EARLY_FAILING,
         "early_steps": EARLY_STEPS,
         "peak_share": PEAK_SHARE,
+        "growth_limit": GROWTH_LIMIT,
     },
     advice="Divide the learning rate by at least 4, or add warm-up.",
     source="arXiv:2103.00065, arXiv:2102.06604",

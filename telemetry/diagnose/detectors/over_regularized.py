@@ -4,8 +4,9 @@ Symptom: (1) the decay part of the update is as large as the gradient part in th
 matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
 down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
 although larger weights would lower it; a loss that has lost a quarter of its fall again, beyond its
-noise, needs the decay and weights that shrink at all. (2) Dropout keeps a fifth of the units or
-less, or a twentieth of the paths through several such layers, and the loss does not fall.
+noise, needs the decay and weights that shrink at all, and so does decay of eight times a gradient
+that is still there, in a run that fails or has not converged. (2) Dropout keeps a fifth of the
+units or less, or a twentieth of the paths through several such layers, and the loss does not fall.
 Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
 Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
 it leads by design; weights of normalised layers that shrink without harm; noise that no weights
@@ -17,38 +18,31 @@ Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212
 
 import json
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.gates import PERSISTENT_K, persistence
-from telemetry.diagnose.grids import Grid, grids
+from telemetry.diagnose.gates import PERSISTENT_K
+from telemetry.diagnose.grids import grids
 from telemetry.diagnose.network import Parameter
 from telemetry.diagnose.progress import SIGNED, State
-from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, FloatArray, median, row_medians
+from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, median
+from telemetry.diagnose.weight_decay import Decay, decay_of
 from telemetry.diagnose.wording import example, number, of_parameters
 from telemetry.store.rows import Rows
 
 ID = "over_regularized"
 DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
-HELD_SHARE = 0.6  # of the limit, that it stays above once the weights have shrunk: 0.7 at balance
-# Below the largest norm: the decay has had time to act. Labels that teach nothing end at 0.5 under
-# a usual decay, for its part is then all there is; harmful decays at 0.86 and more.
-SHRUNK_BITS = 0.7
 COLLAPSED_BITS = 3.0  # an eighth
 VANISHED_BITS = 8.0  # nothing is left of the initialisation
-EXPLODED_BITS = 3.0  # what shrinks after such growth was blown up first
 WORSE = 1.3  # loss at the end over its own best
 LOST_SHARE = 0.25  # of its fall, that the loss has lost again ...
 LOST_ERRORS = 5.0  # ... in standard errors; both together in no run that learns (measured on 480)
-SHRINKS_BITS = 0.25  # enough where the loss was lost under such a decay
 GAIN_LIMIT = 1.0  # relative fall of the loss for a relative growth of the weights: the loss would
 # fall in proportion at least; healthy 0.4 to 0.6, held back from 1.7
 GAIN_COLLAPSED = 0.25  # where weights have collapsed; 0.6 in runs that are held back
-NO_NORM = 1e-38
 DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a wide one does
 HEAVY_DROPOUT = 0.5  # layers that count for the paths
 PATHS_SHARE = 0.05  # of the paths are kept
@@ -97,38 +91,6 @@ ORDER BY signal, step, id
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decay:
-    """What decay has done to the weight matrices.
-
-    Attributes:
-        ratio: Decay over gradient part in the median matrix where it persists; else NaN.
-        lost: Bits below its largest norm at which each matrix ends, shape (n_matrices,); NaN for
-            one that never had a norm to lose.
-        gain: Relative fall of the loss for a relative growth of all matrices, at most.
-        first_step: Since when.
-        last_step: Of the last sample.
-        setting: Largest weight decay of the optimizers as attached; 0 for none.
-    """
-
-    ratio: float
-    lost: FloatArray
-    gain: float
-    first_step: int
-    last_step: int
-    setting: float
-
-    @property
-    def is_strong(self) -> bool:
-        """It is as large as the gradient part, and has shrunk the weights."""
-        return not math.isnan(self.ratio) and median(self.lost) >= SHRUNK_BITS
-
-    @property
-    def shrinks(self) -> bool:
-        """It is as large as the gradient part, and shrinks the weights."""
-        return not math.isnan(self.ratio) and median(self.lost) >= SHRINKS_BITS
-
-
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Decay first, then dropout."""
     if context.n_steps < MIN_STEPS:
@@ -141,10 +103,16 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     is_late = bool((norms.steps >= context.warm_in).any())
     is_seen = bool(matrices) and is_late and norms.steps.size >= PERSISTENT_K
     if is_seen:
-        decay = _decay(found, norms, matrices, _setting(rows), context, limits)
+        decay = decay_of(
+            found,
+            matrices,
+            context,
+            limit=limits["decay_limit"],
+            collapsed_bits=limits["collapsed_bits"],
+        )
         severity = _severity(decay, context, limits)
         if severity is not None:
-            return _of_decay(decay, severity, matrices, context, limits)
+            return _of_decay(decay, severity, matrices, _setting(rows), context, limits)
     dropped = _of_dropout(rows, context, limits)
     if dropped is None and not is_seen:
         return NotChecked(
@@ -155,72 +123,23 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return dropped
 
 
-def _decay(
-    found: dict[str, Grid],
-    norms: Grid,
-    matrices: list[Parameter],
-    setting: float,
-    context: RunContext,
-    limits: Limits,
-) -> _Decay:
-    floors = np.array([m.norm_floor for m in matrices])  # a matrix that is zero has none to lose
-    peaks = np.fmax.accumulate(norms.values, axis=0)
-    # A weight of exactly zero is as far down as can be told.
-    below = np.log2(np.where(peaks > floors, peaks, np.nan) / np.maximum(norms.values, NO_NORM))
-    grown = median(np.log2(peaks[-1] / np.fmax(peaks[0], floors)))
-    ratios = found["decay"].columns(norms.ids)
-    usual = row_medians(ratios.values)
-    limit = limits["decay_limit"]
-    held = persistence(ratios.steps, usual >= limit, lasting_share=0.0)
-    if persistence(ratios.steps, usual >= HELD_SHARE * limit) is None:
-        held = None
-    is_small = row_medians(below) >= limits["collapsed_bits"]
-    first = int(norms.steps[np.argmax(is_small)]) if is_small.any() else int(norms.steps[-1])
-    return _Decay(
-        ratio=math.nan if held is None else median(usual[held.where]),
-        lost=_last(below) if grown <= EXPLODED_BITS else np.zeros(len(matrices)),
-        gain=_gain(found["gain"].columns(norms.ids), context),
-        first_step=first if held is None else min(first, held.first_step),
-        last_step=int(norms.steps[-1]),
-        setting=setting,
-    )
-
-
-def _last(values: FloatArray) -> FloatArray:
-    """The last value of each column that is not NaN; NaN for a column without any."""
-    backwards = values[::-1]
-    place = np.argmax(~np.isnan(backwards), axis=0)
-    return np.asarray(backwards[place, np.arange(values.shape[1])])
-
-
-def _gain(products: Grid, context: RunContext) -> float:
-    """Sum of gradient times weight norms over the loss, in the later half of the samples.
-
-    A loss with negative values has no level: its fall so far stands for it.
-    """
-    progress = context.progress
-    late = products.steps >= median(products.steps.astype(np.float64))
-    total = np.nansum(products.values[late], axis=1)
-    level = progress.start - progress.end if _is_signed(context) else abs(progress.end)
-    return median(total) / level if level > 0 else math.nan
-
-
 def _is_signed(context: RunContext) -> bool:
     return bool((context.losses < 0).any())
 
 
-def _severity(decay: _Decay, context: RunContext, limits: Limits) -> Severity | None:
+def _severity(decay: Decay, context: RunContext, limits: Limits) -> Severity | None:
     progress = context.progress
     collapsed = median(decay.lost) >= limits["collapsed_bits"]
     lost = _is_judged(context) and _lost(context)
-    if not (decay.is_strong or collapsed or (lost and decay.shrinks)):
+    if not (decay.is_strong or collapsed or decay.crushes or (lost and decay.shrinks)):
         return None
     if context.recovered or not np.isfinite(progress.end):
         return None
     gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
     if progress.failing:
         return Severity.ERROR if gone else Severity.WARNING
-    if lost or (progress.measurable and (gone or _rose(context))):
+    crushes = decay.crushes and _is_judged(context) and progress.state is not State.CONVERGED
+    if lost or crushes or (progress.measurable and (gone or _rose(context))):
         return Severity.WARNING
     if _is_judged(context) and decay.is_strong and decay.gain >= GAIN_COLLAPSED:
         return Severity.WARNING if collapsed or decay.gain >= GAIN_LIMIT else Severity.INFO
@@ -261,9 +180,10 @@ def _width(context: RunContext) -> int:
 
 
 def _of_decay(
-    decay: _Decay,
+    decay: Decay,
     severity: Severity,
     matrices: list[Parameter],
+    setting: float,
     context: RunContext,
     limits: Limits,
 ) -> Finding:
@@ -271,7 +191,7 @@ def _of_decay(
     left = f"the weights are down to {number(100 * 2.0**-lost)} % of their largest norm"
     order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
     layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
-    strong = decay.shrinks
+    strong = decay.shrinks or decay.crushes
     factor = 100 if lost >= VANISHED_BITS else 10
     return Finding(
         detector=ID,
@@ -280,17 +200,18 @@ def _of_decay(
         f"(limit {number(limits['decay_limit'])}), and {left}"
         if strong
         else f"{left} (limit {number(100 * 2.0 ** -limits['collapsed_bits'])} %)",
-        advice=_advice(decay.setting, factor),
+        advice=_advice(setting, factor),
         layer=layers[0],
         layers=layers[:10],
         first_step=decay.first_step,
         last_step=decay.last_step,
+        earliest=decay.shrunk_step,
         value=decay.ratio if strong else lost,
         threshold=limits["decay_limit"] if strong else limits["collapsed_bits"],
         unit="decay/gradient" if strong else "bits",
         evidence={
             "lost_bits": lost,
-            "weight_decay": decay.setting,
+            "weight_decay": setting,
             "state": context.progress.state,
             "query": of_parameters(
                 "p.step, t.module as layer, t.name as parameter, p.decay_ratio",

@@ -11,7 +11,7 @@ of the data is not known: one batch in all steps is information then, for full-b
 the same (grokking even with a validation loss that rises). It is a warning if the validation loss
 does not follow the training loss and the batch is a power of two, as batches are and data sets are
 not; and it is one where a run of changing batches turns to one of them, of the same size, and
-stays.
+stays, by samples that are not whole epochs apart.
 Source: Humbatova et al., arXiv:1910.11015.
 """
 
@@ -32,7 +32,8 @@ ID = "repeated_batch"
 REPEATED_SHARE = 0.8  # of the steps; shuffled data at most 0.39 (single samples with replacement)
 EPOCH_SHARE = 0.5  # the batches seen are less than this part of an epoch
 STUCK_SHARE = 0.98  # of the steps from which on one batch stays
-STUCK_LEAST = 20  # of them that have a fingerprint
+STUCK_LEAST = 10  # of them that have a fingerprint ...
+STUCK_STEPS = 20  # ... over so many steps at least
 MIN_CHANGES = 10  # different batches before
 CHANGED_SHARE = 0.25  # of the steps before: epochs of a few batches change less
 MIN_STEPS = 50  # that have a predecessor one period before
@@ -105,6 +106,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             batches.ints("step")[own],
             batches.ints("batch_hash")[own],
             batches.floats("value")[own],
+            epoch_share=limits["epoch_share"],
         )
         severity = Severity.ERROR if lost else Severity.WARNING
         limit = limits["repeated_share"]
@@ -140,16 +142,24 @@ def _held_against(
     return _finding(found, context, severity, None, limit=limits["repeated_share"])
 
 
-def _stuck_since(steps: IntArray, hashes: IntArray, samples: FloatArray) -> _Return | None:
+def _stuck_since(
+    steps: IntArray, hashes: IntArray, samples: FloatArray, *, epoch_share: float
+) -> _Return | None:
     """Batches changed at first, and from some step on they are one, no larger than the others."""
     again = np.diff(hashes) == 0
     start = lasting_from(again, share=STUCK_SHARE, least=STUCK_LEAST)
     if start is None:
         return None
     since = int(steps[start + 1])
+    if int(steps[-1]) < since + STUCK_STEPS - 1:
+        return None
     before, after = steps < since, steps >= since
     n_different = np.unique(hashes[before]).size
     if n_different < max(MIN_CHANGES, CHANGED_SHARE * before.sum()):
+        return None
+    # Samples a whole number of epochs apart see one batch of an unshuffled loader, whose epoch has
+    # as many steps as there were different batches, or more.
+    if int(np.gcd.reduce(np.diff(steps[start:]))) > epoch_share * n_different:
         return None
     if median(samples[after]) > median(samples[before]):
         return None

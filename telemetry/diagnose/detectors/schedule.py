@@ -2,15 +2,15 @@
 
 Symptom: the rate is zero before the end of the run; or a thousandth of its peak for half of it; or
 falls to a thousandth in one step and stays there for a fifth of the run; or it jumps to four times
-anything before and the loss doubles; or it is what it was at the start after a resume, although it
-had decayed; or a cosine whose period is shorter than an epoch is stepped in every batch; or a
-schedule made for every step is called once an epoch.
+anything before, and the loss doubles or loses half of its fall; or it is what it was at the start
+after a resume, although it had decayed; or a cosine whose period is shorter than an epoch is
+stepped in every batch; or a schedule made for every step is called once an epoch.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
 the end of a cosine or one-cycle schedule, ReduceLROnPlateau; a rate of zero in one group while
 others train. Information: a scheduler called before the first step of the optimizer; a rate that
-had become tiny after the loss had fallen to a quarter.
+came down to next to nothing by and by, and a loss that has fallen to a quarter.
 Source: Humbatova et al., arXiv:1910.11015; Loshchilov and Hutter, arXiv:1608.03983.
 
 Rules about epochs hold for loops over a torch DataLoader; there alone are epochs known.
@@ -41,6 +41,8 @@ DROP_SHARE = 0.2  # of the steps, after a fall to a thousandth in one step: deca
 JUMP = 4.0  # over anything before
 RISE = 2.0  # of the loss after it
 LEVEL_SHARE = 0.5  # of the first loss: a small loss that doubles is no harm
+LEARNED_SHARE = 0.25  # of the first loss: a fall that can be lost ...
+LOST_SHARE = 0.5  # ... and is, by so much of it
 STEPS_OF_EPOCH = 5  # at least, or steps and epochs are nearly the same
 SHARE_OF_CALLS = 0.9  # of the steps: called in every step
 SAME = 0.2  # relative: the plan is the number of steps
@@ -223,13 +225,14 @@ def _rate_is_gone(course: _Course, context: RunContext, limits: Limits) -> Itera
             unit="share",
         )
     elif tiny > limits["drop_share"] * n and _falls_at_once(course, n - tiny):
-        yield _tiny_rate(course, tiny, context, advice, limits["drop_share"])
+        yield _tiny_rate(course, tiny, advice, Severity.WARNING, limits["drop_share"])
     elif (
         tiny > limits["tiny_share"] * n
         and course.n_calls
         and "ReduceLROnPlateau" not in course.names
     ):
-        yield _tiny_rate(course, tiny, context, advice, limits["tiny_share"])
+        severity = Severity.INFO if context.recovered else Severity.WARNING
+        yield _tiny_rate(course, tiny, advice, severity, limits["tiny_share"])
 
 
 def _falls_at_once(course: _Course, place: int) -> bool:
@@ -237,12 +240,10 @@ def _falls_at_once(course: _Course, place: int) -> bool:
     return place > 0 and float(course.lr[place]) <= TINY_RATE * float(course.lr[place - 1])
 
 
-def _tiny_rate(
-    course: _Course, tiny: int, context: RunContext, advice: str, limit: float
-) -> _Fault:
+def _tiny_rate(course: _Course, tiny: int, advice: str, severity: Severity, limit: float) -> _Fault:
     n = course.steps.size
     return _Fault(
-        severity=Severity.INFO if context.recovered else Severity.WARNING,
+        severity=severity,
         message=f"the learning rate is below {TINY_RATE:g} of its peak {number(course.peak)} in "
         f"the last {tiny} of {n} steps",
         advice=advice,
@@ -263,7 +264,7 @@ def _jump(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fau
         former = median(context.losses[max(0, at - MIN_STEPS) : at])
         after = context.losses[at + 1 :]
         later = float("inf") if not np.isfinite(after).all() else median(after[:MIN_STEPS])
-        if context.recovered or not later >= max(RISE * former, LEVEL_SHARE * context.first_loss):
+        if context.recovered or not _sets_back(former, later, first=context.first_loss):
             continue
         yield _Fault(
             severity=Severity.WARNING,
@@ -278,6 +279,13 @@ def _jump(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fau
             unit="times",
         )
         return
+
+
+def _sets_back(former: float, later: float, *, first: float) -> bool:
+    """The loss doubles and is no small one, or loses half of what it had fallen by."""
+    fall = first - former
+    is_lost = fall >= LEARNED_SHARE * first > 0 and later - former >= LOST_SHARE * fall
+    return is_lost or later >= max(RISE * former, LEVEL_SHARE * first)
 
 
 def _forgotten_on_resume(course: _Course, limits: Limits) -> Iterator[_Fault]:
