@@ -1,11 +1,12 @@
 """`telemetry explain coverage`: is something like the test examples in the training set?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from telemetry.cli import numbers
+from telemetry.cli import numbers, sparklines
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.model_answers import cost, listed, mappings, number
@@ -17,12 +18,11 @@ from telemetry.errors import UsageError
 from telemetry.explain_request import CoverageRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from telemetry.json_values import Json
 
 EXIT_FOUND = 1
 SHOWN_GAPS = 10
+SPREAD_WIDTH = 32  # characters of a histogram
 MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
@@ -102,6 +102,8 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     if gaps:
         screen.blank()
         screen.grid(_grid(gaps[:SHOWN_GAPS] if screen.for_people else gaps))
+        if screen.for_people:
+            _show_spreads(screen, gaps[:SHOWN_GAPS])
         if screen.for_people and len(gaps) > SHOWN_GAPS:
             screen.note(f"  and {len(gaps) - SHOWN_GAPS} more with --json")
     screen.blank()
@@ -122,6 +124,35 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
         ),
         indent=2,
     )
+
+
+def _show_spreads(screen: Screen, gaps: "list[Mapping[str, Json]]") -> None:
+    """How both sets are spread over the values of each gap that has some."""
+    rows: list[tuple[Cell, ...]] = []
+    for gap in gaps:
+        found = gap["histogram"]
+        if isinstance(found, Mapping):
+            ends = [numbers.number(number(found[name])) for name in ("low", "high")]
+            name = str(gap["attribute"])
+            rows.append((name, "training", ends[0], _spread(found["train"], screen), ends[1]))
+            rows.append(("", "test", "", _spread(found["test"], screen), ""))
+    if rows:
+        columns = (
+            Column(header="SPREAD OF", shrinks=True),
+            Column(header=""),
+            Column(header="FROM", align=Align.RIGHT),
+            Column(header="", rank=1),
+            Column(header="TO"),
+        )
+        screen.blank()
+        screen.grid(Grid(columns=columns, rows=tuple(rows)))
+
+
+def _spread(counts: "Json", screen: Screen) -> str:
+    """The counts in a few characters, each as high as its share of the largest."""
+    known = sparklines.condense([number(count) for count in listed(counts)], SPREAD_WIDTH)
+    most = max((count for count in known if count is not None), default=0.0)
+    return sparklines.sparkline(known, levels=screen.levels, extremes=(0.0, most))
 
 
 def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | None) -> None:

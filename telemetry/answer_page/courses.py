@@ -7,6 +7,7 @@ from telemetry.answer_page.html import figure
 from telemetry.answer_page.reading import Answer, listed, mapping, mappings, real
 
 SHARE = (0.0, 1.0)
+ENDS_OF_TRAINING = {"train_low": "least usual of training", "train_high": "most usual"}
 
 
 def perturbation(answer: Answer) -> str:
@@ -68,6 +69,38 @@ def evolution(answer: Answer) -> str:
     )
     svg = drawn(chart, str(evolved.get("viz_id")))
     return figure(svg, "0: as at the last checkpoint") if svg else ""
+
+
+def spreads(answer: Answer) -> str:
+    """Of each reported gap that has values: how both sets are spread over them."""
+    gaps = [gap for gap in mappings(answer.get("attributes")) if gap.get("reported") is True]
+    return "".join(
+        _spread(gap, f"{answer.get('coverage_id')}-{place}") for place, gap in enumerate(gaps)
+    )
+
+
+def _spread(gap: Answer, identity: str) -> str:
+    found = mapping(gap.get("histogram"))
+    if not found:
+        return ""
+    low, high = real(found["low"]), real(found["high"])
+    curves = []
+    for key, said in (("train", "training"), ("test", "test")):
+        counts = [real(count) for count in listed(found[key])]
+        width, total = (high - low) / len(counts), max(math.fsum(counts), 1.0)
+        points = [(low + (n + 0.5) * width, count / total) for n, count in enumerate(counts)]
+        curves.append(Curve(name=said, points=points))
+    known = [(real(gap.get(name)), said) for name, said in ENDS_OF_TRAINING.items()]
+    chart = Chart(
+        title=f"{gap['attribute']} in training and test",
+        description=" ".join(f"{curve.name}: {_extremes(curve)}" for curve in curves),
+        x_label=str(gap["attribute"]),
+        y_label="share of the examples",
+        curves=curves,
+        marks=[(place, said) for place, said in known if low <= place <= high],
+    )
+    svg = drawn(chart, identity)
+    return figure(svg, str(gap.get("sentence", ""))) if svg else ""
 
 
 def comparison(answer: Answer) -> str:

@@ -61,6 +61,7 @@ TABLES: Parts = {
 }
 CURVES: Parts = {
     "perturbations": courses.perturbation,
+    "coverages": courses.spreads,
     "features": courses.evolution,
     "comparisons": courses.comparison,
 }

@@ -29,6 +29,7 @@ PARTS = frozenset(  # columns that hold JSON
         "region",
         "position",
         "example_ids",
+        "histogram",
         "neighbours",
         "details",
         "params",

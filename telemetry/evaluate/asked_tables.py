@@ -124,6 +124,7 @@ SELECT
     error_inside,
     error_outside,
     error_p,
+    histogram,
     example_ids,
     reported,
     finding,

@@ -270,6 +270,18 @@ def test_an_answer_without_a_picture_shows_the_rest() -> None:
     assert "9.1" in Document(text).texts
 
 
+def test_both_sets_of_a_gap_are_curves_over_its_values() -> None:
+    histogram: Json = {"low": 0.0, "high": 2.0, "train": [3, 1], "test": [0, 5]}
+    gap: Json = {**GAP, "train_low": None, "train_high": 1.9, "histogram": histogram}
+    document = Document(shown("coverages", attributes=[gap]))
+    assert len(document.all("svg")) == 1
+    said = " ".join(document.texts)
+    assert "training: least 0.25 at 1.5, most 0.75 at 0.5." in said
+    assert "test: least 0 at 0.5, most 1 at 1.5." in said
+    assert "most usual" in said
+    assert "least usual of training" not in said
+
+
 def test_ranges_of_training_are_said_in_words() -> None:
     gaps: list[Json] = [
         {**GAP, "train_low": low, "train_high": high}

@@ -61,6 +61,8 @@ def test_what_training_lacks_is_said_kept_and_ends_with_1(telemetry: Telemetry) 
     sql = "SELECT kind, attribute, outside_n FROM coverage WHERE finding ORDER BY ALL"
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
     assert ["cell", "m_time = it's night", "50"] in rows
+    sql = "SELECT histogram FROM coverage WHERE attribute = 'light'"
+    assert '"train":[0' in telemetry("query", sql).out.replace(" ", "")
     assert {row[1] for row in rows} == {"light", "m_lux", "m_time = it's night", "knn"}
 
 
@@ -75,6 +77,9 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry, example
     (found,) = validated("explain", done.out)["coverages"]
     assert found["finding"] is True
     assert (found["train_n"], found["test_n"]) == (200, 150)
+    light = next(gap for gap in found["attributes"] if gap["attribute"] == "light")["histogram"]
+    assert (sum(light["train"]), sum(light["test"])) == (200, 150)
+    assert light["low"] < -8
     where = {gap["attribute"]: gap["where"] for gap in found["attributes"] if gap["reported"]}
     assert where["m_time = it's night"] == "m_time = 'it''s night'"
     rows = pa.table(
@@ -120,3 +125,7 @@ def test_a_terminal_of_80_columns_holds_it(telemetry: Telemetry, terminal: Termi
     terminal(80)
     done = telemetry(*VERB, "--test", "nights:both", "--no-color", "--no-store")
     assert widest(done.out) <= 80
+    spread = done.out.split("SPREAD OF")[1].splitlines()
+    light = next(place for place, line in enumerate(spread) if line.split()[:1] == ["light"])
+    training, test = (spread[place].split() for place in (light, light + 1))
+    assert (training[3][0], test[1][0]) == ("▁", "▅")  # a third of the test set lies far below

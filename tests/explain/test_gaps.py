@@ -11,6 +11,7 @@ from telemetry.explain.training_gaps.gaps import (
     neighbour_gap,
     with_errors,
 )
+from telemetry.explain.training_gaps.histograms import histogram_of
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 pytestmark = pytest.mark.torch
@@ -53,6 +54,47 @@ def test_a_shift_names_its_bound_and_a_control_is_silent() -> None:
     assert bright.sentence.startswith("1 of 800 training examples have brightness above 0.2")
     assert not one(gaps, "contrast").reported
     assert one(gaps, "contrast").outside_share <= 0.02
+
+
+def test_both_sets_are_counted_in_64_bins_of_one_axis() -> None:
+    train, test = np.repeat(np.arange(64.0), 100), np.array([0.0, 0.0, 40.0])
+    found = histogram_of(train, test)
+    assert found is not None
+    assert (found.low, found.high) == (0.0, 63.0)
+    assert found.train == (100,) * 64
+    assert [(place, count) for place, count in enumerate(found.test) if count] == [(0, 2), (40, 1)]
+
+
+def test_one_stray_value_does_not_put_the_others_in_one_bin() -> None:
+    train = np.append(np.linspace(0, 1, 4000), 1e9)
+    found = histogram_of(train, np.linspace(0.5, 1.5, 100))
+    assert found is not None
+    assert found.high < 2
+    assert sum(found.train) == 4001
+    assert max(found.train) < 200
+
+
+def test_where_nearly_all_have_one_value_the_strays_make_the_axis() -> None:
+    found = histogram_of(np.append(np.zeros(5000), 8.0), np.zeros(9))
+    assert found is not None
+    assert (found.low, found.high) == (0.0, 8.0)
+    assert (found.train[0], found.train[-1], found.test[0]) == (5000, 1, 9)
+
+
+def test_one_value_and_a_span_beyond_numbers_have_no_bins() -> None:
+    assert histogram_of(np.ones(3), np.ones(2)) is None
+    assert histogram_of(np.array([-1.5e308, 1.5e308]), np.array([1.0])) is None
+
+
+def test_gaps_of_values_have_a_histogram_and_groups_none() -> None:
+    generator = np.random.default_rng(1)
+    values = {"brightness": np.append(generator.uniform(size=100), np.nan)}
+    (bright,) = attribute_gaps(values, {"brightness": generator.uniform(size=50)})
+    assert bright.histogram is not None
+    assert (sum(bright.histogram.train), sum(bright.histogram.test)) == (100, 50)
+    assert neighbour_gap(np.arange(9.0), np.arange(4.0)).histogram is not None
+    rows = [{"label": "a"}]
+    assert [gap.histogram for gap in group_gaps([{}], rows, "label")] == [None]
 
 
 def test_a_few_examples_far_outside_are_reported_too() -> None:

@@ -104,6 +104,7 @@ def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
             "train_dataset": found.train,
             "test_dataset": found.test,
             **_numbers(gap),
+            "histogram": json_values.dumps(_histogram(gap)) if gap.histogram else None,
             "example_ids": json_values.dumps(list(found.examples(gap))),
             "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
             "answer": sentence(found),
@@ -139,9 +140,22 @@ def _numbers(gap: Gap) -> dict[str, Json]:
 def _gap(found: Coverage, gap: Gap) -> dict[str, Json]:
     return {
         **_numbers(gap),
+        "histogram": _histogram(gap),
         "example_ids": list(found.examples(gap)),
         "neighbours": _neighbours(gap),
         "where": where_of(found, gap) if gap.reported else None,
+    }
+
+
+def _histogram(gap: Gap) -> Json:
+    if gap.histogram is None:
+        return None
+    found = gap.histogram
+    return {
+        "low": found.low,
+        "high": found.high,
+        "train": list(found.train),
+        "test": list(found.test),
     }
 
 

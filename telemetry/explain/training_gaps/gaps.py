@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from telemetry.evaluate.exact import hypergeometric_log_p
 from telemetry.evaluate.paired import benjamini_hochberg
+from telemetry.explain.training_gaps.histograms import Histogram, histogram_of
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +46,7 @@ class Gap:
         error_inside: Share of wrong answers among covered test examples; None: there are none.
         error_outside: The same among the others.
         error_p: Of "wrong no more often".
+        histogram: Of attribute or distance, over both sets; None: of a group, or of one value.
         neighbours: Ids of the nearest training examples of the first uncovered ones.
         sentence: The comparison in words.
         reported: Whether it is a gap.
@@ -64,6 +66,7 @@ class Gap:
     error_inside: float | None = None
     error_outside: float | None = None
     error_p: float | None = None
+    histogram: Histogram | None = None
     neighbours: tuple[tuple[str, ...], ...] = ()
     sentence: str
     reported: bool
@@ -109,6 +112,7 @@ def neighbour_gap(train_distances: Floats, test_distances: Floats) -> Gap:
         train_n=len(train_distances),
         test_n=len(test_distances),
         outside=outside,
+        histogram=histogram_of(train_distances, test_distances),
         sentence=f"{_percent(share)} of the test examples are farther from training than "
         f"{100 * FAR:.0f} % of the training examples are from each other (distance {limit:.3g} "
         "in the model's representation)",
@@ -198,6 +202,7 @@ def _attribute_gap(name: str, train: Floats, test: Floats) -> Gap | None:
         outside=below | above,
         shift_sd=shift / spread if spread else math.copysign(math.inf, shift) if shift else 0.0,
         p=p,
+        histogram=histogram_of(known, asked),
         sentence=_range_sentence(name, known, (low, high), below, above),
         reported=False,
     )

@@ -20,6 +20,7 @@ SELECT
     c.error_inside,
     c.error_outside,
     c.error_p,
+    c.histogram,
     c.example_ids,
     c.neighbours,
     c.reported,
