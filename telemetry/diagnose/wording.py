@@ -10,8 +10,10 @@ MATRICES = "parameter not like '%bias'"  # of the evidence: what carries the sig
 
 
 def number(value: float) -> str:
-    """Three significant digits, no exponent for everyday sizes."""
-    return f"{value:,.3g}".replace(",", " ") if abs(value) < 1e6 else f"{value:.2e}"  # noqa: PLR2004 - a million
+    """Three significant digits, no exponent for everyday sizes: `0.012`, `12 200`, `1.28e+07`."""
+    text = f"{value:.3g}"
+    is_everyday = 1e3 <= abs(float(text)) < 1e6  # noqa: PLR2004 - a thousand, a million
+    return f"{float(text):,.0f}".replace(",", " ") if is_everyday else text
 
 
 def and_more(names: Sequence[str]) -> str:
