@@ -157,6 +157,7 @@ SELECT
     effective_rank,
     dead,
     cka_to_last,
+    params,
     details,
     array_path,
     image_path,

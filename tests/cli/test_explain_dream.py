@@ -18,6 +18,9 @@ def test_a_picture_is_made_and_kept(telemetry: Telemetry, example: Path) -> None
     sql = "SELECT kind, layer, unit, ok, z > 5 AS above FROM feature_visualizations"
     found = telemetry("query", sql).out.splitlines()[1].split("\t")
     assert found == ["dream", "output", "0", "true", "true"]
+    (identity,) = telemetry("query", "SELECT viz_id FROM feature_visualizations").out.split()[1:]
+    settings = "settings\tsteps 40, smooth 1, octaves 1, start noise, limit 256"
+    assert settings in telemetry("explain", "show", identity).out
 
 
 def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None:
@@ -25,6 +28,7 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
     document = validated("explain", telemetry(*words, "--json", "--no-store").out)
     assert [entry["unit"] for entry in document["dreams"]] == [0, 2]
     assert document["dreams"][0]["image"] is None
+    assert document["dreams"][0]["params"]["steps"] == 40
     assert document["dreams"][0]["argmax_unit"] == 0
 
 

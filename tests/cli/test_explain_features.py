@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ def test_units_are_lines_and_are_kept_with_their_picture(
     sql = "SELECT kind, unit, dead, ok FROM feature_visualizations ORDER BY unit"
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
     assert rows == [["deconv", "0", "false", "true"], ["deconv", "3", "true", "true"]]
+    sql = "SELECT DISTINCT params FROM feature_visualizations"
+    assert json.loads(telemetry("query", sql).out.splitlines()[1]) == {
+        "units": [0, 3],
+        "top": 9,
+        "limit": None,
+    }
 
 
 def test_rows_of_a_table_have_examples(telemetry: Telemetry) -> None:
@@ -52,11 +59,12 @@ def test_evolution_says_when_each_layer_has_settled(telemetry: Telemetry, exampl
     assert "Of steps 0 to 9: 1 unchanged; 3 settles at step 5." in done.out
     assert len(list(example.glob("*/*/explain/images/*.png"))) == 2
     sql = (
-        "SELECT step, cka_to_last FROM feature_visualizations WHERE kind = 'evolution' "
+        "SELECT step, cka_to_last, params FROM feature_visualizations WHERE kind = 'evolution' "
         "AND layer = '3' ORDER BY step"
     )
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
-    assert [int(step) for step, _ in rows] == [0, 5, 9]
+    assert [int(row[0]) for row in rows] == [0, 5, 9]
+    assert {row[2] for row in rows} == {'{"checkpoints": 3}'}
     assert float(rows[0][1]) < 0.99
     assert float(rows[2][1]) == pytest.approx(1)
 

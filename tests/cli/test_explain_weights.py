@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_one_layer_has_a_picture_and_its_numbers(telemetry: Telemetry, example: 
     assert "octaves" in done.out
     (png,) = example.glob("*/*/explain/images/*.png")
     (array,) = example.glob("*/*/explain/arrays/*.npy")
+    sql = "SELECT params FROM feature_visualizations"
+    assert json.loads(telemetry("query", sql).out.splitlines()[1]) == {"top": 64, "seed": 0}
     assert (png.stem, done.out.splitlines()[-1].endswith(png.name)) == (array.stem, True)
 
 

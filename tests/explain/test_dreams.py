@@ -128,6 +128,7 @@ def test_a_file_to_begin_with_is_an_image_of_the_same_shape(
     start = Settings(ascent=Ascent(steps=1), start=str(tmp_path / "grey.npy"), n_real=30)
     (found,) = dream(subject, "output", ["0"], start)
     assert torch.allclose(found.pictures[0], torch.tensor(0.25), atol=0.02)
+    assert found.params["start"] == "grey.npy"  # a run that goes elsewhere names no folder of here
     np.save(tmp_path / "small.npy", np.zeros((1, 4, 4), dtype=np.float32))
     with pytest.raises(UsageError, match=r"shape \(1, 4, 4\), expected \(1, 12, 12\)"):
         dream(subject, "output", ["0"], replace(start, start=str(tmp_path / "small.npy")))

@@ -6,8 +6,8 @@ smoothness fits every layer.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,6 +43,7 @@ from telemetry.explain.units.dream_making import (
     n_ticks,
     with_rivals,
 )
+from telemetry.json_values import Json
 
 SEEDS = 4  # a hidden unit has several modes
 TOP = 9
@@ -74,6 +75,7 @@ class Dream(Result):
         forwards: Inputs that the model was run on, for all units together.
         seconds: How long all of them took.
         seed: Of what was drawn.
+        params: Settings that they were made with.
     """
 
     TELLING: ClassVar[str] = "units.dream_answers"
@@ -99,6 +101,7 @@ class Dream(Result):
     forwards: int
     seconds: float
     seed: int
+    params: Mapping[str, Json]
 
     @property
     def is_dead(self) -> bool:
@@ -160,9 +163,20 @@ def dream(
             forwards=heard.forwards + unlearnt.forwards,
             seconds=time.perf_counter() - started,
             seed=settings.ascent.seed,
+            params=_params(settings),
         )
         for place, unit in enumerate(wanted)
     ]
+
+
+def _params(settings: Settings) -> dict[str, Json]:
+    """What to ask, to ask the same again; of a file its name, for a run may go elsewhere."""
+    start = settings.start
+    return {
+        **asdict(settings.ascent),
+        "start": Path(start).name if is_input_file(start) else start,
+        "limit": settings.n_real,
+    }
 
 
 def above(value: float, mean: float, deviation: float) -> float:
@@ -243,6 +257,7 @@ def _judged(
         forwards=0,
         seconds=0.0,
         seed=0,
+        params={},
     )
 
 

@@ -169,6 +169,7 @@ def document(found: Features, files: Files) -> dict[str, Json]:
             for unit in found.units
         ],
         "evolution": None,
+        "params": dict(found.params),
         "seconds": found.seconds,
         "checks": [check_json(check) for check in found.checks],
         "ok": found.ok,
@@ -206,6 +207,7 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
         "objective": unit.patches[0].value if unit.patches else None,
         "real_max": unit.patches[0].value if unit.patches else None,
         "dead": unit.is_dead,
+        "params": json_values.dumps(dict(found.params)),
         "details": json_values.dumps(details),
         "array_path": files.get(_unit_id(found, unit)),
         "image_path": files.get("image"),
@@ -287,6 +289,7 @@ def _evolution_rows(
     """Rows of table `feature_visualizations`, one a layer and checkpoint."""
     now = datetime.now(UTC).replace(tzinfo=None)
     checks = json_values.dumps([check_json(check) for check in evolved.checks])
+    params = json_values.dumps({"checkpoints": len(evolved.moments)})
     return [
         {
             "viz_id": identity,
@@ -296,6 +299,7 @@ def _evolution_rows(
             "layer": course.layer,
             "dataset": subject.examples.name if subject.examples else None,
             "cka_to_last": 1 - change,
+            "params": params,
             "image_path": image,
             "checks": checks,
             "ok": evolved.ok,

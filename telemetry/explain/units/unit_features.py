@@ -7,7 +7,7 @@ arXiv:1311.2901.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from telemetry.explain.results.check import Check, rule_saw_all
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
 from telemetry.explain.units.receptive import Box, receptive_fields
+from telemetry.json_values import Json
 
 PATCHES = 9
 RULE = "deconv"
@@ -91,6 +92,7 @@ class Features(Result):
         checks: What deconvolutions were held against.
         forwards: Inputs that the model was run on.
         seconds: How long it took.
+        params: Settings that they were searched with.
     """
 
     TELLING: ClassVar[str] = "units.feature_answers"
@@ -106,6 +108,7 @@ class Features(Result):
     checks: tuple[Check, ...]
     forwards: int
     seconds: float
+    params: Mapping[str, Json]
 
     @property
     def has_deconvolutions(self) -> bool:
@@ -172,6 +175,7 @@ def features(
         checks=checks,
         forwards=heard.forwards,
         seconds=time.perf_counter() - started,
+        params={"units": list(settings.units), "top": settings.top, "limit": settings.limit},
     )
 
 

@@ -176,6 +176,7 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
             "n_units": len(found.weight),
             "n_dead": len(found.dead),
             "effective_rank": found.rank,
+            "params": json_values.dumps({"top": found.top, "seed": found.seed}),
             "details": json_values.dumps(details),
             "array_path": files.get("array"),
             "image_path": files.get("image"),

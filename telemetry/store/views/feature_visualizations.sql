@@ -21,6 +21,7 @@ SELECT
     v.effective_rank,
     v.dead,
     v.cka_to_last,
+    v.params,
     v.details,
     v.array_path,
     v.image_path,
