@@ -62,6 +62,18 @@ def hidden_sites(rows: Rows, network: Network) -> tuple[Site, ...]:
     return tuple(site for site in sites(rows, network) if not _is_output(site, network))
 
 
+def sure_layer(site: Site, among: Sequence[Site], network: Network) -> str:
+    """The layer that feeds a site where each of its width feeds one of them; else its module.
+
+    A module may have an activation of another kind behind one of its layers.
+    """
+    fed = [other for other in among if other.layer == site.layer and other.n_units == site.n_units]
+    rows = {p.layer: p.rows for p in network.matrices}
+    inside = [m.path for m in network.chain if m.path and network.caller_of(m.path) == site.layer]
+    fitting = [path for path in inside if rows[path] == site.n_units]
+    return site.named if site.site == "output" or len(fed) == len(fitting) else site.layer
+
+
 def site_grid(rows: Rows, site: Site, signal: str) -> tuple[IntArray, FloatArray]:
     """Steps and values of one signal at one site, by step."""
     layers, layer_names = rows.codes("layer")
@@ -85,9 +97,9 @@ def _site(layer: str, site: str, n_units: int, network: Network) -> Site:
 
 
 def _feeding_layer(layer: str, site: str, n_units: int, network: Network) -> str:
-    """The k-th layer with weights directly inside the module; itself where that does not fit."""
+    """The k-th layer with weights that the module itself calls; itself where that does not fit."""
     position = site.rpartition("#")[2]
-    inside = [m.path for m in network.chain if m.path and m.path.rpartition(".")[0] == layer]
+    inside = [m.path for m in network.chain if m.path and network.caller_of(m.path) == layer]
     rows = {p.layer: p.rows for p in network.matrices}
     index = int(position) if position.isdigit() else 0
     if index < len(inside) and n_units in {0, rows[inside[index]]}:

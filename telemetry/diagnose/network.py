@@ -106,6 +106,14 @@ class Network:
         """Paths of recurrent modules: the depth of their gradient is the length of a sequence."""
         return frozenset(module.path for module in self.modules if module.role == "recurrent")
 
+    def caller_of(self, path: str) -> str:
+        """The module whose forward runs another: its owner, past lists, which have no forward."""
+        lists = {module.path for module in self.modules if module.depth == LAST}
+        owner = path.rpartition(".")[0]
+        while owner in lists and owner:
+            owner = owner.rpartition(".")[0]
+        return owner
+
     def depth_of(self, path: str) -> int:
         """Execution order of a module; large when it never ran."""
         return next((m.depth for m in self.modules if m.path == path), LAST)

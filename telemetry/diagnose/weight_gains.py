@@ -4,25 +4,26 @@ The gain of a matrix is RMS(W) sqrt(fan_in), the standard deviation that its row
 independent entries of variance 1 (He et al., arXiv:1502.01852). It is sqrt(2) after He's
 initialisation, 1 after Xavier's of a square matrix, LeCun's and an orthogonal one, 1 / sqrt(3) by
 PyTorch's default, 5/3 in front of tanh, and 0.16 for the 0.02 of GPT-2 in a width of 64. No width
-of the layers and no loss enters it.
+of the layers and no loss enters it. An embedding gives one row at a time: its gain is its RMS.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from telemetry.diagnose.grids import Grid
-from telemetry.diagnose.network import Network
+from telemetry.diagnose.network import Network, Parameter
 from telemetry.diagnose.robust import FloatArray, median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gains:
-    """Gains of the matrices at the first sampled step.
+    """Gains of the matrices, or of the embeddings, at the first sampled step.
 
     Attributes:
         layers: Module path of each, in the order of execution.
-        values: Gain of each, shape (n_matrices,).
+        values: Gain of each, shape (n_layers,).
     """
 
     layers: tuple[str, ...]
@@ -46,8 +47,17 @@ def first_gains(norms: Grid, network: Network) -> Gains:
         norms: L2 norms of the weights, by parameter.
         network: The network they belong to.
     """
-    found = [(m, first) for m in network.matrices if (first := norms.column(m.id)[:1]).size]
+    return _gains(norms, [(matrix, matrix.fan_in / matrix.n) for matrix in network.matrices])
+
+
+def table_gains(norms: Grid, network: Network) -> Gains:
+    """Gains of embeddings and other tables of rows; arguments as for `first_gains`."""
+    return _gains(norms, [(table, 1 / table.n) for table in network.tables])
+
+
+def _gains(norms: Grid, chosen: Sequence[tuple[Parameter, float]]) -> Gains:
+    found = [(p, size, first) for p, size in chosen if (first := norms.column(p.id)[:1]).size]
     return Gains(
-        layers=tuple(matrix.layer for matrix, _ in found),
-        values=np.array([float(n[0]) * np.sqrt(m.fan_in / m.n) for m, n in found], np.float64),
+        layers=tuple(parameter.layer for parameter, _, _ in found),
+        values=np.array([float(n[0]) * np.sqrt(size) for _, size, n in found], np.float64),
     )

@@ -201,3 +201,23 @@ def test_a_high_catapult_is_information_once_half_is_learned(chain: Chains, end:
     run = early(chain(2).losses(losses, every=10).logits(0).logits(10), 0.05)
     severity = Severity.INFO if end < 1 else Severity.ERROR
     assert found(diagnosed(run), "learning_rate_too_high").severity is severity
+
+
+@pytest.mark.parametrize(("rate", "judged"), [(0.1, True), (0.002, False)])
+def test_a_group_of_a_rate_far_above_the_others_is_judged_by_itself(
+    chain: Chains, rate: float, *, judged: bool
+) -> None:
+    """Two of five matrices are replaced at once: the median of all is small."""
+    run = early(adam(chain(3).losses(learning(100, end=1.5), lr=0.001)), 0.01)
+    for name in ("m0", "m1"):
+        run.module(name, depth=20).parameter(f"{name}.weight", shape=(64, 64), depth=20, lr_group=1)
+        for step in range(12):
+            run.norm(f"{name}.weight", "weight", step, 8.0, n=4096)
+            run.norm(f"{name}.weight", "update", step, 12.0, n=4096)
+    run.metric("lr/1", {0: rate}, phase="train")
+    result = diagnosed(run, detectors=["learning_rate_too_high"])
+    assert bool(result.findings) is judged
+    if judged:
+        (finding,) = result.findings
+        assert (finding.severity, finding.layers) == (Severity.WARNING, ("m0", "m1"))
+        assert "at learning rate 0.1" in finding.message

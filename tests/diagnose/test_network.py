@@ -107,3 +107,22 @@ def test_an_activation_that_fits_no_layer_keeps_its_module(tmp_path: Path) -> No
     run.module("block", type_="Block", role="other", depth=1)
     run.activation("block", "relu#3", 0, n_units=7).activation("", "relu#0", 0, n_units=7)
     assert set(observed(run)[0]) == {"block (relu#3)", "the model (relu#0)"}
+
+
+def test_a_list_of_layers_has_no_forward_of_its_own(tmp_path: Path) -> None:
+    """Three layers of a list and a head, called by the model itself, each before a relu."""
+    run = RunBuilder(store=tmp_path).module("", type_="Net", role="other", depth=0)
+    run.add(
+        "modules", module_id=1, parent_id=None, path="layers", type="ModuleList", depth=None,
+        n_parameters=0, role="other", attributes="{}",
+    )  # fmt: skip
+    for index, path in enumerate(("layers.0", "layers.1", "layers.2", "head")):
+        run.module(path, depth=index + 1)
+        run.parameter(f"{path}.weight", shape=(16, 16), depth=index + 1)
+        run.activation("", f"relu#{index}", 0, n_units=16)
+    assert observed(run)[0] == [
+        "layers.0 (relu#0)",
+        "layers.1 (relu#1)",
+        "layers.2 (relu#2)",
+        "head (relu#3)",
+    ]

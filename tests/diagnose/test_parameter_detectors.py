@@ -138,6 +138,61 @@ def test_a_group_with_a_rate_of_zero_is_frozen(chain: Chains) -> None:
     assert "unchanged_parameters" in diagnosed(run).passed
 
 
+def test_gradients_beyond_what_can_be_squared_are_not_blamed(chain: Chains) -> None:
+    """Adam divides them by an infinity."""
+    run = optimizer(chain(2).losses(learning(60), every=6))
+    trained(run, "l0.weight", moves=False, gradient=1e22)
+    trained(run, "l1.weight")
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
+def test_a_first_group_with_a_rate_of_zero_hides_no_cut_in_another(chain: Chains) -> None:
+    run = forwards(chain(2).losses(stalled(2.3, 150), every=6, lr=0.0), "l0", "l1", "side")
+    run.module("side", depth=9)
+    run.parameter("side.weight", shape=(64, 64), depth=9, lr_group=1)
+    run.parameter("l1.extra", shape=(64, 64), depth=3, lr_group=1)
+    run.metric("lr/1", {0: 0.1}, phase="train")
+    for name in ("l0.weight", "l1.weight"):
+        trained(run, name, moves=False)
+    trained(run, "l1.extra")
+    trained(run, "side.weight", moves=False, gradient=None)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layer) == (Severity.WARNING, "side.weight")
+
+
+def zeroed(chain: Chains, *, weight: float, bias: float, peak: float = 1.73) -> Chain:
+    """The first of three layers gets these gradients, the others 0.1; its outputs get 1."""
+    run = chain(3).losses(learning(60), every=6)
+    run.parameter("l0.bias", shape=(64,), depth=1)
+    for step in range(0, 60, 6):
+        run.activation("l0", "output_grad", step, sumsq=1.0)
+        for name, n, gradient in (
+            ("l0.weight", 4096, weight),
+            ("l0.bias", 64, bias),
+            ("l1.weight", 4096, 0.1),
+            ("l2.weight", 4096, 0.1),
+        ):
+            run.norm(name, "weight", step, 5.0 + 0.01 * step, n=n, absmax=peak * 5.0 / n**0.5)
+            run.norm(name, "gradient", step, gradient, n=n)
+            run.norm(name, "update", step, 0.01, n=n)
+    return run
+
+
+@pytest.mark.parametrize(("peak", "severity"), [(1.73, "error"), (3.5, "info")])
+def test_a_gradient_that_is_set_to_zero_is_found(chain: Chains, peak: float, severity: str) -> None:
+    """Weights that were trained before may be kept so on purpose; decay moves them all the same."""
+    result = found(
+        diagnosed(zeroed(chain, weight=0.0, bias=0.0, peak=peak)), "unchanged_parameters"
+    )
+    assert (result.severity, result.layer) == (severity, "l0.weight")
+    assert "set to zero after it was computed" in result.message
+
+
+def test_weights_behind_an_input_of_zero_get_no_gradient(chain: Chains) -> None:
+    run = zeroed(chain, weight=0.0, bias=0.1)
+    assert "unchanged_parameters" in diagnosed(run).passed
+
+
 @pytest.mark.parametrize(("level", "severity"), [(2.3, "warning"), (None, "info")])
 def test_a_layer_that_answers_and_gets_no_gradient_is_a_cause_where_nothing_is_learned(
     chain: Chains, level: float | None, severity: str

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+from synthetic import module_id, tensor_id
 
 from telemetry.diagnose.finding import Severity
 
@@ -308,6 +309,63 @@ def test_one_large_head_is_no_bad_start(chain: Chains) -> None:
     run.parameter("head.weight", shape=(64, 64), depth=9)
     run.norm("head.weight", "weight", 0, 800.0, n=4096)
     assert "poor_initialization" in diagnosed(run).passed
+
+
+def one_large(run: Chain, gain: float, *, saturated: float, bits: float = 4.0) -> Chain:
+    """A chain of tanh layers of which the second has large weights, and saturated entries."""
+    with_gain(run, 0.6, bits=0.0)
+    for row in run.rows["tensor_stats"]:
+        if row["tensor_id"] == tensor_id("l1.weight", "weight"):
+            row["sumsq"] = (8 * gain) ** 2
+    for row in run.rows["module_stats"]:
+        if row["module_id"] == module_id("l1") and row["site"] == "output":
+            row["sumsq"] = 100 * 4.0**bits
+    run.activation(
+        "a1", "output", 0, n_units=64, n_saturated=0, n_saturated_entries=round(saturated * 6400)
+    )
+    return run
+
+
+def test_a_layer_of_large_weights_that_saturates_what_follows_is_named(chain: Chains) -> None:
+    run = chain(4, activation="Tanh").losses(learning(120), every=4)
+    result = found(diagnosed(one_large(run, 40.0, saturated=0.9)), "poor_initialization")
+    assert (result.severity, result.layers) == (Severity.WARNING, ("l1",))
+    assert result.value == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "saturated", "bits"), [(5.0, 0.9, 4.0), (40.0, 0.1, 4.0), (40.0, 0.9, 0.5)]
+)
+def test_large_weights_alone_or_saturation_alone_pass(
+    chain: Chains, gain: float, saturated: float, bits: float
+) -> None:
+    run = chain(4, activation="Tanh").losses(learning(120), every=4)
+    one_large(run, gain, saturated=saturated, bits=bits)
+    assert "poor_initialization" in diagnosed(run).passed
+
+
+@pytest.mark.parametrize(
+    ("gain", "severity"), [(0.6, None), (9.0, Severity.INFO), (30.0, Severity.WARNING)]
+)
+def test_a_high_first_loss_is_traced_to_the_layer_of_large_weights(
+    chain: Chains, gain: float, severity: Severity | None
+) -> None:
+    """Seven times guessing, in a run that learns."""
+    run = chain(4).losses(learning(120, start=16.0), every=4)
+    run.logits(0, absmax=30.0).logits(4, absmax=30.0)
+    one_large(run, gain, saturated=0.0)
+    result = diagnosed(run, detectors=["poor_initialization"]).findings
+    assert [finding.severity for finding in result] == [severity] * bool(severity)
+    assert all(finding.layers == ("l1",) for finding in result)
+
+
+def test_a_high_first_loss_is_traced_to_an_embedding(chain: Chains) -> None:
+    run = chain(2).losses(learning(120, start=16.0, end=2.0), every=4)
+    run.logits(0, absmax=30.0).logits(4, absmax=30.0)
+    run.parameter("words.weight", shape=(100, 64), depth=1, module_type="Embedding")
+    run.norm("words.weight", "weight", 0, 80.0 * 100, n=6400)
+    result = found(diagnosed(run), "poor_initialization")
+    assert (result.severity, result.layer) == (Severity.WARNING, "words")
 
 
 def symmetric(run: Chain, *, gradient: float) -> Chain:

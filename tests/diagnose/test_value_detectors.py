@@ -255,6 +255,21 @@ def test_saturated_units_hurt_a_run_that_learns_nothing(chain: Chains) -> None:
     assert (result.severity, result.layer, result.first_step) == (Severity.WARNING, "a0", 24)
 
 
+@pytest.mark.parametrize(("site", "layer"), [("tanh#", "l"), ("tanh#1", "")])
+def test_a_functional_activation_is_named_by_its_layer_if_that_is_sure(
+    chain: Chains, site: str, layer: str
+) -> None:
+    """One behind each of three layers; or one alone, which may be behind any of them."""
+    run = chain(3, activation="ReLU").losses(stalled(2.3, 60), every=2)
+    run.module("head", depth=9).parameter("head.weight", shape=(10, 64), depth=9)
+    if layer:
+        for index in range(3):
+            saturated(run, "", 0.7 * (index == 1), site=f"{site}{index}")
+    else:
+        saturated(run, "", 0.7, site=site)
+    assert found(diagnosed(run), "saturated_units").layer == ("l1" if layer else "")
+
+
 def test_nearly_all_units_saturated_is_an_error(chain: Chains) -> None:
     run = saturated(chain(3, activation="Tanh").losses(stalled(2.3, 60), every=2), "a0", 0.95)
     assert found(diagnosed(run), "saturated_units").severity is Severity.ERROR

@@ -1,8 +1,9 @@
 """Steps overshoot: the loss leaves its starting level, or the initialisation is erased.
 
 Symptom: (1) the loss climbs to twice its start (or what knowing nothing costs, if that is more);
-(2) an adaptive optimizer's steps are as large as the weights within the first ten steps; (3) steps
-of 40 % of the weights at the start of a run that learns nothing; (4) weights that end at 16 times
+(2) an adaptive optimizer's steps are as large as the weights within the first ten steps, of all
+matrices or of a parameter group whose rate is four times that of another; (3) steps of 40 % of the
+weights at the start of a run that learns nothing; (4) weights that end at 16 times
 their start in a run that fails.
 Fix: divide the learning rate by the factor that the finding prints, or warm it up.
 Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
@@ -24,6 +25,7 @@ import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.early_steps import EarlySteps, early_steps, fast_group
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import excursion, lasting_from, sustained_width
 from telemetry.diagnose.grids import grids
@@ -35,8 +37,8 @@ from telemetry.diagnose.progress import (
     State,
     signed_range,
 )
-from telemetry.diagnose.robust import FloatArray, IntArray, row_medians
-from telemetry.diagnose.wording import MATRICES, example, gated, number
+from telemetry.diagnose.robust import row_medians
+from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "learning_rate_too_high"
@@ -81,6 +83,11 @@ WHERE l.run = $run
     AND l.update_ratio IS NOT NULL
     AND (l.step < $early_steps OR l.step BETWEEN p.peak_step AND p.peak_step + $early_steps)
 UNION ALL
+SELECT m.name AS signal, m.step, 0 AS id, MAX(m.value) AS value
+FROM metrics AS m
+WHERE m.run = $run AND m.name LIKE 'lr/%'
+GROUP BY m.name, m.step
+UNION ALL
 SELECT
     'norm' AS signal, n.step, n.param_id AS id, n.weight_norm AS value
 FROM layers AS n
@@ -88,15 +95,6 @@ WHERE n.run = $run
     AND n.weight_norm IS NOT NULL
 ORDER BY signal, step, id
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Early:
-    """Largest update ratio in the first ten steps and those after warm-up, of the median matrix."""
-
-    ratio: float
-    layers: tuple[str, ...]
-    step: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +119,19 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Excursion of the loss, then size of the early steps."""
     if context.losses.size < 2:  # noqa: PLR2004 - an excursion takes two
         return NotChecked(detector=ID, reason="fewer than two losses; train longer")
-    early = _early(rows, context, limits)
-    rules = [
-        rule
-        for rule in (
-            _overshoot(context, early, limits),
-            _erased(context, early, limits),
-            _blown_up(rows, context, limits),
-        )
-        if rule is not None
-    ]
+    early = early_steps(rows, context, limits)
+    overshoot, erased = _overshoot(context, early, limits), _erased(context, early, limits)
+    group = fast_group(rows, context, limits)
+    of_group = _erased(context, group, limits)
+    if of_group and (erased is None or of_group.severity.rank < erased.severity.rank):
+        early, erased = group, of_group
+    blown_up = _blown_up(rows, context, limits)
+    rules = [rule for rule in (overshoot, erased, blown_up) if rule is not None]
     if not rules:
         return None
     worst = min(rules, key=lambda rule: (rule.severity.rank, rule.step))
-    rate = context.lr_at(worst.step)
+    own_rate = early.rate if early is not None else None
+    rate = context.lr_at(worst.step) if own_rate is None else own_rate
     divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(rule.factor for rule in rules))))
     divisor = min(divisor, 1024.0)
     layers = early.layers if early is not None and early.ratio >= limits["early_failing"] else ()
@@ -166,7 +163,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
 
 
-def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
+def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
     """Medians of three, or single losses where the steps are large and the run does not learn.
 
     A single loss of twice the start is a hard batch in other runs: targets with heavy tails have
@@ -203,7 +200,7 @@ def _overshoot(context: RunContext, early: _Early | None, limits: Limits) -> _Ru
     )
 
 
-def _left_its_range(context: RunContext, early: _Early | None) -> _Rule | None:
+def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Rule | None:
     """A loss with negative values that ends far above its start has no level: its range counts."""
     spread = signed_range(context.losses)
     if context.state is not State.DIVERGED or not spread > 0:
@@ -273,7 +270,7 @@ def _last_high(context: RunContext, limits: Limits) -> int:
     return int(context.loss_steps[above[-1]]) if above.size else 0
 
 
-def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule | None:
+def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
     if early is None:
         return None
     shrinking = SHRINKING if context.shrinks_steps else 1.0
@@ -289,10 +286,11 @@ def _erased(context: RunContext, early: _Early | None, limits: Limits) -> _Rule 
         limit, severity = bounds["early_info"], Severity.INFO
     if severity is None:
         return None
+    of = "" if early.rate is None else f" of the group of {and_more(early.layers)}"
     return _Rule(
         severity=severity,
-        message=f"the first steps change the median weight matrix by {number(early.ratio)} of its "
-        f"norm (limit {number(limit)})",
+        message=f"the first steps change the median weight matrix{of} by {number(early.ratio)} of "
+        f"its norm (limit {number(limit)})",
         step=early.step,
         value=early.ratio,
         threshold=limit,
@@ -322,36 +320,6 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
         unit="x start",
         factor=value,
     )
-
-
-def _early(rows: Rows, context: RunContext, limits: Limits) -> _Early | None:
-    matrices = context.network.matrices
-    ratios = grids(rows)["update_ratio"].columns([matrix.id for matrix in matrices])
-    start = _warm_up_end(context.steps.step, context.steps.lr, share=limits["peak_share"])
-    near = (ratios.steps >= start) & (ratios.steps < start + limits["early_steps"])
-    seen = np.flatnonzero((~np.isnan(ratios.values[near])).any(axis=0))
-    if not seen.size:
-        return None
-    after = float(np.median(np.nanmax(ratios.values[near][:, seen], axis=0)))
-    # Weights that a warm-up has blown up take small steps after it.
-    largest = np.nanmax(ratios.values[:, seen], axis=0)
-    ratio = float(np.median(largest))
-    owners = [matrices[place].layer for place in seen]
-    return _Early(
-        ratio=ratio,
-        layers=tuple(dict.fromkeys(owners[place] for place in np.argsort(-largest))),
-        step=int(ratios.steps[near][0] if after == ratio else ratios.steps[0]),
-    )
-
-
-def _warm_up_end(steps: IntArray, rates: FloatArray, *, share: float) -> int:
-    """First step at that share of the highest rate, if the rate only rose until there."""
-    known = np.flatnonzero(np.isfinite(rates))
-    if not known.size:
-        return 0
-    peak = int(known[np.argmax(rates[known] >= share * rates[known].max())])
-    rising = bool((np.diff(rates[known[known <= peak]]) >= 0).all())
-    return int(steps[peak]) if rising else int(steps[known[0]])
 
 
 DETECTOR = Detector(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.activation_sites import Site, hidden_sites, site_grid
+from telemetry.diagnose.activation_sites import Site, hidden_sites, site_grid, sure_layer
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -78,6 +78,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     worst = found[0]
     share = max(entry.share for entry in found)
     names = tuple(dict.fromkeys(entry.site.shown for entry in found))
+    layers = tuple(sure_layer(entry.site, sites, context.network) for entry in found)
     what = "entries" if worst.at_start else "units"
     when = f" at step {worst.first_step}" if worst.at_start else ""
     severe = not worst.at_start and share >= limits["unit_error"]
@@ -89,8 +90,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         f"(limit {limit:.0%})",
         advice="Scale the inputs and the initial weights so that pre-activations have a standard "
         "deviation of about one, or use ReLU.",
-        layer=worst.site.layer,
-        layers=tuple(dict.fromkeys(entry.site.layer for entry in found)),
+        layer=layers[0],
+        layers=tuple(dict.fromkeys(layers)),
         first_step=worst.first_step,
         last_step=max(entry.last_step for entry in found),
         value=worst.share,

@@ -3,12 +3,16 @@
 Symptom: over at least five sampled steps with a learning rate, (a) a parameter receives gradients
 but is in no optimizer and stays as it is; (b) the gradient of the first layers is None although
 their forward ran with gradient: the graph is cut behind them; (c) a parameter of the optimizer
-receives gradients and no element of it changes: the optimizer steps another tensor.
-Fix: give the parameter to the optimizer, remove the detach, build the optimizer after the model is
-complete and on its device.
+receives gradients and no element of it changes: the optimizer steps another tensor; (d) the
+gradients of a layer's weights and of its bias are exactly zero though that of its outputs is not:
+they are set to zero after they were computed.
+Fix: give the parameter to the optimizer, remove the detach or the hook, build the optimizer after
+the model is complete and on its device.
 Not flagged: requires_grad=False; modules whose forward never ran with gradient (unused heads and
 teachers: information); branches beside the trained path that get no gradient (information); a
 learning rate of zero; steps the loss scaler skipped; updates too small for the weight's precision;
+gradients whose squares overflow it, which adaptive optimizers divide by; first layers with zero
+gradients in a run that learns, unless they hold what they were initialised with (information);
 a model of which only the last layers are given to the optimizer (linear probing: information, as
 long as it learns and the others do not hold what they were initialised with).
 Source: Humbatova et al., arXiv:1910.11015; Jiang et al., TrainCheck, arXiv:2506.14813.
@@ -33,7 +37,9 @@ UNIFORM = 3**0.5
 UNIFORM_SLACK = 0.04
 UNIFORM_ELEMENTS = 256  # from which on the largest of them is near the bound
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
+OVERFLOWING = 2.0**63  # the square of such a gradient is beyond float32
 
+# A sum of squares of 1e-24 is a signal: of what is smaller, products may round to zero.
 SQL = """
 SELECT
     p.param_id,
@@ -41,6 +47,9 @@ SELECT
     SUM(CASE WHEN p.kind = 'gradient' THEN 1 ELSE 0 END) AS n_gradient,
     SUM(CASE WHEN p.kind = 'gradient' AND p.n_sampled = 0 THEN 1 ELSE 0 END) AS n_none,
     SUM(CASE WHEN p.kind = 'gradient' AND p.sumsq > 0 THEN 1 ELSE 0 END) AS n_moving_gradient,
+    SUM(CASE WHEN p.kind = 'gradient' AND p.n_zero = NULLIF(p.n_sampled, 0) THEN 1 ELSE 0 END)
+        AS n_zero_gradient,
+    MAX(f.n_signals) AS n_signals,
     SUM(CASE WHEN p.kind = 'update' AND p.n_sampled > 0 THEN 1 ELSE 0 END) AS n_update,
     SUM(CASE WHEN p.kind = 'update' AND p.n_zero = p.n_sampled THEN 1 ELSE 0 END) AS n_still,
     MAX(CASE WHEN p.kind = 'weight' THEN p.sumsq END)
@@ -56,9 +65,10 @@ FROM tensor_points AS p
 JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
 JOIN steps AS s ON s.run = p.run AND s.step = p.step
 LEFT JOIN (
-    SELECT r.run, r.module_id, COUNT(*) AS n_forwards
+    SELECT r.run, r.module_id, SUM(CASE WHEN r.site = 'output' THEN 1 ELSE 0 END) AS n_forwards,
+        SUM(CASE WHEN r.site = 'output_grad' AND r.sumsq > 1e-24 THEN 1 ELSE 0 END) AS n_signals
     FROM module_rows AS r
-    WHERE r.phase = 'train' AND r.site = 'output'
+    WHERE r.phase = 'train' AND r.site IN ('output', 'output_grad')
     GROUP BY r.run, r.module_id
 ) AS f ON f.run = t.run AND f.module_id = t.module_id
 LEFT JOIN (
@@ -67,9 +77,7 @@ LEFT JOIN (
     WHERE m.name LIKE 'lr/%'
     GROUP BY m.run, m.name
 ) AS g ON g.run = t.run AND g.name = 'lr/' || CAST(t.lr_group AS VARCHAR)
-WHERE p.run = $run
-    AND (s.lr IS NULL OR s.lr > 0)
-    AND MOD(s.flags, 4) < 2
+WHERE p.run = $run AND (s.lr IS NULL OR s.lr > 0 OR g.lr > 0) AND MOD(s.flags, 4) < 2
 GROUP BY p.param_id
 ORDER BY p.param_id
 """
@@ -84,6 +92,8 @@ class _Observed:
     n_gradient: int
     n_none: int
     n_moving_gradient: int
+    n_zero_gradient: int
+    n_signals: int
     n_update: int
     n_still: int
     n_weight: int
@@ -118,6 +128,12 @@ class _Observed:
         """The gradient was there and not zero in at least five samples."""
         return self.n_moving_gradient >= MIN_SAMPLES
 
+    @property
+    def zeroed(self) -> bool:
+        """Each gradient was there and exactly zero, while that of the layer's outputs was not."""
+        seen = self.n_zero_gradient >= MIN_SAMPLES and self.n_signals >= MIN_SAMPLES
+        return seen and self.n_zero_gradient == self.n_gradient - self.n_none
+
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Left out of the optimizer, cut off from the loss, or stepped elsewhere."""
@@ -139,6 +155,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         _left_out(observed, context)
         or _cut_off(observed)
         or _stepped_elsewhere(observed, context)
+        or _set_to_zero(observed, context)
         or _unused(observed, context)
     )
 
@@ -153,6 +170,8 @@ def _observed(record: dict[str, SqlValue], parameter: Parameter) -> _Observed:
         n_gradient=count("n_gradient"),
         n_none=count("n_none"),
         n_moving_gradient=count("n_moving_gradient"),
+        n_zero_gradient=count("n_zero_gradient"),
+        n_signals=count("n_signals"),
         n_update=count("n_update"),
         n_still=count("n_still"),
         n_weight=count("n_weight"),
@@ -176,14 +195,7 @@ def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | N
     if not found:
         return None
     held = [entry for entry in observed if entry.parameter.lr_group is not None]
-    first_held = min((e.parameter.depth for e in held), default=LAST)
-    probing = (
-        bool(held)
-        and not context.network.n_foreign
-        and all(entry.parameter.depth < first_held for entry in found)
-        and not context.progress.failing
-        and not any(entry.looks_initial for entry in found)
-    )
+    probing = not context.network.n_foreign and _is_probing(found, held, context)
     how = (
         f"; the optimizer holds {context.network.n_foreign} tensors that are not the model's"
         if context.network.n_foreign
@@ -198,6 +210,19 @@ def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | N
         if probing
         else "Build the optimizer from model.parameters() after every layer is in place "
         "(heads, adapters, .to(device)), or add a parameter group for them.",
+    )
+
+
+def _is_probing(
+    found: Sequence[_Observed], learning: Sequence[_Observed], context: RunContext
+) -> bool:
+    """First layers that stand still, as after another training, below those that learn."""
+    first = min((entry.parameter.depth for entry in learning), default=LAST)
+    return (
+        bool(learning)
+        and all(entry.parameter.depth < first for entry in found)
+        and not context.progress.failing
+        and not any(entry.looks_initial for entry in found)
     )
 
 
@@ -252,8 +277,33 @@ def _stepped_elsewhere(observed: Sequence[_Observed], context: RunContext) -> Fi
     )
 
 
+def _set_to_zero(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+    """Zero gradients of weights and bias, with a gradient of the outputs: not by the chain rule.
+
+    The bias's is the sum of the outputs'; the weights' alone are zero behind an input of zero.
+    """
+    zeroed = [e for e in observed if e.zeroed and e.parameter.lr_group is not None]
+    kinds: dict[str, set[bool]] = {}
+    for entry in zeroed:
+        kinds.setdefault(entry.parameter.layer, set()).add(entry.parameter.is_matrix)
+    found = [entry for entry in zeroed if len(kinds[entry.parameter.layer]) > 1]
+    if not found:
+        return None
+    learning = [entry for entry in observed if entry.gets_gradient]
+    return _finding(
+        found,
+        severity=Severity.INFO if _is_probing(found, learning, context) else Severity.ERROR,
+        message=f"the gradient of {_names(found)} is exactly zero in every sample, that of the "
+        "layer's outputs is not: it was set to zero after it was computed",
+        advice="Look for a hook, a mask or a loop over .grad that multiplies by zero; freeze "
+        "layers with requires_grad_(False) if this is intended.",
+    )
+
+
 def _should_move(entry: _Observed) -> bool:
     if entry.parameter.dtype in LOW_PRECISION or not entry.lr > 0:
+        return False
+    if entry.gradient_rms >= OVERFLOWING:
         return False
     return entry.lr * entry.gradient_rms >= ROUNDED_SHARE * max(entry.weight_rms, 1e-12)
 
