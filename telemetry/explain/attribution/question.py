@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -220,27 +221,16 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
     methods = {settings.method, settings.compared}
     most = MOST_SEGMENTS if methods & SAMPLED else None
     segments = segments_of(example.input, examples, settings.segments, most)
-
-    def is_right(group: Sequence[Example]) -> Sequence[bool]:
-        with torch.no_grad():
-            output = outputs(torch.stack([other.input for other in group]))
-        answers = reading.answers(output, group).columns(reading.classes)
-        return [found is not False for found in answers.get("correct", [True] * len(group))]
-
-    def is_finite(reference: Tensor) -> bool:
-        with torch.no_grad():
-            return bool(torch.isfinite(outputs(reference[None])).all())
-
-    made = References(example=example, examples=examples, segments=segments, is_right=is_right)
+    made = References(
+        example=example,
+        examples=examples,
+        segments=segments,
+        is_right=partial(_are_right, outputs, reading),
+    )
     is_wrong = target == WRONG and score.target is not None
-    defaults = default_baselines(examples.modality, settings.method, is_wrong=is_wrong)
-    names = defaults if settings.baseline is None else (settings.baseline,)
-    references, notes = usable_references(made, names, is_finite)
-    rivals: dict[str, list[Tensor]] = {}
-    if settings.check:
-        with suppress(UsageError):  # there are none of this kind
-            usual = usual_rivals(examples.modality, settings.method, names, defaults)
-            rivals, _ = usable_references(made, usual, is_finite)
+    references, rivals, notes = _compared_with(
+        made, settings, partial(_is_finite, outputs), is_wrong=is_wrong
+    )
     return Question(
         subject=subject,
         example=example,
@@ -254,6 +244,44 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
         cost=cost,
         notes=notes,
     )
+
+
+def _compared_with(
+    made: References,
+    settings: Settings,
+    is_finite: Callable[[Tensor], bool],
+    *,
+    is_wrong: bool,
+) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]], tuple[str, ...]]:
+    """References by baseline, those of the baselines that are usual instead, and notes of them.
+
+    Raises:
+        UsageError: an unknown baseline, or one that does not fit.
+    """
+    modality = made.examples.modality
+    defaults = default_baselines(modality, settings.method, is_wrong=is_wrong)
+    names = defaults if settings.baseline is None else (settings.baseline,)
+    references, notes = usable_references(made, names, is_finite)
+    rivals: dict[str, list[Tensor]] = {}
+    if settings.check:
+        with suppress(UsageError):  # there are none of this kind
+            usual = usual_rivals(modality, settings.method, names, defaults)
+            rivals, _ = usable_references(made, usual, is_finite)
+    return references, rivals, notes
+
+
+def _are_right(
+    outputs: Callable[[Tensor], Tensor], reading: Reading, group: Sequence[Example]
+) -> Sequence[bool]:
+    with torch.no_grad():
+        output = outputs(torch.stack([other.input for other in group]))
+    answers = reading.answers(output, group).columns(reading.classes)
+    return [found is not False for found in answers.get("correct", [True] * len(group))]
+
+
+def _is_finite(outputs: Callable[[Tensor], Tensor], reference: Tensor) -> bool:
+    with torch.no_grad():
+        return bool(torch.isfinite(outputs(reference[None])).all())
 
 
 def _most(params: Sequence[Mapping[str, float]]) -> dict[str, float]:

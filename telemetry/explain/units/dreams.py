@@ -208,29 +208,16 @@ def _judged(
     """The pictures of one unit against noise, real examples and the pictures of other units."""
     unit = units[place]
     on_pictures, on_real, on_noise = map(unit.read, (made.answers, made.real, made.noise))
-    owners = torch.tensor(made.owners)
-    mine = (owners == place).nonzero()[:, 0]
+    mine = (torch.tensor(made.owners) == place).nonzero()[:, 0]
     order = mine[on_pictures[mine].argsort(descending=True)]
-    others = (owners != place).nonzero()[:, 0]
     best, real_sd = float(on_pictures[order[0]]), float(on_real.std(correction=0))
     noise_mean, noise_sd = float(on_noise.mean()), float(on_noise.std(correction=0))
     own = made.pictures[order]
-    checks = [
-        above_noise(above(best, noise_mean, noise_sd)),
-        above_real(best, float(on_real.max())),
-    ]
     same = mean_correlation(own, own) if len(own) > 1 else None
-    best_unit = unit.index
-    if len(others):
-        rival = others[on_pictures[others].argmax()]
-        unit_sd = real_sd if real_sd > EPSILON else 1.0
-        lead = (float(on_pictures[rival]) - best) / unit_sd
-        rival_unit = units[int(owners[rival])].index
-        best_unit = rival_unit if lead > 0 else unit.index
-        checks.append(own_unit(lead, (best - noise_mean) / unit_sd, rival_unit))
-        is_one_place = made.answers.dim() == FLAT or unit.position is not None
-        if same is not None and is_one_place:  # a mean over places says not where its pattern is
-            checks.append(seeds_agree(same, mean_correlation(own, made.pictures[others])))
+    unit_sd = real_sd if real_sd > EPSILON else 1.0
+    best_unit, beside = _beside_others(
+        made, units, place, rise=(best - noise_mean) / unit_sd, unit_sd=unit_sd, same=same
+    )
     top = on_real.topk(min(TOP, len(on_real)))
     return Dream(
         id="",
@@ -253,12 +240,51 @@ def _judged(
         seed_correlation=same,
         random_picture=own[0],
         random_z=0.0,
-        checks=tuple(checks),
+        checks=(
+            above_noise(above(best, noise_mean, noise_sd)),
+            above_real(best, float(on_real.max())),
+            *beside,
+        ),
         forwards=0,
         seconds=0.0,
         seed=0,
         params={},
     )
+
+
+def _beside_others(
+    made: Made,
+    units: Sequence[Unit],
+    place: int,
+    *,
+    rise: float,
+    unit_sd: float,
+    same: float | None,
+) -> tuple[int, list[Check]]:
+    """The unit whose picture excites one most, and checks against the pictures of other units.
+
+    Args:
+        made: All pictures.
+        units: Of which some or all have pictures.
+        place: Of the one.
+        rise: Its answer to its best picture above noise, in `unit_sd`.
+        unit_sd: Deviation of its answers to real examples.
+        same: Mean correlation of its own pictures; None: there is one.
+    """
+    unit, owners = units[place], torch.tensor(made.owners)
+    mine, others = ((owners == place).nonzero()[:, 0], (owners != place).nonzero()[:, 0])
+    if not len(others):
+        return unit.index, []
+    on_pictures = unit.read(made.answers)
+    rival = others[on_pictures[others].argmax()]
+    lead = float(on_pictures[rival] - on_pictures[mine].max()) / unit_sd
+    rival_unit = units[int(owners[rival])].index
+    checks = [own_unit(lead, rise, rival_unit)]
+    is_one_place = made.answers.dim() == FLAT or unit.position is not None
+    if same is not None and is_one_place:  # a mean over places says not where its pattern is
+        other = mean_correlation(made.pictures[mine], made.pictures[others])
+        checks.append(seeds_agree(same, other))
+    return rival_unit if lead > 0 else unit.index, checks
 
 
 def _z(made: Made, unit: Unit, place: int) -> float:
