@@ -1,11 +1,10 @@
 """Options of the verbs that run a model, and where its parts come from: the run, else the user.
 
-Entry points run code. Those that a run names are followed only for runs that this user recorded on
-this host; of any other they are printed and refused, unless the user says that they are trusted.
+Entry points run code. Those that a run names are followed only where a signature says that this
+user recorded it; of any other they are printed and refused, unless the user trusts them.
 """
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,8 +15,7 @@ import click
 
 from telemetry.errors import UsageError
 from telemetry.explain_request import EXPLAIN_KEY, ModelSource, matching_files
-from telemetry.manifest import writer_of
-from telemetry.processes import host_name
+from telemetry.ownership import doubt
 from telemetry.store.catalog import Run
 
 if TYPE_CHECKING:
@@ -111,7 +109,8 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     """
     stated = _stated(run)
     asked = {name: value for name, value in given.items() if value is not None}
-    is_trusted = trust or run is None or is_own(run)
+    reason = None if trust or run is None else _doubt(run)
+    is_trusted = reason is None
     if "model" in asked and not (is_trusted and asked["model"] == stated.get("model")):
         # The arguments and weights of the run are not meant for another model.
         stated = {name: value for name, value in stated.items() if name == "dataset"}
@@ -119,8 +118,8 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     entries = [used[name] for name in ENTRIES if name in used]
     if run is not None and entries and not is_trusted:
         raise UsageError(
-            f"{run.run} was recorded elsewhere and names the code {', '.join(entries)}; running a "
-            "model runs that code. If you trust it say --trust-run, or name --model and --dataset."
+            f"{run.run} names the code {', '.join(entries)}, which running its model runs, and "
+            f"{reason}. If you trust it say --trust-run, or name --model and --dataset."
         )
     source = ModelSource(**{**used, **asked})
     if source.model is None:
@@ -172,14 +171,12 @@ def newest_weights(source: ModelSource, folder: Path) -> ModelSource:
     return replace(source, checkpoint=str(found[-1])) if found else source
 
 
-def is_own(run: Run) -> bool:
-    """Whether this user recorded the run on this host."""
-    writer = writer_of(run.manifest) if run.manifest else None
-    if writer is None or writer.host != host_name():
-        return False
-    # Without a folder it is that of a checkpoint, which this command is about to make.
-    is_here = hasattr(os, "getuid") and run.ref.path.exists()
-    return not is_here or run.ref.path.stat().st_uid == os.getuid()
+def _doubt(run: Run) -> str | None:
+    """Why it is not known that this user recorded a run; None: it is, or it names nothing."""
+    manifest = run.manifest
+    if manifest is None or EXPLAIN_KEY not in manifest.extra:
+        return None
+    return doubt(manifest.run, manifest.project, manifest.extra)
 
 
 def _stated(run: Run | None) -> dict[str, str]:

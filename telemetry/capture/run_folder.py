@@ -6,7 +6,6 @@ from pathlib import Path
 
 from telemetry.capture.claims import Claim, rank_manifest_name
 from telemetry.capture.run_summary import METRICS_LIMIT, merged
-from telemetry.explain_request import EXPLAIN_KEY
 from telemetry.json_values import Json
 from telemetry.manifest import (
     FORMAT,
@@ -17,6 +16,7 @@ from telemetry.manifest import (
     publish_json,
     utc_now,
 )
+from telemetry.ownership import signed
 from telemetry.runs import RunRef
 from telemetry.shards import Shard
 from telemetry.tables import table
@@ -215,7 +215,7 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
         total_steps=settings.total_steps,
         conflict_of=claim.conflict_of,
         owner=claim.owner,
-        extra={} if settings.explain is None else {EXPLAIN_KEY: settings.explain},
+        extra=_explained(claim, settings),
     )
     previous = claim.previous
     if previous is None:
@@ -235,6 +235,13 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
         error=None,
         closed=False,
     )
+
+
+def _explained(claim: Claim, settings: RunSettings) -> dict[str, Json]:
+    """How the model is built, signed; what an earlier attempt said of it is not signed again."""
+    if settings.explain is None or claim.rank != 0:
+        return {}
+    return signed(claim.ref.run, settings.project, settings.explain)
 
 
 def bounded(manifest: Manifest) -> Manifest:

@@ -13,6 +13,7 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.explain_request import EXPLAIN_KEY, file_digest
 from telemetry.json_values import Json
 from telemetry.manifest import Manifest, Status, utc_now, write_manifest
+from telemetry.ownership import doubt, signed
 from telemetry.processes import this_process
 from telemetry.runs import MANIFEST_NAME, RunRef, run_folder
 from telemetry.store.catalog import Run, load_run
@@ -46,7 +47,7 @@ def checkpoint_run(store: Path, file: Path) -> Run:
         status=Status.FINISHED,
         tags=(TAG,),
         closed=True,
-        owner=this_process(),  # who follows its entry points later asks whether they are their own
+        owner=this_process(),
     )
     ref = RunRef(project=PROJECT, run=manifest.run, path=path)
     return Run(ref=ref, manifest=manifest, status=Status.FINISHED)
@@ -58,7 +59,7 @@ def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
 
     Args:
         run: Of `checkpoint_run`.
-        spec: How its model is built; replaces what the run said so far, key by key.
+        spec: How its model is built; replaces what this user said so far, key by key.
 
     Raises:
         StoreUnreadable: the disk refuses.
@@ -68,11 +69,10 @@ def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
     manifest = run.manifest
     if manifest is None:
         raise StoreUnreadable(run.reason)
-    known = manifest.extra.get(EXPLAIN_KEY)
-    stated = {**(known if isinstance(known, Mapping) else {}), **spec}
+    stated = signed(manifest.run, manifest.project, {**_known(manifest), **spec})
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_manifest(path, replace(manifest, extra={**manifest.extra, EXPLAIN_KEY: stated}))
+        write_manifest(path, replace(manifest, extra={**manifest.extra, **stated}))
     except OSError as error:
         raise StoreUnreadable(f"{path}: cannot be written ({error.strerror}).") from error
     try:
@@ -80,6 +80,13 @@ def kept_run(run: Run, spec: Mapping[str, Json]) -> Iterator[None]:
     finally:
         if is_new:
             _remove_empty(path)
+
+
+def _known(manifest: Manifest) -> Mapping[str, Json]:
+    """How the model of a run is built, as far as this user has said so."""
+    known = manifest.extra.get(EXPLAIN_KEY)
+    is_own = doubt(manifest.run, manifest.project, manifest.extra) is None
+    return known if is_own and isinstance(known, Mapping) else {}
 
 
 def _remove_empty(path: Path) -> None:

@@ -11,6 +11,7 @@ from telemetry import ExplainSpec, TelemetryCallback
 from telemetry.errors import CaptureError
 from telemetry.explain_request import EXPLAIN_KEY
 from telemetry.manifest import read_manifest
+from telemetry.ownership import doubt
 
 pytestmark = pytest.mark.torch
 
@@ -136,7 +137,9 @@ def test_how_a_model_is_built_again_stands_in_the_manifest(tmp_path: Path) -> No
     with TelemetryCallback(model, None, store=tmp_path, explain=spec) as telemetry:
         path = telemetry.path
     assert path is not None
-    assert read_manifest(path).extra[EXPLAIN_KEY] == {
+    manifest = read_manifest(path)
+    assert doubt(manifest.run, manifest.project, manifest.extra) is None  # this user says so
+    assert manifest.extra[EXPLAIN_KEY] == {
         "model": "shop:build",
         "model_args": {"width": 3},
         "checkpoint": "ckpt/*.pt",

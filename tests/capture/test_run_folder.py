@@ -10,6 +10,7 @@ from telemetry.capture.claims import Claim, claim_run
 from telemetry.capture.run_folder import MANIFEST_BYTES, Progress, RunFolder, bounded
 from telemetry.json_values import Json
 from telemetry.manifest import Manifest, Status, encoded, inferred_status, read_manifest
+from telemetry.ownership import doubt
 from telemetry.runs import new_shard_name
 from telemetry.shards import Shard
 from telemetry.tables import table
@@ -182,7 +183,10 @@ def test_other_tools_keys_survive(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "explain": {"n": 1}}))
     second = begin(tmp_path)
     second.write(Progress())
-    assert read_manifest(second.path).extra["explain"] == {"n": 1}
+    manifest = read_manifest(second.path)
+    assert manifest.extra["explain"] == {"n": 1}
+    # Who goes on with a run does not say that its code is their own.
+    assert doubt(manifest.run, manifest.project, manifest.extra) is not None
 
 
 def test_a_conflict_is_in_the_manifest(tmp_path: Path) -> None:

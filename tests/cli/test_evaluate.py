@@ -8,7 +8,10 @@ import pytest
 import torch
 from command_line import Telemetry, Terminal, validated, widest
 
-from telemetry.manifest import read_manifest, write_manifest
+from telemetry.json_values import Json
+from telemetry.manifest import Manifest, read_manifest, write_manifest
+from telemetry.ownership import signed
+from telemetry.processes import this_process
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop")]
 
@@ -76,23 +79,28 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 def test_a_run_that_names_its_model_needs_no_options_unless_it_is_foreign(
     telemetry: Telemetry, example: Path
 ) -> None:
-    from telemetry.processes import this_process
-
     folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
     manifest = read_manifest(folder)
-    extra = {"explain": {"model": "shop:build", "dataset": "shop:valid"}}
-    write_manifest(folder, replace(manifest, extra=extra, owner=this_process()))
+
+    def state(spec: dict[str, Json], **entries: Json) -> None:
+        own = signed(manifest.run, manifest.project, spec)
+        # Whoever knows our host and process is no owner.
+        write_manifest(folder, replace(manifest, extra={**own, **entries}, owner=this_process()))
+
+    spec: dict[str, Json] = {"model": "shop:build", "dataset": "shop:valid"}
+    pick = {**spec, "output_fn": "shop:first"}
+    state(spec)
     assert telemetry("evaluate", "base", "--no-store").code == 0
-    stranger = replace(this_process(), host="another-host")
-    pick = {"explain": {**extra["explain"], "output_fn": "shop:first"}}
-    write_manifest(folder, replace(manifest, extra=pick, owner=this_process()))
+    state(pick)
     assert telemetry("evaluate", "base", "--no-store").out.startswith("12 examples of shop:valid")
-    write_manifest(folder, replace(manifest, extra=pick, owner=stranger))
-    assert "shop:valid, shop:first" in telemetry("evaluate", "base", "--no-store").err
-    write_manifest(folder, replace(manifest, extra=extra, owner=stranger))
+    state(spec, explain=pick)
+    done = telemetry("evaluate", "base", "--no-store")
+    assert "code shop:build, shop:valid, shop:first, which running its model runs" in done.err
+    assert "recorded elsewhere, or run.json was changed by hand" in done.err
+    state(spec, explain_signature=None)
     done = telemetry("evaluate", "base", "--no-store")
     assert done.code == 2
-    assert "was recorded elsewhere and names the code shop:build, shop:valid" in done.err
+    assert "no signature of yours: recorded elsewhere, or by an older version" in done.err
     assert telemetry("evaluate", "base", "--no-store", "--trust-run").code == 0
     assert telemetry("evaluate", "base", "--no-store", *PARTS).code == 0
 
@@ -131,21 +139,25 @@ def test_people_are_told_what_to_ask_next_and_which_weights_ran(
 def test_the_model_of_the_run_by_its_name_keeps_its_arguments(
     telemetry: Telemetry, example: Path
 ) -> None:
-    from telemetry.processes import this_process
-
     folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
     manifest = read_manifest(folder)
-    spec = {"model": "shop:build", "dataset": "shop:valid", "model_args": {"width": 3}}
-    write_manifest(folder, replace(manifest, extra={"explain": spec}, owner=this_process()))
+    spec: dict[str, Json] = {
+        "model": "shop:build",
+        "dataset": "shop:valid",
+        "model_args": {"width": 3},
+    }
+    own = signed(manifest.run, manifest.project, spec)
+    write_manifest(folder, replace(manifest, extra=own))
     words = ("evaluate", "base", "--no-store", "--model", "shop:build")
     assert "cannot be built" in telemetry(*words).err
-    write_manifest(
-        folder,
-        replace(
-            manifest, extra={"explain": spec}, owner=replace(this_process(), host="another-host")
-        ),
-    )
+    write_manifest(folder, replace(manifest, extra={"explain": spec}))
     assert telemetry(*words, "--dataset", "shop:valid").code == 0
+
+
+def spec_in(manifest: Manifest) -> dict[str, Json]:
+    found = manifest.extra["explain"]
+    assert isinstance(found, dict)
+    return found
 
 
 def save_weights(name: str, factor: float) -> None:
@@ -181,6 +193,14 @@ def test_a_bare_checkpoint_has_a_run_of_its_own(telemetry: Telemetry, empty: Pat
     again = validated("evaluate", telemetry("evaluate", "elsewhere/same.pt", "--json").out)
     assert [(e["run"], e["new"]) for e in again["evaluations"]] == [(runs[0], False)]
     assert telemetry("slices", "good.pt", "--by", "half", "--min-size", 3).code == 0
+
+    changed = {**manifest.extra, "explain": {**spec_in(manifest), "output_fn": "shop:first"}}
+    folder = empty / "project=checkpoints" / f"run={runs[0]}"
+    write_manifest(folder, replace(manifest, extra=changed))
+    assert "run.json was changed by hand" in telemetry("evaluate", "good.pt").err
+    assert telemetry("evaluate", "good.pt", *PARTS).code == 0  # says how, anew and alone
+    assert "output_fn" not in spec_in(read_manifest(folder))
+    assert telemetry("evaluate", "good.pt").code == 0
     assert "12 examples are too few" in telemetry("diff", "good.pt", "bad[1].pt", "--slices").err
     assert "good.pt" in telemetry("runs", "--tag", "checkpoint").out
 

@@ -9,6 +9,7 @@ import pytest
 from command_line import Done, Telemetry, Terminal
 
 from telemetry.manifest import read_manifest, write_manifest
+from telemetry.ownership import signed
 from telemetry.processes import this_process
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "hostile", "in_process")]
@@ -188,11 +189,13 @@ def test_a_run_of_somebody_else_cannot_name_the_code_that_runs(
     Path("precious/thesis.txt").write_text("years", "utf-8")
     (folder,) = example.glob("project=*/run=*aaaaaa")
     stated = {"model": "shutil:rmtree", "model_args": {"path": "precious"}, "dataset": "os:environ"}
-    owner = replace(this_process(), host="another-host")
-    write_manifest(folder, replace(read_manifest(folder), extra={"explain": stated}, owner=owner))
+    manifest = replace(read_manifest(folder), owner=this_process())  # ours, it says
+    other = {**signed(manifest.run, "other", stated), "explain": stated}
+    write_manifest(folder, replace(manifest, extra=other))
     words = ("--example", 0) if part == "input" else ("--checkpoint", "good.pt")
     line = refused(telemetry("explain", part, "base", *words), example)
-    assert "was recorded elsewhere and names the code shutil:rmtree" in line
+    assert "names the code shutil:rmtree" in line
+    assert "its signature is not yours" in line
     assert "--trust-run" in line
     assert Path("precious/thesis.txt").exists()
     line = refused(telemetry("explain", part, "base", *words, "--trust-run"), example)
