@@ -107,6 +107,8 @@ def test_a_spike_after_a_loss_of_nothing_is_told_without_a_ratio(chain: Chains) 
     result = found(diagnosed(chain(2).losses([9.0, *[0.0] * 99, *[4.0] * 100])), "loss_spike")
     assert result.value == np.inf
     assert "loss 4 after a median of 0 in the 50 steps before at step 100" in result.message
+    for level in (0.0, 3.0):  # nothing rises
+        assert "loss_spike" in diagnosed(chain(2).losses([level] * 200)).passed
 
 
 def test_a_spike_that_stays_warns(chain: Chains) -> None:

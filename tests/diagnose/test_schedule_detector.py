@@ -54,6 +54,22 @@ def test_a_rate_of_zero_before_the_end_is_found(chain: Chains) -> None:
     assert (result.severity, result.first_step) == (Severity.ERROR, 20)
 
 
+@pytest.mark.parametrize(("n", "severity"), [(150, Severity.WARNING), (320, Severity.ERROR)])
+def test_a_run_without_any_rate_is_found(chain: Chains, n: int, severity: Severity) -> None:
+    run = course(chain(1), [0.0] * n, losses=stalled(2.3, n), calls=lambda _: 0)
+    result = diagnosed(run)
+    assert (found(result, ID).severity, found(result, ID).first_step) == (severity, 0)
+    assert f"zero in all {n} steps" in found(result, ID).message
+    assert found(result, "loss_not_decreasing").consequence_of == ID
+
+
+def test_no_rate_is_no_fault_where_another_group_or_the_loss_moves(chain: Chains) -> None:
+    run = course(chain(1), [0.0] * 150, losses=stalled(2.3, 150))
+    run.metric("lr/1", {0: 0.01}, phase="train")
+    assert ID in diagnosed(run).passed
+    assert ID in diagnosed(course(chain(1), [0.0] * 150)).passed
+
+
 def test_another_group_that_trains_on_is_no_end(chain: Chains) -> None:
     run = course(chain(1), [cosine(step, 100) for step in range(200)])
     run.metric("lr/1", {0: 0.01}, phase="train")

@@ -147,7 +147,7 @@ def _spikes(losses: FloatArray, context: RunContext, limits: Limits) -> list[_Sp
     before = recent_medians(finite, width=RECENT, at_least=MIN_RECENT, rise=rise)
     found: list[_Spike] = []
     free_from = 0
-    for place in np.flatnonzero(finite - before >= rise).tolist():
+    for place in np.flatnonzero((finite > before) & (finite - before >= rise)).tolist():
         usual = float(before[place])
         if place < free_from or not _stands_out(finite, place, usual, limits):
             continue

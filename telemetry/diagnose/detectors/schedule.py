@@ -1,10 +1,10 @@
 """The learning rate does not follow the course that was meant.
 
-Symptom: the rate is zero before the end of the run; or a thousandth of its peak for half of it; or
-falls to a thousandth in one step and stays there for a fifth of the run; or it jumps to four times
-anything before, and the loss doubles or loses half of its fall; or it is what it was at the start
-after a resume, although it had decayed; or a cosine whose period is shorter than an epoch is
-stepped in every batch; or a schedule made for every step is called once an epoch.
+Symptom: the rate is zero before the end of the run, or in all of it; or a thousandth of its peak
+for half of it; or falls to a thousandth in one step and stays there for a fifth of the run; or it
+jumps to four times anything before, and the loss doubles or loses half of its fall; or it is what
+it was at the start after a resume, although it had decayed; or a cosine whose period is shorter
+than an epoch is stepped in every batch; or a schedule made for every step is called once an epoch.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
@@ -16,7 +16,6 @@ Source: Humbatova et al., arXiv:1910.11015; Loshchilov and Hutter, arXiv:1608.03
 Rules about epochs hold for loops over a torch DataLoader; there alone are epochs known.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +24,9 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.robust import FloatArray, IntArray, median
+from telemetry.diagnose.progress import State
+from telemetry.diagnose.rate_course import Course, course_of
+from telemetry.diagnose.robust import median
 from telemetry.diagnose.wording import example, number
 from telemetry.json_values import Json
 from telemetry.store.rows import Rows
@@ -34,6 +35,7 @@ ID = "schedule"
 MIN_STEPS = 20
 ZERO_SHARE = 0.05  # of the steps, at the end
 ZERO_ERROR = 0.3
+ZERO_STEPS = 300  # without any rate: an error, as a loss that does not fall
 NO_RATE = 1e-7  # of the peak: where a float32 weight no longer moves
 TINY_RATE = 1e-3  # of the peak
 TINY_SHARE = 0.5  # of the steps; a cosine spends 2 % there, an exponential to 1e-5 40 %
@@ -77,50 +79,6 @@ ORDER BY what, step, attempt, name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Course:
-    """The rate over the steps, who set it, and how often.
-
-    Attributes:
-        schedulers: Settings of the schedulers, those inside others too.
-        n_calls: Calls of schedulers.
-        n_epochs: Passes over the data; 0 where they are not known.
-        groups: Rates of the groups after the first where they change, with their steps.
-    """
-
-    steps: IntArray
-    attempts: IntArray
-    lr: FloatArray
-    schedulers: tuple[Mapping[str, Json], ...]
-    n_calls: int
-    n_epochs: int
-    groups: Mapping[str, tuple[IntArray, FloatArray]]
-
-    @property
-    def peak(self) -> float:
-        """Largest rate."""
-        return float(self.lr.max())
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Classes of the schedulers."""
-        return frozenset(str(entry.get("class")) for entry in self.schedulers)
-
-    def tail(self, share: float) -> int:
-        """Steps at the end in which every group is at most this share of its peak."""
-        above = np.flatnonzero(self.lr > share * self.peak)
-        first = int(above[-1]) + 1 if above.size else 0
-        if first >= self.steps.size:
-            return 0
-        start = int(self.steps[first])
-        for steps, rates in self.groups.values():
-            kept = np.flatnonzero(steps <= start)
-            later = rates[kept[-1] if kept.size else 0 :]
-            if rates.max() > 0 and later.max() > share * rates.max():
-                return 0
-        return int(self.steps.size - first)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
     """What is wrong with the course."""
 
@@ -135,12 +93,12 @@ class _Fault:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The worst of what the course of the rate shows."""
-    course = _course(rows)
-    if course.steps.size < MIN_STEPS or not course.peak > 0:
+    course = course_of(rows)
+    if course.steps.size < MIN_STEPS or not course.peak >= 0:
         return NotChecked(
             detector=ID,
-            reason=f"{course.steps.size} steps with a learning rate above zero; {MIN_STEPS} are "
-            "needed: pass the optimizer that the loop steps",
+            reason=f"{course.steps.size} steps with a learning rate; {MIN_STEPS} are needed: pass "
+            "the optimizer that the loop steps",
         )
     found = sorted(_faults(course, context, limits), key=lambda fault: fault.severity.rank)
     if not found:
@@ -167,7 +125,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
 
 
-def _faults(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _faults(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
     yield from _rate_is_gone(course, context, limits)
     yield from _jump(course, context, limits)
     yield from _forgotten_on_resume(course, limits)
@@ -175,37 +133,7 @@ def _faults(course: _Course, context: RunContext, limits: Limits) -> Iterator[_F
     yield from _early_call(course)
 
 
-def _course(rows: Rows) -> _Course:
-    steps, groups = rows.part("what", "step"), rows.part("what", "group")
-    of_group, group_names = groups.codes("name")
-    schedulers = [json.loads(text) for text in rows.part("what", "scheduler").texts("name")]
-    epochs = steps.floats("epoch")
-    return _Course(
-        steps=steps.ints("step"),
-        attempts=steps.ints("attempt"),
-        lr=steps.floats("value"),
-        schedulers=tuple(entry for one in schedulers for entry in _inside(one)),
-        n_calls=int(np.nansum(steps.floats("calls"))),
-        n_epochs=int(np.unique(epochs[np.isfinite(epochs)]).size),
-        groups={
-            name: (
-                groups.ints("step")[of_group == place],
-                groups.floats("value")[of_group == place],
-            )
-            for place, name in enumerate(group_names)
-        },
-    )
-
-
-def _inside(settings: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
-    yield settings
-    parts = settings.get("schedulers")
-    for part in parts if isinstance(parts, list) else []:
-        if isinstance(part, Mapping):
-            yield from _inside(part)
-
-
-def _rate_is_gone(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
     """Zero before the end, or tiny for most of the run by a scheduler that was not asked to."""
     n = course.steps.size
     zero, tiny = course.tail(NO_RATE), course.tail(TINY_RATE)
@@ -214,10 +142,17 @@ def _rate_is_gone(course: _Course, context: RunContext, limits: Limits) -> Itera
         "step, the epochs if it is called once an epoch."
     )
     if zero > limits["zero_share"] * n:
+        is_error = zero > limits["zero_error"] * n
+        where = f"the last {zero} of {n} steps"
+        if course.peak == 0:  # optimizers that find their own steps may name none
+            if context.progress.state in {State.LEARNING, State.CONVERGED}:
+                return
+            # A warm-up that is stepped once an epoch starts so.
+            is_error, where = n >= ZERO_STEPS, f"all {n} steps"
+            advice = "Look at the rate given to the optimizer, and at the scheduler's first factor."
         yield _Fault(
-            severity=Severity.ERROR if zero > limits["zero_error"] * n else Severity.WARNING,
-            message=f"the learning rate is zero in the last {zero} of {n} steps "
-            f"(limit {limits['zero_share']:.0%})",
+            severity=Severity.ERROR if is_error else Severity.WARNING,
+            message=f"the learning rate is zero in {where} (limit {limits['zero_share']:.0%})",
             advice=advice,
             first_step=int(course.steps[n - zero]),
             value=zero / n,
@@ -235,12 +170,12 @@ def _rate_is_gone(course: _Course, context: RunContext, limits: Limits) -> Itera
         yield _tiny_rate(course, tiny, advice, severity, limits["tiny_share"])
 
 
-def _falls_at_once(course: _Course, place: int) -> bool:
+def _falls_at_once(course: Course, place: int) -> bool:
     """From one step to the next to a thousandth."""
     return place > 0 and float(course.lr[place]) <= TINY_RATE * float(course.lr[place - 1])
 
 
-def _tiny_rate(course: _Course, tiny: int, advice: str, severity: Severity, limit: float) -> _Fault:
+def _tiny_rate(course: Course, tiny: int, advice: str, severity: Severity, limit: float) -> _Fault:
     n = course.steps.size
     return _Fault(
         severity=severity,
@@ -254,7 +189,7 @@ def _tiny_rate(course: _Course, tiny: int, advice: str, severity: Severity, limi
     )
 
 
-def _jump(course: _Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
     """Beyond anything before, and the loss doubles: no warm-up, no restart."""
     before = np.maximum.accumulate(course.lr)[:-1]
     jumps = np.flatnonzero((before > 0) & (course.lr[1:] >= limits["jump"] * before)) + 1
@@ -288,7 +223,7 @@ def _sets_back(former: float, later: float, *, first: float) -> bool:
     return is_lost or later >= max(RISE * former, LEVEL_SHARE * first)
 
 
-def _forgotten_on_resume(course: _Course, limits: Limits) -> Iterator[_Fault]:
+def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Fault]:
     """The first rate of a resumed attempt is that of the start again."""
     changes = np.flatnonzero(np.diff(course.attempts) != 0) + 1
     for place in changes:
@@ -307,7 +242,7 @@ def _forgotten_on_resume(course: _Course, limits: Limits) -> Iterator[_Fault]:
             return
 
 
-def _wrong_unit(course: _Course) -> Iterator[_Fault]:
+def _wrong_unit(course: Course) -> Iterator[_Fault]:
     """A plan in epochs that is called in every step, or in steps that is called once an epoch."""
     n = course.steps.size
     if not course.n_epochs or n < STEPS_OF_EPOCH * course.n_epochs or course.n_epochs < 2:  # noqa: PLR2004 - one epoch has no next
@@ -355,7 +290,7 @@ def _fault_of_unit(message: str, advice: str, value: float) -> _Fault:
     )
 
 
-def _early_call(course: _Course) -> Iterator[_Fault]:
+def _early_call(course: Course) -> Iterator[_Fault]:
     early = [entry for entry in course.schedulers if entry.get("steps_before") == 0]
     if early:
         yield _Fault(
