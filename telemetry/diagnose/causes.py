@@ -104,6 +104,7 @@ EDGES: Mapping[str, tuple[str, ...]] = {
         "epsilon_domination",
     ),
     "gradient_ascent": (
+        "exploding_gradient",
         "output_logits",
         "weight_norm_growth",
         "non_finite",

@@ -418,3 +418,41 @@ def test_a_resumed_run_has_no_start(chain: Chains) -> None:
     for step, loss in enumerate(learning(60), start=500):
         run.add("steps", step=step, loss=loss, lr=0.1, flags=1)
     assert "step 0" in not_checked(diagnosed(run), "poor_initialization").reason
+
+
+def falling(run: Chain, losses: list[float], *, norm_growth: float) -> Chain:
+    """A run whose gradient norm grows evenly by a factor from the first step to the last."""
+    run.gradients(0, [1.0] * 3)
+    for step, loss in enumerate(losses):
+        norm = norm_growth ** (step / len(losses))
+        run.add("steps", step=step, loss=loss, lr=0.1, samples=64, flags=17, grad_norm_total=norm)
+    return run
+
+
+def runaway(n: int = 200, *, end: float = 1e5) -> list[float]:
+    """From about 1 down to minus `end`, each step by the same factor."""
+    return [1.0 - end ** (step / n) + 0.1 * (-1) ** step for step in range(n)]
+
+
+def test_a_loss_without_a_lower_bound_runs_away(chain: Chains) -> None:
+    result = found(diagnosed(falling(chain(3), runaway(), norm_growth=1e4)), "exploding_gradient")
+    assert result.severity is Severity.WARNING
+    assert "a part of it has no lower bound" in result.message
+    assert result.value == pytest.approx(np.log2(1e4) * 0.9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("losses", "norm_growth"),
+    [
+        (runaway(), 10.0),  # the gradient keeps its size
+        (runaway(end=100.0), 1e4),  # as far as densities and critics come
+        ([1 - 1e5 * (1 - np.exp(-step / 20)) for step in range(200)], 1e4),  # it slows down
+    ],
+)
+def test_a_negative_loss_that_is_learned_does_not_run_away(
+    chain: Chains, losses: list[float], norm_growth: float
+) -> None:
+    diagnosis = diagnosed(
+        falling(chain(3), losses, norm_growth=norm_growth), detectors=["exploding_gradient"]
+    )
+    assert "exploding_gradient" in diagnosis.passed

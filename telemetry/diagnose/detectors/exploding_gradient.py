@@ -3,8 +3,11 @@
 Symptom: (a) the global norm jumps to 32 times its recent median, twice in ten samples, and the loss
 leaves its starting level, half of the weights are replaced in a step, or values become non-finite;
 (b) gradients of the layers' outputs grow by 0.65 bits a layer toward the input while nothing is
-learned; (c) the weights of a recurrent layer get 2^12 times the gradient of the others.
-Fix: lower the learning rate, clip at twice the run's median norm, or mend the initialisation.
+learned; (c) the weights of a recurrent layer get 2^12 times the gradient of the others; (d) a loss
+with negative values falls to 256 times the range of its first ten, faster and faster, and the norm
+has grown 32 times with it: a part of the loss has no lower bound.
+Fix: lower the learning rate, clip at twice the run's median norm, or mend the initialisation; check
+the sign of each part of a loss that runs away.
 Not flagged: large constant norms (sum reduction, loss scaling: only ratios to the run's own median
 count); norms that clipping holds; the first ten samples; spikes without effect; growth while the
 network leaves a plateau.
@@ -26,6 +29,7 @@ from telemetry.diagnose.profiles import (
     layer_profile,
     recurrent_excess,
 )
+from telemetry.diagnose.progress import SIGNED, signed_range
 from telemetry.diagnose.robust import (
     FloatArray,
     IntArray,
@@ -47,6 +51,9 @@ EFFECT_UPDATE = 0.5
 MOST_MATRICES = 0.5
 GAIN_LIMIT = 0.65  # bits a layer toward the input; healthy at most 0.28, faults 1.05 to 2.5
 RECURRENT_LIMIT = 12.0  # bits over the other matrices
+RUNAWAY_LOSS = 256.0  # first ranges below zero; densities and critics that learn some 10 to 50
+RUNAWAY_PACE = 4.0  # the loss at the end over that in the middle: as a square, or faster
+RUNAWAY_STEPS = 100
 START_LOSS = 3.0  # times the naive level: exploded before the first step
 
 SQL = """
@@ -101,13 +108,14 @@ class _Rule:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """The worst of three rules; the others are evidence."""
+    """The worst of four rules; the others are evidence."""
     rules = [
         rule
         for rule in (
             _over_depth(rows, context, limits),
             _over_time(rows, context, limits),
             _over_steps(rows, context, limits),
+            _runs_away(context, limits),
         )
         if rule is not None
     ]
@@ -170,6 +178,40 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
         first_step=held.first_step,
         last_step=held.last_step,
         value=value,
+        threshold=limits["jump_limit"],
+        unit="bits",
+    )
+
+
+def _runs_away(context: RunContext, limits: Limits) -> _Rule | None:
+    """A loss without a lower bound: what rewards large outputs grows by its own gradient."""
+    losses = context.losses
+    if context.progress.reason != SIGNED or losses.size < RUNAWAY_STEPS:
+        return None
+    if not np.isfinite(losses).all():
+        return None
+    width, half = losses.size // 10, losses.size // 2
+    spread, end = signed_range(losses), median(losses[-width:])
+    middle = min(0.0, median(losses[half - width : half]))
+    norms = _norms(context)[1]
+    norms = norms[np.isfinite(norms)]
+    part = norms.size // 10
+    far = spread > 0 and -end >= RUNAWAY_LOSS * spread and end <= RUNAWAY_PACE * middle
+    if not far or part < 1:
+        return None
+    bits = float(np.log2(median(norms[-part:]) / median(norms[:part])))
+    if not bits >= limits["jump_limit"]:
+        return None
+    return _Rule(
+        severity=Severity.WARNING,
+        message=f"the loss runs away to {number(end)}, {number(-end / spread)} x the range of its "
+        f"first values, and the gradient norm has grown {number(2**bits)} times with it (limit "
+        f"{2 ** limits['jump_limit']:.0f}): a part of it has no lower bound; is its sign right?",
+        layer=None,
+        layers=(),
+        first_step=int(context.loss_steps[np.argmax(losses < -spread)]),
+        last_step=int(context.loss_steps[-1]),
+        value=bits,
         threshold=limits["jump_limit"],
         unit="bits",
     )
