@@ -91,6 +91,9 @@ def test_a_loss_of_either_sign_needs_no_level_for_lost_updates(chain: Chains) ->
     losses = [loss - 2.5 for loss in learning(400, start=4.0, end=0.1)]
     run = rounded(chain(0), lambda _: 0.6, losses=losses)
     assert found(diagnosed(run), ID).severity is Severity.WARNING
+    policy = [loss - 2.3 for loss in stalled(2.3, 200)]
+    unseen = rounded(chain(0), lambda _: 0.6, losses=policy)
+    assert found(diagnosed(unseen), ID).severity is Severity.INFO
     late = rounded(chain(0), lambda step: 0.0 if step < 250 else 0.9, losses=losses)
     assert ID in diagnosed(late).passed
 

@@ -177,8 +177,14 @@ def test_a_rate_that_falls_to_nothing_in_one_step_is_found(chain: Chains) -> Non
     losses = learning(200, start=2.3, end=1.0)
     result = found(diagnosed(course(chain(1), rates, losses=losses)), ID)
     assert (result.severity, result.first_step) == (Severity.WARNING, 140)
-    result = found(diagnosed(course(chain(1), rates, losses=learning(200))), ID)
-    assert result.severity is Severity.WARNING  # no schedule does that, however low the loss
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(2e-7, Severity.WARNING), (1e-5, Severity.INFO)])
+def test_a_rate_that_falls_to_less_than_any_stage_is_told_however_low_the_loss(
+    chain: Chains, rate: float, expected: Severity
+) -> None:
+    run = course(chain(1), [0.1] * 140 + [rate] * 60, losses=learning(200))
+    assert found(diagnosed(run), ID).severity is expected
 
 
 def test_a_rate_that_comes_down_in_stairs_passes(chain: Chains) -> None:

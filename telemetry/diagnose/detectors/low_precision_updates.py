@@ -148,7 +148,7 @@ def _half_learned(context: RunContext) -> float:
     """Step at which the loss has made half of its fall; none in a run that has hardly learned."""
     progress, losses = context.progress, context.losses
     fell = progress.improving and progress.r >= LARGE_DROP
-    if not fell and not (progress.reason == SIGNED and progress.z >= SIGNAL_LIMIT):
+    if not (fell or _falls_through_zero(context)):
         return float("inf")
     width = max(3, losses.size // SMOOTHED_PART)
     if losses.size < width:
@@ -207,10 +207,15 @@ def _severity(share: float, context: RunContext, limits: Limits) -> Severity:
     progress = context.progress
     if progress.failing:
         return Severity.ERROR if share >= limits["lost_error"] else Severity.WARNING
-    judged = progress.measurable or progress.reason == SIGNED
+    judged = progress.measurable or _falls_through_zero(context)
     if progress.state is State.CONVERGED or not judged or _is_tuning(context):
         return Severity.INFO
     return Severity.WARNING
+
+
+def _falls_through_zero(context: RunContext) -> bool:
+    """A loss with negative values has no level, but is seen to fall; that of a policy is not."""
+    return context.progress.reason == SIGNED and context.progress.z >= SIGNAL_LIMIT
 
 
 def _is_tuning(context: RunContext) -> bool:

@@ -10,7 +10,8 @@ an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
 the end of a cosine or one-cycle schedule, ReduceLROnPlateau; a rate of zero in one group while
 others train. Information: a scheduler called before the first step of the optimizer; a rate that
-came down to next to nothing by and by, and a loss that has fallen to a quarter.
+has become tiny, but no less than a hundred-thousandth at once, when the loss had fallen to a
+quarter.
 Source: Humbatova et al., arXiv:1910.11015; Loshchilov and Hutter, arXiv:1608.03983.
 
 Rules about epochs hold for loops over a torch DataLoader; there alone are epochs known.
@@ -37,6 +38,7 @@ ZERO_SHARE = 0.05  # of the steps, at the end
 ZERO_ERROR = 0.3
 ZERO_STEPS = 300  # without any rate: an error, as a loss that does not fall
 NO_RATE = 1e-7  # of the peak: where a float32 weight no longer moves
+STILL_RATE = 1e-5  # of the peak: steps of 2^-7 of the weights and less are then below float32's
 TINY_RATE = 1e-3  # of the peak
 TINY_SHARE = 0.5  # of the steps; a cosine spends 2 % there, an exponential to 1e-5 40 %
 DROP_SHARE = 0.2  # of the steps, after a fall to a thousandth in one step: decays take a tenth
@@ -160,7 +162,10 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
             unit="share",
         )
     elif tiny > limits["drop_share"] * n and _falls_at_once(course, n - tiny):
-        yield _tiny_rate(course, tiny, advice, Severity.WARNING, limits["drop_share"])
+        # A second stage at a thousandth may be meant where the run is well; one at nothing is not.
+        is_meant = context.recovered and course.lr[n - tiny :].max() > STILL_RATE * course.peak
+        severity = Severity.INFO if is_meant else Severity.WARNING
+        yield _tiny_rate(course, tiny, advice, severity, limits["drop_share"])
     elif (
         tiny > limits["tiny_share"] * n
         and course.n_calls
