@@ -55,6 +55,11 @@ def stalled(level: float, n: int, *, noise: float = 0.02, seed: int = 0) -> list
     return list(level * (1 + noise * np.random.default_rng(seed).standard_normal(n)))
 
 
+def geometric(n: int, bits: float) -> list[float]:
+    """Norms that fall by so many bits a layer toward the input."""
+    return [2.0 ** (-bits * (n - 1 - index)) for index in range(n)]
+
+
 def learning(n: int, *, start: float = 2.3, end: float = 0.1, seed: int = 0) -> list[float]:
     """A loss that falls exponentially."""
     curve = end + (start - end) * np.exp(-5 * np.arange(n) / n)

@@ -12,7 +12,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.attribution.answers import TELLING, sentence
 from telemetry.explain.attribution.checks import rank_correlation
 from telemetry.explain.attribution.input_attribution import attribute
-from telemetry.explain.attribution.methods import METHODS, every_set, shapley_values
+from telemetry.explain.attribution.methods import METHODS
 
 pytestmark = pytest.mark.torch
 
@@ -378,17 +378,6 @@ def test_progress_reaches_its_end(subject: explain.Subject) -> None:
     told: list[tuple[int, int]] = []
     attribute(subject, "0", method="occlusion", progress=lambda *step: told.append(step))
     assert told[-1][0] == told[-1][1] == len(told)
-
-
-def test_shapley_values_share_what_players_do_together() -> None:
-    """The first two bring 6 together and the third 3 alone; then three that need each other."""
-    sets = every_set(3)
-    together = 6.0 * (sets[:, 0] & sets[:, 1]) + 3.0 * sets[:, 2]
-    assert shapley_values(together).tolist() == pytest.approx([3.0, 3.0, 3.0])
-    assert shapley_values(6.0 * sets.all(1)).tolist() == pytest.approx([2.0, 2.0, 2.0])
-    # One player who needs either of two others: 1 * 2/3, 1/6, 1/6, by their six orders.
-    gloves = 1.0 * (sets[:, 0] & (sets[:, 1] | sets[:, 2]))
-    assert shapley_values(gloves).tolist() == pytest.approx([2 / 3, 1 / 6, 1 / 6])
 
 
 def test_few_parts_are_enumerated_and_many_are_drawn(subject: explain.Subject) -> None:
