@@ -135,7 +135,7 @@ class Listing:
         parsed = parse_shard_name(name)
         if parsed is None or path in self._excluded:
             return None
-        known = _recorded_numbers(recorded)
+        known = _recorded_numbers(recorded) if _is_as_long(path, recorded) else None
         if known is None:
             reason, footer = checked_footer(path, schema)
             if footer is None:
@@ -209,6 +209,15 @@ def _recorded(run: Run, table_name: str) -> dict[str, Mapping[str, Json]]:
         for entry in entries
         if isinstance(entry, Mapping) and "path" in entry
     }
+
+
+def _is_as_long(path: Path, entry: Mapping[str, Json] | None) -> bool:
+    """Whether a shard is as long as when it was recorded: one cut short since has no footer."""
+    n_bytes = (entry or {}).get("bytes")
+    try:
+        return n_bytes is None or path.stat().st_size == n_bytes
+    except OSError:  # gone since it was listed
+        return False
 
 
 def _recorded_numbers(entry: Mapping[str, Json] | None) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from example_results import DIAGNOSIS, HEALTHY
 
 from telemetry.cli.commands import diagnose
 from telemetry.diagnose.finding import Diagnosis, Severity
+from telemetry.manifest import read_manifest, write_manifest
 
 pytestmark = pytest.mark.usefixtures("example")
 
@@ -136,8 +137,16 @@ def test_an_unknown_detector_names_the_nearest(telemetry: Telemetry) -> None:
     assert "dead_units" in done.err
 
 
-def test_a_torn_shard_is_named_on_stderr(telemetry: Telemetry, example: Path) -> None:
+@pytest.mark.parametrize("recorded", [False, True], ids=["open", "closed"])
+def test_a_torn_shard_is_named_on_stderr(
+    *, recorded: bool, telemetry: Telemetry, example: Path
+) -> None:
     shard = next(example.glob("project=demo/*cccccc/tensor_stats/*/*.parquet"))
+    if recorded:  # as the manifest of a closed run does, which saves reading footers
+        run = shard.parents[2]
+        place, n_bytes = str(shard.relative_to(run)), shard.stat().st_size
+        files = [{"path": place, "rows": 9, "schema": 1, "bytes": n_bytes}]
+        write_manifest(run, replace(read_manifest(run), files={"tensor_stats": files}))
     shard.write_bytes(shard.read_bytes()[:50])
     done = telemetry("diagnose", "broken")
     assert done.code == 1

@@ -1,6 +1,5 @@
 """poor_initialization on synthetic profiles."""
 
-
 import numpy as np
 import pytest
 from judged_runs import Chain, Chains, diagnosed, found, geometric, learning, not_checked, stalled
