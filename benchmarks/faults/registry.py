@@ -5,6 +5,7 @@ import control_variants  # noqa: F401
 import controls  # noqa: F401
 import data_faults  # noqa: F401
 import decay_recipes  # noqa: F401
+import everyday_recipes  # noqa: F401
 import faulty  # noqa: F401
 import input_recipes  # noqa: F401
 import kind_recipes  # noqa: F401

@@ -117,6 +117,7 @@ class RunContext:
         state: Of the whole run.
         available: Columns that hold anything.
         contrary: What became better in a run whose loss did not.
+        finished: The run came to its own end: nothing more will be trained.
     """
 
     run: str
@@ -135,6 +136,7 @@ class RunContext:
     optimizers: tuple[OptimizerInfo, ...]
     available: frozenset[Need]
     contrary: Improvement | None = None
+    finished: bool = False
 
     @property
     def n_steps(self) -> int:

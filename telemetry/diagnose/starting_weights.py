@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Limits
 from telemetry.diagnose.finding import Severity
@@ -11,7 +13,7 @@ from telemetry.diagnose.network import Network
 from telemetry.diagnose.profiles import Profile, layer_profile
 from telemetry.diagnose.progress import BASELINE_SHARE
 from telemetry.diagnose.robust import median
-from telemetry.diagnose.weight_gains import first_gains, table_gains
+from telemetry.diagnose.weight_gains import first_gains, first_loops, table_gains
 from telemetry.diagnose.wording import and_more, gated, number
 from telemetry.store.rows import Rows
 
@@ -143,6 +145,29 @@ def _saturated_behind(shares: Grid, network: Network, layer: str) -> float:
     caller = network.caller_of(layer)
     near = [m.id for m in network.modules if m is after or m.path == caller]
     return max((float(share) for one in near for share in shares.column(one)[:1]), default=0.0)
+
+
+def recurrent_gain(
+    signals: Mapping[str, Grid], context: RunContext, limits: Limits
+) -> StartRule | None:
+    """Recurrent weights of such a gain saturate or blow up the state that they read."""
+    loops = first_loops(signals["weight"], signals["output"], context.network)
+    if not loops.values.size or loops.signals is None:
+        return None
+    worst = int(np.argmax(np.where(loops.signals >= LARGE_SIGNAL, loops.values, 0.0)))
+    value, signal = float(loops.values[worst]), float(loops.signals[worst])
+    if value < limits["large_gain"] or signal < LARGE_SIGNAL:
+        return None
+    return StartRule(
+        severity=Severity.WARNING,
+        message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS x "
+        f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; 0.6 to 1 by "
+        f"common initialisations), and the state adds {number(signal)} to pre-activations",
+        layers=(loops.layers[worst],),
+        value=value,
+        threshold=limits["large_gain"],
+        unit="gain",
+    )
 
 
 def start_loss(

@@ -24,10 +24,12 @@ class Gains:
     Attributes:
         layers: Module path of each, in the order of execution.
         values: Gain of each, shape (n_layers,).
+        signals: What each makes of the state it reads, where that is known; shape (n_layers,).
     """
 
     layers: tuple[str, ...]
     values: FloatArray
+    signals: FloatArray | None = None
 
     @property
     def usual(self) -> float:
@@ -60,4 +62,28 @@ def _gains(norms: Grid, chosen: Sequence[tuple[Parameter, float]]) -> Gains:
     return Gains(
         layers=tuple(parameter.layer for parameter, _, _ in found),
         values=np.array([float(n[0]) * np.sqrt(size) for _, size, n in found], np.float64),
+    )
+
+
+def first_loops(norms: Grid, outputs: Grid, network: Network) -> Gains:
+    """Gains of recurrent weights, and the deviation of what they add to a pre-activation.
+
+    Args:
+        norms: L2 norms of the weights, by parameter.
+        outputs: Deviations of the outputs, by module: of a recurrent layer, those of its state.
+        network: The network they belong to.
+    """
+    kept = [m for m in network.matrices if "weight_hh" in m.name and m.layer in network.recurrent]
+    modules = {m.path: m.id for m in network.modules}
+    found = [
+        (m.layer, float(norm[0]) * np.sqrt(m.fan_in / m.n), float(state[0]))
+        for m in kept
+        if (norm := norms.column(m.id)[:1]).size
+        and (state := outputs.column(modules[m.layer])[:1]).size
+    ]
+    gains = np.array([gain for _, gain, _ in found], np.float64)
+    return Gains(
+        layers=tuple(layer for layer, _, _ in found),
+        values=gains,
+        signals=gains * np.array([state for _, _, state in found], np.float64),
     )

@@ -136,3 +136,36 @@ def test_one_evaluation_or_a_small_or_unsteady_difference_passes(
 def test_tokens_are_not_checked(chain: Chains) -> None:
     run = chain(3).losses(stalled(2.3, 120), every=4)
     assert "floating-point" in not_checked(diagnosed(run), ID).reason
+
+
+def towards(run: Chain, losses: list[float], *, reached: float, square: float = 4e8) -> Chain:
+    """Targets of a mean of 20,000, and answers of the last layer that rise to a value."""
+    run.losses(losses, every=4)
+    for step in range(0, 120, 4):
+        mean = {"sum": 64 * 2e4, "sumsq": 64 * square}
+        run.activation("", "target", step, n=64, loss_op="mse_loss", **mean)
+        answer = reached * (step + 4) / 120
+        run.activation("l1", "output", step, n=64, sumsq=64 * answer**2)
+    return run
+
+
+def test_targets_that_the_answers_never_come_near_are_out_of_scale(chain: Chains) -> None:
+    result = found(diagnosed(towards(chain(2), stalled(4e8, 120), reached=80.0)), ID)
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(2e4)
+    assert "targets" in result.advice
+
+
+def test_a_mean_that_is_far_at_the_end_is_told_although_the_loss_falls(chain: Chains) -> None:
+    """From 4.25e8, of which the targets vary by 2.5e7."""
+    losses = [(2e4 - 4e3 * (step + 4) / 120) ** 2 + 2.5e7 for step in range(120)]
+    run = towards(chain(2), losses, reached=4e3, square=4.25e8)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+
+
+def test_large_targets_that_are_reached_or_learnt_pass(chain: Chains) -> None:
+    """A mean that is answered, with nothing learnt beyond it, is no matter of scale."""
+    run = towards(chain(2), stalled(4e8, 120), reached=1.9e4)
+    assert not any("targets" in f.message for f in diagnosed(run, detectors=[ID]).findings)
+    run = towards(chain(2), learning(120, start=4e8, end=1e7), reached=80.0)
+    assert not any("targets" in f.message for f in diagnosed(run, detectors=[ID]).findings)

@@ -295,6 +295,14 @@ def test_training_that_does_not_improve_is_not_overfitting(chain: Chains) -> Non
     assert "overfitting" in diagnosed(run).passed
 
 
+def test_a_run_that_does_not_learn_does_not_overfit(chain: Chains) -> None:
+    """Its accuracy wanders about chance, from a first value that was high by chance."""
+    run = chain(2).losses(stalled(2.3, 200, seed=3)).logits(0).logits(4)
+    accuracies = [0.16, 0.16, 0.15, *[0.1] * 7]
+    run.metric("val_accuracy", {20 * i: value for i, value in enumerate(accuracies)})
+    assert "overfitting" in diagnosed(run).passed
+
+
 def test_four_evaluations_and_unknown_names_say_nothing(chain: Chains) -> None:
     run = evaluated(chain(2).losses(learning(100)), RISING[:4])
     run.metric("val_widgets", dict.fromkeys(range(0, 100, 10), 1.0))

@@ -100,6 +100,22 @@ def test_a_gate_elsewhere_is_no_sigmoid_before_the_loss(
     assert SOFTMAX in diagnosed(run, detectors=[SOFTMAX]).passed
 
 
+@pytest.mark.parametrize(
+    ("highest", "told"), [([0.97] * 4, True), ([0.97, 0.97, 0.97, 1.2], False)]
+)
+def test_values_that_fill_the_unit_interval_come_from_a_sigmoid_outside(
+    chain: Chains,
+    highest: list[float],
+    told: bool,  # noqa: FBT001
+) -> None:
+    run = chain(3).losses(learning(120), every=4)
+    op = "binary_cross_entropy_with_logits"
+    for index, high in enumerate(highest):
+        run.activation("", "logits", 4 * index, n=256, loss_op=op, n_units=4, min=0.03, max=high)
+    result = diagnosed(run, detectors=[SOFTMAX])
+    assert (SOFTMAX not in result.passed) == told
+
+
 def test_one_odd_sample_is_no_rule(chain: Chains) -> None:
     run = given(chain(3), "cross_entropy", row_sum_error=0.0)
     run.activation("", "logits", 40, n=640, loss_op="cross_entropy", n_units=10, log_partition=3.0)

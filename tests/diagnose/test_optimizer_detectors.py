@@ -51,6 +51,13 @@ def test_an_epsilon_that_sets_every_step_of_a_stalled_run_is_an_error(chain: Cha
     assert result.consequence_of is None
 
 
+def test_clipping_that_leaves_nothing_is_what_made_the_moments_small(chain: Chains) -> None:
+    run = chain(3).losses(stalled(2.3, 120), every=4, clip_coefficient=1e-6)
+    result = found(diagnosed(moments(run, [], [0.95, 1.0, 0.95])), EPSILON)
+    assert "clipping leaves 1e-06 of the gradient" in result.message
+    assert "Raise the norm" in result.advice
+
+
 def test_severity_follows_the_share_and_the_progress(chain: Chains) -> None:
     half = moments(chain(2), stalled(2.3, 120), [0.6, 0.6])
     assert found(diagnosed(half), EPSILON).severity is Severity.WARNING

@@ -72,6 +72,49 @@ def test_layers_left_out_that_hold_their_initial_values_are_no_probing(
     assert found(diagnosed(run), "unchanged_parameters").severity == severity
 
 
+@pytest.mark.parametrize("tags", [(), ("frozen:m1",)])
+def test_a_layer_that_was_unfrozen_and_forgotten_is_found(
+    chain: Chains, tags: tuple[str, ...]
+) -> None:
+    """It gets gradients from some step on and stays: nobody asks for that to leave it alone."""
+    run = chain(0, tags=tags).losses(learning(60), every=6)
+    for index, group in enumerate((None, None, 0)):
+        run.module(f"m{index}", depth=index + 1)
+        run.parameter(
+            f"m{index}.weight",
+            shape=(64, 64),
+            depth=index + 1,
+            lr_group=group,
+            trainable=group is not None,
+        )
+    trained(run, "m1.weight", moves=False)
+    trained(run, "m2.weight")
+    if tags:
+        assert "unchanged_parameters" in diagnosed(run).passed
+        return
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layers) == (Severity.ERROR, ("m1.weight",))
+    assert "frozen at first" in result.message
+
+
+@pytest.mark.parametrize(
+    ("gradient", "waiting"), [(0.0, ("m.lora_A", "m.lora_B")), (0.1, ("m.lora_A",))]
+)
+def test_factors_that_are_both_zero_wait_for_each_other(
+    chain: Chains, gradient: float, waiting: tuple[str, ...]
+) -> None:
+    run = chain(0).losses(stalled(2.3, 120), every=6)
+    for name, own in (("lora_A", 0.0), ("lora_B", gradient)):
+        run.parameter(f"m.{name}", shape=(64, 64), depth=1)
+        for step in range(0, 60, 6):
+            run.norm(f"m.{name}", "weight", step, 0.0, n=4096)
+            run.norm(f"m.{name}", "update", step, own, n=4096)
+            run.norm(f"m.{name}", "gradient", step, own, n=4096)
+    result = found(diagnosed(run), "unchanged_parameters")
+    assert (result.severity, result.layers) == (Severity.ERROR, waiting)
+    assert "multiplied with" in result.message
+
+
 def test_an_optimizer_of_another_model_is_found(chain: Chains) -> None:
     run = chain(0).losses(stalled(2.3, 60), every=6)
     run.module("", depth=0, role="other")

@@ -9,6 +9,7 @@ from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, 
 
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.finding import Severity
+from telemetry.manifest import Status
 from telemetry.store.store import Store
 
 ID = "schedule"
@@ -190,3 +191,31 @@ def test_a_rate_that_falls_to_less_than_any_stage_is_told_however_low_the_loss(
 def test_a_rate_that_comes_down_in_stairs_passes(chain: Chains) -> None:
     rates = [0.1 * 0.01 ** (step // 50) for step in range(200)]
     assert ID in diagnosed(course(chain(1), rates, losses=learning(200, end=1.0))).passed
+
+
+def rising(n: int, *, losses: Sequence[float], power: float = 1.0) -> Callable[[Chain], Chain]:
+    return lambda run: course(run, [1e-3 * ((s + 1) / n) ** power for s in range(n)], losses=losses)
+
+
+def slow(n: int, end: float) -> list[float]:
+    """A loss whose fall becomes faster, with some noise."""
+    return [2.3 - (2.3 - end) * (s / n) ** 2 + 0.01 * math.sin(7 * s) for s in range(n)]
+
+
+def test_a_warm_up_that_a_finished_run_never_left_is_found(chain: Chains) -> None:
+    result = found(diagnosed(rising(300, losses=slow(300, 2.0))(chain(1))), ID)
+    assert result.severity is Severity.WARNING
+    assert "still warming up at the last of 300 steps" in result.message
+
+
+def test_a_warm_up_of_a_run_that_has_come_far_or_a_range_test_passes(chain: Chains) -> None:
+    assert ID in diagnosed(rising(300, losses=slow(300, 1.0))(chain(1))).passed
+    assert ID in diagnosed(rising(300, losses=slow(300, 2.0), power=6.0)(chain(1))).passed
+    assert ID in diagnosed(rising(60, losses=slow(60, 2.0))(chain(1))).passed
+
+
+def test_a_warm_up_of_a_run_that_has_not_ended_is_none_too_long(chain: Chains) -> None:
+    run = rising(300, losses=slow(300, 2.0))(chain(1))
+    run.write(status=Status.RUNNING)
+    store = Store.open(run.store)
+    assert ID in diagnose_run(store, store.runs()[0], detectors=[ID]).passed

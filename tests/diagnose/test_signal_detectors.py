@@ -176,6 +176,29 @@ def test_a_recurrent_layer_that_gets_thousands_of_times_the_gradient_explodes(
     assert found(result, "exploding_gradient").consequence_of == "poor_initialization"
 
 
+@pytest.mark.parametrize(
+    ("gain", "state", "told"), [(9, 0.5, True), (9, 0.1, False), (1, 1, False)]
+)
+def test_recurrent_weights_that_saturate_the_state_are_a_bad_start(
+    chain: Chains,
+    gain: float,
+    state: float,
+    told: bool,  # noqa: FBT001
+) -> None:
+    run = chain(1).losses(learning(120), every=4)
+    run.module("rnn", type_="RNN", role="recurrent", depth=0)
+    run.parameter("rnn.weight_hh_l0", shape=(32, 32), depth=0, module_type="RNN")
+    run.norm("rnn.weight_hh_l0", "weight", 0, gain * 32**0.5, n=1024)
+    run.activation("rnn", "output", 0, n=64, sum=0.0, sumsq=64 * state**2)
+    run.norm("l0.weight", "weight", 0, 8.0, n=4096)
+    result = diagnosed(run)
+    assert ("poor_initialization" not in result.passed) == told
+    if told:
+        finding = found(result, "poor_initialization")
+        assert (finding.severity, finding.layer) == (Severity.WARNING, "rnn")
+        assert finding.value == pytest.approx(9.0)
+
+
 def test_few_norms_say_nothing(chain: Chains) -> None:
     run = with_norms(chain(2), stalled(2.3, 8), [1.0] * 8)
     assert "a jump takes 12" in not_checked(diagnosed(run), "exploding_gradient").reason

@@ -40,6 +40,7 @@ STILL_FALLS = (
     4.0  # times, where the loss falls to the last: longer steps would have brought it down
 )
 USUAL_STEP = 2.0**-10  # of the norm of a matrix: the least of what usual rates give
+CLIPPED = 0.01  # of the gradient is left: what is below epsilon then was not before
 FULL_RATE = 0.5  # of the largest learning rate: later steps are meant to be small
 
 SQL = """
@@ -66,6 +67,13 @@ SELECT
 FROM layers AS l
 WHERE l.run = $run AND l.update_ratio IS NOT NULL
 GROUP BY l.step, l.layer, l.param_id
+UNION ALL
+SELECT
+    'clip' AS kind, s.step, '' AS layer, 0 AS param_id, 0 AS n_below_eps, 0 AS n_alive,
+    MAX(s.clip_coefficient) AS value
+FROM steps AS s
+WHERE s.run = $run AND s.clip_coefficient IS NOT NULL
+GROUP BY s.step
 ORDER BY 2, 3, 4
 """
 
@@ -89,6 +97,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if held is None:
         return None
     found = _finding(moments, held, share, context, limits)
+    clip = median(rows.part("kind", "clip").floats("value"))
+    if clip < CLIPPED and not _is_chosen(context):
+        found = replace(
+            found,
+            message=f"{found.message}, for clipping leaves {number(clip)} of the gradient",
+            advice="Raise the norm that gradients are clipped to: 1 is usual, and the median norm "
+            "of the run, which clip_saturation tells, does no harm.",
+        )
     usual = _usual_root(moments, held, context)
     if found.severity is Severity.INFO and _slows(usual, rows, context):
         return replace(found, severity=Severity.WARNING)

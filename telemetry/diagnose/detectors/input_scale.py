@@ -1,12 +1,15 @@
-"""The inputs are badly scaled for this network, or scaled differently in training and evaluation.
+"""Inputs or targets are badly scaled for this network, or inputs differently in the two phases.
 
 Symptom: (a) the standard deviation of the inputs differs by a factor of four between training and
 evaluation, at two evaluations or more; (b) the inputs' root mean square is above 32 or below 1/64,
 or a quarter of the features vary 256 times less than the largest, and the loss does not fall or
 starts far above what knowing nothing costs; (c) it is above 1024, or the gates of a recurrent layer
-that reads the inputs have pre-activations of 8 and more, whether the loss falls or not.
+that reads the inputs have pre-activations of 8 and more, whether the loss falls or not; (d) the
+targets of a regression have a root mean square above 32, of which the answers of the last layer
+have not reached a 32nd at the end, and the loss does not fall; or not a half, and it is still twice
+what answering with their mean costs.
 Fix: subtract the mean and divide by the standard deviation of each feature, both measured on the
-training data, and do the same before every forward.
+training data, and do the same before every forward; the same for the targets of a regression.
 Not flagged: integers (tokens); networks that begin with a normalisation layer, or whose first layer
 puts out moderate values in spite of large inputs (they divide inside); constant features; networks
 that learn from inputs of (b) (information only: Adam often does); evaluations whose loss is as good
@@ -49,10 +52,13 @@ INNER_GAIN = (
 )  # first layers pass on 0.08 to 1.5 of large inputs, behind x / 255 less than 1/100
 START_LOSS = 14.0  # times naive: as in poor_initialization, a warning even in a run that learns
 EARLY_STEPS = 12
+LAST_SAMPLES = 3
+FAR_FROM_MEAN = 2.0  # times what the best constant costs: a few steps lead below that
+MIN_STEPS = 100
 
 SQL = """
 SELECT
-    CASE WHEN r.site = 'input' THEN r.phase ELSE 'output' END AS signal,
+    CASE WHEN r.site = 'input' THEN r.phase ELSE r.site END AS signal,
     r.step, m.path AS layer,
     SUM(r.n) AS n, SUM(r.sum) AS sum, SUM(r.sumsq) AS sumsq, MAX(r.profile) AS profile
 FROM module_rows AS r
@@ -62,7 +68,12 @@ WHERE r.run = $run
     AND r.phase IN ('train', 'eval')
     AND (
         (m.path = '' AND r.site = 'input')
-        OR (m.role IN ('linear', 'conv') AND r.site = 'output' AND r.step < $early_steps)
+        OR (r.site = 'target' AND r.loss_op IN ('mse_loss', 'huber_loss', 'smooth_l1_loss'))
+        OR (r.site = 'output' AND m.role IN ('linear', 'conv') AND (
+            r.step < $early_steps
+            OR m.depth = (SELECT MAX(o.depth) FROM modules AS o WHERE o.run = $run
+                AND o.role IN ('linear', 'conv'))
+        ))
     )
 GROUP BY r.site, r.phase, r.step, m.path
 UNION ALL
@@ -107,6 +118,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return _inputs(rows, signals == (names.index(phase) if phase in names else -1))
 
     train, evaluated = inputs("train"), inputs("eval")
+    far = _targets_are_far(inputs("target"), rows, context, limits)
+    if far is not None:
+        return far
     if not train.steps.size:
         return NotChecked(
             detector=ID,
@@ -193,6 +207,38 @@ def _out_of_scale(
     return _uneven(train, severity, limits)
 
 
+def _targets_are_far(
+    targets: _Inputs, rows: Rows, context: RunContext, limits: Limits
+) -> Finding | None:
+    """Targets so large that the answers never came near their size, or not near their mean.
+
+    Answers that explain a thousandth of the variance are larger than a 32nd.
+    """
+    last = context.network.chain[-1].path if context.network.chain else ""
+    size = median(targets.rms)
+    reached = median(_roots(rows, "output", last)[-LAST_SAMPLES:])
+    constant, progress = context.baseline.constant, context.progress
+    if not size >= limits["large_rms"] or not progress.measurable:
+        return None
+    mean_is_far = constant is not None and progress.end >= FAR_FROM_MEAN * constant
+    on_the_way = context.n_steps >= MIN_STEPS and mean_is_far and reached <= size / 2
+    if not on_the_way and not (progress.failing and reached <= size / limits["large_rms"]):
+        return None
+    return _finding(
+        targets.steps,
+        severity=Severity.WARNING,
+        message=f"the targets have a root mean square of {number(size)} (limit "
+        f"{number(limits['large_rms'])}), and the answers of the last layer have come to "
+        f"{number(reached)}",
+        advice="Standardise the targets: subtract their mean and divide by their standard "
+        "deviation on the training data, and undo it where answers are used; or begin with the "
+        "bias of the last layer at their mean.",
+        value=size,
+        threshold=limits["large_rms"],
+        unit="rms",
+    )
+
+
 def _uneven(train: _Inputs, severity: Severity, limits: Limits) -> Finding | None:
     """Features that vary live on very different scales; that some are small is no matter."""
     varying = np.sort(train.features[train.features > 0])
@@ -252,7 +298,7 @@ def _roots(rows: Rows, signal: str, layer: str) -> FloatArray:
 
 DETECTOR = Detector(
     id=ID,
-    title="inputs are badly scaled, or differently in training and evaluation",
+    title="inputs or targets are badly scaled, or differently in training and evaluation",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),

@@ -5,7 +5,7 @@ beyond its noise, for at least three evaluations, while the training loss fell o
 Fix: keep the checkpoint of the best step, stop there, add augmentation or weight decay.
 Not flagged: a validation loss that rises while accuracy holds (confidence, not errors: that is
 information); training loss above validation loss (dropout); fewer than five evaluations; a rise
-within the noise.
+within the noise; a run that does not learn, whose evaluations only wander.
 Source: Zhang et al., arXiv:1611.03530.
 
 Without a metric of quality the loss alone decides: a rise of a fifth that is also a tenth of what
@@ -48,6 +48,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{most} evaluations of a validation loss or metric of known direction; "
             f"{MIN_EVALUATIONS} are needed",
         )
+    if context.progress.failing:
+        return None
     fallen = [metric for metric in metrics if _has_fallen(metric, limits)]
     rising = [loss for loss in losses if _rise(loss) >= limits["rise_limit"] and _is_rising(loss)]
     if rising:

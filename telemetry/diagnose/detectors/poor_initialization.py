@@ -9,7 +9,8 @@ gain of the matrices, RMS(W) sqrt(fan_in), is 6 or more and pre-activations are 
 0.1 or less and gradients shrink by 2.75 bits a layer toward the input: beyond common
 initialisations, a warning whether the run learns or not if it is 6 and more, or 0.04 and less; (f)
 the gain of single layers is 6 or more, and the tanh or sigmoid behind them is saturated, or the
-first loss is 5 times what knowing nothing costs (a warning in any state from a gain of 24 on).
+first loss is 5 times what knowing nothing costs (a warning in any state from a gain of 24 on); (g)
+the gain of the weights of a recurrent layer is 6 or more, and they add 2 to its pre-activations.
 Fix: He, Xavier or orthogonal initialisation of the layers named; scale inputs to about one.
 Not flagged: zero heads, adapters, zero-initialised residual branches (their gradient rows differ,
 or become non-zero after a step); pretrained starts (loss below naive); losses of unknown scale (a);
@@ -38,6 +39,7 @@ from telemetry.diagnose.starting_weights import (
     SMALL_GAIN,
     START_LOSS_LIMIT,
     StartRule,
+    recurrent_gain,
     saturating_layer,
     start_loss,
     usual_gain,
@@ -107,6 +109,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             _silent(signals, context),
             usual_gain(signals, rows, context, limits),
             saturating_layer(signals, rows, context, limits),
+            recurrent_gain(signals, context, limits),
             _backward(rows, context, limits),
             _forward(rows, context, limits),
             _recurrent(rows, context, limits),

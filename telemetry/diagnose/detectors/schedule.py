@@ -4,7 +4,8 @@ Symptom: the rate is zero before the end of the run, or in all of it; or a thous
 for half of it; or falls to a thousandth in one step and stays there for a fifth of the run; or it
 jumps to four times anything before, and the loss doubles or loses half of its fall; or it is what
 it was at the start after a resume, although it had decayed; or a cosine whose period is shorter
-than an epoch is stepped in every batch; or a schedule made for every step is called once an epoch.
+than an epoch is stepped in every batch; or a schedule made for every step is called once an epoch;
+or a finished run is still in its warm-up at the last step, with three quarters of its loss left.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
@@ -25,6 +26,7 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.gates import is_warming_up
 from telemetry.diagnose.progress import State
 from telemetry.diagnose.rate_course import Course, course_of
 from telemetry.diagnose.robust import median
@@ -50,6 +52,9 @@ LOST_SHARE = 0.5  # ... and is, by so much of it
 STEPS_OF_EPOCH = 5  # at least, or steps and epochs are nearly the same
 SHARE_OF_CALLS = 0.9  # of the steps: called in every step
 SAME = 0.2  # relative: the plan is the number of steps
+LEFT_SHARE = 0.75  # of the level: a run that has come further was short, not starved
+UNFINISHED_STEPS = 100
+STRAIGHT = 0.1  # of the whole rise: how far a warm-up is from a straight line; a range test is not
 
 SQL = """
 SELECT
@@ -132,6 +137,7 @@ def _faults(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fa
     yield from _jump(course, context, limits)
     yield from _forgotten_on_resume(course, limits)
     yield from _wrong_unit(course)
+    yield from _endless_warm_up(course, context)
     yield from _early_call(course)
 
 
@@ -275,6 +281,31 @@ def _wrong_unit(course: Course) -> Iterator[_Fault]:
                 f"Call the scheduler once an epoch, or set T_max to {n}.",
                 cycles,
             )
+
+
+def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Fault]:
+    """A straight rise from the first step to the last of a run that has ended by itself."""
+    n, rise = course.steps.size, float(course.lr[-1] - course.lr[0])
+    ended = context.finished and n >= (context.total_steps or UNFINISHED_STEPS)
+    if not ended or n < UNFINISHED_STEPS or (np.diff(course.lr) < 0).any():
+        return
+    line = np.linspace(course.lr[0], course.lr[-1], n)
+    straight = rise > 0 and float(np.abs(course.lr - line).max()) <= STRAIGHT * rise
+    level = context.baseline.naive or context.progress.start
+    left = context.progress.measurable and context.progress.end >= LEFT_SHARE * level
+    if is_warming_up(course.lr) and straight and left and not context.progress.flat:
+        yield _Fault(
+            severity=Severity.WARNING,
+            message=f"the learning rate is still warming up at the last of {n} steps: it rose from "
+            f"{number(float(course.lr[0]))} to {number(float(course.lr[-1]))}, and "
+            f"{context.progress.end / level:.0%} of the first loss is left",
+            advice="Let the warm-up end within the first tenth of the run: look whether its length "
+            "is meant in steps or in epochs.",
+            first_step=int(course.steps[n // 2]),
+            value=1.0,
+            threshold=0.1,
+            unit="share",
+        )
 
 
 def _plan(settings: Mapping[str, Json]) -> int | None:

@@ -3,7 +3,8 @@
 Symptom: a softmax stands directly before cross_entropy, which applies its own: the loss cannot fall
 below ln(1 + (C - 1)/e). Or nll_loss is given values whose exponentials add up to more than one, raw
 logits or probabilities: the loss falls without bound and says nothing. Or a sigmoid stands before
-binary_cross_entropy_with_logits, whose loss then stays above 0.31.
+binary_cross_entropy_with_logits, whose loss then stays above 0.31; one outside of the model shows
+in values that reach both ends of (0, 1) and never leave it.
 Fix: remove the softmax or sigmoid, or use nll_loss(log_softmax(x)) or binary_cross_entropy.
 Not flagged: soft targets, which are probabilities by design; a softmax elsewhere, as in attention,
 or one that is scaled before the loss; log-probabilities that leave mass out; log_softmax before
@@ -30,6 +31,7 @@ MIN_SAMPLES = 3
 ROW_SUM_LIMIT = 0.01  # bfloat16 probabilities, summed in bfloat16, miss 1 by at most 2^-8 = 0.004
 EXCESS_LIMIT = 0.1  # nats; clamps and rounding of log-probabilities reach 0.01, ln C is 0.69
 SAME_NATS = 1e-3  # of log-probabilities in float32
+NEAR_END = 0.1  # of the unit interval
 MIN_CLASSES = 2  # of a single class, softmax gives 1 whatever was meant
 
 # A sigmoid whose output has the extremes of the loss's input is what the loss was given.
@@ -50,7 +52,9 @@ SELECT
     r.loss_op,
     MAX(r.row_sum_error) AS row_sum_error,
     MAX(r.log_partition) AS log_partition,
-    MAX(CASE WHEN b.low > 0 THEN 1 ELSE 0 END) AS is_sigmoid
+    MAX(CASE WHEN b.low > 0 THEN 1 ELSE 0 END) AS is_sigmoid,
+    MIN(r.min) AS low,
+    MAX(r.max) AS high
 FROM module_rows AS r
 LEFT JOIN bounded AS b
     ON b.step = r.step
@@ -140,8 +144,21 @@ def _symptoms(rows: Rows, limits: Limits) -> list[tuple[_Mistake, BoolArray]]:
         (PROBABILITIES, sums_to_one),
         (RAW_LOGITS, partition >= limits["excess_limit"]),
         (SIGMOID, rows.floats("is_sigmoid") > 0),
+        (SIGMOID, _fills_unit_interval(rows)),
         (TWICE, np.abs(partition) <= SAME_NATS),
     ]
+
+
+def _fills_unit_interval(rows: Rows) -> BoolArray:
+    """Values that never leave (0, 1) although they reach near both ends: of a sigmoid outside.
+
+    Scores that merely begin between 0 and 1 reach neither end, or go on beyond it.
+    """
+    low, high = rows.floats("low"), rows.floats("high")
+    inside = (low > 0) & (high <= 1)  # which float32 rounds to
+    fills = inside & (low <= NEAR_END) & (high >= 1 - NEAR_END)
+    of_op = np.array(rows.texts("loss_op"), dtype=np.str_) == SIGMOID.op
+    return inside & (int((fills & of_op).sum()) >= MIN_SAMPLES)
 
 
 def _finding(mistake: _Mistake, steps: IntArray, context: RunContext) -> Finding:

@@ -1,11 +1,12 @@
 """A parameter that should train does not move.
 
 Symptom: over at least five sampled steps with a learning rate, (a) a parameter receives gradients
-but is in no optimizer and stays as it is; (b) the gradient of the first layers is None although
-their forward ran with gradient: the graph is cut behind them; (c) a parameter of the optimizer
-receives gradients and no element of it changes: the optimizer steps another tensor; (d) the
-gradients of a layer's weights and of its bias are exactly zero though that of its outputs is not:
-they are set to zero after they were computed.
+but is in no optimizer and stays as it is, also one that was frozen at first; (b) the gradient of
+the first layers is None although their forward ran with gradient: the graph is cut behind them; (c)
+a parameter of the optimizer receives gradients and no element of it changes: the optimizer steps
+another tensor; (d) the gradients of a layer's weights and of its bias are exactly zero though that
+of its outputs is not: they are set to zero after they were computed; (e) an adapter of zeros gets
+gradients of zero in a run that does not learn: each factor of a product waits for the other.
 Fix: give the parameter to the optimizer, remove the detach or the hook, build the optimizer after
 the model is complete and on its device.
 Not flagged: requires_grad=False; modules whose forward never ran with gradient (unused heads and
@@ -19,23 +20,18 @@ Source: Humbatova et al., arXiv:1910.11015; Jiang et al., TrainCheck, arXiv:2506
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.network import LAST, Parameter
+from telemetry.diagnose.network import LAST
+from telemetry.diagnose.observed_parameter import MIN_SAMPLES, Observed, observed_from
+from telemetry.diagnose.tags import is_frozen
 from telemetry.diagnose.wording import and_more, example
-from telemetry.store.rows import Rows, SqlValue, as_float
+from telemetry.store.rows import Rows
 
 ID = "unchanged_parameters"
-MIN_SAMPLES = 5
 ROUNDED_SHARE = 1e-6  # rate x gradient over weight: below, float32 may round the step away
-# Largest over root mean square: the square root of 3 for uniform values, as the default
-# initialisations and Xavier's draw them; 3 and more for normal ones and for trained weights.
-UNIFORM = 3**0.5
-UNIFORM_SLACK = 0.04
-UNIFORM_ELEMENTS = 256  # from which on the largest of them is near the bound
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
 OVERFLOWING = 2.0**63  # the square of such a gradient is beyond float32
 
@@ -83,67 +79,20 @@ ORDER BY p.param_id
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Observed:
-    """Counts of one parameter over the sampled steps that had a learning rate."""
-
-    parameter: Parameter
-    n_forwards: int
-    n_gradient: int
-    n_none: int
-    n_moving_gradient: int
-    n_zero_gradient: int
-    n_signals: int
-    n_update: int
-    n_still: int
-    n_weight: int
-    weight_range: float
-    gradient_rms: float
-    weight_rms: float
-    peak: float
-    lr: float
-    first_step: int
-    last_step: int
-
-    @property
-    def still(self) -> bool:
-        """No element changed in any sample."""
-        if self.n_update:
-            return self.n_update == self.n_still
-        return self.n_weight >= MIN_SAMPLES and self.weight_range == 0.0
-
-    @property
-    def looks_initial(self) -> bool:
-        """Its values are spread evenly up to a bound: drawn so, never trained."""
-        evenly = abs(self.peak / UNIFORM - 1) <= UNIFORM_SLACK
-        return self.parameter.is_matrix and self.parameter.n >= UNIFORM_ELEMENTS and evenly
-
-    @property
-    def no_gradient(self) -> bool:
-        """The gradient was None in every sample."""
-        return self.n_gradient >= MIN_SAMPLES and self.n_none == self.n_gradient
-
-    @property
-    def gets_gradient(self) -> bool:
-        """The gradient was there and not zero in at least five samples."""
-        return self.n_moving_gradient >= MIN_SAMPLES
-
-    @property
-    def zeroed(self) -> bool:
-        """Each gradient was there and exactly zero, while that of the layer's outputs was not."""
-        seen = self.n_zero_gradient >= MIN_SAMPLES and self.n_signals >= MIN_SAMPLES
-        return seen and self.n_zero_gradient == self.n_gradient - self.n_none
-
-
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Left out of the optimizer, cut off from the loss, or stepped elsewhere."""
     del limits
-    known = {p.id: p for p in context.network.parameters if p.trainable}
-    observed = [
-        _observed(record, known[identity])
+    known = {
+        p.id: p
+        for p in context.network.parameters
+        if not is_frozen(tuple(context.tags), p.name, p.layer)
+    }
+    told = [
+        observed_from(record, known[identity])
         for record in rows.records()
         if isinstance(identity := record["param_id"], int) and identity in known
     ]
+    observed = [entry for entry in told if entry.parameter.trainable or entry.unfrozen]
     if max((entry.n_weight for entry in observed), default=0) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
@@ -156,36 +105,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         or _cut_off(observed)
         or _stepped_elsewhere(observed, context)
         or _set_to_zero(observed, context)
+        or _waits_for_another(observed, context)
         or _unused(observed, context)
     )
 
 
-def _observed(record: dict[str, SqlValue], parameter: Parameter) -> _Observed:
-    def count(name: str) -> int:
-        return int(as_float(record[name])) if record[name] is not None else 0
-
-    return _Observed(
-        parameter=parameter,
-        n_forwards=count("n_forwards"),
-        n_gradient=count("n_gradient"),
-        n_none=count("n_none"),
-        n_moving_gradient=count("n_moving_gradient"),
-        n_zero_gradient=count("n_zero_gradient"),
-        n_signals=count("n_signals"),
-        n_update=count("n_update"),
-        n_still=count("n_still"),
-        n_weight=count("n_weight"),
-        weight_range=as_float(record["weight_range"]),
-        gradient_rms=as_float(record["gradient_rms"]),
-        weight_rms=as_float(record["weight_rms"]),
-        peak=as_float(record["peak"]),
-        lr=as_float(record["lr"]),
-        first_step=count("first_step"),
-        last_step=count("last_step"),
-    )
-
-
-def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+def _left_out(observed: Sequence[Observed], context: RunContext) -> Finding | None:
     """Gradients, no optimizer, no movement."""
     found = [
         entry
@@ -199,6 +124,8 @@ def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | N
     how = (
         f"; the optimizer holds {context.network.n_foreign} tensors that are not the model's"
         if context.network.n_foreign
+        else "; they were frozen at first"
+        if all(entry.unfrozen for entry in found)
         else ""
     )
     return _finding(
@@ -214,7 +141,7 @@ def _left_out(observed: Sequence[_Observed], context: RunContext) -> Finding | N
 
 
 def _is_probing(
-    found: Sequence[_Observed], learning: Sequence[_Observed], context: RunContext
+    found: Sequence[Observed], learning: Sequence[Observed], context: RunContext
 ) -> bool:
     """First layers that stand still, as after another training, below those that learn."""
     first = min((entry.parameter.depth for entry in learning), default=LAST)
@@ -222,11 +149,11 @@ def _is_probing(
         bool(learning)
         and all(entry.parameter.depth < first for entry in found)
         and not context.progress.failing
-        and not any(entry.looks_initial for entry in found)
+        and not any(entry.looks_initial or entry.unfrozen for entry in found)
     )
 
 
-def _cut_off(observed: Sequence[_Observed]) -> Finding | None:
+def _cut_off(observed: Sequence[Observed]) -> Finding | None:
     """No gradient for the first layers although their forward ran with gradient."""
     matrices = [entry for entry in observed if entry.parameter.is_matrix]
     found = [
@@ -254,7 +181,7 @@ def _cut_off(observed: Sequence[_Observed]) -> Finding | None:
     )
 
 
-def _stepped_elsewhere(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Finding | None:
     """In the optimizer, gradients, no movement."""
     found = [
         entry
@@ -277,7 +204,7 @@ def _stepped_elsewhere(observed: Sequence[_Observed], context: RunContext) -> Fi
     )
 
 
-def _set_to_zero(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding | None:
     """Zero gradients of weights and bias, with a gradient of the outputs: not by the chain rule.
 
     The bias's is the sum of the outputs'; the weights' alone are zero behind an input of zero.
@@ -300,7 +227,21 @@ def _set_to_zero(observed: Sequence[_Observed], context: RunContext) -> Finding 
     )
 
 
-def _should_move(entry: _Observed) -> bool:
+def _waits_for_another(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+    """Zeros that never got a gradient other than zero, as both factors of an adapter."""
+    found = [entry for entry in observed if entry.parameter.lr_group is not None and entry.waits]
+    if not found or not context.progress.failing:
+        return None
+    return _finding(
+        found,
+        severity=Severity.ERROR,
+        message=f"{_names(found)} {_is(found)} zero and get gradients of zero in every sample: "
+        "what they are multiplied with is zero too",
+        advice="Start one factor of each product at random, as A of an adapter whose B is zero.",
+    )
+
+
+def _should_move(entry: Observed) -> bool:
     if entry.parameter.dtype in LOW_PRECISION or not entry.lr > 0:
         return False
     if entry.gradient_rms >= OVERFLOWING:
@@ -308,7 +249,7 @@ def _should_move(entry: _Observed) -> bool:
     return entry.lr * entry.gradient_rms >= ROUNDED_SHARE * max(entry.weight_rms, 1e-12)
 
 
-def _unused(observed: Sequence[_Observed], context: RunContext) -> Finding | None:
+def _unused(observed: Sequence[Observed], context: RunContext) -> Finding | None:
     """Never any gradient, and not because the graph is cut before all that learns.
 
     A description, unless the run does not learn and a layer that answers in each forward is among
@@ -330,7 +271,7 @@ def _unused(observed: Sequence[_Observed], context: RunContext) -> Finding | Non
 
 
 def _finding(
-    found: Sequence[_Observed], *, severity: Severity, message: str, advice: str
+    found: Sequence[Observed], *, severity: Severity, message: str, advice: str
 ) -> Finding:
     names = tuple(entry.parameter.name for entry in found)
     worst = found[0]
@@ -357,15 +298,15 @@ def _finding(
     )
 
 
-def _names(found: Sequence[_Observed]) -> str:
+def _names(found: Sequence[Observed]) -> str:
     return and_more([entry.parameter.name for entry in found])
 
 
-def _get(found: Sequence[_Observed]) -> str:
+def _get(found: Sequence[Observed]) -> str:
     return "gets" if len(found) == 1 else "get"
 
 
-def _is(found: Sequence[_Observed]) -> str:
+def _is(found: Sequence[Observed]) -> str:
     return "is" if len(found) == 1 else "are"
 
 
