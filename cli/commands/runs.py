@@ -22,7 +22,7 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.judging import options_in_force
 from telemetry.cli.options import Settings, verb
 from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.sorting import sorted_runs
+from telemetry.cli.sorting import COLUMNS, sorted_runs
 from telemetry.cli.texts import plural
 from telemetry.json_values import Json
 from telemetry.manifest import (
@@ -91,7 +91,7 @@ def command(  # noqa: PLR0913 - one argument per option
     trends = _trends(store, shown, screen)
     screen.note(*_title(settings, found))
     counts = _counts_in_force()
-    screen.grid(_grid(screen, shown, trends, counts), indent=0)
+    screen.grid(_grid(screen, shown, trends, counts, sort), indent=0)
     _footer(screen, shown, counts, n_more=len(found) - len(shown))
 
 
@@ -134,19 +134,24 @@ def _counts_in_force() -> Counts:
     return counts
 
 
-def _grid(screen: Screen, runs: Sequence[Run], trends: Trends, counts: Counts) -> Grid:
+def _grid(
+    screen: Screen, runs: Sequence[Run], trends: Trends, counts: Counts, sort: str | None
+) -> Grid:
     several = len({run.project for run in runs}) > 1 or not screen.for_people
     metric = evaluated_metric(runs)
+    # What the runs are sorted by is shown, however narrow the terminal.
+    added = None if sort is None or sort in {*COLUMNS, LOSS, metric} else sort
     columns = (
         Column(header="RUN"),
         *([Column(header="PROJECT", shrinks=True, rank=3)] if several else []),
         Column(header="NAME", shrinks=True),
         Column(header="STATUS"),
         Column(header="STEPS", align=Align.RIGHT),
-        Column(header="AGE", align=Align.RIGHT, rank=5),
+        Column(header="AGE", align=Align.RIGHT, rank=0 if sort == "started" else 5),
         Column(header="LOSS", align=Align.RIGHT),
         Column(header="trend", rank=1),
-        *([Column(header=metric.upper(), align=Align.RIGHT, rank=4)] if metric else []),
+        *([_numbers(metric, rank=0 if sort == metric else 4)] if metric else []),
+        *([_numbers(added, rank=0)] if added else []),
         Column(header="FINDINGS"),
     )
     moment = now()
@@ -161,11 +166,23 @@ def _grid(screen: Screen, runs: Sequence[Run], trends: Trends, counts: Counts) -
             numbers.number(last_value(run, LOSS)),
             screen.trend(trends.get(run.run, ())),
             *([numbers.number(last_value(run, metric))] if metric else []),
+            *([_sorted_by(run, added)] if added else []),
             finding_lines.tally(counts(run)),
         )
         for run in runs
     )
     return Grid(columns=columns, rows=rows)
+
+
+def _numbers(name: str, *, rank: int) -> Column:
+    return Column(header=name.upper(), align=Align.RIGHT, rank=rank, shrinks=True, least=8)
+
+
+def _sorted_by(run: Run, name: str) -> str:
+    """A metric of a run, else a setting of its configuration."""
+    if name in run.metrics:
+        return numbers.number(last_value(run, name))
+    return numbers.literal(run.config.get(name))
 
 
 def evaluated_metric(runs: Sequence[Run]) -> str:

@@ -83,6 +83,17 @@ def test_no_fitting_run_is_said_and_is_no_error(telemetry: Telemetry, terminal: 
     assert "no run fits" in done.out
 
 
+@pytest.mark.parametrize(("sort", "header"), [("val_loss", "VAL_LOSS"), ("seed", "SEED")])
+def test_what_runs_are_sorted_by_is_shown_on_a_narrow_terminal(
+    sort: str, header: str, telemetry: Telemetry, terminal: Terminal
+) -> None:
+    terminal(80)
+    assert header not in telemetry("runs").out
+    out = telemetry("runs", "--sort", sort, "--no-color").out
+    assert header in out
+    assert widest(out) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
