@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from telemetry.capture.loss_graph import LossOp
+
 TOP_K = 5
 ID_CHARACTERS = 16  # of a digest
 LEAST_PROBABILITY = 1e-30  # of a logarithm
@@ -158,6 +160,18 @@ def look_like_probabilities(scores: Tensor) -> bool:
         return False
     sums = scores.detach().float().sum(1)
     return bool((scores >= 0).all()) and bool(((sums - 1).abs() <= SUM_TOLERANCE).all())
+
+
+def look_like_sigmoids(scores: Tensor, loss: str | None) -> bool:
+    """Whether scores of shape (n,) are probabilities of the second of two classes.
+
+    Args:
+        scores: One an example.
+        loss: That the training minimises, `LossOp`: one that takes probabilities says what the
+            model gives. None: not known.
+    """
+    is_given = loss == LossOp.BCE and scores.dim() == 1
+    return is_given and bool(((scores >= 0) & (scores <= 1)).all())
 
 
 def class_name(index: int, classes: Sequence[str]) -> str:

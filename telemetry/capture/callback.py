@@ -229,7 +229,9 @@ class TelemetryCallback:
         wrong with confidence is then a query over `example_evals`.
 
         Args:
-            outputs: Logits or probabilities, shape (n, classes); or (n,), one number an example.
+            outputs: Logits or probabilities, shape (n, classes); or (n,), one number an example:
+                of two classes the logit of the second, its probability where the training
+                minimises `binary_cross_entropy`.
             labels: True classes or numbers, shape (n,); None: not known.
             dataset: Name of the data set.
             ids: Names of the examples, which must stay the same from step to step; None: made of

@@ -19,6 +19,7 @@ from telemetry.capture.answers import (
     class_answers,
     input_digest,
     look_like_probabilities,
+    look_like_sigmoids,
     metadata_text,
     number_answers,
 )
@@ -51,7 +52,8 @@ class ExamplePacket:
     """Copies of outputs and labels, and the names of their examples; a `Packet`.
 
     `first` is the place of the first example among those that were logged at this step; `numeric`
-    are the data sets known to have numbers as answers, on the writer thread.
+    are the data sets known to have numbers as answers, on the writer thread; `loss` is what the
+    training was last seen to minimise.
     """
 
     batch: ExampleBatch
@@ -60,6 +62,7 @@ class ExamplePacket:
     attempt: int
     first: int
     numeric: set[str]
+    loss: str | None
     written_at: datetime
     ready: Readiness
 
@@ -112,7 +115,8 @@ class ExamplePacket:
         if known is not None and not bool(((known == 0) | (known == 1)).all()):
             self.numeric.add(self.batch.dataset)
         if known is not None and self.batch.dataset not in self.numeric:
-            return class_answers(outputs, known)
+            are_probabilities = look_like_sigmoids(outputs, self.loss)
+            return class_answers(outputs, known, are_probabilities=are_probabilities)
         targets = torch.full_like(outputs, float("nan")) if known is None else known
         return number_answers(outputs, targets)
 
@@ -162,6 +166,7 @@ class ExampleLog:
             attempt=writer.claim.attempt,
             first=self._seen[kept.dataset],
             numeric=self._numeric,
+            loss=recording.modules.loss_op,
             written_at=datetime.now(UTC).replace(tzinfo=None),
             ready=Readiness({tensor.device for tensor in _tensors(kept)}),
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.attention_logits import AttentionInputs, measure_attention
-from telemetry.capture.loss_graph import LossInputs, losses_of, note_first_logits
+from telemetry.capture.loss_graph import LossInputs, LossOp, losses_of, note_first_logits
 from telemetry.capture.loss_statistics import observe_losses, observe_output_logits
 from telemetry.capture.module_nodes import ModuleNode, UnitDims
 from telemetry.capture.module_observation import Forward, Label, Measures, Observation
@@ -172,8 +172,8 @@ class SiteRecorder:
                     kept.append(logits)
                     return
 
-    def losses(self, roots: Sequence[Tensor], forward: Forward) -> None:
-        """Logits and targets of the losses that a backward pass starts from."""
+    def losses(self, roots: Sequence[Tensor], forward: Forward) -> LossOp | None:
+        """Logits and targets of the losses that a backward pass starts from; which losses."""
         losses = losses_of(roots)
         observations = observe_losses(losses, forward)
         self._loss_seen |= bool(observations)
@@ -181,6 +181,7 @@ class SiteRecorder:
         if self._tables and losses:
             with torch.no_grad():
                 self._correlate(losses)
+        return losses[0].op if losses else None
 
     def _correlate(self, losses: Sequence[LossInputs]) -> None:
         """Add to an observed input how well a feature of it tells the target of these losses."""

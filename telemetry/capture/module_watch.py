@@ -61,6 +61,7 @@ class ModuleWatch:
         self._is_told = False
         self._n_finished = 0
         self._hooks_cost_s = 0.0
+        self.loss_op: str | None = None
 
     def attach(self, hooked: Collection[nn.Module]) -> "list[RemovableHandle]":
         """Recording begins; the handles remove what stays on the model until it ends.
@@ -111,7 +112,7 @@ class ModuleWatch:
         """A backward pass starts from these losses."""
         if self._is_open and self._guard.enabled(PART):
             with self._guard(PART), self._charged():
-                self._modules.observe_roots(roots)
+                self.loss_op = self._modules.observe_roots(roots) or self.loss_op
 
     def settle(self, phase: str, step: int | None = None) -> None:
         """What the forwards without gradient were: `eval` or `no_grad`."""

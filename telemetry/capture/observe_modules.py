@@ -158,12 +158,13 @@ class ModuleObserver:
             forward.step = forward.step if step is None else step
         self._waiting.clear()
 
-    def observe_roots(self, roots: Sequence[Tensor]) -> None:
-        """Look at the losses a backward pass starts from, before it frees them."""
+    def observe_roots(self, roots: Sequence[Tensor]) -> str | None:
+        """Look at the losses a backward pass starts from, before it frees them; which they are."""
         visit = self._visit
-        if visit is not None:
-            visit.roots_seen = True
-            self._recorder.losses(roots, Forward(step=visit.step, phase=TRAIN))
+        if visit is None:
+            return None
+        visit.roots_seen = True
+        return self._recorder.losses(roots, Forward(step=visit.step, phase=TRAIN))
 
     # --- what the hooks call ------------------------------------------------------------------
 

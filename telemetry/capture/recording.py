@@ -68,7 +68,7 @@ class Recording:
         self._scalars = ScalarLog(self._ledger, now_s=clock())
         self._catalogue = Catalogue(model, self._optimizers)
         self._options = options
-        self._modules = ModuleWatch(
+        self.modules = ModuleWatch(
             self._catalogue,
             self._guard,
             put=writer.put,
@@ -135,7 +135,7 @@ class Recording:
         """Remove every hook, write what is left, and end the run."""
         parts = (
             self._detach,
-            self._modules.close,
+            self.modules.close,
             functools.partial(self._end_last, error),
             self._watch.close,
             functools.partial(self._samples.close, self._ledger.current.step),
@@ -163,7 +163,7 @@ class Recording:
         if not self.is_untouched:
             return False
         with self._guard("steps"):
-            self._modules.finish()
+            self.modules.finish()
             self._place(at)
             self._begin_step()
         return True
@@ -190,7 +190,7 @@ class Recording:
                 record.samples += batch_size(args, kwargs)
                 if self._hashes:
                     self._samples.forward(record, module, args, kwargs)
-        return self._modules.forward_begins(module, args, kwargs) if record.sampled else None
+        return self.modules.forward_begins(module, args, kwargs) if record.sampled else None
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: observe_backward.Waiting) -> None:
@@ -212,7 +212,7 @@ class Recording:
         if self._watch.after_backward.calls:
             waiting.append(self._after_backward)
         if record.sampled:
-            self._modules.observe_roots(roots)
+            self.modules.observe_roots(roots)
 
     @guarded("backward")
     def _after_backward(self, roots: Sequence[Tensor]) -> None:
@@ -245,7 +245,7 @@ class Recording:
         record = self._ledger.current
         self._reevaluates = True
         if record.sampled:
-            self._modules.finish()
+            self.modules.finish()
         loss = as_number(result)
         if loss is not None:
             record.closure_losses += (loss,)
@@ -293,7 +293,7 @@ class Recording:
             self._handles.extend(optimizer_hooks.install(index, optimizer, self))
         entries = entry_hook.lasting_entries(model)
         self._handles.extend(entry_hook.hook_entry(entry, self._on_forward) for entry in entries)
-        self._handles.extend(self._modules.attach(entries))
+        self._handles.extend(self.modules.attach(entries))
         observe_backward.observe(self._on_backward)
         for event in events_at_attach(self._catalogue.model, self._optimizers):
             if event.severity == "warning":
@@ -344,7 +344,7 @@ class Recording:
     def _end_step(self) -> None:
         record = self._ledger.current
         if record.sampled:
-            self._modules.finish()
+            self.modules.finish()
         if self._watch.step_ended.calls:
             self._watch.step_ended(record)
         now_s = self._clock()
@@ -374,14 +374,14 @@ class Recording:
             self._window_is_open = self._costs.hashes(record.step)
         self._hashes = self._window_is_open or record.sampled
         if record.sampled:
-            self._modules.begin(record.step)
+            self.modules.begin(record.step)
             if self._watch.sample_begins.calls:
                 self._watch.sample_begins(record)
 
     def _settle(self, phase: str, step: int | None = None) -> None:
         if self._no_grad_forward:
             self._no_grad_forward = False
-            self._modules.settle(phase, step)
+            self.modules.settle(phase, step)
 
     def _send(self, *, final: bool) -> None:
         packet = self._scalars.packet(now_s=self._clock(), final=final)

@@ -97,6 +97,34 @@ def test_one_number_an_example_is_a_regression_unless_the_labels_are_two_classes
     assert rows["classes", "1"]["correct"] is False
 
 
+@pytest.mark.parametrize(
+    ("ends_in_sigmoid", "logged", "confidence"),
+    [
+        (True, [0.1, 0.9, 0.4], [0.9, 0.9, 0.6]),
+        (False, [0.1, 0.9, 0.4], [0.5250, 0.7109, 0.5987]),  # of logits: 1 / (1 + exp(-x))
+        (True, [0.1, 2.0, 0.4], [0.5250, 0.8808, 0.5987]),  # the loss was never given a 2
+    ],
+)
+def test_the_loss_of_the_training_says_whether_one_output_is_a_probability(
+    tmp_path: Path, logged: list[float], confidence: list[float], *, ends_in_sigmoid: bool
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 1), *([nn.Sigmoid()] if ends_in_sigmoid else []))
+    criterion = nn.BCELoss() if ends_in_sigmoid else nn.BCEWithLogitsLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with TelemetryCallback(model, optimizer, store=tmp_path, strict=True) as telemetry:
+        loss = criterion(model(torch.ones(2, 3))[:, 0], torch.tensor([0.0, 1.0]))
+        loss.backward()
+        optimizer.step()
+        telemetry.step(loss=loss)
+        telemetry.log_examples(torch.tensor(logged), [0, 1, 0])
+        path = telemetry.path
+    assert path is not None
+    rows = rows_of(path)
+    assert [row["confidence"] for row in rows] == pytest.approx(confidence, abs=1e-4)
+    is_right = [p < 0.5 for p in logged] if confidence[0] == 0.9 else [False] * 3
+    assert [row["correct"] for row in rows] == [is_right[0], True, is_right[2]]
+
+
 def test_a_data_set_of_numbers_stays_one_where_a_batch_has_zeros_and_ones_alone(
     tmp_path: Path,
 ) -> None:
