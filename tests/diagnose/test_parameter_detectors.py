@@ -341,6 +341,16 @@ def test_a_loss_of_its_own_kind_that_blows_up_from_its_negative_is_climbed(chain
         assert ("gradient_ascent" in names) is is_climbed
 
 
+def test_a_loss_of_its_own_kind_that_rose_and_was_lost_is_climbed(chain: Chains) -> None:
+    for top, is_climbed in ((8.0, False), (64.0, True)):
+        run = climbing(chain(2), -1.0)
+        for step in range(60):
+            loss = top ** (step / 40) if step < 50 else float("nan")
+            run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed
+
+
 def turning(run: Chain, roots: Sequence[float], losses: Sequence[float]) -> Chain:
     """Steps that descend what is differentiated, which is the loss times a sign."""
     for step, (sign, loss) in enumerate(zip(roots, losses, strict=True)):

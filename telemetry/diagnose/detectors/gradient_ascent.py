@@ -31,6 +31,7 @@ RISE = 1.1  # over the level before a climb that begins late
 # Times the start: climbed losses of unknown kinds reach 7,000 and more (measured); an objective
 # that is meant to rise, as a return or a bound on information, may well pass 16.
 BLOWN_UP = 256.0
+LOST_RISE = 16.0  # before it was lost
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
 SQL = """
@@ -108,11 +109,16 @@ def _turned(rows: Rows, context: RunContext) -> BoolArray:
 
 
 def _blown_up(context: RunContext) -> bool:
-    """A positive loss ends at many times its start, or is lost: no objective was meant to."""
+    """A positive loss ends at many times its start, or rose and is lost: none was meant to."""
     start, end = context.progress.start, context.progress.end
-    if context.state is not State.DIVERGED or not start > 0:
+    if context.state is not State.DIVERGED:
         return False
-    return not np.isfinite(context.losses[-1]) or end >= BLOWN_UP * start
+    if np.isfinite(context.losses[-1]):
+        return start > 0 and end >= BLOWN_UP * start
+    finite = context.losses[np.isfinite(context.losses)]
+    return (
+        context.first_loss > 0 and median(finite[-LEVEL_STEPS:]) >= LOST_RISE * context.first_loss
+    )
 
 
 def _close(values: FloatArray, others: FloatArray) -> BoolArray:
