@@ -10,10 +10,12 @@ import pkgutil
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -190,10 +192,26 @@ def complete() -> int | None:
     )
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of Python in the form of ours: whoever reads it has no use for a line of code."""
+    del category, filename, lineno, file, line
+    render.warn(str(message))
+
+
 def main() -> None:
     """Entry point of the installed script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names no encoding can write
+    warnings.showwarning = _show_warning
+    if "--debug" in sys.argv:
+        warnings.filterwarnings("error", "the rule ", RuntimeWarning)  # its traceback
     code = complete()
     sys.exit(run(sys.argv[1:], _count_interrupts()) if code is None else code)

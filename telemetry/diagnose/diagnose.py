@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -159,8 +160,15 @@ def _verdict(
     if missing:
         need = missing[0]
         return NotChecked(detector=detector.id, reason=need.remedy, absent=need in ABSENT)
-    rows = session.query(detector.sql, detector.bound(context.run, limits))
-    return detector.judge(rows, context, limits)
+    try:
+        rows = session.query(detector.sql, detector.bound(context.run, limits))
+        return detector.judge(rows, context, limits)
+    except TelemetryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a rule that fails must not silence forty others
+        failure = f"({type(error).__name__}: {error}), which is a defect of telemetry"
+        warnings.warn(f"the rule {detector.id} failed {failure}", RuntimeWarning, stacklevel=2)
+        return NotChecked(detector=detector.id, reason=f"the rule failed {failure}")
 
 
 def _told(verdict: Verdict, *, asked: bool) -> Finding | NotChecked | None:

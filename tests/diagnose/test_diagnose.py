@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from judged_runs import Chain, Chains, diagnosed, stalled
+from judged_runs import Chain, Chains, diagnosed, not_checked, stalled
 from synthetic import RunBuilder
 
 from telemetry.diagnose import diagnose as module
@@ -44,6 +45,23 @@ def test_a_run_of_no_steps_is_passed_by_nobody_that_needs_data(tmp_path: Path) -
     assert result.findings == ()
     assert set(result.passed) <= {"non_finite"}
     assert result.state == "unknown"
+
+
+def test_a_rule_that_fails_is_told_and_silences_no_other(
+    chain: Chains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_arguments: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    rules = tuple(
+        replace(rule, judge=failing) if rule.id == "loss_spike" else rule
+        for rule in all_detectors()
+    )
+    monkeypatch.setattr(module, "all_detectors", lambda: rules)
+    with pytest.warns(RuntimeWarning, match=r"the rule loss_spike failed \(ZeroDivisionError: by"):
+        result = diagnosed(vanishing(chain(8)))
+    assert result.findings[0].detector == "vanishing_gradient"
+    assert "a defect of telemetry" in not_checked(result, "loss_spike").reason
 
 
 def test_chosen_detectors_alone_are_run(chain: Chains) -> None:
