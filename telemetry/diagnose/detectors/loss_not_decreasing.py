@@ -10,8 +10,11 @@ a fall of 15 %; a fine-tuned model that starts and stays well below what guessin
 warm-up that has not reached a tenth of its peak.
 Source: Zhang et al., AUTOTRAINER, ICSE 2021; the gate is `telemetry.diagnose.progress`.
 
-A symptom: it is a root only when nothing else is found.
+A symptom: it is a root only when nothing else is found. One cause it names itself: a loss that has
+as many terms as there are pairs of answers, for the shapes of answers and targets are broadcast.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,14 +34,27 @@ ERROR_PLAN_SHARE = 0.2
 BASELINE_SHARE = 0.98
 WARM_UP_SHARE = 0.1  # of the peak learning rate: below, nothing is expected to move
 
+MIN_SAMPLES = 3  # of a loss that compares each answer with each target
+
 SQL = """
-SELECT
-    s.step,
-    s.lr
+SELECT 'rate' AS what, s.step, s.lr AS value
 FROM steps AS s
 WHERE s.run = $run
     AND s.loss IS NOT NULL
-ORDER BY s.step
+UNION ALL
+SELECT r.site AS what, r.step, CAST(MAX(r.n) AS DOUBLE) AS value
+FROM module_rows AS r
+JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
+WHERE r.run = $run
+    AND r.phase = 'train'
+    AND (
+        (r.site = 'target' AND r.loss_op IN ('mse_loss', 'smooth_l1_loss', 'huber_loss'))
+        OR (r.site = 'output' AND m.role = 'linear' AND m.depth = (
+            SELECT MAX(o.depth) FROM modules AS o WHERE o.run = $run AND o.role = 'linear'
+        ))
+    )
+GROUP BY r.site, r.step
+ORDER BY what, step
 """
 
 
@@ -52,10 +68,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     contrary = context.contrary
     if progress.state is State.STALLED and contrary is not None and contrary.is_measure:
         return NotChecked(detector=ID, reason=f"{contrary.words}: the run learns")
-    rates = rows.floats("lr")
+    steps = rows.part("what", "rate")
+    rates = steps.floats("value")
     if is_warming_up(rates):
         return NotChecked(detector=ID, reason="the learning rate is still warming up")
-    counted = rows.ints("step")[~(rates < WARM_UP_SHARE * np.nanmax(rates, initial=0.0))]
+    counted = steps.ints("step")[~(rates < WARM_UP_SHARE * np.nanmax(rates, initial=0.0))]
     needed = max(limits["min_steps"], PLAN_SHARE * (context.total_steps or 0))
     if counted.size < needed:
         return NotChecked(
@@ -63,7 +80,31 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{counted.size} steps; {needed:.0f} are needed before a loss that does not "
             "fall means anything",
         )
-    return _finding(context, first_step=int(counted[int(needed) - 1]), last_step=int(counted[-1]))
+    found = _finding(context, first_step=int(counted[int(needed) - 1]), last_step=int(counted[-1]))
+    return _with_pairs(found, _broadcast(rows))
+
+
+def _with_pairs(found: Finding, n_answers: int) -> Finding:
+    """The finding, which says that the loss is of all pairs where it is."""
+    if not n_answers:
+        return found
+    return replace(
+        found,
+        message=f"{found.message}; it compares each of {n_answers} answers with each of "
+        f"{n_answers} targets",
+        advice=f"Give answers and targets the same shape: ({n_answers}, 1) and ({n_answers},) are "
+        "broadcast to all pairs, of which the mean of the targets is the best answer. Use "
+        "out.squeeze(1) or target.unsqueeze(1).",
+    )
+
+
+def _broadcast(rows: Rows) -> int:
+    """Answers of a batch, where the loss has as many terms as there are pairs of them; else 0."""
+    terms, answers = rows.part("what", "target"), rows.part("what", "output")
+    _, first, second = np.intersect1d(terms.ints("step"), answers.ints("step"), return_indices=True)
+    n = answers.floats("value")[second]
+    pairs = (n > 1) & (terms.floats("value")[first] == n**2)
+    return int(n[-1]) if n.size >= MIN_SAMPLES and pairs.all() else 0
 
 
 def _finding(context: RunContext, *, first_step: int, last_step: int) -> Finding:
