@@ -47,7 +47,7 @@ def ask(
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as question,
         tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
-        counted_bar(title) as advance,
+        counted_bar(title, at_once=True) as advance,  # torch alone takes a second to load
     ):
         question.write(json_values.dumps(request))
         question.seek(0)

@@ -33,14 +33,22 @@ def tracked(items: Known[T_co], title: str) -> Iterator[T_co]:
 
 
 @contextmanager
-def counted_bar(title: str) -> Iterator[Advance]:
-    """A bar on stderr that is told how many are done; it shows after a second, on a terminal."""
+def counted_bar(title: str, *, at_once: bool = False) -> Iterator[Advance]:
+    """A bar on a terminal's stderr that is told how many are done.
+
+    Args:
+        title: What is being done.
+        at_once: Show it from the start, for what always takes more than a second; else it shows
+            with the first advance after one.
+    """
     if not sys.stderr.isatty():
         yield lambda _done, _of: None
         return
     started = time.monotonic()
     bar = _bar()
     task = bar.add_task(title, total=None)
+    if at_once:
+        bar.start()
 
     def advance(done: int, of: int) -> None:
         bar.update(task, completed=done, total=of)

@@ -73,6 +73,18 @@ def test_a_bar_shows_only_after_a_while(
     assert "diagnosing" in capsys.readouterr().err
 
 
+def test_a_bar_of_a_slow_start_shows_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with progress.counted_bar("explaining"):
+        pass
+    assert capsys.readouterr().err == ""
+    with progress.counted_bar("explaining", at_once=True):
+        pass
+    assert "explaining" in capsys.readouterr().err
+
+
 def test_no_bar_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.tracked(Items([1, 2, 3]), "diagnosing")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
