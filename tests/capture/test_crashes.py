@@ -50,7 +50,6 @@ for name in DEATHS:
 else:
     print(json.dumps(codes))
     sys.exit()
-signal.signal(signal.SIGINT, signal.default_int_handler)
 training = Training(mlp, vectors)
 telemetry = TelemetryCallback(training.model, training.optimizer, store=sys.argv[1], name=name)
 for loss in training.steps(10_000):
