@@ -10,6 +10,7 @@ import faulty  # noqa: F401
 import input_recipes  # noqa: F401
 import kind_recipes  # noqa: F401
 import later_controls  # noqa: F401
+import layer_recipes  # noqa: F401
 import logit_recipes  # noqa: F401
 import loss_and_optimizer  # noqa: F401
 import mode_faults  # noqa: F401

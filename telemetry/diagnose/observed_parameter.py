@@ -25,6 +25,7 @@ class Observed:
     n_moving_gradient: int
     n_zero_gradient: int
     n_signals: int
+    n_answers: int
     n_update: int
     n_still: int
     n_weight: int
@@ -95,6 +96,7 @@ def observed_from(record: Mapping[str, SqlValue], parameter: Parameter) -> Obser
         n_moving_gradient=count("n_moving_gradient"),
         n_zero_gradient=count("n_zero_gradient"),
         n_signals=count("n_signals"),
+        n_answers=count("n_answers"),
         n_update=count("n_update"),
         n_still=count("n_still"),
         n_weight=count("n_weight"),

@@ -236,6 +236,18 @@ def test_weights_behind_an_input_of_zero_get_no_gradient(chain: Chains) -> None:
     assert "unchanged_parameters" in diagnosed(run).passed
 
 
+@pytest.mark.parametrize(("answer", "told"), [(1.0, True), (0.0, False)])
+def test_a_layer_without_a_bias_that_answers_has_an_input(
+    chain: Chains, answer: float, *, told: bool
+) -> None:
+    run = zeroed(chain, weight=0.0, bias=0.0)
+    del run.rows["tensors"][-3:]  # the bias
+    for step in range(0, 60, 6):
+        run.activation("l0", "output", step, sumsq=answer)
+    result = diagnosed(run, detectors=["unchanged_parameters"])
+    assert bool(result.findings) is told
+
+
 @pytest.mark.parametrize(("level", "severity"), [(2.3, "warning"), (None, "info")])
 def test_a_layer_that_answers_and_gets_no_gradient_is_a_cause_where_nothing_is_learned(
     chain: Chains, level: float | None, severity: str

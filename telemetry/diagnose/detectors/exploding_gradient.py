@@ -4,8 +4,8 @@ Symptom: (a) the global norm jumps to 32 times its recent median, twice in ten s
 leaves its starting level, half of the weights are replaced in a step, or values become non-finite;
 (b) gradients of the layers' outputs grow by 0.65 bits a layer toward the input while nothing is
 learned; (c) the weights of a recurrent layer get 2^12 times the gradient of the others; (d) a loss
-with negative values falls to 256 times the range of its first ten, faster and faster, and the norm
-has grown 32 times with it: a part of the loss has no lower bound.
+with negative values falls to 256 times the range of its first ten, faster and faster (or to 65536
+times), and the norm has grown 32 times with it: a part of the loss has no lower bound.
 Fix: lower the learning rate, clip at twice the run's median norm, or mend the initialisation; check
 the sign of each part of a loss that runs away.
 Not flagged: large constant norms (sum reduction, loss scaling: only ratios to the run's own median
@@ -52,6 +52,7 @@ MOST_MATRICES = 0.5
 GAIN_LIMIT = 0.65  # bits a layer toward the input; healthy at most 0.28, faults 1.05 to 2.5
 RECURRENT_LIMIT = 12.0  # bits over the other matrices
 RUNAWAY_LOSS = 256.0  # first ranges below zero; densities and critics that learn some 10 to 50
+RUNAWAY_ANY = 65536.0  # first ranges, where it has come to rest: second moments have overflowed
 RUNAWAY_PACE = 4.0  # the loss at the end over that in the middle: as a square, or faster
 RUNAWAY_STEPS = 100
 START_LOSS = 3.0  # times the naive level: exploded before the first step
@@ -186,9 +187,8 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
 def _runs_away(context: RunContext, limits: Limits) -> _Rule | None:
     """A loss without a lower bound: what rewards large outputs grows by its own gradient."""
     losses = context.losses
-    if context.progress.reason != SIGNED or losses.size < RUNAWAY_STEPS:
-        return None
-    if not np.isfinite(losses).all():
+    told = context.progress.reason in {SIGNED, ""} and (losses < 0).any()
+    if not told or losses.size < RUNAWAY_STEPS or not np.isfinite(losses).all():
         return None
     width, half = losses.size // 10, losses.size // 2
     spread, end = signed_range(losses), median(losses[-width:])
@@ -196,8 +196,8 @@ def _runs_away(context: RunContext, limits: Limits) -> _Rule | None:
     norms = _norms(context)[1]
     norms = norms[np.isfinite(norms)]
     part = norms.size // 10
-    far = spread > 0 and -end >= RUNAWAY_LOSS * spread and end <= RUNAWAY_PACE * middle
-    if not far or part < 1:
+    limit = RUNAWAY_LOSS if end <= RUNAWAY_PACE * middle else RUNAWAY_ANY
+    if part < 1 or not -end >= limit * spread > 0:
         return None
     bits = float(np.log2(median(norms[-part:]) / median(norms[:part])))
     if not bits >= limits["jump_limit"]:

@@ -45,7 +45,7 @@ SELECT
     SUM(CASE WHEN p.kind = 'gradient' AND p.sumsq > 0 THEN 1 ELSE 0 END) AS n_moving_gradient,
     SUM(CASE WHEN p.kind = 'gradient' AND p.n_zero = NULLIF(p.n_sampled, 0) THEN 1 ELSE 0 END)
         AS n_zero_gradient,
-    MAX(f.n_signals) AS n_signals,
+    MAX(f.n_signals) AS n_signals, MAX(f.n_answers) AS n_answers,
     SUM(CASE WHEN p.kind = 'update' AND p.n_sampled > 0 THEN 1 ELSE 0 END) AS n_update,
     SUM(CASE WHEN p.kind = 'update' AND p.n_zero = p.n_sampled THEN 1 ELSE 0 END) AS n_still,
     MAX(CASE WHEN p.kind = 'weight' THEN p.sumsq END)
@@ -62,6 +62,7 @@ JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
 JOIN steps AS s ON s.run = p.run AND s.step = p.step
 LEFT JOIN (
     SELECT r.run, r.module_id, SUM(CASE WHEN r.site = 'output' THEN 1 ELSE 0 END) AS n_forwards,
+        SUM(CASE WHEN r.site = 'output' AND r.sumsq > 0 THEN 1 ELSE 0 END) AS n_answers,
         SUM(CASE WHEN r.site = 'output_grad' AND r.sumsq > 1e-24 THEN 1 ELSE 0 END) AS n_signals
     FROM module_rows AS r
     WHERE r.phase = 'train' AND r.site IN ('output', 'output_grad')
@@ -207,13 +208,19 @@ def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Fin
 def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding | None:
     """Zero gradients of weights and bias, with a gradient of the outputs: not by the chain rule.
 
-    The bias's is the sum of the outputs'; the weights' alone are zero behind an input of zero.
+    The bias's is the sum of the outputs'. Without a bias, outputs that are not zero have an input
+    that is not, and the weights' is the product of both.
     """
     zeroed = [e for e in observed if e.zeroed and e.parameter.lr_group is not None]
-    kinds: dict[str, set[bool]] = {}
-    for entry in zeroed:
-        kinds.setdefault(entry.parameter.layer, set()).add(entry.parameter.is_matrix)
-    found = [entry for entry in zeroed if len(kinds[entry.parameter.layer]) > 1]
+    biased = {e.parameter.layer for e in observed if not e.parameter.is_matrix}
+    both = {e.parameter.layer for e in zeroed if not e.parameter.is_matrix}
+    sure = {
+        e.parameter.layer
+        for e in zeroed
+        if e.parameter.is_matrix
+        and (e.parameter.layer in both or (e.n_answers and e.parameter.layer not in biased))
+    }
+    found = [entry for entry in zeroed if entry.parameter.layer in sure]
     if not found:
         return None
     learning = [entry for entry in observed if entry.gets_gradient]
