@@ -73,13 +73,14 @@ class MarkdownScreen(render.Screen):
         """A block of code, in which characters keep their places."""
         self._block(Block.OTHER, ["```text", *map(clean, lines), "```"])
 
-    def grid(self, grid: Grid, *, indent: int = 2) -> None:
+    def grid(self, grid: Grid, *, indent: int = 2) -> int:
         """A table with every column."""
         del indent
         header = [escaped(column.header) for column in grid.columns]
         rules = [RULES[column.align] for column in grid.columns]
         rows = [[_inline(cell) for cell in row] for row in grid.rows]
         self._block(Block.OTHER, [_row(cells) for cells in (header, rules, *rows)])
+        return 0
 
     def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
         """The image in characters, as a block of code."""

@@ -60,8 +60,8 @@ class Screen(ABC):
         """Something to copy, such as a command: never broken into lines."""
 
     @abstractmethod
-    def grid(self, grid: Grid, *, indent: int = 2) -> None:
-        """A table."""
+    def grid(self, grid: Grid, *, indent: int = 2) -> int:
+        """A table; returns how many of its columns a narrow terminal has no place for."""
 
     def figure(self, lines: Sequence[str]) -> None:
         """A picture of characters, for people only."""
@@ -143,12 +143,13 @@ class PlainScreen(Screen):
         """The label and the text."""
         self.paragraph(text, indent=indent, label=label)
 
-    def grid(self, grid: Grid, *, indent: int = 2) -> None:
-        """Header and rows."""
+    def grid(self, grid: Grid, *, indent: int = 2) -> int:
+        """Header and rows, with every column."""
         del indent
         write("\t".join(clean(column.header) for column in grid.columns))
         for row in grid.rows:
             write("\t".join(map(_piped, row)))
+        return 0
 
 
 def open_screen(settings: Settings) -> Screen:

@@ -101,8 +101,9 @@ def grid(result: "QueryResult") -> Grid:
             align=Align.RIGHT if NUMERIC.match(kind) else Align.LEFT,
             shrinks=not NUMERIC.match(kind),
             least=LEAST_WIDTH,
+            rank=place,  # the last ones give way
         )
-        for name, kind in result.columns
+        for place, (name, kind) in enumerate(result.columns)
     )
     return Grid(columns=columns, rows=tuple(tuple(map(cell, row)) for row in rows(result)))
 

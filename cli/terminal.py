@@ -61,7 +61,7 @@ class TerminalScreen(render.Screen):
         line = render.leading(indent=indent, label=label) + clean(text)
         self._console.print(Text(line), soft_wrap=True)
 
-    def grid(self, grid: Grid, *, indent: int = 2) -> None:
+    def grid(self, grid: Grid, *, indent: int = 2) -> int:
         """Columns two blanks apart; what does not fit is left out by rank, then shortened."""
         widths = [
             max(cell_len(clean(span(cell).text)) for cell in (column.header, *cells))
@@ -77,6 +77,7 @@ class TerminalScreen(render.Screen):
         for row in grid.rows:
             table.add_row(*(self._text(row[i], one_line=not grid.columns[i].folds) for i in kept))
         self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
+        return len(grid.columns) - len(kept)
 
     def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
         """Two pixels a character, the lower one as background; else the image in characters."""

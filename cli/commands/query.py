@@ -139,7 +139,10 @@ def _show(screen: Screen, result: "QueryResult", form: str) -> None:
     elif form == "csv":
         results.write_csv(result, sys.stdout, clean_cells=screen.for_people)
     else:
-        screen.grid(results.grid(result), indent=0)
+        n_left_out = screen.grid(results.grid(result), indent=0)
+        if n_left_out:
+            left_out = f"{n_left_out} of {len(result.columns)} columns have no place here"
+            screen.note(Span(f"{left_out}: name some, or --format csv", Style.FAINT))
         if result.truncated:
             screen.note(
                 Span(f"the first {result.arrow.num_rows} rows; --limit shows more", Style.FAINT)

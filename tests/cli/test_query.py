@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -118,6 +119,16 @@ def test_a_terminal_shows_the_first_rows_and_says_so(
     out = telemetry("query", sql).out
     assert len(out.splitlines()) == 1 + 200 + 1
     assert "the first 200 rows" in out
+
+
+def test_a_terminal_shows_the_first_columns_whole_and_says_so(
+    telemetry: Telemetry, terminal: Terminal
+) -> None:
+    terminal(80)
+    header, *_, last = telemetry("query", "from steps limit 2", "--no-color").out.splitlines()
+    assert header.split()[:3] == ["project", "run", "rank"]
+    assert "…" not in header
+    assert re.fullmatch(r"\d+ of \d+ columns have no place here: name some, or --format csv", last)
 
 
 def test_runs_are_chosen_by_selector_project_and_age(telemetry: Telemetry) -> None:
