@@ -5,11 +5,15 @@ import difflib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from golden_text import is_same_json
+from hypothesis import HealthCheck, settings
 
 from telemetry.errors import TelemetryError
 from telemetry.manifest import Status
@@ -21,11 +25,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Kernels run in Triton's interpreter, on the CPU; read when triton is imported, by whichever test.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+
 # A shell that starts pytest in the background has it ignore interrupts, and its children with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A closed run of several shards per table starts a process that judges and compacts it: it would go
+# on beside the tests that follow, and in what they read.
+os.environ.setdefault("TELEMETRY_COMPACT", "off")
+
+# Examples are the same in every run, and none fails because the machine was busy.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
 GOLDEN = Path(__file__).parent / "golden"
+WAIT_S = 60.0
 UPDATE_OPTION = "--update-golden"
 
 
@@ -45,6 +61,32 @@ def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """What a test writes need not survive a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_time_but_our_own() -> Iterator[None]:
+    """What telemetry does by the clock is done by the processor time of this process.
+
+    Rows are flushed after a second, samples that are dear become rare, a slow flight recorder is
+    off: what else the machine does must not decide it.
+    """
+    recording = sys.modules.get("telemetry.capture.recording")  # loads torch: only if it is there
+    clocks = SimpleNamespace(perf_counter=time.process_time)
+    with pytest.MonkeyPatch.context() as patch:
+        if recording is not None:
+            for owner in (recording.Recording, recording.RunWriter):
+                patch.setitem(owner.__init__.__kwdefaults__, "clock", time.process_time)
+            for name in ("functional_ops", "hook_scope", "writer"):
+                patch.setattr(sys.modules[f"telemetry.capture.{name}"], "time", clocks)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
     """A callback or writer that a test leaves open would go on in the tests that follow it."""
@@ -60,6 +102,10 @@ def _nothing_stays_open() -> Iterator[None]:
     for left in list(writer._open_writers) if writer is not None else ():
         with contextlib.suppress(TelemetryError):
             left.close(Status.FAILED)
+    threads = [one for one in threading.enumerate() if one.name == "telemetry-writer"]
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not any(thread.is_alive() for thread in threads), "a writer goes on after its test"
 
 
 @pytest.fixture

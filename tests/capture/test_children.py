@@ -24,7 +24,7 @@ def test_a_child_that_imports_the_script_again_records_nothing(tmp_path: Path, m
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -84,7 +84,7 @@ def dead(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return store, json.loads(done.stdout)

@@ -73,7 +73,7 @@ def child(script: str, store: Path, *, prelude: str = PRELUDE) -> subprocess.Com
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -202,7 +202,7 @@ def suffered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     results: dict[str, Result] = json.loads(done.stdout)

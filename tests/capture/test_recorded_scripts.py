@@ -79,7 +79,7 @@ def started(folder: Path, *command: str, **environment: str) -> "subprocess.Pope
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate("typed", timeout=60)
+    out, err = process.communicate("typed", timeout=300)
     return process.returncode, out, err
 
 

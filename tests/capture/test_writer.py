@@ -43,11 +43,10 @@ def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_thread_and_may_be_repeated(tmp_path: Path) -> None:
-    before = threading.active_count()
     recorder = RunWriter.open(run_settings(tmp_path))
     recorder.close(Status.FAILED, error={"type": "E", "message": "m"})
     recorder.close(Status.FINISHED)
-    assert threading.active_count() == before
+    assert not recorder._thread.is_alive()
     assert read_manifest(recorder.ref.path).status is Status.FAILED
 
 

@@ -2,6 +2,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import Telemetry, validated
@@ -150,6 +151,7 @@ def test_a_terminal_shows_a_status_line_that_makes_room(
 ) -> None:
     terminal(80)
     monkeypatch.setattr(following.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: 7.0))
     over: list[str] = []
     monkeypatch.setattr(render, "write_over", over.append)
     happens(

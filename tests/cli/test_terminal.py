@@ -1,5 +1,6 @@
 """The whole command in a pseudo-terminal, as a person sees it."""
 
+import math
 import os
 import pty
 import re
@@ -66,6 +67,7 @@ def test_a_bar_shows_only_after_a_while(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "PATIENCE_S", math.inf)
     assert list(progress.tracked(Items([1, 2, 3]), "diagnosing")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "PATIENCE_S", -1.0)

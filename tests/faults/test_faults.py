@@ -1,6 +1,7 @@
 """Real training, one fault each: the right cause is named first, and its healthy twin is silent."""
 
 import importlib.util
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from telemetry import TelemetryCallback
+from telemetry.capture import observe_loaders
+from telemetry.capture.recording import Recording
 from telemetry.diagnose.detector import all_detectors
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.explanation import explanation
@@ -72,10 +75,26 @@ def load(recipe: str) -> ModuleType:
     return module
 
 
+class Clock:
+    """Processor time of this thread, which a busy machine does not stretch, and what was slept."""
+
+    def __init__(self) -> None:
+        self.slept_s = 0.0
+
+    def __call__(self) -> float:
+        return time.thread_time() + self.slept_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+
+
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TelemetryCallback]:
     """Every fourth step is sampled unless a recipe asks for more, whatever the machine does."""
-    monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+    clock = Clock()
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(observe_loaders, "_clock", clock)
+    monkeypatch.setitem(Recording.__init__.__kwdefaults__, "clock", clock)
 
     def make(
         model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, every: int = 4
