@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
+from telemetry.capture import pump
+from telemetry.capture.repository import git_state
 from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
 from telemetry.compare.diff_result import Diff, DivergenceKind
@@ -93,6 +96,7 @@ class Attention(nn.Module):
 
 
 BASE = Training()
+patient_git_state = partial(git_state, timeout_s=60.0)  # however busy the machine is
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder.mkdir()
     committed(folder, train="smoothing = 0.0\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TELEMETRY_COMPACT", "off")
+        patch.setattr(pump, "git_state", patient_git_state)
         patch.chdir(folder)
         return BASE.recorded(folder.parent / "store")
 
@@ -114,7 +118,7 @@ Compare = Callable[..., Diff]
 def compare(base: Run, monkeypatch: pytest.MonkeyPatch) -> Compare:
     """Record another training and compare it with the base or one more, findings left out."""
     store = base.ref.path.parent.parent
-    monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+    monkeypatch.setattr(pump, "git_state", patient_git_state)
     monkeypatch.chdir(store.parent / "code")
     monkeypatch.setattr(read_side, "findings_of", lambda *_: ())
 
