@@ -25,7 +25,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Kernels run in Triton's interpreter, on the CPU; read when triton is imported, by whichever test.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-
 # A shell that starts pytest in the background has it ignore interrupts, and its children with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
