@@ -79,7 +79,7 @@ def data_difference(
     share = shared_samples(sets[0], sets[1])
     if share >= SAME_SHARE:
         return "the same samples in another order"
-    return f"the batches differ: {share:.0%} of the samples that were seen are in both runs"
+    return f"the batches differ: {100 * share:.0f} % of the samples that were seen are in both runs"
 
 
 def shared_samples(base: SampleSet, candidate: SampleSet) -> float:

@@ -294,5 +294,7 @@ def _size(evidence: Evidence) -> str:
     if math.isnan(magnitude):
         return ""
     return (
-        f" ({magnitude:.1%} apart)" if magnitude >= SAID_IN_PERCENT else f" ({magnitude:.0e} apart)"
+        f" ({100 * magnitude:.1f} % apart)"
+        if magnitude >= SAID_IN_PERCENT
+        else f" ({magnitude:.0e} apart)"
     )

@@ -69,7 +69,7 @@ def failure_warnings(failures: Sequence[Failure]) -> list[str]:
     """Rules that chance gives as well."""
     return [
         f"{failure.detector}: a rule as good as {failure.rule!r} comes up by chance in "
-        f"{failure.chance:.0%} of shuffled sweeps of this size."
+        f"{100 * failure.chance:.0f} % of shuffled sweeps of this size."
         for failure in failures
         if failure.rule and failure.chance > CHANCE_TO_MENTION
     ]

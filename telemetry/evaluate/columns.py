@@ -85,7 +85,9 @@ def _known(examples: Examples, name: str) -> str:
 def _fault(levels: Levels, label: Levels) -> str:
     """Why a column cannot make groups, '' when it can."""
     if levels.distinct_share > DISTINCT_LIMIT and levels.name != label.name:
-        return f"{levels.distinct_share:.0%} of its values are distinct, so it names examples."
+        return (
+            f"{100 * levels.distinct_share:.0f} % of its values are distinct, so it names examples."
+        )
     if levels.name in {label.name, *ON_REQUEST} or len(label.levels) <= 1:
         return ""
     pairs = len(set(zip(levels.codes.tolist(), label.codes.tolist(), strict=True)))

@@ -200,7 +200,7 @@ def test_ids_and_the_label_are_refused_where_they_are_asked_for(tmp_path: Path) 
         "klass": [f"class {i % 10}" for i in range(300)],
     }
     store = stored(tmp_path, table)
-    with pytest.raises(UsageError, match="100% of its values are distinct"):
+    with pytest.raises(UsageError, match="100 % of its values are distinct"):
         slices.find(store, subject(store), Search(by=("file",)))
     with pytest.raises(UsageError, match="label under another name"):
         slices.find(store, subject(store), Search(by=("klass",)))
