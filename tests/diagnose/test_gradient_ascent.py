@@ -1,0 +1,111 @@
+"""gradient_ascent."""
+
+from collections.abc import Sequence
+
+from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
+
+from telemetry.diagnose.finding import Severity
+
+
+def climbing(run: Chain, sign: float) -> Chain:
+    for step in range(20):
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
+    return run
+
+
+def test_updates_along_the_gradient_climb(chain: Chains) -> None:
+    losses = [2.3 + 0.1 * step for step in range(60)]
+    result = diagnosed(climbing(chain(2).losses(losses, every=1), 1.0))
+    assert result.findings[0].detector == "gradient_ascent"
+    assert found(result, "gradient_ascent").severity is Severity.ERROR
+    assert {f.consequence_of for f in result.findings[1:]} == {"gradient_ascent"}
+
+
+def test_updates_against_the_gradient_pass(chain: Chains) -> None:
+    run = climbing(chain(2).losses(learning(60), every=1), -1.0)
+    assert "gradient_ascent" in diagnosed(run).passed
+
+
+def test_backward_from_minus_the_loss_climbs(chain: Chains) -> None:
+    run = climbing(chain(2), -1.0)
+    for step in range(60):
+        loss = 2.3 + 0.1 * step
+        run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+    run.logits(0).logits(1)
+    assert "minus the loss" in found(diagnosed(run), "gradient_ascent").message
+
+
+def test_a_negative_cross_entropy_is_climbed(chain: Chains) -> None:
+    losses = [-2.3 - 0.1 * step for step in range(60)]
+    run = climbing(chain(2).losses(losses, every=1), -1.0).logits(0).logits(1)
+    assert found(diagnosed(run), "gradient_ascent").severity is Severity.ERROR
+
+
+def test_reinforcement_learning_is_not_judged(chain: Chains) -> None:
+    run = climbing(chain(2, tags=("RL",)).losses(learning(60), every=1), 1.0)
+    assert "tag rl" in not_checked(diagnosed(run), "gradient_ascent").reason
+
+
+def test_a_loss_of_its_own_kind_that_blows_up_from_its_negative_is_climbed(chain: Chains) -> None:
+    """A hundred times the start may be an objective that is meant to rise, a thousand is none."""
+    for end, is_climbed in ((200.0, False), (2000.0, True)):
+        run = climbing(chain(2), -1.0)
+        for step in range(60):
+            loss = 2.0 * (end / 2.0) ** (step / 59)
+            run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed
+
+
+def test_a_loss_of_its_own_kind_that_rose_and_was_lost_is_climbed(chain: Chains) -> None:
+    for top, is_climbed in ((8.0, False), (64.0, True)):
+        run = climbing(chain(2), -1.0)
+        for step in range(60):
+            loss = top ** (step / 40) if step < 50 else float("nan")
+            run.add("steps", step=step, loss=loss, root_sum=-loss, lr=0.1, flags=17, accumulation=1)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed
+
+
+def turning(run: Chain, roots: Sequence[float], losses: Sequence[float]) -> Chain:
+    """Steps that descend what is differentiated, which is the loss times a sign."""
+    for step, (sign, loss) in enumerate(zip(roots, losses, strict=True)):
+        run.add("steps", step=step, loss=loss, root_sum=sign * loss, flags=17, accumulation=4)
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=-0.1)
+    return run
+
+
+def test_a_sign_that_changes_in_the_middle_climbs_from_there(chain: Chains) -> None:
+    losses = [*learning(40, end=1.0), *(1.0 + 0.1 * step for step in range(20))]
+    result = found(
+        diagnosed(turning(chain(2), [1.0] * 40 + [-1.0] * 20, losses)), "gradient_ascent"
+    )
+    assert (result.severity, result.first_step) == (Severity.ERROR, 40)
+
+
+def test_a_sign_that_changes_is_seen_of_a_loss_of_either_sign(chain: Chains) -> None:
+    """A likelihood that has come down to -1 and is thrown up to a hundred times its range."""
+    losses = [*(2.0 - 0.05 * step for step in range(60)), *(300.0 + step for step in range(40))]
+    run = turning(chain(2), [1.0] * 60 + [-1.0] * 40, losses)
+    assert found(diagnosed(run), "gradient_ascent").first_step == 60
+    # One that stays in its range may be an objective of its own.
+    mild = [*losses[:60], *(-1.0 + 0.02 * step for step in range(40))]
+    run = turning(chain(2), [1.0] * 60 + [-1.0] * 40, mild)
+    assert "negative values" in not_checked(diagnosed(run), "gradient_ascent").reason
+
+
+def test_updates_along_the_gradient_at_the_end_climb_only_if_the_loss_rises(chain: Chains) -> None:
+    for end, is_climbed in ((0.1, False), (3.0, True)):
+        run = chain(2).losses([*learning(40, end=0.1), *stalled(end, 20)], every=1)
+        for step in range(60):
+            sign = 1.0 if step >= 40 else -1.0
+            run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1 * sign)
+        names = {f.detector for f in diagnosed(run).findings}
+        assert ("gradient_ascent" in names) is is_climbed
+
+
+def test_updates_that_are_mostly_decay_do_not_climb(chain: Chains) -> None:
+    run = chain(2).losses([2.3 + 0.1 * step for step in range(60)], every=1)
+    for step in range(20):
+        run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1, decay_ratio=0.8)
+    assert "gradient_ascent" in diagnosed(run).passed
