@@ -141,7 +141,7 @@ def test_trainings_that_fail_in_inner_folds_alone_are_told(
     assert done.code == 3
     assert "6 trainings in inner folds failed: RuntimeError: seed 4 (trainings.py:" in done.out
     assert "the choice itself was lost in 3 of 3 folds" in done.out
-    assert "next\tthe same command trains those that failed again" in done.out
+    assert "NEXT\tthe same command trains those that failed again" in done.out
 
 
 @in_process
