@@ -69,6 +69,16 @@ def _no_wait_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_git() -> Iterator[None]:
+    """Some thousand writers would start it; who wants to know what it says puts it back."""
+    pump = sys.modules.get("telemetry.capture.pump")
+    with pytest.MonkeyPatch.context() as patch:
+        if pump is not None:
+            patch.setattr(pump, "git_state", lambda _: {})
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_time_but_our_own() -> Iterator[None]:
     """What telemetry does by the clock is done by the processor time of this process.
 

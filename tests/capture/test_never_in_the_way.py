@@ -61,12 +61,6 @@ ALONE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand trainings would start it, on their writers' threads, where nothing is injected."""
-    monkeypatch.setenv("PATH", "")
-
-
 @pytest.mark.parametrize("chunk", range(N_CHUNKS))
 @pytest.mark.parametrize("scene", SCENES)
 def test_an_error_anywhere_costs_one_part(scene: str, chunk: int, tmp_path: Path) -> None:

@@ -242,6 +242,7 @@ def test_a_working_directory_that_is_gone_does_not_matter(
     def gone() -> Path:
         raise FileNotFoundError
 
+    monkeypatch.setattr("telemetry.capture.pump.git_state", lambda _: {"git_commit": "abc"})
     monkeypatch.setattr(writer.Path, "cwd", gone)
     recorder = RunWriter.open(run_settings(tmp_path))
     recorder.close(Status.FINISHED)
