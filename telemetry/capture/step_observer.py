@@ -19,6 +19,7 @@ from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
 from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepLedger, StepRecord
+from telemetry.errors import CaptureError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +232,7 @@ class Watch:
         charge: Callable[[float], None],
         clock: Callable[[], float],
     ) -> None:
+        self._observers, self._guard = tuple(observers), guard
         moment = functools.partial(
             Moment, observers=observers, guard=guard, charge=charge, clock=clock
         )
@@ -246,9 +248,24 @@ class Watch:
         self.before_sampled_step = moment("before_sampled_step")
         self.after_sampled_step = moment("after_sampled_step")
         self.step_ended = moment("step_ended")
-        self.close = moment("close")
         self.moments: dict[str, Moment] = {
             name: value for name, value in vars(self).items() if isinstance(value, Moment)
         }
         for observer in observers:
             observer.join(self)
+
+    def close(self) -> None:
+        """Recording ends, also for parts that have failed: what they replaced is put back.
+
+        Raises:
+            CaptureError: with `strict`, what came first, after all others were closed.
+        """
+        refused: CaptureError | None = None
+        for observer in self._observers:
+            try:
+                with self._guard(observer.part):
+                    observer.close()
+            except CaptureError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from telemetry import TelemetryCallback
 from telemetry.capture import data_watch, schedule_watch
@@ -50,6 +51,13 @@ def train(
     return [model.weight.detach().clone(), torch.get_rng_state()], telemetry
 
 
+def originals() -> tuple[object, ...]:
+    return DataLoader.__iter__, _BaseDataLoaderIter.__next__, LRScheduler.step
+
+
+ORIGINALS = originals()
+
+
 def fail(*_: object, **__: object) -> None:
     raise RuntimeError("planted")
 
@@ -77,6 +85,7 @@ def test_an_error_switches_off_its_part_and_nothing_else(
         if row["kind"] == "telemetry_error"
     ]
     assert messages == [f"{part} switched off: RuntimeError: planted"]
+    assert originals() == ORIGINALS, "what the part replaced was not put back"
     rows = records(telemetry.path, "steps")
     assert len(rows) == 6
     assert None not in [row["loss"] for row in rows]
