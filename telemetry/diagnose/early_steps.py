@@ -36,10 +36,11 @@ class EarlySteps:
 
 def fast_group(rows: Rows, context: RunContext, limits: Limits) -> EarlySteps | None:
     """The parameter group of the largest steps among those of a rate far above another's."""
-    known = {0: context.steps.lr}
-    for name, grid in grids(rows).items():
-        if name.startswith("lr/"):
-            known[int(name.removeprefix("lr/"))] = grid.values[:, 0]
+    known, signals = {0: context.steps.lr}, grids(rows)
+    for group in {p.lr_group for p in context.network.parameters if p.lr_group}:
+        changes = signals.get(f"lr/{group}")  # a metric of the user may be called lr/..., too
+        if changes is not None:
+            known[group] = changes.values[:, 0]
     rates = {group: float(np.max(values, initial=0.0)) for group, values in known.items()}
     lowest = min((rate for rate in rates.values() if rate > 0), default=math.inf)
     found = []

@@ -221,3 +221,11 @@ def test_a_group_of_a_rate_far_above_the_others_is_judged_by_itself(
         (finding,) = result.findings
         assert (finding.severity, finding.layers) == (Severity.WARNING, ("m0", "m1"))
         assert "at learning rate 0.1" in finding.message
+
+
+def test_metrics_of_the_user_that_are_named_like_rates_are_no_groups(chain: Chains) -> None:
+    run = early(adam(chain(3).losses(learning(100, end=1.5), lr=0.001)), 0.01)
+    run.metric("lr/head", {0: 0.1}, phase="train")
+    run.metric("lr/7", {0: 1e-9}, phase="train")
+    result = diagnosed(run, detectors=["learning_rate_too_high"])
+    assert (result.findings, result.not_checked) == ((), ())
