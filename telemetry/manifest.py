@@ -275,6 +275,17 @@ def is_alive(attempt: Attempt | ProcessIdentity) -> bool | None:
     )
 
 
+def is_over(manifest: Manifest) -> bool:
+    """Whether nobody writes the run any more: closed, or its process of this host is gone.
+
+    On another host a writer that is silent may come back.
+    """
+    if manifest.closed:
+        return True
+    writer = writer_of(manifest)
+    return writer is not None and is_alive(writer) is False
+
+
 def heartbeat_age_s(
     manifest: Manifest, *, now: datetime, modified: datetime | None = None
 ) -> float:

@@ -6,7 +6,7 @@ pyarrow carries no type information; it is wrapped here and in `tables.py`.
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +48,17 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a shard says about itself: schema version, rows, range of `step`, columns."""
+    """What a shard says about itself: schema version, rows, range of `step`, columns.
+
+    `replaces` names the shards of its folder that it was merged from.
+    """
 
     version: int
     rows: int
     min_step: int | None
     max_step: int | None
     columns: tuple[str, ...]
+    replaces: tuple[str, ...] = ()
 
 
 def table_folder(run: Path, table: str, rank: int) -> Path:
@@ -75,8 +79,36 @@ def write_shard(folder: Path, table: Table, rows: pa.Table, name: ShardName) -> 
         SchemaMismatch: a column is unknown, or a required one is missing or NULL.
         OSError: the disk refuses; nothing is visible then.
     """
-    arranged = arrange(table, rows).sort_by([(key, "ascending") for key in table.sort])
-    low, high = _step_range(arranged)
+    arranged = sorted_rows(table, rows)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    return publish_shard(folder, table, arranged, name)
+
+
+def publish_shard(
+    folder: Path,
+    table: Table,
+    rows: pa.Table,
+    name: ShardName,
+    *,
+    replaces: Sequence[str] = (),
+    check: Callable[[Path], None] | None = None,
+) -> Shard:
+    """Publish rows that `sorted_rows` has arranged; the folder is never made.
+
+    Args:
+        folder: `table_folder(...)`.
+        table: The table the rows belong to.
+        rows: All columns of the table, sorted by its key.
+        name: Range, attempt, level and token of the file.
+        replaces: Names of the shards of the folder that it was merged from.
+        check: Called with the finished file before it becomes visible; what it raises removes it.
+
+    Raises:
+        OSError: the disk refuses, or the folder is gone; nothing is visible then.
+    """
+    low, high = _step_range(rows)
     metadata = {
         "telemetry.schema": str(table.version),
         "telemetry.table": table.name,
@@ -84,16 +116,15 @@ def write_shard(folder: Path, table: Table, rows: pa.Table, name: ShardName) -> 
         "telemetry.level": str(name.level),
         "telemetry.min_step": "" if low is None else str(low),
         "telemetry.max_step": "" if high is None else str(high),
+        "telemetry.replaces": " ".join(replaces),
     }
-    arranged = arranged.replace_schema_metadata(metadata)
-    content = _parquet(table, arranged)
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+    content = _parquet(table, rows.replace_schema_metadata(metadata))
     final = folder / str(name)
     part = folder / f".{name}.part"
     try:
         write_synced(part, content)
+        if check is not None:
+            check(part)
         _rename(part, final, n_bytes=len(content))
     except BaseException:
         remove_quietly(part)
@@ -102,12 +133,21 @@ def write_shard(folder: Path, table: Table, rows: pa.Table, name: ShardName) -> 
     return Shard(
         path=final,
         name=name,
-        rows=arranged.num_rows,
+        rows=rows.num_rows,
         n_bytes=len(content),
         min_step=low,
         max_step=high,
         blake2b=hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest(),
     )
+
+
+def sorted_rows(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows with the table's columns, sorted by its key; equal keys keep their order.
+
+    Raises:
+        SchemaMismatch: a column is unknown, or a required one is missing or holds NULL.
+    """
+    return arrange(table, rows).sort_by([(key, "ascending") for key in table.sort])
 
 
 def arrange(table: Table, rows: pa.Table) -> pa.Table:
@@ -211,6 +251,7 @@ def read_footer(path: Path) -> Footer:
         min_step=_step(metadata.get(b"telemetry.min_step", b"")),
         max_step=_step(metadata.get(b"telemetry.max_step", b"")),
         columns=tuple(found.schema.names),
+        replaces=tuple(metadata.get(b"telemetry.replaces", b"").decode("utf-8", "replace").split()),
     )
 
 

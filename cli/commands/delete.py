@@ -38,10 +38,11 @@ def command(
 ) -> None:
     """List, ask, delete."""
     from telemetry.store.archive import delete_runs  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.select import select_groups  # noqa: PLC0415 - keeps --help fast
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
-    runs = chosen_runs(store, selectors)
+    runs = select_groups(store.runs(), selectors)
     if not screen.wants_json:
         _list(screen, runs)
     if not dry_run:
@@ -49,19 +50,6 @@ def command(
             _ask(runs)
         delete_runs(store, runs, force=force)
     _report(screen, runs, deleted=not dry_run)
-
-
-def chosen_runs(store: "telemetry.Store", selectors: Sequence[str]) -> list["Run"]:
-    """The runs of all selectors, each once.
-
-    Raises:
-        RunNotFound: a selector fits no run.
-    """
-    from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
-
-    known = store.runs()
-    found = [run for selector in selectors for run in select_group(known, selector)]
-    return list({run.ref.path: run for run in found}.values())
 
 
 def _ask(runs: Sequence["Run"]) -> None:

@@ -113,12 +113,11 @@ def chosen_runs(
     Raises:
         RunNotFound: a selector fits no run.
     """
-    from telemetry.store.select import filter_runs, select_group  # noqa: PLC0415 - as below
+    from telemetry.store.select import filter_runs, select_groups  # noqa: PLC0415 - as below
 
     known = store.runs()
     if selectors:
-        found = [run for selector in selectors for run in select_group(known, selector)]
-        known = list({run.ref.path: run for run in found}.values())
+        known = select_groups(known, selectors)
     return filter_runs(known, project=project, since=since)
 
 

@@ -1,6 +1,6 @@
-"""Starts the diagnosis of a closed run as a detached child process.
+"""Starts a detached child process that merges the shards of a closed run and judges it.
 
-Training never loads DuckDB: judging happens in its own interpreter, and nobody waits for it.
+Training never loads DuckDB: that happens in an interpreter of its own, and nobody waits for it.
 """
 
 import importlib.util

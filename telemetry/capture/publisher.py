@@ -46,10 +46,14 @@ class Publisher:
 
     Attributes:
         buffer: The rows that wait.
+        n_shards: Shards written so far.
+        n_flushes: How often shards were written so far.
     """
 
     def __init__(self, folder: RunFolder, progress: Progress, *, started_s: float) -> None:
         self.buffer = RowBuffer(folder.claim.attempt, self._misfit)
+        self.n_shards = 0
+        self.n_flushes = 0
         self._folder = folder
         self._progress = progress
         self._summary = RunSummary()
@@ -94,6 +98,7 @@ class Publisher:
             up_to: Rows of later steps stay in the buffer; None: all are written.
         """
         self._tell_losses(step)
+        n_before = self.n_shards
         for name in self.buffer.tables():
             limit = None if name in AT_ANY_TIME else up_to
             taken = self.buffer.take(name, up_to=limit)
@@ -110,6 +115,7 @@ class Publisher:
                 self._lose(name, taken.rows.num_rows)
                 self._misfit(name, error)
         self._n_failures = 0
+        self.n_flushes += self.n_shards > n_before
         return True
 
     def give_up_all(self) -> None:
@@ -154,6 +160,7 @@ class Publisher:
             new_shard_name(first=first, last=last, attempt=attempt),
         )
         self._next_first[name] = last + 1
+        self.n_shards += 1
         self._progress.shards.append((name, shard))
         self._summary.observe(name, rows)
         self._progress.metrics = self._summary.metrics

@@ -81,7 +81,12 @@ class Pump:
     @property
     def n_shards(self) -> int:
         """Shards written so far."""
-        return len(self._progress.shards)
+        return self._publisher.n_shards
+
+    @property
+    def n_flushes(self) -> int:
+        """How often shards were written so far."""
+        return self._publisher.n_flushes
 
     @property
     def due_s(self) -> float:
@@ -120,6 +125,11 @@ class Pump:
             self._attempt_is_entered = self._progress.first_step is not None
             self._write_manifest(Status.RUNNING, None)
         return done
+
+    def forget_merged(self) -> None:
+        """Leave shards that were merged and removed out of the manifest."""
+        shards = self._progress.shards
+        shards[:] = [(name, shard) for name, shard in shards if shard.path.exists()]
 
     def finish(self, now_s: float, status: Status, error: Mapping[str, Json] | None) -> None:
         """Write what is left, and the final manifest."""

@@ -22,6 +22,7 @@ from telemetry.capture.publisher import event_record
 from telemetry.capture.pump import Pump
 from telemetry.capture.run_events import Event
 from telemetry.capture.run_folder import Progress, RunFolder, RunSettings
+from telemetry.capture.shard_merging import ShardMerging, can_merge
 from telemetry.errors import CaptureError
 from telemetry.json_values import Json
 from telemetry.live_findings import live_findings_name
@@ -82,6 +83,8 @@ class RunWriter:
             started_s=clock(),
             on_failure=self._note_failure,
         )
+        is_merged = self.claim.rank == 0 and can_merge()
+        self._merging = ShardMerging(self.ref.path) if is_merged else None
         self._live: LiveDiagnosis | None = None
         self._news: FindingNews | None = None
         self._flushes: deque[_Flush] = deque()
@@ -276,6 +279,10 @@ class RunWriter:
         done = False
         with contained(self._turn_failed):
             done = self._pump.turn(self._clock(), flush=bool(requests))
+        if self._merging is not None:
+            with contained(self._merging_failed):
+                if self._merging.turn(self._pump.n_flushes):
+                    self._pump.forget_merged()
         if self._live is not None:
             with contained(self._live_failed):
                 pump = self._pump
@@ -289,6 +296,9 @@ class RunWriter:
             if self._is_finished or self._end is None:
                 return
             status, error = self._end
+            if self._merging is not None:
+                with contained(self._merging_failed):
+                    self._merging.close()
             if self._live is not None:
                 with contained(self._live_failed):
                     self._live.close()
@@ -306,6 +316,10 @@ class RunWriter:
     def _live_failed(self, error: Exception) -> None:
         self._live = None
         self._pump.tell_once(f"nothing is judged any more: {type(error).__name__}: {error}")
+
+    def _merging_failed(self, error: Exception) -> None:
+        self._merging = None
+        logger.debug("shards are not merged any more: %s", error)
 
     def _note_failure(self, error: Exception) -> None:
         self._failure = self._failure or error

@@ -130,8 +130,8 @@ def list_runs(store: Path) -> list[Run]:
 
 def run_folders(store: Path) -> Iterator[Path]:
     """Folders of the runs of a store, in no particular order."""
-    for project in _folders(store, "project="):
-        for run in _folders(Path(project.path), "run="):
+    for project in folders_named(store, "project="):
+        for run in folders_named(Path(project.path), "run="):
             if (Path(run.path) / MANIFEST_NAME).exists():
                 yield Path(run.path)
 
@@ -151,7 +151,8 @@ def _modified(path: Path) -> datetime | None:
         return None
 
 
-def _folders(parent: Path, prefix: str) -> list[os.DirEntry[str]]:
+def folders_named(parent: Path, prefix: str) -> list[os.DirEntry[str]]:
+    """Folders `<prefix><id>` of a folder; links are none, and what cannot be listed has none."""
     try:
         entries = list(os.scandir(parent))
     except OSError:

@@ -15,14 +15,7 @@ import pyarrow as pa
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
-from telemetry.manifest import (
-    Manifest,
-    Status,
-    is_alive,
-    read_manifest,
-    write_manifest,
-    writer_of,
-)
+from telemetry.manifest import Status, is_over, read_manifest, write_manifest
 from telemetry.runs import RunRef, live_shards, new_shard_name, parse_shard_name
 from telemetry.shards import read_shard, table_folder, write_shard
 from telemetry.store.attempts import OUTSIDE_TRAINING, training_tables
@@ -182,18 +175,10 @@ def _parsed(row: Mapping[str, Json]) -> dict[str, Json]:
 def _write_counts(folder: Path, rows: Sequence[Mapping[str, Json]], options_hash: str) -> None:
     """Counts in run.json and what was asked for, where no training process writes it any more."""
     manifest = read_manifest(folder)
-    if not _is_over(manifest):
+    if not is_over(manifest):
         return
     counts: dict[str, Json] = {
         severity: sum(row.get("severity") == severity for row in rows) for severity in SEVERITIES
     }
     found: dict[str, Json] = {"findings": counts, "findings_options": options_hash}
     write_manifest(folder, replace(manifest, summary={**manifest.summary, **found}))
-
-
-def _is_over(manifest: Manifest) -> bool:
-    """Closed, or a process of this host that is gone; elsewhere a silent writer may come back."""
-    if manifest.closed:
-        return True
-    writer = writer_of(manifest)
-    return writer is not None and is_alive(writer) is False

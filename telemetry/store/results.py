@@ -14,7 +14,7 @@ from telemetry.store.attempts import OUTSIDE_TRAINING
 from telemetry.store.locks import run_lock
 from telemetry.tables import Table, table
 
-LOCK_TRIES = 50  # of 0.1 s: whoever else holds the lock writes a small file
+LOCK_TRIES = 300  # of 0.1 s: merging the shards of a long run takes that long
 
 
 def append_once(
@@ -29,7 +29,7 @@ def append_once(
         identity: The column that tells one answer from another, such as `eval_id`.
 
     Raises:
-        StoreUnreadable: the disk refuses, or somebody else writes for five seconds.
+        StoreUnreadable: the disk refuses, or somebody else writes for half a minute.
     """
     schema = table(name)
     folder = table_folder(run, name, 0)
@@ -52,7 +52,7 @@ def _locked(run: Path) -> Iterator[None]:
     """Hold the lock of a run folder.
 
     Raises:
-        StoreUnreadable: somebody else holds it for five seconds.
+        StoreUnreadable: somebody else holds it for half a minute.
     """
     for _ in range(LOCK_TRIES):
         with run_lock(run) as held:

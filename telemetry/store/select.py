@@ -74,6 +74,16 @@ def select_group(runs: Sequence[Run], selector: str) -> list[Run]:
     return named or [select_run(runs, selector)]
 
 
+def select_groups(runs: Sequence[Run], selectors: Sequence[str]) -> list[Run]:
+    """The runs of all selectors, each once.
+
+    Raises:
+        RunNotFound: a selector fits no run.
+    """
+    found = [run for selector in selectors for run in select_group(runs, selector)]
+    return list({run.ref.path: run for run in found}.values())
+
+
 def filter_runs(
     runs: Sequence[Run],
     *,

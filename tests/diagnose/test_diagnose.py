@@ -1,20 +1,24 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from judged_runs import Chain, Chains, diagnosed, not_checked, stalled
+from many_shards import run_of
 from synthetic import RunBuilder
+from two_shards import shards
 
 from telemetry.diagnose import diagnose as module
-from telemetry.diagnose.__main__ import main
+from telemetry.diagnose.__main__ import close_run, main
 from telemetry.diagnose.detector import all_detectors
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status, read_manifest
+from telemetry.store.compaction import GRACE_S
 from telemetry.store.findings_cache import read_findings
 from telemetry.store.store import Store
 
@@ -180,6 +184,23 @@ def test_the_child_after_close_keeps_findings(
     assert main([str(folder), "--close"]) == 0
     assert read_manifest(folder).summary["findings"] == {"error": 0, "warning": 2, "info": 0}
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_that_has_ended_is_merged_and_its_old_files_go_a_minute_later(
+    tmp_path: Path,
+) -> None:
+    path = run_of(tmp_path, 3)
+    waits: list[float] = []
+
+    def later(seconds: float) -> None:
+        waits.append(seconds)
+        for shard in shards(path):
+            os.utime(shard, (0, 0))
+
+    close_run(Store.open(tmp_path), path, sleep=later)
+    assert waits == [GRACE_S + 1.0]
+    assert len(shards(path)) == 1
+    assert len(list((path / "findings" / "rank=0").iterdir())) == 1
 
 
 def test_the_child_is_quiet_about_a_folder_that_is_none(

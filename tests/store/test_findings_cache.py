@@ -171,7 +171,7 @@ def test_the_manifest_of_a_killed_process_of_this_host_gets_the_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = RunBuilder(store=tmp_path).losses([1.0]).write(status=Status.RUNNING)
-    monkeypatch.setattr(findings_cache, "is_alive", lambda _attempt: False)
+    monkeypatch.setattr("telemetry.manifest.is_alive", lambda _attempt: False)
 
     store_findings(load_run(path), [DEAD], **KEYS)
 
