@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import duckdb
 
 from telemetry.store import sql
-from telemetry.store.listing import Listing, ShardFile
+from telemetry.store.listing import Listing
 from telemetry.store.manifest_tables import MANIFEST_TABLES, manifest_table
+from telemetry.store.shard_file import ShardFile
 from telemetry.tables import Table, table, table_names
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Binder:
             self._bound.add(name)
 
     def _bind_raw(self, schema: Table) -> None:
-        files = self._listing.files(schema.name)
+        files = self._listing.sound_files(schema.name)
         if files:
             self._source.bind(self._connection, schema, files)
             return

@@ -5,6 +5,7 @@ is the same for `telemetry compact` and for the process that judges a run after 
 """
 
 import argparse
+import hashlib
 import logging
 import sys
 import time
@@ -17,7 +18,7 @@ from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.json_values import Json
 from telemetry.manifest import Manifest, is_over, read_manifest, write_manifest
 from telemetry.runs import RunRef
-from telemetry.shards import sweep_parts
+from telemetry.shards import DIGEST_BYTES, sweep_parts
 from telemetry.store.attempts import training_tables
 from telemetry.store.catalog import load_run
 from telemetry.store.compaction import (
@@ -28,8 +29,9 @@ from telemetry.store.compaction import (
     remove_replaced,
     sweep_merged_parts,
 )
-from telemetry.store.listing import Listing, ShardFile
+from telemetry.store.listing import Listing
 from telemetry.store.locks import run_lock
+from telemetry.store.shard_file import ShardFile
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +128,9 @@ def _entries(manifest: Manifest, files: Sequence[ShardFile]) -> dict[str, Json]:
             "attempt": file.name.attempt,
             "level": file.name.level,
             "rows": file.n_rows,
-            "bytes": file.path.stat().st_size,
+            "bytes": len(content := file.path.read_bytes()),
             "schema": file.version,
+            "blake2b": hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest(),
         }
         found.setdefault(file.table, []).append(entry)
     return {**kept, **found}

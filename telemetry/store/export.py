@@ -20,9 +20,10 @@ from telemetry.shards import ROW_GROUP_ROWS
 from telemetry.store.catalog import Run
 from telemetry.store.folders import is_real_folder
 from telemetry.store.kept_files import FOLDER
-from telemetry.store.listing import Listing, page_fault
+from telemetry.store.listing import Listing
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import Session
+from telemetry.store.shard_file import page_fault
 from telemetry.store.store import Store
 from telemetry.tables import table_names
 

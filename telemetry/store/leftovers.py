@@ -23,19 +23,37 @@ def remove_leftovers(store: Path, *, now_s: float) -> int:
     Returns:
         How many folders were removed.
     """
+    n_removed = 0
+    for folder in leftover_folders(store, now_s=now_s):
+        with suppress(OSError):
+            shutil.rmtree(folder)  # removes links, never what they point to
+            n_removed += 1
+    return n_removed
+
+
+def leftover_folders(store: Path, *, now_s: float) -> list[Path]:
+    """Folders that hold no run and are older than an hour.
+
+    Args:
+        store: Folder of the store.
+        now_s: Seconds since the epoch.
+    """
     never_runs = [
         Path(run.path)
         for project in folders_named(store, "project=")
         for run in folders_named(Path(project.path), "run=")
         if _holds_nothing(Path(run.path))
     ]
-    n_removed = 0
-    for folder in (*never_runs, *_trash(store)):
-        with suppress(OSError):
-            if now_s - folder.lstat().st_mtime > AGE_S:
-                shutil.rmtree(folder)  # removes links, never what they point to
-                n_removed += 1
-    return n_removed
+    return [
+        folder for folder in (*never_runs, *_trash(store)) if now_s - _changed_s(folder) > AGE_S
+    ]
+
+
+def _changed_s(folder: Path) -> float:
+    try:
+        return folder.lstat().st_mtime
+    except OSError:
+        return float("inf")
 
 
 def _holds_nothing(folder: Path) -> bool:

@@ -4,40 +4,22 @@ The folder listing is the truth. The manifest saves reading footers and tells wh
 there; it never adds a file.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
-from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
-from telemetry.runs import RunRef, ShardName, live_shards, parse_shard_name
-from telemetry.shards import Footer, read_footer, read_shard
+from telemetry.runs import RunRef, live_shards, parse_shard_name
 from telemetry.store.catalog import Run
 from telemetry.store.folders import RankFolder, rank_folders
+from telemetry.store.shard_file import (
+    Fault,
+    ShardFile,
+    checked_footer,
+    content_fault,
+    footer_fault,
+    page_fault,
+)
 from telemetry.tables import Table, table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardFile:
-    """One live shard: whose it is, its schema version and its rows."""
-
-    run: RunRef
-    table: str
-    rank: int
-    path: Path
-    name: ShardName
-    version: int
-    n_rows: int
-
-    @property
-    def place(self) -> str:
-        """Path below the run folder."""
-        return str(self.path.relative_to(self.run.path))
-
-
-# Why a shard is unusable, '' when it is fine.
-Fault: TypeAlias = Callable[[ShardFile], str]
 
 
 class Listing:
@@ -80,6 +62,11 @@ class Listing:
             self._files[table_name] = tuple(found)
         return self._files[table_name]
 
+    def sound_files(self, table_name: str) -> tuple[ShardFile, ...]:
+        """The files of a table without those whose content is not what was written."""
+        self._exclude(self.files(table_name), content_fault)
+        return self.files(table_name)
+
     def n_rows(self, table_names: Iterable[str]) -> int:
         """Rows of tables together, from footers and manifests."""
         return sum(file.n_rows for name in table_names for file in self.files(name))
@@ -107,7 +94,8 @@ class Listing:
         reasons = {file: reason for file in files if (reason := fault(file))}
         for file, reason in reasons.items():
             self._skip(file.path, f"{file.run.run}/{file.place}", reason)
-        self.forget()
+        if reasons:
+            self.forget()
         return bool(reasons)
 
     def _shards(self, run: Run, schema: Table) -> list[ShardFile]:
@@ -156,6 +144,7 @@ class Listing:
             name=parsed,
             version=version,
             n_rows=n_rows,
+            blake2b=str((recorded or {}).get("blake2b") or ""),
         )
 
     def _warn_missing(
@@ -167,36 +156,6 @@ class Listing:
         n_missing = len(set(live) - set(folder.names))
         if n_missing:
             self.warn(f"{run.run}/{folder.place}: {n_missing} of {len(live)} shards missing.")
-
-
-def checked_footer(path: Path, schema: Table) -> tuple[str, Footer | None]:
-    """The footer of a shard that can be read as its table, else the reason why not."""
-    try:
-        footer = read_footer(path)
-    except StoreUnreadable as error:
-        return str(error).removeprefix(f"{path}: "), None
-    lacking = [
-        column.name
-        for column in schema.columns
-        if column.since <= footer.version and column.name not in footer.columns
-    ]
-    if lacking:
-        return f"column {lacking[0]} is missing; it is not a shard of {schema.name}.", None
-    return "", footer
-
-
-def footer_fault(file: ShardFile) -> str:
-    """Why the footer of a shard is unusable, '' when it is fine."""
-    return checked_footer(file.path, table(file.table))[0]
-
-
-def page_fault(file: ShardFile) -> str:
-    """Why the pages of a shard are unusable, '' when every checksum is right."""
-    try:
-        read_shard(file.path)
-    except StoreUnreadable as error:
-        return str(error).removeprefix(f"{file.path}: ")
-    return ""
 
 
 def _recorded(run: Run, table_name: str) -> dict[str, Mapping[str, Json]]:

@@ -12,8 +12,9 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.store.arrow_results import plain_numbers
 from telemetry.store.binding import COMPUTED_ONCE_ROWS, Binder, ParquetFiles
 from telemetry.store.catalog import Run
-from telemetry.store.listing import Listing, ShardFile
+from telemetry.store.listing import Listing
 from telemetry.store.rows import Rows, SqlValue
+from telemetry.store.shard_file import ShardFile
 from telemetry.store.sql import scan_by_value
 from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
 from telemetry.tables import table
