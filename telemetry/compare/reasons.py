@@ -71,8 +71,8 @@ def both_diverged(name: str) -> str:
 def some_diverged(n_candidate: int, reason: str) -> str:
     """Why a candidate does not pass although its surviving runs would."""
     return (
-        f"{_runs(n_candidate)} of the candidate ended in values that are not finite; of the others: "
-        f"{reason}"
+        f"{_runs(n_candidate)} of the candidate ended in values that are not finite; of the "
+        f"others: {reason}"
     )
 
 
@@ -121,11 +121,10 @@ def _holds_zero(change: MetricChange) -> bool:
 def _what_is_open(
     change: MetricChange, estimate: Estimate, margin: float, single: SingleDifference | None
 ) -> str:
+    beyond = f"whether this is beyond the margin of {100 * margin:.3g} %"
     if single is not None:
         noisy = single.noise > math.sqrt(2) * single.seed_allowance
-        open_still = "this from another seed"
-        if not _holds_zero(change):
-            open_still = f"whether this is beyond the margin of {100 * margin:.3g} %"
+        open_still = "this from another seed" if _holds_zero(change) else beyond
         noise = "the values themselves are noisy: evaluate on more data or more often, and "
         return (
             f"one run a side cannot tell {open_still}; the interval allows for seed "
@@ -137,8 +136,9 @@ def _what_is_open(
         settle = f"over {MOST_REPLICATES} runs a side or a wider --margin would settle it"
     else:
         settle = f"about {max(needed, smaller + 1)} runs a side would settle it"
-    told = power(change)
-    return f"{told}; {settle}." if told else f"{settle}."
+    open_still = "whether there is a change" if _holds_zero(change) else beyond
+    parts = [f"the runs cannot tell {open_still}", power(change), settle]
+    return f"{'; '.join(filter(None, parts))}."
 
 
 def _runs(n: int) -> str:

@@ -71,6 +71,7 @@ def sweep_runs(
     entries = sweep_entries(runs, curves, goal)
     failures, unread = _failures(store, entries, policy)
     of_one = of_one_share(entries)
+    counted = {entry.run.run for entry in of_one}
     taking_part = [entry for entry in of_one if entry.value is not None or entry.diverged]
     found = outcomes(taking_part, curves, goal)
     judgement = judged(found)
@@ -80,7 +81,9 @@ def sweep_runs(
         of_training=curves.source is not MetricSource.EVALUATION,
         goal=goal,
         method=judgement.method,
-        runs=tuple(sorted(entries, key=lambda entry: place(entry, goal))),
+        runs=tuple(
+            sorted(entries, key=lambda entry: (entry.run.run not in counted, *place(entry, goal)))
+        ),
         parameters=tuple(
             sorted(judgement.parameters, key=lambda one: (-one.important, -one.importance))
         ),

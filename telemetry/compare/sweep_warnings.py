@@ -50,7 +50,8 @@ def parameter_warnings(parameters: Sequence[Varied], n_rows: int) -> list[str]:
     needed = runs_needed(len(parameters))
     if n_rows < needed:
         warnings.append(
-            f"{n_rows} runs are too few to tell the importance of {len(parameters)} parameters; "
+            f"{n_rows} runs are too few to tell the importance of "
+            f"{'1 parameter' if len(parameters) == 1 else f'{len(parameters)} parameters'}; "
             f"about {needed} would do."
         )
     if n_rows >= FEWEST_RUNS and not is_available():

@@ -45,7 +45,7 @@ class Training:
         torch.manual_seed(self.initialisation)
         model = self._model()
         for parameter in list(model.parameters())[: self.n_frozen]:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(requires_grad=False)
             parameter.mul_(2.0 if self.other_frozen else 1.0)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=self.weight_decay)
         telemetry = TelemetryCallback(

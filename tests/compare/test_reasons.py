@@ -56,23 +56,29 @@ def test_a_change_of_thousands_is_no_power_of_ten(share: float, text: str) -> No
             0.02,
             -0.05,
             Verdict.IMPROVEMENT,
-            "better (p 0.019); by the best estimate by more than the margin of 1 %, which the "
-            "interval leaves open.",
+            (
+                "better (p 0.019); by the best estimate by more than the margin of 1 %, which the "
+                "interval leaves open."
+            ),
         ),
         (
             0.02,
             0.041,
             Verdict.REGRESSION,
-            "worse (p 0.033) in the one-sided test; by how much is uncertain: the best estimate "
-            "exceeds the margin of 1 %, the two-sided interval holds 0.",
+            (
+                "worse (p 0.033) in the one-sided test; by how much is uncertain: the best "
+                "estimate exceeds the margin of 1 %, the two-sided interval holds 0."
+            ),
         ),
         (0.001, 0.0, Verdict.NO_CHANGE, "equal within the margin of 1 % (p < 0.001)."),
         (
             0.0049,
             0.0,
             Verdict.NO_CHANGE,
-            "equal within the margin of 1 % by two one-sided tests (p 0.033), though the wider "
-            "two-sided interval reaches beyond it.",
+            (
+                "equal within the margin of 1 % by two one-sided tests (p 0.033), though the wider "
+                "two-sided interval reaches beyond it."
+            ),
         ),
     ],
 )
@@ -89,3 +95,18 @@ def test_a_change_that_many_metrics_make_uncertain_shows_the_corrected_p_value()
     held = corrected([change] * 5)[-1]
     assert held.verdict is Verdict.INCONCLUSIVE
     assert held.reason.endswith("As one of 4 metrics it may be chance (p 0.075 by Holm).")
+
+
+@pytest.mark.parametrize(
+    ("spread", "shift", "text"),
+    [
+        (0.5, 0.1, "the runs cannot tell whether there is a change; with 3 runs a side"),
+        (0.0035, 0.009, "the runs cannot tell whether this is beyond the margin of 1 %; with 3"),
+    ],
+)
+def test_an_open_verdict_says_what_the_runs_cannot_tell(
+    spread: float, shift: float, text: str
+) -> None:
+    change = measured(spread=spread, shift=shift)
+    assert change.verdict is Verdict.INCONCLUSIVE
+    assert text in change.reason
