@@ -86,6 +86,7 @@ def _quantity_row(name: str, quantity: "Quantity") -> tuple[str | Span, ...]:
         numbers.number(quantity.candidate),
         numbers.change(quantity.change),
         interval(quantity.ci_low, quantity.ci_high),
-        "",
+        # Of these no claim is made; an interval on both sides of 0 could not carry one.
+        compared(Verdict.INCONCLUSIVE) if quantity.ci_low < 0 < quantity.ci_high else "",
         "",
     )

@@ -26,8 +26,7 @@ def commands(found: "Comparison", file: str | None) -> list[str]:
     if TAG in base.tags:
         words = f"{_test(found, file)} SEED1.pt SEED2.pt SEED3.pt {MODEL}"
         return [words, f"{again} --seeds SEED1.pt,SEED2.pt,SEED3.pt"]
-    is_known = any(not is_repeat_key(key) for key in flat(base.config))
-    named = "" if is_known else " --seeds RUN,RUN,RUN"
+    named = "" if base.config else " --seeds RUN,RUN,RUN"
     model = "" if base.manifest and EXPLAIN_KEY in base.manifest.extra else f" {MODEL}"
     return [
         f"{_training(base)}    # as {base.name}, {_other_seed(base)}",

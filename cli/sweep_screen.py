@@ -24,7 +24,6 @@ STEPS = {
     Step.NARROW: "narrow to",
     Step.AVOID: "stay in",
     Step.KEEP: "keep",
-    Step.FIX: "fix at",
 }
 METHODS = {
     Method.FOREST: "importance: share of the order of the runs, by a random forest (fANOVA)",
@@ -66,7 +65,7 @@ def _headline(sweep: "Sweep") -> list[Span]:
         Span(plural(len(sweep.runs), "run"), Style.STRONG),
         *([Span(f"{n_failed} failed", Style.ERROR)] if n_failed else []),
         *([Span(f"{n_diverged} diverged", Style.ERROR)] if n_diverged else []),
-        Span(f"{goal} {sweep.metric}"),
+        Span(f"{goal} {sweep.metric}{' of training' if sweep.of_training else ''}"),
         *([_best(finite[0])] if finite else [Span("none is finite")]),
         *([Span(f"seed noise {numbers.number(sweep.seed_noise)}")] if sweep.seed_noise else []),
     ]

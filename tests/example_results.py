@@ -284,15 +284,12 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
         suggestions=(
             Suggestion(
                 parameter="lr",
-                step=Step.EXTEND,
-                range="0.1 .. 10",
-                reason="the best runs lie at the upper end of what was tried, 1.",
-            ),
-            Suggestion(
-                parameter="width",
-                step=Step.FIX,
-                range="any value",
-                reason="no effect beyond chance; it explains 13 % of the order at most.",
+                step=Step.NARROW,
+                range="0.001 .. 0.01",
+                reason=(
+                    "the best runs lie at 0.01 .. 0.1; 4 of 4 runs with >= 0.1 have "
+                    "exploding_gradient."
+                ),
             ),
         ),
         method=Method.FOREST,

@@ -27,6 +27,7 @@ from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.judging import judged
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.render import TREND_WIDTH, Screen, open_screen
+from telemetry.directions import tells_direction
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 SHOWN_CURVES, SHOWN_SETTINGS = 24, 24  # of a terminal; a pipe gets all
 FIRST_CURVES = ("loss", "grad_norm")
 LAST_CURVES = ("lr", "step_s")
+RATE_PREFIX = "lr/"  # of the learning rates of further parameter groups
 
 
 @verb(__name__, __doc__)
@@ -93,8 +95,14 @@ class Summary:
         }
 
 
+def _best(curve: "Curve") -> "tuple[float, int] | None":
+    """The best value and its step; None for what has no better direction, as a learning rate."""
+    is_goal = tells_direction(curve.name) and curve.name not in LAST_CURVES
+    return curve.best if is_goal else None
+
+
 def _curve_json(curve: "Curve") -> dict[str, Json]:
-    best = curve.best
+    best = _best(curve)
     return {
         "name": curve.name,
         "phase": curve.phase,
@@ -190,7 +198,7 @@ def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
     def key(curve: "Curve") -> tuple[int, int]:
         if curve.name in FIRST_CURVES:
             return (0, FIRST_CURVES.index(curve.name))
-        if curve.name in LAST_CURVES or curve.name.startswith("lr/"):
+        if curve.name in LAST_CURVES or curve.name.startswith(RATE_PREFIX):
             return (2, names.index(curve.name))
         return (1, names.index(curve.name))
 
@@ -199,9 +207,10 @@ def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
 
 def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, ...]:
     write = _writer(curve.name)
-    best = curve.best
+    best = _best(curve)
+    is_logged_in_training = curve.phase == "train" and not curve.name.startswith(RATE_PREFIX)
     return (
-        f"{curve.name} ({curve.phase})" if curve.phase == "train" else curve.name,
+        f"{curve.name} ({curve.phase})" if is_logged_in_training else curve.name,
         write(curve.first),
         write(best[0] if best else None),
         counted(best[1]) if best else numbers.NOTHING,
@@ -212,7 +221,7 @@ def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, 
 
 
 def _writer(name: str) -> "Callable[[float | None], str]":
-    if name == "lr" or name.startswith("lr/"):
+    if name == "lr" or name.startswith(RATE_PREFIX):
         return numbers.literal
     return numbers.duration if name.endswith("_s") else numbers.number
 

@@ -1,7 +1,6 @@
 """Cross-validation: folds are repeated measures of one configuration, and share their data."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import numpy as np
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.folds import fold_estimate
-from telemetry.compare.repeats import essential, grouped
+from telemetry.compare.repeats import Share, essential, fold_of, grouped, share_of, words_of
 from telemetry.compare.sweep_result import Configuration, SweepRun
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
@@ -20,13 +19,16 @@ def configurations(entries: Sequence[SweepRun], goal: Direction) -> tuple[Config
     """The configurations behind the runs, best mean first, each compared with the best.
 
     A fold that diverged makes the mean of its configuration infinitely bad. Of two runs of the same
-    fold and seed the first counts.
+    fold and seed the first counts. Inner folds and holdouts count only where nothing else is there.
 
     Raises:
-        UsageError: the settings of the runs name no folds, or one only.
+        UsageError: the settings of the runs name no folds, or one only, or there are inner folds
+            of several outer folds and nothing else.
     """
+    entries = of_one_share(entries)
     n_folds = number_of_folds([entry.run.config for entry in entries])
-    groups = [[entries[i] for i in places] for places in grouped([e.run.config for e in entries])]
+    _refuse_mixture(entries)
+    groups = [[entries[i] for i in places] for places in grouped([e.run for e in entries])]
     folds = sorted({fold for entry in entries for fold in _folds(entry)})
     sign = 1.0 if goal is Direction.LOWER else -1.0
     found = [_configuration(group, n_folds, folds, sign) for group in groups]
@@ -40,19 +42,27 @@ def configurations(entries: Sequence[SweepRun], goal: Direction) -> tuple[Config
     return tuple(_compared(one, _values(group, sign), best, n_folds) for one, group in measured)
 
 
+def of_one_share(entries: Sequence[SweepRun]) -> list[SweepRun]:
+    """The runs that can be compared: without inner folds and holdouts, where others are there."""
+    own = [entry for entry in entries if share_of(entry.run) is Share.OWN]
+    return own or list(entries)
+
+
 def number_of_folds(configs: Sequence[Mapping[str, Json]]) -> int:
     """Folds of the cross-validation: a setting such as `n_folds`, else how many there are.
 
     Raises:
         UsageError: the settings name no folds, or one only.
     """
+    inner = any(fold_of(config, inner=True) is not None for config in configs)
     stated = [
         value
         for config in configs
         for key, value in flat(config).items()
-        if "folds" in _words(key) and isinstance(value, int) and not isinstance(value, bool)
+        if "folds" in words_of(key) and isinstance(value, int) and not isinstance(value, bool)
+        if ("outer" if inner else "inner") not in words_of(key)
     ]
-    seen = {_fold(config) for config in configs} - {None}
+    seen = {fold_of(config, inner=inner) for config in configs} - {None}
     count = max([len(seen), *stated])
     if not seen or count < 2:  # noqa: PLR2004 - one fold repeats nothing
         raise UsageError(
@@ -62,17 +72,18 @@ def number_of_folds(configs: Sequence[Mapping[str, Json]]) -> int:
     return count
 
 
-def _words(key: str) -> set[str]:
-    return set(re.findall(r"[a-z]+", key.lower()))
-
-
-def _fold(config: Mapping[str, Json]) -> str | None:
-    found = [value for key, value in flat(config).items() if "fold" in _words(key)]
-    return None if not found or found[0] is None else canonical(found[0])
+def _refuse_mixture(entries: Sequence[SweepRun]) -> None:
+    inner = [entry.run for entry in entries if share_of(entry.run) is Share.INNER]
+    outer = {fold_of(run.config, inner=False) for run in inner} - {None}
+    if len(outer) > 1:
+        raise UsageError(
+            f"the runs are inner folds of {len(outer)} outer folds, which are no repetitions of "
+            "each other; choose those of one by --tag, or add the runs of the outer folds."
+        )
 
 
 def _folds(entry: SweepRun) -> list[str]:
-    fold = _fold(entry.run.config)
+    fold = fold_of(entry.run.config, inner=share_of(entry.run) is Share.INNER)
     return [] if fold is None else [fold]
 
 

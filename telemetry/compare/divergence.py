@@ -12,6 +12,7 @@ from telemetry.compare.config_changes import settings
 from telemetry.compare.data_changes import data_difference
 from telemetry.compare.diff_result import ConfigChange, Divergence, DivergenceKind
 from telemetry.compare.parting import Evidence, judge_divergence
+from telemetry.compare.trained_parameters import steps_of_other_parameters, trained
 from telemetry.store.catalog import Run
 from telemetry.store.session import Session
 
@@ -47,24 +48,26 @@ def _evidence(
 ) -> Evidence:
     start, last = int(common.steps[0]), int(common.steps[-1])
     same_start = all(int(rows.ints("step")[0]) == start for rows in (common.base, common.candidate))
-    masks = _masks(common)
+    others = steps_of_other_parameters(session, *runs)
+    masks = _masks(common, ~np.isin(common.steps, others))
     step = _first_step(session, common, masks, runs)
     at = start if step is None else step
     place = int(np.searchsorted(common.steps, at))
     differs = frozenset(name for name, mask in masks.items() if step is not None and mask[place])
     hashed, changed = common.both_have("n_batch"), by_sort(config)
     first = sampled_bits.sampled_step(session, *runs, start)
+    shapes = [sampled_bits.parameter_shapes(session, run) for run in runs]
     return Evidence(
         first_step=start if same_start else None,
         last_step=last,
         step=step,
         equal_until=None if step is None else common.before(step),
-        other_parameter=_other_parameter(
-            *(sampled_bits.parameter_shapes(session, run) for run in runs)
-        ),
-        weights_known=bool(common.both_have("n_checksum")[0]) or "weight" in first.recorded,
+        other_parameter=_other_parameter(shapes[0], shapes[1]),
+        weights_known=bool(common.both_have("n_checksum")[0] and start not in others)
+        or "weight" in first.recorded,
         checksum_differs=same_start and bool(masks["checksum"][0]),
         differs=differs,
+        trained=trained(session, *runs, at, [name for name in shapes[0] if name in shapes[1]]),
         sampled=first if at == start else sampled_bits.sampled_step(session, *runs, at),
         batch_known=bool(hashed.any() if step is None else hashed[place]),
         magnitude=_magnitude(common, differs, at),
@@ -86,8 +89,13 @@ def _first_step(
     return min([*found, *([] if sampled is None else [sampled])], default=None)
 
 
-def _masks(common: CommonSteps) -> Mapping[str, Mask]:
-    """Where data, curves, learning rates and weights differ, over the common steps."""
+def _masks(common: CommonSteps, same_parameters: Mask) -> Mapping[str, Mask]:
+    """Where data, curves, learning rates and weights differ, over the common steps.
+
+    Args:
+        common: Rows of both runs.
+        same_parameters: Where both checksums are over the same parameters.
+    """
     samples = common.floats("samples")
     return {
         "data": common.hash_differs("n_batch", "batch_low", "batch_high")
@@ -95,7 +103,7 @@ def _masks(common: CommonSteps) -> Mapping[str, Mask]:
         "loss": common.differs("n_loss", "loss_low", "loss_high"),
         "grad_norm": common.differs("n_grad_norm", "grad_norm_low", "grad_norm_high"),
         "lr": common.differs("n_lr", "lr"),
-        "checksum": common.hash_differs("n_checksum", "checksum"),
+        "checksum": common.hash_differs("n_checksum", "checksum") & same_parameters,
     }
 
 

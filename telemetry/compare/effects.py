@@ -22,11 +22,12 @@ TAIL = 0.025  # of a 95 % interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """The best bins of a parameter: ranges `first` to `last`, or texts when `first` is None."""
+    """The best bins of a parameter: ranges `first` to `last`, or `labels` when `first` is None."""
 
     first: int | None
     last: int | None
     text: str
+    labels: tuple[str, ...] = ()
 
 
 def effect(parameter: Varied, values: Floats) -> tuple[CurvePoint, ...]:
@@ -85,8 +86,8 @@ def best_region(parameter: Varied, ranks: Floats) -> Region:
     good = mean <= mean.min() + AS_GOOD * ranks.size
     best, n_ranges = int(mean.argmin()), parameter.n_ranges
     if best >= n_ranges or parameter.numbers is None:
-        text = ", ".join(parameter.labels[i] for i in np.flatnonzero(good))
-        return Region(first=None, last=None, text=text)
+        labels = tuple(parameter.labels[i] for i in np.flatnonzero(good))
+        return Region(first=None, last=None, text=", ".join(labels), labels=labels)
     first = last = best
     while first > 0 and good[first - 1]:
         first -= 1

@@ -95,7 +95,7 @@ def _held(change: MetricChange, p: float, n_others: int) -> MetricChange:
     """The change with its corrected p value, its claim withdrawn if that is too large."""
     if p <= CLAIM_LEVEL or change.verdict is Verdict.INCONCLUSIVE:
         return replace(change, p=p)
-    reason = reasons.not_certain_among(n_others, change.reason)
+    reason = reasons.not_certain_among(n_others, p, change.reason)
     return replace(change, p=p, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from telemetry.compare.changed import Changed, Sort, named
 from telemetry.compare.diff_result import Divergence, DivergenceKind
 from telemetry.compare.sampled_bits import OUTPUT, Differing, SampledStep
+from telemetry.compare.trained_parameters import Trained, listed
 
 # Relative difference of a loss up to which rounding may have made it: 1e-7 an operation in float32,
 # some hundred times that after a network; the other limit is for half precision.
@@ -37,9 +38,10 @@ class Evidence:
         equal_until: The last common step before it.
         other_parameter: Layer and text of the first parameter that only one run has or that has
             another shape.
-        weights_known: Whether the weights of the first step were recorded.
+        weights_known: Whether weights of the first step were recorded in both runs.
         checksum_differs: Whether those weights differ.
         differs: What differs at `step` in the rows of steps: data, loss, grad_norm, lr, checksum.
+        trained: Which parameters the runs train at `step`.
         sampled: What was sampled of `step`.
         batch_known: Whether the batch of `step` was fingerprinted.
         magnitude: Relative difference of the loss, else of the gradient norm, at `step`.
@@ -62,6 +64,7 @@ class Evidence:
     magnitude: float = math.nan
     half_precision: bool = False
     data: str = "the batches differ"
+    trained: Trained = field(default_factory=Trained)
     changed: Changed = field(default_factory=dict)
     same_code: bool | None = None
 
@@ -78,6 +81,16 @@ class Evidence:
         """Whether the sampled tensors of a kind are known to be equal at `step`."""
         return kind in self.recorded and not self.of(kind)
 
+    @property
+    def starts(self) -> bool:
+        """Whether they part at the first step of both."""
+        return self.step == self.first_step
+
+    @property
+    def weights(self) -> str:
+        """What is said to be equal of the weights: no more than both runs recorded."""
+        return "recorded weights" if self.trained.unread else "weights"
+
     def changes(self, *sorts: Sort) -> str:
         """The settings of some sorts that differ, in words; empty without one."""
         return named([change for sort in sorts for change in self.changed.get(sort, ())])
@@ -85,15 +98,22 @@ class Evidence:
 
 def judge_divergence(evidence: Evidence) -> Divergence:
     """Where two runs part and why, in the order of cause: weights, batch, then the step itself."""
+    found = _judged(evidence)
+    if not evidence.trained.differs or str(evidence.trained) in found.detail:
+        return found
+    return replace(found, detail=f"{found.detail.removesuffix('.')}; {evidence.trained}.")
+
+
+def _judged(evidence: Evidence) -> Divergence:
     weights = _initial_weights(evidence)
     if weights is not None:
         return weights
     if evidence.step is None:
         return _no_difference(evidence)
     if "data" in evidence.differs:
-        before = "weights and earlier losses are equal"
-        if evidence.step == evidence.first_step:
-            before = "the weights are equal"
+        before = f"{evidence.weights} and earlier losses are equal"
+        if evidence.starts:
+            before = f"the {evidence.weights} are equal"
         known = f"; {before}" if evidence.weights_known else ""
         return _parted(evidence, DivergenceKind.DATA, f"{evidence.data}{known}.")
     if "lr" in evidence.differs:
@@ -104,6 +124,8 @@ def judge_divergence(evidence: Evidence) -> Divergence:
             f"the learning rates differ{f': {text}' if text else ''}.",
         )
     stage = _stage(evidence)
+    if evidence.trained.differs and not (evidence.starts and stage is Stage.FORWARD):
+        return _parted(evidence, DivergenceKind.OPTIMIZATION, f"{evidence.trained}.")
     kind, reason = _kind(evidence, stage)
     place = _places(evidence, stage)
     return _parted(evidence, kind, f"{_what(evidence, stage)}; {reason}.", place)
@@ -171,13 +193,12 @@ def _no_difference(evidence: Evidence) -> Divergence:
 
 
 def _stage(evidence: Evidence) -> Stage:
-    starts = evidence.step == evidence.first_step
     if evidence.of("weight") or "checksum" in evidence.differs:
         return Stage.FORMER_UPDATE
     if evidence.of(OUTPUT):
         return Stage.FORWARD
     if "loss" in evidence.differs:
-        known = evidence.equal("weight") or (starts and evidence.weights_known)
+        known = evidence.equal("weight") or (evidence.starts and evidence.weights_known)
         return Stage.FORWARD if known else Stage.UNKNOWN
     if "grad_norm" in evidence.differs or evidence.of("gradient"):
         return Stage.BACKWARD
@@ -205,10 +226,10 @@ def _what(evidence: Evidence, stage: Stage) -> str:
     size = _size(evidence)
     if stage is Stage.FORWARD and places and places[0].kind == OUTPUT:
         module = f"{places[0].layer or 'the model'} ({places[0].name})"
-        return f"equal weights and batch, but {module} puts out another result{size}"
+        return f"equal {evidence.weights} and batch, but {module} puts out another result{size}"
     if stage is Stage.FORWARD:
         outputs = ", outputs of modules" if evidence.equal(OUTPUT) else ""
-        return f"equal weights{outputs} and batch, but another loss{size}"
+        return f"equal {evidence.weights}{outputs} and batch, but another loss{size}"
     if stage is Stage.BACKWARD:
         return f"equal loss, but another gradient{size}"
     return f"another loss{size}; the weights of this step were not sampled in both"
@@ -221,8 +242,11 @@ def _kind(evidence: Evidence, stage: Stage) -> tuple[DivergenceKind, str]:
     if is_update and optimizer:
         return DivergenceKind.OPTIMIZATION, f"settings differ: {optimizer}"
     if not is_update:
-        if evidence.step == evidence.first_step and not evidence.weights_known:
+        if evidence.starts and not evidence.weights_known:
             return DivergenceKind.UNKNOWN, "the initial weights were not sampled in both runs"
+        if evidence.starts and stage is Stage.FORWARD and evidence.trained.unread:
+            names = listed(evidence.trained.unread)
+            return DivergenceKind.UNKNOWN, f"the values of {names} were not sampled in both runs"
         if not evidence.batch_known:
             reason = "the batch of this step was not fingerprinted in both runs"
             return DivergenceKind.UNKNOWN, reason

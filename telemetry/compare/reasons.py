@@ -32,13 +32,12 @@ def judged(
     runs = f"{_runs(change.n_base)} against {_runs(change.n_candidate)}"
     pairs = ", paired by seed" if change.paired else ""
     moved = f"{change.name} {percent(change.change)} ({interval}, {runs}{pairs})"
-    limit = f"margin of {100 * margin:.3g} %"
     if change.verdict is Verdict.NO_CHANGE:
-        return f"{moved}: equal within the {limit} ({p_value(change.p)})."
+        return f"{moved}: {_equal(change, margin)}"
     if change.verdict is Verdict.INCONCLUSIVE:
         return f"{moved}: {_what_is_open(change, estimate, margin, single)}"
     word = "better" if change.verdict is Verdict.IMPROVEMENT else "worse"
-    return f"{moved}: {word} ({p_value(change.p)}), and by more than the {limit}."
+    return f"{moved}: {word} ({p_value(change.p)}){_how_much(change, margin)}"
 
 
 def p_value(p: float) -> str:
@@ -71,7 +70,10 @@ def both_diverged(name: str) -> str:
 
 def some_diverged(n_candidate: int, reason: str) -> str:
     """Why a candidate does not pass although its surviving runs would."""
-    return f"{_runs(n_candidate)} of the candidate ended in values that are not finite. {reason}"
+    return (
+        f"{_runs(n_candidate)} of the candidate ended in values that are not finite; of the "
+        f"others: {reason}"
+    )
 
 
 def too_few_points() -> str:
@@ -82,19 +84,50 @@ def too_few_points() -> str:
     )
 
 
-def not_certain_among(n_metrics: int, reason: str) -> str:
-    """Why a change that looks certain alone does not count."""
-    return f"{reason} Among {n_metrics} metrics one such change is expected by chance (Holm)."
+def not_certain_among(n_metrics: int, p: float, reason: str) -> str:
+    """Why a change that looks certain alone does not count; `p` is the corrected value."""
+    return f"{reason} As one of {n_metrics} metrics it may be chance ({p_value(p)} by Holm)."
+
+
+def _how_much(change: MetricChange, margin: float) -> str:
+    """What is known of the size of a change whose sign was tested, one-sided, against zero."""
+    limit = f"the margin of {100 * margin:.3g} %"
+    if not _holds_zero(change):
+        nearest = min(abs(change.ci_low), abs(change.ci_high))
+        if nearest >= margin:
+            return f", and by more than {limit}."
+        return f"; by the best estimate by more than {limit}, which the interval leaves open."
+    return (
+        f" in the one-sided test; by how much is uncertain: the best estimate exceeds {limit}, "
+        "the two-sided interval holds 0."
+    )
+
+
+def _equal(change: MetricChange, margin: float) -> str:
+    """Equality by two one-sided tests, each of which leaves out less than the interval does."""
+    limit = f"the margin of {100 * margin:.3g} %"
+    if max(abs(change.ci_low), abs(change.ci_high)) <= margin:
+        return f"equal within {limit} ({p_value(change.p)})."
+    return (
+        f"equal within {limit} by two one-sided tests ({p_value(change.p)}), though the wider "
+        "two-sided interval reaches beyond it."
+    )
+
+
+def _holds_zero(change: MetricChange) -> bool:
+    return change.ci_low <= 0 <= change.ci_high
 
 
 def _what_is_open(
     change: MetricChange, estimate: Estimate, margin: float, single: SingleDifference | None
 ) -> str:
+    beyond = f"whether this is beyond the margin of {100 * margin:.3g} %"
     if single is not None:
         noisy = single.noise > math.sqrt(2) * single.seed_allowance
+        open_still = "this from another seed" if _holds_zero(change) else beyond
         noise = "the values themselves are noisy: evaluate on more data or more often, and "
         return (
-            "one run a side cannot tell this from another seed; the interval allows for seed "
+            f"one run a side cannot tell {open_still}; the interval allows for seed "
             f"noise. To settle it {noise if noisy else ''}{MORE_RUNS}."
         )
     smaller = min(change.n_base, change.n_candidate)
@@ -103,8 +136,9 @@ def _what_is_open(
         settle = f"over {MOST_REPLICATES} runs a side or a wider --margin would settle it"
     else:
         settle = f"about {max(needed, smaller + 1)} runs a side would settle it"
-    told = power(change)
-    return f"{told}; {settle}." if told else f"{settle}."
+    open_still = "whether there is a change" if _holds_zero(change) else beyond
+    parts = [f"the runs cannot tell {open_still}", power(change), settle]
+    return f"{'; '.join(filter(None, parts))}."
 
 
 def _runs(n: int) -> str:

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from telemetry.compare.configurations import configurations
+from telemetry.compare.configurations import configurations, of_one_share
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.failures import attribute_failures
 from telemetry.compare.metric_names import direction_of
 from telemetry.compare.parameters import varied_parameters
 from telemetry.compare.stored_findings import roots_of_runs
 from telemetry.compare.suggestions import suggestions
-from telemetry.compare.sweep_curves import read_sweep
+from telemetry.compare.sweep_curves import MetricSource, read_sweep
 from telemetry.compare.sweep_entries import place, seed_noise, sweep_entries
 from telemetry.compare.sweep_parameters import judged, outcomes
 from telemetry.compare.sweep_result import Failure, Sweep, SweepRun
@@ -21,7 +21,7 @@ from telemetry.compare.sweep_warnings import (
     fold_warnings,
     parameter_warnings,
     run_warnings,
-    runs_needed,
+    share_warnings,
 )
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
@@ -70,15 +70,20 @@ def sweep_runs(
     goal = goal or direction_of(curves.metric)
     entries = sweep_entries(runs, curves, goal)
     failures, unread = _failures(store, entries, policy)
-    taking_part = [entry for entry in entries if entry.value is not None or entry.diverged]
+    of_one = of_one_share(entries)
+    counted = {entry.run.run for entry in of_one}
+    taking_part = [entry for entry in of_one if entry.value is not None or entry.diverged]
     found = outcomes(taking_part, curves, goal)
     judgement = judged(found)
     n_rows = found.ranks.size
     sweep = Sweep(
         metric=curves.metric,
+        of_training=curves.source is not MetricSource.EVALUATION,
         goal=goal,
         method=judgement.method,
-        runs=tuple(sorted(entries, key=lambda entry: place(entry, goal))),
+        runs=tuple(
+            sorted(entries, key=lambda entry: (entry.run.run not in counted, *place(entry, goal)))
+        ),
         parameters=tuple(
             sorted(judgement.parameters, key=lambda one: (-one.important, -one.importance))
         ),
@@ -89,12 +94,12 @@ def sweep_runs(
             judgement.parameters,
             judgement.regions,
             failures,
-            enough_runs=n_rows >= runs_needed(len(found.parameters)),
         ),
         configurations=configurations(entries, goal) if folds else (),
         seed_noise=seed_noise(taking_part),
         warnings=(
             *run_warnings(entries, curves, goal),
+            *share_warnings(len(entries) - len(of_one)),
             *parameter_warnings(found.parameters, n_rows),
             *failure_warnings(failures),
             *unread,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -91,6 +92,14 @@ ORDER BY run
 """
 
 
+class MetricSource(StrEnum):
+    """On what a metric was measured."""
+
+    EVALUATION = "evaluation"
+    TRAINING = "training"
+    TRAINING_ALONE = "training alone"  # no run recorded an evaluation
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepCurves:
     """The metric and each run's curve of it.
@@ -100,6 +109,7 @@ class SweepCurves:
     """
 
     metric: str
+    source: MetricSource
     values: Mapping[str, Series]
     losses: Mapping[str, Series]
     n_parameters: Mapping[str, int]
@@ -139,7 +149,8 @@ def read_sweep(store: Store, runs: Sequence[Run], metric: str | None) -> SweepCu
     """
     with store.session(runs) as session:
         losses = session.query(LOSSES_SQL)
-        chosen = _chosen(session.query(NAMES_SQL), len(losses), metric)
+        names = session.query(NAMES_SQL)
+        chosen = _chosen(names, len(losses), metric)
         from_steps = chosen == LOSS and len(losses) > 0
         values = {} if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
         sizes = session.query(SIZES_SQL)
@@ -152,6 +163,7 @@ def read_sweep(store: Store, runs: Sequence[Run], metric: str | None) -> SweepCu
     }
     return SweepCurves(
         metric=chosen,
+        source=_source(names, chosen, from_steps=from_steps),
         values=values,
         losses=values if from_steps else _losses(store, [r for r in runs if r.run in broken]),
         n_parameters=dict(
@@ -185,6 +197,17 @@ def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:
         )
     most = max(offered.values())
     return by_importance(name for name, n in offered.items() if n >= COMMON_SHARE * most)[0]
+
+
+def _source(names: Rows, chosen: str, *, from_steps: bool) -> MetricSource:
+    evaluated = {
+        name
+        for name, is_evaluated in zip(names.texts("name"), names.ints("evaluated"), strict=True)
+        if is_evaluated
+    }
+    if chosen in evaluated and not from_steps:
+        return MetricSource.EVALUATION
+    return MetricSource.TRAINING if evaluated else MetricSource.TRAINING_ALONE
 
 
 def _by_run(rows: Rows) -> dict[str, Series]:

@@ -54,7 +54,7 @@ def seed_noise(entries: Sequence[SweepRun]) -> float | None:
     """Standard deviation of the metric between runs that differ in nothing but seeds or folds."""
     finite = [entry for entry in entries if entry.value is not None and not entry.diverged]
     values = np.array([entry.value for entry in finite], dtype=np.float64)
-    repeated = [values[places] for places in grouped([entry.run.config for entry in finite])]
+    repeated = [values[places] for places in grouped([entry.run for entry in finite])]
     groups = [group for group in repeated if group.size > 1]
     if not groups:
         return None

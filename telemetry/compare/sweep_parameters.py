@@ -71,7 +71,7 @@ def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) 
         [np.nan if e.diverged or e.value is None else e.value for e in entries], dtype=np.float64
     )
     configs = [entry.run.config for entry in entries]
-    groups = grouped(configs)
+    groups = grouped([entry.run for entry in entries])
     if len(groups) < forest.FEWEST_RUNS:
         groups = [[i] for i in range(len(entries))]
     return Outcomes(

@@ -32,7 +32,6 @@ class Step(StrEnum):
     NARROW = "narrow"
     AVOID = "avoid"
     KEEP = "keep"
-    FIX = "fix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +175,8 @@ class Sweep:
     """Outcome of `sweep_runs`: runs best first, parameters most important first.
 
     `seed_noise` is the standard deviation of the metric between runs that differ by seed or fold
-    alone, None where no two do. `configurations` are filled where folds were asked for.
+    alone, None where no two do. `configurations` are filled where folds were asked for;
+    `of_training` tells that the metric was measured in training.
     """
 
     metric: str
@@ -190,6 +190,7 @@ class Sweep:
     interactions: tuple[Interaction, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     configurations: tuple[Configuration, ...] = ()
+    of_training: bool = False
 
     @property
     def front(self) -> tuple[SweepRun, ...]:
@@ -200,6 +201,7 @@ class Sweep:
         """Body of `sweep --json`."""
         return {
             "metric": self.metric,
+            "of_training": self.of_training,
             "goal": "min" if self.goal is Direction.LOWER else "max",
             "method": self.method,
             "runs": [_run_json(entry) for entry in self.runs],

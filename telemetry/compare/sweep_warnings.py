@@ -8,7 +8,7 @@ from telemetry.compare.diff_result import Direction
 from telemetry.compare.effects import inseparable
 from telemetry.compare.forest import FEWEST_RUNS, is_available
 from telemetry.compare.parameters import Varied
-from telemetry.compare.sweep_curves import SweepCurves
+from telemetry.compare.sweep_curves import MetricSource, SweepCurves
 from telemetry.compare.sweep_result import Failure, Sweep, SweepRun
 from telemetry.manifest import Status
 
@@ -24,8 +24,8 @@ def runs_needed(n_parameters: int) -> int:
 
 
 def run_warnings(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) -> list[str]:
-    """Missing values, runs that go on, curves that cross."""
-    warnings: list[str] = []
+    """A metric of training, missing values, runs that go on, curves that cross."""
+    warnings = _of_training(curves)
     lacking = [e.run.short for e in entries if e.value is None and not e.diverged]
     if lacking:
         warnings.append(
@@ -50,7 +50,8 @@ def parameter_warnings(parameters: Sequence[Varied], n_rows: int) -> list[str]:
     needed = runs_needed(len(parameters))
     if n_rows < needed:
         warnings.append(
-            f"{n_rows} runs are too few to tell the importance of {len(parameters)} parameters; "
+            f"{n_rows} runs are too few to tell the importance of "
+            f"{'1 parameter' if len(parameters) == 1 else f'{len(parameters)} parameters'}; "
             f"about {needed} would do."
         )
     if n_rows >= FEWEST_RUNS and not is_available():
@@ -75,6 +76,19 @@ def failure_warnings(failures: Sequence[Failure]) -> list[str]:
     ]
 
 
+def share_warnings(n_left_out: int) -> list[str]:
+    """Runs whose scores are no repeated measures of what the others measure."""
+    if not n_left_out:
+        return []
+    are = "1 run is" if n_left_out == 1 else f"{n_left_out} runs are"
+    return [
+        (
+            f"{are} of inner folds or of a holdout and trained on another share of the data; "
+            "listed only, and counted neither in the importance nor in the folds."
+        )
+    ]
+
+
 def fold_warnings(sweep: Sweep) -> list[str]:
     """Folds that are not averaged, or missing."""
     if not sweep.configurations:
@@ -84,6 +98,20 @@ def fold_warnings(sweep: Sweep) -> list[str]:
     n_missing = sum(bool(one.missing) for one in sweep.configurations)
     lacking = f"{n_missing} of {len(sweep.configurations)} configurations lack folds"
     return [f"{lacking}; means over different folds are not alike."] if n_missing else []
+
+
+def _of_training(curves: SweepCurves) -> list[str]:
+    if curves.source is MetricSource.EVALUATION:
+        return []
+    told = f"ranked by {curves.metric}, which was measured in training"
+    if curves.source is MetricSource.TRAINING:
+        return [f"{told} and does not tell what runs do on other data."]
+    return [
+        (
+            f"{told}: no validation metric was recorded, and a low one may be overfitting; log "
+            "one: telemetry.log(val_loss=...)."
+        )
+    ]
 
 
 def _crossing(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from telemetry.compare.repeats import CV_TAG
 from telemetry.configuration import nearest
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.json_values import Json
@@ -13,7 +14,6 @@ from telemetry.store.catalog import Run
 from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.session import Session
 
-CV_TAG = "cv="
 LATEST = "latest"
 MIN_PREFIX = 4  # characters of an id
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from telemetry.compare.config_changes import canonical, flat, is_repeat_key
+from telemetry.compare.config_changes import canonical, flat
+from telemetry.compare.repeats import essential
 from telemetry.evaluate.paired import MIN_SEEDS
 from telemetry.store.catalog import Run
 
@@ -10,12 +11,18 @@ from telemetry.store.catalog import Run
 def same_recipe(runs: Sequence[Run], base: Run) -> list[Run]:
     """Runs of the base's project whose configuration differs from its in seeds alone, it too.
 
-    A run without a configuration says nothing about its recipe and stands alone.
+    A run without a configuration says nothing about its recipe and stands alone. Where all that the
+    configuration tells is the seed, the script must be the same as far as it is known.
     """
-    wanted = _recipe(base)
-    if not wanted:
+    if not base.config:
         return [base]
-    return [run for run in runs if run.project == base.project and _recipe(run) == wanted]
+    wanted, script = _recipe(base), _script(base)
+    found = [
+        run for run in runs if run.project == base.project and run.config and _recipe(run) == wanted
+    ]
+    if wanted or script is None:
+        return found
+    return [run for run in found if _script(run) in {None, script}]
 
 
 def of_other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
@@ -56,8 +63,7 @@ def _is_text(run: Run, key: str) -> bool:
 
 
 def _recipe(run: Run) -> dict[str, str]:
-    settings = flat(run.config).items()
-    return {key: canonical(value) for key, value in settings if not is_repeat_key(key)}
+    return {key: canonical(value) for key, value in essential(run.config).items()}
 
 
 def _script(run: Run) -> str | None:

@@ -136,6 +136,31 @@ def test_clipping_groups_and_train_metrics_are_told(
     assert store.is_dir()
 
 
+def test_what_has_no_better_direction_has_no_best(telemetry: Telemetry, example: Path) -> None:
+    builder = RunBuilder(store=example, run="20260103-000000-yyyyyy", name="rates")
+    builder.losses([2.0, 1.0, 0.5], lr=0.1, grad_norm_total=3.0)
+    builder.metric("lr/1", {0: 0.3, 2: 0.2}, phase="train").metric("oddness", {0: 1.0, 2: 3.0})
+    builder.metric("val_accuracy", {0: 0.3, 2: 0.2})
+    builder.write()
+    lines = telemetry("show", "rates").out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("METRIC"))
+    best = {cells[0]: cells[2] for line in lines[start + 1 :] if len(cells := line.split("\t")) > 4}
+    assert {name: value != "-" for name, value in best.items()} == {
+        "loss": True,
+        "grad_norm": False,
+        "oddness": False,
+        "val_accuracy": True,
+        "lr": False,
+        "lr/1": False,
+        "step_s": False,
+    }
+    document = validated("show", telemetry("show", "rates", "--json").out)
+    assert {entry["name"] for entry in document["metrics"] if entry["best"] is not None} == {
+        "loss",
+        "val_accuracy",
+    }
+
+
 def test_a_long_configuration_is_cut_for_people_and_whole_for_programs(
     telemetry: Telemetry, terminal: Terminal, example: Path
 ) -> None:

@@ -20,9 +20,15 @@ def run_id(index: int) -> str:
 
 
 def builder(
-    store: Path, index: int, *, name: str = "base", config: Mapping[str, Json] | None = None
+    store: Path,
+    index: int,
+    *,
+    name: str = "base",
+    config: Mapping[str, Json] | None = None,
+    tags: tuple[str, ...] = (),
 ) -> RunBuilder:
-    return RunBuilder(store, run=run_id(index), name=name, config=config or {"lr": 0.1})
+    config = {"lr": 0.1} if config is None else config
+    return RunBuilder(store, run=run_id(index), name=name, config=config, tags=tags)
 
 
 def trained(  # noqa: PLR0913 - each keyword is one thing that can differ

@@ -18,9 +18,10 @@ def entry(
     value: float | None,
     *,
     diverged: bool = False,
+    tags: tuple[str, ...] = (),
     **config: Json,
 ) -> SweepRun:
-    run = load_run(builder(store, index, config=config).write())
+    run = load_run(builder(store, index, config=config, tags=tags).write())
     return SweepRun(run=run, parameters=config, value=value, diverged=diverged)
 
 
@@ -90,3 +91,33 @@ def test_the_number_of_folds_is_stated_or_counted() -> None:
         number_of_folds([{"lr": 1}, {"lr": 2}])
     with pytest.raises(UsageError, match="found 1"):
         number_of_folds([{"fold": 3}])
+
+
+@pytest.mark.parametrize("tag", ["nested", "holdout"])
+def test_inner_folds_and_the_holdout_of_a_cross_validation_are_no_folds(
+    tmp_path: Path, tag: str
+) -> None:
+    outer = folded(tmp_path, {0.1: [1.0, 2.0, 3.0], 0.2: [2.0, 3.0, 4.5]})
+    others = [
+        entry(tmp_path, 50 + i, 9.0 + i, tags=("cv=abc", tag), lr=0.1, seed=i) for i in range(4)
+    ]
+    assert configurations([*outer, *others], Direction.LOWER) == configurations(
+        outer, Direction.LOWER
+    )
+
+
+def test_inner_folds_that_the_settings_name_are_not_pooled(tmp_path: Path) -> None:
+    cells = [(outer, inner) for outer in (0, 1) for inner in (0, 1, 2)]
+    inner = [
+        entry(tmp_path, i, 9.0 + i, lr=0.1, outer_fold=place[0], inner_fold=place[1])
+        for i, place in enumerate(cells)
+    ]
+    outer = [
+        entry(tmp_path, 20 + i, 1.0 + i, lr=0.1, outer_fold=i, inner_folds=5) for i in range(2)
+    ]
+    (found,) = configurations([*inner, *outer], Direction.LOWER)
+    assert (found.folds, found.mean, len(found.runs)) == (2, 1.5, 2)
+    (of_one,) = configurations(inner[:3], Direction.LOWER)
+    assert (of_one.folds, of_one.mean) == (3, 10.0)
+    with pytest.raises(UsageError, match="inner folds of 2 outer folds"):
+        configurations(inner, Direction.LOWER)

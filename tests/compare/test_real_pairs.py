@@ -37,11 +37,16 @@ class Training:
     weight_decay: float = 0.01
     n_samples: int = 128
     rounding_at: int | None = None
+    n_frozen: int = 0
+    other_frozen: bool = False
 
     def recorded(self, store: Path) -> Run:
         """Train and record every step."""
         torch.manual_seed(self.initialisation)
         model = self._model()
+        for parameter in list(model.parameters())[: self.n_frozen]:
+            parameter.requires_grad_(requires_grad=False)
+            parameter.mul_(2.0 if self.other_frozen else 1.0)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=self.weight_decay)
         telemetry = TelemetryCallback(
             model, optimizer, store=store, config={"lr": 1e-2}, every=1, overhead_budget=None
@@ -153,6 +158,31 @@ def test_another_initialisation_is_named(compare: Compare) -> None:
     assert (found.kind, found.step) == (DivergenceKind.INITIAL_WEIGHTS, 0)
     assert found.layers == ("0", "3", "5")
     assert "the first batches are equal" in found.detail
+
+
+@pytest.mark.parametrize("side", ["base", "candidate"])
+def test_equal_weights_of_which_one_side_froze_some_are_no_other_weights(
+    compare: Compare, side: str
+) -> None:
+    frozen = replace(BASE, n_frozen=2)
+    found = (compare(frozen) if side == "base" else compare(BASE, frozen)).first_divergence
+    assert (found.kind, found.step) == (DivergenceKind.OPTIMIZATION, 0)
+    assert found.detail == f"2 parameters are trained in the {side} only: 0.bias, 0.weight."
+
+
+def test_other_weights_are_told_where_one_side_froze_some(compare: Compare) -> None:
+    found = compare(replace(BASE, initialisation=1, n_frozen=2)).first_divergence
+    assert found.kind is DivergenceKind.INITIAL_WEIGHTS
+    assert found.layers == ("3", "5")
+    assert "2 parameters are trained in the base only: 0.bias, 0.weight" in found.detail
+
+
+def test_another_result_of_weights_that_both_froze_is_not_explained(compare: Compare) -> None:
+    frozen = replace(BASE, n_frozen=2)
+    found = compare(frozen, replace(frozen, other_frozen=True)).first_divergence
+    assert (found.kind, found.step) == (DivergenceKind.UNKNOWN, 0)
+    assert found.detail.startswith("equal recorded weights and batch, but 0 (Linear)")
+    assert "the values of 0.bias, 0.weight were not sampled in both runs" in found.detail
 
 
 def test_another_module_is_named_with_its_place(compare: Compare) -> None:

@@ -163,7 +163,11 @@ def test_an_accuracy_is_maximised_and_the_training_loss_is_the_last_resort(tmp_p
     rare = [
         recorded(tmp_path, 10 + i, {"lr": i}, floor=0.5 + i, evaluated=i == 0) for i in range(4)
     ]
-    assert sweep_runs(Store.open(tmp_path), rare).metric == "loss"
+    by_loss = sweep_runs(Store.open(tmp_path), rare)
+    assert (by_loss.metric, by_loss.of_training, found.of_training) == ("loss", True, False)
+    assert by_loss.warnings[0].startswith("ranked by loss, which was measured in training and")
+    unevaluated = sweep_runs(Store.open(tmp_path), rare[1:])
+    assert "no validation metric was recorded" in unevaluated.warnings[0]
 
 
 @pytest.mark.usefixtures("roots")
@@ -308,3 +312,32 @@ def test_the_json_is_stable_and_fits_its_schema(
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document, schema)
     golden("compare/sweep.json", json.dumps(rounded(document), indent=1) + "\n")
+
+
+@pytest.mark.usefixtures("roots")
+def test_runs_of_which_the_seed_alone_is_told_are_seeds_and_others_are_not(tmp_path: Path) -> None:
+    seeds = [recorded(tmp_path, i, {"seed": i}, floor=0.5 + 0.1 * i) for i in range(3)]
+    noise = sweep_runs(Store.open(tmp_path), seeds).seed_noise
+    assert noise == pytest.approx(0.1, rel=0.2)
+    untold = [recorded(tmp_path, 10 + i, {}, floor=0.5 + 0.1 * i) for i in range(3)]
+    assert sweep_runs(Store.open(tmp_path), untold).seed_noise is None
+    assert sweep_runs(Store.open(tmp_path), [*seeds, *untold]).seed_noise == noise
+
+
+@pytest.mark.usefixtures("roots")
+def test_inner_folds_and_a_holdout_take_no_part_beside_outer_folds(tmp_path: Path) -> None:
+    def run(index: int, config: dict[str, Json], floor: float, *tags: str) -> Run:
+        built = builder(tmp_path, index, config=config, tags=("cv=abc", *tags))
+        return load_run(built.losses([floor] * 10).metric("val_loss", {9: floor}).write())
+
+    outer = [run(i, {"lr": 0.1, "fold": i, "seed": i}, 1.0 + 0.1 * i) for i in range(3)]
+    inner = [run(10 + i, {"lr": 0.1, "seed": 9 + i}, 5.0 + i, "nested") for i in range(6)]
+    final = run(20, {"lr": 0.1, "seed": 40}, 0.1, "holdout")
+    alone = sweep_runs(Store.open(tmp_path), outer, folds=True)
+    found = sweep_runs(Store.open(tmp_path), [*outer, *inner, final], folds=True)
+    assert [one.mean for one in found.configurations] == [pytest.approx(1.1)]
+    assert [entry.run for entry in found.runs[:3]] == outer
+    assert found.seed_noise == alone.seed_noise == pytest.approx(0.1)
+    assert any(
+        told.startswith("7 runs are of inner folds or of a holdout") for told in found.warnings
+    )

@@ -127,6 +127,24 @@ def test_seeds_that_ran_another_script_are_told(tmp_path: Path) -> None:
     assert not chosen.warnings
 
 
+@pytest.mark.parametrize("keys", [("seed",), ("random_state",)])
+def test_seeds_are_found_where_the_configuration_holds_the_seed_alone(
+    tmp_path: Path, keys: tuple[str, ...]
+) -> None:
+    plain = {"": answers(0)[""]}
+    for place, (name, script) in enumerate(
+        (("seed-0", "a1"), ("seed-1", "a1"), ("seed-2", ""), ("other", "b2"), ("candid", "b2"))
+    ):
+        builder = write(tmp_path, name, plain)
+        builder.config = dict.fromkeys(keys, place)
+        builder.environment = {"script": "train.py", "script_hash": script} if script else {}
+        builder.write()
+    untold = write(tmp_path, "untold", plain)
+    untold.config = {}
+    untold.write()
+    assert {run.name for run in compared(tmp_path).seeds} == {"seed-0", "seed-1", "seed-2"}
+
+
 def test_runs_whose_texts_alone_differ_are_told_where_seeds_lack(tmp_path: Path) -> None:
     plain = {"": answers(0)[""]}
     for seed in range(4):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from telemetry.compare.repeats import CV_TAG
 from telemetry.errors import StoreUnreadable
-from telemetry.evaluate.scores import CV_TAG, FoldScore, newest_scores, read_scores
+from telemetry.evaluate.scores import FoldScore, newest_scores, read_scores
 from telemetry.explain.folds.training import (
     DIVERGED,
     FAILED,

@@ -19,14 +19,15 @@ from torch.optim import Optimizer
 import telemetry
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.finding_news import OnFinding
+from telemetry.compare.repeats import CV_TAG, HOLDOUT_TAG, NESTED_TAG
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
-from telemetry.evaluate.scores import CV_TAG, Training
+from telemetry.evaluate.scores import Training
 from telemetry.explain.folds.folds import Fold, Indices
 from telemetry.json_values import Json
 
 SCORE = "score"  # name of a score that is returned as a number alone
 OK, DIVERGED, FAILED = "ok", "diverged", "failed"
-CONFIG_TAG, HOLDOUT, NESTED = "config=", "holdout", "nested"
+CONFIG_TAG = "config="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class FoldTask:
     def name(self) -> str:
         """Name of the run."""
         fold = self.fold
-        place = HOLDOUT if fold.is_holdout else f"{fold.repeat}.{fold.fold}"
+        place = HOLDOUT_TAG if fold.is_holdout else f"{fold.repeat}.{fold.fold}"
         within = "" if fold.inner is None else f"-{fold.inner[0]}of{fold.inner[1]}"
         return f"cv-{self.config_id[:4]}-{place}{within}"
 
@@ -53,8 +54,8 @@ class FoldTask:
         """Tags of the run."""
         own = (f"{CV_TAG}{self.cv_id}", f"{CONFIG_TAG}{self.config_id}")
         if self.fold.is_holdout:
-            return (*own, HOLDOUT)
-        return own if self.fold.inner is None else (*own, NESTED)
+            return (*own, HOLDOUT_TAG)
+        return own if self.fold.inner is None else (*own, NESTED_TAG)
 
     @property
     def training(self) -> Training:
