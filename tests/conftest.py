@@ -91,7 +91,7 @@ def _no_time_but_our_own() -> Iterator[None]:
         if recording is not None:
             for owner in (recording.Recording, recording.RunWriter):
                 patch.setitem(owner.__init__.__kwdefaults__, "clock", time.process_time)
-            for name in ("functional_ops", "hook_scope", "writer"):
+            for name in ("functional_ops", "writer"):
                 patch.setattr(sys.modules[f"telemetry.capture.{name}"], "time", clocks)
         yield
 

@@ -244,7 +244,7 @@ def _traced(
         for observer in observe_clipping._functions.observers:
             observer.close()
         for observers, forget in (
-            (observe_backward._observers, observe_backward.forget),
+            (observe_backward._observers.present, observe_backward.forget),
             (observe_loaders._methods.observers, observe_loaders.forget),
             (observe_scaler._methods.observers, observe_scaler.forget),
             (observe_schedulers._methods.observers, observe_schedulers.forget),

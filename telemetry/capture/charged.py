@@ -1,4 +1,4 @@
-"""Blocks of the training thread whose time counts as telemetry's own."""
+"""Blocks whose time is told to somebody."""
 
 from collections.abc import Callable
 from types import TracebackType

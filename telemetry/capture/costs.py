@@ -6,6 +6,7 @@ from dataclasses import replace
 from telemetry.capture.budget import Governor
 from telemetry.capture.charged import Charged
 from telemetry.capture.continuation import Continuation
+from telemetry.capture.meter import Meter
 from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.options import Options
 from telemetry.capture.peak_memory import peak_memory
@@ -18,13 +19,17 @@ class Costs:
     Args:
         options: What recording may cost.
         clock: Monotonic seconds.
+        dispatch_s: Seconds of the way to one hook and back.
 
     Attributes:
         governor: Decides which steps are sampled.
         inputs: Hashes batches.
+        meter: Times whatever the training runs of telemetry.
     """
 
-    def __init__(self, options: Options, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, options: Options, clock: Callable[[], float], *, dispatch_s: float = 0.0
+    ) -> None:
         budget = options.overhead_budget
         self.governor = Governor(
             every=options.every,
@@ -33,14 +38,14 @@ class Costs:
             clock=clock,
         )
         self.inputs = InputObserver(self.governor)
+        self.meter = Meter(clock, dispatch_s=dispatch_s)
         self._clock = clock
-        self._step_s = 0.0
-        self._hashing_s = 0.0  # of it
+        self._hashing_s = 0.0  # of the step in progress; the meter counts it as well
 
     @property
     def total_s(self) -> float:
         """Seconds of the training thread that recording has taken so far."""
-        return self.governor.cost_s + self.inputs.cost_s + self._step_s - self._hashing_s
+        return self.governor.cost_s + self.inputs.cost_s + self.meter.spent_s - self._hashing_s
 
     @property
     def share(self) -> float:
@@ -72,30 +77,21 @@ class Costs:
         self.inputs.go_on(hashing_s)
         self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))
 
-    def charge(self, seconds: float) -> None:
-        """Add time that the training thread has just spent on recording."""
-        self._step_s += seconds
-
-    def charged(self) -> Charged:
-        """Count the time of a block as telemetry's own."""
-        return Charged(self.charge, self._clock)
-
     def hashes(self, step: int) -> bool:
         """Whether the batches of a step are hashed although it is not sampled."""
         return self.inputs.wanted(step)
 
-    def charged_hashing(self) -> Charged:
-        """Count the time of a block as hashing, which has a purse of its own."""
+    def hashing(self) -> Charged:
+        """A block that hashes, which has a purse of its own."""
         return Charged(self._charge_hashing, self._clock)
 
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
-        seconds, self._step_s = self._step_s, 0.0
+        seconds = self.meter.take()
         self.governor.charge(seconds - self._hashing_s)
         self._hashing_s = 0.0
         return seconds
 
     def _charge_hashing(self, seconds: float) -> None:
         self.inputs.charge(seconds)
-        self._step_s += seconds
         self._hashing_s += seconds

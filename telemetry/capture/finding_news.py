@@ -94,7 +94,8 @@ class FindingNews:
         elif self._on_finding == "warn":
             _warn(f"telemetry: {self._text(finding)}")
         elif self._on_finding is not None:
-            self._on_finding(finding)
+            with self._guard.meter.paused():
+                self._on_finding(finding)
 
     def _text(self, finding: Finding) -> str:
         """For people: what, where, since when, why, and what to do."""

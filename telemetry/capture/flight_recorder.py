@@ -71,7 +71,6 @@ class FlightRecorder:
         self._is_behind = False  # some values were still on a device when their step ended
         self._n_notes = 0
         self._cost_s = 0.0
-        self._taken_s = 0.0  # of it
         try:
             self._create(empty_ring(n_slots, attempt=attempt, rank=rank))
         except OSError as error:
@@ -105,11 +104,6 @@ class FlightRecorder:
         self._cost_s += self._clock() - started_s
         if self._cost_s > GRACE_S:
             self._check_speed(record.elapsed_s)
-
-    def take_cost(self) -> float:
-        """Seconds that notes took since the last call."""
-        cost_s, self._taken_s = self._cost_s - self._taken_s, self._cost_s
-        return cost_s
 
     def settle(self, rows: pa.Table) -> None:
         """Keep rows of `steps` whose values have left their device; on the writer thread."""

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from telemetry.capture.contained import contained
 from telemetry.capture.hook_scope import n_dispatch_modes, n_function_modes, undispatched
+from telemetry.capture.meter import Meter, Metered
 from telemetry.errors import CaptureError, TrainingStopped
 
 P = ParamSpec("P")
@@ -40,13 +41,22 @@ class Guard:
     Args:
         strict: Raise CaptureError, with the original error as its cause, instead of going on.
         on_failure: Told the part and the error, once per part, after it was switched off.
+        meter: Adds up what the training spends in guarded methods.
 
     Attributes:
         off: Parts that have failed.
+        meter: As given, or one that nobody reads.
     """
 
-    def __init__(self, *, strict: bool, on_failure: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool,
+        on_failure: Callable[[str, Exception], None],
+        meter: Meter | None = None,
+    ) -> None:
         self.strict = strict
+        self.meter = meter or Meter()
         self._on_failure = on_failure
         self.off: set[str] = set()
         # One block per part, made once: entering a guarded block costs a dictionary look-up.
@@ -75,6 +85,10 @@ class Guard:
                     call(*arguments)
                 except Exception as error:  # noqa: BLE001 - what this module is for
                     self.caught(part, error)
+
+    def metered(self) -> Metered:
+        """A block of a hook that is no guarded method; its time counts as recording."""
+        return Metered(self.meter)
 
     def enabled(self, part: str) -> bool:
         """Whether the part has not failed."""
@@ -143,7 +157,8 @@ def guarded(
     """A method as a guarded block of the guard of its object, for what training calls itself.
 
     Once its part has failed, the method does nothing and returns None. No mode of the training sees
-    what it does. A third of the cost of a block: every step goes through some.
+    what it does. Its time counts as a cost of recording. A third of the cost of a block: every step
+    goes through some.
 
     Args:
         part: Switched off by an exception.
@@ -154,6 +169,7 @@ def guarded(
             guard = self._guard
             if part in guard.off:
                 return None
+            is_outermost = guard.meter.start()
             try:
                 if n_dispatch_modes() or n_function_modes():
                     with undispatched():
@@ -162,6 +178,9 @@ def guarded(
             except Exception as error:  # noqa: BLE001 - what this module is for
                 guard.caught(part, error)
                 return None
+            finally:
+                if is_outermost:
+                    guard.meter.stop()
 
         functools.update_wrapper(inner, method)
         return inner

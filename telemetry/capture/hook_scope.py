@@ -1,6 +1,5 @@
-"""What stands around the work of a hook: a clock, and no mode."""
+"""What stands around the work of a hook: no mode."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -8,27 +7,6 @@ from types import TracebackType
 import torch
 
 NO_MODE = nullcontext()
-
-
-class Clock:
-    """Adds up the time of blocks; they do not nest."""
-
-    __slots__ = ("_started_s", "total_s")
-
-    def __init__(self) -> None:
-        self.total_s = 0.0
-        self._started_s = 0.0
-
-    def __enter__(self) -> None:
-        self._started_s = time.perf_counter()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.total_s += time.perf_counter() - self._started_s
 
 
 class Undispatched:

@@ -1,7 +1,6 @@
 """When modules are observed: begin and end of each sampled step, and what is told of it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -31,8 +30,7 @@ class ModuleWatch:
         guard: Contains failures.
         put: Hands rows to the writer thread.
         emit: Adds an event.
-        charge: Adds seconds to the cost of recording.
-        charged: A block whose time is added.
+        charge: Adds seconds that were spent between the operations of forwards.
         options: Whether modules are observed at all, and whether a probe shows what is compiled.
     """
 
@@ -44,7 +42,6 @@ class ModuleWatch:
         put: Callable[[Packet], None],
         emit: Callable[[Event], None],
         charge: Callable[[float], None],
-        charged: Callable[[], AbstractContextManager[object]],
         options: Options,
     ) -> None:
         self._catalogue = catalogue
@@ -53,14 +50,13 @@ class ModuleWatch:
         self._put = put
         self._emit = emit
         self._charge = charge
-        self._charged = charged
         self._wanted = options.activations
         self._is_open = False
         self._is_ordered = False
         self._advice = PROBED if options.probe is not None else BY_PROBE
         self._is_told = False
         self._n_finished = 0
-        self._hooks_cost_s = 0.0
+        self._charged_s = 0.0
         self.loss_op: str | None = None
 
     def attach(self, hooked: Collection[nn.Module]) -> "list[RemovableHandle]":
@@ -80,7 +76,7 @@ class ModuleWatch:
     def begin(self, step: int) -> None:
         """A sampled step begins."""
         if self._wanted and self._guard.enabled(PART):
-            with self._guard(PART), self._charged():
+            with self._guard(PART):
                 self._modules.begin(step)
                 self._is_open = True
 
@@ -89,9 +85,9 @@ class ModuleWatch:
         if not self._is_open:
             return
         self._is_open = False
-        with self._guard(PART), self._charged():
-            self._charge(self._modules.cost_s - self._hooks_cost_s)
-            self._hooks_cost_s = self._modules.cost_s
+        with self._guard(PART):
+            self._charge(self._modules.cost_s - self._charged_s)
+            self._charged_s = self._modules.cost_s
             packet = self._modules.end()
             if packet is not None:
                 self._put(packet)
@@ -111,7 +107,7 @@ class ModuleWatch:
     def observe_roots(self, roots: Sequence[Tensor]) -> None:
         """A backward pass starts from these losses."""
         if self._is_open and self._guard.enabled(PART):
-            with self._guard(PART), self._charged():
+            with self._guard(PART):
                 self.loss_op = self._modules.observe_roots(roots) or self.loss_op
 
     def settle(self, phase: str, step: int | None = None) -> None:

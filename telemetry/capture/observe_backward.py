@@ -25,8 +25,17 @@ class _Backward(Protocol):
     ) -> None: ...
 
 
+class Observers:
+    """Who is told of backward passes now."""
+
+    __slots__ = ("present",)
+
+    def __init__(self) -> None:
+        self.present: tuple[RootsObserver, ...] = ()
+
+
 _lock = threading.Lock()
-_observers: tuple[RootsObserver, ...] = ()
+_observers = Observers()
 _original: _Backward | None = None
 
 
@@ -37,30 +46,36 @@ def observe(observer: RootsObserver) -> None:
         observer: Told the roots, and the list of those who want to be told when the pass has ended
             without an exception; it may be added to as long as the pass runs.
     """
-    global _original, _observers  # noqa: PLW0603 - there is one torch.autograd to observe
+    global _original  # noqa: PLW0603 - there is one torch.autograd to observe
     with _lock:
-        _observers = (*_observers, observer)
+        _observers.present = (*_observers.present, observer)
         if _original is None:
             _original = cast("_Backward", torch.autograd.backward)
-            torch.autograd.backward = _observed(_original)  # type: ignore[assignment]
+            torch.autograd.backward = observed(_original, _observers)  # type: ignore[assignment]
 
 
 def forget(observer: RootsObserver) -> None:
     """Stop calling `observer`; the last one out puts torch's function back."""
-    global _original, _observers  # noqa: PLW0603 - as above
+    global _original  # noqa: PLW0603 - as above
     with _lock:
         # By equality: a bound method is a new object each time.
-        _observers = tuple(entry for entry in _observers if entry != observer)
+        _observers.present = tuple(one for one in _observers.present if one != observer)
         current = torch.autograd.backward
-        if not _observers and _original is not None and hasattr(current, "telemetry_observed"):
+        if (
+            not _observers.present
+            and _original is not None
+            and hasattr(current, "telemetry_observed")
+        ):
             torch.autograd.backward = _original  # type: ignore[assignment]
             _original = None
 
 
-def _observed(original: _Backward) -> _Backward:
+def observed(original: _Backward, observers: Observers) -> _Backward:
+    """A backward function that tells these observers."""
+
     @functools.wraps(original)
     def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
-        roots, waiting = _begun(tensors)
+        roots, waiting = _begun(tensors, observers)
         original(tensors, *args, **kwargs)
         if waiting:
             _ended(roots, waiting)
@@ -71,7 +86,9 @@ def _observed(original: _Backward) -> _Backward:
 
 # Where a training step is compiled, torch breaks the graph at its backward pass.
 @untraced
-def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Waiting]:
+def _begun(
+    tensors: Tensor | Sequence[Tensor], observers: Observers
+) -> tuple[tuple[Tensor, ...], Waiting]:
     waiting: Waiting = []
     if in_backward():  # a reentrant checkpoint, or a hook: the pass around it is the one
         return (), waiting
@@ -80,13 +97,13 @@ def _begun(tensors: Tensor | Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Wait
         roots = (tensors,)
     else:
         roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
-    observers = _observers
-    for observer in observers:
+    told = observers.present
+    for observer in told:
         observer(roots, waiting)
-    newcomers = _observers
-    if newcomers is not observers:  # one that was told let another in, which sees this pass too
+    newcomers = observers.present
+    if newcomers is not told:  # one that was told let another in, which sees this pass too
         for observer in newcomers:
-            if observer not in observers:
+            if observer not in told:
                 observer(roots, waiting)
     return roots, waiting
 

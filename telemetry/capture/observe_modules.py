@@ -24,7 +24,7 @@ from telemetry.capture.forward_hooks import (
     Visit,
 )
 from telemetry.capture.guard import Guard
-from telemetry.capture.hook_scope import Clock, another_mode, undispatched
+from telemetry.capture.hook_scope import another_mode, undispatched
 from telemetry.capture.module_nodes import (
     ModuleNode,
     first_tensor,
@@ -90,7 +90,6 @@ class ModuleObserver:
         self._recorder = SiteRecorder()
         self._windows = DeadWindows()
         self._operations = OperationObserver(self._recorder, self._guard)
-        self._clock = Clock()
         # Forwards without gradient whose phase is not known, by entry: one each.
         self._waiting: dict[str, Forward] = {}
         self._searches_left = N_SEARCHES
@@ -99,8 +98,8 @@ class ModuleObserver:
 
     @property
     def cost_s(self) -> float:
-        """Seconds spent inside hooks so far; `begin`, `end` and `observe_roots` are not in it."""
-        return self._clock.total_s + self._operations.cost_s
+        """Seconds spent between the operations of forwards; the guard's meter has all others."""
+        return self._operations.cost_s
 
     def attach(self, hooked: Collection[nn.Module] = ()) -> "list[RemovableHandle]":
         """Hook for good where forwards enter; torch.compile traces anew when a hook comes or goes.
@@ -197,7 +196,7 @@ class ModuleObserver:
         if not forward_is_plain():
             return None
         visit.failed = True
-        with self._clock, self._guard(PART):
+        with self._guard.metered(), self._guard(PART):
             forward = self._open(visit, node)
             if forward is not None:
                 with undispatched():
@@ -227,7 +226,7 @@ class ModuleObserver:
             return None
         arguments = None
         visit.failed = True
-        with self._clock, self._guard(PART), undispatched():
+        with self._guard.metered(), self._guard(PART), undispatched():
             watched = watched_input(node.module, args, kwargs)
             if watched is not None:
                 place = GradientPlace(site=INPUT_GRAD, call=call, steps=watched.steps)
@@ -241,7 +240,7 @@ class ModuleObserver:
         visit = self._visit
         if visit is None or not visit.is_inside() or not visit.left(node):
             return
-        with self._clock:
+        with self._guard.metered():
             if output is not None and not visit.failed:
                 visit.failed = True
                 with self._guard(PART), undispatched():
@@ -257,7 +256,7 @@ class ModuleObserver:
         visit = hook.visit
         if visit is self._visit and not visit.failed:
             visit.failed = True
-            with self._clock, self._guard(PART), undispatched():
+            with self._guard.metered(), self._guard(PART), undispatched():
                 self._recorder.gradient(hook.node, values, hook.forward, hook.place)
                 visit.failed = False
 

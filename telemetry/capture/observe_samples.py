@@ -80,12 +80,12 @@ class SampleWatch:
     def _hash_batch(
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        with self._costs.charged_hashing():
+        with self._costs.hashing():
             self._costs.inputs.observe(record, args, kwargs)
 
     @guarded(PART)
     def _train(self, arguments: object) -> None:
-        with self._costs.charged_hashing():
+        with self._costs.hashing():
             self._add_trained(arguments)
 
     def _add_trained(self, arguments: object) -> None:
@@ -109,7 +109,7 @@ class SampleWatch:
         if self._n_evaluated >= MAX_EVALUATED or not self._costs.inputs.is_affordable:
             self._is_whole = False
             return
-        with self._costs.charged_hashing():
+        with self._costs.hashing():
             self._evaluate(arguments)
 
     def _evaluate(self, arguments: object) -> None:

@@ -16,6 +16,7 @@ from telemetry.capture.continuation import (
     parse_state,
     recorded_before,
 )
+from telemetry.capture.dispatch_cost import measured_dispatch_s
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.options import Options
 from telemetry.capture.ranks import shared_run_id
@@ -138,7 +139,12 @@ class Opening:
             at = start(writer)
             with undispatched():
                 recording = Recording(
-                    self.model, self.optimizers, options=self.options, writer=writer, start=at
+                    self.model,
+                    self.optimizers,
+                    options=self.options,
+                    writer=writer,
+                    start=at,
+                    dispatch_s=measured_dispatch_s(),
                 )
         except Exception as error:
             writer.close(Status.FAILED, error=open_callbacks.describe(error))

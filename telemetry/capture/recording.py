@@ -55,13 +55,14 @@ class Recording:
         writer: RunWriter,
         start: Continuation = BEGINNING,
         clock: Callable[[], float] = time.perf_counter,
+        dispatch_s: float = 0.0,
     ) -> None:
         self.writer = writer
         self._clock = clock
         self._optimizers = list(optimizers)
-        self._guard = Guard(strict=options.strict, on_failure=self._failed)
-        self._costs = Costs(options, clock)
-        self._charge, self._charged = self._costs.charge, self._costs.charged
+        self._costs = Costs(options, clock, dispatch_s=dispatch_s)
+        meter = self._costs.meter
+        self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
         self._governor = self._costs.governor
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
@@ -73,13 +74,10 @@ class Recording:
             self._guard,
             put=writer.put,
             emit=self.emit,
-            charge=self._charge,
-            charged=self._charged,
+            charge=meter.add,
             options=options,
         )
-        self._watch = Watch(
-            step_observers(self._surroundings()), self._guard, charge=self._charge, clock=clock
-        )
+        self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._news = FindingNews(writer.ref.short, options.on_finding, self._guard)
         writer.judge(self._news, options)
         self._handles: list[RemovableHandle] = []
@@ -144,7 +142,7 @@ class Recording:
             functools.partial(self.writer.close, status, error=error),
         )
         for part in parts:  # whatever becomes of the one before
-            with self._guard("close"), undispatched():
+            with self._guard.metered(), self._guard("close"), undispatched():
                 part()
 
     @property
@@ -162,7 +160,7 @@ class Recording:
         """Count on from there; false, and nothing is changed, if something was recorded already."""
         if not self.is_untouched:
             return False
-        with self._guard("steps"):
+        with self._guard.metered(), self._guard("steps"):
             self.modules.finish()
             self._place(at)
             self._begin_step()
@@ -301,7 +299,8 @@ class Recording:
             self.emit(event)
         self.writer.put(self._catalogue.packet())
         self._watch.attached()
-        self._begin_step()
+        with self._guard.metered():
+            self._begin_step()
 
     def _place(self, at: Continuation) -> None:
         self._ledger.go_on(at, now_s=self._clock())
@@ -320,8 +319,6 @@ class Recording:
             skipped=self._skipped,
             is_sampled=lambda: self._ledger.current.sampled,
             first_bad_loss=lambda: self.writer.first_bad_loss,
-            charge=self._charge,
-            clock=self._clock,
         )
 
     def _end_last(self, error: Mapping[str, Json] | None) -> None:
@@ -353,8 +350,7 @@ class Recording:
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
         if self._scalars.is_due(now_s):
-            with self._charged():
-                self._send(final=False)
+            self._send(final=False)
         self._begin_step()
         if self._news.waiting:
             self._news.tell()
@@ -387,8 +383,6 @@ class Recording:
         packet = self._scalars.packet(now_s=self._clock(), final=final)
         if packet is not None:
             self.writer.put(packet)
-        if self.writer.flight is not None:
-            self._charge(self.writer.flight.take_cost())
 
     def emit(self, event: Event) -> None:
         """Add an event to the step in progress."""

@@ -193,14 +193,21 @@ def plan_blocks(
 
 def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
     by_place: dict[tuple[torch.device, torch.dtype], list[list[Member]]] = {}
+    n_elements: dict[
+        tuple[torch.device, torch.dtype], int
+    ] = {}  # of the chunk that is being filled
     for member in members:
         parameter = member.parameter
         # Differences of float64 weights are lost in float32.
         dtype = torch.float64 if parameter.dtype in WIDE_TYPES else torch.float32
-        chunks = by_place.setdefault((parameter.device, dtype), [[]])
+        place = (parameter.device, dtype)
+        chunks = by_place.setdefault(place, [[]])
         limit = HOST_BLOCK_ELEMENTS if parameter.device.type == "cpu" else DEVICE_BLOCK_ELEMENTS
-        if sum(m.plan.n_sampled for m in chunks[-1]) + member.plan.n_sampled > limit:
+        n_sampled = member.plan.n_sampled
+        n_elements[place] = n_elements.get(place, 0) + n_sampled
+        if n_elements[place] > limit:
             chunks.append([])
+            n_elements[place] = n_sampled
         chunks[-1].append(member)
     result: list[SampledBlock] = []
     for (device, dtype), chunks in by_place.items():

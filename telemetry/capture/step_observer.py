@@ -38,9 +38,6 @@ class Surroundings:
         skipped: Counts a step of an optimizer that a loss scaler refused.
         is_sampled: Whether the step in progress is sampled.
         first_bad_loss: The first step whose loss the writer thread saw not to be finite, so far.
-        charge: Adds seconds of the training thread to the cost of recording; moments are charged
-            already, hooks that an observer sets itself are not.
-        clock: Monotonic seconds.
     """
 
     model: nn.Module
@@ -54,11 +51,6 @@ class Surroundings:
     skipped: Callable[[Optimizer], None]
     is_sampled: Callable[[], bool]
     first_bad_loss: Callable[[], int | None]
-    charge: Callable[[float], None]
-    clock: Callable[[], float]
-
-
-SAMPLED = frozenset({"sample_begins", "before_sampled_step", "after_sampled_step"})
 
 
 class StepObserver:
@@ -142,34 +134,18 @@ class StepObserver:
 class Moment:
     """One moment of all observers that listen to it.
 
-    Telling them counts as a cost of recording, unless nobody listens but those that always do: they
-    must take less time than it takes to measure it.
-
     Args:
         name: Of the method.
         observers: All of them.
         guard: Runs each part, and skips those that have failed.
-        charge: Told the seconds that the observers took.
-        clock: Monotonic seconds.
 
     Attributes:
         calls: Of those that listen now; where there are none, nobody needs to be told.
     """
 
-    def __init__(
-        self,
-        name: str,
-        observers: Sequence[StepObserver],
-        guard: Guard,
-        *,
-        charge: Callable[[float], None],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, name: str, observers: Sequence[StepObserver], guard: Guard) -> None:
         default = getattr(StepObserver, name)
-        self._name = name
         self._guard = guard
-        self._charge = charge
-        self._clock = clock
         self._all: tuple[tuple[StepObserver, Call], ...] = tuple(
             (observer, getattr(observer, name))
             for observer in observers
@@ -181,12 +157,7 @@ class Moment:
 
     def __call__(self, *arguments: object) -> None:
         """Tell every observer that listens and is still on."""
-        if not self._is_measured:
-            self._guard.run(self.calls, arguments)
-            return
-        started_s = self._clock()
         self._guard.run(self.calls, arguments)
-        self._charge(self._clock() - started_s)
 
     def wake(self, observer: StepObserver) -> None:
         """Tell this observer from now on."""
@@ -202,10 +173,6 @@ class Moment:
 
     def _listen(self) -> None:
         # A new tuple: a moment may be told right now.
-        awake = [observer for observer, _ in self._all if observer not in self._at_rest]
-        self._is_measured = any(
-            self._name in SAMPLED or self._name in observer.at_rest for observer in awake
-        )
         self.calls = tuple(
             (observer.part, call) for observer, call in self._all if observer not in self._at_rest
         )
@@ -217,25 +184,14 @@ class Watch:
     Args:
         observers: All of them.
         guard: Contains their failures.
-        charge: Told the seconds that each moment took.
-        clock: Monotonic seconds.
 
     Attributes:
         moments: All moments by name.
     """
 
-    def __init__(
-        self,
-        observers: Sequence[StepObserver],
-        guard: Guard,
-        *,
-        charge: Callable[[float], None],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, observers: Sequence[StepObserver], guard: Guard) -> None:
         self._observers, self._guard = tuple(observers), guard
-        moment = functools.partial(
-            Moment, observers=observers, guard=guard, charge=charge, clock=clock
-        )
+        moment = functools.partial(Moment, observers=observers, guard=guard)
         self.attached = moment("attached")
         self.forward = moment("forward")
         self.forward_without_gradient = moment("forward_without_gradient")

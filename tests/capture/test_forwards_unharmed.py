@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 from telemetry.capture.guard import Guard
+from telemetry.capture.meter import Meter
 from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.errors import CaptureError
 
@@ -305,7 +306,10 @@ def test_an_output_with_its_gradient_hook_can_be_saved() -> None:
 
 def test_the_time_in_hooks_is_counted() -> None:
     model = nn.Sequential(nn.Linear(3, 3))
-    observer = ModuleObserver(model)
-    assert observer.cost_s == 0
+    readings = iter(range(1000))
+    meter = Meter(lambda: float(next(readings)))
+    guard = Guard(strict=True, on_failure=lambda *_: pytest.fail("a part failed"), meter=meter)
+    observer = ModuleObserver(model, guard=guard)
     observed_step(model, lambda: model(normal(2, 3)).sum(), observer=observer)
-    assert observer.cost_s > 0
+    # The forward of the model, and of the layer in it; the gradients of both.
+    assert meter.take() >= 4
