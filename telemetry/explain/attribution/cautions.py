@@ -24,6 +24,7 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
             yield "the model takes no shorter text: tokens are masked, and not taken out"
     if question.settings.method in RULES:
         yield from _of_rules(judged)
+    yield from _of_method(question, judged)
     if not question.settings.check:
         yield "deletion, insertion, random weights and agreement were not checked"
 
@@ -43,6 +44,15 @@ def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
         yield (
             f"redundant evidence: {', '.join(together)} do more together than each alone; ask "
             "--method kernelshap"
+        )
+
+
+def _of_method(question: Question, judged: Judged) -> Iterator[str]:
+    found = judged.of_method
+    if found is not None and not found.check.ok:
+        yield (
+            f"of {question.settings.method} under these weights, and no verdict on this input: "
+            f"{found.check.meaning} (asked of example {found.example_id})"
         )
 
 
