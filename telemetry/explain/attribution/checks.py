@@ -82,11 +82,12 @@ def randomisation(
     one before, so that chance of the signs does not decide. One output has nothing but such a sign
     where all that it reads says the same, as of a leak: there the first is not asked.
 
-    What lies between, the cascade from the output layer downwards, is asked about only where the output layer has failed, to say how deep the map
-    stays the same. It decides nothing: of 36 maps of nine networks (benchmarks/explain/cascade.py)
-    the 15 that fail in any stage fail in the first, their correlation falls with every layer
-    (guided: 0.90, 0.86, 0.80, 0.75, 0.61, 0.42), and of maps that pass the largest of more stages
-    is noise. A stage costs five runs of the method: 640 gradients of `ig` with two baselines.
+    What lies between, the cascade from the output layer downwards, is asked about only where the
+    output layer has failed, to say how deep the map stays the same. It decides nothing: of 36 maps
+    of nine networks (benchmarks/explain/cascade.py) the 15 that fail in any stage fail in the
+    first, their correlation falls with every layer (guided: 0.90, 0.86, 0.80, 0.75, 0.61, 0.42),
+    and of maps that pass the largest of more stages is noise. A stage costs five runs of the
+    method: 640 gradients of `ig` with two baselines.
 
     Args:
         explain: The map of another model.
