@@ -123,6 +123,27 @@ def test_a_method_is_asked_about_once_under_the_same_weights() -> None:
     assert other.method_check.example_id == second.example.id
 
 
+def test_a_deconvolution_that_no_input_changes_is_said_to_be_one_picture() -> None:
+    torch.manual_seed(0)
+    pooled = asked(trained(), method="deconv", check=False)
+    n_places = (SIDE - 2) ** 2
+    said = "every input has this picture"
+    assert not any(said in text for text in pooled.warnings)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * n_places, 2))
+    items = [
+        (image, int(label > 4))
+        for image, label in zip(digits().images, digits().labels, strict=True)
+    ]
+    one = attribute(
+        explain.load(nn.Sequential(*layers), dataset=items),
+        "305",
+        "pred",
+        method="deconv",
+        check=False,
+    )
+    assert any(said in text for text in one.warnings)
+
+
 class Leak:
     """Rows of eight columns, of which one repeats the label."""
 
