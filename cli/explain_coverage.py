@@ -171,7 +171,7 @@ def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | 
 
     gaps = _gaps(found)
     if not gaps:
-        raise UsageError(f"training covers the test set, so {name} is not kept.")
+        raise UsageError(f"nothing was found that training lacks, so {name} is not kept.")
     first = gaps[0]
     error = first["error_inside"]
     limit = 1 - number(found["accuracy"]) if error is None else number(error)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
     from telemetry.store.store import Store
 
+DEFAULT_FILE = Path("hypotheses.toml")
 EXIT_BROKEN = 1
 FEW = 200  # examples, of which only large changes can be seen
 
@@ -40,7 +41,7 @@ def add_run(group: VerbGroup) -> None:
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default="hypotheses.toml",
+    default=DEFAULT_FILE,
     show_default=True,
     help="File of hypotheses.",
 )

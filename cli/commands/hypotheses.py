@@ -20,7 +20,7 @@ import telemetry
 from telemetry.cli import numbers, seed_advice
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
-from telemetry.cli.hypotheses_run import add_run
+from telemetry.cli.hypotheses_run import DEFAULT_FILE, add_run
 from telemetry.cli.hypothesis_list import show_list
 from telemetry.cli.options import Settings, complete_runs, verb_group
 from telemetry.cli.render import Screen, open_screen
@@ -111,7 +111,11 @@ def compare(  # noqa: PLR0913 - one argument per option
 
 
 @command.part("list")
-@FILE
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"File of hypotheses, beside those that runs keep; else {DEFAULT_FILE}, if there is one.",
+)
 @click.pass_obj
 def list_(settings: Settings, *, file: Path | None) -> None:
     """List the hypotheses, what the newest run makes of each, and its last comparison.
@@ -124,7 +128,8 @@ def list_(settings: Settings, *, file: Path | None) -> None:
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
-    known = hypotheses.load_hypotheses(file) if file else ()
+    read = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    known = hypotheses.load_hypotheses(read) if read else ()
     listed = hypotheses.list_hypotheses(store, store.runs(), known)
     if screen.wants_json:
         entries = [entry.to_json() for entry in listed]

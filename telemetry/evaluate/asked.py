@@ -21,6 +21,7 @@ CLOSEST = 3  # of those that do not fit
 PARTS = frozenset(  # columns that hold JSON
     {
         "checks",
+        "method_check",
         "segment_names",
         "segment_values",
         "segment_boxes",

@@ -32,6 +32,7 @@ SELECT
     array_path,
     image_path,
     checks,
+    method_check,
     ok,
     forwards,
     seed,

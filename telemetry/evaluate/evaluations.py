@@ -172,10 +172,7 @@ def choose_evaluation(
     """
     plain = [e for e in found if e.hypothesis == PLAIN and e.run.ref == run.ref]
     if not plain:
-        raise UsageError(
-            f"run {run.name} ({run.short}) has no evaluated examples; write them by "
-            f"`telemetry evaluate {run.short}`."
-        )
+        raise UsageError(nothing_evaluated(run))
     if eval_id is not None:
         plain = _by_id(plain, eval_id)
     if dataset is not None:
@@ -186,6 +183,14 @@ def choose_evaluation(
         names = ", ".join(entry.dataset for entry in newest)
         raise UsageError(f"the evaluation covers several data sets; name one by --dataset: {names}")
     return newest[0]
+
+
+def nothing_evaluated(run: Run) -> str:
+    """What every question about examples says of a run that has none."""
+    return (
+        f"run {run.name} ({run.short}) has no evaluated examples; write them by `telemetry "
+        f"evaluate {run.short}`, or while it trains by TelemetryCallback.log_examples."
+    )
 
 
 def read_examples(session: Session, evaluation: StoredEvaluation) -> Examples:

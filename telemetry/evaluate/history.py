@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.configuration import nearest
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.errors import UsageError
+from telemetry.evaluate.evaluations import nothing_evaluated
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
@@ -190,8 +191,8 @@ def read_history(store: Store, run: Run, *, dataset: str | None = None) -> Histo
         dataset: Name of the data set; None: the one that was evaluated at most steps.
 
     Raises:
-        UsageError: the run has no such data set.
-        Inconclusive: it was never evaluated, or nothing says what is right.
+        UsageError: the run was never evaluated, or not on such a data set, or nothing says what is
+            right.
     """
     with store.session([run]) as session:
         chosen, n_steps = _chosen(session, run, dataset)
@@ -199,7 +200,7 @@ def read_history(store: Store, run: Run, *, dataset: str | None = None) -> Histo
         rows = session.query(sql, {**_keys(run), "dataset": chosen})
     known = np.isfinite(rows.floats("correct"))
     if not known.any():
-        raise Inconclusive(
+        raise UsageError(
             f"{run.name} ({run.short}): nothing says which answers about {chosen} are right; give "
             f"it labels, or, of a regression, judge losses by `telemetry slices {run.short}`."
         )
@@ -215,10 +216,7 @@ def _chosen(session: Session, run: Run, dataset: str | None) -> tuple[str, int]:
     rows = session.query(DATASETS_SQL, _keys(run))
     n_steps = dict(zip(rows.texts("dataset"), rows.ints("n_steps").tolist(), strict=True))
     if not n_steps:
-        raise Inconclusive(
-            f"{run.name} ({run.short}) has no evaluated examples; write them by `telemetry "
-            f"evaluate {run.short}`, or while it trains by TelemetryCallback.log_examples."
-        )
+        raise UsageError(nothing_evaluated(run))
     chosen = next(iter(n_steps)) if dataset is None else dataset
     if chosen not in n_steps:
         raise UsageError(f"no evaluation of data set {dataset!r}; {nearest(chosen, [*n_steps])}")

@@ -16,6 +16,7 @@ from telemetry.evaluate.comparison import Comparison, Result
 from telemetry.evaluate.evaluations import (
     StoredEvaluation,
     newest_pass,
+    nothing_evaluated,
     stored_evaluations,
 )
 from telemetry.evaluate.hypothesis import (
@@ -158,10 +159,7 @@ def _not_a_seed(candidate: Run) -> str:
 def _nothing(base: Run, candidate: Run, of_base: Passes, of_candidate: Passes) -> str:
     for run, passes in ((base, of_base), (candidate, of_candidate)):
         if not passes:
-            return (
-                f"run {run.name} ({run.short}) has no evaluated examples; write them by "
-                f"`telemetry evaluate {run.short}`."
-            )
+            return nothing_evaluated(run)
     names = ", ".join(dataset for dataset, _ in sorted({*of_base, *of_candidate}))
     return f"the runs were not evaluated on the same data set: {names}."
 

@@ -37,6 +37,9 @@ class Kind(StrEnum):
     SUBSET = "subset"
 
 
+OF_CHANGES = frozenset({Kind.INVARIANCE, Kind.DIRECTION})  # what is right compares two answers
+
+
 class Towards(StrEnum):
     """Where a change must not lead away from, by a hypothesis of kind direction."""
 
@@ -75,7 +78,7 @@ class Expectation:
 
         Args:
             value: Of the metric under the hypothesis.
-            base: Of the metric on the data set it starts from, for a relative one.
+            base: Of the metric on what it starts from, for a relative one.
         """
         if self.op is Op.AT_LEAST:
             return value >= self.value
@@ -149,6 +152,17 @@ class Hypothesis:
             *([f"owner = {_toml(self.owner)}"] if self.owner else []),
         ]
         return "\n".join(lines) + "\n"
+
+    @property
+    def unchanged_value(self) -> float | None:
+        """The metric on what it starts from, if that follows from the kind; else None.
+
+        An unchanged example gives its own answer, so that all of them are right, whatever the
+        labels say: the accuracy of the data set is another quantity.
+        """
+        if self.kind not in OF_CHANGES:
+            return None
+        return {ACCURACY: 1.0, ERROR: 0.0}.get(self.expect.metric)
 
     @property
     def rule(self) -> str:

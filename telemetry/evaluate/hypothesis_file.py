@@ -58,7 +58,14 @@ def load_hypotheses(path: Path) -> list[Hypothesis]:
             f"{path}: hypotheses cannot be read ({getattr(error, 'strerror', None) or error}); "
             "`telemetry slices RUN --save-hypothesis NAME` writes a first one."
         ) from error
-    return parse_hypotheses(text, str(path))
+    found = parse_hypotheses(text, str(path))
+    for hypothesis in found:  # of a file alone: a run may have kept one before this was refused
+        if hypothesis.kind is Kind.MIN and hypothesis.expect.is_relative:
+            raise UsageError(
+                f"{path}: {hypothesis.name}: kind min starts from no other data set, and none is "
+                'worse than itself; write op = ">=" or "<=" and the limit as value.'
+            )
+    return found
 
 
 def parse_hypotheses(text: str, source: str) -> list[Hypothesis]:

@@ -155,7 +155,9 @@ def _listed(
     evaluations: Sequence[StoredEvaluation],
     verdict: str,
 ) -> Listed:
-    own = [entry for entry in evaluations if entry.hypothesis == hypothesis.name]
+    own = [
+        e for e in evaluations if (e.dataset, e.hypothesis) == (hypothesis.base, hypothesis.name)
+    ]
     plain = [e for e in evaluations if (e.dataset, e.hypothesis) == (hypothesis.base, PLAIN)]
     is_part = not own and hypothesis.kind is Kind.SUBSET
     used = plain if is_part else own
@@ -174,13 +176,7 @@ def _listed(
     metric, tolerance = hypothesis.expect.metric, hypothesis.tolerance
     where = hypothesis.where if is_part else None
     n, value = mean_of(session, newest, metric, where=where, tolerance=tolerance)
-    of_base = [
-        entry
-        for entry in plain
-        if (entry.run.ref, entry.checkpoint) == (newest.run.ref, newest.checkpoint)
-    ]
-    is_needed = hypothesis.expect.is_relative and of_base
-    base = mean_of(session, of_base[-1], metric, tolerance=tolerance)[1] if is_needed else math.nan
+    base = _base_value(session, hypothesis, newest, plain)
     unknown = math.isnan(value) or (hypothesis.expect.is_relative and math.isnan(base))
     too_few = n < hypothesis.min_size
     return Listed(
@@ -192,3 +188,22 @@ def _listed(
         holds=None if unknown or too_few else hypothesis.expect.holds(value, base),
         verdict=verdict,
     )
+
+
+def _base_value(
+    session: Session,
+    hypothesis: Hypothesis,
+    judged: StoredEvaluation,
+    plain: Sequence[StoredEvaluation],
+) -> float:
+    """What a relative expectation is held against, NaN where that is not known or not asked for."""
+    starts_from_itself = hypothesis.kind is Kind.MIN  # and is never worse than that
+    if not hypothesis.expect.is_relative or starts_from_itself:
+        return math.nan
+    if hypothesis.unchanged_value is not None:
+        return hypothesis.unchanged_value
+    of_base = [e for e in plain if (e.run.ref, e.checkpoint) == (judged.run.ref, judged.checkpoint)]
+    if not of_base:
+        return math.nan
+    metric, tolerance = hypothesis.expect.metric, hypothesis.tolerance
+    return mean_of(session, of_base[-1], metric, tolerance=tolerance)[1]

@@ -22,6 +22,10 @@ def build():
         model.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
     return model
 
+class Bare(nn.Module):
+    def forward(self, x):
+        return torch.stack([x[:, 0] * 0, x[:, 0]], 1)
+
 class Rows:
     modality = "tabular"
     feature_names = ("size", "light")
@@ -69,7 +73,20 @@ def test_what_training_lacks_is_said_kept_and_ends_with_1(telemetry: Telemetry) 
 def test_a_covered_set_ends_with_0(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--dataset", "nights:valid", "--no-store")
     assert done.code == 0
-    assert done.out.startswith("training covers the test set")
+    assert done.out.replace("\n", " ").startswith(
+        "nothing found in 9 comparisons (3 single attributes, 5 groups, the distance to "
+        "neighbours); pairs of attributes and attributes within a class were not looked at"
+    )
+
+
+def test_neighbours_that_were_not_compared_are_not_said_to_be(telemetry: Telemetry) -> None:
+    """A model without a linear layer has no representation to compare."""
+    words = (*VERB[:4], "nights:Bare", *VERB[5:], "--dataset", "nights:valid", "--no-store")
+    done = telemetry(*words)
+    assert done.out.replace("\n", " ").startswith(
+        "nothing found in 8 comparisons (3 single attributes, 5 groups); neighbours, pairs of "
+        "attributes and attributes within a class were not looked at"
+    )
 
 
 def test_the_json_document_has_its_published_shape(telemetry: Telemetry, example: Path) -> None:

@@ -174,6 +174,18 @@ def test_hypotheses_are_listed_with_what_the_newest_run_makes_of_them(
     golden("cli/hypotheses-list-80.txt", "\n".join(map(str.rstrip, shown.out.split("\n"))))
 
 
+def test_the_file_that_run_reads_by_itself_is_listed_too(
+    telemetry: Telemetry,
+) -> None:
+    before = telemetry("hypotheses", "list").out
+    Path("hypotheses.toml").write_text(FILE)
+    listed = telemetry("hypotheses", "list").out
+    named = telemetry("hypotheses", "list", "--file", "hypotheses.toml").out
+    assert "shift" not in before
+    assert listed == named
+    assert "shift" in listed
+
+
 def test_a_store_without_hypotheses_says_how_to_make_one(telemetry: Telemetry) -> None:
     done = telemetry("hypotheses", "list")
     assert done.code == 0

@@ -8,7 +8,7 @@ from judged_examples import DATASET, add_examples
 from synthetic import START, RunBuilder
 
 from telemetry import Store
-from telemetry.errors import Inconclusive, UsageError
+from telemetry.errors import UsageError
 from telemetry.evaluate.history import History, read_history
 
 STEPS = (10, 20, 30, 40)
@@ -88,12 +88,12 @@ def test_data_sets_are_chosen_by_their_number_of_evaluations_or_by_name(tmp_path
 
 def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     RunBuilder(tmp_path, name="none").write()
-    with pytest.raises(Inconclusive, match="has no evaluated examples; write them by"):
+    with pytest.raises(UsageError, match="has no evaluated examples; write them by"):
         history(tmp_path)
     builder = RunBuilder(tmp_path / "other", name="unlabelled")
     add_examples(builder, [True], correct=None)
     builder.write()
-    with pytest.raises(Inconclusive, match="nothing says which answers"):
+    with pytest.raises(UsageError, match="nothing says which answers"):
         history(tmp_path / "other")
 
 

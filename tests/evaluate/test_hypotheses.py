@@ -321,3 +321,50 @@ def test_a_change_that_so_few_examples_cannot_show_is_not_foretold(tmp_path: Pat
     drops = {result.hypothesis: result.detectable_drop for result in found.results}
     assert math.isnan(drops["few"])
     assert 0 < drops[""] < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "op", "allowed", "holds"),
+    [
+        (Kind.INVARIANCE, "accuracy", Op.NO_WORSE_THAN, 0.2, False),
+        (Kind.INVARIANCE, "accuracy", Op.NO_WORSE_THAN, 0.35, True),
+        (Kind.INVARIANCE, "accuracy", Op.UNCHANGED, 0.2, False),
+        (Kind.INVARIANCE, "error", Op.NO_WORSE_THAN, 0.2, False),
+        (Kind.INVARIANCE, "error", Op.UNCHANGED, 0.35, True),
+        (Kind.DIRECTION, "accuracy", Op.NO_WORSE_THAN, 0.2, False),
+        (Kind.DIRECTION, "error", Op.UNCHANGED, 0.35, True),
+        (Kind.SUBSET, "accuracy", Op.NO_WORSE_THAN, 0.2, True),  # 0.68 against 0.8
+        (Kind.INVARIANCE, "loss", Op.NO_WORSE_THAN, 0.2, False),  # 0.71 against 0.48
+        (Kind.INVARIANCE, "loss", Op.NO_WORSE_THAN, 0.25, True),
+        (Kind.MIN, "accuracy", Op.NO_WORSE_THAN, 0.2, None),
+    ],
+)
+def test_a_share_of_kept_answers_is_held_against_all_of_them(
+    tmp_path: Path, kind: Kind, metric: str, op: Op, allowed: float, *, holds: bool | None
+) -> None:
+    judged = {"": np.arange(N) % 10 < 8, "kept": np.arange(N) % 100 >= 32}  # 80 %, 68 %
+    write(tmp_path, "seed-0", judged)
+    wanted = Hypothesis(
+        name="kept",
+        statement="32 of 100 answers change",
+        kind=kind,
+        base=DATASET,
+        expect=Expectation(metric=metric, op=op, value=allowed),
+    )
+    store = Store.open(tmp_path)
+    (listed,) = hypotheses.list_hypotheses(store, store.runs(), [wanted])
+    assert listed.holds is holds
+
+
+def test_answers_to_another_data_set_are_not_those_to_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "seed-0", {"": np.ones(N, np.bool_), "kept": np.ones(N, np.bool_)})
+    wanted = Hypothesis(
+        name="kept",
+        statement="Never evaluated",
+        kind=Kind.INVARIANCE,
+        base="shop.data:other",
+        expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=0.9),
+    )
+    store = Store.open(tmp_path)
+    (listed,) = hypotheses.list_hypotheses(store, store.runs(), [wanted])
+    assert (listed.run, listed.holds) == (None, None)

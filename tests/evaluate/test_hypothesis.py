@@ -156,6 +156,13 @@ def test_a_mistake_is_named(old: str, new: str, words: str) -> None:
     assert any(word.replace("\\", "") in message for word in words.split("|"))
 
 
+def test_a_minimum_is_not_held_against_itself(tmp_path: Path) -> None:
+    file = tmp_path / "hypotheses.toml"
+    file.write_text(EXAMPLE.replace('op = "<="', 'op = "no_worse_than"'))
+    with pytest.raises(UsageError, match=r"occluded-signs: kind min starts from no other"):
+        load_hypotheses(file)
+
+
 def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="hypotheses cannot be read"):
         load_hypotheses(tmp_path / "absent.toml")

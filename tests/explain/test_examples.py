@@ -226,6 +226,22 @@ def test_several_digests_are_found_in_one_pass() -> None:
     assert source.reads == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("source", [Counted(), Named()])
+def test_digests_of_logged_inputs_are_found_whatever_the_ids_and_the_type(source: Counted) -> None:
+    """`log_examples(inputs=x)` sees what the model does: 32 bits, and no ids of the data set."""
+
+    class Wide(type(source)):  # type: ignore[misc]
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            values, label = super().__getitem__(index)
+            return values.double(), label
+
+    for examples in (ExampleSet(source, "logged"), ExampleSet(Wide(), "wide")):
+        logged = [input_digest(torch.tensor([float(index)])) for index in (4, 1)]
+        assert [example.index for example in examples.find_all(logged)] == [4, 1]
+        with pytest.raises(UsageError, match=r"other bytes, as after augmentation, .* ids="):
+            examples.find("0123456789abcdef")
+
+
 def test_a_place_is_read_alone() -> None:
     source = Counted()
     assert ExampleSet(source, "counted").find("8").index == 8

@@ -48,6 +48,29 @@ def test_a_deconvolution_of_a_first_convolution_is_its_kernel() -> None:
     assert found.ok
 
 
+def test_without_a_switch_one_deconvolution_stands_for_all_inputs() -> None:
+    found = features(load(Edges(), dataset=Pictures()), "conv", Settings(units=(0,)))
+    (unit,) = found.units
+    assert len(unit.patches) > 1
+    assert unit.has_one_map
+    assert len(unit.shown_maps) == 1
+    assert found.answer.endswith(
+        "The deconvolution is the same for every input, and is shown once."
+    )
+
+
+def test_switches_of_pooling_make_deconvolutions_of_their_own() -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3), nn.Flatten())
+    model = nn.Sequential(*layers, nn.LazyLinear(2))
+    model(Pictures().inputs[:1])
+    found = features(load(model, dataset=Pictures()), "3", Settings(units=(0,)))
+    (unit,) = found.units
+    assert not unit.has_one_map
+    assert len(unit.shown_maps) == len(unit.patches) > 1
+    assert "same for every input" not in found.answer
+
+
 def test_a_unit_that_never_moves_is_dead_and_has_no_patches() -> None:
     found = features(load(Edges(), dataset=Planted()), "conv", Settings(units=(2,)))
     (unit,) = found.units

@@ -15,7 +15,7 @@ from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.input_files import read_example
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.progress import Progress
-from telemetry.explain.results.check import check_json
+from telemetry.explain.results.check import check_json, method_check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.libraries import libraries_text
 from telemetry.explain.results.result import Files, Telling
@@ -124,6 +124,7 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
         "compared": _compared(attribution.compared),
         "changed": _changed(attribution.changed),
         "checks": [check_json(check) for check in attribution.checks],
+        "method_check": method_check_json(attribution.method_check),
         "ok": attribution.ok,
         "warnings": list(attribution.warnings),
         "answer": sentence(attribution),
@@ -182,7 +183,7 @@ def _verdict(attribution: Attribution) -> str:
     failed = [check.meaning for check in attribution.checks if not check.ok]
     if failed:
         return f". But {'; '.join(failed)}"
-    was_checked = any(check.name == "randomisation" for check in attribution.checks)
+    was_checked = attribution.params["all_checks"] is True
     return "; all checks passed" if was_checked else ""
 
 
@@ -216,6 +217,7 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "array_path": files.get("array"),
             "image_path": files.get("image"),
             "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
+            "method_check": _method_check(attribution),
             "ok": attribution.ok,
             "forwards": attribution.forwards,
             "seconds": attribution.seconds,
@@ -224,6 +226,11 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "written_at": datetime.now(UTC).replace(tzinfo=None),
         }
     ]
+
+
+def _method_check(attribution: Attribution) -> str | None:
+    found = method_check_json(attribution.method_check)
+    return None if found is None else json_values.dumps(found)
 
 
 def _kept(attribution: Attribution, keeper: Keeper) -> Files:

@@ -11,7 +11,7 @@ from telemetry.explain.attribution.score import Score
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.segments import Segments
 from telemetry.explain.models.origin import Origin
-from telemetry.explain.results.check import EMPTY, Check
+from telemetry.explain.results.check import EMPTY, Check, MethodCheck
 from telemetry.explain.results.result import Result
 from telemetry.json_values import Json
 
@@ -132,6 +132,8 @@ class Attribution(Result):
         shown: What a picture shows, of the input's shape.
         unstable: Segments whose sign differs between draws, bool, shape (n_segments,).
         checks: What it was held against.
+        method_check: Whether maps of this method depend on what these weights learnt, which is no
+            verdict on this input; None: it was not asked.
         compared: What another method says; None: none was asked.
         changed: Parts without which the answer is another; None: the method does not tell.
         warnings: What else a reader must know.
@@ -157,6 +159,7 @@ class Attribution(Result):
     shown: Tensor
     unstable: Tensor
     checks: tuple[Check, ...]
+    method_check: MethodCheck | None
     compared: Comparison | None
     changed: tuple[Changed, ...] | None
     warnings: tuple[str, ...]

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from telemetry.explain.attribution.attribution import AttributionMap
 from telemetry.explain.attribution.hidden_parts import redundant_parts
 from telemetry.explain.attribution.methods import RULES
 from telemetry.explain.attribution.question import REMOVED, Question
 from telemetry.explain.attribution.verification import Judged
+from telemetry.explain.models.relu_rule import under_rule
+from telemetry.explain.results.check import EMPTY
 
 
 def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
@@ -23,7 +27,8 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
         if question.takes_out_tokens and REMOVED not in found.raw:
             yield "the model takes no shorter text: tokens are masked, and not taken out"
     if question.settings.method in RULES:
-        yield from _of_rules(judged)
+        yield from _of_rules(question, judged)
+    yield from _of_method(question, judged)
     if not question.settings.check:
         yield "deletion, insertion, random weights and agreement were not checked"
 
@@ -46,8 +51,22 @@ def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
         )
 
 
-def _of_rules(judged: Judged) -> Iterator[str]:
-    yield "structure of the input that the network passes, no reason for the class"
+def _of_method(question: Question, judged: Judged) -> Iterator[str]:
+    found = judged.of_method
+    if found is not None and not found.check.ok:
+        yield (
+            f"of {question.settings.method} under these weights, and no verdict on this input: "
+            f"{found.check.meaning} (asked of example {found.example_id})"
+        )
+
+
+def _of_rules(question: Question, judged: Judged) -> Iterator[str]:
+    problem, reference = question.problem(), question.all_references[0]
+    other = under_rule(question.settings.method, problem.score, reference).values
+    if judged.rule is not None and torch.allclose(other, judged.rule.values, atol=EMPTY):
+        yield "no switch or gate of the network depends on the input: every input has this picture"
+    else:
+        yield "structure of the input that the network passes, no reason for the class"
     if judged.rule is not None and judged.rule.replaced and judged.rule.others:
         others = ", ".join(f"{count} {name}" for name, count in judged.rule.others.items())
         yield f"the rule is one for ReLUs; {others} used their own derivative"

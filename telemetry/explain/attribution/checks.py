@@ -12,7 +12,7 @@ from telemetry.explain.attribution.methods import (
     MOST_STEPS,
 )
 from telemetry.explain.inputs.segments import Segments
-from telemetry.explain.models.random_weights import with_random_weights
+from telemetry.explain.models.random_weights import mirrored, with_random_weights
 from telemetry.explain.results.check import EMPTY, Check
 
 LEAST_MODELS = 5  # with random weights
@@ -71,16 +71,23 @@ def randomisation(
     own: Tensor,
     support: Tensor,
     layers: Sequence[str],
+    *,
+    has_head_stage: bool = True,
 ) -> Check:
     """The map of models with random weights is another: it depends on what was learnt.
 
     Weights are drawn again in the output layer alone, and in the whole model: a map that merely
-    passes structure of the input survives the first. What lies between, the cascade from the output
-    layer downwards, is asked about only where the output layer has failed, to say how deep the map
-    stays the same. It decides nothing: of 36 maps of nine networks (benchmarks/explain/cascade.py)
-    the 15 that fail in any stage fail in the first, their correlation falls with every layer
-    (guided: 0.90, 0.86, 0.80, 0.75, 0.61, 0.42), and of maps that pass the largest of more stages
-    is noise. A stage costs five runs of the method: 640 gradients of `ig` with two baselines.
+    passes structure of the input survives the first. An output layer and its mirror image are
+    equally likely, and turn the sign of a map round: every other draw is the mirror image of the
+    one before, so that chance of the signs does not decide. One output has nothing but such a sign
+    where all that it reads says the same, as of a leak: there the first is not asked.
+
+    What lies between, the cascade from the output layer downwards, is asked about only where the
+    output layer has failed, to say how deep the map stays the same. It decides nothing: of 36 maps
+    of nine networks (benchmarks/explain/cascade.py) the 15 that fail in any stage fail in the
+    first, their correlation falls with every layer (guided: 0.90, 0.86, 0.80, 0.75, 0.61, 0.42),
+    and of maps that pass the largest of more stages is noise. A stage costs five runs of the
+    method: 640 gradients of `ig` with two baselines.
 
     Args:
         explain: The map of another model.
@@ -89,6 +96,7 @@ def randomisation(
         support: Where input and baseline differ, bool, of the map's shape.
         layers: Names of the layers as they run, up to the last that the score depends on; empty:
             not known.
+        has_head_stage: Whether the output layer alone is asked about.
 
     Source: Adebayo et al. 2018, arXiv:1810.03292; signed, and on the support only, because a map
     carries the factor x - x' whatever the weights.
@@ -96,12 +104,12 @@ def randomisation(
 
     def similarity(drawn: Sequence[str] | None) -> float:
         n_models = random_models(int(support.sum()))
-        others = (with_random_weights(model, seed, drawn) for seed in range(n_models))
+        others = (_drawn(model, place, drawn, layers[-1:]) for place in range(n_models))
         found = [rank_correlation(own[support], explain(other)[support]) for other in others]
         return abs(math.fsum(found) / len(found))
 
     whole = similarity(None)
-    last = similarity(layers[-1:]) if layers else 0.0
+    last = similarity(layers[-1:]) if layers and has_head_stage else 0.0
     upper = layers[len(layers) // 2 :]
     which = "a random output layer"
     if whole >= SIMILAR:
@@ -115,6 +123,14 @@ def randomisation(
         ok=max(whole, last) < SIMILAR,
         meaning=f"a model with {which} gives much the same picture",
     )
+
+
+def _drawn(
+    model: nn.Module, place: int, layers: Sequence[str] | None, head: Sequence[str]
+) -> nn.Module:
+    """The random model of a place; at odd ones that before it with the output layer mirrored."""
+    other = with_random_weights(model, place // 2, layers)
+    return mirrored(other, head[0]) if head and place % 2 else other
 
 
 def random_models(n: int) -> int:

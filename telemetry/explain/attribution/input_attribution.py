@@ -104,6 +104,7 @@ def _answered(question: Question, started: float) -> Attribution:
         shown=_shown(question, found),
         unstable=torch.zeros(n_segments).bool() if judged.unstable is None else judged.unstable,
         checks=judged.checks,
+        method_check=judged.of_method,
         compared=judged.compared,
         changed=_changed(question),
         warnings=tuple(warnings_of(question, found, judged)),

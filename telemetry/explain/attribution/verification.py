@@ -14,7 +14,7 @@ from telemetry.explain.attribution.methods import COMPLETE, OF_ELEMENTS, RULES, 
 from telemetry.explain.attribution.question import Question
 from telemetry.explain.models.random_weights import run_order, with_random_weights
 from telemetry.explain.models.relu_rule import RuleReport, under_rule
-from telemetry.explain.results.check import Check, determinism, rule_saw_all
+from telemetry.explain.results.check import Check, MethodCheck, determinism, rule_saw_all
 
 STABILITY_SEEDS = 3
 
@@ -25,6 +25,7 @@ class Judged:
 
     Attributes:
         checks: In the order of their cost.
+        of_method: What holds of the method under these weights; None: it was not asked.
         unstable: Segments whose sign differs between draws; None: nothing was drawn again.
         compared: What another method says; None: none was asked.
         rivals: Values of the segments by the baselines that are usual, where another was named.
@@ -32,6 +33,7 @@ class Judged:
     """
 
     checks: tuple[Check, ...] = ()
+    of_method: MethodCheck | None = None
     unstable: Tensor | None = None
     compared: Comparison | None = None
     rivals: Mapping[str, Tensor] = field(default_factory=dict)
@@ -50,6 +52,7 @@ def judge(question: Question, found: AttributionMap, differences: dict[str, list
     checks = [*_cheap(question, found, problem, differences, judged)]
     if question.settings.check:
         checks += _costly(question, found, problem, judged)
+        judged.of_method = _of_method(question, found, problem)
     judged.checks = tuple(checks)
     return judged
 
@@ -63,10 +66,45 @@ def n_runs(question: Question) -> int:
     return (
         2
         + (STABILITY_SEEDS - 1) * (settings.method == "lime")
-        + 2 * checking.random_models(n_values) * settings.check
+        + _stages(question) * checking.random_models(n_values)
         + bool(question.rivals)
         + (settings.compared is not None)
     )
+
+
+def _key(question: Question) -> tuple[str, str]:
+    return question.subject.identity, question.settings.method
+
+
+def _stages(question: Question) -> int:
+    """How many kinds of random models are asked, but for those that only a failure asks for."""
+    if not question.settings.check or _key(question) in question.subject.method_checks:
+        return 0
+    return 1 + _has_head_stage(question)
+
+
+def _has_head_stage(question: Question) -> bool:
+    return question.output.dim() > 1  # else one output an example
+
+
+def _of_method(question: Question, found: AttributionMap, problem: Problem) -> MethodCheck:
+    """Whether maps depend on what was learnt: asked of the first input, and of no other."""
+    known, key = question.subject.method_checks, _key(question)
+    if key not in known:
+        n_values = found.native.numel()
+        support = checking.support_of(
+            problem.values, question.all_references, question.segments, n_values
+        )
+        check = checking.randomisation(
+            lambda model: question.answered(question.problem(model)).native,
+            question.model,
+            found.native,
+            support,
+            _layers(question, problem),
+            has_head_stage=_has_head_stage(question),
+        )
+        known[key] = MethodCheck(check=check, example_id=question.example.id)
+    return known[key]
 
 
 def _cheap(
@@ -106,16 +144,6 @@ def _costly(
 ) -> Iterator[Check]:
     references, seed = question.all_references, question.settings.seed
     yield from curve_checks(problem, found.per_segment, references, seed)
-    support = checking.support_of(
-        problem.values, references, question.segments, found.native.numel()
-    )
-    yield checking.randomisation(
-        lambda model: question.answered(question.problem(model)).native,
-        question.model,
-        found.native,
-        support,
-        _layers(question, problem),
-    )
     if question.rivals:
         judged.rivals = question.answered(problem, references=question.rivals).by_baseline
     other = question.settings.compared

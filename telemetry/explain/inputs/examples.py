@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import ID_CHARACTERS, input_digest
+from telemetry.capture.answers import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.column_groups import column_groups
+from telemetry.explain.inputs.digests import NO_SUCH_INPUT, digests_of, is_digest, is_place
 from telemetry.explain.inputs.stated import (
     Source,
     metadata_value,
@@ -271,7 +272,8 @@ class ExampleSet:
     def find_all(self, example_ids: Sequence[str]) -> list[Example]:
         """The examples with these ids, or, where none has one, at that place.
 
-        Inputs are read at most once, and of the examples alone where the data set states ids.
+        Inputs are read at most once, and of the examples alone where the data set states ids that
+        these are. Others may be digests by which `log_examples` told its inputs apart.
 
         Raises:
             UsageError: there is none.
@@ -282,17 +284,18 @@ class ExampleSet:
     def _places(self, wanted: frozenset[str]) -> dict[str, Example | int]:
         """Examples, or where they are, by their ids."""
         found: dict[str, Example | int] = {}
-        if stated_id(self.source, 0) is not None:
+        has_ids = stated_id(self.source, 0) is not None
+        if has_ids:
             for index in range(len(self)):
                 found_id = str(stated_id(self.source, index))
                 if found_id in wanted:
                     found.setdefault(found_id, index)
-        elif not all(_is_place(example_id) for example_id in wanted):
-            for example in self.examples():
-                if example.id in wanted:
-                    found[example.id] = example
-                    if len(found) == len(wanted):
-                        break
+        rest = {n for n in wanted - found.keys() if (is_digest(n) if has_ids else not is_place(n))}
+        examples = self.examples() if rest else iter(())
+        while rest and (example := next(examples, None)) is not None:
+            for name in rest & {example.id, *digests_of(example.input)}:
+                found[name] = example
+                rest.remove(name)
         return found
 
     def _found(self, example_id: str, places: Mapping[str, Example | int]) -> Example:
@@ -305,6 +308,8 @@ class ExampleSet:
             return self.example(int(example_id))
         path = Path(example_id)
         no_file = ", nor is there such a file" if path.suffix and not path.is_file() else ""
+        if is_digest(example_id):
+            no_file += NO_SUCH_INPUT
         raise UsageError(
             f"data set {self.name} has no example {example_id!r}{no_file}; `telemetry evaluate` "
             f"lists ids, and 0 to {len(self) - 1} are places."
@@ -384,8 +389,3 @@ class ExampleSet:
                 f"data set {self.name}: the third part of item {index} is {no_metadata(value)}."
             )
         return {str(key): metadata_value(entry) for key, entry in value.items()}
-
-
-def _is_place(example_id: str) -> bool:
-    """Whether it can only be a place: a digest has more digits."""
-    return example_id.isdigit() and len(example_id) < ID_CHARACTERS

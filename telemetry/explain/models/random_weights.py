@@ -28,6 +28,14 @@ def with_random_weights(model: M, seed: int, layers: Sequence[str] | None = None
     return other
 
 
+def mirrored(model: M, layer: str) -> M:
+    """The model, whose layer now has all its own weights with the other sign."""
+    with torch.no_grad():
+        for parameter in model.get_submodule(layer).parameters(recurse=False):
+            parameter.neg_()
+    return model
+
+
 def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
     """Names of the layers with weights that can be drawn again, in the order in which they ran.
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from telemetry.explain.models.origin import Origin
 from telemetry.explain.names import kind_of
 from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
+
+if TYPE_CHECKING:
+    from telemetry.explain.results.check import MethodCheck
 
 IMAGE_BATCH = IMAGE_DIMENSIONS + 1
 SINGLE_BITS = 32
@@ -38,6 +42,7 @@ class Subject:
         step: Training step of the weights; None where that is not known.
         device: Where it runs.
         read_output: Takes the output of the model to a tensor.
+        method_checks: What is known of methods, by the weights and the method: it is asked once.
     """
 
     model: nn.Module
@@ -46,6 +51,7 @@ class Subject:
     step: int | None
     device: torch.device
     read_output: ReadOutput
+    method_checks: "dict[tuple[str, str], MethodCheck]" = field(default_factory=dict)
 
     @contextmanager
     def running(self, *, gradient: bool = False) -> Iterator[None]:

@@ -22,6 +22,19 @@ class Check:
     meaning: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCheck:
+    """What is known of a method under some weights, whatever the input: no verdict on one.
+
+    Attributes:
+        check: What came out.
+        example_id: The input on whose map it was asked.
+    """
+
+    check: Check
+    example_id: str
+
+
 def determinism(first: Tensor, second: Tensor) -> Check:
     """Two identical calls give the same."""
     size = max(float(first.abs().max()), EMPTY)
@@ -50,6 +63,11 @@ def rule_saw_all(report: RuleReport) -> Check:
         ok=blind == 0 and report.same_output,
         meaning=meaning,
     )
+
+
+def method_check_json(found: MethodCheck | None) -> dict[str, Json] | None:
+    """The check of a method; None: it was not asked."""
+    return None if found is None else {**check_json(found.check), "example_id": found.example_id}
 
 
 def check_json(check: Check) -> dict[str, Json]:

@@ -60,9 +60,32 @@ def sentence(found: Coverage) -> str:
     """The answer in words: the first gap, and the one of most examples where that is another."""
     gaps = found.reported
     if not gaps:
-        return f"training covers the test set: no gap among {len(found.gaps)} comparisons"
+        return _nothing(found)
     first, largest = gaps[0], max(gaps, key=lambda gap: gap.outside_n)
     return "; ".join(dict.fromkeys([_said(first), _said(largest)]))
+
+
+def _nothing(found: Coverage) -> str:
+    """What was compared, one thing at a time, and what nobody has looked at."""
+    n_attributes = sum(gap.kind == "attribute" for gap in found.gaps)
+    has_neighbours = found.distances is not None
+    looked = [
+        *([_counted(n_attributes, "single attribute")] if n_attributes else []),
+        *([_counted(found.n_groups, "group")] if found.n_groups else []),
+        *(["the distance to neighbours"] if has_neighbours else []),
+    ]
+    total = _counted(n_attributes + found.n_groups + has_neighbours, "comparison")
+    blind = [
+        *([] if has_neighbours else ["neighbours"]),
+        "pairs of attributes",
+        *(["attributes within a class"] if found.has_labels else []),
+    ]
+    unseen = " and ".join([", ".join(blind[:-1]), blind[-1]] if len(blind) > 1 else blind)
+    return f"nothing found in {total} ({', '.join(looked)}); {unseen} were not looked at"
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _said(gap: Gap) -> str:

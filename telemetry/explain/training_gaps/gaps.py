@@ -144,12 +144,9 @@ def group_gaps(
         test: The same.
         label: The key that is the label.
     """
-    keys = list(dict.fromkeys(key for row in test for key in row))
-    singles = [(key,) for key in keys]
-    pairs = [(key, label) for key in keys if key != label]
     found: list[Gap] = []
     explained: set[tuple[tuple[str, str], ...]] = set()
-    for group in (*singles, *pairs):
+    for group in _grouped_by(test, label):
         counts = Counter(_levels(row, group) for row in train)
         wanted = Counter(_levels(row, group) for row in test)
         for levels, n_test in sorted(wanted.items()):
@@ -159,6 +156,14 @@ def group_gaps(
             explained.add(levels)
             found.append(_group_gap(levels, counts[levels], n_test, len(train), test, group))
     return found
+
+
+def count_groups(test: Sequence[Mapping[str, str]], label: str) -> int:
+    """How many groups of the test set `group_gaps` looks for in training."""
+    return sum(
+        len({levels for row in test if len(levels := _levels(row, group)) == len(group)})
+        for group in _grouped_by(test, label)
+    )
 
 
 def with_errors(gap: Gap, wrong: Flags) -> Gap:
@@ -229,6 +234,13 @@ def _range_sentence(
         f"{n_train} of {len(train)} training examples have {name} {word} {bound:.4g}; "
         f"{_percent(share)} of the test examples do"
     )
+
+
+def _grouped_by(test: Sequence[Mapping[str, str]], label: str) -> list[tuple[str, ...]]:
+    """Keys one by one, then each together with the label."""
+    keys = list(dict.fromkeys(key for row in test for key in row))
+    pairs = [(key, label) for key in keys if key != label and label in keys]
+    return [*((key,) for key in keys), *pairs]
 
 
 def _levels(row: Mapping[str, str], keys: Sequence[str]) -> tuple[tuple[str, str], ...]:

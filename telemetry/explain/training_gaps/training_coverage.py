@@ -32,6 +32,7 @@ from telemetry.explain.training_gaps.gaps import (
     Floats,
     Gap,
     attribute_gaps,
+    count_groups,
     group_gaps,
     identifying,
     neighbour_gap,
@@ -76,7 +77,10 @@ class Coverage(Result):
         test: Name of the test set.
         train_n: Training examples.
         test_ids: Of the test examples, in order.
-        gaps: Every comparison; a gap only where `reported`.
+        gaps: Every comparison of attributes and neighbours, and the groups that training lacks; a
+            gap only where `reported`.
+        n_groups: Groups of labels and metadata that were looked for in training.
+        has_labels: Whether one of these was the label.
         distances: Of each test example from training; None: they were not measured.
         accuracy: On the test set.
         warnings: What was left out, and why.
@@ -94,6 +98,8 @@ class Coverage(Result):
     train_n: int
     test_ids: tuple[str, ...]
     gaps: tuple[Gap, ...]
+    n_groups: int
+    has_labels: bool
     distances: Floats | None
     accuracy: float
     warnings: tuple[str, ...]
@@ -175,8 +181,9 @@ def _compared(
     told = _Told(progress, len(train) + len(test))
     training, testing = (_side(subject, part, settings, told) for part in (train, test))
     names = identifying(testing.groups, LABEL)
+    wanted = _without(testing.groups, names)
     gaps = [
-        *group_gaps(_without(training.groups, names), _without(testing.groups, names), LABEL),
+        *group_gaps(_without(training.groups, names), wanted, LABEL),
         *attribute_gaps(*measured(train, test)),
     ]
     warnings = range_notes(train)
@@ -197,6 +204,8 @@ def _compared(
         train_n=len(training.ids),
         test_ids=testing.ids,
         gaps=tuple(with_errors(gap, testing.wrong) for gap in gaps),
+        n_groups=count_groups(wanted, LABEL),
+        has_labels=any(LABEL in levels for levels in wanted),
         distances=distances,
         accuracy=1 - float(testing.wrong.mean()),
         warnings=tuple(warnings),

@@ -84,10 +84,22 @@ def sentence(found: Features) -> str:
     excited = f"{said}. Unit {unit.unit} is excited most by {unit.patches[0].example.id}"
     values = [p.example.label for p in unit.patches if isinstance(p.example.label, float)]
     if values:
-        return f"{excited}; its patches have values from {min(values):.4g} to {max(values):.4g}."
+        said = f"{excited}; its patches have values from {min(values):.4g} to {max(values):.4g}."
+        return said + _of_one_map(found)
     labels = [_label(patch.example, found.origin.classes) for patch in unit.patches]
     most = max(sorted(set(labels)), key=labels.count)
-    return f"{excited}; {labels.count(most)} of its {len(labels)} patches have the label {most}."
+    said = f"{excited}; {labels.count(most)} of its {len(labels)} patches have the label {most}."
+    return said + _of_one_map(found)
+
+
+def _of_one_map(found: Features) -> str:
+    """Of which units the deconvolution is one picture, as a sentence; empty: of none."""
+    drawn = [unit for unit in found.units if len(unit.patches) > 1]
+    alike = [str(unit.unit) for unit in drawn if unit.has_one_map]
+    if not alike:
+        return ""
+    which = "" if len(alike) == len(drawn) else f" of {_some(alike)}"
+    return f" The deconvolution{which} is the same for every input, and is shown once."
 
 
 def _label(example: Example, classes: Sequence[str]) -> str:
@@ -154,6 +166,7 @@ def document(found: Features, files: Files) -> dict[str, Json]:
                 "viz_id": _unit_id(found, unit),
                 "unit": unit.unit,
                 "dead": unit.is_dead,
+                "one_map": unit.has_one_map,
                 "patches": [
                     {
                         "example_id": patch.example.id,

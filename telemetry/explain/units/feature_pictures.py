@@ -28,6 +28,7 @@ from telemetry.explain.units.unit_features import PATCHES, Features, Patch, Unit
 CELL = 16  # pixels, height of a step of a layer
 AROUND = 224  # grey where a patch reaches over the edge of its image
 TILE_SIDE = 72
+ONE_MAP = "the same for every input"
 LEGEND = (
     "above, the patches that excite a unit, each with its activation; below, their deconvolution, "
     "the structure that the network passes: blue raises the unit, orange lowers it; each row of "
@@ -42,7 +43,7 @@ def features_png(found: Features, scale: UnitScale) -> bytes:
         rows.append(_patches(found, unit, scale))
         maps = [patch.deconvolution for patch in unit.patches]
         if any(values is not None for values in maps):
-            rows.append(_maps(found, unit, maps, ""))
+            rows.append(_maps(found, unit, maps, ONE_MAP if unit.has_one_map else ""))
     told = LEGEND if found.has_deconvolutions else "patches that excite a unit"
     caption = f"layer {found.layer}: {told}"
     return sheet_png(rows, caption, found.id, side=TILE_SIDE)
@@ -107,9 +108,9 @@ def _patches(found: Features, unit: UnitFeature, scale: UnitScale) -> Row:
 
 def _maps(found: Features, unit: UnitFeature, maps: Sequence[Tensor | None], label: str) -> Row:
     flat = [
-        (patch, map_of(values))
-        for patch, values in zip(unit.patches, maps, strict=True)
-        if values is not None
+        (unit.patches[place], map_of(values))
+        for place in unit.shown_maps
+        if (values := maps[place]) is not None
     ]
     inside = [_inside(values, patch.box) for patch, values in flat]
     scale = signed_scale(np.concatenate([part.ravel() for part in inside])) if inside else 0.0

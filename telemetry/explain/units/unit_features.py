@@ -23,6 +23,7 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import Check, rule_saw_all
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
+from telemetry.explain.units.one_map import are_one_map, largest
 from telemetry.explain.units.receptive import Box, receptive_fields
 from telemetry.json_values import Json
 
@@ -69,11 +70,22 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UnitFeature:
-    """One unit: patches from the strongest on, fewer than nine where fewer examples excite it."""
+    """One unit: patches from the strongest on, fewer than nine where fewer examples excite it.
+
+    `has_one_map` says that the deconvolution is the same picture whatever the input.
+    """
 
     unit: int
     patches: tuple[Patch, ...]
     is_dead: bool
+    has_one_map: bool = False
+
+    @property
+    def shown_maps(self) -> tuple[int, ...]:
+        """Places of the patches whose deconvolutions are worth a picture of their own."""
+        if not self.has_one_map:
+            return tuple(range(len(self.patches)))
+        return (largest([patch.box for patch in self.patches]),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -287,6 +299,18 @@ def _described(
                     deconvolution=map_,
                 )
             )
-        found.append(UnitFeature(unit=unit, patches=tuple(patches), is_dead=bool(dead[unit])))
+        found.append(
+            UnitFeature(
+                unit=unit,
+                patches=tuple(patches),
+                is_dead=bool(dead[unit]),
+                has_one_map=fields is not None and _has_one_map(patches, fields.size),
+            )
+        )
     worst = sorted(checks, key=lambda check: (check.ok, -check.value))[:1]
     return tuple(found), None if fields is None else fields.size, tuple(worst)
+
+
+def _has_one_map(patches: Sequence[Patch], size: tuple[int, int]) -> bool:
+    maps = [patch.deconvolution for patch in patches if patch.deconvolution is not None]
+    return are_one_map(maps, [p.box for p in patches if p.deconvolution is not None], size)

@@ -24,6 +24,7 @@ SELECT
     a.array_path,
     a.image_path,
     a.checks,
+    a.method_check,
     a.ok,
     a.forwards,
     a.seconds,
