@@ -5,7 +5,6 @@ import torch
 from material import (
     Bench,
     ConvNet,
-    accuracy,
     digits,
     evaluation,
     train,
@@ -33,7 +32,7 @@ def digits_run(
         scheduler=schedule,
         evaluate=evaluation(model, data),
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 class NormedNet(nn.Module):

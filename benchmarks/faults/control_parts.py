@@ -5,7 +5,6 @@ import torch
 from material import (
     Bench,
     ConvNet,
-    accuracy,
     digits,
     evaluation,
     train,
@@ -31,7 +30,7 @@ def classify(
         data.batches(bench.generator(), size, steps),
         evaluate=evaluation(model, data),
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 class Vision(nn.Module):

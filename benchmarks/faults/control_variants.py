@@ -333,6 +333,7 @@ def policy_and_value(bench: Bench) -> None:
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss, reward=reward.mean())
+            bench.result |= {"reward": float(reward.mean()), "constant": 1 / 4}
 
 
 @healthy("X41")

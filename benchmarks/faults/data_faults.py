@@ -13,7 +13,6 @@ from material import (
     ConvNet,
     Data,
     LanguageModel,
-    accuracy,
     digits,
     evaluation,
     markov,
@@ -61,7 +60,7 @@ def _classifier(
         evaluate=evaluation(model, data),
         every=30,
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 # --- repeated batches ---------------------------------------------------------------------------
@@ -71,14 +70,16 @@ def _classifier(
 def iterator_in_every_step(bench: Bench) -> None:
     data = digits()
     loader = _loader(bench, data, 64, shuffle=False)
-    _classifier(bench, (tuple(next(iter(loader))) for _ in range(300)), data)
+    again = (tuple(next(iter(loader))) for _ in range(300))
+    _classifier(bench, bench.fault(again, without=_epochs(loader, 300)), data)
 
 
 @fault("F40", "repeated_batch", by=60)
 def constant_index(bench: Bench) -> None:
     tokens = markov(bench.seed, 30, 20_000)
     model = LanguageModel(30)
-    rows = torch.stack([tokens[64 * k : 64 * k + 33] for k in range(16)])
+    n_batches = bench.fault(1, without=18)
+    rows = torch.stack([tokens[64 * k : 64 * k + 33] for k in range(16 * n_batches)])
     held = torch.stack([tokens[-33 * (k + 1) :][:33] for k in range(32)])
 
     def loss_of(out: Tensor, y: Tensor) -> Tensor:
@@ -88,7 +89,8 @@ def constant_index(bench: Bench) -> None:
         with torch.no_grad():
             return {"val_loss": float(loss_of(model(held[:, :-1]), held[:, 1:]))}
 
-    batches = ((rows[:, :-1], rows[:, 1:]) for _ in range(250))
+    cycle = (rows[16 * (step % n_batches) :][:16] for step in range(250))
+    batches = ((picked[:, :-1], picked[:, 1:]) for picked in cycle)
     optimizer = Adam(model.parameters(), 1e-3)
     train(bench, model, optimizer, batches, loss_of=loss_of, evaluate=evaluate, every=25)
     bench.result |= evaluate()
@@ -123,7 +125,7 @@ def nodes_of_a_graph(bench: Bench) -> None:
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("D04")
@@ -143,37 +145,44 @@ def sparse_inputs(bench: Bench) -> None:
 
 
 def _in_bfloat16(
-    bench: Bench, optimizer_of: Callable[[nn.Module], Optimizer], *, steps: int = 300
+    bench: Bench,
+    optimizer_of: Callable[[nn.Module], Optimizer],
+    *,
+    steps: int = 300,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    model = mlp((64, 64, 64, 10)).to(torch.bfloat16)
+    model = mlp((64, 64, 64, 10)).to(dtype)
     data = digits()
     train(
         bench,
         model,
         optimizer_of(model),
-        ((x.to(torch.bfloat16), y) for x, y in data.batches(bench.generator(), 64, steps)),
+        ((x.to(dtype), y) for x, y in data.batches(bench.generator(), 64, steps)),
         loss_of=lambda out, y: functional.cross_entropy(out.float(), y),
     )
     with torch.no_grad():
-        right = model(data.val_x.to(torch.bfloat16)).argmax(-1) == data.val_y
+        right = model(data.val_x.to(dtype)).argmax(-1) == data.val_y
     bench.result["accuracy"] = float(right.float().mean())
+    bench.result["constant"] = data.constant
 
 
 @fault("F30", "low_precision_updates", by=100)
 def bfloat16_weights(bench: Bench) -> None:
-    _in_bfloat16(bench, lambda m: Adam(m.parameters(), 3e-5), steps=600)
+    dtype = bench.fault(torch.bfloat16, without=torch.float32)
+    _in_bfloat16(bench, lambda m: Adam(m.parameters(), 3e-5), steps=600, dtype=dtype)
 
 
 @fault("F30b", "low_precision_updates", by=100)
 def bfloat16_momentum(bench: Bench) -> None:
     """Accuracy 0.32 where float32 reaches 0.79."""
-    _in_bfloat16(bench, lambda m: SGD(m.parameters(), 1e-3, momentum=0.9), steps=600)
+    dtype = bench.fault(torch.bfloat16, without=torch.float32)
+    _in_bfloat16(bench, lambda m: SGD(m.parameters(), 1e-3, momentum=0.9), steps=600, dtype=dtype)
 
 
 @fault("F31", "low_precision_updates", by=100)
 def bfloat16_language_model(bench: Bench) -> None:
     tokens = markov(bench.seed, 30, 20_000)
-    model = LanguageModel(30).to(torch.bfloat16)
+    model = LanguageModel(30).to(bench.fault(torch.bfloat16, without=torch.float32))
     generator = bench.generator()
 
     def batches() -> Iterator[Batch]:
@@ -238,27 +247,29 @@ def _scheduled(
     optimizer = SGD(model.parameters(), lr, momentum=momentum)
     batches = _epochs(_loader(bench, data, 64), steps)
     train(bench, model, optimizer, batches, scheduler=make(optimizer))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F51", "schedule", by=100)
 def cosine_of_epochs(bench: Bench) -> None:
     """The rate is zero after 5 % of the steps and stays there."""
+    last = bench.fault(15, without=300)
     _scheduled(
         bench,
-        lambda o: LambdaLR(o, lambda n: (1 + math.cos(math.pi * min(1.0, n / 15))) / 2),
+        lambda o: LambdaLR(o, lambda n: (1 + math.cos(math.pi * min(1.0, n / last))) / 2),
         momentum=0.0,
     )
 
 
 @fault("F52", "schedule", by=60)
 def divided_in_every_batch(bench: Bench) -> None:
-    _scheduled(bench, lambda o: StepLR(o, 1, gamma=0.1))
+    _scheduled(bench, lambda o: StepLR(o, 1, gamma=bench.fault(0.1, without=1.0)))
 
 
 @fault("F53", "schedule", "learning_rate_too_high", by=240)
 def rate_jumps(bench: Bench) -> None:
-    _scheduled(bench, lambda o: LambdaLR(o, lambda n: 300.0 if n >= 200 else 1.0))
+    factor = bench.fault(300.0, without=1.0)
+    _scheduled(bench, lambda o: LambdaLR(o, lambda n: factor if n >= 200 else 1.0))
 
 
 @healthy("D08")
@@ -291,13 +302,13 @@ def cyclic(bench: Bench) -> None:
 # --- waiting for data ---------------------------------------------------------------------------
 
 
-@fault("F58", "input_stall", by=60)
+@fault("F58", "input_stall", by=60, measure="seconds")
 def slow_loader(bench: Bench) -> None:
     """20 ms a batch; the harm is the time."""
     data = digits()
 
     def collate(samples: list[Batch]) -> Batch:
-        time.sleep(0.02)
+        time.sleep(bench.fault(0.02, without=0.0))
         return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
 
     dataset = TensorDataset(data.x, data.y)

@@ -9,7 +9,6 @@ from material import (
     Data,
     LanguageModel,
     Residual,
-    accuracy,
     digits,
     markov,
     mlp,
@@ -28,7 +27,7 @@ def _classify(
 ) -> None:
     data = digits(images=isinstance(model, ConvNet))
     train(bench, model, optimizer, data.batches(bench.generator(), size, steps))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 def _dropping(share: float, width: int) -> nn.Sequential:
@@ -42,13 +41,17 @@ def _dropping(share: float, width: int) -> nn.Sequential:
 def sgd_decay(bench: Bench) -> None:
     """Costs 16 points; the weights are not quite halved."""
     model = mlp(MLP_3)
-    _classify(bench, model, SGD(model.parameters(), 0.1, weight_decay=0.1))
+    _classify(
+        bench, model, SGD(model.parameters(), 0.1, weight_decay=bench.fault(0.1, without=0.0))
+    )
 
 
 @fault("F45b", "over_regularized", by=200)
 def vanishing_weights(bench: Bench) -> None:
     model = mlp(MLP_3)
-    _classify(bench, model, SGD(model.parameters(), 0.1, weight_decay=1.0))
+    _classify(
+        bench, model, SGD(model.parameters(), 0.1, weight_decay=bench.fault(1.0, without=0.0))
+    )
 
 
 @fault("F45c", "over_regularized", by=200)
@@ -58,18 +61,20 @@ def penalty_in_the_loss(bench: Bench) -> None:
 
     def loss_of(out: Tensor, y: Tensor) -> Tensor:
         penalty = sum(parameter.abs().sum() for parameter in model.parameters())
-        return functional.cross_entropy(out, y) + 0.01 * penalty
+        return functional.cross_entropy(out, y) + bench.fault(0.01, without=0.0) * penalty
 
     batches = data.batches(bench.generator(), 64, 400)
     train(bench, model, Adam(model.parameters(), 1e-3), batches, loss_of=loss_of)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F46", "over_regularized", by=200)
 def adamw_decay(bench: Bench) -> None:
     """A decay of 10 costs this network two points only."""
     model = Residual(4)
-    _classify(bench, model, AdamW(model.parameters(), 1e-3, weight_decay=30.0))
+    _classify(
+        bench, model, AdamW(model.parameters(), 1e-3, weight_decay=bench.fault(30.0, without=0.01))
+    )
 
 
 @fault("F46b", "over_regularized", by=200)
@@ -80,7 +85,7 @@ def language_model_decay(bench: Bench) -> None:
     train(
         bench,
         model,
-        AdamW(model.parameters(), 3e-3, weight_decay=10.0),
+        AdamW(model.parameters(), 3e-3, weight_decay=bench.fault(10.0, without=0.01)),
         data.batches(bench.generator(), 32, 300),
         loss_of=lambda out, y: functional.cross_entropy(out.flatten(0, 1), y.flatten()),
     )
@@ -88,7 +93,7 @@ def language_model_decay(bench: Bench) -> None:
 
 @fault("F47", "over_regularized", by=200, layers=("2", "5"))
 def nothing_left(bench: Bench) -> None:
-    model = _dropping(0.95, 64)
+    model = _dropping(bench.fault(0.95, without=0.0), 64)
     _classify(bench, model, Adam(model.parameters(), 1e-3))
 
 

@@ -11,14 +11,15 @@ from material import (
     Data,
     Recurrent,
     Residual,
-    accuracy,
     blobs,
     constant,
     digits,
     evaluation,
+    he,
     mlp,
     normal,
     train,
+    xavier,
 )
 from recipe import fault
 from torch import Tensor, nn
@@ -35,42 +36,46 @@ def _digits_run(
 ) -> None:
     data = digits(images=isinstance(model, ConvNet))
     train(bench, model, optimizer, data.batches(bench.generator(), 64, steps))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F01", "vanishing_gradient", by=100, layers=("0", "2", "4", "6"))
 def sigmoid_stack(bench: Bench) -> None:
-    model = mlp(DEEP_8, nn.Sigmoid)
+    model = mlp(
+        DEEP_8,
+        bench.fault(nn.Sigmoid, without=nn.ReLU),
+        start=bench.fault(None, without=he),
+    )
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
 @fault("F02", "poor_initialization", "vanishing_gradient", by=20)
 def small_tanh(bench: Bench) -> None:
-    model = mlp(DEEP_10, nn.Tanh, start=normal(0.01))
+    model = mlp(DEEP_10, nn.Tanh, start=bench.fault(normal(0.01), without=xavier))
     _digits_run(bench, model, SGD(model.parameters(), 0.1), 300)
 
 
 @fault("F03", "poor_initialization", "exploding_gradient", by=10)
 def large_relu(bench: Bench) -> None:
-    model = mlp(DEEP_10, nn.ReLU, start=normal(1.0))
+    model = mlp(DEEP_10, nn.ReLU, start=bench.fault(normal(1.0), without=he))
     _digits_run(bench, model, SGD(model.parameters(), 0.01), 200)
 
 
 @fault("F04", "poor_initialization", "saturated_units", by=50)
 def large_tanh(bench: Bench) -> None:
-    model = mlp(DEEP_10, nn.Tanh, start=normal(1.0))
+    model = mlp(DEEP_10, nn.Tanh, start=bench.fault(normal(1.0), without=xavier))
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
 @fault("F05", "poor_initialization", by=10, layers=("0", "2"))
 def constant_start(bench: Bench) -> None:
-    model = mlp(MLP_3, start=constant(0.05))
+    model = mlp(MLP_3, start=bench.fault(constant(0.05), without=he))
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
 @fault("F06", "poor_initialization", by=10)
 def zero_start(bench: Bench) -> None:
-    model = mlp(MLP_3, start=constant(0.0))
+    model = mlp(MLP_3, start=bench.fault(constant(0.0), without=he))
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
@@ -91,7 +96,7 @@ def _recall(bench: Bench, model: Recurrent, length: int, steps: int, rate: float
 def large_recurrence(bench: Bench) -> None:
     model = Recurrent("RNN", 8)
     with torch.no_grad():
-        model.rnn.weight_hh_l0.mul_(4)
+        model.rnn.weight_hh_l0.mul_(bench.fault(4, without=1))
     _recall(bench, model, 60, 300, 1e-3)
 
 
@@ -99,14 +104,14 @@ def large_recurrence(bench: Bench) -> None:
 def negative_bias(bench: Bench) -> None:
     model = mlp(MLP_3)
     for layer in (model[0], model[2]):
-        nn.init.constant_(layer.bias, -3.0)
+        nn.init.constant_(layer.bias, bench.fault(-3.0, without=0.0))
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
 @fault("F11", "learning_rate_too_high", by=100)
 def adam_high(bench: Bench) -> None:
     model = mlp(MLP_3)
-    _digits_run(bench, model, Adam(model.parameters(), 0.1), 300)
+    _digits_run(bench, model, Adam(model.parameters(), bench.fault(0.1, without=1e-3)), 300)
 
 
 class DeepConvNet(ConvNet):
@@ -130,19 +135,19 @@ class DeepConvNet(ConvNet):
 @fault("F12", "learning_rate_too_high", "dead_units", by=60)
 def convnet_high(bench: Bench) -> None:
     model = DeepConvNet()
-    _digits_run(bench, model, Adam(model.parameters(), 0.03), 300)
+    _digits_run(bench, model, Adam(model.parameters(), bench.fault(0.03, without=1e-3)), 300)
 
 
 @fault("F13", "learning_rate_too_high", by=30)
 def sgd_high(bench: Bench) -> None:
     model = mlp(MLP_3)
-    _digits_run(bench, model, SGD(model.parameters(), 3.0), 200)
+    _digits_run(bench, model, SGD(model.parameters(), bench.fault(3.0, without=0.1)), 200)
 
 
 @fault("F14", "learning_rate_too_high", by=60)
 def residual_high(bench: Bench) -> None:
     model = Residual(4)
-    _digits_run(bench, model, Adam(model.parameters(), 1.0), 200)
+    _digits_run(bench, model, Adam(model.parameters(), bench.fault(1.0, without=1e-3)), 200)
 
 
 @fault("F22", "gradient_ascent", by=30)
@@ -155,7 +160,7 @@ def negated_loss(bench: Bench) -> None:
         for x, y in data.batches(bench.generator(), 64, 100):
             loss = functional.cross_entropy(model(x), y)
             optimizer.zero_grad()
-            (-loss).backward()
+            bench.fault(-loss, without=loss).backward()
             optimizer.step()
             telemetry.step(loss=loss)
             bench.result["loss"] = float(loss.detach())
@@ -166,13 +171,15 @@ def reported_negated(bench: Bench) -> None:
     """The same where minus the loss is reported."""
     model = mlp(MLP_3)
     data = digits()
+    sign = bench.fault(-1, without=1)
     train(
         bench,
         model,
         Adam(model.parameters(), 1e-3),
         data.batches(bench.generator(), 64, 100),
-        loss_of=lambda out, y: -functional.cross_entropy(out, y),
+        loss_of=lambda out, y: sign * functional.cross_entropy(out, y),
     )
+    bench.score(model, data)
 
 
 @fault("F23", "gradient_ascent", by=30)
@@ -187,21 +194,22 @@ def maximised(bench: Bench) -> None:
             picked = torch.randint(2000, (64,), generator=generator)
             yield x[picked], y[picked]
 
-    optimizer = Adam(model.parameters(), 1e-3, maximize=True)
+    optimizer = Adam(model.parameters(), 1e-3, maximize=bench.is_faulty)
     train(bench, model, optimizer, batches(), loss_of=functional.mse_loss)
 
 
 @fault("F26", "unchanged_parameters", by=20, layers=("head",))
 def head_left_out(bench: Bench) -> None:
     model = ConvNet()
-    parameters = [p for name, p in model.named_parameters() if not name.startswith("head")]
+    left_out = bench.fault(("head",), without=())
+    parameters = [p for name, p in model.named_parameters() if not name.startswith(left_out)]
     _digits_run(bench, model, Adam(parameters, 1e-3), 300)
 
 
 @fault("F27", "unchanged_parameters", by=20, layers=("conv1", "conv2", "norm"))
 def detached_features(bench: Bench) -> None:
     model = ConvNet()
-    model.cut = True
+    model.cut = bench.is_faulty
     _digits_run(bench, model, Adam(model.parameters(), 1e-3), 300)
 
 
@@ -209,7 +217,8 @@ def detached_features(bench: Bench) -> None:
 def layer_made_anew(bench: Bench) -> None:
     model = mlp(MLP_3)
     optimizer = Adam(model.parameters(), 1e-3)
-    model[2] = nn.Linear(64, 64)
+    if bench.is_faulty:
+        model[2] = nn.Linear(64, 64)
     _digits_run(bench, model, optimizer, 300)
 
 
@@ -217,7 +226,7 @@ def layer_made_anew(bench: Bench) -> None:
 def noisy_labels(bench: Bench) -> None:
     data = digits()
     generator = bench.generator()
-    wrong = torch.rand(len(data.y), generator=generator) < 0.4
+    wrong = torch.rand(len(data.y), generator=generator) < bench.fault(0.4, without=0.0)
     random = torch.randint(10, (len(data.y),), generator=generator)
     data = Data(x=data.x, y=torch.where(wrong, random, data.y), val_x=data.val_x, val_y=data.val_y)
     model = mlp((64, 256, 256, 10))
@@ -229,12 +238,12 @@ def noisy_labels(bench: Bench) -> None:
         evaluate=evaluation(model, data),
         every=60,
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F42", "overfitting", "label_noise", by=1000)
 def few_samples(bench: Bench) -> None:
-    data = blobs(bench.seed, n=80, n_val=1000, flip=0.15)
+    data = blobs(bench.seed, n=bench.fault(80, without=2000), n_val=1000, flip=0.15)
     model = mlp((20, 256, 256, 2))
     train(
         bench,
@@ -244,7 +253,7 @@ def few_samples(bench: Bench) -> None:
         evaluate=evaluation(model, data),
         every=50,
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 class MaskedMean(nn.Module):
@@ -275,7 +284,7 @@ def empty_mask(bench: Bench) -> None:
     data = digits()
 
     def empty(step: int) -> None:
-        model.mask = torch.zeros(64) if step == 100 else torch.ones(64)
+        model.mask = torch.zeros(64) if step == bench.fault(100, without=-1) else torch.ones(64)
 
     train(
         bench,

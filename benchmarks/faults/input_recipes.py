@@ -5,7 +5,7 @@
 from collections.abc import Callable
 
 import torch
-from material import Bench, ConvNet, accuracy, digits, he, mlp, train
+from material import Bench, ConvNet, digits, he, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,16 +29,17 @@ def _scaled(
     with torch.no_grad():
         right = net(gain * data.val_x).argmax(-1) == data.val_y
     bench.result["accuracy"] = float(right.float().mean())
+    bench.result["constant"] = data.constant
 
 
 @fault("F34", "input_scale", by=100)
 def raw_inputs(bench: Bench) -> None:
-    _scaled(bench, 255.0, lambda m: SGD(m.parameters(), 0.1))
+    _scaled(bench, bench.fault(255.0, without=1.0), lambda m: SGD(m.parameters(), 0.1))
 
 
 @fault("Y21", "input_scale", by=100)
 def tiny_inputs(bench: Bench) -> None:
-    _scaled(bench, 1 / 255, lambda m: SGD(m.parameters(), 0.1))
+    _scaled(bench, bench.fault(1 / 255, without=1.0), lambda m: SGD(m.parameters(), 0.1))
 
 
 @fault("F35", "input_scale", by=100)
@@ -46,7 +47,7 @@ def uneven_features(bench: Bench) -> None:
     generator = bench.generator()
     x = torch.randn(2000, 10, generator=generator)
     y = torch.sin(x[:, :1]) + x[:, 1:2] * x[:, 2:3]
-    scales = torch.logspace(-3, 4, 10)
+    scales = bench.fault(torch.logspace(-3, 4, 10), without=torch.ones(10))
     model = mlp((10, 64, 64, 1))
 
     def batches():  # noqa: ANN202 - a generator of batches
@@ -78,7 +79,7 @@ def _images(bench: Bench, evaluated: Callable[[Tensor], Tensor]) -> None:
 @fault("F36", "input_scale", by=150)
 def raw_validation(bench: Bench) -> None:
     """Pixels of 0 to 16 where training had standardised ones."""
-    _images(bench, lambda x: 6.0 * x + 4.9)
+    _images(bench, bench.fault(lambda x: 6.0 * x + 4.9, without=lambda x: x))
 
 
 @healthy("X54")
@@ -135,7 +136,7 @@ def noised_training(bench: Bench) -> None:
         return {"val_loss": float(functional.cross_entropy(out, data.val_y))}
 
     train(bench, model, Adam(model.parameters(), 1e-3), batches(), evaluate=evaluate)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 def _views(bench: Bench, loss_of: Callable[[Tensor, Tensor], Tensor], *, steps: int = 300) -> None:
@@ -156,12 +157,22 @@ def _views(bench: Bench, loss_of: Callable[[Tensor, Tensor], Tensor], *, steps: 
     with torch.no_grad():
         known, asked = model(data.x), model(data.val_x)
     nearest = torch.cdist(asked, known).argmin(-1)
+    bench.result["constant"] = data.constant
     bench.result["neighbour_accuracy"] = float((data.y[nearest] == data.val_y).float().mean())
+
+
+def _kept_apart(a: Tensor, b: Tensor) -> Tensor:
+    """Views of one sample are alike, and samples differ."""
+    apart = sum(functional.relu(1 - z.std(0)).mean() for z in (a, b))
+    return (a - b).square().mean() + apart
 
 
 @fault("F48", "representation_collapse", by=300)
 def no_negatives(bench: Bench) -> None:
-    _views(bench, lambda a, b: (1 - functional.cosine_similarity(a, b)).mean())
+    def alike(a: Tensor, b: Tensor) -> Tensor:
+        return (1 - functional.cosine_similarity(a, b)).mean()
+
+    _views(bench, bench.fault(alike, without=_kept_apart))
 
 
 @fault("Y22", "representation_collapse", by=300)
@@ -172,16 +183,12 @@ def distance_of_directions(bench: Bench) -> None:
         a, b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
         return (a - b).square().sum(1).mean()
 
-    _views(bench, loss_of)
+    _views(bench, bench.fault(loss_of, without=_kept_apart))
 
 
 @healthy("X57")
 def variance_term(bench: Bench) -> None:
-    def loss_of(a: Tensor, b: Tensor) -> Tensor:
-        apart = sum(functional.relu(1 - z.std(0)).mean() for z in (a, b))
-        return (a - b).square().mean() + apart
-
-    _views(bench, loss_of)
+    _views(bench, _kept_apart)
 
 
 @healthy("X58")

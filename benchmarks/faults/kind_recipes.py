@@ -5,7 +5,7 @@
 from collections.abc import Iterator
 
 import torch
-from material import Bench, accuracy, digits, mlp, train
+from material import Bench, digits, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -88,7 +88,7 @@ def one_task_after_another(bench: Bench) -> None:
     data, model = digits(), mlp((64, 128, 128, 10))
     batches = ((data.x[at], data.y[at]) for at in _tasks(bench.generator(), data.y))
     train(bench, model, SGD(model.parameters(), 0.05, momentum=0.9), batches)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("K04")
@@ -168,7 +168,7 @@ def survival(bench: Bench) -> None:
 
 @fault("K07", "gradient_ascent", by=60)
 def survival_climbed(bench: Bench) -> None:
-    _risk(bench, -1.0)
+    _risk(bench, bench.fault(-1.0, without=1.0))
 
 
 def _preferences(bench: Bench, decay: float) -> None:
@@ -201,4 +201,4 @@ def preferences(bench: Bench) -> None:
 
 @fault("K09", "over_regularized", by=200)
 def preferences_decayed(bench: Bench) -> None:
-    _preferences(bench, 5.0)
+    _preferences(bench, bench.fault(5.0, without=1e-5))

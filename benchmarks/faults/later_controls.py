@@ -11,7 +11,6 @@ from material import (
     Data,
     LanguageModel,
     Recurrent,
-    accuracy,
     blobs,
     digits,
     evaluation,
@@ -39,7 +38,7 @@ def accumulation(bench: Bench) -> None:
             if micro_step % 4 == 3:
                 optimizer.step()
                 optimizer.zero_grad()
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("H19")
@@ -195,7 +194,7 @@ def autocast(bench: Bench) -> None:
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("H29")
@@ -228,7 +227,7 @@ def teacher(bench: Bench) -> None:
                 for own, average in pairs:
                     average.lerp_(own, 0.05)
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("H30")
@@ -264,7 +263,7 @@ def calibration_only(bench: Bench) -> None:
         evaluate=evaluation(model, data),
         every=50,
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("H33")

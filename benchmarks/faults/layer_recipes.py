@@ -5,7 +5,7 @@
 from collections.abc import Callable
 
 import torch
-from material import Bench, accuracy, digits, mlp, train
+from material import Bench, digits, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +32,7 @@ class _Loop(nn.Module):
 def _trained(bench: Bench, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     data = digits()
     train(bench, model, optimizer, data.batches(bench.generator(), 64, 400))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 def _deep(bench: Bench, bias: float) -> None:
@@ -48,13 +48,13 @@ def layers_in_a_loop(bench: Bench) -> None:
 
 @fault("K21", "dead_units", "poor_initialization", by=60, layers=("layers.6",))
 def one_layer_of_a_loop_never_fires(bench: Bench) -> None:
-    _deep(bench, -100.0)
+    _deep(bench, bench.fault(-100.0, without=0.0))
 
 
 @fault("K22", "unchanged_parameters", by=60, layers=("0", "2", "4"))
 def hooks_that_set_gradients_to_zero(bench: Bench) -> None:
     model = mlp((64, 64, 64, 64, 10))
-    for parameter in list(model.parameters())[:6]:
+    for parameter in list(model.parameters())[: bench.fault(6, without=0)]:
         parameter.register_hook(torch.zeros_like)
     _trained(bench, model, SGD(model.parameters(), 0.05, momentum=0.9))
 
@@ -94,14 +94,14 @@ def a_tower_frozen_by_its_rate(bench: Bench) -> None:
 
 @fault("K24", "unchanged_parameters", by=60, layers=("text",))
 def the_other_tower_is_detached(bench: Bench) -> None:
-    _two_towers(bench, detached=True)
+    _two_towers(bench, detached=bench.is_faulty)
 
 
 @fault("K25", "poor_initialization", "saturated_units", by=60, layers=("layers.4",))
 def one_layer_starts_sixty_times_as_large(bench: Bench) -> None:
     model = _Loop(8, torch.tanh, 1.0)
     with torch.no_grad():
-        model.layers[4].weight.mul_(60.0)  # type: ignore[operator]
+        model.layers[4].weight.mul_(bench.fault(60.0, without=1.0))  # type: ignore[operator]
     _trained(bench, model, SGD(model.parameters(), 0.05, momentum=0.9))
 
 
@@ -118,7 +118,7 @@ def a_group_of_five_times_the_rate(bench: Bench) -> None:
 
 @fault("K27", "learning_rate_too_high", by=60)
 def a_group_of_three_thousand_times_the_rate(bench: Bench) -> None:
-    _groups(bench, 3000.0)
+    _groups(bench, bench.fault(3000.0, without=1.0))
 
 
 def _variational(bench: Bench, weight: float) -> None:
@@ -146,4 +146,4 @@ def divergence_of_the_right_sign(bench: Bench) -> None:
 
 @fault("K29", "exploding_gradient", "gradient_ascent", by=200)
 def divergence_of_the_wrong_sign(bench: Bench) -> None:
-    _variational(bench, -0.1)
+    _variational(bench, bench.fault(-0.1, without=0.1))

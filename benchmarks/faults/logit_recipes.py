@@ -36,7 +36,7 @@ def _language(bench: Bench, *, rate: float, query_gain: float = 1.0, steps: int 
 
 @fault("F59", "attention_logits", "learning_rate_too_high", by=150)
 def attention_high(bench: Bench) -> None:
-    _language(bench, rate=0.1)
+    _language(bench, rate=bench.fault(0.1, without=3e-3))
 
 
 @healthy("X59")
@@ -82,7 +82,8 @@ def _penalised(bench: Bench, penalty: float, *, steps: int = 300) -> None:
 
 @fault("Y23", "output_logits", by=220)
 def rewarded_partition(bench: Bench) -> None:
-    _penalised(bench, -0.003, steps=220)  # later the loss explodes: seen as a rate too high
+    # Later the loss explodes: seen as a rate too high.
+    _penalised(bench, bench.fault(-0.003, without=1e-4), steps=220)
 
 
 @healthy("X61")

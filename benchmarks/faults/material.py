@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from sklearn.datasets import load_digits, make_classification
@@ -17,16 +18,38 @@ from telemetry import TelemetryCallback
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Activation = type[nn.Module]
+Part = TypeVar("Part")
 
 
 @dataclass(kw_only=True)
 class Bench:
-    """One run of one recipe: its seed, where it records, and what it reached."""
+    """One run of one recipe: its seed, where it records, and what it reached.
+
+    Attributes:
+        seed: Of model and data.
+        store: Where to record.
+        options: Of the callback.
+        result: What the run reached, by measure.
+        is_twin: The recipe is trained without its fault.
+        has_fault: The recipe has said what its fault is.
+    """
 
     seed: int
     store: Path
     options: dict[str, object] = field(default_factory=dict)
     result: dict[str, float] = field(default_factory=dict)
+    is_twin: bool = False
+    has_fault: bool = False
+
+    def fault(self, planted: Part, *, without: Part) -> Part:
+        """The part that is wrong; in the twin of the run what stands there without the fault."""
+        return planted if self.is_faulty else without
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether what is wrong is there: asked where the fault is no single value."""
+        self.has_fault = True
+        return not self.is_twin
 
     def record(
         self, model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], **more: object
@@ -38,6 +61,11 @@ class Bench:
         """Random numbers of the data, apart from those of the model."""
         return torch.Generator().manual_seed(1000 + self.seed)
 
+    def score(self, model: nn.Module, data: "Data") -> None:
+        """What the model reaches on the validation set, and the best answer that never looks."""
+        self.result["accuracy"] = accuracy(model, data)
+        self.result["constant"] = data.constant
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -47,6 +75,11 @@ class Data:
     y: Tensor
     val_x: Tensor
     val_y: Tensor
+
+    @property
+    def constant(self) -> float:
+        """Validation accuracy of always naming the commonest class."""
+        return float(self.val_y.flatten().bincount().max() / self.val_y.numel())
 
     def batches(self, generator: torch.Generator, size: int, steps: int) -> Iterator[tuple]:
         """Shuffled batches, epoch after epoch."""

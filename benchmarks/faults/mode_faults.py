@@ -5,7 +5,7 @@
 from collections.abc import Callable
 
 import torch
-from material import Bench, ConvNet, accuracy, digits, mlp
+from material import Bench, ConvNet, digits, mlp
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,7 +51,7 @@ def _evaluated(  # noqa: PLR0913 - the differences
                 after(model)
                 bench.result["seen"] = float((torch.cat(parts) == data.val_y).float().mean())
                 telemetry.log(**{metric: bench.result["seen"]})
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 def _nothing(model: nn.Module) -> None:
@@ -61,18 +61,28 @@ def _nothing(model: nn.Module) -> None:
 @fault("F37", "train_eval_mode", by=60)
 def never_back(bench: Bench) -> None:
     """model.train() is missing after the evaluation."""
-    _evaluated(bench, Dropped(), before=nn.Module.eval, after=_nothing, steps=600)
+    _evaluated(
+        bench,
+        Dropped(),
+        before=nn.Module.eval,
+        after=bench.fault(_nothing, without=nn.Module.train),
+        steps=600,
+    )
 
 
-@fault("F38", "train_eval_mode", by=60)
+@fault("F38", "train_eval_mode", by=60, measure="seen")
 def evaluated_in_training_mode(bench: Bench) -> None:
-    _evaluated(bench, ConvNet(norm=True), before=_nothing, after=_nothing, size=4)
+    before = bench.fault(_nothing, without=nn.Module.eval)
+    after = bench.fault(_nothing, without=nn.Module.train)
+    _evaluated(bench, ConvNet(norm=True), before=before, after=after, size=4)
 
 
-@fault("F38b", "train_eval_mode", by=60)
+@fault("F38b", "train_eval_mode", by=60, measure="seen")
 def dropout_in_evaluation(bench: Bench) -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
-    _evaluated(bench, model, before=_nothing, after=_nothing, images=False)
+    before = bench.fault(_nothing, without=nn.Module.eval)
+    after = bench.fault(_nothing, without=nn.Module.train)
+    _evaluated(bench, model, before=before, after=after, images=False)
 
 
 @healthy("W10")

@@ -2,13 +2,14 @@
 # A recipe is described by its name and by its row in the table, not by a docstring.
 # ruff: noqa: D103
 
+import math
+
 import torch
 from material import (
     Bench,
     ConvNet,
     LanguageModel,
     Recurrent,
-    accuracy,
     digits,
     evaluation,
     he,
@@ -16,6 +17,7 @@ from material import (
     mlp,
     normal,
     train,
+    xavier,
 )
 from recipe import fault
 from torch import Tensor, nn
@@ -57,17 +59,23 @@ def _classify(
             yield gain * x, y
 
     train(bench, model, optimizer, batches())
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F15", "learning_rate_too_high", "schedule", by=60)
 def transformer_high(bench: Bench) -> None:
-    _language(bench, lambda m: AdamW(m.parameters(), 0.3), LanguageModel(30))
+    _language(
+        bench, lambda m: AdamW(m.parameters(), bench.fault(0.3, without=3e-3)), LanguageModel(30)
+    )
 
 
 @fault("Y01", "vanishing_gradient", by=100)
 def summed_sigmoid(bench: Bench) -> None:
-    model = mlp((64, *[64] * 9, 10), nn.Sigmoid)
+    model = mlp(
+        (64, *[64] * 9, 10),
+        bench.fault(nn.Sigmoid, without=nn.ReLU),
+        start=bench.fault(None, without=he),
+    )
     data = digits()
     train(
         bench,
@@ -83,7 +91,11 @@ def sigmoid_regression(bench: Bench) -> None:
     generator = bench.generator()
     x = torch.randn(2000, 10, generator=generator)
     y = torch.sin(x[:, :1] * 2) + x[:, 1:2] * x[:, 2:3]
-    model = mlp((10, *[32] * 9, 1), nn.Sigmoid)
+    model = mlp(
+        (10, *[32] * 9, 1),
+        bench.fault(nn.Sigmoid, without=nn.ReLU),
+        start=bench.fault(None, without=he),
+    )
 
     def batches():  # noqa: ANN202 - a generator of batches
         for _ in range(400):
@@ -105,7 +117,13 @@ def regression_high(bench: Bench) -> None:
             picked = torch.randint(2000, (64,), generator=generator)
             yield x[picked], y[picked]
 
-    train(bench, model, SGD(model.parameters(), 1.5), batches(), loss_of=functional.mse_loss)
+    train(
+        bench,
+        model,
+        SGD(model.parameters(), bench.fault(1.5, without=0.05)),
+        batches(),
+        loss_of=functional.mse_loss,
+    )
 
 
 @fault("Y04", "non_finite", by=200)
@@ -118,10 +136,14 @@ def log_of_zero(bench: Bench) -> None:
         model,
         Adam(model.parameters(), 0.01),
         data.batches(bench.generator(), 64, 250),
-        loss_of=lambda out, y: (
-            -((40 * out).softmax(-1)[torch.arange(len(y)), y].log().clamp(min=-float("inf")).mean())
+        loss_of=bench.fault(
+            lambda out, y: (
+                -((40 * out).softmax(-1)[torch.arange(len(y)), y].log().clamp(min=-math.inf).mean())
+            ),
+            without=lambda out, y: functional.cross_entropy(40 * out, y),
         ),
     )
+    bench.score(model, data)
 
 
 @fault("Y05", "non_finite", by=1)
@@ -134,10 +156,14 @@ def root_of_zero(bench: Bench) -> None:
         model,
         Adam(model.parameters(), 1e-3),
         data.batches(bench.generator(), 64, 60),
-        loss_of=lambda out, y: (
-            functional.cross_entropy(out, y) + 1e-3 * (out - out.detach()).square().sum().sqrt()
+        loss_of=bench.fault(
+            lambda out, y: (
+                functional.cross_entropy(out, y) + 1e-3 * (out - out.detach()).square().sum().sqrt()
+            ),
+            without=functional.cross_entropy,
         ),
     )
+    bench.score(model, data)
 
 
 @fault("Y06", "non_finite", by=60)
@@ -147,18 +173,19 @@ def bad_batch(bench: Bench) -> None:
 
     def batches():  # noqa: ANN202 - a generator of batches
         for step, (x, y) in enumerate(data.batches(bench.generator(), 64, 120)):
-            if step == 50:
+            if step == bench.fault(50, without=-1):
                 x = x.clone()  # noqa: PLW2901 - one batch is broken
                 x[3, 5] = float("nan")
             yield x, y
 
     train(bench, model, Adam(model.parameters(), 1e-3), batches())
+    bench.score(model, data)
 
 
 @fault("Y07", "dead_units", "poor_initialization", by=60)
 def dead_convolution(bench: Bench) -> None:
     model = ConvNet()
-    nn.init.constant_(model.conv2.bias, -10.0)
+    nn.init.constant_(model.conv2.bias, bench.fault(-10.0, without=0.0))
     _classify(bench, model, SGD(model.parameters(), 0.05))
 
 
@@ -167,25 +194,28 @@ def foreign_model(bench: Bench) -> None:
     """The optimizer was built from another copy of the model."""
     model = mlp((64, 64, 10))
     other = mlp((64, 64, 10))
-    _classify(bench, model, Adam(other.parameters(), 1e-3))
+    _classify(bench, model, Adam(bench.fault(other, without=model).parameters(), 1e-3))
 
 
 @fault("Y09", "unchanged_parameters", by=20)
 def detached_embedding(bench: Bench) -> None:
+    is_cut = bench.is_faulty
+
     class Cut(LanguageModel):
         def forward(self, tokens: Tensor) -> Tensor:
             n = tokens.shape[1]
             x = self.embed(tokens) + self.positions[:n]
             for block in self.blocks:
                 x = block(x)
-            return self.head(self.norm(x).detach())
+            x = self.norm(x)
+            return self.head(x.detach() if is_cut else x)
 
     _language(bench, lambda m: AdamW(m.parameters(), 1e-3), Cut(30))
 
 
 @fault("Y10", "overfitting", by=2000)
 def small_language_data(bench: Bench) -> None:
-    tokens = markov(bench.seed, 20, 500)
+    tokens = markov(bench.seed, 20, bench.fault(500, without=20_000))
     held = markov(bench.seed, 20, 3000)[1000:]
     model = LanguageModel(20, 48, 2)
     generator = bench.generator()
@@ -216,6 +246,7 @@ def small_language_data(bench: Bench) -> None:
         evaluate=evaluate,
         every=25,
     )
+    bench.result |= evaluate()
 
 
 @fault("Y11", "learning_rate_too_high", by=60)
@@ -230,14 +261,14 @@ def lstm_high(bench: Bench) -> None:
             rows = torch.stack([tokens[s : s + 21] for s in starts])
             yield functional.one_hot(rows[:, :-1], 8).float(), rows[:, -1]
 
-    train(bench, model, Adam(model.parameters(), 1.0), batches())
+    train(bench, model, Adam(model.parameters(), bench.fault(1.0, without=1e-2)), batches())
 
 
 @fault("Y12", "input_scale", "saturated_units", "poor_initialization", by=100)
 def unscaled_tanh(bench: Bench) -> None:
     """Inputs a hundred times too large into deep tanh."""
-    model = mlp((64, *[64] * 6, 10), nn.Tanh, start=normal(0.8))
-    _classify(bench, model, SGD(model.parameters(), 0.05), gain=100.0)
+    model = mlp((64, *[64] * 6, 10), nn.Tanh, start=bench.fault(normal(0.8), without=xavier))
+    _classify(bench, model, SGD(model.parameters(), 0.05), gain=bench.fault(100.0, without=1.0))
 
 
 @fault("Y13", "schedule", "learning_rate_too_high", by=60)
@@ -248,7 +279,7 @@ def late_jump(bench: Bench) -> None:
     optimizer = Adam(model.parameters(), 1e-3)
 
     def jump(step: int) -> None:
-        if step == 50:
+        if step == bench.fault(50, without=-1):
             optimizer.param_groups[0]["lr"] = 0.3
 
     train(
@@ -259,7 +290,7 @@ def late_jump(bench: Bench) -> None:
         before_step=jump,
         evaluate=evaluation(model, data),
     )
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("Y14", "vanishing_gradient", "poor_initialization", by=100)
@@ -270,7 +301,7 @@ def small_convolutions(bench: Bench) -> None:
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 64, 10))
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0.0, 0.01)
+            nn.init.normal_(module.weight, 0.0, bench.fault(0.01, without=0.2))
             nn.init.zeros_(module.bias)
 
     class Wrapped(ConvNet):
@@ -289,4 +320,4 @@ def small_convolutions(bench: Bench) -> None:
 @fault("Y15", "learning_rate_too_high", by=60)
 def convnet_sgd_high(bench: Bench) -> None:
     model = ConvNet()
-    _classify(bench, model, SGD(model.parameters(), 2.0, momentum=0.9))
+    _classify(bench, model, SGD(model.parameters(), bench.fault(2.0, without=0.05), momentum=0.9))

@@ -10,7 +10,6 @@ from material import (
     LanguageModel,
     Loss,
     Recurrent,
-    accuracy,
     digits,
     markov,
     mlp,
@@ -40,26 +39,26 @@ def _classify(
     train(
         bench, model, optimizer, batches, loss_of=loss_of, clip=clip, scheduler=scheduler
     )  # fmt: skip
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F16", "learning_rate_too_low", by=300)
 def adam_low(bench: Bench) -> None:
     model = mlp(MLP_3)
-    _classify(bench, model, Adam(model.parameters(), 1e-6))
+    _classify(bench, model, Adam(model.parameters(), bench.fault(1e-6, without=1e-3)))
 
 
 @fault("F16b", "learning_rate_too_low", by=300)
 def clipped_away(bench: Bench) -> None:
     """A usual rate, and gradients clipped to a ten-thousandth."""
     model = mlp(MLP_3)
-    _classify(bench, model, SGD(model.parameters(), 0.1), clip=1e-4)
+    _classify(bench, model, SGD(model.parameters(), 0.1), clip=bench.fault(1e-4, without=None))
 
 
 @fault("F17", "learning_rate_too_low", by=300)
 def sgd_low(bench: Bench) -> None:
     model = ConvNet()
-    _classify(bench, model, SGD(model.parameters(), 1e-5))
+    _classify(bench, model, SGD(model.parameters(), bench.fault(1e-5, without=0.05)))
 
 
 @fault("F17b", "learning_rate_too_low", by=200)
@@ -70,7 +69,7 @@ def language_model_low(bench: Bench) -> None:
     train(
         bench,
         model,
-        AdamW(model.parameters(), 1e-6),
+        AdamW(model.parameters(), bench.fault(1e-6, without=3e-3)),
         data.batches(bench.generator(), 32, 200),
         loss_of=lambda out, y: functional.cross_entropy(out.flatten(0, 1), y.flatten()),
     )
@@ -86,7 +85,7 @@ def lstm_low(bench: Bench) -> None:
             tokens = torch.randint(8, (32, 8), generator=generator)
             yield functional.one_hot(tokens, 8).float(), tokens[:, 0]
 
-    train(bench, model, Adam(model.parameters(), 1e-7), batches())
+    train(bench, model, Adam(model.parameters(), bench.fault(1e-7, without=1e-2)), batches())
 
 
 def _trained(steps: int) -> nn.Sequential:
@@ -150,7 +149,7 @@ def private(bench: Bench) -> None:
                 parameter.grad += 0.02 * torch.randn(parameter.shape, generator=generator)
             optimizer.step()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("R06")

@@ -18,6 +18,7 @@ class Recipe:
         roots: Accepted root causes; empty for a control.
         layers: Accepted layers by prefix; empty where none is defined.
         by: Latest step of the first finding.
+        measure: What of the result the claim is held against; None is the first of claims.py.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Recipe:
     roots: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     by: int | None = None
+    measure: str | None = None
 
     @property
     def healthy(self) -> bool:
@@ -36,12 +38,14 @@ RECIPES: dict[str, Recipe] = {}
 
 
 def fault(
-    name: str, *roots: str, by: int, layers: tuple[str, ...] = ()
+    name: str, *roots: str, by: int, layers: tuple[str, ...] = (), measure: str | None = None
 ) -> Callable[[Build], Build]:
     """Register a faulty recipe."""
 
     def register(build: Build) -> Build:
-        RECIPES[name] = Recipe(id=name, build=build, roots=roots, layers=layers, by=by)
+        RECIPES[name] = Recipe(
+            id=name, build=build, roots=roots, layers=layers, by=by, measure=measure
+        )
         return build
 
     return register

@@ -1,7 +1,10 @@
 """Right causes on faulty runs, silence on healthy ones: `python benchmarks/faults/run.py [ID ...]`.
 
 Trains each recipe with three seeds and default settings, diagnoses it, and prints one line a run
-and the rates of each half (halves.py). A finding is counted at warning or error only.
+and the rates of each half (halves.py). A finding is counted at warning or error only. Beside it
+stands whether the recipe is what it claims to be (claims.py): that a control learns is seen in the
+run itself, that a fault hurts in claims.jsonl. Recipes that are not are named, and the rates are
+given once more without them.
 """
 
 import argparse
@@ -10,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +21,8 @@ from pathlib import Path
 os.environ["TELEMETRY_COMPACT"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
-import torch
+from claims import Claim, listed, premise, trained
+from claims import stored as stored_claims
 from halves import Half, dealt, family, stored
 from material import Bench
 from pool import map_over
@@ -42,6 +46,7 @@ class Outcome:
     judged: Judged
     state: str
     n_samples: int
+    claim: Claim
     result: dict[str, float]
     train_s: float
     diagnose_s: float
@@ -54,18 +59,13 @@ def planted(recipe: Recipe) -> Planted:
 
 def run_once(unit: tuple[str, int], *, folder: Path, options: dict[str, object]) -> Outcome:
     """Train and diagnose one recipe with one seed."""
-    torch.set_num_threads(1)
     name, seed = unit
-    torch.manual_seed(seed)
     bench = Bench(seed=seed, store=folder / f"{name}-{seed}", options=options)
-    started = time.perf_counter()
-    RECIPES[name].build(bench)
-    train_s = time.perf_counter() - started
-    (bench.store / RESULT).write_text(json.dumps(bench.result))
-    return judge_again(unit, folder=folder, train_s=train_s)
+    (bench.store / RESULT).write_text(json.dumps(trained(RECIPES[name], bench)))
+    return judge_again(unit, folder=folder)
 
 
-def judge_again(unit: tuple[str, int], *, folder: Path, train_s: float = 0.0) -> Outcome:
+def judge_again(unit: tuple[str, int], *, folder: Path) -> Outcome:
     """Diagnose a run that was kept, by the rules as they are now."""
     name, seed = unit
     store = folder / f"{name}-{seed}"
@@ -80,10 +80,19 @@ def judge_again(unit: tuple[str, int], *, folder: Path, train_s: float = 0.0) ->
         judged=held_against(planted(RECIPES[name]), diagnosis),
         state=diagnosis.state,
         n_samples=diagnosis.n_samples,
+        claim=_claim(unit, result),
         result={key: round(value, 4) for key, value in result.items()},
-        train_s=round(train_s, 2),
+        train_s=round(result.get("seconds", 0.0), 2),
         diagnose_s=round(diagnose_s, 3),
     )
+
+
+def _claim(unit: tuple[str, int], result: Mapping[str, float]) -> Claim:
+    """Of a control by what it reached, of a fault by what is known of its twin."""
+    name, seed = unit
+    if RECIPES[name].healthy:
+        return premise(RECIPES[name], seed, result)
+    return stored_claims().get(unit, Claim(recipe=name, seed=seed))
 
 
 def main() -> None:
@@ -97,7 +106,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the outcomes as JSON")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
     parser.add_argument("--rerun-rules", type=Path, help="judge the runs of such a folder anew")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if any run is misjudged")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if any run is misjudged or its claim fails",
+    )
     given = parser.parse_args()
     halves = dealt(RECIPES, stored())
     names = [
@@ -124,7 +137,8 @@ def main() -> None:
         _summarise(half, [outcome for outcome in outcomes if halves[outcome.recipe] == half])
     if given.out:
         given.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    if given.strict and any(outcome.judged.verdict != "ok" for outcome in outcomes):
+    wrong = [o for o in outcomes if o.judged.verdict != "ok" or o.claim.holds is False]
+    if given.strict and wrong:
         sys.exit(1)
 
 
@@ -134,8 +148,16 @@ def _line(outcome: Outcome) -> str:
         f"{outcome.recipe:5} {outcome.seed} {judged.verdict:12} {judged.named:22} "
         f"{judged.layer or '':14.14} step {judged.step!s:5} {outcome.state:9} "
         f"{outcome.n_samples:4} samples {outcome.train_s:5.1f}s {outcome.diagnose_s:.2f}s "
+        f"claim {outcome.claim.word} ({outcome.claim.measure} {outcome.claim.value}, "
+        f"{outcome.claim.reference}) "
         f"{outcome.result} {' '.join(judged.others)}"
     )
+
+
+def _rates(outcomes: Sequence[Outcome]) -> None:
+    pairs = [(planted(RECIPES[outcome.recipe]), outcome.judged) for outcome in outcomes]
+    for name, text in rates(pairs).items():
+        print(f"  {name:24} {text}")
 
 
 def _summarise(half: Half, outcomes: Sequence[Outcome]) -> None:
@@ -145,9 +167,11 @@ def _summarise(half: Half, outcomes: Sequence[Outcome]) -> None:
     names = {outcome.recipe for outcome in outcomes}
     n_faults = sum(not RECIPES[name].healthy for name in names)
     print(f"\n{half} half: {n_faults} faults, {len(names) - n_faults} controls")
-    pairs = [(planted(RECIPES[outcome.recipe]), outcome.judged) for outcome in outcomes]
-    for name, text in rates(pairs).items():
-        print(f"  {name:24} {text}")
+    _rates(outcomes)
+    print("\n".join(f"  {line}" for line in listed(outcome.claim for outcome in outcomes)))
+    held = [outcome for outcome in outcomes if outcome.claim.holds]
+    print(f"  the {len(held)} runs whose claim holds")
+    _rates(held)
     print("  planted: named first")
     causes = [(family(RECIPES[o.recipe]), o.judged.named) for o in outcomes]
     print("\n".join(f"    {line}" for line in confusion(causes)))

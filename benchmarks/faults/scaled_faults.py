@@ -5,7 +5,7 @@
 from collections.abc import Callable
 
 import torch
-from material import Bench, accuracy, digits, mlp
+from material import Bench, digits, mlp
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -55,7 +55,7 @@ def _scaled(
             scaler.step(optimizer)
             scaler.update()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
     bench.result["scale"] = scaler.get_scale()
 
 
@@ -65,15 +65,19 @@ def no_scale(bench: Bench) -> None:
     _scaled(
         bench,
         lambda m: Adam(m.parameters(), 1e-3),
-        loss_of=lambda out, y: (
-            functional.cross_entropy(out, y) + 1e-3 * (out - out.detach()).square().sum().sqrt()
+        loss_of=bench.fault(
+            lambda out, y: (
+                functional.cross_entropy(out, y) + 1e-3 * (out - out.detach()).square().sum().sqrt()
+            ),
+            without=functional.cross_entropy,
         ),
     )
 
 
 @fault("F56b", "loss_scaler", by=40)
 def clipped_too_early(bench: Bench) -> None:
-    _scaled(bench, lambda m: SGD(m.parameters(), 0.1), unscaled_first=False)
+    unscaled_first = not bench.is_faulty
+    _scaled(bench, lambda m: SGD(m.parameters(), 0.1), unscaled_first=unscaled_first)
 
 
 @healthy("W08")

@@ -7,7 +7,6 @@ from material import (
     Bench,
     ConvNet,
     LanguageModel,
-    accuracy,
     digits,
     evaluation,
     markov,
@@ -44,7 +43,7 @@ def _penalised(bench: Bench, factor: float, *, is_reported: bool = False) -> Non
 
 @fault("F61", "weight_norm_growth", by=250)
 def rewarded_weights(bench: Bench) -> None:
-    _penalised(bench, -0.08)
+    _penalised(bench, bench.fault(-0.08, without=1e-3))
 
 
 @healthy("N01")
@@ -54,7 +53,7 @@ def penalised_weights(bench: Bench) -> None:
 
 @fault("F62", "weight_norm_growth", by=250)
 def rewarded_in_the_reported_loss(bench: Bench) -> None:
-    _penalised(bench, -0.08, is_reported=True)
+    _penalised(bench, bench.fault(-0.08, without=1e-3), is_reported=True)
 
 
 @healthy("N02")
@@ -85,7 +84,7 @@ def _decayed_by_hand(bench: Bench, rate: float) -> None:
 
 @fault("F63", "weight_norm_growth", by=300)
 def decay_of_the_wrong_sign(bench: Bench) -> None:
-    _decayed_by_hand(bench, -0.02)
+    _decayed_by_hand(bench, bench.fault(-0.02, without=1e-3))
 
 
 @healthy("N03")
@@ -101,7 +100,7 @@ def scale_invariant(bench: Bench) -> None:
     optimizer = SGD(model.parameters(), 0.3, momentum=0.9)
     batches = data.batches(bench.generator(), 64, 500)
     train(bench, model, optimizer, batches, evaluate=evaluation(model, data))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("N05")
@@ -200,7 +199,7 @@ def _normed_parity(bench: Bench, *, std: float | None = None, head_rate: float =
 
 @fault("F64", "layer_imbalance", by=100, layers=("0",))
 def large_weights_before_a_norm(bench: Bench) -> None:
-    _normed_parity(bench, std=20.0)
+    _normed_parity(bench, std=bench.fault(20.0, without=None))
 
 
 @healthy("N08")
@@ -222,7 +221,7 @@ def _slowed_parity(bench: Bench, share: float) -> None:
 
 @fault("F65", "layer_imbalance", by=100, layers=("0",))
 def gradient_lost_on_the_way(bench: Bench) -> None:
-    _slowed_parity(bench, 1e-4)
+    _slowed_parity(bench, bench.fault(1e-4, without=0.5))
 
 
 @healthy("N10")
@@ -241,7 +240,7 @@ def rates_by_layer(bench: Bench) -> None:
     ]
     data = digits()
     train(bench, model, SGD(groups, momentum=0.9), data.batches(bench.generator(), 64, 400))
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("N12")
@@ -307,7 +306,7 @@ def _accumulated(bench: Bench, size: int) -> None:
             if index % 8 == 7:
                 optimizer.step()
                 optimizer.zero_grad()
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("N14")

@@ -5,7 +5,7 @@
 from collections.abc import Callable
 
 import torch
-from material import Bench, accuracy, digits, mlp
+from material import Bench, digits, mlp
 from recipe import fault, healthy
 from torch import nn
 from torch.nn import functional
@@ -19,11 +19,13 @@ def _uncleared(bench: Bench, model: nn.Module, optimizer: Optimizer, steps: int)
     with bench.record(model, optimizer) as telemetry:
         for x, y in data.batches(bench.generator(), 64, steps):
             loss = functional.cross_entropy(model(x), y)
+            if not bench.is_faulty:
+                optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
             bench.result["loss"] = float(loss.detach())
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F19", "gradients_not_cleared", by=20)
@@ -47,11 +49,11 @@ def cleared_in_part(bench: Bench) -> None:
     with bench.record(model, optimizer) as telemetry:
         for x, y in data.batches(bench.generator(), 64, 300):
             loss = functional.cross_entropy(model(x), y)
-            model[-1].zero_grad()
+            bench.fault(model[-1], without=model).zero_grad()
             loss.backward()
             optimizer.step()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @healthy("W01")
@@ -73,7 +75,7 @@ def actor_by_hand(bench: Bench) -> None:
                 parameter.grad = gradient
             first.step()
             telemetry.step(loss=loss + soft)
-    bench.result["accuracy"] = accuracy(model["first"], data)
+    bench.score(model["first"], data)
 
 
 @healthy("W02")
@@ -92,7 +94,7 @@ def cleared_after_step(bench: Bench) -> None:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)
                 telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 def _accumulating(
@@ -119,24 +121,29 @@ def _accumulating(
                 optimizer.zero_grad()
                 telemetry.step(loss=total.clone())
                 total.zero_()
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)
 
 
 @fault("F21", "loss_multiplier", by=40)
 def undivided(bench: Bench) -> None:
     """At a rate of 0.3 two of three seeds go on learning, to an accuracy of 0.3 or 0.4."""
-    _accumulating(bench, lambda m: SGD(m.parameters(), 0.5))
+    divisor = bench.fault(1.0, without=8.0)
+    _accumulating(bench, lambda m: SGD(m.parameters(), 0.5), divisor=divisor)
 
 
 @fault("F21b", "loss_multiplier", by=40)
 def undivided_momentum(bench: Bench) -> None:
-    _accumulating(bench, lambda m: SGD(m.parameters(), 0.1, momentum=0.9), k=16, steps=100)
+    divisor = bench.fault(1.0, without=16.0)
+    _accumulating(
+        bench, lambda m: SGD(m.parameters(), 0.1, momentum=0.9), k=16, divisor=divisor, steps=100
+    )
 
 
 @fault("F21x", "learning_rate_too_high", "loss_spike", by=100)
 def divided_but_too_high(bench: Bench) -> None:
     """Divides and reports what it divided; its rate is the fault."""
-    _accumulating(bench, lambda m: SGD(m.parameters(), 4.0), divisor=8, reports_root=True)
+    rate = bench.fault(4.0, without=0.3)
+    _accumulating(bench, lambda m: SGD(m.parameters(), rate), divisor=8, reports_root=True)
 
 
 @healthy("W03")
@@ -182,4 +189,4 @@ def sharpness_aware(bench: Bench) -> None:
             optimizer.step()
             optimizer.zero_grad()
             telemetry.step(loss=loss)
-    bench.result["accuracy"] = accuracy(model, data)
+    bench.score(model, data)

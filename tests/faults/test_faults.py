@@ -26,7 +26,14 @@ pytestmark = pytest.mark.torch
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One case of a detector's fixture; `root` is a detector or `none`, `info` one that tells."""
+    """One case of a detector's fixture.
+
+    Attributes:
+        detector: Whose fixture it is.
+        root: The detector that is named first, or `none`: no warning and no error.
+        info: One that tells, where the root is `none`.
+        consequences: Detectors that are named as what the root led to.
+    """
 
     detector: str
     name: str
@@ -34,9 +41,15 @@ class Case:
     seed: int
     root: str
     info: str | None
+    consequences: tuple[str, ...]
     layers: tuple[str, ...]
     by: int | None
     change: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def found(self) -> set[str]:
+        """Detectors that the case demands."""
+        return {self.root, self.info, *self.consequences} - {"none", None}
 
     def __str__(self) -> str:
         return f"{self.detector}-{self.name}-{self.seed}"
@@ -53,6 +66,7 @@ def cases() -> Iterator[Case]:
                     seed=seed,
                     root=entry["expect"]["root"],
                     info=entry["expect"].get("info"),
+                    consequences=tuple(entry["expect"].get("consequences", ())),
                     layers=_layers(entry["expect"]),
                     by=entry["expect"].get("by"),
                     change=entry.get("change", {}),
@@ -117,12 +131,14 @@ def test_the_cause_is_named(
     serious = [f for f in findings if f.severity is not Severity.INFO]
     if case.root == "none":
         assert not serious, [f.message for f in serious]
-        assert case.info is None or case.info in {f.detector for f in findings}
+        told = {f.detector for f in findings} & {case.detector, case.info}
+        assert told == case.found, [f.message for f in findings]
         return
     assert serious, "nothing was found"
     assert serious[0].detector == case.root, [(f.detector, f.message) for f in serious]
     assert serious[0].consequence_of is None
     assert all(f.consequence_of == case.root for f in serious[1:]), serious
+    assert {f.detector for f in serious} >= case.found, serious
     if case.layers:
         assert serious[0].layer in case.layers
     if case.by is not None:
@@ -131,18 +147,25 @@ def test_the_cause_is_named(
 
 
 def check_evidence(store: Store, findings: tuple[Finding, ...]) -> None:
-    """Each finding names a statement that runs, has rows, and a number to draw."""
+    """Each finding says of what it speaks, and names a statement that has rows and a number."""
     with store.session(store.runs()) as session:
         for finding in findings:
+            assert "  " not in finding.message, "a layer without a name: the model itself"
             explained = explanation(session, finding)
             assert explained.n_rows, finding
             assert explained.column, finding
             assert explained.series, finding
 
 
-def test_every_detector_has_a_fault_and_a_healthy_twin() -> None:
+def test_the_fixture_of_every_detector_demands_it_and_has_a_healthy_twin() -> None:
     known = list(cases())
     for detector in all_detectors():
         own = [case for case in known if case.detector == detector.id]
-        assert any(case.root != "none" or case.info for case in own), detector.id
-        assert any(case.root == "none" and not case.info for case in own), detector.id
+        assert any(detector.id in case.found for case in own), detector.id
+        assert any(not case.found for case in own), detector.id
+
+
+def test_no_fixture_demands_a_detector_that_is_not_there() -> None:
+    ids = {detector.id for detector in all_detectors()}
+    for case in cases():
+        assert {case.detector, *case.found} <= ids, case

@@ -215,8 +215,8 @@ def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Symptom | None
             if jump is not None and (first is None or begin < first.step):
                 value = float(ratios[own][place : place + 2].min())
                 first = _Symptom(
-                    message=f"the gradient of {matrix.layer} is {number(value)} x what its second "
-                    f"moment expects at steps {begin} and {end} (limit "
+                    message=f"the gradient of {matrix.layer or 'the model'} is {number(value)} x "
+                    f"what its second moment expects at steps {begin} and {end} (limit "
                     f"{number(limits['ratio_limit'])}); the loss jumps at step {jump}",
                     advice="Lower beta2 to 0.95, warm up longer, or clip updates.",
                     step=begin,

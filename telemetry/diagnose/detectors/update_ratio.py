@@ -20,7 +20,7 @@ from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import Persistence, persistence
 from telemetry.diagnose.grids import Grid, grids
 from telemetry.diagnose.robust import row_medians
-from telemetry.diagnose.wording import MATRICES, example, gated, number
+from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
 from telemetry.store.rows import Rows
 
 ID = "update_ratio"
@@ -81,7 +81,7 @@ def _finding(
     owner = {matrix.id: matrix.layer for matrix in context.network.matrices}
     worst = np.argsort(-np.nan_to_num(row_medians(ratios.values[held.where].T)))
     layers = tuple(dict.fromkeys(owner[ratios.ids[place]] for place in worst))
-    subject = layers[0] if len(ratios.ids) == 1 else "the median weight matrix"
+    subject = and_more(layers[:1]) if len(ratios.ids) == 1 else "the median weight matrix"
     rate = context.lr_at(held.first_step)
     return Finding(
         detector=ID,

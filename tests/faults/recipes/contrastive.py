@@ -18,8 +18,8 @@ def train(record: Record, *, seed: int, method: str = "negatives", steps: int = 
     Args:
         record: Makes the callback.
         seed: Of model and data.
-        method: `negatives` (a contrastive loss), `variance` (deviations are kept at one) or
-            `none`, which collapses.
+        method: `negatives` (a contrastive loss), `variance` (deviations are kept at one), `none`,
+            which collapses, or `distance`: other samples are pushed away, however far they are.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
@@ -48,6 +48,8 @@ def _loss(one: Tensor, other: Tensor, method: str) -> Tensor:
         a, b = functional.normalize(one, dim=1), functional.normalize(other, dim=1)
         return functional.cross_entropy(a @ b.T / 0.2, torch.arange(len(a)))
     pulled = (one - other).square().mean()
+    if method == "distance":
+        return pulled - (one - other.roll(1, 0)).square().mean() / 2
     if method == "variance":
         return (
             pulled

@@ -30,7 +30,6 @@ def train(
     seed: int,
     length: int = 3,
     asked: int = 0,
-    recurrent_gain: float = 1.0,
     steps: int = 120,
 ) -> None:
     """Train and record once.
@@ -40,13 +39,10 @@ def train(
         seed: Of model and data.
         length: Tokens of a sequence.
         asked: Place of the token that is asked for.
-        recurrent_gain: Factor on the recurrent weights.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
     model = Recall()
-    with torch.no_grad():
-        model.rnn.weight_hh_l0.mul_(recurrent_gain)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(seed)
     with record(model, optimizer) as telemetry:
