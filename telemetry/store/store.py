@@ -32,18 +32,32 @@ class Store:
         Raises:
             StoreUnreadable: missing, not a folder, unreadable, or without a single run.
         """
+        store = cls.expected(path)
+        if not store.path.exists():
+            raise StoreUnreadable(f"{store.path}: there is no store. {HINT}")
+        if next(run_folders(store.path), None) is None:
+            raise StoreUnreadable(f"{store.path}: holds no run. {HINT}")
+        return store
+
+    @classmethod
+    def expected(cls, path: str | os.PathLike[str] = DEFAULT_STORE) -> "Store":
+        """The store of a folder that the first training may still have to make.
+
+        Raises:
+            StoreUnreadable: not a folder, or unreadable.
+        """
         folder = Path(os.fspath(path)).absolute()
-        if not folder.exists():
-            raise StoreUnreadable(f"{folder}: there is no store. {HINT}")
-        if not folder.is_dir():
-            raise StoreUnreadable(f"{folder}: a store is a folder, this is a file. {HINT}")
         try:
             with os.scandir(folder):
                 pass
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError as error:
+            raise StoreUnreadable(
+                f"{folder}: a store is a folder, this is a file. {HINT}"
+            ) from error
         except OSError as error:
             raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error
-        if next(run_folders(folder), None) is None:
-            raise StoreUnreadable(f"{folder}: holds no run. {HINT}")
         return cls(folder)
 
     def runs(self) -> list[Run]:
