@@ -72,13 +72,16 @@ class Store:
         """
         return select_run(self.runs(), selector)
 
-    def session(self, runs: Sequence[Run], *, all_attempts: bool = False) -> "Session":
+    def session(
+        self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False
+    ) -> "Session":
         """Views over the shards of runs.
 
         Args:
             runs: The runs to show; their order is that of the raw rows.
             all_attempts: Also show rows that a later attempt repeated.
+            many_statements: Read the rows that many rules ask for once, unless they are too many.
         """
         from telemetry.store.session import Session  # noqa: PLC0415 - listing runs needs no DuckDB
 
-        return Session(runs, all_attempts=all_attempts)
+        return Session(runs, all_attempts=all_attempts, many_statements=many_statements)
