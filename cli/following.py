@@ -12,7 +12,7 @@ from telemetry.cli import numbers, render
 from telemetry.cli.grid import Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
-from telemetry.diagnose.follow import Change, Look, follow_run
+from telemetry.diagnose.follow import Change, Look, follow_run, run_to_follow
 from telemetry.manifest import Status
 from telemetry.safe_text import clean
 
@@ -22,18 +22,47 @@ if TYPE_CHECKING:
     from telemetry.diagnose.finding import Diagnosis, Finding
     from telemetry.json_values import Json
     from telemetry.store.catalog import Run
+    from telemetry.store.store import Store
 
 POLL_INTERVAL_S = 2.0  # a run publishes every 30 s, at its start after 1, 2, 5, 10 and 20 s
 ENDS = {
-    Status.FINISHED: "the run has finished",
-    Status.FAILED: "the run has failed",
-    Status.KILLED: "the run was killed",
+    Status.FINISHED: "has finished",
+    Status.FAILED: "has failed",
+    Status.KILLED: "was killed",
+    Status.UNREADABLE: "cannot be read",
 }
 
 
 def pause() -> None:
     """Wait until the folder is worth another look."""
     time.sleep(POLL_INTERVAL_S)
+
+
+def newest_run(screen: Screen, store: "Store") -> "Run":
+    """The newest run that is being recorded; where there is none, the wait for one is announced."""
+
+    def waits(latest: "Run | None") -> None:
+        how_to_stop = "this waits for the next run to begin. Ctrl-C stops"
+        if latest is None:
+            screen.tell(f"{store.path} holds no run yet; {how_to_stop}.")
+            return
+        how = ENDS.get(latest.status, f"is {latest.status}")
+        screen.tell(
+            f"the latest run, {latest.name} ({latest.short}), {how}; {how_to_stop}, "
+            f"`telemetry diagnose {latest.short}` judges that one."
+        )
+
+    return run_to_follow(store, waits=waits, pause=pause)
+
+
+def show_run(screen: Screen, run: "Run") -> None:
+    """The first line: which run this is about."""
+    screen.line(
+        Span(run.name, Style.STRONG),
+        run.short,
+        Span(f"{run.status}, started {run.started[:19]} UTC", Style.FAINT),
+    )
+    sys.stdout.flush()
 
 
 class StatusLine:
@@ -102,8 +131,8 @@ def show_changes(
 
 def show_end(screen: Screen, look: Look, summary: Span) -> None:
     """That the run has ended, and how it stands."""
-    how = ENDS.get(look.run.status, look.run.status)
-    screen.line(*_when(look.diagnosis), Span(how, Style.STRONG), summary)
+    how = ENDS.get(look.run.status, f"is {look.run.status}")
+    screen.line(*_when(look.diagnosis), Span(f"the run {how}", Style.STRONG), summary)
 
 
 def document(look: Look) -> "dict[str, Json]":

@@ -13,16 +13,18 @@ from telemetry.manifest import Status, read_manifest, utc_now, write_manifest
 class RunningRun:
     """A run whose process lives, as far as its heartbeat tells."""
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
-        self.path = RunBuilder(store=store).path
+    def __init__(
+        self, store: Path, *, run: str = "20260102-030405-aaaaaa", name: str = "base"
+    ) -> None:
+        self._store, self._run, self._name = store, run, name
+        self.path = RunBuilder(store=store, run=run).path
         self.grow([])
 
     def grow(self, losses: Sequence[float], *, status: Status = Status.RUNNING) -> None:
         """From now on it has these losses."""
         if self.path.is_dir():
             shutil.rmtree(self.path / "steps", ignore_errors=True)
-        builder = RunBuilder(store=self._store)
+        builder = RunBuilder(store=self._store, run=self._run, name=self._name)
         if losses:
             builder.losses(losses)
         builder.write(status=status)

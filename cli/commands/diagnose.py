@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
     from telemetry.store.catalog import Run
 
+LATEST = "latest"
 USUAL_FAIL_ON = "warning"
 EXIT_FOUND = 1
 EXIT_NOTHING_CHECKED = 3
 
 
 @verb(__name__, __doc__)
-@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
+@click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default=LATEST)
 @click.option(
     "--detector",
     "detectors",
@@ -64,7 +65,8 @@ EXIT_NOTHING_CHECKED = 3
 @click.option(
     "--follow",
     is_flag=True,
-    help="Judge a running run again whenever it has written, show what changes, until it ends.",
+    help="Judge a running run again whenever it has written, show what changes, until it ends. "
+    "Where no run is running, `latest` waits for the next one.",
 )
 @click.option(
     "--explain",
@@ -85,11 +87,10 @@ def command(
 ) -> int:
     """Judge, show, and fail if something is wrong."""
     screen = open_screen(settings)
-    store = telemetry.Store.open(settings.store)
-    chosen = store.select(run)
-    warn_of_files(screen, [chosen])
     if follow and explain is not None:
         raise UsageError("--follow and --explain exclude each other; explain after the run's end.")
+    store, chosen = _followed(screen, settings, run) if follow else _selected(settings, run)
+    warn_of_files(screen, [chosen])
     level = fail_on or find_configuration().fail_on or USUAL_FAIL_ON
 
     def diagnose(run: "Run") -> Diagnosis:
@@ -110,6 +111,25 @@ def command(
     else:
         show(screen, chosen, diagnosis)
     return exit_code(diagnosis, level)
+
+
+def _selected(settings: Settings, selector: str) -> "tuple[telemetry.Store, Run]":
+    store = telemetry.Store.open(settings.store)
+    return store, store.select(selector)
+
+
+def _followed(screen: Screen, settings: Settings, selector: str) -> "tuple[telemetry.Store, Run]":
+    """The run to follow, named; `latest` is one that is being recorded, if need be a later one."""
+    from telemetry.cli import following  # noqa: PLC0415 - pyarrow, which --help does without
+
+    if selector == LATEST:
+        store = telemetry.Store.expected(settings.store)
+        run = following.newest_run(screen, store)
+    else:
+        store, run = _selected(settings, selector)
+    if not screen.wants_json:  # where each document names it
+        following.show_run(screen, run)
+    return store, run
 
 
 def _explain(

@@ -53,7 +53,8 @@ def diagnose_run(
     if run.manifest is None:
         raise StoreUnreadable(f"run {run.run}: {run.reason}")
     # Runs that blow up hold values near the largest float: ratios may overflow, and say so.
-    with store.session([run]) as session, np.errstate(all="ignore"):
+    opened = store.session([run], many_statements=True)
+    with opened as session, np.errstate(all="ignore"):
         loaded = load_context(session, run.run, tags=run.tags, total_steps=run.manifest.total_steps)
         context = replace(loaded, finished=run.status is Status.FINISHED)
         verdicts = {

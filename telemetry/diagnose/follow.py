@@ -1,20 +1,26 @@
 """Follows a run while it is recorded: judges it again whenever its files have changed.
 
-Between two diagnoses it lists folders and reads one small file; nothing of a shard.
+Between two diagnoses it lists folders and reads one small file; nothing of a shard. While it waits
+for a run to begin, it reads the manifests that have changed.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
 
 from telemetry.diagnose.finding import Diagnosis, Finding
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.manifest import Status
-from telemetry.runs import RunRef
-from telemetry.store.catalog import Run, load_run, run_status
+from telemetry.runs import MANIFEST_NAME, RunRef
+from telemetry.store.catalog import Run, load_run, run_folders, run_status
 from telemetry.store.findings_cache import input_hash
 from telemetry.store.folders import is_real_folder
+from telemetry.store.store import Store
+
+Version: TypeAlias = tuple[int, int]  # of a manifest: another one is another file with its own time
 
 # After a diagnosis of 3 s comes a rest of 12: ranks publish at different times, and each shard
 # would call for another diagnosis. So it takes a fifth of its time at most.
@@ -52,6 +58,52 @@ class Look:
     diagnosis: Diagnosis
     changes: tuple[FindingChange, ...]
     is_last: bool
+
+
+def run_to_follow(
+    store: Store, *, waits: Callable[[Run | None], None], pause: Callable[[], None]
+) -> Run:
+    """The newest run that is being recorded; where none is, the next one that begins.
+
+    A training that is still importing has no folder yet, so the newest run of a store may be one
+    that ended long ago. A run that began and ended between two looks at the store counts, and so
+    does one that is resumed.
+
+    Args:
+        store: Where runs are; its folder may not exist yet.
+        waits: Called once before the first pause, with the newest run, which has ended, or None.
+        pause: Waits for a moment.
+    """
+    known = _manifests(store)
+    runs = store.runs()
+    running = [run for run in runs if run.status is Status.RUNNING]
+    if running:
+        return running[0]
+    waits(runs[0] if runs else None)
+    while True:
+        pause()
+        present = _manifests(store)
+        changed = [
+            load_run(path) for path, version in present.items() if known.get(path) != version
+        ]
+        begun = [
+            run for run in changed if run.ref.path not in known or run.status is Status.RUNNING
+        ]
+        if begun:
+            return max(begun, key=lambda run: (run.started, run.run))
+        known = present
+
+
+def _manifests(store: Store) -> dict[Path, Version]:
+    """The runs of a store, each with the version of its manifest."""
+    found = {}
+    for path in run_folders(store.path):
+        try:
+            file = (path / MANIFEST_NAME).stat()
+        except OSError:  # the run was deleted since its folder was listed
+            continue
+        found[path] = file.st_mtime_ns, file.st_ino
+    return found
 
 
 def follow_run(

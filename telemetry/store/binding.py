@@ -34,9 +34,12 @@ COMPUTED_ONCE = frozenset(
         "findings",
     }
 )
+# A diagnosis reads each of these in 15 places: their rows are taken from the shards once. A row of
+# tensor_points takes 200 bytes.
+READ_BY_MANY = frozenset({"tensor_points", "module_numbers"})
 # Views that merge the ranks of a table, and have a cheaper text for runs of one rank.
 MERGED_RANKS = {"tensor_points": "tensor_stats", "dead_points": "module_stats"}
-COMPUTED_ONCE_ROWS = 400_000  # rows of raw tables behind; tensor_points takes 200 bytes a row
+COMPUTED_ONCE_ROWS = 400_000  # rows of raw tables behind
 
 
 class RawSource(Protocol):
@@ -60,12 +63,14 @@ class Binder:
         *,
         all_attempts: bool,
         computed_once_rows: int,
+        computed_once: frozenset[str] = COMPUTED_ONCE,
     ) -> None:
         self._connection = connection
         self._listing = listing
         self._source = source
         self._all_attempts = all_attempts
         self._computed_once_rows = computed_once_rows
+        self._computed_once = computed_once
         self._bound: set[str] = set()
 
     def bind(self, names: Iterable[str]) -> None:
@@ -98,7 +103,7 @@ class Binder:
     def _bind_view(self, name: str) -> None:
         text = sql.view_text(self._variant(name))
         self.bind(sql.dependencies(text))
-        if name in COMPUTED_ONCE and self._n_rows(name) <= self._computed_once_rows:
+        if name in self._computed_once and self._n_rows(name) <= self._computed_once_rows:
             self._connection.execute(f"CREATE TABLE {sql.identifier(name)} AS {text}")
         else:
             create_view(self._connection, name, text)

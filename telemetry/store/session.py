@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.store.arrow_results import plain_numbers
-from telemetry.store.binding import COMPUTED_ONCE_ROWS, Binder, ParquetFiles
+from telemetry.store.binding import (
+    COMPUTED_ONCE,
+    COMPUTED_ONCE_ROWS,
+    READ_BY_MANY,
+    Binder,
+    ParquetFiles,
+)
 from telemetry.store.catalog import Run
 from telemetry.store.listing import Listing
 from telemetry.store.rows import Rows, SqlValue
@@ -38,9 +44,12 @@ class Session:
     first asked for; open a new session to see what a running run has written since.
     """
 
-    def __init__(self, runs: Sequence[Run], *, all_attempts: bool = False) -> None:
+    def __init__(
+        self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False
+    ) -> None:
         self._listing = Listing(runs)
         self._all_attempts = all_attempts
+        self._computed_once = COMPUTED_ONCE | (READ_BY_MANY if many_statements else frozenset())
         self._connection = _connect()
         self._binder = self._new_binder()
 
@@ -122,6 +131,7 @@ class Session:
             ParquetFiles(),
             all_attempts=self._all_attempts,
             computed_once_rows=COMPUTED_ONCE_ROWS,
+            computed_once=self._computed_once,
         )
 
     def _rebind(self) -> None:

@@ -32,18 +32,32 @@ class Store:
         Raises:
             StoreUnreadable: missing, not a folder, unreadable, or without a single run.
         """
+        store = cls.expected(path)
+        if not store.path.exists():
+            raise StoreUnreadable(f"{store.path}: there is no store. {HINT}")
+        if next(run_folders(store.path), None) is None:
+            raise StoreUnreadable(f"{store.path}: holds no run. {HINT}")
+        return store
+
+    @classmethod
+    def expected(cls, path: str | os.PathLike[str] = DEFAULT_STORE) -> "Store":
+        """The store of a folder that the first training may still have to make.
+
+        Raises:
+            StoreUnreadable: not a folder, or unreadable.
+        """
         folder = Path(os.fspath(path)).absolute()
-        if not folder.exists():
-            raise StoreUnreadable(f"{folder}: there is no store. {HINT}")
-        if not folder.is_dir():
-            raise StoreUnreadable(f"{folder}: a store is a folder, this is a file. {HINT}")
         try:
             with os.scandir(folder):
                 pass
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError as error:
+            raise StoreUnreadable(
+                f"{folder}: a store is a folder, this is a file. {HINT}"
+            ) from error
         except OSError as error:
             raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error
-        if next(run_folders(folder), None) is None:
-            raise StoreUnreadable(f"{folder}: holds no run. {HINT}")
         return cls(folder)
 
     def runs(self) -> list[Run]:
@@ -58,13 +72,16 @@ class Store:
         """
         return select_run(self.runs(), selector)
 
-    def session(self, runs: Sequence[Run], *, all_attempts: bool = False) -> "Session":
+    def session(
+        self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False
+    ) -> "Session":
         """Views over the shards of runs.
 
         Args:
             runs: The runs to show; their order is that of the raw rows.
             all_attempts: Also show rows that a later attempt repeated.
+            many_statements: Read the rows that many rules ask for once, unless they are too many.
         """
         from telemetry.store.session import Session  # noqa: PLC0415 - listing runs needs no DuckDB
 
-        return Session(runs, all_attempts=all_attempts)
+        return Session(runs, all_attempts=all_attempts, many_statements=many_statements)

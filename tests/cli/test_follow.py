@@ -66,6 +66,100 @@ def test_a_finding_is_shown_when_it_is_new_and_the_end_when_it_comes(
     assert done.err == ""
 
 
+def test_the_first_line_names_the_run(
+    running: RunningRun, happens: Happenings, telemetry: Telemetry
+) -> None:
+    happens(lambda: running.grow(HEALTHY, status=Status.FINISHED))
+    done = telemetry("diagnose", "latest", "--follow")
+    first, *_ = done.out.splitlines()
+    assert first == "base\taaaaaa\trunning, started 2026-01-02T03:04:05 UTC"
+    assert done.err == ""
+
+
+def test_where_no_run_is_running_the_next_one_is_waited_for(
+    store: Path, running: RunningRun, happens: Happenings, telemetry: Telemetry
+) -> None:
+    running.grow(BROKEN, status=Status.FINISHED)
+    later: list[RunningRun] = []
+    happens(
+        lambda: None,
+        lambda: later.append(RunningRun(store, run="20260102-040000-bbbbbb", name="next")),
+        lambda: later[0].grow(HEALTHY, status=Status.FINISHED),
+    )
+    done = telemetry("diagnose", "--follow")
+    assert done.code == 0
+    assert done.out.splitlines()[0].split("\t")[:2] == ["next", "bbbbbb"]
+    assert "non_finite" not in done.out
+    assert done.err == (
+        "telemetry: the latest run, base (aaaaaa), has finished; this waits for the next run to "
+        "begin. Ctrl-C stops, `telemetry diagnose aaaaaa` judges that one.\n"
+    )
+
+
+def test_an_older_run_that_is_running_is_followed_and_named(
+    store: Path, running: RunningRun, happens: Happenings, telemetry: Telemetry
+) -> None:
+    RunningRun(store, run="20260102-040000-bbbbbb", name="newer").grow(
+        HEALTHY, status=Status.FINISHED
+    )
+    happens(lambda: running.grow(HEALTHY, status=Status.FINISHED))
+    done = telemetry("diagnose", "latest", "--follow")
+    assert done.code == 0
+    assert done.out.startswith("base\taaaaaa\trunning")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no_folder", "no_run"])
+def test_the_first_run_of_a_store_is_waited_for(
+    store: Path, happens: Happenings, telemetry: Telemetry, *, there: bool
+) -> None:
+    if there:
+        store.mkdir()
+    first: list[RunningRun] = []
+    happens(
+        lambda: first.append(RunningRun(store)),
+        lambda: first[0].grow(HEALTHY, status=Status.FINISHED),
+    )
+    done = telemetry("diagnose", "--follow", "--json")
+    assert done.code == 0
+    [document] = [validated("diagnose", line) for line in done.out.splitlines()]
+    assert document["follow"]["is_last"] is True
+    assert f"{store.absolute()} holds no run yet; this waits" in done.err
+    assert "Ctrl-C stops" in done.err
+
+
+def test_ctrl_c_ends_the_wait_for_a_run(
+    store: Path, happens: Happenings, telemetry: Telemetry
+) -> None:
+    happens(interrupt)
+    done = telemetry("diagnose", "--follow", "--store", store)
+    assert done.code == 130
+    assert done.out == ""
+    assert "Traceback" not in done.err
+
+
+def test_a_run_chosen_by_name_is_judged_though_it_has_ended(
+    running: RunningRun, telemetry: Telemetry
+) -> None:
+    running.grow(BROKEN, status=Status.FINISHED)
+    done = telemetry("diagnose", "aaaaaa", "--follow")
+    assert done.code == 1
+    assert done.out.startswith("base\taaaaaa\tfinished")
+    assert "the run has finished" in done.out
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"), [("absent", "there is no store"), ("latest", "this is a file")]
+)
+def test_what_cannot_be_followed_is_said_at_once(
+    store: Path, telemetry: Telemetry, selector: str, said: str
+) -> None:
+    if selector == "latest":
+        store.write_text("")
+    done = telemetry("diagnose", selector, "--follow")
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_what_is_over_is_named(
     running: RunningRun, happens: Happenings, telemetry: Telemetry
 ) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from two_shards import shards
 
 from telemetry.diagnose import diagnose as module
 from telemetry.diagnose.__main__ import close_run, main
-from telemetry.diagnose.detector import all_detectors
+from telemetry.diagnose.detector import all_detectors, find_detector
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import Policy, Suppression
@@ -20,6 +21,7 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status, read_manifest
 from telemetry.store.compaction import GRACE_S
 from telemetry.store.findings_cache import read_findings
+from telemetry.store.rows import Rows
 from telemetry.store.store import Store
 
 
@@ -66,6 +68,28 @@ def test_a_rule_that_fails_is_told_and_silences_no_other(
         result = diagnosed(vanishing(chain(8)))
     assert result.findings[0].detector == "vanishing_gradient"
     assert "a defect of telemetry" in not_checked(result, "loss_spike").reason
+
+
+def test_rules_share_the_rows_that_the_first_of_them_read(
+    chain: Chains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the shards of parameters are opened once, before the first rule judges."""
+    run = vanishing(chain(8))
+    shared = ("adam_second_moment", "epsilon_domination", "gradient_ascent", "over_regularized")
+    left: list[int] = []
+
+    def deleting(rows: Rows, *_arguments: object) -> None:
+        left.append(len(rows))
+        shutil.rmtree(run.path / "tensor_stats", ignore_errors=True)
+
+    asked = "SELECT step FROM tensor_points WHERE run = $run ORDER BY step"
+    rules = tuple(
+        replace(find_detector(name), sql=asked, needs=(), judge=deleting) for name in shared
+    )
+    monkeypatch.setattr(module, "all_detectors", lambda: rules)
+    assert diagnosed(run).passed == shared
+    assert len(left) == len(shared)
+    assert min(left) == max(left) > 0
 
 
 def test_chosen_detectors_alone_are_run(chain: Chains) -> None:

@@ -7,10 +7,11 @@ from example_results import DIAGNOSIS, HEALTHY
 from running_run import RunningRun
 
 from telemetry.diagnose.finding import Diagnosis, Severity
-from telemetry.diagnose.follow import REST_FACTOR, Change, Look, changes, follow_run
+from telemetry.diagnose.follow import REST_FACTOR, Change, Look, changes, follow_run, run_to_follow
 from telemetry.errors import StoreUnreadable
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run, load_run
+from telemetry.store.store import Store
 
 ROOT = DIAGNOSIS.findings[0]
 
@@ -122,3 +123,62 @@ def test_other_numbers_are_no_news() -> None:
     before = replace(HEALTHY, findings=(ROOT,))
     after = replace(HEALTHY, findings=(replace(ROOT, value=9.0, last_step=999, layers=("a", "b")),))
     assert changes(before, after) == ()
+
+
+def followed(store: Path, happens: Iterable[Callable[[], object]]) -> tuple[Run, list[str]]:
+    """The run that is followed, and the latest runs that were named before a wait for it."""
+    things = iter(happens)
+    named: list[str] = []
+
+    def waits(latest: Run | None) -> None:
+        named.append(latest.short if latest else "")
+
+    def pause() -> None:
+        next(things)()
+
+    return run_to_follow(Store.expected(store), waits=waits, pause=pause), named
+
+
+def test_a_run_that_is_being_recorded_needs_no_wait(running: RunningRun, tmp_path: Path) -> None:
+    run, named = followed(tmp_path, [])
+    assert run.ref.path == running.path
+    assert named == []
+
+
+def test_a_run_that_began_and_ended_between_two_looks_is_judged(
+    running: RunningRun, tmp_path: Path
+) -> None:
+    running.grow([1.0], status=Status.FINISHED)
+
+    def short_training() -> None:
+        RunningRun(tmp_path, run="20260102-040000-bbbbbb").grow([1.0], status=Status.FAILED)
+
+    run, named = followed(tmp_path, [nothing, short_training])
+    assert (run.short, run.status) == ("bbbbbb", Status.FAILED)
+    assert named == ["aaaaaa"]
+
+
+def test_a_run_that_is_resumed_has_begun(running: RunningRun, tmp_path: Path) -> None:
+    running.die()
+    run, named = followed(tmp_path, [nothing, lambda: running.grow([1.0, 1.0])])
+    assert (run.ref.path, run.status) == (running.path, Status.RUNNING)
+    assert named == ["aaaaaa"]
+
+
+def test_a_manifest_that_is_written_again_begins_no_run(
+    running: RunningRun, tmp_path: Path
+) -> None:
+    running.grow([1.0], status=Status.FINISHED)
+    happens = [
+        lambda: running.grow([1.0, 1.0], status=Status.FINISHED),
+        running.delete,
+        lambda: RunningRun(tmp_path, run="20260102-040000-bbbbbb"),
+    ]
+    assert followed(tmp_path, happens)[0].short == "bbbbbb"
+
+
+def test_the_first_run_of_a_store_without_a_folder_is_waited_for(tmp_path: Path) -> None:
+    store = tmp_path / "later"
+    run, named = followed(store, [nothing, store.mkdir, lambda: RunningRun(store)])
+    assert run.short == "aaaaaa"
+    assert named == [""]

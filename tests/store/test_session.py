@@ -1,9 +1,11 @@
 """Sessions: what a statement of the product may rely on."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from synthetic import RunBuilder
 from two_shards import STEPS, read, run_with_two_shards, shards
 
 from telemetry.errors import StoreUnreadable, UsageError
@@ -58,6 +60,31 @@ def test_large_tables_stay_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
 
     assert kinds.texts("table_type") == ["VIEW"]
+
+
+@pytest.mark.parametrize("name", ["tensor_points", "module_numbers"])
+def test_what_many_statements_read_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    builder = RunBuilder(store=tmp_path).losses([1.0] * 2)
+    builder.norm("a.weight", "weight", 0, 1.0, n=4).activation("a", "output", 0)
+    path = builder.write()
+    opened = Store.open(tmp_path)
+    count = f"SELECT COUNT(*) AS n_rows FROM {name}"  # noqa: S608 - ours
+
+    with opened.session(opened.runs(), many_statements=True) as found:
+        assert found.query(count).ints("n_rows").tolist() == [1]
+        for table_name in ("tensor_stats", "module_stats"):
+            shutil.rmtree(path / table_name)
+        assert found.query(count).ints("n_rows").tolist() == [1]
+
+    builder.write()
+    monkeypatch.setattr(session, "COMPUTED_ONCE_ROWS", 0)
+    kind = f"SELECT table_type FROM information_schema.tables WHERE table_name = '{name}'"  # noqa: S608
+    for many in (False, True):
+        with opened.session(opened.runs(), many_statements=many) as found:
+            found.query(count)
+            assert found.query(kind).texts("table_type") == ["VIEW"]
 
 
 def test_only_what_a_statement_mentions_is_bound(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ SELECT
     MAX(r.max) AS highest,
     MAX(r.peaked_share) AS peaked,
     MIN(r.entropy) AS entropy
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m
     ON m.project = r.project
     AND m.run = r.run

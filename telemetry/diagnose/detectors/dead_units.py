@@ -50,7 +50,7 @@ UNION ALL
 SELECT
     'silent' AS signal, r.step, m.path AS layer, r.site, MAX(r.n_units) AS n_units,
     CASE WHEN SUM(r.n_zero) = SUM(r.n) THEN 1.0 ELSE 0.0 END AS value
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'train' AND r.n > 0 AND r.n_zero IS NOT NULL
 GROUP BY r.step, m.path, r.site

@@ -68,7 +68,7 @@ SELECT
     0 AS n_pairs, 0 AS n_equal_pairs,
     MAX(CASE WHEN r.site = 'input' THEN r.target_corr END) AS distinct_values,
     CAST(NULL AS BLOB) AS hashes, CAST(NULL AS BLOB) AS times, CAST(NULL AS BLOB) AS forwards
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'train' AND m.path = ''
     AND r.site IN ('input', 'logits', 'target')

@@ -43,7 +43,7 @@ WHERE s.run = $run
     AND s.loss IS NOT NULL
 UNION ALL
 SELECT r.site AS what, r.step, CAST(MAX(r.n) AS DOUBLE) AS value
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run
     AND r.phase = 'train'

@@ -48,7 +48,7 @@ CROSS JOIN (
     SELECT
         COUNT(CASE WHEN r.dtype = 'float16' THEN 1 END) AS n_float16,
         COUNT(CASE WHEN r.dtype = 'bfloat16' THEN 1 END) AS n_bfloat16
-    FROM module_rows AS r
+    FROM module_numbers AS r
     WHERE r.run = $run
         AND r.site = 'output'
         AND r.phase = 'train'

@@ -41,7 +41,7 @@ SELECT
     MAX(r.dtype) AS dtype,
     MAX(r.absmax) AS absmax,
     AVG(r.log_partition) AS log_partition
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m
     ON m.project = r.project
     AND m.run = r.run

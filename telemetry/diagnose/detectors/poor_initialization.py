@@ -76,7 +76,7 @@ WHERE a.run = $run AND a.phase = 'train' AND a.step <= $last_step
 GROUP BY a.step, a.module_id
 UNION ALL
 SELECT 'output_grad' AS signal, r.step, r.module_id AS id, SQRT(SUM(r.sumsq)) AS value
-FROM module_rows AS r
+FROM module_numbers AS r
 WHERE r.run = $run AND r.site = 'output_grad' AND r.phase = 'train' AND r.step <= $last_step
 GROUP BY r.step, r.module_id
 UNION ALL

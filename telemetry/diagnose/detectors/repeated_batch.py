@@ -70,7 +70,7 @@ SELECT
         ELSE 1.0
     END AS value,
     '' AS name
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND m.path = '' AND r.site = 'input' AND r.phase = 'train'
 GROUP BY r.step

@@ -47,7 +47,7 @@ SELECT
     MAX(r.unit_spread) AS spread,
     MIN(r.pair_cosine) AS cosine,
     SQRT(SUM(r.sumsq) / SUM(r.n)) AS rms
-FROM module_rows AS r
+FROM module_numbers AS r
 WHERE r.run = $run
     AND r.site = 'output'
     AND r.phase = 'train'

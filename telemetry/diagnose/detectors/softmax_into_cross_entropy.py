@@ -38,7 +38,7 @@ MIN_CLASSES = 2  # of a single class, softmax gives 1 whatever was meant
 SQL = """
 WITH bounded AS (
     SELECT r.step, MIN(r.min) AS low, MAX(r.max) AS high
-    FROM module_rows AS r
+    FROM module_numbers AS r
     JOIN modules AS m
         ON m.run = r.run
         AND m.module_id = r.module_id
@@ -55,7 +55,7 @@ SELECT
     MAX(CASE WHEN b.low > 0 THEN 1 ELSE 0 END) AS is_sigmoid,
     MIN(r.min) AS low,
     MAX(r.max) AS high
-FROM module_rows AS r
+FROM module_numbers AS r
 LEFT JOIN bounded AS b
     ON b.step = r.step
     AND b.low = r.min

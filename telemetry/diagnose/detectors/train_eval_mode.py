@@ -44,7 +44,7 @@ SELECT
     MIN(CASE WHEN m.is_norm = 1 THEN m.path END) AS norm,
     MAX(m.n_dropout) AS n_dropout,
     MAX(CASE WHEN e.step IS NULL THEN 0 ELSE 1 END) AS is_logged
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN (
     SELECT
         t.module_id,

@@ -64,7 +64,7 @@ LEFT JOIN (
     SELECT r.run, r.module_id, SUM(CASE WHEN r.site = 'output' THEN 1 ELSE 0 END) AS n_forwards,
         SUM(CASE WHEN r.site = 'output' AND r.sumsq > 0 THEN 1 ELSE 0 END) AS n_answers,
         SUM(CASE WHEN r.site = 'output_grad' AND r.sumsq > 1e-24 THEN 1 ELSE 0 END) AS n_signals
-    FROM module_rows AS r
+    FROM module_numbers AS r
     WHERE r.phase = 'train' AND r.site IN ('output', 'output_grad')
     GROUP BY r.run, r.module_id
 ) AS f ON f.run = t.run AND f.module_id = t.module_id

@@ -53,7 +53,7 @@ SELECT
     r.step,
     r.module_id AS id,
     SQRT(SUM(r.sumsq)) AS value
-FROM module_rows AS r
+FROM module_numbers AS r
 WHERE r.run = $run
     AND r.site = 'output_grad'
     AND r.phase = 'train'

@@ -32,7 +32,7 @@ SELECT
     MAX(s.entropy) AS entropy,
     MAX(s.peaked_share) AS peaked_share,
     CAST(SUM(s.n_nan + s.n_inf) AS BIGINT) AS nonfinite  -- NaN and infinite elements.
-FROM module_rows AS s
+FROM module_numbers AS s
 JOIN modules AS m
     ON m.project = s.project
     AND m.run = s.run

@@ -9,5 +9,5 @@ SELECT
     s.n_units,
     s.n_dead,
     s.window_samples
-FROM module_rows AS s
+FROM module_numbers AS s
 WHERE s.n_dead IS NOT NULL
