@@ -207,7 +207,7 @@ def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, 
         counted(best[1]) if best else numbers.NOTHING,
         write(curve.last),
         screen.trend(curve.values.tolist()),
-        Span(_remark(curve.name, timing), Style.FAINT),
+        Span(_remark(curve, timing), Style.FAINT),
     )
 
 
@@ -217,7 +217,10 @@ def _writer(name: str) -> "Callable[[float | None], str]":
     return numbers.duration if name.endswith("_s") else numbers.number
 
 
-def _remark(name: str, timing: "Timing") -> str:
+def _remark(curve: "Curve", timing: "Timing") -> str:
+    name = curve.name
+    if curve.is_smoothed:
+        return "BEST, LAST: means of a tenth of the steps"
     if name == "grad_norm" and timing.clipped_share > 0:
         return f"clipped on {numbers.percent(timing.clipped_share)} of steps"
     if name == "step_s" and timing.data_share > 0:

@@ -107,7 +107,10 @@ def _final_error(base: Series, candidate: Series) -> tuple[float, float]:
     smoothed = len(base.final_window()) > 1 and len(candidate.final_window()) > 1
     n = int(np.count_nonzero(window))
     if smoothed and n >= BOOTSTRAP_FROM:
-        error, block = bootstrap_error(left[window], right[window])
+        if base.of_batches:
+            error, block = mean_error(right[window] - left[window])
+        else:
+            error, block = bootstrap_error(left[window], right[window])
         return error, max(1.0, n / block - 1)
     return _fluctuation(right - left)
 
