@@ -22,7 +22,7 @@ def sorted_runs(runs: Sequence[Run], column: str | None) -> list[Run]:
 
     Args:
         runs: Runs, newest first.
-        column: One of COLUMNS, a metric (its last value; the loss smoothed), or a key of the configuration.
+        column: One of COLUMNS, a metric (its last value), or a key of the configuration.
 
     Raises:
         UsageError: no run has such a column; the message names what there is.

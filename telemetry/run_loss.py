@@ -1,9 +1,9 @@
 """The loss of a run: one number for a curve each of whose points is that of a single batch.
 
 It is the mean over the last tenth of the steps, and the best is the lowest mean over as many: one
-easy batch is no low loss, one hard batch no high one. A run of fewer than 20 steps has its last loss
-and its lowest. Both halves take it from here: the one that records adds steps as they come, the other
-adds those that it has read.
+easy batch is no low loss, one hard batch no high one. A run of fewer than 20 steps has its last
+loss and its lowest. Both halves take it from here: the one that records adds steps as they come,
+the other adds those that it has read.
 
 So that a run of any length takes the same memory, and losses that come in portions give what they
 give together, a run of more than 1,024 steps is cut into stretches of a power of two of steps.
@@ -70,9 +70,7 @@ def window_length(n_values: int) -> int:
     return max(SHORTEST_WINDOW, int(WINDOW_SHARE * n_values))
 
 
-def loss_of(
-    stretches: Stretches, last_value: float, *, higher_is_better: bool = False
-) -> RunLoss:
+def loss_of(stretches: Stretches, last_value: float, *, higher_is_better: bool = False) -> RunLoss:
     """The loss of a run.
 
     Args:
@@ -82,7 +80,9 @@ def loss_of(
     """
     few = stretches.n_values.sum() < SMOOTHED_FROM
     width = 1 if few else window_length(stretches.ends.size)
-    last = last_value if few or not math.isfinite(last_value) else _mean_at_the_end(stretches, width)
+    last = (
+        last_value if few or not math.isfinite(last_value) else _mean_at_the_end(stretches, width)
+    )
     known = stretches.n_finite > 0
     if not known.any():
         return RunLoss(last=last, best=math.nan, best_step=None)
@@ -119,9 +119,7 @@ class LossCurve:
         self._first, self._last_value = 0, math.nan
         self._length = 1
         self._ends = np.zeros(MOST_STRETCHES, dtype=np.int64)
-        self._totals = np.zeros(MOST_STRETCHES)
-        self._n_finite = np.zeros(MOST_STRETCHES)
-        self._n_values = np.zeros(MOST_STRETCHES)
+        self._sums = np.zeros((3, MOST_STRETCHES))  # totals, finite values, values
 
     @classmethod
     def of(cls, steps: Ints, values: Floats) -> "LossCurve":
@@ -142,9 +140,8 @@ class LossCurve:
         places = (steps - self._first) // self._length
         finite = np.isfinite(values)
         np.maximum.at(self._ends, places, steps)
-        np.add.at(self._totals, places, np.where(finite, values, 0.0))
-        np.add.at(self._n_finite, places, finite)
-        np.add.at(self._n_values, places, 1)
+        added = np.array([np.where(finite, values, 0.0), finite, np.ones(len(steps))])
+        np.add.at(self._sums, (slice(None), places), added)
 
     def loss(self, *, higher_is_better: bool = False) -> RunLoss | None:
         """The loss of what was added; None for nothing."""
@@ -153,16 +150,15 @@ class LossCurve:
         return loss_of(self._stretches(), self._last_value, higher_is_better=higher_is_better)
 
     def _stretches(self) -> Stretches:
-        filled = self._n_values > 0
-        parts = self._ends, self._totals, self._n_finite, self._n_values
-        return Stretches(*(part[filled] for part in parts))
+        filled = self._sums[2] > 0
+        totals, n_finite, n_values = self._sums[:, filled]
+        return Stretches(self._ends[filled], totals, n_finite, n_values)
 
     def _halve(self) -> None:
         """Half as many stretches, each of two former ones."""
         self._length *= 2
         half = MOST_STRETCHES // 2
         self._ends[:half] = self._ends.reshape(half, 2).max(axis=1)
-        for part in (self._totals, self._n_finite, self._n_values):
-            part[:half] = part.reshape(half, 2).sum(axis=1)
-        for part in (self._ends, self._totals, self._n_finite, self._n_values):
-            part[half:] = 0
+        self._sums[:, :half] = self._sums.reshape(3, half, 2).sum(axis=2)
+        self._ends[half:] = 0
+        self._sums[:, half:] = 0

@@ -31,7 +31,6 @@ from telemetry.manifest import (
     Status,
     heartbeat_age_s,
 )
-from telemetry.run_loss import SMOOTHED_FROM
 from telemetry.store.catalog import Run
 
 DEFAULT_LIMIT = 20
@@ -224,6 +223,8 @@ def _age(run: Run, moment: datetime) -> str:
 
 
 def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
+    from telemetry.run_loss import SMOOTHED_FROM  # noqa: PLC0415 - keeps --help fast
+
     notes = []
     if any(run.steps >= SMOOTHED_FROM and LOSS in run.metrics for run in runs):
         notes.append("LOSS: mean of the last tenth of the steps")

@@ -177,6 +177,8 @@ def _show_curves(screen: Screen, curves: "Curves") -> None:
     rows = tuple(_curve_row(screen, curve, curves.timing) for curve in shown)
     screen.blank()
     screen.grid(Grid(columns=columns, rows=rows))
+    if any(curve.is_smoothed for curve in shown):
+        screen.note(Span("  BEST and LAST of the loss: means of a tenth of the steps", Style.FAINT))
     if len(shown) < len(ordered):
         screen.note(Span(f"  {len(ordered) - len(shown)} more with --json", Style.FAINT))
 
@@ -207,7 +209,7 @@ def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, 
         counted(best[1]) if best else numbers.NOTHING,
         write(curve.last),
         screen.trend(curve.values.tolist()),
-        Span(_remark(curve, timing), Style.FAINT),
+        Span(_remark(curve.name, timing), Style.FAINT),
     )
 
 
@@ -217,10 +219,7 @@ def _writer(name: str) -> "Callable[[float | None], str]":
     return numbers.duration if name.endswith("_s") else numbers.number
 
 
-def _remark(curve: "Curve", timing: "Timing") -> str:
-    name = curve.name
-    if curve.is_smoothed:
-        return "BEST, LAST: means of a tenth of the steps"
+def _remark(name: str, timing: "Timing") -> str:
     if name == "grad_norm" and timing.clipped_share > 0:
         return f"clipped on {numbers.percent(timing.clipped_share)} of steps"
     if name == "step_s" and timing.data_share > 0:

@@ -56,7 +56,6 @@ class RunSummary:
                 former = self.metrics.get(name)
                 self.metrics[name] = entry if former is None else merged(name, former, entry)
 
-
     @property
     def loss_to(self) -> int | None:
         """The last step of which there is a loss."""

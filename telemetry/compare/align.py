@@ -25,8 +25,8 @@ Ints = npt.NDArray[np.int64]
 class Series:
     """One metric of one run: increasing steps and values, shape (n,); NaN is a value.
 
-    `of_batches`: each value is that of a single batch, so the mean of many is the run's; the loss of
-    the steps. The others were evaluated, and their median is the run's.
+    `of_batches`: each value is that of a single batch, so the mean of many is the run's, as of the
+    loss of the steps. The others were evaluated, and their median is the run's.
     """
 
     steps: Ints

@@ -53,9 +53,9 @@ WHERE loss IS NOT NULL
 GROUP BY run
 ORDER BY run
 """
-# Medians over tenths of each run: where runs that ended early stand beside others. A run of a million
-# steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN
-# has the median NaN.
+# Medians over tenths of each run, at which runs that were cut short stand beside others; a run of a
+# million steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN has the
+# median NaN.
 LOSS_SQL = """
 SELECT
     s.run,
@@ -98,7 +98,8 @@ class SweepCurves:
     """The metric and each run's curve of it.
 
     `losses` has the training loss that each run ended with (`telemetry.run_loss`), where it is the
-    metric, and of the runs whose loss was not always finite. `n_parameters` counts the trainable ones, shared weights once, where they were recorded.
+    metric, and of the runs whose loss was not always finite. `n_parameters` counts the trainable
+    ones, shared weights once, where they were recorded.
     """
 
     metric: str

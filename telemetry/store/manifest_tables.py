@@ -58,7 +58,12 @@ MANIFEST_TABLES = {
             ("steps", "BIGINT", "optimizer steps", "Steps recorded so far."),
             ("tags", "VARCHAR", "JSON", "Tags."),
             ("config", "VARCHAR", "JSON", "Flat configuration with dotted keys."),
-            ("metrics", "VARCHAR", "JSON", "{name: {last, best, best_step}}. Those of `loss` are means over a tenth of the steps."),
+            (
+                "metrics",
+                "VARCHAR",
+                "JSON",
+                "{name: {last, best, best_step}}; of loss, means over a tenth of the steps.",
+            ),
             ("n_error", "INTEGER", "", "Errors of the last stored diagnosis."),
             ("n_warning", "INTEGER", "", "Warnings of the last stored diagnosis."),
             ("n_info", "INTEGER", "", "Notes of the last stored diagnosis."),

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-import numpy as np
-
 from telemetry.run_loss import RunLoss, Stretches, loss_of
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
 
-# As `telemetry.run_loss` defines it, so that a run of a million steps costs a thousand rows. NaN and
-# infinity fail the comparison with the largest double, in DuckDB and in Spark.
+# As `telemetry.run_loss` defines it, so that a run of a million steps costs a thousand rows. NaN
+# and infinity fail the comparison with the largest double, in DuckDB and in Spark.
 STRETCHES_SQL = """
 SELECT
     s.project,
@@ -93,15 +91,15 @@ def read_losses(session: Session) -> dict[tuple[str, str], RunLoss]:
     for key, group in groupby(keys):
         end = start + len(list(group))
         if key in last:  # else its first shard came between the two statements
-            found[key] = loss_of(_stretches(rows, slice(start, end)), last[key])
+            found[key] = loss_of(_stretches(rows, start, end), last[key])
         start = end
     return found
 
 
-def _stretches(rows: Rows, part: slice) -> Stretches:
+def _stretches(rows: Rows, start: int, end: int) -> Stretches:
     return Stretches(
-        ends=np.asarray(rows.ints("ends")[part]),
-        totals=rows.floats("total")[part],
-        n_finite=rows.floats("n_finite")[part],
-        n_values=rows.floats("n_values")[part],
+        ends=rows.ints("ends")[start:end],
+        totals=rows.floats("total")[start:end],
+        n_finite=rows.floats("n_finite")[start:end],
+        n_values=rows.floats("n_values")[start:end],
     )

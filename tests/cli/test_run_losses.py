@@ -1,14 +1,16 @@
 """One run has one loss, on every screen and in every document."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import Telemetry, validated
+from command_line import Telemetry, Terminal, validated
 from torch import nn
 
 from telemetry import TelemetryCallback
+from telemetry.json_values import Json
 from telemetry.manifest import read_manifest
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
@@ -51,19 +53,23 @@ def _as_before(run: Run) -> None:
     path.write_text(json.dumps(document), "utf-8")
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["present", "older"])
 def test_one_run_has_the_same_loss_everywhere(
-    older: bool,  # noqa: FBT001 - a parameter
-    recorded: list[list[float]],
-    store: Path,
-    telemetry: Telemetry,
+    recorded: list[list[float]], store: Path, telemetry: Telemetry
 ) -> None:
     opened = Store.open(store)
     runs = sorted(opened.runs(), key=lambda run: run.name)
-    if older:
-        for run in runs:
-            _as_before(run)
-    assert all(run.knows_loss is not older for run in opened.runs())
+    assert [run.knows_loss for run in runs] == [True, True]
+    summary = read_manifest(runs[1].ref.path).summary
+    told = _losses_everywhere(recorded, telemetry)
+    assert summary["metrics"]["loss"] == told
+    for run in runs:
+        _as_before(run)
+    assert [run.knows_loss for run in opened.runs()] == [False, False]
+    assert _losses_everywhere(recorded, telemetry)["best_step"] == told["best_step"]
+
+
+def _losses_everywhere(recorded: list[list[float]], telemetry: Telemetry) -> Mapping[str, Json]:
+    """What the list of runs says, which all others say as well."""
     mean = sum(recorded[1][-30:]) / 30
     best = min(sum(recorded[1][i : i + 30]) / 30 for i in range(N_STEPS - 29))
     expected = pytest.approx((mean, best), rel=1e-9)
@@ -77,25 +83,27 @@ def test_one_run_has_the_same_loss_everywhere(
         assert entry["best_step"] == curve["best_step"]
     asked = ("--metric", "loss", "--json")
     swept = validated("sweep", telemetry("sweep", "default", *asked).out)["runs"]
-    assert {entry["run"]: entry["value"] for entry in swept}[listed["run"]] == expected.expected[0]
+    assert {entry["run"]: entry["value"] for entry in swept}[listed["run"]] == pytest.approx(
+        mean, rel=1e-9
+    )
     differing = validated("diff", telemetry("diff", "run0", "run1", *asked).out)
     metric = differing["metrics"][0]
     assert (metric["candidate"], metric["best"]["candidate"]) == expected
     sql = "SELECT metrics FROM runs WHERE name = 'run1'"
     rows = validated("query", telemetry("query", sql, "--json").out)["rows"]
-    entry = json.loads(rows[0]["metrics"])["loss"]
+    entry = json.loads(rows[0][0])["loss"]
     assert (entry["last"], entry["best"]) == expected
-    if not older:
-        summary = read_manifest(runs[1].ref.path).summary
-        assert summary["metrics"]["loss"] == listed["metrics"]["loss"]
+    return listed["metrics"]["loss"]
 
 
-@pytest.mark.usefixtures("recorded")
 def test_a_metric_that_is_logged_is_as_it_was_logged(
-    recorded: list[list[float]], telemetry: Telemetry
+    recorded: list[list[float]], telemetry: Telemetry, terminal: Terminal
 ) -> None:
     listed = validated("runs", telemetry("runs", "--sort", "name", "--json").out)["runs"][1]
     assert listed["metrics"]["val_loss"]["last"] == recorded[1][-1]
+    terminal(120)
     screen = telemetry("runs", "--no-color").out
     assert "LOSS: mean of the last tenth of the steps" in screen
-    assert "means of a tenth of the steps" in telemetry("show", "run1", "--no-color").out
+    assert (
+        "of the loss: means of a tenth of the steps" in telemetry("show", "run1", "--no-color").out
+    )
