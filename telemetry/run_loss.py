@@ -140,8 +140,10 @@ class LossCurve:
         places = (steps - self._first) // self._length
         finite = np.isfinite(values)
         np.maximum.at(self._ends, places, steps)
-        added = np.array([np.where(finite, values, 0.0), finite, np.ones(len(steps))])
-        np.add.at(self._sums, (slice(None), places), added)
+        for row, added in zip(
+            self._sums, (np.where(finite, values, 0.0), finite, np.ones(steps.size)), strict=True
+        ):
+            np.add.at(row, places, added)
 
     def loss(self, *, higher_is_better: bool = False) -> RunLoss | None:
         """The loss of what was added; None for nothing."""
