@@ -80,8 +80,10 @@ def command(  # noqa: PLR0913 - one argument per option
     )
     if where is not None:
         found = _where(store, found, where)
+    if sort is not None and sort not in COLUMNS:
+        found = store.with_losses(found)
     found = sorted_runs(found, sort)
-    shown = found if show_all else found[:limit]
+    shown = store.with_losses(found if show_all else found[:limit])
     for run in shown:
         if run.manifest is None:
             screen.warn(run.reason)
@@ -221,7 +223,11 @@ def _age(run: Run, moment: datetime) -> str:
 
 
 def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
+    from telemetry.run_loss import SMOOTHED_FROM  # noqa: PLC0415 - keeps --help fast
+
     notes = []
+    if any(run.steps >= SMOOTHED_FROM and LOSS in run.metrics for run in runs):
+        notes.append("LOSS: mean of the last tenth of the steps")
     if n_more:
         notes.append(f"{n_more} more, use --all")
     if any(run.status is Status.KILLED for run in runs):

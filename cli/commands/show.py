@@ -185,6 +185,8 @@ def _show_curves(screen: Screen, curves: "Curves") -> None:
     rows = tuple(_curve_row(screen, curve, curves.timing) for curve in shown)
     screen.blank()
     screen.grid(Grid(columns=columns, rows=rows))
+    if any(curve.is_smoothed for curve in shown):
+        screen.note(Span("  BEST and LAST of the loss: means of a tenth of the steps", Style.FAINT))
     if len(shown) < len(ordered):
         screen.note(Span(f"  {len(ordered) - len(shown)} more with --json", Style.FAINT))
 

@@ -31,8 +31,9 @@ class RootFactors(StepObserver):
     at_rest = frozenset({"before_backward"})
 
     def sample_begins(self, record: StepRecord) -> None:
-        """Be told of its backward passes if the last step had several."""
-        if self.around.ledger.accumulated_before(record):
+        """Be told of its backward passes if it may have several: as the last one, or the first."""
+        ledger = self.around.ledger
+        if not ledger.ended or ledger.accumulated_before(record):
             self.wake("before_backward")
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:

@@ -58,6 +58,7 @@ class Progress:
         last_step: Last one.
         shards: Published by this attempt, with their table.
         metrics: {name: {last, best, best_step}}.
+        loss_to: The last step whose loss is in `metrics`, None before one is.
         n_steps: Steps recorded so far, earlier attempts included.
         summary: Further values, as the callback gave them.
         environment: What was found out after the run began.
@@ -68,6 +69,7 @@ class Progress:
     last_step: int = 0
     shards: list[tuple[str, Shard]] = field(default_factory=list)
     metrics: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    loss_to: int | None = None
     n_steps: int = 0
     summary: dict[str, Json] = field(default_factory=dict)
     environment: dict[str, Json] = field(default_factory=dict)
@@ -145,10 +147,20 @@ class RunFolder:
                 **{key: value for key, value in begun.summary.items() if key != "findings"},
                 **progress.summary,
                 "metrics": _merged_metrics(former, progress.metrics),
+                "loss_to": self._loss_to(progress),
                 "steps": n_steps,
                 "dropped_rows": progress.dropped_rows,
             },
         )
+
+    def _loss_to(self, progress: Progress) -> int | None:
+        """How far the loss in `metrics` is that of the run; None: its tables must be read.
+
+        The means of earlier attempts, and of other ranks, are not known to this process.
+        """
+        if self.claim.attempt > 1 or self.world_size > 1:
+            return None
+        return -1 if progress.loss_to is None else progress.loss_to
 
     def _attempt(self, progress: Progress, ended: str | None) -> Attempt:
         owner = self.claim.owner

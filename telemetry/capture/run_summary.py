@@ -1,4 +1,7 @@
-"""What `runs` shows of a run without opening its tables: last and best of every metric, steps."""
+"""What `runs` shows of a run without opening its tables: last and best of every metric, steps.
+
+The loss is smoothed as `telemetry.run_loss` says; a metric that was logged is as it was logged.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,9 +13,11 @@ import pyarrow.compute as pc
 
 from telemetry.directions import higher_is_better
 from telemetry.json_values import Json
+from telemetry.run_loss import LossCurve
 
 METRICS_LIMIT = 400  # names; a manifest has 256 KiB
 NAME_LIMIT = 200  # characters
+LOSS = "loss"
 
 Series = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
@@ -21,13 +26,15 @@ class RunSummary:
     """Follows the rows of `steps` and `metrics` on their way to the disk.
 
     Attributes:
-        metrics: {name: {last, best, best_step}}; best over finite values, NaN without one.
+        metrics: {name: {last, best, best_step}}; best over finite values, NaN without one. That of
+            the loss is the loss of the steps, wherever there is one.
         n_steps: One more than the last step with a row.
     """
 
     def __init__(self) -> None:
         self.metrics: dict[str, Mapping[str, Json]] = {}
         self.n_steps = 0
+        self._losses = LossCurve()
 
     def observe(self, table: str, rows: pa.Table) -> None:
         """Take note of rows, in the order in which they were recorded.
@@ -39,10 +46,25 @@ class RunSummary:
         if table == "steps" and rows.num_rows:
             self.n_steps = max(self.n_steps, int(pc.max(rows.column("step")).as_py()) + 1)
         for name, steps, values in _series(table, rows):
-            if name in self.metrics or len(self.metrics) < METRICS_LIMIT:
+            if table == "steps":
+                self._losses.add(steps, values)
+                self._note_loss()
+            elif name == LOSS and self.loss_to is not None:
+                continue  # a metric of the same name
+            elif name in self.metrics or len(self.metrics) < METRICS_LIMIT:
                 entry = _summarised(name, steps, values)
                 former = self.metrics.get(name)
                 self.metrics[name] = entry if former is None else merged(name, former, entry)
+
+    @property
+    def loss_to(self) -> int | None:
+        """The last step of which there is a loss."""
+        return self._losses.last_step
+
+    def _note_loss(self) -> None:
+        found = self._losses.loss()
+        if found is not None:
+            self.metrics[LOSS] = found.to_json()
 
 
 def merged(name: str, former: Mapping[str, Json], later: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -66,7 +88,7 @@ def _series(table: str, rows: pa.Table) -> Iterator[Series]:
         return
     rows = rows.filter(pc.is_valid(rows.column(value)))
     if table == "steps":
-        yield from _arrays("loss", rows, value)
+        yield from _arrays(LOSS, rows, value)
         return
     names = rows.column("name")
     for name in pc.unique(names).to_pylist():

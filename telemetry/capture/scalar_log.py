@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.divided_losses import DividedLosses
 from telemetry.capture.host import as_kept
 from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.step_packet import MetricRecord, StepPacket
@@ -33,6 +34,7 @@ class ScalarLog:
         self._due_s = now_s + PACKET_INTERVAL_S
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
+        self._divided = DividedLosses()
         self.has_metrics = False
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
@@ -74,7 +76,7 @@ class ScalarLog:
         metrics, self._metrics = self._metrics, []
         if not steps and not metrics:
             return None
-        return StepPacket.of(steps, metrics)
+        return StepPacket.of(steps, metrics, self._divided)
 
     def _refuse(self, name: str, value: object) -> None:
         if name not in self._refused:

@@ -3,7 +3,11 @@
 A step is an optimizer step, counted from 0; one that a loss scaler refused counts. With `step()`
 calls, a call ends the step if an optimizer has stepped since the last call, else its loss is
 averaged into the coming step. Without calls, a step ends when every optimizer that takes part has
-stepped. Without optimizers, each call ends a step.
+stepped, or before the one that was the first of all to step does so again, or before one that has
+read a batch of its own. Without optimizers, each call ends a step.
+
+Whether calls will come is not known in the first step. A critic that steps five times before the
+first call shall make one step and not five, so there an optimizer may step again.
 """
 
 import time
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 N = TypeVar("N", Tensor, float)
 
 CALLS_WITHOUT_STEP_LIMIT = 64
+AGAIN_LIMIT = 16  # times an optimizer steps again in the first step, which no call has ended
+EXPECTED_STEPS = 16  # for which one of several optimizers that has not stepped is waited for
 LOSS_REPORTED = int(StepFlag.LOSS_REPORTED)  # every step sets it, and an enumeration takes longer
 
 
@@ -152,12 +158,14 @@ class StepLedger:
     """
 
     def __init__(self, *, n_optimizers: int, now_s: float) -> None:
+        self._n_optimizers = n_optimizers
         self.go_on(BEGINNING, now_s=now_s)
         self.called = False
         self.never_stepped = False
-        self._expected = frozenset(range(n_optimizers))
-        self._n_optimizers = n_optimizers
         self._stepped: set[int] = set()
+        self._leader: int | None = None  # the first optimizer to step
+        self._n_again = 0
+        self._in_turns = False  # each reads its own batches
         self.is_between = False
         self._noted: _Noted | None = None
         self._aside: _Noted | None = None
@@ -168,6 +176,7 @@ class StepLedger:
         """Count on from there; nothing was counted yet."""
         self.current = StepRecord(step=at.step)
         self._first_step = at.step
+        self._last_steps = dict.fromkeys(range(self._n_optimizers), at.step)
         self._n_samples = at.samples
         self.n_epochs = at.epochs  # passes over the training's data that are over
         self._started_s = now_s - at.elapsed_s
@@ -214,16 +223,35 @@ class StepLedger:
         return len(self._stepped)
 
     def must_end_before(self, optimizer: int) -> bool:
-        """The optimizer that now begins to step has already done so in this step.
+        """Whether what the optimizer now begins is another step than what others have done.
 
         With `step()` calls and several optimizers, a call alone is the boundary: a critic may step
-        five times for one step of the generator. Without, it is the first optimizer, and any that
-        has taken its place: after Adam, L-BFGS.
+        five times for one step of the generator. Without, it is the optimizer that was the first to
+        step, and any that has taken its place: after Adam, L-BFGS.
         """
-        if optimizer not in self._stepped:
+        if self._n_optimizers == 1:
+            return optimizer in self._stepped
+        if self.called:
             return False
-        leads = optimizer == 0 or optimizer not in self._expected
-        return self._n_optimizers == 1 or (leads and not self.called)
+        if optimizer not in self._stepped:
+            self._in_turns = self._has_own_batch
+            return self._in_turns
+        if self.current.step == self._first_step:
+            self._n_again += 1
+            return self._n_again >= AGAIN_LIMIT
+        return optimizer == self._leader or optimizer not in self._expected
+
+    @property
+    def _expected(self) -> frozenset[int]:
+        """Optimizers that take part: all at first, then those that have stepped not long ago."""
+        earliest = self.current.step - EXPECTED_STEPS
+        return frozenset(i for i, step in self._last_steps.items() if step >= earliest)
+
+    @property
+    def _has_own_batch(self) -> bool:
+        """A batch of a loader was read since the last step of an optimizer."""
+        before = self._noted
+        return before is not None and before.data_s != self.current.data_s
 
     def note(self) -> None:
         """A forward or a backward pass begins, perhaps after an optimizer's step."""
@@ -255,11 +283,12 @@ class StepLedger:
     def stepped(self, optimizer: int) -> bool:
         """Note an optimizer's step; True if that completes the step without a `step()` call."""
         self._stepped.add(optimizer)
+        self._leader = optimizer if self._leader is None else self._leader
         self.is_between = True
         self._noted = None
         self._calls_without_step = 0
         self.never_stepped = False
-        return not self.called and self._expected <= self._stepped
+        return not self.called and (self._in_turns or self._expected <= self._stepped)
 
     @property
     def ended_before_calls(self) -> StepRecord | None:
@@ -293,8 +322,7 @@ class StepLedger:
         record.step_s = step_s if step_s > 0 else 0.0
         record.overhead_s = overhead_s
         record.wall_time_s = time.time()
-        if self._stepped and self._stepped != self._expected:
-            self._expected = frozenset(self._stepped)
+        self._last_steps.update(dict.fromkeys(self._stepped, record.step))
         self._stepped.clear()
         self.is_between = False
         self._noted = None

@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from telemetry.capture.divided_losses import DividedLosses
 from telemetry.capture.host import PackedTensors, Readiness
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.step_flags import StepFlag
@@ -30,19 +31,33 @@ class MetricRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPacket:
-    """Closed steps and logged metrics; a `Packet`."""
+    """Closed steps and logged metrics; a `Packet`.
+
+    `divided` is what the packets of a run know together; only the writer thread reads it.
+    """
 
     steps: tuple[StepRecord, ...]
     metrics: tuple[MetricRecord, ...]
     ready: Readiness
+    divided: DividedLosses
 
     @classmethod
-    def of(cls, steps: Sequence[StepRecord], metrics: Sequence[MetricRecord]) -> "StepPacket":
+    def of(
+        cls,
+        steps: Sequence[StepRecord],
+        metrics: Sequence[MetricRecord],
+        divided: DividedLosses | None = None,
+    ) -> "StepPacket":
         """The packet of what the training thread has made so far."""
         scalars = [scalar for record in steps for scalar in record.scalars]
         scalars += [record.value for record in metrics]
         devices = {scalar.device for scalar in scalars if isinstance(scalar, Tensor)}
-        return cls(steps=tuple(steps), metrics=tuple(metrics), ready=Readiness(devices))
+        return cls(
+            steps=tuple(steps),
+            metrics=tuple(metrics),
+            ready=Readiness(devices),
+            divided=divided or DividedLosses(),
+        )
 
     @property
     def n_bytes(self) -> int:
@@ -53,7 +68,7 @@ class StepPacket:
         """Rows of `steps` and `metrics`; waits for the device."""
         self.ready.wait()
         if self.steps:
-            yield "steps", _steps_table(self.steps)
+            yield "steps", _steps_table(self.steps, self.divided)
         if self.metrics:
             yield "metrics", _metrics_table(self.metrics)
 
@@ -109,30 +124,43 @@ def _numbers(groups: Sequence[Sequence[Scalar]]) -> list[list[float]]:
     ]
 
 
-def _unscaled_sums(
+def _unscaled(
     groups: Sequence[Sequence[Scalar]], scales: Sequence[float | None]
-) -> list[float | None]:
-    """Sum of each group without the loss scale of its step."""
+) -> list[list[float]]:
+    """Host values of each group without the loss scale of its step."""
     return [
-        None if total is None else total / (scale or 1.0)
-        for total, scale in zip(map(_sum, _numbers(groups)), scales, strict=True)
+        [number / (scale or 1.0) for number in numbers]
+        for numbers, scale in zip(_numbers(groups), scales, strict=True)
     ]
 
 
-def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
+def _losses(
+    records: Sequence[StepRecord],
+    roots: Sequence[Sequence[float]],
+    factors: Sequence[float | None],
+    divided: DividedLosses,
+) -> list[float | None]:
+    """The loss of each step: what the loop says, else its closure, else the backward roots."""
     reported = [_mean(group) for group in _numbers([record.losses for record in records])]
     closures = [_sum(group) for group in _numbers([r.closure_losses for r in records])]
+    losses = []
+    for told, returned, started, factor in zip(reported, closures, roots, factors, strict=True):
+        divided.learn(factor, len(started))
+        known = told, divided.loss(started, returned), returned, _sum(started)
+        losses.append(next((value for value in known if value is not None), None))
+    return losses
+
+
+def _steps_table(records: Sequence[StepRecord], divided: DividedLosses) -> pa.Table:
     scales = host_floats([record.loss_scale for record in records])
-    roots = _unscaled_sums([record.roots for record in records], scales)
+    roots = _unscaled([record.roots for record in records], scales)
+    factors = [_sum(g) for g in _unscaled([record.root_factors for record in records], scales)]
     refused = [any(group) for group in _numbers([record.found_inf for record in records])]
     columns: dict[str, Sequence[object]] = {
         "step": [record.step for record in records],
         "wall_time": [_date(record.wall_time_s) for record in records],
         "elapsed_s": [record.elapsed_s for record in records],
-        "loss": [
-            next((value for value in known if value is not None), None)
-            for known in zip(reported, closures, roots, strict=True)
-        ],
+        "loss": _losses(records, roots, factors, divided),
         "lr": host_floats([record.lr for record in records]),
         "batch_hash": host_ints([record.batch_hash for record in records]),
         "samples": [record.samples or None for record in records],
@@ -146,8 +174,8 @@ def _steps_table(records: Sequence[StepRecord]) -> pa.Table:
         "param_checksum": host_ints([record.param_checksum for record in records]),
         "accumulation": [record.accumulation or None for record in records],
         "backward_calls": [record.backward_calls or None for record in records],
-        "root_sum": roots,
-        "root_factor_sum": _unscaled_sums([record.root_factors for record in records], scales),
+        "root_sum": [_sum(group) for group in roots],
+        "root_factor_sum": factors,
         "micro_grad_sumsq": host_floats([record.micro_grad_sumsq for record in records]),
         "stale_grad_share": host_floats([record.stale_grad_share for record in records]),
         "scheduler_calls": [record.scheduler_calls for record in records],

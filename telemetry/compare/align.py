@@ -2,27 +2,36 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.diff_result import Direction
+from telemetry.run_loss import (
+    SHORTEST_WINDOW,
+    SMOOTHED_FROM,
+    WINDOW_SHARE,
+    LossCurve,
+    RunLoss,
+    window_length,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SMOOTHED_FROM = 20  # points from which the final value is a median and not the last point
-WINDOW_SHARE = 0.1  # of the steps seen; the window of the progress gate
-SHORTEST_WINDOW = 3  # points
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Series:
-    """One metric of one run: increasing steps and values, shape (n,); NaN is a value."""
+    """One metric of one run: increasing steps and values, shape (n,); NaN is a value.
+
+    `of_batches`: each value is that of a single batch, so the mean of many is the run's, as of the
+    loss of the steps. The others were evaluated, and their median is the run's.
+    """
 
     steps: Ints
     values: Floats
+    of_batches: bool = False
 
     def __len__(self) -> int:
         return int(self.steps.size)
@@ -33,7 +42,7 @@ class Series:
 
     def part(self, first: int, end: int) -> "Series":
         """Points first..end-1."""
-        return Series(steps=self.steps[first:end], values=self.values[first:end])
+        return replace(self, steps=self.steps[first:end], values=self.values[first:end])
 
     def final_window(self) -> Floats:
         """What the final value is read from: the last tenth of the steps, or the last point."""
@@ -45,7 +54,13 @@ class Series:
         return self.values[-max(size, SHORTEST_WINDOW) :]
 
     def final(self) -> float:
-        """Median of the final window, or the last value of few; NaN where most are not finite."""
+        """Median of the final window, or the last value of few; NaN where most are not finite.
+
+        Of batches it is the mean, and NaN where the last value is not finite.
+        """
+        loss = self._loss(Direction.LOWER)
+        if loss is not None:
+            return loss.last if math.isfinite(loss.last) else math.nan
         window = self.final_window()
         finite = window[np.isfinite(window)]
         return float(np.median(finite)) if 2 * finite.size > window.size else math.nan
@@ -64,16 +79,25 @@ class Series:
         finite = self.values[np.isfinite(self.values)]
         if finite.size < SMOOTHED_FROM:
             return finite
-        width = max(SHORTEST_WINDOW, int(WINDOW_SHARE * finite.size))
+        width = window_length(finite.size)
         sums = np.cumsum(np.concatenate([[0.0], finite]))
         return np.asarray((sums[width:] - sums[:-width]) / width, dtype=np.float64)
 
     def best(self, direction: Direction) -> float:
         """The best smoothed value; NaN if none is finite."""
+        loss = self._loss(direction)
+        if loss is not None:
+            return loss.best
         values = self.smoothed()
         if not values.size:
             return math.nan
         return float(values.min() if direction is Direction.LOWER else values.max())
+
+    def _loss(self, direction: Direction) -> RunLoss | None:
+        if not self.of_batches:
+            return None
+        curve = LossCurve.of(self.steps, self.values)
+        return curve.loss(higher_is_better=direction is Direction.HIGHER)
 
     def area(self, first: int, last: int) -> float:
         """Mean height of the curve from position `first` to `last`: trapezoids over their width.

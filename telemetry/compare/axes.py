@@ -6,6 +6,7 @@ the steps that it repeated count once (view `steps`).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,4 +65,4 @@ def _placed(series: Series, clock: Series) -> Series:
     between = np.interp(series.steps, clock.steps, clock.values, left=0.0)
     positions = between.round().astype(np.int64)
     last = np.append(np.diff(positions) > 0, True)
-    return Series(steps=positions[last], values=series.values[last])
+    return replace(series, steps=positions[last], values=series.values[last])

@@ -1,6 +1,7 @@
 """The JSON of a baseline, `schemas/json/baseline.json`: small, readable in a diff, exact."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from telemetry.compare.costs import DATA_S, STEP_S, Cost, RunCosts
 from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurve, LayerCurves
+from telemetry.compare.metric_names import LOSS
 from telemetry.compare.summary import Summary
 from telemetry.compare.thinning import averaged, picked
 from telemetry.diagnose.finding import Finding
@@ -59,7 +61,10 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         KeyError, TypeError, ValueError, OverflowError, AttributeError: not what was written.
     """
     entry = _mapping(raw)
-    curves = {name: _series(_mapping(curve)) for name, curve in _mapping(entry["curves"]).items()}
+    curves = {
+        name: replace(_series(_mapping(curve)), of_batches=name == LOSS)
+        for name, curve in _mapping(entry["curves"]).items()
+    }
     if not curves or not all(map(len, curves.values())):
         raise ValueError("a run without a curve, or a curve without a point")
     fewer = {

@@ -1,6 +1,7 @@
 """Reads the curves of runs: the training loss of every step, and logged metrics."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import groupby
 
 from telemetry.compare.align import Series
@@ -62,7 +63,8 @@ ORDER BY step
 
 def read_curves(session: Session, run: Run, requested: Iterable[str]) -> Mapping[str, Series]:
     """Training loss and evaluated metrics of a run by name, and the requested ones besides."""
-    found = {LOSS: _series(session.query(LOSS_SQL, {"run": run.run}))}
+    losses = _series(session.query(LOSS_SQL, {"run": run.run}))
+    found = {LOSS: replace(losses, of_batches=True)}
     evaluated = session.query(EVALUATED_SQL, {"run": run.run})
     every, first = _series(evaluated), 0
     for name, rows in groupby(evaluated.texts("name")):

@@ -53,9 +53,9 @@ class Estimates:
 def measure(question: Question, base: Group, candidate: Group) -> MetricChange:
     """Change of the final value from base to candidate, with interval, verdict and reason.
 
-    The final value is the median of the last tenth of the axis, or the last value of few (see
-    `Series.final`), both sides cut at the last position that all runs have reached. The p value is
-    not yet corrected for the number of metrics.
+    The final value is the median of the last tenth of the axis, the mean of a loss, or the last
+    value of few (see `Series.final`), both sides cut at the last position that all runs have
+    reached. The p value is not yet corrected for the number of metrics.
     """
     fate = _fate(base, candidate)
     if fate is not None:

@@ -16,18 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from telemetry.compare.align import (
-    SMOOTHED_FROM,
-    WINDOW_SHARE,
-    Floats,
-    Series,
-    common_horizon,
-    common_start,
-    paired,
-)
+from telemetry.compare.align import Floats, Series, common_horizon, common_start, paired
 from telemetry.compare.bootstrap import bootstrap_error, mean_error
 from telemetry.compare.diff_result import Direction
 from telemetry.compare.intervals import Estimate, combined_error
+from telemetry.run_loss import SMOOTHED_FROM, WINDOW_SHARE
 
 SEED_SHARE = 0.04  # seed deviation over the whole range of the metric; healthy runs 0.3-4 %
 LATE_SHARE = 1.0  # seed deviation over the progress of the last quarter: curves come late or early
@@ -107,7 +100,10 @@ def _final_error(base: Series, candidate: Series) -> tuple[float, float]:
     smoothed = len(base.final_window()) > 1 and len(candidate.final_window()) > 1
     n = int(np.count_nonzero(window))
     if smoothed and n >= BOOTSTRAP_FROM:
-        error, block = bootstrap_error(left[window], right[window])
+        if base.of_batches:
+            error, block = mean_error(right[window] - left[window])
+        else:
+            error, block = bootstrap_error(left[window], right[window])
         return error, max(1.0, n / block - 1)
     return _fluctuation(right - left)
 

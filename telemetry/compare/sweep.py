@@ -44,8 +44,8 @@ def sweep_runs(
 ) -> Sweep:
     """Ranks the runs of a sweep and says which hyperparameters decide and why runs failed.
 
-    A run counts with the best value of a logged metric, or with the final median of the training
-    loss; one that diverged is kept and ranks last, one that was cut short is compared with the
+    A run counts with the best value of a logged metric, or with the training loss of its last tenth
+    of steps; one that diverged is kept and ranks last, one that was cut short is compared with the
     others at the step it reached. Parameters are the configuration keys that differ; seeds and
     folds number repetitions and are no parameters.
 
@@ -63,9 +63,10 @@ def sweep_runs(
             they were asked for.
         Inconclusive: the runs recorded neither a loss nor an evaluation.
     """
-    runs = tuple({run.ref.path: run for run in runs}.values())
+    runs = list({run.ref.path: run for run in runs}.values())
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
         raise UsageError(f"a sweep needs two runs at least, got {len(runs)}; see `telemetry runs`.")
+    runs = store.with_losses(runs)
     curves = read_sweep(store, runs, metric)
     goal = goal or direction_of(curves.metric)
     entries = sweep_entries(runs, curves, goal)

@@ -13,6 +13,8 @@ from telemetry.compare.metric_names import LOSS, by_importance
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
+from telemetry.store.run_losses import read_losses
+from telemetry.store.session import Session
 from telemetry.store.store import Store
 
 COMMON_SHARE = 0.5  # of the runs that have the commonest metric; rarer ones are not chosen unasked
@@ -52,9 +54,9 @@ WHERE loss IS NOT NULL
 GROUP BY run
 ORDER BY run
 """
-# Medians over tenths of each run, so that the last point is the median of the final window and a
-# run of a million steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN
-# has the median NaN.
+# Medians over tenths of each run, at which runs that were cut short stand beside others; a run of a
+# million steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN has the
+# median NaN.
 LOSS_SQL = """
 SELECT
     s.run,
@@ -104,14 +106,15 @@ class MetricSource(StrEnum):
 class SweepCurves:
     """The metric and each run's curve of it.
 
-    `losses` has the training loss in ten points, of the runs whose loss was not always finite;
-    `n_parameters` counts the trainable ones, shared weights once, where they were recorded.
+    `losses` has the training loss that each run ended with (`telemetry.run_loss`), where it is the
+    metric, and of the runs whose loss was not always finite. `n_parameters` counts the trainable
+    ones, shared weights once, where they were recorded.
     """
 
     metric: str
     source: MetricSource
     values: Mapping[str, Series]
-    losses: Mapping[str, Series]
+    losses: Mapping[str, float]
     n_parameters: Mapping[str, int]
 
     @property
@@ -121,11 +124,12 @@ class SweepCurves:
 
     def diverged(self, run: str) -> bool:
         """Whether the loss or the metric of a run ended in values that are not finite."""
-        curves = (self.losses.get(run), self.values.get(run))
-        return any(curve is not None and math.isnan(curve.final()) for curve in curves)
+        curve = self.values.get(run) if self.best_counts else None
+        ended_so = curve is not None and math.isnan(curve.final())
+        return ended_so or not math.isfinite(self.losses.get(run, 0.0))
 
     def value(self, run: str, goal: Direction) -> float | None:
-        """What ranks a run: the best of a logged metric, the final median of the training loss.
+        """What ranks a run: the best of a logged metric, the training loss that it ended with.
 
         The best, because a checkpoint of it can be kept; the loss of single batches is too noisy
         for its best to mean anything.
@@ -133,7 +137,7 @@ class SweepCurves:
         curve = self.values.get(run)
         if curve is None:
             return None
-        value = curve.best(goal) if self.best_counts else curve.final()
+        value = curve.best(goal) if self.best_counts else self.losses.get(run, curve.final())
         return value if math.isfinite(value) else None
 
 
@@ -154,8 +158,9 @@ def read_sweep(store: Store, runs: Sequence[Run], metric: str | None) -> SweepCu
         from_steps = chosen == LOSS and len(losses) > 0
         values = {} if from_steps else _by_run(session.query(METRIC_SQL, {"name": chosen}))
         sizes = session.query(SIZES_SQL)
+        ends = {}
         if from_steps:
-            values = _by_run(session.query(LOSS_SQL))
+            values, ends = _by_run(session.query(LOSS_SQL)), _ends(session)
     broken = {
         run
         for run, n_broken in zip(losses.texts("run"), losses.ints("n_broken"), strict=True)
@@ -165,18 +170,23 @@ def read_sweep(store: Store, runs: Sequence[Run], metric: str | None) -> SweepCu
         metric=chosen,
         source=_source(names, chosen, from_steps=from_steps),
         values=values,
-        losses=values if from_steps else _losses(store, [r for r in runs if r.run in broken]),
+        losses=ends if from_steps else _losses(store, [r for r in runs if r.run in broken]),
         n_parameters=dict(
             zip(sizes.texts("run"), sizes.ints("n_parameters").tolist(), strict=True)
         ),
     )
 
 
-def _losses(store: Store, runs: Sequence[Run]) -> dict[str, Series]:
+def _losses(store: Store, runs: Sequence[Run]) -> dict[str, float]:
     if not runs:
         return {}
     with store.session(runs) as session:
-        return _by_run(session.query(LOSS_SQL))
+        return _ends(session)
+
+
+def _ends(session: Session) -> dict[str, float]:
+    """The training loss that each run ended with."""
+    return {run: loss.last for (_, run), loss in read_losses(session).items()}
 
 
 def _chosen(names: Rows, n_losses: int, metric: str | None) -> str:

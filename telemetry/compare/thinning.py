@@ -1,6 +1,7 @@
 """Fewer points of a curve, taken so that other runs can be measured alike."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +21,8 @@ def averaged(series: Series, most: int) -> Series:
     if stride == 1:
         return series
     ends = np.append(np.arange(stride, len(series), stride), len(series))
-    return Series(steps=series.steps[ends - 1], values=_means(series.values, [0, *ends.tolist()]))
+    means = _means(series.values, [0, *ends.tolist()])
+    return replace(series, steps=series.steps[ends - 1], values=means)
 
 
 def averaged_as(series: Series, others: Collection[Series]) -> Series:
@@ -39,7 +41,7 @@ def averaged_as(series: Series, others: Collection[Series]) -> Series:
         return series
     means = _means(series.values, edges)
     steps = np.minimum(ends[filled], series.steps[-1])
-    return Series(steps=steps, values=means[filled])
+    return replace(series, steps=steps, values=means[filled])
 
 
 def picked(series: Series, most: int) -> Series:
@@ -48,7 +50,7 @@ def picked(series: Series, most: int) -> Series:
     if stride == 1:
         return series
     kept = np.unique(np.append(np.arange(0, len(series), stride), len(series) - 1))
-    return Series(steps=series.steps[kept], values=series.values[kept])
+    return replace(series, steps=series.steps[kept], values=series.values[kept])
 
 
 def _stride(n: int, most: int) -> int:

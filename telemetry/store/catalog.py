@@ -14,13 +14,17 @@ from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run as the query half sees it; `manifest` is None when unreadable, `reason` says why."""
+    """One run as the query half sees it; `manifest` is None when unreadable, `reason` says why.
+
+    `loss` was read from the tables, where the manifest does not have it: see `knows_loss`.
+    """
 
     ref: RunRef
     manifest: Manifest | None
     status: Status
     reason: str = ""
     steps_on_disk: int = 0
+    loss: Mapping[str, Json] | None = None
 
     @property
     def run(self) -> str:
@@ -59,9 +63,22 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Json]:
-        """`{name: {last, best, best_step}}`."""
+        """`{name: {last, best, best_step}}`; the loss as `telemetry.run_loss` says, others raw."""
         found = self.manifest.summary.get("metrics") if self.manifest else None
-        return found if isinstance(found, Mapping) else {}
+        metrics = found if isinstance(found, Mapping) else {}
+        return metrics if self.loss is None else {**metrics, "loss": self.loss}
+
+    @property
+    def knows_loss(self) -> bool:
+        """Whether `metrics` has the loss of the run, as far as it was recorded.
+
+        Else its tables have it: it was written by an older version, by several processes, or by one
+        that is alive or was killed and has recorded more than its manifest says.
+        """
+        if self.manifest is None or self.loss is not None:
+            return True
+        to, told = self.manifest.summary.get("loss_to"), self.manifest.summary.get("steps")
+        return isinstance(to, int) and isinstance(told, int) and self.steps_on_disk <= told
 
     @property
     def steps(self) -> int:

@@ -58,7 +58,12 @@ MANIFEST_TABLES = {
             ("steps", "BIGINT", "optimizer steps", "Steps recorded so far."),
             ("tags", "VARCHAR", "JSON", "Tags."),
             ("config", "VARCHAR", "JSON", "Flat configuration with dotted keys."),
-            ("metrics", "VARCHAR", "JSON", "{name: {last, best, best_step}}."),
+            (
+                "metrics",
+                "VARCHAR",
+                "JSON",
+                "{name: {last, best, best_step}}; of loss, means over a tenth of the steps.",
+            ),
             ("n_error", "INTEGER", "", "Errors of the last stored diagnosis."),
             ("n_warning", "INTEGER", "", "Warnings of the last stored diagnosis."),
             ("n_info", "INTEGER", "", "Notes of the last stored diagnosis."),
@@ -121,7 +126,10 @@ def manifest_table(name: str, listing: Listing) -> pa.Table:
 
 
 def _runs(listing: Listing) -> Iterator[tuple[Cell, ...]]:
-    for run in listing.runs:
+    # It reads views, as this module helps to make them.
+    from telemetry.store.run_losses import with_losses  # noqa: PLC0415
+
+    for run in with_losses(listing.runs):
         counts = run.finding_counts or {}
         yield (
             run.ref.project,

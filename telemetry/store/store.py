@@ -65,12 +65,20 @@ class Store:
         return list_runs(self.path)
 
     def select(self, selector: str) -> Run:
-        """The one run that a selector means.
+        """The one run that a selector means, with its loss.
 
         Raises:
             RunNotFound: none or several; the error carries candidates.
         """
-        return select_run(self.runs(), selector)
+        return self.with_losses([select_run(self.runs(), selector)])[0]
+
+    def with_losses(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs, in their order; reads the tables of those whose manifest lacks the loss."""
+        if all(run.knows_loss for run in runs):
+            return list(runs)
+        from telemetry.store.run_losses import with_losses  # noqa: PLC0415 - as below
+
+        return with_losses(runs)
 
     def session(
         self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False

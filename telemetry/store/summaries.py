@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from telemetry.directions import higher_is_better
 from telemetry.json_values import Json
+from telemetry.run_loss import SMOOTHED_FROM, LossCurve, RunLoss
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
@@ -113,7 +114,8 @@ WHERE f.project = $project
 class Curve:
     """One recorded quantity over optimizer steps; NaN is a value that was recorded.
 
-    `phase` is '' for columns of the table steps; `steps` and `values` have shape (n,).
+    `phase` is '' for columns of the table steps; `steps` and `values` have shape (n,). Last and
+    best of the loss of the steps are means over a tenth of them, as `telemetry.run_loss` says.
     """
 
     name: str
@@ -134,17 +136,34 @@ class Curve:
     @property
     def last(self) -> float:
         """The last value."""
-        return float(self.values[-1])
+        loss = self._loss
+        return float(self.values[-1]) if loss is None else loss.last
 
     @property
     def best(self) -> tuple[float, int] | None:
         """The best finite value and its step; None when there is none."""
+        loss = self._loss
+        if loss is not None:
+            return None if loss.best_step is None else (loss.best, loss.best_step)
         finite = np.flatnonzero(np.isfinite(self.values))
         if not finite.size:
             return None
         values = self.values[finite]
         at = int(finite[np.argmax(values) if self.higher_is_better else np.argmin(values)])
         return float(self.values[at]), int(self.steps[at])
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether best and last are means."""
+        return self._is_loss and self.values.size >= SMOOTHED_FROM
+
+    @property
+    def _is_loss(self) -> bool:
+        return self.name == "loss" and not self.phase
+
+    @property
+    def _loss(self) -> RunLoss | None:
+        return LossCurve.of(self.steps, self.values).loss() if self._is_loss else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,8 +241,7 @@ def test_a_critic_is_recorded_at_its_first_step_between_two_calls(tmp_path: Path
             nn.utils.clip_grad_norm_(model[1].parameters(), 1.0)
             generator.step()
             telemetry.step()
-    # The hooks ended step 0 before its first call could come.
-    assert column(telemetry, "backward_calls")[-1] == 3
+    assert column(telemetry, "backward_calls") == [3, 3]
     assert column(telemetry, "grad_norm_total")[-1] == pytest.approx(5.0)
     row = tensors(telemetry)[column(telemetry, "step")[-1], "0.weight", "gradient"]
     assert row["scale"] == pytest.approx(1 / 3, rel=1e-4)

@@ -82,6 +82,7 @@ def test_the_end_is_told_with_everything(tmp_path: Path) -> None:
         shards=[shard(folder)],
         metrics={"loss": metric(0.2, 0.1, 5)},
         n_steps=10,
+        loss_to=8,
         summary={"overhead_share": 0.004},
         environment={"git_commit": "abc"},
         dropped_rows=3,
@@ -96,6 +97,7 @@ def test_the_end_is_told_with_everything(tmp_path: Path) -> None:
     assert manifest.summary == {
         "overhead_share": 0.004,
         "metrics": {"loss": metric(0.2, 0.1, 5)},
+        "loss_to": 8,
         "steps": 10,
         "dropped_rows": 3,
     }

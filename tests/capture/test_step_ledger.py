@@ -1,7 +1,9 @@
 import pytest
 
 from telemetry.capture.step_ledger import (
+    AGAIN_LIMIT,
     CALLS_WITHOUT_STEP_LIMIT,
+    EXPECTED_STEPS,
     StepLedger,
     metric_phase,
 )
@@ -31,9 +33,38 @@ def test_without_calls_two_optimizers_share_a_step() -> None:
 
 def test_an_optimizer_that_never_steps_does_not_hold_steps_back() -> None:
     book = ledger(2)
+    for _ in range(AGAIN_LIMIT - 1):  # a call might yet end the first step
+        assert not book.stepped(0)
+        assert not book.must_end_before(0)
     assert not book.stepped(0)
-    assert book.must_end_before(0)
+    for _ in range(EXPECTED_STEPS + 1):
+        assert book.must_end_before(0)
+        end(book)
+        ends = book.stepped(0)
+    assert ends
+
+
+def test_in_the_first_step_a_critic_may_step_often_before_a_call_comes() -> None:
+    book = ledger(2)
+    for _ in range(5):
+        assert not book.must_end_before(1)
+        assert not book.stepped(1)
+    assert book.stepped(0)
     end(book)
+    assert not book.call(0.5), "it is that of the step that has ended"
+    assert book.ended[-1].losses == (0.5,)
+
+
+def test_without_calls_the_optimizer_that_stepped_first_begins_a_step() -> None:
+    book = ledger(2)
+    book.stepped(1)
+    book.stepped(0)
+    end(book)
+    assert not book.stepped(1)
+    assert book.must_end_before(1)
+    end(book)
+    assert not book.stepped(1)
+    assert not book.must_end_before(0)
     assert book.stepped(0)
 
 
