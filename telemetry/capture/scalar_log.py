@@ -4,11 +4,14 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeGuard
 
+import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 
-from telemetry.capture.host import as_kept
+from telemetry.capture.group_settings import number_of
+from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.step_packet import MetricRecord, StepPacket
 
@@ -25,6 +28,7 @@ class ScalarLog:
 
     Attributes:
         has_metrics: A metric was added.
+        n_refused: Values that were no numbers.
     """
 
     def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
@@ -34,6 +38,7 @@ class ScalarLog:
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
         self.has_metrics = False
+        self.n_refused = 0
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
         """Keep named values of a step; what is not a number is refused once, by name."""
@@ -56,12 +61,23 @@ class ScalarLog:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         changed: dict[str, object] = {}
         for index, group in enumerate(groups[1:], start=1):
-            rate = group["lr"]
+            rate = number_of(group, "lr")
+            if rate is None:
+                continue
             if isinstance(rate, Tensor) or self._rates.get(index) != rate:
                 self._rates[index] = rate
                 changed[f"lr/{index}"] = rate
         if changed:
             self.add(changed, step=step, closes_evaluation=False)
+
+    def known_loss(self, value: object) -> Tensor | float | None:
+        """A loss as it is now; what is not a number is refused once, and its step is kept."""
+        if value is None:
+            return None
+        known = as_known(value) if _is_scalar(value) else as_number(value)
+        if known is None:
+            self._refuse("loss", value)
+        return known
 
     def is_due(self, now_s: float) -> bool:
         """Whether a packet should leave: enough steps, or enough time since the last one."""
@@ -77,22 +93,27 @@ class ScalarLog:
         return StepPacket.of(steps, metrics)
 
     def _refuse(self, name: str, value: object) -> None:
+        self.n_refused += 1
         if name not in self._refused:
             self._refused.add(name)
-            logger.warning(
-                "metric %r is a %s, not a number: not recorded", name, type(value).__name__
-            )
+            logger.warning("%r is a %s, not a number: not recorded", name, type(value).__name__)
+
+
+def _is_scalar(value: object) -> TypeGuard[Tensor | float]:
+    """What nearly every loss is: a tensor with elements, or a number."""
+    return value.numel() > 0 if isinstance(value, Tensor) else type(value) is float
 
 
 def as_number(value: object) -> Tensor | float | None:
     """A metric's value as it is now, on its device; None for what is not a number."""
     if isinstance(value, Tensor):
         return as_kept(value) if value.numel() else None
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes) or (isinstance(value, np.ndarray) and value.size != 1):
         return None
+    value = value.item() if isinstance(value, np.ndarray) else value
     try:
         return float(value)  # type: ignore[arg-type]
     except OverflowError:
         return math.inf
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return None

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from telemetry.errors import StoreUnreadable
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer
 from telemetry.runs import RunRef, ShardName, live_shards, parse_shard_name
 from telemetry.shards import Footer, read_footer, read_shard
 from telemetry.store.catalog import Run
@@ -103,6 +105,14 @@ class Listing:
         files = [file for found in after.values() for file in found]
         return any(self._exclude(files, fault) for fault in (footer_fault, page_fault, *scans))
 
+    def exclude_misfits(self) -> bool:
+        """After a statement that cannot be: leave out shards whose columns are of other types.
+
+        The manifest saves reading footers, so that only the statement notices.
+        """
+        files = [file for found in tuple(self._files.values()) for file in found]
+        return self._exclude(files, footer_fault)
+
     def _exclude(self, files: Sequence[ShardFile], fault: Fault) -> bool:
         reasons = {file: reason for file in files if (reason := fault(file))}
         for file, reason in reasons.items():
@@ -182,7 +192,27 @@ def checked_footer(path: Path, schema: Table) -> tuple[str, Footer | None]:
     ]
     if lacking:
         return f"column {lacking[0]} is missing; it is not a shard of {schema.name}.", None
+    for column in schema.columns:
+        found = footer.columns.get(column.name)
+        if found is not None and not _is_alike(found, column.arrow_type):
+            return f"column {column.name} is {found}, expected {column.arrow_type}.", None
     return "", footer
+
+
+def _is_alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column holds the kind of value that its table says, of whatever width."""
+    if isinstance(found, pa.DictionaryType):
+        found = found.value_type
+    kinds = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_timestamp,
+        lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+    )
+    known = [kind for kind in kinds if kind(expected)]
+    return known[0](found) if known else bool(found == expected)
 
 
 def footer_fault(file: ShardFile) -> str:
@@ -221,5 +251,7 @@ def _is_as_long(path: Path, entry: Mapping[str, Json] | None) -> bool:
 
 
 def _recorded_numbers(entry: Mapping[str, Json] | None) -> tuple[int, int] | None:
-    version, n_rows = (entry or {}).get("schema"), (entry or {}).get("rows")
-    return (version, n_rows) if isinstance(version, int) and isinstance(n_rows, int) else None
+    known = entry or {}
+    version = json_integer(known.get("schema"), least=1, bits=32)
+    n_rows = json_integer(known.get("rows"), least=0)
+    return None if version is None or n_rows is None else (version, n_rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import DEFAULT_STORE
+from telemetry.runs import DEFAULT_STORE, local_folder
 from telemetry.store.catalog import Run, list_runs, run_folders
 from telemetry.store.select import select_run
 
@@ -31,8 +31,9 @@ class Store:
 
         Raises:
             StoreUnreadable: missing, not a folder, unreadable, or without a single run.
+            UsageError: an address on a network.
         """
-        folder = Path(os.fspath(path)).absolute()
+        folder = local_folder(path).absolute()
         if not folder.exists():
             raise StoreUnreadable(f"{folder}: there is no store. {HINT}")
         if not folder.is_dir():
