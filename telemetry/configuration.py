@@ -52,6 +52,9 @@ class Configuration:
             raise self.error("store", value, "give the folder of the runs as text")
         try:
             return self.path.parent / local_folder(value).expanduser()
+        except UsageError as error:
+            remedy = "a store is a folder, and addresses are not supported"
+            raise self.error("store", value, remedy) from error
         except RuntimeError as error:  # there is no home
             raise self.error("store", value, "give a folder without ~") from error
 

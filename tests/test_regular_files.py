@@ -35,7 +35,7 @@ planted = pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 @planted
 def test_only_regular_files_are_read(plant: Callable[[Path], object], tmp_path: Path) -> None:
     plant(tmp_path / "file")
-    with pytest.raises(OSError, match="not a regular file|Is a directory"):
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
         read_beginning(tmp_path / "file", n_bytes=10)
 
 
@@ -57,7 +57,7 @@ def test_a_planted_manifest_is_an_unreadable_run(
     plant(run / "run.json")
     (found,) = list_runs(tmp_path)
     assert found.status is Status.UNREADABLE
-    with pytest.raises(StoreUnreadable, match="run.json"):
+    with pytest.raises(StoreUnreadable, match=r"run\.json"):
         read_manifest(run)
 
 

@@ -203,7 +203,7 @@ def test_a_failing_observer_is_switched_off_and_training_goes_on(
         ({"resume": "20260102"}, RunNotFound),
         ({"on_finding": "halt"}, TypeError),
         ({"every": 2.5}, UsageError),
-        ({"every": np.bool_(True)}, TypeError),
+        ({"every": np.bool_(1)}, TypeError),
         ({"total_steps": "100"}, TypeError),
         ({"total_steps": True}, TypeError),
         ({"total_steps": 0}, UsageError),
