@@ -94,7 +94,7 @@ FIELDS = ("name", "project", "started", "heartbeat", "status", "ended", "tags", 
 MORE = ("environment", "total_steps", "error", "attempts", "closed", "files", "summary", "extra")
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(changes=st.dictionaries(st.sampled_from((*FIELDS, *MORE)), VALUES, min_size=1, max_size=6))
 def test_a_run_can_be_shown_whatever_its_document_says(
     changes: dict[str, Json], tmp_path_factory: pytest.TempPathFactory

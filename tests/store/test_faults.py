@@ -174,7 +174,7 @@ def test_a_column_of_another_type_is_named_and_the_other_shards_are_read(
     files = {"steps": [entry]} if listed else {}
     write_manifest(folder, replace(read_manifest(folder), files=files))
 
-    rows, warnings = read(tmp_path)
+    rows, warnings = read(tmp_path, "SELECT step, loss FROM steps ORDER BY step")
 
     assert rows.ints("step").tolist() == [5, 6, 7, 8, 9]
     assert [good.name in warning for warning in warnings] == [False]
