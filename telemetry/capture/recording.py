@@ -334,9 +334,7 @@ class Recording:
             self._end_record(current, self._clock())
 
     def _sum_up(self) -> None:
-        self.writer.add_summary(**self._costs.summary())
-        if self._scalars.n_refused:
-            self.writer.add_summary(refused_values=self._scalars.n_refused)
+        self.writer.add_summary(**self._costs.summary(), **self._scalars.summary())
 
     def _detach(self) -> None:
         for handle in self._handles:

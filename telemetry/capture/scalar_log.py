@@ -14,6 +14,7 @@ from telemetry.capture.group_settings import number_of
 from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.step_packet import MetricRecord, StepPacket
+from telemetry.json_values import Json
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ class ScalarLog:
 
     Attributes:
         has_metrics: A metric was added.
-        n_refused: Values that were no numbers.
     """
 
     def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
@@ -38,7 +38,7 @@ class ScalarLog:
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
         self.has_metrics = False
-        self.n_refused = 0
+        self._n_refused = 0
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
         """Keep named values of a step; what is not a number is refused once, by name."""
@@ -92,8 +92,12 @@ class ScalarLog:
             return None
         return StepPacket.of(steps, metrics)
 
+    def summary(self) -> dict[str, Json]:
+        """What the summary of the run says: how many values were no numbers, if any."""
+        return {"refused_values": self._n_refused} if self._n_refused else {}
+
     def _refuse(self, name: str, value: object) -> None:
-        self.n_refused += 1
+        self._n_refused += 1
         if name not in self._refused:
             self._refused.add(name)
             logger.warning("%r is a %s, not a number: not recorded", name, type(value).__name__)

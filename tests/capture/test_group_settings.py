@@ -141,7 +141,7 @@ def own_optimizer(name: str) -> Callable[..., Optimizer]:
     return make
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     name=st.sampled_from(sorted(USUAL)),
     first=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3),
