@@ -1,12 +1,12 @@
 """One-line descriptions of a run: how it ended, what was trained, what recording it cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from telemetry.cli import numbers
 from telemetry.cli.grid import Cell, Span, Style
 from telemetry.cli.texts import plural
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer, json_list, json_number
 from telemetry.manifest import Status
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def _model(model: Mapping[str, Json]) -> str:
 
 def _count(model: Mapping[str, Json], key: str) -> str:
     value = model.get(key)
-    return numbers.large_count(value) if isinstance(value, int) else "?"
+    known = json_integer(value, least=0)
+    return "?" if known is None else numbers.large_count(known)
 
 
 def _places(model: Mapping[str, Json]) -> list[str]:
@@ -103,8 +104,9 @@ def _optimizer(optimizer: Mapping[str, Json]) -> str:
 
 
 def _setting(value: Json) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(numbers.literal(item) for item in value)
+    entries = json_list(value)
+    if entries:
+        return " ".join(numbers.literal(item) for item in entries)
     return numbers.literal(value)
 
 
@@ -133,12 +135,14 @@ def _overhead(share: float, elapsed_s: float) -> str:
 def cadence_of(run: "Run", description: "Description") -> int | None:
     """Every which step is sampled at the end, by the manifest or the last event."""
     stated = run.manifest.summary.get("cadence") if run.manifest else None
-    return stated if isinstance(stated, int) else description.cadence
+    known = json_integer(stated, least=1)
+    return description.cadence if known is None else known
 
 
 def overhead_of(run: "Run", timing: "Timing") -> float | None:
     """Telemetry's share of the training time: as measured at close, else from the steps."""
     stated = run.manifest.summary.get("overhead_share") if run.manifest else None
-    if isinstance(stated, int | float):
-        return float(stated)
+    known = json_number(stated)
+    if known is not None:
+        return known
     return timing.overhead_share if timing.overhead_share == timing.overhead_share else None

@@ -16,7 +16,7 @@ import click
 
 from telemetry.configuration import STORE_VARIABLE, store_folder
 from telemetry.errors import TelemetryError
-from telemetry.runs import DEFAULT_STORE
+from telemetry.runs import DEFAULT_STORE, local_folder
 from telemetry.safe_text import clean
 
 EXAMPLES_HEADING = "Examples:"
@@ -55,7 +55,7 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def _with_store(settings: Settings, value: Value) -> Settings:
-    return replace(settings, given_store=Path(str(value)))
+    return replace(settings, given_store=local_folder(str(value)))
 
 
 def _with_json(settings: Settings, _value: Value) -> Settings:

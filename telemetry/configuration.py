@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from telemetry.errors import UsageError
-from telemetry.runs import DEFAULT_STORE
+from telemetry.regular_files import read_regular
+from telemetry.runs import DEFAULT_STORE, local_folder
 
 OWN_FILE, PROJECT_FILE = "telemetry.toml", "pyproject.toml"
 STORE_VARIABLE = "TELEMETRY_STORE"
 FAIL_ON = ("error", "warning", "never")
+SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 KEYS = ("store", "fail_on", "detectors", "suppress")
 
 Table: TypeAlias = Mapping[str, object]
@@ -49,7 +51,10 @@ class Configuration:
         if not isinstance(value, str) or not value:
             raise self.error("store", value, "give the folder of the runs as text")
         try:
-            return self.path.parent / Path(value).expanduser()
+            return self.path.parent / local_folder(value).expanduser()
+        except UsageError as error:
+            remedy = "a store is a folder, and addresses are not supported"
+            raise self.error("store", value, remedy) from error
         except RuntimeError as error:  # there is no home
             raise self.error("store", value, "give a folder without ~") from error
 
@@ -113,10 +118,10 @@ def store_folder() -> Path:
     """Folder of the runs where none is named: `$TELEMETRY_STORE`, the settings file, the default.
 
     Raises:
-        UsageError: the settings file is wrong.
+        UsageError: the settings file is wrong, or an address on a network is named.
     """
     named = os.environ.get(STORE_VARIABLE)
-    return Path(named) if named else find_configuration().store or Path(DEFAULT_STORE)
+    return local_folder(named) if named else find_configuration().store or Path(DEFAULT_STORE)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -141,7 +146,7 @@ def _project_table(path: Path) -> Table | None:
     """`[tool.telemetry]`; None where the file has no such table."""
     # A pyproject.toml that is broken is the concern of other tools, unless it may be about us.
     try:
-        if "telemetry" not in path.read_text("utf-8"):
+        if "telemetry" not in _text_of(path):
             return None
     except (OSError, UnicodeDecodeError):
         return None
@@ -152,10 +157,14 @@ def _project_table(path: Path) -> Table | None:
     return own
 
 
+def _text_of(path: Path) -> str:
+    return read_regular(path, limit_bytes=SIZE_LIMIT_BYTES).decode("utf-8")
+
+
 def _read(path: Path) -> Table | None:
     """The content of a TOML file; None where there is no such file."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(_text_of(path))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:

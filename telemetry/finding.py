@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer, json_number, json_text
 
 
 class Severity(StrEnum):
@@ -73,15 +73,15 @@ class Finding:
             severity=Severity(str(row["severity"])),
             message=str(row["message"]),
             advice=str(row["advice"]),
-            layer=_text(row["layer"]),
+            layer=json_text(row["layer"]),
             layers=tuple(str(layer) for layer in layers) if isinstance(layers, list) else (),
-            first_step=_whole(row["first_step"]),
-            last_step=_whole(row["last_step"]),
-            value=_number(row["value"]),
-            threshold=_number(row["threshold"]),
-            unit=_text(row["unit"]) or "",
+            first_step=json_integer(row["first_step"]),
+            last_step=json_integer(row["last_step"]),
+            value=json_number(row["value"]),
+            threshold=json_number(row["threshold"]),
+            unit=json_text(row["unit"]) or "",
             evidence=evidence if isinstance(evidence, Mapping) else {},
-            consequence_of=_text(row["consequence_of"]),
+            consequence_of=json_text(row["consequence_of"]),
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -101,15 +101,3 @@ class Finding:
             "evidence": self.evidence,
             "consequence_of": self.consequence_of,
         }
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _whole(value: Json) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

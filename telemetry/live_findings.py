@@ -1,16 +1,19 @@
 """The file by which a diagnosis of a running run tells its findings to the training process."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from telemetry import json_values
 from telemetry.errors import StoreUnreadable
 from telemetry.finding import Finding
 from telemetry.manifest import publish_json
+from telemetry.regular_files import read_regular
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
+
+SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +58,12 @@ def read_findings(path: Path) -> LiveFindings:
         StoreUnreadable: there is no such file, or it holds something else.
     """
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json_values.parsed_object(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
+        findings = json_values.json_objects(raw["findings"])
         return LiveFindings(
-            findings=tuple(Finding.from_json(row) for row in raw["findings"]),
-            exact=frozenset(map(str, raw["exact"])),
-            n_steps=int(raw["n_steps"]),
+            findings=tuple(Finding.from_json(row) for row in findings),
+            exact=frozenset(map(str, json_values.json_list(raw["exact"]))),
+            n_steps=json_values.json_integer(raw["n_steps"], least=0) or 0,
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreUnreadable(f"{path}: no findings can be read ({error}).") from error

@@ -4,7 +4,6 @@ The folder listing is the truth about shards; the manifest is what cannot be lis
 attempts, status. Unknown keys survive a rewrite.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,8 +12,16 @@ from pathlib import Path
 
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable
-from telemetry.json_values import Json
+from telemetry.json_values import (
+    Json,
+    json_integer,
+    json_list,
+    json_object,
+    json_objects,
+    json_text,
+)
 from telemetry.processes import ProcessIdentity, is_running
+from telemetry.regular_files import read_regular
 from telemetry.runs import MANIFEST_NAME, publish_bytes
 
 FORMAT = 1
@@ -110,12 +117,8 @@ def publish_json(path: Path, document: Mapping[str, Json]) -> None:
 
 
 def encoded(document: Mapping[str, Json]) -> bytes:
-    """Strict JSON in UTF-8, keys sorted.
-
-    A lone surrogate (of a command line of undecodable bytes) becomes the JSON escape of itself.
-    """
-    text = json_values.dumps(dict(sorted(document.items())), indent=1)
-    return text.encode("utf-8", "backslashreplace")
+    """Strict JSON in UTF-8, keys sorted."""
+    return json_values.dumps(dict(sorted(document.items())), indent=1).encode()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -126,10 +129,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise StoreUnreadable(f"{path}: larger than 8 MiB; not a manifest of telemetry.")
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        raw = json_values.loads(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
+    except OSError as error:
+        raise StoreUnreadable(f"{path}: not a manifest ({error.strerror}).") from error
+    except ValueError as error:
         raise StoreUnreadable(f"{path}: not readable as JSON ({error}).") from error
     if not isinstance(raw, dict):
         raise StoreUnreadable(f"{path}: holds a {type(raw).__name__}, expected an object.")
@@ -139,110 +142,88 @@ def read_manifest(folder: Path) -> Manifest:
 def parse_manifest(raw: Mapping[str, Json], *, where: str) -> Manifest:
     """A manifest from its JSON object; `where` names it in errors.
 
+    Only the id must be there. What else is missing or of the wrong kind is not known: a run whose
+    name or plan is damaged can still be read, and removed.
+
     Raises:
-        StoreUnreadable: a newer format, or a key is missing or of the wrong kind.
+        StoreUnreadable: a newer format, or no id of a run.
     """
-    version = raw.get("format")
-    if not isinstance(version, int) or version > FORMAT:
+    version = json_integer(raw.get("format"))
+    if version is None or version > FORMAT:
         raise StoreUnreadable(
-            f"{where}: format {version!r}, this version reads {FORMAT}; upgrade training-telemetry."
+            f"{where}: format {raw.get('format')!r}, this version reads {FORMAT}; upgrade "
+            "training-telemetry."
         )
+    run, name = json_text(raw.get("run")), json_text(raw.get("name"))
+    if run is None:
+        raise StoreUnreadable(f"{where}: not a manifest of telemetry (it names no run).")
     fields = Manifest.__dataclass_fields__
-    extra = {k: v for k, v in raw.items() if k not in fields and k not in {"format", "schema"}}
-    try:
-        return Manifest(
-            run=_text(raw, "run"),
-            project=_text(raw, "project"),
-            name=_text(raw, "name"),
-            started=_text(raw, "started"),
-            heartbeat=_text(raw, "heartbeat"),
-            status=Status(str(raw.get("status"))),
-            ended=_optional_text(raw, "ended"),
-            tags=_texts(raw.get("tags")),
-            config=_mapping(raw.get("config")),
-            environment=_mapping(raw.get("environment")),
-            total_steps=_optional_int(raw, "total_steps"),
-            error=_mapping(raw.get("error")) or None,
-            attempts=_attempts(raw.get("attempts", [])),
-            closed=raw.get("closed") is True,
-            files=_mapping(raw.get("files")),
-            summary=_mapping(raw.get("summary")),
-            conflict_of=_optional_text(raw, "conflict_of"),
-            owner=_owner(raw.get("owner")),
-            extra=extra,
-        )
-    except (TypeError, ValueError) as error:
-        raise StoreUnreadable(f"{where}: not a manifest of telemetry ({error}).") from error
+    return Manifest(
+        run=run,
+        project=json_text(raw.get("project")) or "",
+        name=run if name is None else name,
+        started=json_text(raw.get("started")) or "",
+        heartbeat=json_text(raw.get("heartbeat")) or "",
+        status=_status(raw),
+        ended=json_text(raw.get("ended")),
+        tags=tuple(tag for tag in json_list(raw.get("tags")) if isinstance(tag, str)),
+        config=json_object(raw.get("config")),
+        environment=json_object(raw.get("environment")),
+        total_steps=_total_steps(raw.get("total_steps")),
+        error=json_object(raw.get("error")) or None,
+        attempts=_attempts(raw.get("attempts")),
+        closed=raw.get("closed") is True,
+        files=json_object(raw.get("files")),
+        summary=json_object(raw.get("summary")),
+        conflict_of=json_text(raw.get("conflict_of")),
+        owner=_owner(json_object(raw.get("owner"))),
+        extra={k: v for k, v in raw.items() if k not in fields and k not in {"format", "schema"}},
+    )
 
 
 def _fields(record: Attempt | ProcessIdentity) -> dict[str, Json]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _text(raw: Mapping[str, Json], key: str) -> str:
-    value = raw.get(key)
-    if not isinstance(value, str):
-        raise TypeError(f"{key} is {type(value).__name__}, expected text")
-    return value
+def _status(raw: Mapping[str, Json]) -> Status:
+    """As stored; a run without a known one is taken for running, until its process is looked up."""
+    stored = {str(status): status for status in (Status.RUNNING, Status.FINISHED, Status.FAILED)}
+    return stored.get(json_text(raw.get("status")) or "", Status.RUNNING)
 
 
-def _optional_text(raw: Mapping[str, Json], key: str) -> str | None:
-    return None if raw.get(key) is None else _text(raw, key)
-
-
-def _optional_int(raw: Mapping[str, Json], key: str) -> int | None:
-    value = raw.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise TypeError(f"{key} is {type(value).__name__}, expected an integer")
-    return value
-
-
-def _texts(value: Json) -> tuple[str, ...]:
-    return tuple(str(entry) for entry in value) if isinstance(value, list) else ()
-
-
-def _mapping(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, Mapping) else {}
+def _total_steps(value: Json) -> int | None:
+    """The plan; earlier versions wrote 1e4 as 10000.0."""
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return json_integer(whole, least=0)
 
 
 def _attempts(value: Json) -> tuple[Attempt, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"attempts is {type(value).__name__}, expected a list")
-    entries = [entry for entry in value if isinstance(entry, dict)]
     return tuple(
         Attempt(
-            attempt=_integer(entry, "attempt"),
-            start_step=_integer(entry, "start_step"),
-            last_step=_integer(entry, "last_step"),
-            started=_text(entry, "started"),
-            ended=_optional_text(entry, "ended"),
-            host=_text(entry, "host"),
-            boot_id=_text(entry, "boot_id"),
-            pid=_integer(entry, "pid"),
-            process_start=_integer(entry, "process_start"),
-            writer=_optional_text(entry, "writer") or "",
-            world_size=_optional_int(entry, "world_size") or 1,
+            attempt=number,
+            start_step=json_integer(entry.get("start_step"), least=0) or 0,
+            last_step=json_integer(entry.get("last_step"), least=0) or 0,
+            started=json_text(entry.get("started")) or "",
+            ended=json_text(entry.get("ended")),
+            host=json_text(entry.get("host")) or "",
+            boot_id=json_text(entry.get("boot_id")) or "",
+            pid=json_integer(entry.get("pid"), least=0) or 0,
+            process_start=json_integer(entry.get("process_start")) or 0,
+            writer=json_text(entry.get("writer")) or "",
+            world_size=json_integer(entry.get("world_size"), least=1) or 1,
         )
-        for entry in entries
+        for entry in json_objects(value)
+        if (number := json_integer(entry.get("attempt"), least=0)) is not None
     )
 
 
-def _integer(raw: Mapping[str, Json], key: str) -> int:
-    value = _optional_int(raw, key)
-    if value is None:
-        raise TypeError(f"{key} is missing, expected an integer")
-    return value
-
-
-def _owner(value: Json) -> ProcessIdentity | None:
-    if not isinstance(value, Mapping):
+def _owner(value: Mapping[str, Json]) -> ProcessIdentity | None:
+    host, boot_id = json_text(value.get("host")), json_text(value.get("boot_id"))
+    pid = json_integer(value.get("pid"), least=0)
+    process_start = json_integer(value.get("process_start"))
+    if host is None or boot_id is None or pid is None or process_start is None:
         return None
-    return ProcessIdentity(
-        host=_text(value, "host"),
-        boot_id=_text(value, "boot_id"),
-        pid=_integer(value, "pid"),
-        process_start=_integer(value, "process_start"),
-    )
+    return ProcessIdentity(host=host, boot_id=boot_id, pid=pid, process_start=process_start)
 
 
 def utc_now() -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from telemetry import json_values
 from telemetry.explain_request import EXPLAIN_KEY
 from telemetry.json_values import Json
+from telemetry.regular_files import read_beginning
 
 SIGNATURE_KEY = "explain_signature"  # of run.json
 PURPOSE = "training-telemetry run.json explain 1"  # no other text that the key signs begins so
@@ -90,9 +91,8 @@ def _key() -> bytes | None:
     if path is None:
         return None
     try:
-        with path.open("rb") as stream:
-            found = os.fstat(stream.fileno())
-            key = bytes.fromhex(stream.read(2 * KEY_BYTES).decode("ascii"))
+        found = path.stat()
+        key = bytes.fromhex(read_beginning(path, n_bytes=2 * KEY_BYTES).decode("ascii"))
     except (OSError, ValueError):
         return None
     is_secret = not hasattr(os, "geteuid") or (

@@ -21,6 +21,9 @@ MANIFEST_NAME = "run.json"
 RUN_ID_VARIABLE = "TELEMETRY_RUN_ID"
 FILE_MODE = 0o640  # and the umask: what a run records is the user's own
 
+# `C:` of Windows is one letter. A Path has made one slash of two.
+_SCHEME_PATTERN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
 _CLAIM_PATTERN = re.compile(r"\.attempt-(\d{4,})\.rank-(\d{1,9})")
 _SHARD_PATTERN = re.compile(r"(\d{12})-(\d{12})-L(\d{1,2})-([0-9a-f]{4})([0-9a-f]{12})\.parquet")
 
@@ -54,6 +57,22 @@ class ShardName:
             f"{self.first:012d}-{self.last:012d}-L{self.level}-"
             f"{self.attempt:04x}{self.token}.parquet"
         )
+
+
+def local_folder(store: str | os.PathLike[str]) -> Path:
+    """The folder of a store.
+
+    Raises:
+        UsageError: it is an address such as `s3://bucket`, which as a folder would be `./s3:`.
+    """
+    text = os.fspath(store)
+    scheme = _SCHEME_PATTERN.match(text)
+    if scheme:
+        raise UsageError(
+            f"store {text!r}: a store is a folder, and {scheme[1]} addresses are not supported; "
+            "name a folder of this machine or of a file system that is mounted."
+        )
+    return Path(text)
 
 
 def begins_id(run: str, text: str) -> bool:

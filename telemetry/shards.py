@@ -6,7 +6,7 @@ pyarrow carries no type information; it is wrapped here and in `tables.py`.
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a shard says about itself: schema version, rows, range of `step`, columns.
+    """What a shard says about itself: schema version, rows, range of `step`, types of columns.
 
     `replaces` names the shards of its folder that it was merged from.
     """
@@ -57,7 +57,7 @@ class Footer:
     rows: int
     min_step: int | None
     max_step: int | None
-    columns: tuple[str, ...]
+    columns: Mapping[str, pa.DataType]
     replaces: tuple[str, ...] = ()
 
 
@@ -239,6 +239,7 @@ def read_footer(path: Path) -> Footer:
     """
     try:
         found = pq.read_metadata(path)
+        columns = {field.name: field.type for field in found.schema.to_arrow_schema()}
     except UNREADABLE as error:
         raise StoreUnreadable(f"{path}: not a readable shard ({error}).") from error
     metadata = found.metadata or {}
@@ -250,7 +251,7 @@ def read_footer(path: Path) -> Footer:
         rows=found.num_rows,
         min_step=_step(metadata.get(b"telemetry.min_step", b"")),
         max_step=_step(metadata.get(b"telemetry.max_step", b"")),
-        columns=tuple(found.schema.names),
+        columns=columns,
         replaces=tuple(metadata.get(b"telemetry.replaces", b"").decode("utf-8", "replace").split()),
     )
 

@@ -2,11 +2,11 @@
 
     python benchmarks/faults_of_machines/fuzz.py [--mutations 900] [--seed 0]
 
-Each mutation changes one file of a small store: a manifest (bits, length, single fields of another
-type), a shard (bits, length, zeros, the shard of another table, a column of another type), the ring of
-the flight recorder, or what stands in its place (a folder, a link to /dev/zero, a pipe). Then one
-command runs over the store. It answers (exit code 0, 1 or 3), refuses with a sentence (2), or fails: a
-defect is announced, it takes longer than 20 s or 8 GB, or rows of a changed shard are shown without a
+Each mutation changes one file of a small store: a manifest (bits, length, single fields of
+another type), a shard (bits, length, zeros, the shard of another table, a column of another
+type), or what stands in its place (a folder, a link to /dev/zero, a pipe). Then one command runs
+over the store. It answers (exit code 0, 1 or 3), refuses with a sentence (2), or fails: a defect
+is announced, it takes longer than 20 s or 8 GB, or rows of a changed shard are shown without a
 warning. Prints a table by kind of change; the exit code is 1 if anything failed.
 """
 
@@ -164,10 +164,10 @@ def odd_field(path: Path, generator: random.Random) -> None:
     document = json.loads(path.read_text())
     place = document
     key = generator.choice(sorted(place))
-    while isinstance(place[key], dict) and place[key] and generator.random() < 0.6:  # noqa: PLR2004
+    while isinstance(place[key], dict) and place[key] and generator.random() < 0.6:
         place = place[key]
         key = generator.choice(sorted(place))
-    if generator.random() < 0.2:  # noqa: PLR2004
+    if generator.random() < 0.2:
         del place[key]
     else:
         place[key] = generator.choice(ODD_VALUES)
@@ -230,7 +230,7 @@ def outcome(store: Path, command: tuple[str, ...]) -> tuple[str, str, str]:
     said = err.getvalue()
     if "defect" in said or "Traceback" in said:
         return "failed", out.getvalue(), said
-    return ("refused" if code == 2 else "answered"), out.getvalue(), said  # noqa: PLR2004
+    return ("refused" if code == 2 else "answered"), out.getvalue(), said
 
 
 def main() -> int:

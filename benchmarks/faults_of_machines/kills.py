@@ -5,8 +5,8 @@
 Each round forks a process that records steps and metrics, flushes without pause, and notes after
 each flush how far everything is on the disk (the acknowledged step). It is killed after a random
 time, while its own child merges shards. Then a compaction is killed after a random time, and one is
-let through. After each of the three the store is read by SQL: every acknowledged step must be there,
-none twice. Prints one line of totals; the exit code is 1 if a row was lost or doubled.
+let through. After each of the three the store is read by SQL: every acknowledged step must be
+there, none twice. Prints one line of totals; the exit code is 1 if a row was lost or doubled.
 """
 
 import argparse
@@ -87,7 +87,9 @@ def faults(folder: Path, last: int) -> Counter[str]:
     with Session([load_run(folder)]) as session:
         for table in ("steps", "metrics"):
             rows = session.query(COUNTS.format(table=table))
-            counts = dict(zip(rows.ints("step").tolist(), rows.ints("n_rows").tolist(), strict=True))
+            counts = dict(
+                zip(rows.ints("step").tolist(), rows.ints("n_rows").tolist(), strict=True)
+            )
             found["lost"] += sum(step not in counts for step in range(last + 1))
             found["doubled"] += sum(count > 1 for count in counts.values())
     return found
@@ -98,9 +100,7 @@ def one_round(store: Path, number: int, generator: random.Random) -> Counter[str
     run = f"kill-{number:04d}"
     folder = store / "project=kills" / f"run={run}"
     acknowledged = store / f"{run}.acknowledged"
-    killed_after(
-        generator.uniform(0.05, LONGEST_S), lambda: record(store, run, acknowledged)
-    )
+    killed_after(generator.uniform(0.05, LONGEST_S), lambda: record(store, run, acknowledged))
     if not (folder / "run.json").exists():
         return Counter(too_early=1)
     last = int(acknowledged.read_text() or -1) if acknowledged.exists() else -1

@@ -28,7 +28,9 @@ from telemetry.record_request import (
     RecordRequest,
     start_file_is_installed,
 )
+from telemetry.regular_files import read_regular
 
+SCRIPT_BYTES = 64 * 1024 * 1024  # largest
 PYTHON_SUFFIXES = (".py", ".pyw", ".pyc")
 
 
@@ -82,7 +84,7 @@ def _check_script(script: str) -> None:
     if path.is_dir():
         raise UsageError(f"{script} is a folder; name a script in it, or -m and a package.")
     try:
-        source = path.read_bytes()
+        source = read_regular(path, limit_bytes=SCRIPT_BYTES)
     except OSError as error:
         raise UsageError(f"{script}: cannot be read ({error.strerror}).") from error
     if path.suffix in PYTHON_SUFFIXES:

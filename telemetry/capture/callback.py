@@ -15,14 +15,19 @@ from telemetry.capture import open_callbacks
 from telemetry.capture.after_close import start_diagnosis
 from telemetry.capture.checked import (
     Every,
+    checked_allowance,
     checked_every,
     checked_flight,
     checked_optimizers,
+    checked_project,
     checked_reaction,
     checked_resume,
     checked_share,
     checked_spec,
+    checked_store,
+    checked_switch,
     checked_tags,
+    checked_total,
 )
 from telemetry.capture.config import flatten_config
 from telemetry.capture.configured_store import configured_store
@@ -130,14 +135,20 @@ class TelemetryCallback:
         options = Options(
             every=checked_every(every),
             overhead_budget=checked_share(overhead_budget),
-            overhead_allowance_s=float(overhead_allowance_s),
-            histograms=histograms,
-            activations=activations,
+            overhead_allowance_s=checked_allowance(overhead_allowance_s),
+            histograms=checked_switch("histograms", histograms),
+            activations=checked_switch("activations", activations),
             flight_recorder=checked_flight(flight_recorder),
-            strict=strict,
+            strict=checked_switch("strict", strict),
             probe=None if probe is None else ProbeBatch.of(probe),
             on_finding=checked_reaction(on_finding),
         )
+        folder, labels, n_steps = (
+            checked_store(store),
+            checked_tags(tags),
+            checked_total(total_steps),
+        )
+        group = checked_project(project)
         self._model = model
         self._recording: Recording | None = None
         self._opening: Opening | None = None
@@ -153,12 +164,12 @@ class TelemetryCallback:
             self._close_former(former, strict=strict)
         rank, world_size = rank_and_world_size()
         settings = RunSettings(
-            store=Path(store) if store else configured_store(),
-            project=str(project),
-            name=name,
+            store=folder or configured_store(),
+            project=group,
+            name=None if name is None else str(name),
             config=flatten_config(config),
-            tags=checked_tags(tags),
-            total_steps=total_steps,
+            tags=labels,
+            total_steps=n_steps,
             environment=capture_environment(),
             explain=None if spec is None else spec.to_json(),
             run_id=None,

@@ -21,6 +21,7 @@ from telemetry.manifest import (
     read_manifest,
 )
 from telemetry.processes import ProcessIdentity, is_running, this_process
+from telemetry.regular_files import read_regular
 from telemetry.runs import (
     MANIFEST_NAME,
     RunRef,
@@ -35,6 +36,7 @@ from telemetry.runs import (
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_LIMIT_S = KILLED_AFTER_INTERVALS * HEARTBEAT_INTERVAL_S
+CLAIM_BYTES = 64 * 1024  # largest
 RACE_LIMIT = 50  # processes that may claim at the same moment
 ID_STEM_LENGTH = 75  # leaves room for the number of a conflict within the 80 characters of an id
 
@@ -199,7 +201,7 @@ def _claims(folder: Path) -> dict[int, dict[int, Path]]:
 def _is_held(path: Path, folder: Path, rank: int) -> bool:
     """Whether the process of a claim still writes; of another host, by its heartbeat."""
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(read_regular(path, limit_bytes=CLAIM_BYTES))
         owner = ProcessIdentity(
             host=str(raw["host"]),
             boot_id=str(raw["boot_id"]),

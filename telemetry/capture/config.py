@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import math
-import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -11,6 +10,7 @@ from enum import Enum
 from pathlib import PurePath
 
 from telemetry.capture.contained import contained
+from telemetry.capture.hidden_values import HIDDEN, is_secret, without_secrets
 from telemetry.json_values import Json
 
 logger = logging.getLogger(__name__)
@@ -21,15 +21,8 @@ DEPTH_LIMIT = 12  # also what ends a mapping that contains itself
 SIZE_LIMIT_BYTES = 96 * 1024  # a manifest has 256 KiB for everything
 LIST_ITEMS_LIMIT = 50
 TRUNCATED_KEY = "telemetry.keys_left_out"
-HIDDEN = "(hidden)"
 LARGEST_INT = 2**63 - 1
 NUMBER_BYTES = 24
-
-# `max_tokens` and `pad_token` are hyperparameters, `auth_token` is none.
-_SECRET_KEY = re.compile(
-    r"(?i)(^|[._-])(password|passwd|passphrase|secret\w*|credentials?|"
-    r"(api|access|private|secret)_?key|(auth|access|api|hf|bearer|refresh|session)_?token)$"
-)
 
 
 def flatten_config(config: object) -> dict[str, Json]:
@@ -73,10 +66,10 @@ def _walk(prefix: str, mapping: Mapping[object, object], depth: int) -> Iterator
         inner = _as_mapping(value) if depth < DEPTH_LIMIT else None
         if inner:
             yield from _walk(path, inner, depth + 1)
-        elif isinstance(value, str) and _SECRET_KEY.search(path):
+        elif is_secret(path, value):
             yield path, HIDDEN
         else:
-            yield path, _described(value)
+            yield path, described_value(value)
 
 
 def _as_mapping(value: object) -> Mapping[object, object] | None:
@@ -97,7 +90,7 @@ def _as_mapping(value: object) -> Mapping[object, object] | None:
     return None
 
 
-def _described(value: object) -> Json:
+def described_value(value: object) -> Json:
     """A value of JSON that says the same, or short text; the type's name if all else raises."""
     described: list[Json] = []
     with contained(lambda _: described.append(type(value).__qualname__)):
@@ -145,6 +138,7 @@ def _array(value: object, shape: tuple[int, ...]) -> Json:
 
 
 def _short(text: str, limit: int = TEXT_LIMIT) -> str:
+    text = without_secrets(text[: 4 * limit])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.flight_ring import SIZE_LIMIT_BYTES, Ring, parse_ring, parse_ring_name
+from telemetry.regular_files import read_regular
 from telemetry.runs import parse_shard_name
 from telemetry.shards import listed_shards, read_footer, read_shard, table_folder
 
@@ -161,8 +162,7 @@ def _rings(run: Path, rank: int, attempt: int) -> Iterator[Ring]:
         if place is None or place[1] != rank or place[0] >= attempt or path.is_symlink():
             continue
         try:
-            if path.stat().st_size <= SIZE_LIMIT_BYTES:
-                yield parse_ring(path.read_bytes())
+            yield parse_ring(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
         except (OSError, StoreUnreadable):
             continue
 

@@ -17,6 +17,7 @@ from telemetry.capture.numerics import switches
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.json_values import Json
 from telemetry.processes import host_name
+from telemetry.regular_files import read_beginning
 
 DISTRIBUTION = "training-telemetry"
 VALUE_LIMIT = 200  # characters
@@ -83,8 +84,7 @@ def script_hash() -> str:
     if not script_name():
         return ""
     try:
-        with Path(sys.argv[0]).open("rb") as script:
-            content = script.read(SCRIPT_BYTES)
+        content = read_beginning(Path(sys.argv[0]), n_bytes=SCRIPT_BYTES)
     except OSError:
         return ""
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import nn
 
+from telemetry.capture.hidden_values import without_secrets
 from telemetry.errors import TelemetryError
 from telemetry.json_values import Json
 
@@ -92,7 +93,7 @@ def describe(error: BaseException) -> Mapping[str, Json]:
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return {
         "type": type(error).__name__,
-        "message": str(error)[:MESSAGE_BYTES],
+        "message": without_secrets(str(error)[:MESSAGE_BYTES]),
         "where": where,
     }
 

@@ -69,11 +69,14 @@ class Opening:
         """
         settings = self.settings
         if self.resume is None:
-            run = shared_run_id(settings.rank, settings.world_size)
+            run = shared_run_id(settings.rank, settings.world_size, strict=self.options.strict)
             return self._open(run, lambda _: BEGINNING)
         if self.resume == AUTO:
             run = shared_run_id(
-                settings.rank, settings.world_size, lambda: latest_unfinished(settings)
+                settings.rank,
+                settings.world_size,
+                lambda: latest_unfinished(settings),
+                strict=self.options.strict,
             )
         else:
             run = run_to_resume(settings, self.resume)

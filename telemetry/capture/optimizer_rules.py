@@ -2,18 +2,24 @@
 
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import entry_of, is_switched_on, number_of
+
 ADAM_RULES = frozenset({"Adam", "AdamW"})
 DECOUPLED_RULES = frozenset({"AdamW", "Adafactor", "Muon"})
 
 
 def is_adam_type(optimizer: Optimizer) -> bool:
     """Whether the optimizer keeps a second moment that it divides by, plus epsilon."""
-    return all("betas" in group and "eps" in group for group in optimizer.param_groups)
+    return all(
+        number_of(group, "eps") is not None and entry_of(group, "betas", 1) is not None
+        for group in optimizer.param_groups
+    )
 
 
 def implies_update(optimizer: Optimizer) -> bool:
     """Whether the update follows from the two moments as Adam's does; NAdam's does not."""
-    return _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
+    is_known = _is_of_torch(optimizer) and type(optimizer).__name__ in ADAM_RULES
+    return is_known and is_adam_type(optimizer)
 
 
 def is_plain_sgd(optimizer: Optimizer) -> bool:
@@ -22,8 +28,8 @@ def is_plain_sgd(optimizer: Optimizer) -> bool:
     return (
         _is_of_torch(optimizer)
         and type(optimizer).__name__ == "SGD"
-        and not any(group["nesterov"] or group["maximize"] for group in groups)
-        and len({bool(group["momentum"]) for group in groups}) == 1
+        and not any(is_switched_on(g, key) for g in groups for key in ("nesterov", "maximize"))
+        and len({is_switched_on(group, "momentum") for group in groups}) == 1
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import Number, entry_of, number_of, plain_number
 from telemetry.capture.optimizer_rules import (
     has_decoupled_decay,
     implies_update,
@@ -18,7 +19,6 @@ from telemetry.capture.optimizer_rules import (
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import OptimizerSettings
 
-Number: TypeAlias = "float | Tensor"
 State: TypeAlias = Mapping[str, object]
 IndexArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -82,27 +82,28 @@ def bias_correction(
         counts = [count.to(counts[0].device, non_blocking=True) for count in counts]
     steps = torch.stack(counts)
     dtype = torch.float32 if steps.device.type == "mps" else torch.float64
-    betas = [group["betas"][beta] for group in optimizer.param_groups]
+    betas = [entry_of(group, "betas", beta) for group in optimizer.param_groups]
     powers = spread(betas, block.groups, steps.device).to(dtype) ** steps.to(dtype)
     return (1 - powers).to(block.segments.device, torch.float32, non_blocking=True)
 
 
 def per_parameter(optimizer: Optimizer, block: SampledBlock, key: str) -> Tensor:
-    """One setting of each parameter's group, float32, shape (n_parameters,)."""
-    values = [group[key] for group in optimizer.param_groups]
+    """A number of each parameter's group, float32, shape (n_parameters,); NaN for what is none."""
+    values = [number_of(group, key) for group in optimizer.param_groups]
     return spread(values, block.groups, block.segments.device).float()
 
 
-def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -> Tensor:
+def spread(values: Sequence[Number | None], groups: IndexArray, device: torch.device) -> Tensor:
     """A value of each group as one value per parameter, shape (n_parameters,).
 
-    float64 where the values are numbers, else the values' own type.
+    NaN where a group has none. float64 where the values are numbers, else float32.
     """
-    if not any(isinstance(value, Tensor) for value in values):
-        host = torch.from_numpy(np.array(values, dtype=np.float64)[groups])
+    known = [torch.nan if value is None else value for value in values]
+    if not any(isinstance(value, Tensor) for value in known):
+        host = torch.from_numpy(np.array(known, dtype=np.float64)[groups])
         return (host.float() if device.type == "mps" else host).to(device, non_blocking=True)
     scalars = [
-        v.detach() if isinstance(v, Tensor) else torch.tensor(v, device="cpu") for v in values
+        v.detach() if isinstance(v, Tensor) else torch.tensor(v, device="cpu") for v in known
     ]
     moved = [s.reshape(()).to(device, torch.float32, non_blocking=True) for s in scalars]
     index = torch.from_numpy(groups).to(device, non_blocking=True)
@@ -110,9 +111,9 @@ def spread(values: Sequence[Number], groups: IndexArray, device: torch.device) -
 
 
 def _step_count(state: State) -> Tensor:
-    count = state.get("step")
+    count = plain_number(state.get("step"))
     if isinstance(count, Tensor):
         return count.reshape(()) if count.dim() else count
     # A large count stands for "no state": its correction is 1.
-    known = float(count) if isinstance(count, int | float) else torch.inf
+    known = torch.inf if count is None else float(count)
     return torch.tensor(known, dtype=torch.float32, device="cpu")

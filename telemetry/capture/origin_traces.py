@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.group_settings import plain_number
 from telemetry.capture.origin import ParameterFacts, Tally
 from telemetry.capture.origin_flow import tally_of
 from telemetry.capture.tensor_norms import HALF_TYPES
@@ -55,7 +56,7 @@ def _facts(
         is_trained=owner is not None and parameter.requires_grad,
         gradient_was_finite=gradient_was_finite,
         settings_are_finite=all(map(math.isfinite, _numbers(settings))),
-        may_divide_by_zero=settings.get("eps") == 0,
+        may_divide_by_zero=0 in _numbers({"eps": settings.get("eps")}),
         may_overflow=parameter.dtype in HALF_TYPES,
     )
 
@@ -72,7 +73,6 @@ def _states(optimizer: Optimizer, parameter: Tensor) -> Iterator[tuple[str, Tall
 def _numbers(settings: Mapping[str, object]) -> Iterator[float]:
     for value in settings.values():
         for number in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(number, float):
-                yield number
-            elif isinstance(number, Tensor) and not number.dim() and number.is_floating_point():
-                yield float(number)
+            known = plain_number(number)
+            if known is not None:
+                yield float(known)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.optim import Optimizer
 
+from telemetry.capture.group_settings import number_of
 from telemetry.capture.host import as_kept
 from telemetry.capture.observe_optimizer import ParameterObserver
 from telemetry.capture.step_ledger import StepRecord
@@ -114,6 +115,7 @@ class NeverSteppedWatch(StepObserver):
         self.rest("after_backward")
         self.rest("step_ended")
         if not self.around.ledger.has_stepped:
-            record.lr = as_kept(self.around.optimizers[0].param_groups[0]["lr"])
+            rate = number_of(self.around.optimizers[0].param_groups[0], "lr")
+            record.lr = None if rate is None else as_kept(rate)
             for watch, optimizer in zip(self._watches, self.around.optimizers, strict=True):
                 watch.end(record, optimizer)

@@ -224,6 +224,6 @@ def event_record(
         "wall_time": datetime.now(UTC).replace(tzinfo=None),
         "kind": kind,
         "severity": severity,
-        "message": message[:MESSAGE_LIMIT],
+        "message": message[:MESSAGE_LIMIT].encode("utf-8", "backslashreplace").decode(),
         "payload": json_values.dumps(payload or {}),
     }

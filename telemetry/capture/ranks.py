@@ -10,7 +10,8 @@ from typing import Protocol
 
 from torch import distributed
 
-from telemetry.runs import RUN_ID_VARIABLE, new_run_id
+from telemetry.errors import UsageError
+from telemetry.runs import RUN_ID_VARIABLE, check_run_id, new_run_id
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,30 @@ def _no_run() -> str | None:
     return None
 
 
+def given_run_id(*, strict: bool) -> str | None:
+    """`$TELEMETRY_RUN_ID`; None where it is not set, or unusable, which is told.
+
+    Raises:
+        UsageError: it could not be the name of a folder, with `strict`.
+    """
+    given = os.environ.get(RUN_ID_VARIABLE)
+    if not given:
+        return None
+    try:
+        return check_run_id(given)
+    except UsageError as error:
+        if strict:
+            raise
+        logger.warning("$%s is left aside: %s", RUN_ID_VARIABLE, error)
+        return None
+
+
 def shared_run_id(
-    rank: int, world_size: int, resumed: Callable[[], str | None] = _no_run
+    rank: int,
+    world_size: int,
+    resumed: Callable[[], str | None] = _no_run,
+    *,
+    strict: bool = False,
 ) -> str | None:
     """The id on which all ranks agree; None: this process has a run of its own.
 
@@ -72,8 +95,12 @@ def shared_run_id(
         world_size: Number of processes.
         resumed: Finds the run that is gone on with, if nobody has given an id; asked by a single
             process and by rank 0.
+        strict: An id that cannot be used is an error.
+
+    Raises:
+        UsageError: the given id cannot be used, with `strict`.
     """
-    given = os.environ.get(RUN_ID_VARIABLE)
+    given = given_run_id(strict=strict)
     if given:
         return given
     if world_size == 1:

@@ -19,9 +19,10 @@ from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
 from telemetry.capture.finding_news import FindingNews
+from telemetry.capture.group_settings import number_of
 from telemetry.capture.guard import Call, Guard, guarded
 from telemetry.capture.hook_scope import undispatched
-from telemetry.capture.host import as_kept, as_known
+from telemetry.capture.host import as_kept
 from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
 from telemetry.capture.module_watch import ModuleWatch
 from telemetry.capture.observe_inputs import WINDOW_STEPS, batch_size
@@ -102,7 +103,7 @@ class Recording:
         ledger = self._ledger
         never = ledger.never_stepped
         former = None if ledger.called else ledger.ended_before_calls
-        ends = ledger.call(None if loss is None else as_known(loss))
+        ends = ledger.call(self._scalars.known_loss(loss))
         if former is not None:
             self._guard.run(self._keepers, (former,))
         if metrics:
@@ -232,8 +233,8 @@ class Recording:
             self._end_step()
         record = ledger.current
         if index == 0 and record.lr is None:
-            rate = optimizer.param_groups[0]["lr"]
-            record.lr = as_kept(rate) if isinstance(rate, Tensor) else rate
+            rate = number_of(optimizer.param_groups[0], "lr")
+            record.lr = None if rate is None else as_kept(rate)
         if not has_closure:
             self._see_gradients(record, index, optimizer)
 
@@ -330,7 +331,7 @@ class Recording:
             self._end_record(current, self._clock())
 
     def _sum_up(self) -> None:
-        self.writer.add_summary(**self._costs.summary())
+        self.writer.add_summary(**self._costs.summary(), **self._scalars.summary())
 
     def _detach(self) -> None:
         for handle in self._handles:

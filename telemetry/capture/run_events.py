@@ -1,14 +1,15 @@
 """Events that describe what was attached: the model and its optimizers."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.find_root import Together
-from telemetry.capture.group_settings import parameters_of
+from telemetry.capture.group_settings import described_setting, parameters_of, plain_number
 from telemetry.json_values import Json
 
 PLAIN_KEYS = (
@@ -87,11 +88,10 @@ def optimizer_events(optimizers: Sequence[Optimizer]) -> Iterator[Event]:
         groups: list[Json] = [
             {
                 "tensors": len(group["params"]),
-                **{key: plain(group[key]) for key in PLAIN_KEYS if key in group},
+                **{key: described_setting(group[key]) for key in PLAIN_KEYS if key in group},
             }
             for group in optimizer.param_groups
         ]
-        steps = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
         yield Event(
             kind="optimizer",
             message=f"{type(optimizer).__name__} with {len(groups)} parameter group(s)",
@@ -99,7 +99,7 @@ def optimizer_events(optimizers: Sequence[Optimizer]) -> Iterator[Event]:
                 "index": index,
                 "class": type(optimizer).__name__,
                 "groups": groups,
-                "state_step": max(steps, default=0),
+                "state_step": _steps_taken(optimizer),
             },
         )
 
@@ -136,10 +136,12 @@ def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Ite
         )
 
 
-def plain(value: object) -> Json:
-    """A group's setting as JSON; tensors are read once, when the callback is made."""
-    if isinstance(value, Tensor):
-        return float(value)
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+def _steps_taken(optimizer: Optimizer) -> int:
+    """Steps that its state has seen, as loaded; tensors are read once, at attach."""
+    counts = (
+        plain_number(state.get("step"))
+        for state in optimizer.state.values()
+        if isinstance(state, Mapping)
+    )
+    steps = [float(count) for count in counts if count is not None]
+    return max((int(count) for count in steps if math.isfinite(count)), default=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from telemetry.capture.claims import Claim, rank_manifest_name
 from telemetry.capture.run_summary import METRICS_LIMIT, merged
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer
 from telemetry.manifest import (
     FORMAT,
     Attempt,
@@ -311,8 +311,7 @@ def _is_before(step: Json, first_step: int) -> bool:
 
 
 def _former_steps(summary: Mapping[str, Json], first_step: int | None) -> int:
-    steps = summary.get("steps")
-    former = steps if isinstance(steps, int) else 0
+    former = json_integer(summary.get("steps"), least=0) or 0
     return former if first_step is None else min(former, first_step)
 
 

@@ -4,14 +4,18 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeGuard
 
+import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.divided_losses import DividedLosses
-from telemetry.capture.host import as_kept
+from telemetry.capture.group_settings import number_of
+from telemetry.capture.host import as_kept, as_known
 from telemetry.capture.step_ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.step_packet import MetricRecord, StepPacket
+from telemetry.json_values import Json
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ class ScalarLog:
         self._rates: dict[int, float | Tensor] = {}
         self._divided = DividedLosses()
         self.has_metrics = False
+        self._n_refused = 0
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
         """Keep named values of a step; what is not a number is refused once, by name."""
@@ -58,12 +63,23 @@ class ScalarLog:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         changed: dict[str, object] = {}
         for index, group in enumerate(groups[1:], start=1):
-            rate = group["lr"]
+            rate = number_of(group, "lr")
+            if rate is None:
+                continue
             if isinstance(rate, Tensor) or self._rates.get(index) != rate:
                 self._rates[index] = rate
                 changed[f"lr/{index}"] = rate
         if changed:
             self.add(changed, step=step, closes_evaluation=False)
+
+    def known_loss(self, value: object) -> Tensor | float | None:
+        """A loss as it is now; what is not a number is refused once, and its step is kept."""
+        if value is None:
+            return None
+        known = as_known(value) if _is_scalar(value) else as_number(value)
+        if known is None:
+            self._refuse("loss", value)
+        return known
 
     def is_due(self, now_s: float) -> bool:
         """Whether a packet should leave: enough steps, or enough time since the last one."""
@@ -78,23 +94,32 @@ class ScalarLog:
             return None
         return StepPacket.of(steps, metrics, self._divided)
 
+    def summary(self) -> dict[str, Json]:
+        """What the summary of the run says: how many values were no numbers, if any."""
+        return {"refused_values": self._n_refused} if self._n_refused else {}
+
     def _refuse(self, name: str, value: object) -> None:
+        self._n_refused += 1
         if name not in self._refused:
             self._refused.add(name)
-            logger.warning(
-                "metric %r is a %s, not a number: not recorded", name, type(value).__name__
-            )
+            logger.warning("%r is a %s, not a number: not recorded", name, type(value).__name__)
+
+
+def _is_scalar(value: object) -> TypeGuard[Tensor | float]:
+    """What nearly every loss is: a tensor with elements, or a number."""
+    return value.numel() > 0 if isinstance(value, Tensor) else type(value) is float
 
 
 def as_number(value: object) -> Tensor | float | None:
     """A metric's value as it is now, on its device; None for what is not a number."""
     if isinstance(value, Tensor):
         return as_kept(value) if value.numel() else None
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes) or (isinstance(value, np.ndarray) and value.size != 1):
         return None
+    value = value.item() if isinstance(value, np.ndarray) else value
     try:
         return float(value)  # type: ignore[arg-type]
     except OverflowError:
         return math.inf
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return None

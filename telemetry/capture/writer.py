@@ -20,6 +20,7 @@ from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.publisher import event_record
 from telemetry.capture.pump import Pump
+from telemetry.capture.ranks import given_run_id
 from telemetry.capture.run_events import Event
 from telemetry.capture.run_folder import Progress, RunFolder, RunSettings
 from telemetry.capture.shard_merging import ShardMerging, can_merge
@@ -27,7 +28,6 @@ from telemetry.errors import CaptureError
 from telemetry.json_values import Json
 from telemetry.live_findings import live_findings_name
 from telemetry.manifest import Status
-from telemetry.runs import RUN_ID_VARIABLE
 
 __all__ = ["RunSettings", "RunWriter"]
 
@@ -113,7 +113,7 @@ class RunWriter:
             CaptureError: the folder cannot be created or written.
             UsageError: the id could not be a folder's name.
         """
-        run = settings.run_id or os.environ.get(RUN_ID_VARIABLE) or None
+        run = settings.run_id or given_run_id(strict=strict)
         claim = claim_run(settings.store, settings.project, run, rank=settings.rank, strict=strict)
         folder = RunFolder(claim, settings)
         try:

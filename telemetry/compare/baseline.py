@@ -1,12 +1,12 @@
 """A baseline: summaries of runs in one small file that is kept in git and compared with later."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from telemetry import json_values
 from telemetry.compare.align import Series
 from telemetry.compare.baseline_format import (
     FORMAT_NAME,
@@ -24,6 +24,7 @@ from telemetry.diagnose.diagnose import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
+from telemetry.regular_files import read_regular
 from telemetry.runs import publish_bytes
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
@@ -206,12 +207,10 @@ def _runs(raw: Mapping[str, Json]) -> Sequence[Json]:
 
 def _object(path: Path) -> Mapping[str, Json]:
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise StoreUnreadable(f"{path}: larger than 64 MiB; not a baseline of telemetry.")
-        raw = json.loads(path.read_bytes())
+        raw = json_values.loads(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
     except OSError as error:
         raise StoreUnreadable(f"{path}: {error.strerror}; not a readable baseline.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StoreUnreadable(
             f"{path}: torn, or not JSON ({error}); restore it or export it again with "
             "`telemetry export RUN --baseline FILE`."

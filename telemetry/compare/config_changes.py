@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from telemetry import json_values
 from telemetry.compare.diff_result import ConfigChange
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_number
 from telemetry.store.catalog import Run
 
 ENVIRONMENT_PREFIX = "environment."
@@ -87,7 +87,7 @@ def same_value(left: Json, right: Json) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, int | float) and isinstance(right, int | float):
-        return left == right or (math.isnan(left) and math.isnan(right))
+        return left == right or (left != left and right != right)  # noqa: PLR0124 - NaN
     if isinstance(left, str) or isinstance(right, str) or left is None or right is None:
         return type(left) is type(right) and left == right
     if isinstance(left, Mapping) or isinstance(right, Mapping):
@@ -130,7 +130,8 @@ def _common(side: Sequence[Settings], key: str) -> Json:
 
 
 def _number(value: Json) -> float:
-    return float(value) if isinstance(value, int | float) and value == value else math.inf  # noqa: PLR0124 - NaN has no place in an order
+    number = json_number(value)
+    return math.inf if number is None or math.isnan(number) else number  # NaN has no order
 
 
 def _configuration_first(key: str) -> tuple[bool, str]:

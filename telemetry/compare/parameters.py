@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
 from telemetry.compare.number_texts import number_text, range_text
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_number
 
 MOST_BINS = 8
 RUNS_PER_BIN = 3  # where values are spread too thinly to stand for themselves
@@ -85,9 +85,8 @@ def value_text(value: Json) -> str:
         return NOT_SET
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number_text(float(value))
-    return canonical(value)
+    number = json_number(value)
+    return canonical(value) if number is None else number_text(number)
 
 
 def _varies(column: Sequence[Json]) -> bool:
@@ -125,9 +124,8 @@ def _encoded(name: str, column: Sequence[Json]) -> Varied:
 
 def _number(value: Json) -> float:
     """The number, NaN for what is none; infinities are texts."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    return float(value) if math.isfinite(value) else math.nan
+    number = json_number(value)
+    return math.nan if number is None or math.isinf(number) else number
 
 
 def _not_set_last(text: str) -> tuple[bool, str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from telemetry.compare.changed import DATA, MODEL, OPTIMIZER
 from telemetry.compare.config_changes import RECORDED_PREFIX, flat
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer, json_objects, parsed_object
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows
 from telemetry.store.session import Session
@@ -56,7 +56,7 @@ def recorded_settings(session: Session, run: Run) -> Mapping[str, Json]:
 def _of_events(rows: Rows) -> Mapping[str, Json]:
     found: dict[str, Json] = {}
     for kind, payload in zip(rows.texts("kind"), rows.texts("payload"), strict=True):
-        details = _mapping(payload)
+        details = parsed_object(payload)
         settings = _optimizer(details) if kind == "optimizer" else _data(details)
         for key, value in flat(settings).items():
             found.setdefault(key, value)
@@ -65,15 +65,13 @@ def _of_events(rows: Rows) -> Mapping[str, Json]:
 
 def _optimizer(details: Mapping[str, Json]) -> Mapping[str, Json]:
     """`optimizer.class`, `optimizer.lr`; with several optimizers or groups their number besides."""
-    index = details.get("index")
-    name = OPTIMIZER if index in {0, None} else f"{OPTIMIZER}{index}"
-    groups = details.get("groups")
+    index = json_integer(details.get("index"))
+    name = OPTIMIZER if not index else f"{OPTIMIZER}{index}"
+    groups = json_objects(details.get("groups"))
     found: dict[str, Json] = {f"{name}.class": details.get("class")}
-    groups = groups if isinstance(groups, list) else []
     for number, group in enumerate(groups):
-        if isinstance(group, Mapping):
-            place = name if len(groups) == 1 else f"{name}.group{number}"
-            found[place] = {key: value for key, value in group.items() if key != "tensors"}
+        place = name if len(groups) == 1 else f"{name}.group{number}"
+        found[place] = {key: value for key, value in group.items() if key != "tensors"}
     return found
 
 
@@ -85,18 +83,10 @@ def _of_modules(rows: Rows) -> Mapping[str, Json]:
     """`model.<path>` with class and attributes as one text: `Dropout(inplace=false, p=0.1)`."""
     columns = (rows.texts(name)[:MODULES_LIMIT] for name in ("path", "type", "attributes"))
     return {
-        f"{MODEL}.{path or '(root)'}": f"{kind}({_listed(_mapping(attributes))})"
+        f"{MODEL}.{path or '(root)'}": f"{kind}({_listed(parsed_object(attributes))})"
         for path, kind, attributes in zip(*columns, strict=True)
     }
 
 
 def _listed(attributes: Mapping[str, Json]) -> str:
     return ", ".join(f"{key}={json.dumps(attributes[key])}" for key in sorted(attributes))
-
-
-def _mapping(text: str) -> Mapping[str, Json]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -1,10 +1,9 @@
 """What the recording found when it followed the first value that is not finite."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer, json_text, parsed_object
 
 APPLIED = frozenset({"gradient", "optimizer_state", "update", "weight"})
 SPOILED = {
@@ -94,21 +93,17 @@ class FollowedOrigin:
 
 
 def _known(text: str) -> FollowedOrigin | None:
-    payload: dict[str, Json] = json.loads(text or "{}")
-    what, step, place = _text(payload, "what"), payload.get("step"), _text(payload, "place")
-    if what not in SPOILED or not isinstance(step, int) or not place:
+    payload = parsed_object(text)
+    step = json_integer(payload.get("step"))
+    what, place = (json_text(payload.get(key)) or "" for key in ("what", "place"))
+    if what not in SPOILED or step is None or not place:
         return None
     return FollowedOrigin(
         what=what,
         step=step,
-        layer=_text(payload, "module") or None,
-        operation=_text(payload, "operation"),
+        layer=json_text(payload.get("module")) or None,
+        operation=json_text(payload.get("operation")) or "",
         place=place,
-        note=_text(payload, "note"),
+        note=json_text(payload.get("note")) or "",
         payload=payload,
     )
-
-
-def _text(payload: dict[str, Json], key: str) -> str:
-    value = payload.get(key)
-    return value if isinstance(value, str) else ""

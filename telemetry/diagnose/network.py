@@ -5,13 +5,13 @@ one), not a low-rank adapter and not a learned constant such as a position table
 profile of gradients can be read from.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from telemetry.diagnose.tags import is_frozen
+from telemetry.json_values import json_integer, parsed_list
 from telemetry.store.rows import Rows, SqlValue, as_text
 
 ADAPTER = re.compile(r"lora_|adapter_[ab]\b", re.IGNORECASE)
@@ -217,11 +217,9 @@ def _looks_like_a_layer(record: Mapping[str, SqlValue]) -> bool:
 
 
 def _shape(record: Mapping[str, SqlValue]) -> tuple[int, ...]:
-    try:
-        sizes = json.loads(as_text(record["shape"]) or "[]")
-    except ValueError:
-        return ()
-    return tuple(int(size) for size in sizes) if isinstance(sizes, list) else ()
+    sizes = parsed_list(as_text(record["shape"]))
+    known = [json_integer(size, least=0) for size in sizes]
+    return tuple(size for size in known if size is not None) if None not in known else ()
 
 
 def _integer(value: SqlValue, fallback: int) -> int:

@@ -1,11 +1,19 @@
 """The optimizers of a run as their events tell them."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from telemetry.store.rows import Rows, as_float, as_text
+from telemetry.json_values import (
+    Json,
+    json_integer,
+    json_list,
+    json_number,
+    json_objects,
+    json_text,
+    parsed_object,
+)
+from telemetry.store.rows import Rows
 
 ADAPTIVE = re.compile(
     r"adam|adagrad|adadelta|rmsprop|adafactor|lion|lamb|sophia|rprop", re.IGNORECASE
@@ -59,19 +67,18 @@ def optimizers(rows: Rows) -> tuple[OptimizerInfo, ...]:
     """From the rows of `OPTIMIZERS_SQL`: of several attempts the last event counts."""
     found: dict[int, OptimizerInfo] = {}
     for text in rows.texts("payload"):
-        payload = json.loads(text or "{}")
-        groups = payload.get("groups", [])
-        found[int(payload.get("index", 0))] = OptimizerInfo(
-            name=as_text(payload.get("class")),
-            maximises=any(bool(group.get("maximize")) for group in groups),
-            epsilon=max((as_float(group.get("eps") or 0.0) for group in groups), default=0.0),
+        payload = parsed_object(text)
+        groups = json_objects(payload.get("groups"))
+        found[json_integer(payload.get("index")) or 0] = OptimizerInfo(
+            name=json_text(payload.get("class")) or "",
+            maximises=any(group.get("maximize") is True for group in groups),
+            # Adafactor's is a pair, and neither of it is what Adam adds to a root.
+            epsilon=max((json_number(group.get("eps")) or 0.0 for group in groups), default=0.0),
             beta2=min((_beta2(group) for group in groups), default=0.0),
         )
     return tuple(found[index] for index in sorted(found))
 
 
-def _beta2(group: Mapping[str, object]) -> float:
-    betas = group.get("betas")
-    if not isinstance(betas, list) or len(betas) < 2:  # noqa: PLR2004 - Adafactor and others have none
-        return 0.0
-    return float(betas[1]) if isinstance(betas[1], int | float) else 0.0
+def _beta2(group: Mapping[str, Json]) -> float:
+    betas = json_list(group.get("betas"))  # Adafactor and others have none
+    return (json_number(betas[1]) if len(betas) > 1 else None) or 0.0

@@ -1,13 +1,12 @@
 """The course of the learning rate over a run: of each group, and what set it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from telemetry.diagnose.robust import FloatArray, IntArray
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_objects, parsed_object
 from telemetry.store.rows import Rows
 
 
@@ -59,7 +58,7 @@ def course_of(rows: Rows) -> Course:
     """The course of the rows of one run: steps, groups and schedulers, told apart by `what`."""
     steps, groups = rows.part("what", "step"), rows.part("what", "group")
     of_group, group_names = groups.codes("name")
-    schedulers = [json.loads(text) for text in rows.part("what", "scheduler").texts("name")]
+    schedulers = [parsed_object(text) for text in rows.part("what", "scheduler").texts("name")]
     epochs = steps.floats("epoch")
     return Course(
         steps=steps.ints("step"),
@@ -80,7 +79,5 @@ def course_of(rows: Rows) -> Course:
 
 def _inside(settings: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
     yield settings
-    parts = settings.get("schedulers")
-    for part in parts if isinstance(parts, list) else []:
-        if isinstance(part, Mapping):
-            yield from _inside(part)
+    for part in json_objects(settings.get("schedulers")):
+        yield from _inside(part)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer
 from telemetry.manifest import Manifest, Status, inferred_status, read_manifest
 from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 
@@ -39,7 +39,7 @@ class Run:
     @property
     def project(self) -> str:
         """The project as the user wrote it."""
-        return self.manifest.project if self.manifest else self.ref.project
+        return (self.manifest.project if self.manifest else "") or self.ref.project
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class Run:
     def steps(self) -> int:
         """Optimizer steps recorded so far."""
         found = self.manifest.summary.get("steps") if self.manifest else None
-        return max(found if isinstance(found, int) else 0, self.steps_on_disk)
+        return max(json_integer(found, least=0) or 0, self.steps_on_disk)
 
     @property
     def finding_counts(self) -> Mapping[str, Json] | None:

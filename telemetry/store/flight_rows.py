@@ -21,6 +21,7 @@ from telemetry.flight_ring import (
     parse_ring_name,
 )
 from telemetry.manifest import Status
+from telemetry.regular_files import read_regular
 from telemetry.runs import live_shards, parse_claim_name, parse_shard_name
 from telemetry.shards import read_footer
 from telemetry.store.catalog import Run
@@ -103,9 +104,7 @@ def _content(path: Path) -> bytes:
     try:
         if path.is_symlink():
             raise StoreUnreadable("it is a link.")
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise StoreUnreadable("not a ring of the flight recorder.")
-        return path.read_bytes()
+        return read_regular(path, limit_bytes=SIZE_LIMIT_BYTES)
     except OSError as error:
         raise StoreUnreadable(f"{error.strerror}.") from error
 

@@ -7,7 +7,7 @@ there; it never adds a file.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer
 from telemetry.runs import RunRef, live_shards, parse_shard_name
 from telemetry.store.catalog import Run
 from telemetry.store.folders import RankFolder, rank_folders
@@ -89,6 +89,14 @@ class Listing:
             return True
         files = [file for found in after.values() for file in found]
         return any(self._exclude(files, fault) for fault in (footer_fault, page_fault, *scans))
+
+    def exclude_misfits(self) -> bool:
+        """After a statement that cannot be: leave out shards whose columns are of other types.
+
+        The manifest saves reading footers, so that only the statement notices.
+        """
+        files = [file for found in tuple(self._files.values()) for file in found]
+        return self._exclude(files, footer_fault)
 
     def _exclude(self, files: Sequence[ShardFile], fault: Fault) -> bool:
         reasons = {file: reason for file in files if (reason := fault(file))}
@@ -180,5 +188,7 @@ def _is_as_long(path: Path, entry: Mapping[str, Json] | None) -> bool:
 
 
 def _recorded_numbers(entry: Mapping[str, Json] | None) -> tuple[int, int] | None:
-    version, n_rows = (entry or {}).get("schema"), (entry or {}).get("rows")
-    return (version, n_rows) if isinstance(version, int) and isinstance(n_rows, int) else None
+    known = entry or {}
+    version = json_integer(known.get("schema"), least=1, bits=32)
+    n_rows = json_integer(known.get("rows"), least=0)
+    return None if version is None or n_rows is None else (version, n_rows)

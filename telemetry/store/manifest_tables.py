@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from telemetry import json_values
+from telemetry.json_values import Json, json_integer
 from telemetry.store.attempts import attempt_starts
 from telemetry.store.findings_cache import input_hash, newest_findings
 from telemetry.store.flight_rows import flight_rows
@@ -40,6 +41,7 @@ def _column(name: str, kind: str, unit: str, meaning: str) -> Column:
     )
 
 
+INTEGER = "INTEGER"  # of 32 bits
 _KEY = (
     ("project", "VARCHAR", "", "Project, as its folder is called."),
     ("run", "VARCHAR", "", "Run id."),
@@ -119,7 +121,7 @@ def manifest_table(name: str, listing: Listing) -> pa.Table:
     rows = list(_ROWS[name](listing))
     columns = MANIFEST_TABLES[name].columns
     arrays = [
-        pa.array([_utf8(row[index]) for row in rows], type=column.arrow_type)
+        pa.array([_fitting(row[index], column) for row in rows], type=column.arrow_type)
         for index, column in enumerate(columns)
     ]
     return pa.table(arrays, names=[column.name for column in columns])
@@ -195,20 +197,27 @@ _ROWS: dict[str, Callable[[Listing], Iterator[tuple[Cell, ...]]]] = {
 }
 
 
-def _utf8(cell: Cell) -> Cell:
-    """The cell; text of a manifest may hold lone surrogates, which no Arrow text can."""
-    return cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell
+def _fitting(cell: Cell, column: Column) -> Cell:
+    """The cell; NULL for an integer that the column cannot hold, as a manifest may state one.
+
+    Its texts may hold lone surrogates, which no Arrow text can.
+    """
+    if isinstance(cell, str):
+        return cell.encode("utf-8", "replace").decode()
+    if column.type == INTEGER and isinstance(cell, int):
+        return json_integer(cell, bits=32)
+    return cell
 
 
 def _moment(text: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(text or "").astimezone(UTC).replace(tzinfo=None)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter at the ends of the calendar
         return None
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+def _count(value: Json) -> int | None:
+    return json_integer(value, least=0, bits=32)
 
 
 def _size(path: Path) -> int | None:

@@ -78,7 +78,11 @@ class Session:
             try:
                 return self._run(sql, parameters or {})
             except MISTAKES as error:
-                raise _as_ours(error, sql) from error
+                failure: duckdb.Error = error
+                if not self._listing.exclude_misfits():
+                    raise _as_ours(error, sql) from error
+                self._rebind()
+                continue
             except duckdb.Error as error:
                 failure = error
             if not self._listing.exclude_unreadable(_scan_fault):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from telemetry.errors import StoreUnreadable
 from telemetry.runs import RunRef, ShardName
 from telemetry.shards import DIGEST_BYTES, Footer, read_footer, read_shard
@@ -55,7 +57,27 @@ def checked_footer(path: Path, schema: Table) -> tuple[str, Footer | None]:
     ]
     if lacking:
         return f"column {lacking[0]} is missing; it is not a shard of {schema.name}.", None
+    for column in schema.columns:
+        found = footer.columns.get(column.name)
+        if found is not None and not _is_alike(found, column.arrow_type):
+            return f"column {column.name} is {found}, expected {column.arrow_type}.", None
     return "", footer
+
+
+def _is_alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column holds the kind of value that its table says, of whatever width."""
+    if isinstance(found, pa.DictionaryType):
+        found = found.value_type
+    kinds = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_timestamp,
+        lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+    )
+    known = [kind for kind in kinds if kind(expected)]
+    return known[0](found) if known else bool(found == expected)
 
 
 def footer_fault(file: ShardFile) -> str:

@@ -135,12 +135,17 @@ def _empty_literal(match: re.Match[str]) -> str:
 
 
 def column_list(table: Table, *, version: int) -> str:
-    """The table's columns as a file of that version has them; newer ones are NULL."""
+    """The table's columns as a file of that version has them; newer ones are NULL.
+
+    Each has the type of its table, or the statement fails: of several files DuckDB believes the
+    first, and would go on with texts where that one has texts. Columns that have it cost nothing.
+    """
+    sources = (
+        identifier(column.name) if column.since <= version else "NULL" for column in table.columns
+    )
     return ", ".join(
-        identifier(column.name)
-        if column.since <= version
-        else f"CAST(NULL AS {column.type}) AS {identifier(column.name)}"
-        for column in table.columns
+        f"CAST({source} AS {column.type}) AS {identifier(column.name)}"
+        for source, column in zip(sources, table.columns, strict=True)
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import DEFAULT_STORE
+from telemetry.runs import DEFAULT_STORE, local_folder
 from telemetry.store.catalog import Run, list_runs, run_folders
 from telemetry.store.select import select_run
 
@@ -31,6 +31,7 @@ class Store:
 
         Raises:
             StoreUnreadable: missing, not a folder, unreadable, or without a single run.
+            UsageError: an address on a network.
         """
         store = cls.expected(path)
         if not store.path.exists():
@@ -45,8 +46,9 @@ class Store:
 
         Raises:
             StoreUnreadable: not a folder, or unreadable.
+            UsageError: an address on a network.
         """
-        folder = Path(os.fspath(path)).absolute()
+        folder = local_folder(path).absolute()
         try:
             with os.scandir(folder):
                 pass

@@ -1,6 +1,5 @@
 """What one looks at first: the curves of a run, what was recorded, and the trend of many runs."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.directions import higher_is_better
-from telemetry.json_values import Json
+from telemetry.json_values import Json, json_integer, parsed_object
 from telemetry.run_loss import SMOOTHED_FROM, LossCurve, RunLoss
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows, as_float, as_text
@@ -265,21 +264,13 @@ def run_description(session: Session, run: Run) -> Description:
     found: dict[str, list[dict[str, Json]]] = defaultdict(list)
     for record in records:
         if record["attempt"] == records[-1]["attempt"]:
-            found[as_text(record["kind"])].append(_payload(as_text(record["payload"])))
+            found[as_text(record["kind"])].append(parsed_object(as_text(record["payload"])))
     cadence = found["cadence"][-1].get("cadence") if found["cadence"] else None
     return Description(
         model=found["attach"][-1] if found["attach"] else {},
         optimizers=tuple(found["optimizer"]),
-        cadence=cadence if isinstance(cadence, int) else None,
+        cadence=json_integer(cadence, least=1),
     )
-
-
-def _payload(text: str) -> dict[str, Json]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def footprint(session: Session, run: Run) -> Footprint:

@@ -3,12 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from loops import ConvNet, Training, images, mlp, recorded, records, vectors
 from torch import nn
 
 from telemetry import TelemetryCallback
+from telemetry.capture import open_callbacks
 from telemetry.errors import RunNotFound, UsageError
 from telemetry.manifest import Status, read_manifest
 from telemetry.store.catalog import list_runs
@@ -63,6 +65,7 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from telemetry import TelemetryCallback
+from telemetry.capture import open_callbacks
 model = nn.Linear(2, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 telemetry = TelemetryCallback(model, optimizer, store=sys.argv[1])
@@ -199,20 +202,119 @@ def test_a_failing_observer_is_switched_off_and_training_goes_on(
         ({"resume": ""}, UsageError),
         ({"resume": "20260102"}, RunNotFound),
         ({"on_finding": "halt"}, TypeError),
+        ({"every": 2.5}, UsageError),
+        ({"every": np.bool_(1)}, TypeError),
+        ({"total_steps": "100"}, TypeError),
+        ({"total_steps": True}, TypeError),
+        ({"total_steps": 0}, UsageError),
+        ({"total_steps": 1e4 + 0.5}, UsageError),
+        ({"total_steps": float("inf")}, UsageError),
+        ({"total_steps": float("nan")}, UsageError),
+        ({"total_steps": 2**63}, UsageError),
+        ({"total_steps": [100]}, TypeError),
+        ({"overhead_budget": "1%"}, TypeError),
+        ({"overhead_budget": float("nan")}, UsageError),
+        ({"overhead_allowance_s": None}, TypeError),
+        ({"overhead_allowance_s": -1.0}, UsageError),
+        ({"histograms": "no"}, TypeError),
+        ({"activations": 2}, TypeError),
+        ({"strict": None}, TypeError),
+        ({"tags": 5}, TypeError),
+        ({"project": "p" * 10_000_000}, UsageError),
+        ({"store": 5}, TypeError),
+        ({"store": "s3://bucket/runs"}, UsageError),
+        ({"store": Path("gs://bucket/runs")}, UsageError),
     ],
 )
 def test_unusable_arguments_are_refused_before_anything_is_written(
-    arguments: dict[str, object], error: type[Exception], tmp_path: Path
+    arguments: dict[str, object],
+    error: type[Exception],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     training = Training(mlp, vectors)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(error):
         TelemetryCallback(
             training.model,
             training.optimizer,
-            store=tmp_path / "none",
-            **arguments,  # type: ignore[arg-type]
+            **{"store": tmp_path / "none", **arguments},  # type: ignore[arg-type]
         )
-    assert not (tmp_path / "none").exists()
+    assert not list(tmp_path.iterdir())
+    assert not open_callbacks.n_open()
+
+
+@pytest.mark.parametrize(
+    "n_steps", [10_000, 1e4, np.int64(10_000), np.float32(1e4), torch.tensor(10_000)]
+)
+def test_numbers_of_any_library_are_plain_numbers_of_the_manifest(
+    n_steps: int, tmp_path: Path
+) -> None:
+    training = Training(mlp, vectors)
+    with TelemetryCallback(
+        training.model,
+        training.optimizer,
+        store=tmp_path,
+        total_steps=n_steps,
+        every=np.int64(2),  # type: ignore[arg-type]
+        flight_recorder=np.int32(8),  # type: ignore[arg-type]
+        name=Path("a/b"),  # type: ignore[arg-type]
+        strict=True,
+    ) as telemetry:
+        pass
+    assert telemetry.path is not None
+    read = read_manifest(telemetry.path)
+    assert (read.total_steps, type(read.total_steps), read.name) == (10_000, int, "a/b")
+
+
+ODD_LOSSES: dict[str, object] = {
+    "a text": "1.5",
+    "a list": [torch.ones(())],
+    "a dict": {"loss": 1.5},
+    "complex": 1.5 + 2j,
+    "nothing": torch.zeros(0),
+    "an array": np.ones(3),
+}
+
+
+@pytest.mark.parametrize("name", ODD_LOSSES)
+def test_a_loss_that_is_no_number_costs_no_step(name: str, tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    with TelemetryCallback(
+        training.model, training.optimizer, store=tmp_path, strict=True
+    ) as telemetry:
+        for step, loss in enumerate(training.steps(4)):
+            telemetry.step(loss=ODD_LOSSES[name] if step == 1 else loss)  # type: ignore[arg-type]
+    assert telemetry.path is not None
+    rows = records(telemetry.path, "steps")
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert None not in [row["loss"] for row in rows]  # else the root of the backward pass counts
+    summary = read_manifest(telemetry.path).summary
+    assert (summary["dropped_rows"], summary["refused_values"]) == (0, 1)
+
+
+def test_an_array_of_one_number_is_a_loss(tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    with TelemetryCallback(
+        training.model, training.optimizer, store=tmp_path, strict=True
+    ) as telemetry:
+        for _ in training.steps(2):
+            telemetry.step(loss=np.array([1.5]))  # type: ignore[arg-type]
+    assert telemetry.path is not None
+    assert [row["loss"] for row in records(telemetry.path, "steps")] == [1.5, 1.5]
+
+
+def test_an_unusable_id_of_the_environment_stops_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEMETRY_RUN_ID", "a b")
+    training = Training(mlp, vectors)
+    with TelemetryCallback(training.model, training.optimizer, store=tmp_path) as telemetry:
+        pass
+    assert telemetry.run is not None
+    assert [r.message for r in caplog.records if "TELEMETRY_RUN_ID is left aside" in r.message]
+    with pytest.raises(UsageError, match="'a b' is not usable"):
+        TelemetryCallback(training.model, training.optimizer, store=tmp_path, strict=True)
 
 
 def test_model_and_optimizer_are_checked() -> None:

@@ -33,7 +33,7 @@ def test_the_settings_file_names_the_store(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "of-mine").glob("project=default/run=*/run.json"))) == 1
 
 
-@pytest.mark.parametrize("text", ["store = 3\n", "stores = 'x'\n", "[[["])
+@pytest.mark.parametrize("text", ["store = 3\n", "stores = 'x'\n", "[[[", "store = 's3://b/runs'"])
 def test_a_wrong_file_stops_no_training(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -43,3 +43,13 @@ def test_a_wrong_file_stops_no_training(
     assert len(list((tmp_path / "telemetry-runs").glob("project=default/run=*"))) == 1
     assert "telemetry.toml" in caplog.text
     assert "goes into ./telemetry-runs" in caplog.text
+
+
+def test_an_address_of_the_environment_becomes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEMETRY_STORE", "s3://bucket/runs")
+    with caplog.at_level(logging.WARNING, logger="telemetry"):
+        train()
+    assert [path.name for path in tmp_path.iterdir()] == ["telemetry-runs"]
+    assert "s3 addresses are not supported" in caplog.text

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from synthetic import RunBuilder
 from two_shards import STEPS, break_pages, read, record_files, run_with_two_shards, shards
 
 from telemetry.errors import StoreUnreadable
-from telemetry.manifest import Status
+from telemetry.manifest import Status, read_manifest, write_manifest
 from telemetry.runs import new_shard_name
 from telemetry.store import binding, session
 from telemetry.store.query import query_runs
@@ -156,6 +157,28 @@ def test_a_file_of_another_table_is_skipped_and_named(tmp_path: Path) -> None:
     assert len(rows) == 10
     assert len(warnings) == 1
     assert f"{stray.name} skipped: column elapsed_s is missing" in warnings[0]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["in the manifest", "by its footer"])
+def test_a_column_of_another_type_is_named_and_the_other_shards_are_read(
+    tmp_path: Path,
+    listed: bool,  # noqa: FBT001 - a case
+) -> None:
+    bad, good = shards(run_with_two_shards(tmp_path))
+    rows = pq.read_table(bad)
+    place = rows.column_names.index("loss")
+    texts = pa.array(["x"] * rows.num_rows)
+    pq.write_table(rows.set_column(place, "loss", texts), bad)
+    folder = bad.parents[2]
+    entry = {"path": f"steps/rank=0/{bad.name}", "rows": 5, "schema": 1}
+    files = {"steps": [entry]} if listed else {}
+    write_manifest(folder, replace(read_manifest(folder), files=files))
+
+    rows, warnings = read(tmp_path, "SELECT step, loss FROM steps ORDER BY step")
+
+    assert rows.ints("step").tolist() == [5, 6, 7, 8, 9]
+    assert [good.name in warning for warning in warnings] == [False]
+    assert f"{bad.name} skipped: column loss is string, expected double." in warnings[0]
 
 
 @pytest.mark.parametrize("what", ["shard", "rank", "table"])

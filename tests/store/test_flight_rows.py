@@ -1,5 +1,6 @@
 """Steps that only the flight recorder of a dead process holds."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -112,6 +113,7 @@ def test_steps_that_a_later_attempt_repeated_are_hidden(tmp_path: Path) -> None:
         (lambda path: path.rename(path.with_name(ring_name(1, 5))), "belongs to another attempt"),
         (lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "ignored: it is a link"),
         (lambda path: (path.unlink(), path.mkdir()), "ignored: Is a directory"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "ignored: not a regular file"),
     ],
 )
 def test_a_ring_that_is_none_is_named_and_ignored(

@@ -12,8 +12,6 @@ Stretches, not steps: with several workers batches come in bursts, and the wait 
 is zero while the loop stands still half of the time.
 """
 
-import json
-
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
@@ -21,6 +19,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.robust import FloatArray
 from telemetry.diagnose.wording import example
+from telemetry.json_values import json_list, parsed_object
 from telemetry.store.rows import Rows
 
 ID = "input_stall"
@@ -117,7 +116,7 @@ def _stretches(values: FloatArray) -> FloatArray:
 
 def _is_asynchronous(attached: Rows) -> bool:
     """Parameters lie on an accelerator."""
-    devices = [json.loads(text or "{}").get("devices", []) for text in attached.texts("name")]
+    devices = [json_list(parsed_object(text).get("devices")) for text in attached.texts("name")]
     return any(not str(device).startswith(CPU) for some in devices for device in some)
 
 

@@ -16,7 +16,6 @@ Information: decay in a run that learns, whose loss larger weights would lower a
 Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
 """
 
-import json
 import math
 
 import numpy as np
@@ -31,6 +30,7 @@ from telemetry.diagnose.progress import SIGNED, State
 from telemetry.diagnose.robust import MEDIAN_INEFFICIENCY, median
 from telemetry.diagnose.weight_decay import Decay, decay_of
 from telemetry.diagnose.wording import example, number, of_parameters
+from telemetry.json_values import json_number, json_objects, parsed_object
 from telemetry.store.rows import Rows
 
 ID = "over_regularized"
@@ -237,10 +237,10 @@ def _setting(rows: Rows) -> float:
     groups = [
         group
         for text in rows.part("signal", "optimizer").texts("settings")
-        for group in json.loads(text or "{}").get("groups", [])
+        for group in json_objects(parsed_object(text).get("groups"))
     ]
-    settings = [group.get("weight_decay") for group in groups]
-    return max((float(s) for s in settings if isinstance(s, int | float)), default=0.0)
+    settings = [json_number(group.get("weight_decay")) for group in groups]
+    return max((one for one in settings if one is not None), default=0.0)
 
 
 def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
@@ -280,8 +280,8 @@ def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
     first = min((m.depth for m in context.network.matrices), default=0)
     told = rows.part("signal", "dropout")
     places = zip(told.texts("name"), told.texts("settings"), told.floats("step"), strict=True)
-    found = {path: json.loads(text or "{}").get("p") for path, text, d in places if d > first}
-    return {path: float(p) for path, p in found.items() if isinstance(p, int | float)}
+    found = {p: json_number(parsed_object(text).get("p")) for p, text, d in places if d > first}
+    return {path: share for path, share in found.items() if share is not None}
 
 
 def _stays(context: RunContext) -> bool:

@@ -15,7 +15,6 @@ stays, by samples that are not whole epochs apart.
 Source: Humbatova et al., arXiv:1910.11015.
 """
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,7 @@ from telemetry.diagnose.evaluations import evaluated
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.gates import lasting_from
 from telemetry.diagnose.robust import FloatArray, IntArray, median
+from telemetry.json_values import json_integer, parsed_object
 from telemetry.store.rows import Rows
 
 ID = "repeated_batch"
@@ -210,9 +210,12 @@ def _epoch(loaders: Rows, samples: FloatArray) -> float | None:
     found = []
     taken = median(samples)
     for text in loaders.texts("name"):
-        facts = json.loads(text or "{}")
-        size, batches = facts.get("batch_size"), facts.get("batches")
-        if not isinstance(size, int) or not isinstance(batches, int) or size < 1:
+        facts = parsed_object(text)
+        size, batches = (
+            json_integer(facts.get("batch_size"), least=1),
+            json_integer(facts.get("batches")),
+        )
+        if size is None or batches is None:
             return None
         forwards = taken / size
         if not (forwards >= 1 and forwards == int(forwards)):
