@@ -12,6 +12,7 @@ from typing import TypeAlias
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 LARGEST_INTEGER = 2**64 - 1  # of either sign
+NOT_FINITE = frozenset({"nan", "inf", "-inf"})  # as `strict` writes them
 
 
 def strict(value: Json) -> Json:

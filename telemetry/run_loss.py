@@ -25,6 +25,7 @@ SMOOTHED_FROM = 20  # values from which the last is a mean and not the last one
 WINDOW_SHARE = 0.1  # of the steps seen; the window of the progress gate
 SHORTEST_WINDOW = 3  # values
 MOST_STRETCHES = 1024
+TREND_POINTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,20 @@ class LossCurve:
         if self.last_step is None:
             return None
         return loss_of(self._stretches(), self._last_value, higher_is_better=higher_is_better)
+
+    def trend(self, n_steps: int) -> list[float]:
+        """Mean losses of at most 12 equal parts of a run of so many steps.
+
+        A part with a loss that is not finite is NaN; one without any loss is left out.
+        """
+        stretches = self._stretches()
+        parts = np.minimum(stretches.ends * TREND_POINTS // max(n_steps, 1), TREND_POINTS - 1)
+        sums = np.zeros((3, TREND_POINTS))
+        for row, added in zip(sums, stretches[1:], strict=True):
+            np.add.at(row, parts, added)
+        totals, n_finite, n_values = sums[:, sums[2] > 0]
+        means = totals / np.maximum(n_finite, 1.0)
+        return [float(value) for value in np.where(n_finite < n_values, math.nan, means)]
 
     def _stretches(self) -> Stretches:
         filled = self._sums[2] > 0

@@ -1,11 +1,15 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import RunBuilder
 
 from telemetry.run_loss import MOST_STRETCHES, LossCurve, RunLoss
+from telemetry.store.store import Store
+from telemetry.store.summaries import loss_trends
 
 
 def loss_of(values: list[float], first: int = 0) -> RunLoss:
@@ -77,3 +81,17 @@ def test_losses_in_any_portions_give_the_same(
     assert whole is not None
     assert found.best_step == whole.best_step
     assert (found.last, found.best) == pytest.approx((whole.last, whole.best), rel=1e-12)
+
+
+def test_the_trend_of_a_curve_is_what_the_tables_give(tmp_path: Path) -> None:
+    losses = [2.0 / (step + 1) for step in range(500)]
+    losses[130] = math.nan
+    RunBuilder(store=tmp_path).losses(losses).write()
+    store = Store.open(tmp_path)
+    with store.session(store.runs()) as session:
+        (expected,) = loss_trends(session).values()
+    curve = LossCurve()
+    for start in range(0, 500, 70):  # in portions, as they are written
+        part = np.arange(start, min(start + 70, 500))
+        curve.add(part, np.array(losses)[part])
+    assert curve.trend(500) == pytest.approx(list(expected), nan_ok=True)

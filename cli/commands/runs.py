@@ -111,13 +111,18 @@ def _where(store: "telemetry.Store", runs: Sequence[Run], condition: str) -> lis
 
 
 def _trends(store: "telemetry.Store", runs: Sequence[Run], screen: Screen) -> Trends:
-    from telemetry.store.summaries import loss_trends  # noqa: PLC0415 - keeps --help fast
+    """The curves of the loss by run id: from the manifests, and where they lack it from tables."""
+    known = {run.run: run.loss_trend for run in runs if run.loss_trend is not None}
+    lacking = [run for run in runs if run.manifest is not None and run.run not in known]
+    if not lacking:
+        return known
+    # Loads DuckDB and pyarrow, which takes longer than all the rest.
+    from telemetry.store.summaries import loss_trends  # noqa: PLC0415
 
-    readable = [run for run in runs if run.manifest is not None]
-    with store.session(readable) as session:
+    with store.session(lacking) as session:
         trends = loss_trends(session)
         show_warnings(screen, session.warnings)
-    return trends
+    return {**trends, **known}
 
 
 def _title(settings: Settings, runs: Sequence[Run]) -> tuple[Cell, ...]:

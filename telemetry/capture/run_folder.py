@@ -59,6 +59,7 @@ class Progress:
         shards: Published by this attempt, with their table.
         metrics: {name: {last, best, best_step}}.
         loss_to: The last step whose loss is in `metrics`, None before one is.
+        loss_trend: The curve of the loss in a few points.
         n_steps: Steps recorded so far, earlier attempts included.
         summary: Further values, as the callback gave them.
         environment: What was found out after the run began.
@@ -70,6 +71,7 @@ class Progress:
     shards: list[tuple[str, Shard]] = field(default_factory=list)
     metrics: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     loss_to: int | None = None
+    loss_trend: list[float] = field(default_factory=list)
     n_steps: int = 0
     summary: dict[str, Json] = field(default_factory=dict)
     environment: dict[str, Json] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class RunFolder:
                 **progress.summary,
                 "metrics": _merged_metrics(former, progress.metrics),
                 "loss_to": self._loss_to(progress),
+                "loss_trend": list(progress.loss_trend),
                 "steps": n_steps,
                 "dropped_rows": progress.dropped_rows,
             },

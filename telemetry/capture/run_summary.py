@@ -61,6 +61,11 @@ class RunSummary:
         """The last step of which there is a loss."""
         return self._losses.last_step
 
+    @property
+    def loss_trend(self) -> list[float]:
+        """The curve of the loss in a few points, for the list of runs."""
+        return self._losses.trend(self.n_steps)
+
     def _note_loss(self) -> None:
         found = self._losses.loss()
         if found is not None:

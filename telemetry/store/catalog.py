@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeGuard
 
 from telemetry.errors import StoreUnreadable
-from telemetry.json_values import Json, json_integer
+from telemetry.json_values import NOT_FINITE, Json, json_integer, json_number
 from telemetry.manifest import Manifest, Status, inferred_status, read_manifest
 from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 
@@ -81,6 +82,16 @@ class Run:
         return isinstance(to, int) and isinstance(told, int) and self.steps_on_disk <= told
 
     @property
+    def loss_trend(self) -> tuple[float, ...] | None:
+        """The curve of the loss in a few points; None where its tables must be read for it."""
+        found = self.manifest.summary.get("loss_trend") if self.manifest else None
+        if self.loss is not None or not self.knows_loss or not isinstance(found, list | tuple):
+            return None
+        plain = (value for value in found if _is_plain(value))
+        values = (float(one) if one in NOT_FINITE else json_number(one) for one in plain)
+        return tuple(value for value in values if value is not None)
+
+    @property
     def steps(self) -> int:
         """Optimizer steps recorded so far."""
         found = self.manifest.summary.get("steps") if self.manifest else None
@@ -111,6 +122,10 @@ class Run:
             "tags": self.tags,
             "metrics": self.metrics,
         }
+
+
+def _is_plain(value: Json) -> TypeGuard[str | int | float]:
+    return isinstance(value, str | int | float)
 
 
 def load_run(path: Path, *, now: datetime | None = None) -> Run:

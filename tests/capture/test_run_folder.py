@@ -83,6 +83,7 @@ def test_the_end_is_told_with_everything(tmp_path: Path) -> None:
         metrics={"loss": metric(0.2, 0.1, 5)},
         n_steps=10,
         loss_to=8,
+        loss_trend=[0.3, 0.2],
         summary={"overhead_share": 0.004},
         environment={"git_commit": "abc"},
         dropped_rows=3,
@@ -98,6 +99,7 @@ def test_the_end_is_told_with_everything(tmp_path: Path) -> None:
         "overhead_share": 0.004,
         "metrics": {"loss": metric(0.2, 0.1, 5)},
         "loss_to": 8,
+        "loss_trend": [0.3, 0.2],
         "steps": 10,
         "dropped_rows": 3,
     }

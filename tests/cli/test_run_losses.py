@@ -107,3 +107,14 @@ def test_a_metric_that_is_logged_is_as_it_was_logged(
     assert (
         "of the loss: means of a tenth of the steps" in telemetry("show", "run1", "--no-color").out
     )
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_list_of_closed_runs_opens_no_table(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_arguments: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Store, "session", opened)
+    assert telemetry("runs").code == 0
