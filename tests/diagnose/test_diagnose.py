@@ -15,10 +15,11 @@ from telemetry.diagnose import diagnose as module
 from telemetry.diagnose.__main__ import close_run, main
 from telemetry.diagnose.detector import all_detectors, find_detector
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
-from telemetry.diagnose.finding import Severity
+from telemetry.diagnose.finding import Diagnosis, Severity
 from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status, read_manifest
+from telemetry.store.catalog import Run
 from telemetry.store.compaction import GRACE_S
 from telemetry.store.findings_cache import read_findings
 from telemetry.store.rows import Rows
@@ -168,13 +169,17 @@ def test_valid_findings_are_not_computed_again(
     run = vanishing(chain(8))
     run.write()
     store = Store.open(run.store)
-    ensure_findings(store, store.runs())
+    judged: list[object] = []
 
-    def never(*_: object) -> None:
-        raise AssertionError
+    def counted(store: Store, run: Run, *, policy: Policy) -> Diagnosis:
+        judged.append(run)
+        return diagnose_run(store, run, policy=policy)
 
-    monkeypatch.setattr(module, "diagnose_run", never)
+    monkeypatch.setattr(module, "diagnose_run", counted)
     ensure_findings(store, store.runs())
+    assert len(judged) == 1
+    ensure_findings(store, store.runs())
+    assert len(judged) == 1
 
 
 def test_running_and_unreadable_runs_are_left_alone(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def test_the_metrics_of_both_sets_are_found_by_their_names(
     chain: Chains, names: tuple[str, str]
 ) -> None:
     run = evaluated(chain(2), NOISY_TRAIN, NOISY_VALIDATION, names=names)
-    assert finding(run) is not None
+    result = finding(run)
+    assert result is not None
+    assert result.value == pytest.approx(0.3, abs=0.03)
 
 
 def test_shares_in_percent_are_understood(chain: Chains) -> None:

@@ -83,7 +83,9 @@ def test_two_optimizers_of_one_loss_are_judged(chain: Chains) -> None:
     run = chain(2).losses(stalled(5.0, 150), backward_calls=1)
     for index in range(2):
         run.event("optimizer", index=index, **{"class": "SGD", "groups": [{"tensors": 1}]})
-    assert found(diagnosed(run), "loss_not_decreasing") is not None
+    result = found(diagnosed(run), "loss_not_decreasing")
+    assert result.severity is Severity.WARNING
+    assert result.value == pytest.approx(5.0, rel=0.05)
 
 
 def test_modules_named_as_adversaries_are_recognised(chain: Chains) -> None:

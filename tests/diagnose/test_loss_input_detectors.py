@@ -113,7 +113,8 @@ def test_values_that_fill_the_unit_interval_come_from_a_sigmoid_outside(
     for index, high in enumerate(highest):
         run.activation("", "logits", 4 * index, n=256, loss_op=op, n_units=4, min=0.03, max=high)
     result = diagnosed(run, detectors=[SOFTMAX])
-    assert (SOFTMAX not in result.passed) == told
+    assert (SOFTMAX in result.passed) != told
+    assert [finding.detector for finding in result.findings] == [SOFTMAX] * told
 
 
 def test_one_odd_sample_is_no_rule(chain: Chains) -> None:
