@@ -1,11 +1,11 @@
 """Trains the same model on the same global batch by one, two and four processes, each recorded."""
 
-import contextlib
-import datetime
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -88,21 +88,23 @@ def work(folder: Path, rank: int, size: int) -> None:
         init_method=f"file://{folder}/group-{size}",
         rank=rank,
         world_size=size,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=timedelta(seconds=60),
     )
     for name, wrap in (("ddp", copied), ("fsdp", shared_out)):
         train(folder / f"{name}-{size}", wrap, rank=rank, size=size)
     distributed.destroy_process_group()
 
 
-@contextlib.contextmanager
-def child_of_its_own() -> Iterator[None]:
-    """Leave the process with the outcome of the block."""
+def in_child(task: Callable[[], None]) -> int:
+    """Run a task in a process of its own, which imports nothing anew; its process id."""
+    child = os.fork()
+    if child:
+        return child
     code = 1
     try:
-        yield
+        task()
         code = 0
-    except BaseException:
+    except Exception:  # noqa: BLE001 - this is the end of the process
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -112,19 +114,11 @@ def child_of_its_own() -> Iterator[None]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    children = []
-    for size in (2, 4):
-        for rank in range(size):
-            child = os.fork()
-            if not child:
-                with child_of_its_own():
-                    work(folder, rank, size)
-            children.append(child)
-    child = os.fork()
-    if not child:
-        with child_of_its_own():
-            train(folder / "alone", alone, rank=0, size=1)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (*children, child)]
+    children = [in_child(partial(train, folder / "alone", alone, rank=0, size=1))]
+    children += [
+        in_child(partial(work, folder, rank, size)) for size in (2, 4) for rank in range(size)
+    ]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
     assert codes == [0] * len(codes), codes
 
 

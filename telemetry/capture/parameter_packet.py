@@ -35,8 +35,8 @@ class ParameterPacket:
             device; NaN when an element is not finite.
         grad_norm_unscaled: Their L2 norm without clipping and loss scale, 0-d on the device; None
             where that cannot be told.
-        sharded_grad_sumsq: What sharded parameters, of which this rank has a part, add to the square
-            of `grad_norm_unscaled`, 0-d on the device; None where there are none.
+        sharded_grad_sumsq: What parameters of which this rank has a part add to the square of
+            `grad_norm_unscaled`, 0-d on the device; None where there are none.
         weight_checksum: Positional hash of the bits of up to 16 parameters before the step, 0-d
             int64 on the device.
     """

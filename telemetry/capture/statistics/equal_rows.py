@@ -1,8 +1,8 @@
 """Whether all rows of a matrix are equal, in weights and gradients of the first steps.
 
 Units that start equal and receive equal gradients stay equal. Up to 64 evenly spaced rows and their
-first 1,024 elements are compared: bit-identical there means identical. Where the rows lie on several ranks, each rank compares its own
-and leaves a hash of its first, by which the ranks are compared.
+first 1,024 elements are compared: bit-identical there means identical. Where the rows lie on
+several ranks, each compares its own and leaves a hash of its first, by which ranks are compared.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
--- step_rows with the gradient norm of all ranks where each holds a part of the parameters.
+-- step_rows with gradient norms of all ranks where each holds a part of the parameters.
 SELECT
     r.project,
     r.run,
@@ -26,7 +26,10 @@ SELECT
     r.backward_calls,
     r.root_sum,
     r.root_factor_sum,
-    r.micro_grad_sumsq,
+    CASE
+        WHEN t.sharded IS NULL THEN r.micro_grad_sumsq
+        WHEN t.replicated <= 1e-9 * t.sharded THEN t.micro
+    END AS micro_grad_sumsq,
     r.stale_grad_share,
     r.sharded_grad_sumsq,
     r.scheduler_calls,
@@ -39,6 +42,7 @@ LEFT JOIN (
         s.step,
         s.attempt,
         SUM(s.sharded_grad_sumsq) AS sharded,
+        SUM(s.micro_grad_sumsq) AS micro,
         MAX(GREATEST(s.grad_norm_total * s.grad_norm_total - s.sharded_grad_sumsq, 0))
             AS replicated
     FROM step_rows AS s

@@ -4,13 +4,14 @@ WITH w AS (
         s.project,
         s.run,
         s.step,
+        s.attempt,
         s.tensor_id,
         MIN(s.rank) AS rank,
         COUNT(DISTINCT s.rank) AS n_ranks,
         CAST(SUM(s.n) AS DOUBLE) AS n,
         SUM(s.n_sampled) / CAST(SUM(s.n) AS DOUBLE) AS sampled_share
     FROM tensor_rows AS s
-    GROUP BY s.project, s.run, s.step, s.tensor_id
+    GROUP BY s.project, s.run, s.step, s.attempt, s.tensor_id
 )
 
 SELECT
@@ -62,6 +63,7 @@ JOIN w
     ON w.project = r.project
     AND w.run = r.run
     AND w.step = r.step
+    AND w.attempt = r.attempt
     AND w.tensor_id = r.tensor_id
 LEFT JOIN tensors AS t
     ON t.project = r.project

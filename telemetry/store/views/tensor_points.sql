@@ -19,46 +19,58 @@ SELECT
     CAST(ROUND(SUM(r.n_zero * r.weight)) AS BIGINT) AS n_zero,
     CAST(ROUND(SUM(r.n_nan * r.share)) AS BIGINT) AS n_nan,
     CAST(ROUND(SUM(r.n_inf * r.share)) AS BIGINT) AS n_inf,
-    CASE
-        WHEN COUNT(*) = 1 THEN MAX(r.cos_prev)
-        ELSE SUM(r.weight * r.cos_prev * r.norm * r.norm_before) / NULLIF(
-            SQRT(
-                SUM(r.weight * r.norm * r.norm)
-                * SUM(r.weight * r.norm_before * r.norm_before)
-            ),
-            0
-        )
-    END AS cos_prev,
-    SUM(r.dot_grad * r.weight) AS dot_grad,
-    CASE
-        WHEN COUNT(*) = 1 THEN MAX(r.decay_ratio)
-        ELSE COALESCE(
-            SQRT(
-                SUM(r.weight * r.decay_norm * r.decay_norm)
-                / NULLIF(SUM(r.weight * r.rest_norm * r.rest_norm), 0)
-            ),
-            SQRT(
-                SUM(r.share * r.n * r.decay_ratio * r.decay_ratio)
-                / SUM(CASE WHEN r.decay_ratio IS NOT NULL THEN r.share * r.n END)
+    CAST(
+        CASE
+            WHEN COUNT(*) = 1 THEN MAX(r.cos_prev)
+            ELSE SUM(r.weight * r.cos_prev * r.norm * r.norm_before) / NULLIF(
+                SQRT(
+                    SUM(r.weight * r.norm * r.norm)
+                    * SUM(r.weight * r.norm_before * r.norm_before)
+                ),
+                0
             )
-        )
-    END AS decay_ratio,
-    CASE
-        WHEN COUNT(*) = 1 THEN MAX(r.lost_mass)
-        ELSE COALESCE(
-            SUM(r.weight * r.lost_mass * r.intended_norm * r.intended_norm)
-            / NULLIF(SUM(r.weight * r.intended_norm * r.intended_norm), 0),
-            SUM(r.share * r.n * r.lost_mass)
-            / SUM(CASE WHEN r.lost_mass IS NOT NULL THEN r.share * r.n END)
-        )
-    END AS lost_mass,
-    CASE
-        WHEN COUNT(*) = 1 THEN MAX(r.rms_ratio)
-        ELSE SQRT(
-            SUM(r.weight * r.n_sampled * r.rms_ratio * r.rms_ratio)
-            / SUM(CASE WHEN r.rms_ratio IS NOT NULL THEN r.weight * r.n_sampled END)
-        )
-    END AS rms_ratio,
+        END
+        AS REAL
+    ) AS cos_prev,
+    SUM(r.dot_grad * r.weight) AS dot_grad,
+    CAST(
+        CASE
+            WHEN COUNT(*) = 1 THEN MAX(r.decay_ratio)
+            ELSE COALESCE(
+                SQRT(
+                    SUM(r.weight * r.decay_norm * r.decay_norm)
+                    / NULLIF(SUM(r.weight * r.rest_norm * r.rest_norm), 0)
+                ),
+                SQRT(
+                    SUM(r.share * r.n * r.decay_ratio * r.decay_ratio)
+                    / SUM(CASE WHEN r.decay_ratio IS NOT NULL THEN r.share * r.n END)
+                )
+            )
+        END
+        AS REAL
+    ) AS decay_ratio,
+    CAST(
+        CASE
+            WHEN COUNT(*) = 1 THEN MAX(r.lost_mass)
+            ELSE COALESCE(
+                SUM(r.weight * r.lost_mass * r.intended_norm * r.intended_norm)
+                / NULLIF(SUM(r.weight * r.intended_norm * r.intended_norm), 0),
+                SUM(r.share * r.n * r.lost_mass)
+                / SUM(CASE WHEN r.lost_mass IS NOT NULL THEN r.share * r.n END)
+            )
+        END
+        AS REAL
+    ) AS lost_mass,
+    CAST(
+        CASE
+            WHEN COUNT(*) = 1 THEN MAX(r.rms_ratio)
+            ELSE SQRT(
+                SUM(r.weight * r.n_sampled * r.rms_ratio * r.rms_ratio)
+                / SUM(CASE WHEN r.rms_ratio IS NOT NULL THEN r.weight * r.n_sampled END)
+            )
+        END
+        AS REAL
+    ) AS rms_ratio,
     CAST(ROUND(SUM(r.n_stuck * r.weight)) AS BIGINT) AS n_stuck,
     CAST(ROUND(SUM(r.n_below_eps * r.weight)) AS BIGINT) AS n_below_eps,
     MIN(CASE WHEN r.rows_equal THEN 1 WHEN NOT r.rows_equal THEN 0 END) = 1
@@ -69,6 +81,7 @@ FROM (
         p.project,
         p.run,
         p.step,
+        p.attempt,
         p.tensor_id,
         p.param_id,
         p.kind,
@@ -100,12 +113,22 @@ FROM (
         p.weight,
         p.n_ranks,
         -- Of the sampled elements, as the cosine is.
-        SQRT(p.sumsq * CASE WHEN p.kind = 'gradient' THEN p.n_sampled / NULLIF(CAST(p.n AS DOUBLE), 0) ELSE 1.0 END) AS norm,
+        SQRT(
+            p.sumsq * CASE
+                WHEN p.kind = 'gradient' THEN p.n_sampled / NULLIF(CAST(p.n AS DOUBLE), 0)
+                ELSE 1.0
+            END
+        ) AS norm,
         -- Shards of older versions are taken to be as long as they were.
         COALESCE(
             CAST(p.previous_norm AS DOUBLE),
-            SQRT(p.sumsq * CASE WHEN p.kind = 'gradient' THEN p.n_sampled / NULLIF(CAST(p.n AS DOUBLE), 0) ELSE 1.0 END)
+            SQRT(
+                p.sumsq * CASE
+                    WHEN p.kind = 'gradient' THEN p.n_sampled / NULLIF(CAST(p.n AS DOUBLE), 0)
+                    ELSE 1.0
+                END
+            )
         ) AS norm_before
     FROM tensor_parts AS p
 ) AS r
-GROUP BY r.project, r.run, r.step, r.tensor_id, r.param_id, r.kind, r.provenance
+GROUP BY r.project, r.run, r.step, r.attempt, r.tensor_id, r.param_id, r.kind, r.provenance
