@@ -77,7 +77,7 @@ def train(store: Path, wrap: Callable[[nn.Module], nn.Module], *, rank: int, siz
             own = slice(rank * N_EXAMPLES // size, (rank + 1) * N_EXAMPLES // size)
             loss = nn.functional.mse_loss(model(inputs[own]), targets[own])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             telemetry.step(loss=loss)
 
