@@ -88,7 +88,7 @@ class RunBuilder:
             self.add("metrics", step=step, name=name, phase=phase, value=float(value))
         return self
 
-    def parameter(
+    def parameter(  # noqa: PLR0913 - one per column that a test sets
         self,
         name: str,
         *,
@@ -98,6 +98,7 @@ class RunBuilder:
         trainable: bool = True,
         lr_group: int | None = 0,
         dtype: str = "float32",
+        sharding: str = "replicated",
     ) -> "RunBuilder":
         """Catalogue rows of one parameter (weight, gradient, update) and of its module."""
         module = name.rpartition(".")[0]
@@ -119,7 +120,7 @@ class RunBuilder:
                 fan_in=n // shape[0] if len(shape) > 1 else n,
                 lr_group=lr_group,
                 trainable=trainable,
-                sharding="replicated",
+                sharding=sharding,
             )
         return self
 

@@ -1,6 +1,7 @@
 """One block of parameters at one step: what is read and computed before and after the step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +25,21 @@ from telemetry.capture.statistic import (
 )
 from telemetry.capture.tensor_norms import tensor_norms
 from telemetry.capture.whole_moments import whole_moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NormParts:
+    """Sums of squares of the gradients of one block, 0-d.
+
+    Attributes:
+        seen: As the optimizer saw them.
+        unscaled: Without clipping and loss scale; None where norm or scale is not known.
+        sharded: That part of `unscaled` which is added up over ranks; None where there is none.
+    """
+
+    seen: Tensor
+    unscaled: Tensor | None = None
+    sharded: Tensor | None = None
 
 
 class BlockSample:
@@ -101,19 +117,24 @@ class BlockSample:
             former.copy_(current)
         self._end()
 
-    def norm_parts(self) -> tuple[Tensor, Tensor | None]:
-        """Sum of squares of all gradients as seen, and without clipping and loss scale, 0-d.
-
-        NaN where an element is not finite; the second is None where norm or scale is not known.
-        """
+    def norm_parts(self) -> NormParts:
+        """Sums of squares of all gradients; NaN where an element is not finite."""
         partials = self.results[0].partials
         sumsq = partials["tensor_norms"].square()
         for name in ("tensor_n_nan", "tensor_n_inf"):
             if name in partials:
                 sumsq = sumsq.masked_fill(partials[name] > 0, torch.nan)
         if (self._has_gradient & ~self._is_normed).any():
-            return sumsq.sum(), None
-        return sumsq.sum(), unscaled_sumsq(sumsq, self._scales)
+            return NormParts(seen=sumsq.sum())
+        unscaled = unscaled_sumsq(sumsq, self._scales)
+        shares = self._block.shares
+        if unscaled is None or shares is None:
+            return NormParts(
+                seen=sumsq.sum(), unscaled=None if unscaled is None else unscaled.sum()
+            )
+        sharded = unscaled * shares
+        whole = torch.where(shares > 0, sharded, unscaled)
+        return NormParts(seen=sumsq.sum(), unscaled=whole.sum(), sharded=sharded.sum())
 
     # --- samples ------------------------------------------------------------------------------
 
@@ -141,7 +162,13 @@ class BlockSample:
         has_histograms = any("hist" in statistic.columns for statistic in self._statistics)
         moments = whole_moments(tensors, with_fields=has_histograms)
         norms = tensor_norms(tensors) if moments is None else moments.of("sumsq").sqrt()
-        return Relations(tensors=tensors, tensor_norms=norms, moments=moments, previous=previous)
+        return Relations(
+            tensors=tensors,
+            row_shards=self._block.row_shards,
+            tensor_norms=norms,
+            moments=moments,
+            previous=previous,
+        )
 
     def _sample_second_moment(
         self,

@@ -49,7 +49,7 @@ def scales_of(
 
 
 def unscaled_sumsq(sumsq: Tensor, scales: GradientScales) -> Tensor | None:
-    """Sum of squares without clipping and loss scale, 0-d; None where that cannot be told.
+    """Sums of squares without clipping and loss scale; None where that cannot be told.
 
     Args:
         sumsq: Of each gradient as the optimizer saw it, shape (n_parameters,).
@@ -64,4 +64,4 @@ def unscaled_sumsq(sumsq: Tensor, scales: GradientScales) -> Tensor | None:
         else:
             mask = torch.from_numpy(applies).to(sumsq.device, non_blocking=True)
             sumsq = torch.where(mask, sumsq / square, sumsq)
-    return sumsq.sum()
+    return sumsq

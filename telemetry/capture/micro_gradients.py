@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.group_settings import parameters_of
-from telemetry.capture.plain_tensors import plain
+from telemetry.capture.plain_tensors import is_sharded, n_copies, plain
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver
 from telemetry.capture.tensor_norms import tensor_norms
@@ -44,15 +44,19 @@ class MicroGradients(StepObserver):
             record.micro_grad_sumsq = None
 
     def _sumsq(self) -> Tensor | None:
-        devices: dict[torch.device, list[Tensor]] = {}
-        for gradient in self._gradients():
-            devices.setdefault(gradient.device, []).append(gradient)
-        sums = [tensor_norms(gradients).square().sum() for gradients in devices.values()]
+        alike: dict[tuple[torch.device, int], list[Tensor]] = {}
+        for gradient, copies in self._gradients():
+            alike.setdefault((gradient.device, copies), []).append(gradient)
+        sums = [
+            tensor_norms(gradients).square().sum() / copies
+            for (_, copies), gradients in alike.items()
+        ]
         if not sums:
             return None
         return torch.stack([part.to(sums[0].device, non_blocking=True) for part in sums]).sum()
 
-    def _gradients(self) -> Iterator[Tensor]:
+    def _gradients(self) -> Iterator[tuple[Tensor, int]]:
+        """Each gradient, and how many ranks add the same one to the sum over ranks."""
         seen: set[int] = set()
         for optimizer in self.around.optimizers:
             for parameter in parameters_of(optimizer):
@@ -61,4 +65,4 @@ class MicroGradients(StepObserver):
                 seen.add(id(parameter))
                 gradient = plain(parameter.grad)
                 if gradient is not None:
-                    yield gradient
+                    yield gradient, n_copies(parameter) if is_sharded(parameter) else 1

@@ -13,6 +13,7 @@ from telemetry.capture.catalogue import Catalogue, ParameterEntry
 from telemetry.capture.gradient_scales import scales_of
 from telemetry.capture.parameter_packet import ParameterPacket
 from telemetry.capture.parameter_rows import GroupResults, RowGroup
+from telemetry.capture.plain_tensors import is_sharded, local_part, n_real
 from telemetry.capture.provenance import ClipRecord, loss_scale
 from telemetry.capture.sampled_block import SampledBlock, plan_blocks, row_names
 from telemetry.capture.statistic import Kind, ParameterStatistic, parameter_statistics
@@ -154,7 +155,12 @@ class _Parameters:
         entries = [entry for _, entry in self._unreadable]
         nothing = np.zeros(len(entries), dtype=np.int64)
         none = np.zeros(len(entries), dtype=np.bool_)
-        names = row_names(entries, [parameter.numel() for parameter, _ in self._unreadable])
+        parameters = [parameter for parameter, _ in self._unreadable]
+        names = row_names(
+            entries,
+            [n_real(local_part(parameter)) for parameter in parameters],
+            is_sharded=list(map(is_sharded, parameters)),
+        )
         rows = RowGroup(
             kind=Kind.WEIGHT,
             names=names[Kind.WEIGHT],
@@ -203,13 +209,15 @@ class _OpenSample:
         if not groups:
             return None
         norms = [sample.norm_parts() for sample in self._samples]
-        unscaled = [part for _, part in norms if part is not None]
+        unscaled = [part.unscaled for part in norms if part.unscaled is not None]
+        sharded = [part.sharded for part in norms if part.sharded is not None]
         is_told = bool(unscaled) and len(unscaled) == len(norms)
         return ParameterPacket(
             step=self.step,
             groups=groups,
-            grad_sumsq_total=_total([seen for seen, _ in norms]),
+            grad_sumsq_total=_total([part.seen for part in norms]),
             grad_norm_unscaled=_total(unscaled).sqrt() if is_told else None,
+            sharded_grad_sumsq=_total(sharded) if is_told and sharded else None,
             weight_checksum=_total([sample.checksum for sample in self._samples]),
         )
 

@@ -26,6 +26,7 @@ class ParameterPacket:
         groups: At least one.
         grad_sumsq_total: See attribute.
         grad_norm_unscaled: See attribute.
+        sharded_grad_sumsq: See attribute.
         weight_checksum: See attribute.
 
     Attributes:
@@ -34,6 +35,8 @@ class ParameterPacket:
             device; NaN when an element is not finite.
         grad_norm_unscaled: Their L2 norm without clipping and loss scale, 0-d on the device; None
             where that cannot be told.
+        sharded_grad_sumsq: What parameters of which this rank has a part add to the square of
+            `grad_norm_unscaled`, 0-d on the device; None where there are none.
         weight_checksum: Positional hash of the bits of up to 16 parameters before the step, 0-d
             int64 on the device.
     """
@@ -45,11 +48,13 @@ class ParameterPacket:
         groups: Sequence[GroupResults],
         grad_sumsq_total: Tensor,
         grad_norm_unscaled: Tensor | None,
+        sharded_grad_sumsq: Tensor | None,
         weight_checksum: Tensor,
     ) -> None:
         self.step = step
         self.grad_sumsq_total = grad_sumsq_total
         self.grad_norm_unscaled = grad_norm_unscaled
+        self.sharded_grad_sumsq = sharded_grad_sumsq
         self.weight_checksum = weight_checksum
         self._groups: list[tuple[GroupResults, dict[str, tuple[int, ...]]]] = []
         partials: list[Tensor] = []
@@ -136,6 +141,7 @@ def _statistic_columns(groups: Sequence[_HostGroup]) -> dict[str, ColumnValues]:
         }
     rows = [group.results.rows for group in groups]
     has_gradient = np.concatenate([each.has_gradient for each in rows])
+    is_sharded = np.concatenate([each.names.is_sharded for each in rows])
     is_normed = np.concatenate([each.is_normed for each in rows])
     is_sampled = np.concatenate([each.is_known for each in rows])
     for statistic in first.statistics:
@@ -144,5 +150,6 @@ def _statistic_columns(groups: Sequence[_HostGroup]) -> dict[str, ColumnValues]:
             is_known = is_known & has_gradient
         values = statistic.finish(partials, layout)
         for name, column in zip(statistic.columns, values, strict=True):
-            columns[name] = column if is_known.all() else null_where_unknown(column, is_known)
+            is_told = is_known & is_sharded if name in statistic.part_columns else is_known
+            columns[name] = column if is_told.all() else null_where_unknown(column, is_told)
     return columns

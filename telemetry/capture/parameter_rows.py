@@ -30,11 +30,13 @@ class RowNames:
         tensor_id: Id of the row's tensor.
         param_id: Id of the parameter's weight.
         n: Elements of the tensor on this rank.
+        is_sharded: Whether other ranks hold the rest of it.
     """
 
     tensor_id: IntArray
     param_id: IntArray
     n: IntArray
+    is_sharded: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

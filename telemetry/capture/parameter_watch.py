@@ -36,6 +36,8 @@ class _ParameterWatch(StepObserver):
         if record.param_checksum is None:
             record.param_checksum = packet.weight_checksum
         record.grad_norms += (packet.grad_norm_unscaled,)
+        if packet.sharded_grad_sumsq is not None:
+            record.sharded_grad_sumsqs += (packet.sharded_grad_sumsq,)
         self.around.put(packet)
         if self.around.catalogue.has_changed:
             self.around.put(self.around.catalogue.packet())

@@ -1,5 +1,7 @@
 """Any tensor of training as a plain one: strided, real, on this rank."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -98,10 +100,32 @@ def storage_key(parameter: Tensor) -> tuple[int, ...]:
 
 
 def n_real(parameter: Tensor) -> int:
-    """Real numbers of the whole parameter; a complex element is two."""
+    """Real numbers of a parameter; a complex element is two."""
     return parameter.numel() * (2 if parameter.is_complex() else 1)
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether this rank holds a part of the parameter only."""
-    return local_part(parameter).numel() != parameter.numel()
+    """Whether several ranks hold the parameter together; one of them may hold all of it."""
+    mesh = getattr(parameter, "device_mesh", None)
+    if mesh is None:
+        return local_part(parameter).numel() != parameter.numel()
+    placements = getattr(parameter, "placements", ())
+    sizes = (mesh.size(dimension) for dimension in range(len(placements)))
+    return any(n > 1 and not p.is_replicate() for n, p in zip(sizes, placements, strict=True))
+
+
+def n_copies(parameter: Tensor) -> int:
+    """How many ranks hold what this one holds of a distributed parameter; 1 for any other."""
+    mesh = getattr(parameter, "device_mesh", None)
+    if mesh is None:
+        return 1
+    placements = enumerate(getattr(parameter, "placements", ()))
+    return math.prod(mesh.size(place) for place, each in placements if each.is_replicate())
+
+
+def is_row_shard(parameter: Tensor) -> bool:
+    """Whether ranks hold rows of the parameter, a matrix of at least two."""
+    if parameter.dim() < 2 or len(parameter) < 2 or not is_sharded(parameter):  # noqa: PLR2004
+        return False
+    placements = getattr(parameter, "placements", ())
+    return all(placement.is_replicate() or placement.is_shard(0) for placement in placements)

@@ -90,6 +90,8 @@ class ProvenanceWatch(StepObserver):
             self._sum_up(record, ClipRecord(calls=tuple(self._calls)), n_stepped)
         if record.grad_norm_total is None:
             record.grad_norm_total = total_norm(record.grad_norms, n_stepped)
+        else:  # the norm of a clipping call is of all ranks already
+            record.sharded_grad_sumsqs = ()
         record.clip = None
         self._calls.clear()
         self._told.clear()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from telemetry.capture.catalogue import ParameterEntry
 from telemetry.capture.parameter_rows import RowNames
-from telemetry.capture.plain_tensors import plain
+from telemetry.capture.plain_tensors import is_row_shard, is_sharded, n_copies, plain
 from telemetry.capture.position_hash import splitmix64
 from telemetry.capture.sample_plan import (
     ROW_LENGTH,
@@ -87,6 +87,11 @@ class SampledBlock:
     Attributes:
         members: Its parameters, in the order of all per-tensor results.
         groups: Index of each parameter's group, shape (n_parameters,).
+        is_sharded: Which parameters several ranks hold together, shape (n_parameters,).
+        row_shards: Which of them are rows of a matrix of at least two.
+        shares: Of what a rank adds to the sum over ranks: 1 for a shard, less where several ranks
+            hold it, 0 for a replicated parameter; float64, shape (n_parameters,); None where all
+            are replicated.
         names: Ids of the rows of each kind.
         segments: Where their samples lie.
         former_weight: The weights one sample ago, of parameters in no optimizer.
@@ -99,13 +104,20 @@ class SampledBlock:
         self.groups: IntArray = np.array([m.group for m in members], dtype=np.int64)
         self.dtype = dtype
         self.n_sampled: IntArray = np.array([m.plan.n_sampled for m in members], dtype=np.int64)
-        self.names = row_names([m.entry for m in members], [m.plan.n for m in members])
+        self.is_sharded = np.array([is_sharded(parameter) for parameter in self.parameters])
+        self.row_shards = [is_row_shard(parameter) for parameter in self.parameters]
+        self.names = row_names(
+            [m.entry for m in members],
+            [m.plan.n for m in members],
+            is_sharded=self.is_sharded.tolist(),
+        )
         self.segments = Segments([m.plan for m in members], device=workspace.first.device)
         rows = self.segments.n_rows
         self.workspace = Workspace(
             first=workspace.first[:rows],
             integers=workspace.integers[:rows],
         )
+        self.shares = self._shares()
         self.weight = Buffer(self.segments, dtype)
         self.gradients = (Buffer(self.segments, dtype), Buffer(self.segments, dtype))
         self.updates = (Buffer(self.segments, dtype), Buffer(self.segments, dtype))
@@ -147,6 +159,13 @@ class SampledBlock:
         probed = rows.index_select(0, self._probe_rows)
         bits = probed.view(self.workspace.integers.dtype).long()
         return bits.mul_(self._probe_weights).sum()
+
+    def _shares(self) -> Tensor | None:
+        if not self.is_sharded.any():
+            return None
+        copies = np.array([n_copies(parameter) for parameter in self.parameters])
+        dtype = np.float32 if self.segments.device.type == "mps" else np.float64
+        return self.segments.move(torch.from_numpy((self.is_sharded / copies).astype(dtype)))
 
     def _probes(self) -> tuple[Tensor, Tensor]:
         rows: list[int] = []
@@ -217,12 +236,15 @@ def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
     return result
 
 
-def row_names(entries: Sequence[ParameterEntry], n: Sequence[int]) -> dict[Kind, RowNames]:
+def row_names(
+    entries: Sequence[ParameterEntry], n: Sequence[int], *, is_sharded: Sequence[bool]
+) -> dict[Kind, RowNames]:
     """Ids of the rows of some parameters, by kind.
 
     Args:
         entries: Of the parameters.
         n: Elements of each on this rank.
+        is_sharded: Whether other ranks hold the rest of each.
     """
     param_id = np.array([entry.param_id for entry in entries], dtype=np.int64)
     return {
@@ -230,6 +252,7 @@ def row_names(entries: Sequence[ParameterEntry], n: Sequence[int]) -> dict[Kind,
             tensor_id=np.array([entry.ids[kind] for entry in entries], dtype=np.int64),
             param_id=param_id,
             n=np.array(n, dtype=np.int64),
+            is_sharded=np.array(is_sharded, dtype=np.bool_),
         )
         for kind in Kind
     }

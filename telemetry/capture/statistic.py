@@ -92,6 +92,7 @@ class Relations:
 
     Attributes:
         tensors: The whole tensors of gradients and weights, a 0-d zero where there is none.
+        row_shards: Which of them are this rank's rows of a matrix that several ranks hold.
         tensor_norms: Their L2 norms, see `tensor_norms`.
         moments: What a kernel says of all their elements.
         previous: The same kind one sample ago.
@@ -104,6 +105,7 @@ class Relations:
     """
 
     tensors: Sequence[Tensor] = ()
+    row_shards: Sequence[bool] = ()
     tensor_norms: Tensor | None = None
     moments: WholeMoments | None = None
     previous: Previous | None = None
@@ -229,6 +231,7 @@ class ParameterStatistic:
         id: Name of its file.
         kinds: The kinds of rows it is computed for.
         columns: Columns of `tensor_stats` that it fills.
+        part_columns: Those of them by which ranks are merged: NULL unless the tensor is sharded.
         compute: Runs on the training thread and waits for no device: partial results on the
             device; None when what it needs is not there.
         finish: Runs on the writer thread: a column of shape (n_tensors,) for each of `columns`,
@@ -242,6 +245,7 @@ class ParameterStatistic:
     columns: tuple[str, ...]
     compute: Callable[[Sample], Partials | None]
     finish: Callable[[HostPartials, RowLayout], tuple[ColumnValues, ...]]
+    part_columns: frozenset[str] = frozenset()
     needs_gradient: bool = False
     is_of_whole: bool = False
 

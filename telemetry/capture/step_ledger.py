@@ -53,6 +53,7 @@ class StepRecord:
     loss_scale: Tensor | float | None = None
     closure_losses: tuple[Tensor | float, ...] = ()
     grad_norms: tuple[Tensor | None, ...] = ()  # of the optimizers that were sampled
+    sharded_grad_sumsqs: tuple[Tensor, ...] = ()  # of the same, of what ranks add up
     found_inf: tuple[Tensor, ...] = ()  # not 0: a fused optimizer did not step
     clip: "ClipRecord | None" = None  # of the optimizer that is about to step
     root_factors: tuple[Tensor | float, ...] = ()
@@ -93,6 +94,7 @@ class StepRecord:
             *self.roots,
             *self.root_factors,
             *self.found_inf,
+            *self.sharded_grad_sumsqs,
             self.lr,
             self.batch_hash,
             self.grad_norm_total,

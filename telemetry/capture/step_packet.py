@@ -178,6 +178,9 @@ def _steps_table(records: Sequence[StepRecord], divided: DividedLosses) -> pa.Ta
         "root_factor_sum": factors,
         "micro_grad_sumsq": host_floats([record.micro_grad_sumsq for record in records]),
         "stale_grad_share": host_floats([record.stale_grad_share for record in records]),
+        "sharded_grad_sumsq": [
+            _sum(group) for group in _numbers([record.sharded_grad_sumsqs for record in records])
+        ],
         "scheduler_calls": [record.scheduler_calls for record in records],
         "flags": [
             record.flags | (StepFlag.SKIPPED if is_refused else 0)

@@ -56,13 +56,23 @@ ORDER BY run
 """
 # Medians over tenths of each run, at which runs that were cut short stand beside others; a run of a
 # million steps costs ten rows. NaN sorts above every number: a tenth that is mostly NaN has the
-# median NaN.
+# median NaN. The loss of a step is the mean over its ranks.
 LOSS_SQL = """
 SELECT
     s.run,
     MAX(s.step) AS step,
     PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY s.loss) AS value
-FROM steps AS s
+FROM (
+    SELECT
+        run,
+        step,
+        AVG(loss) AS loss
+    FROM steps
+    WHERE loss IS NOT NULL
+    GROUP BY
+        run,
+        step
+) AS s
 JOIN (
     SELECT
         run,
@@ -71,7 +81,6 @@ JOIN (
     GROUP BY run
 ) AS e
     ON e.run = s.run
-WHERE s.loss IS NOT NULL
 GROUP BY
     s.run,
     FLOOR(s.step * 10.0 / (e.last_step + 1))

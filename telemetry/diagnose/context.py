@@ -205,7 +205,7 @@ class RunContext:
 STEPS_SQL = """
 SELECT
     s.step,
-    MAX(s.loss) AS loss,
+    AVG(s.loss) AS loss,
     MAX(CASE WHEN s.loss IS NULL THEN 0 ELSE 1 END) AS has_loss,
     MAX(s.lr) AS lr,
     MAX(s.flags) AS flags,

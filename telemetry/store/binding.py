@@ -38,7 +38,11 @@ COMPUTED_ONCE = frozenset(
 # tensor_points takes 200 bytes.
 READ_BY_MANY = frozenset({"tensor_points", "module_numbers"})
 # Views that merge the ranks of a table, and have a cheaper text for runs of one rank.
-MERGED_RANKS = {"tensor_points": "tensor_stats", "dead_points": "module_stats"}
+MERGED_RANKS = {
+    "tensor_parts": "tensor_stats",
+    "tensor_points": "tensor_stats",
+    "dead_points": "module_stats",
+}
 COMPUTED_ONCE_ROWS = 400_000  # rows of raw tables behind
 
 

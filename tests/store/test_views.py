@@ -98,7 +98,8 @@ def test_ranks_of_a_sharded_parameter_are_merged(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=30).astype(np.float32), rng.normal(2, 3, 34).astype(np.float32)]
     for rank, part in enumerate(parts):
-        builder = one_parameter(tmp_path, rank=rank)
+        builder = RunBuilder(store=tmp_path, rank=rank)
+        builder.parameter("fc.weight", shape=(4, 16), depth=3, sharding="sharded")
         builder.tensor("fc.weight", "gradient", 1, part)
         builder.write()
 
@@ -110,6 +111,78 @@ def test_ranks_of_a_sharded_parameter_are_merged(tmp_path: Path) -> None:
     assert row["grad_mean"] == pytest.approx(whole.mean(), rel=1e-5)
     assert row["grad_absmax"] == pytest.approx(np.abs(whole).max())
     assert (point["n"], point["n_ranks"]) == (64, 2)
+
+
+def test_of_a_replicated_parameter_one_rank_counts(tmp_path: Path) -> None:
+    values = np.linspace(-1, 2, 64, dtype=np.float32)
+    for rank in range(3):
+        one_parameter(tmp_path, rank=rank).tensor("fc.weight", "gradient", 1, values).write()
+
+    (row,) = query(tmp_path, "SELECT * FROM layers").records()
+    counts = query(tmp_path, "SELECT SUM(count) AS n FROM histograms").floats("n")
+
+    assert row["grad_norm"] == pytest.approx(np.linalg.norm(values), rel=1e-6)
+    assert (row["n"], row["n_sampled"]) == (64, 64)
+    assert counts[0] == pytest.approx(64, rel=0.045)
+
+
+@pytest.mark.parametrize("owners", [(0, 1, 0, 1), (0, 0), (0,) * 3])
+def test_copies_of_a_shard_count_once_and_missing_ones_are_taken_to_be_alike(
+    tmp_path: Path, owners: tuple[int, ...]
+) -> None:
+    part = np.linspace(-1, 2, 32, dtype=np.float32)
+    for rank, owner in enumerate(owners):
+        builder = RunBuilder(store=tmp_path, rank=rank)
+        builder.parameter("fc.weight", shape=(4, 16), depth=3, sharding="sharded")
+        builder.tensor("fc.weight", "gradient", 1, -part if owner else part).write()
+
+    (row,) = query(tmp_path, "SELECT * FROM layers").records()
+    (point,) = query(tmp_path, "SELECT * FROM tensor_points").records()
+
+    assert row["grad_norm"] == pytest.approx(np.sqrt(2) * np.linalg.norm(part), rel=1e-6)
+    assert (point["n"], point["n_sampled"]) == (64, 64)
+
+
+def test_ratios_of_shards_are_merged_by_their_parts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shards = []
+    for rank, n in enumerate((40, 24)):
+        update, before, decay, rest = rng.normal(0, 1 + rank, (4, n))
+        intended = update + rng.normal(0, 0.1, n)
+        shards.append((update, before, decay, rest, intended))
+        norms = {
+            name: float(np.linalg.norm(value))
+            for name, value in zip(
+                ("update", "before", "decay", "rest", "intended"), shards[-1], strict=True
+            )
+        }
+        builder = RunBuilder(store=tmp_path, rank=rank)
+        builder.parameter("fc.weight", shape=(4, 16), depth=3, sharding="sharded")
+        builder.tensor(
+            "fc.weight",
+            "update",
+            1,
+            update.astype(np.float32),
+            cos_prev=float(update @ before) / norms["update"] / norms["before"],
+            previous_norm=norms["before"],
+            decay_ratio=norms["decay"] / norms["rest"],
+            decay_norm=norms["decay"],
+            rest_norm=norms["rest"],
+            lost_mass=1 - float(update @ intended) / norms["intended"] ** 2,
+            intended_norm=norms["intended"],
+        ).write()
+
+    (point,) = query(tmp_path, "SELECT * FROM tensor_points").records()
+
+    update, before, decay, rest, intended = (
+        np.concatenate(pair) for pair in zip(*shards, strict=True)
+    )
+    cosine = update @ before / np.linalg.norm(update) / np.linalg.norm(before)
+    assert point["cos_prev"] == pytest.approx(cosine, rel=1e-5)
+    ratio = np.linalg.norm(decay) / np.linalg.norm(rest)
+    assert point["decay_ratio"] == pytest.approx(ratio, rel=1e-6)
+    lost = 1 - update @ intended / (intended @ intended)
+    assert point["lost_mass"] == pytest.approx(lost, abs=1e-6)
 
 
 def test_merging_ranks_and_taking_the_only_rank_give_the_same_rows(tmp_path: Path) -> None:
@@ -264,7 +337,7 @@ def test_quantiles_of_ranks_with_different_scales_are_ordered(tmp_path: Path) ->
     parts = [rng.normal(0, 1e-6, 4000), rng.normal(0, 1.0, 4000)]
     for rank, part in enumerate(parts):
         builder = RunBuilder(store=tmp_path, rank=rank)
-        builder.parameter("fc.weight", shape=(80, 100), depth=0)
+        builder.parameter("fc.weight", shape=(80, 100), depth=0, sharding="sharded")
         builder.tensor("fc.weight", "weight", 0, part.astype(np.float32)).write()
 
     (row,) = query(tmp_path, "SELECT * FROM quantiles").records()

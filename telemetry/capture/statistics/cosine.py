@@ -30,19 +30,20 @@ def compute(sample: Sample) -> Partials | None:
 
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
-    """Column cos_prev; NULL where one of the two samples is zero."""
+    """Columns cos_prev, NULL where one of the two samples is zero, and previous_norm."""
     now = sum_of_squares(partials["norms"], layout)
     before = sum_of_squares(partials["previous_norms"], layout)
     is_known = np.minimum(now, before) > layout.sizes * SMALLEST_RMS**2
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = layout.total(partials["previous_dots"]) / np.sqrt(now * before)
-    return (np.where(is_known, np.clip(cosine, -1, 1), np.nan),)
+    return np.where(is_known, np.clip(cosine, -1, 1), np.nan), np.sqrt(before)
 
 
 STATISTIC = ParameterStatistic(
     id="cosine",
     kinds=frozenset({Kind.GRADIENT, Kind.UPDATE}),
-    columns=("cos_prev",),
+    columns=("cos_prev", "previous_norm"),
+    part_columns=frozenset({"previous_norm"}),
     compute=compute,
     finish=finish,
 )

@@ -40,14 +40,17 @@ def compute(sample: Sample) -> Partials | None:
 
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
-    """Column decay_ratio."""
+    """Columns decay_ratio, decay_norm and rest_norm."""
     factor = partials["decay"].astype(np.float64)
     if "weight_norms" not in partials:
-        return (np.zeros(len(layout)),)
+        # Of all shards, for they share the setting: what the rest is does not matter then.
+        zeros = np.zeros(len(layout))
+        return zeros, zeros, np.full(len(layout), np.nan)
     # A setting may be infinite, or a square too large: what comes of it is NaN or infinite too.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         decay = factor**2 * sum_of_squares(partials["weight_norms"], layout)
-        return (np.sqrt(decay / np.maximum(_rest(partials, layout, factor, decay), 0)),)
+        rest = np.maximum(_rest(partials, layout, factor, decay), 0)
+        return np.sqrt(decay / rest), np.sqrt(decay), np.sqrt(rest)
 
 
 def _rest(
@@ -66,7 +69,8 @@ def _rest(
 STATISTIC = ParameterStatistic(
     id="decay_ratio",
     kinds=frozenset({Kind.UPDATE}),
-    columns=("decay_ratio",),
+    columns=("decay_ratio", "decay_norm", "rest_norm"),
+    part_columns=frozenset({"decay_norm", "rest_norm"}),
     compute=compute,
     finish=finish,
     needs_gradient=True,

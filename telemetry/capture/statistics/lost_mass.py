@@ -79,17 +79,19 @@ def _intended_by_sgd(sample: Sample) -> Tensor | None:
 
 
 def finish(partials: HostPartials, layout: RowLayout) -> tuple[ColumnValues, ...]:
-    """Column lost_mass of float16 and bfloat16 weights; NULL for others."""
+    """Columns lost_mass and intended_norm of float16 and bfloat16 weights; NULL for others."""
     intended = sum_of_squares(partials["intended_norms"], layout)
     with np.errstate(invalid="ignore", divide="ignore"):
         lost = 1 - layout.total(partials["kept"]) / intended
-    return (np.where(partials["low_precision"] > 0, lost, np.nan),)
+    is_low = partials["low_precision"] > 0
+    return np.where(is_low, lost, np.nan), np.where(is_low, np.sqrt(intended), np.nan)
 
 
 STATISTIC = ParameterStatistic(
     id="lost_mass",
     kinds=frozenset({Kind.UPDATE}),
-    columns=("lost_mass",),
+    columns=("lost_mass", "intended_norm"),
+    part_columns=frozenset({"intended_norm"}),
     compute=compute,
     finish=finish,
     needs_gradient=True,

@@ -39,11 +39,21 @@ SELECT
     p.step,
     SUM(p.dot_grad) AS dot,
     MEDIAN(p.decay_ratio) AS decay_ratio,
-    MAX(s.loss) AS loss,
-    MAX(s.root_sum) AS root_sum,
+    AVG(s.loss) AS loss,
+    AVG(s.root_sum) AS root_sum,
     MAX(s.accumulation) AS accumulation
 FROM tensor_points AS p
-JOIN steps AS s
+JOIN (
+    SELECT
+        r.run,
+        r.step,
+        AVG(r.loss) AS loss,
+        AVG(r.root_sum) AS root_sum,
+        MAX(r.accumulation) AS accumulation
+    FROM steps AS r
+    WHERE r.run = $run
+    GROUP BY r.run, r.step
+) AS s
     ON s.run = p.run
     AND s.step = p.step
 WHERE p.run = $run

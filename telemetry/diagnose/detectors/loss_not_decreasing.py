@@ -37,10 +37,11 @@ WARM_UP_SHARE = 0.1  # of the peak learning rate: below, nothing is expected to 
 MIN_SAMPLES = 3  # of a loss that compares each answer with each target
 
 SQL = """
-SELECT 'rate' AS what, s.step, s.lr AS value
+SELECT 'rate' AS what, s.step, MAX(s.lr) AS value
 FROM steps AS s
 WHERE s.run = $run
     AND s.loss IS NOT NULL
+GROUP BY s.step
 UNION ALL
 SELECT r.site AS what, r.step, CAST(MAX(r.n) AS DOUBLE) AS value
 FROM module_numbers AS r

@@ -47,11 +47,12 @@ SAME_LEVEL = 1.1  # times the first losses: weights made anew cost no more
 
 SQL = """
 SELECT
-    'step' AS what, s.step, s.loss, s.lr, CAST(NULL AS DOUBLE) AS norm, s.samples,
-    CAST(NULL AS BLOB) AS labels
+    'step' AS what, s.step, AVG(s.loss) AS loss, MAX(s.lr) AS lr, CAST(NULL AS DOUBLE) AS norm,
+    SUM(s.samples) AS samples, CAST(NULL AS BLOB) AS labels
 FROM steps AS s
 WHERE s.run = $run
     AND s.loss IS NOT NULL
+GROUP BY s.step
 UNION ALL
 SELECT
     'norm' AS what,

@@ -59,7 +59,12 @@ SELECT
     MAX(p.step) AS last_step
 FROM tensor_points AS p
 JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
-JOIN steps AS s ON s.run = p.run AND s.step = p.step
+JOIN (
+    SELECT r.run, r.step, MAX(r.lr) AS lr, MAX(r.flags) AS flags
+    FROM steps AS r
+    WHERE r.run = $run
+    GROUP BY r.run, r.step
+) AS s ON s.run = p.run AND s.step = p.step
 LEFT JOIN (
     SELECT r.run, r.module_id, SUM(CASE WHEN r.site = 'output' THEN 1 ELSE 0 END) AS n_forwards,
         SUM(CASE WHEN r.site = 'output' AND r.sumsq > 0 THEN 1 ELSE 0 END) AS n_answers,

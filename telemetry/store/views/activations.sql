@@ -19,7 +19,9 @@ SELECT
                 )
             )
     END AS std,  -- Standard deviation of the elements.
-    SQRT(SUM(s.sumsq) / SUM(s.n)) AS rms,  -- Root mean square of the elements; all a gradient has.
+    SQRT(SUM(s.sumsq) / SUM(s.n)) / MAX(
+        CASE WHEN s.site IN ('output_grad', 'input_grad') THEN COALESCE(w.n_ranks, 1) ELSE 1 END
+    ) AS rms,  -- Root mean square of the elements; all a gradient has: of the mean loss of all ranks.
     MAX(s.absmax) AS absmax,
     CAST(SUM(s.n_zero) AS DOUBLE) / SUM(s.n) AS zero_share,  -- Share of elements that are zero.
     MAX(s.n_units) AS n_units,
@@ -29,14 +31,28 @@ SELECT
         AS saturated_share,  -- Share of units whose mean derivative is below 0.05.
     CAST(SUM(s.n_saturated_entries) AS DOUBLE) / SUM(s.n)
         AS saturated_entry_share,  -- Share of entries whose derivative is below 0.06.
-    MAX(s.entropy) AS entropy,
-    MAX(s.peaked_share) AS peaked_share,
+    SUM(s.entropy * s.n) / SUM(CASE WHEN s.entropy IS NOT NULL THEN s.n END) AS entropy,
+    SUM(s.peaked_share * s.n) / SUM(CASE WHEN s.peaked_share IS NOT NULL THEN s.n END)
+        AS peaked_share,
     CAST(SUM(s.n_nan + s.n_inf) AS BIGINT) AS nonfinite  -- NaN and infinite elements.
 FROM module_numbers AS s
 JOIN modules AS m
     ON m.project = s.project
     AND m.run = s.run
     AND m.module_id = s.module_id
+LEFT JOIN (
+    SELECT
+        f.project,
+        f.run,
+        f.attempt,
+        COUNT(DISTINCT f.rank) AS n_ranks
+    FROM files AS f
+    WHERE f.table_name = 'module_stats'
+    GROUP BY f.project, f.run, f.attempt
+) AS w
+    ON w.project = s.project
+    AND w.run = s.run
+    AND w.attempt = s.attempt
 LEFT JOIN dead_points AS d
     ON d.project = s.project
     AND d.run = s.run

@@ -25,6 +25,7 @@ SELECT
     s.root_factor_sum,
     s.micro_grad_sumsq,
     s.stale_grad_share,
+    s.sharded_grad_sumsq,
     s.scheduler_calls,
     s.flags
 FROM raw_steps AS s
@@ -55,6 +56,7 @@ SELECT
     f.root_factor_sum,
     f.micro_grad_sumsq,
     f.stale_grad_share,
+    f.sharded_grad_sumsq,
     f.scheduler_calls,
     f.flags
 FROM flight_steps AS f

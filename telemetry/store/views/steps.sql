@@ -25,9 +25,10 @@ SELECT
     s.root_factor_sum,
     s.micro_grad_sumsq,
     s.stale_grad_share,
+    s.sharded_grad_sumsq,
     s.scheduler_calls,
     s.flags
-FROM step_rows AS s
+FROM step_norms AS s
 JOIN attempts_live AS a
     ON a.project = s.project
     AND a.run = s.run

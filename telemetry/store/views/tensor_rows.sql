@@ -29,7 +29,12 @@ SELECT
     s.rms_ratio,
     s.n_stuck,
     s.n_below_eps,
-    s.rows_equal
+    s.rows_equal,
+    s.previous_norm,
+    s.decay_norm,
+    s.rest_norm,
+    s.intended_norm,
+    s.row_hash
 FROM raw_tensor_stats AS s
 JOIN attempts_live AS a
     ON a.project = s.project
