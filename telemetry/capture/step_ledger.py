@@ -12,7 +12,9 @@ first call shall make one step and not five, so there an optimizer may step agai
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from telemetry.capture.provenance import ClipRecord
 
 N = TypeVar("N", Tensor, float)
+_may_be_called = ContextVar("may_be_called", default=True)
 
 CALLS_WITHOUT_STEP_LIMIT = 64
 AGAIN_LIMIT = 16  # times an optimizer steps again in the first step, which no call has ended
@@ -144,6 +147,16 @@ class _Noted(NamedTuple):
         record.epoch = self.epoch
 
 
+@contextmanager
+def without_calls() -> Iterator[None]:
+    """Ledgers that are made meanwhile are of scripts that call no `step()`."""
+    token = _may_be_called.set(False)
+    try:
+        yield
+    finally:
+        _may_be_called.reset(token)
+
+
 class StepLedger:
     """Decides when a step ends; holds the records that were not yet handed to the writer.
 
@@ -166,7 +179,8 @@ class StepLedger:
         self.never_stepped = False
         self._stepped: set[int] = set()
         self._leader: int | None = None  # the first optimizer to step
-        self._n_again = 0
+        self._known: set[int] = set()  # have stepped in a step that is over
+        self._n_again = 0 if _may_be_called.get() else AGAIN_LIMIT
         self._in_turns = False  # each reads its own batches
         self.is_between = False
         self._noted: _Noted | None = None
@@ -237,11 +251,14 @@ class StepLedger:
             return False
         if optimizer not in self._stepped:
             self._in_turns = self._has_own_batch
-            return self._in_turns
+            takes_over = bool(self._known) and optimizer not in self._known
+            return self._in_turns or takes_over or optimizer == self._leader
         if self.current.step == self._first_step:
             self._n_again += 1
             return self._n_again >= AGAIN_LIMIT
-        return optimizer == self._leader or optimizer not in self._expected
+        if self._leader not in self._stepped:
+            self._leader = optimizer
+        return optimizer == self._leader
 
     @property
     def _expected(self) -> frozenset[int]:
@@ -324,6 +341,7 @@ class StepLedger:
         record.step_s = step_s if step_s > 0 else 0.0
         record.overhead_s = overhead_s
         record.wall_time_s = time.time()
+        self._known |= self._stepped
         self._last_steps.update(dict.fromkeys(self._stepped, record.step))
         self._stepped.clear()
         self.is_between = False

@@ -31,6 +31,7 @@ from telemetry.capture.contained import contained
 from telemetry.capture.find_root import numbered_parameters, owns, owns_all, root_of
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.capture.script_arguments import config_of
+from telemetry.capture.step_ledger import without_calls
 from telemetry.record_request import RecordRequest
 from telemetry.runs import RUN_ID_VARIABLE
 
@@ -168,16 +169,17 @@ class ScriptWatch:
         self._watch_training()
         self._is_making = True
         try:
-            callback = TelemetryCallback(
-                model,
-                optimizers,
-                project=self._request.project,
-                name=self._request.name,
-                config=config_of(sys.argv[1:]),
-                tags=self._request.tags,
-                total_steps=self._request.total_steps,
-                every=self._request.every or "auto",
-            )
+            with without_calls():
+                callback = TelemetryCallback(
+                    model,
+                    optimizers,
+                    project=self._request.project,
+                    name=self._request.name,
+                    config=config_of(sys.argv[1:]),
+                    tags=self._request.tags,
+                    total_steps=self._request.total_steps,
+                    every=self._request.every or "auto",
+                )
         finally:
             self._is_making = False
         self._training = Training(callback, model, tuple(optimizers))
