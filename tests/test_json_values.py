@@ -4,7 +4,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.json_values import Json, dumps, strict
+from telemetry.json_values import Json, dumps, loads, parsed_object, strict
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 DOCUMENTS = st.recursive(
@@ -33,3 +33,16 @@ def test_keys_keep_their_order_and_text_is_readable() -> None:
 
 def test_keys_that_are_no_text_become_text() -> None:
     assert dumps({1: "x"}) == '{"1": "x"}'
+
+
+def test_numbers_of_more_than_64_bits_are_read_as_floats() -> None:
+    read = loads(f"[{2**64 - 1}, {2**64}, {-(10**400)}, {'9' * 5000}]")
+    assert read == [2**64 - 1, float(2**64), -math.inf, math.inf]
+
+
+def test_what_is_no_object_is_read_as_an_empty_one() -> None:
+    assert [parsed_object(text) for text in ("[1]", "{", "[" * 100_000, "", None)] == [{}] * 5
+
+
+def test_a_lone_surrogate_is_written_as_its_escape() -> None:
+    assert dumps(["\udce9"]) == '["\\udce9"]'

@@ -52,8 +52,10 @@ class ScalarLog:
                 self._refuse(name, value)
                 continue
             phase = metric_phase(name, closes_evaluation=closes_evaluation)
+            # A lone surrogate fits no table: it would cost the metrics of all steps beside it.
+            text = name if name.isascii() else name.encode("utf-8", "replace").decode()
             self._metrics.append(
-                MetricRecord(step=step, phase=phase, name=name, value=number, wall_time=now)
+                MetricRecord(step=step, phase=phase, name=text, value=number, wall_time=now)
             )
 
     def add_rates(self, optimizers: Sequence[Optimizer], *, step: int) -> None:

@@ -341,3 +341,15 @@ def test_a_wrapper_of_an_optimizer_is_refused_and_told_what_to_pass() -> None:
     wrapper = Wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(TypeError, match=r"a Wrapper, .* `wrapper\.optimizer`.* passes None"):
         TelemetryCallback(model, wrapper)  # type: ignore[arg-type]
+
+
+def test_a_metric_whose_name_no_table_holds_costs_no_other(tmp_path: Path) -> None:
+    training = Training(mlp, vectors)
+    with TelemetryCallback(
+        training.model, training.optimizer, store=tmp_path, strict=True
+    ) as telemetry:
+        for loss in training.steps(2):
+            telemetry.step(loss=loss, **{"caf\udce9": 1.0, "accuracy": 0.5})
+    assert telemetry.path is not None
+    names = [row["name"] for row in records(telemetry.path, "metrics")]
+    assert sorted(map(str, names)) == ["accuracy", "accuracy", "caf?", "caf?"]
