@@ -19,6 +19,8 @@ Setting: TypeAlias = float | tuple[float, ...]
 Settings: TypeAlias = Sequence[Mapping[str, Setting]]
 Group: TypeAlias = Mapping[str, object]
 
+PARAMETERS = "params"  # what a group holds beside its settings
+
 MAX_ENTRIES = 8  # of a list, told when the callback is made
 
 
@@ -38,7 +40,7 @@ class Change(NamedTuple):
 def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
     """The parameters of all groups, in order."""
     for group in optimizer.param_groups:
-        yield from group["params"]
+        yield from group[PARAMETERS]
 
 
 def number_of(group: Group, key: str) -> Number | None:
@@ -74,7 +76,11 @@ def plain_number(value: object) -> Number | None:
 def settings_of_groups(optimizer: Optimizer) -> Settings:
     """All numbers among the settings of each group; tensors are not read."""
     return [
-        {key: known for key, value in group.items() if (known := _setting(value)) is not None}
+        {
+            key: known
+            for key, value in group.items()
+            if key != PARAMETERS and (known := _setting(value)) is not None
+        }
         for group in optimizer.param_groups
     ]
 

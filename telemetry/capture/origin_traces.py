@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
-from telemetry.capture.group_settings import plain_number
+from telemetry.capture.group_settings import PARAMETERS, plain_number
 from telemetry.capture.origin import ParameterFacts, Tally
 from telemetry.capture.origin_flow import tally_of
 from telemetry.capture.tensor_norms import HALF_TYPES
@@ -71,8 +71,10 @@ def _states(optimizer: Optimizer, parameter: Tensor) -> Iterator[tuple[str, Tall
 
 
 def _numbers(settings: Mapping[str, object]) -> Iterator[float]:
-    for value in settings.values():
+    for key, value in settings.items():
+        if key == PARAMETERS:
+            continue
         for number in value if isinstance(value, tuple | list) else (value,):
             known = plain_number(number)
             if known is not None:
-                yield float(known)
+                yield float(known.detach() if isinstance(known, Tensor) else known)

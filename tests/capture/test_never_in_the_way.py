@@ -25,7 +25,9 @@ SHELLS: set[Function] = {
     ("forward_hooks.py", "RecurrentHook.__call__"),
     ("functional_ops.py", "ActivationMode.__torch_dispatch__"),
     ("observe_backward.py", "_begun"),
-    ("observe_backward.py", "_observed.<locals>.backward"),
+    ("meter.py", "Meter.start"),  # stands around the guarded block, and reads a clock
+    ("meter.py", "Meter.stop"),
+    ("observe_backward.py", "observed.<locals>.backward"),
     ("observe_clipping.py", "_observed_grouping.<locals>.group_tensors_by_device_and_dtype"),
     ("hook_scope.py", "Undispatched.__exit__"),  # would leave modes off for what comes after
     ("observe_clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),

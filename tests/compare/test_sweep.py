@@ -336,7 +336,7 @@ def test_inner_folds_and_a_holdout_take_no_part_beside_outer_folds(tmp_path: Pat
     alone = sweep_runs(Store.open(tmp_path), outer, folds=True)
     found = sweep_runs(Store.open(tmp_path), [*outer, *inner, final], folds=True)
     assert [one.mean for one in found.configurations] == [pytest.approx(1.1)]
-    assert [entry.run for entry in found.runs[:3]] == outer
+    assert [entry.run.run for entry in found.runs[:3]] == [one.run for one in outer]
     assert found.seed_noise == alone.seed_noise == pytest.approx(0.1)
     assert any(
         told.startswith("7 runs are of inner folds or of a holdout") for told in found.warnings
