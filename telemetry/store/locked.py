@@ -1,20 +1,16 @@
 """Connections for what a user typed: they can open no file at all."""
 
-import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import duckdb
 
 from telemetry.store import sql
+from telemetry.store.memory import GIB, SPILL_BYTES, shared_memory_bytes
 from telemetry.store.session import thread_count
 
-GIB = 1024**3
 DEFAULT_MEMORY_BYTES = 2 * GIB
-MEMORY_SHARE = 0.25  # of what the machine or its control group has
-SPILL_BYTES = 4 * GIB
 
 LOCK = """
 SET TimeZone = 'UTC';
@@ -31,11 +27,7 @@ SET lock_configuration = true;
 
 def default_memory_bytes() -> int:
     """2 GiB, or a quarter of the memory where that is less."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [pages]
-    with suppress(OSError, ValueError):  # no control group, or no limit in it
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
-    return min(DEFAULT_MEMORY_BYTES, int(MEMORY_SHARE * min(limits)))
+    return min(DEFAULT_MEMORY_BYTES, shared_memory_bytes())
 
 
 @contextmanager

@@ -21,11 +21,19 @@ from telemetry.store.binding import Binder, known_names
 from telemetry.store.catalog import Run
 from telemetry.store.datasets import Datasets
 from telemetry.store.listing import Listing
-from telemetry.store.locked import GIB, default_memory_bytes, locked_connection
+from telemetry.store.locked import default_memory_bytes, locked_connection
+from telemetry.store.memory import size_text
 from telemetry.store.reference import ViewColumn, describe_views
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import READ_TRIES
-from telemetry.store.statements import MISTAKES, first_line, mistake, one_select, referenced_names
+from telemetry.store.statements import (
+    MISTAKES,
+    first_line,
+    is_out_of_memory,
+    mistake,
+    one_select,
+    referenced_names,
+)
 from telemetry.store.store import Store
 
 __all__ = ["QueryResult", "ViewColumn", "describe_views", "query_runs"]
@@ -158,9 +166,9 @@ def _up_to(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, b
 
 def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
     message = first_line(error)
-    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in message:
+    if is_out_of_memory(error):
         return UsageError(
-            f"the query needs more than {memory_bytes / GIB:.2g} GiB; raise --memory or narrow "
+            f"the query needs more than {size_text(memory_bytes)}; raise --memory or narrow "
             "--run or --since."
         )
     if isinstance(error, duckdb.PermissionException):

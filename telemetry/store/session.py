@@ -19,10 +19,17 @@ from telemetry.store.binding import (
 )
 from telemetry.store.catalog import Run
 from telemetry.store.listing import Listing
+from telemetry.store.memory import SPILL_BYTES, new_spill_folder, shared_memory_bytes, size_text
 from telemetry.store.rows import Rows, SqlValue
 from telemetry.store.shard_file import ShardFile
 from telemetry.store.sql import scan_by_value
-from telemetry.store.statements import MISTAKES, first_line, one_select, referenced_names
+from telemetry.store.statements import (
+    MISTAKES,
+    first_line,
+    is_out_of_memory,
+    one_select,
+    referenced_names,
+)
 from telemetry.tables import table
 
 MAX_THREADS = 4
@@ -71,7 +78,7 @@ class Session:
             parameters: Their values; those the statement does not mention are left out.
 
         Raises:
-            UsageError: the statement is wrong.
+            UsageError: the statement is wrong, or the runs need too much memory.
             StoreUnreadable: files changed or broke faster than they could be listed again.
         """
         for _ in range(READ_TRIES):
@@ -96,7 +103,7 @@ class Session:
         """Rows of one SELECT without parameters, streamed; a read that fails is not repeated.
 
         Raises:
-            UsageError: the statement is wrong.
+            UsageError: the statement is wrong, or the run needs too much memory.
             StoreUnreadable: a shard vanished or cannot be read.
         """
         try:
@@ -152,7 +159,14 @@ def thread_count() -> int:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(":memory:", config={**CONFIG, "threads": thread_count()})
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "threads": thread_count(),
+        "memory_limit": f"{shared_memory_bytes()}B",
+        # Else DuckDB would spill into a folder `.tmp` of wherever the command was started.
+        "temp_directory": str(new_spill_folder()),
+        "max_temp_directory_size": f"{SPILL_BYTES}B",
+    }
+    return duckdb.connect(":memory:", config=CONFIG | limits)
 
 
 def _scan_fault(file: ShardFile) -> str:
@@ -172,6 +186,12 @@ def _scan_fault(file: ShardFile) -> str:
 def _as_ours(error: Exception, sql: str) -> UsageError | StoreUnreadable:
     """The error of DuckDB in the one tree of errors, first line only."""
     message = first_line(error)
+    if is_out_of_memory(error):
+        return UsageError(
+            f"these runs need more than {size_text(shared_memory_bytes())} of memory, the share of "
+            "this machine that a reader may take beside a training; name fewer runs, or read the "
+            "store on a machine with more memory."
+        )
     if isinstance(error, duckdb.IOException | pa.ArrowException):
         return StoreUnreadable(f"the store could not be read: {message}")
     return UsageError(f"{message} In: {' '.join(sql.split())}")

@@ -60,6 +60,11 @@ def first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether DuckDB has hit its limit of memory; pyarrow raises that as an error of its own."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in first_line(error)
+
+
 def mistake(error: duckdb.Error) -> str:
     """What is wrong with a statement, the names that are near, and where all names are listed."""
     said = first_line(error)

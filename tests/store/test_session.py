@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,37 @@ def test_a_store_without_permission_says_so(
 
     with pytest.raises(StoreUnreadable, match="permissions"):
         Store.open(tmp_path)
+
+
+def test_runs_that_need_too_much_memory_are_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunBuilder(store=tmp_path).losses([1.0]).write()
+    monkeypatch.setattr(session, "shared_memory_bytes", lambda: 16 * 2**20)
+
+    with (
+        Session(Store.open(tmp_path).runs()) as opened,
+        pytest.raises(UsageError, match=r"more than 16 MiB of memory.*name fewer runs"),
+    ):
+        opened.query("SELECT ARRAY_AGG(range) AS every FROM range(10000000)")
+
+
+def test_what_does_not_fit_is_spilled_outside_the_working_folder_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunBuilder(store=tmp_path / "store").losses([1.0]).write()
+    (tmp_path / "spill").mkdir()
+    (tmp_path / "working").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spill"))
+    monkeypatch.setattr(session, "shared_memory_bytes", lambda: 24 * 2**20)
+    monkeypatch.chdir(tmp_path / "working")
+
+    with Session(Store.open(tmp_path / "store").runs()) as opened:
+        many = "SELECT range, HASH(range) AS h FROM range(1500000) ORDER BY h"
+        first = next(opened.batches(many))
+        spilled = list((tmp_path / "spill").iterdir())
+
+    assert first.num_rows > 0
+    assert len(spilled) == 1
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert list((tmp_path / "working").iterdir()) == []
