@@ -73,7 +73,7 @@ class Job:
 def run_of(store: Path, run: str | None = None) -> Run:
     """The run of that id, or the only one."""
     runs = [one for one in Store.open(store).runs() if run in {None, one.run}]
-    (found,) = Store.open(store).with_losses(runs)
+    (found,) = Store.open(store).with_metrics(runs)
     return found
 
 

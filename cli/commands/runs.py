@@ -81,9 +81,9 @@ def command(  # noqa: PLR0913 - one argument per option
     if where is not None:
         found = _where(store, found, where)
     if sort is not None and sort not in COLUMNS:
-        found = store.with_losses(found)
+        found = store.with_metrics(found)
     found = sorted_runs(found, sort)
-    shown = store.with_losses(found if show_all else found[:limit])
+    shown = store.with_metrics(found if show_all else found[:limit])
     for run in shown:
         if run.manifest is None:
             screen.warn(run.reason)

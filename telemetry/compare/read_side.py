@@ -37,7 +37,7 @@ def read_side(
     Raises:
         Inconclusive: a run has no step or recorded neither loss nor evaluation.
     """
-    runs = store.with_losses(runs)
+    runs = store.with_metrics(runs)
     curves = [read_curves(session, run, requested) for run in runs]
     for run, found in zip(runs, curves, strict=True):
         if not found:

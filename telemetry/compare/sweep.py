@@ -66,7 +66,7 @@ def sweep_runs(
     runs = list({run.ref.path: run for run in runs}.values())
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
         raise UsageError(f"a sweep needs two runs at least, got {len(runs)}; see `telemetry runs`.")
-    runs = store.with_losses(runs)
+    runs = store.with_metrics(runs)
     curves = read_sweep(store, runs, metric)
     goal = goal or direction_of(curves.metric)
     entries = sweep_entries(runs, curves, goal)

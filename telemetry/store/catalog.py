@@ -17,7 +17,7 @@ from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 class Run:
     """One run as the query half sees it; `manifest` is None when unreadable, `reason` says why.
 
-    `loss` was read from the tables, where the manifest does not have it: see `knows_loss`.
+    `measured` are metrics from the tables, where the manifest lacks them: see `knows_metrics`.
     """
 
     ref: RunRef
@@ -25,7 +25,7 @@ class Run:
     status: Status
     reason: str = ""
     steps_on_disk: int = 0
-    loss: Mapping[str, Json] | None = None
+    measured: Mapping[str, Json] | None = None
 
     @property
     def run(self) -> str:
@@ -67,19 +67,23 @@ class Run:
         """`{name: {last, best, best_step}}`; the loss as `telemetry.run_loss` says, others raw."""
         found = self.manifest.summary.get("metrics") if self.manifest else None
         metrics = found if isinstance(found, Mapping) else {}
-        return metrics if self.loss is None else {**metrics, "loss": self.loss}
+        return metrics if self.measured is None else {**metrics, **self.measured}
 
     @property
-    def knows_loss(self) -> bool:
-        """Whether `metrics` has the loss of the run, as far as it was recorded.
+    def is_open(self) -> bool:
+        """Whether nobody has closed it: its manifest lags behind its tables."""
+        return self.manifest is not None and not self.manifest.closed
 
-        Else its tables have it: it was written by an older version, by several processes, or by one
-        that is alive or was killed and has recorded more than its manifest says.
+    @property
+    def knows_metrics(self) -> bool:
+        """Whether `metrics` are those of the run, as far as it was recorded.
+
+        Else its tables have them: it was not closed, for it is alive or was killed, or it was
+        written by an older version or by several processes.
         """
-        if self.manifest is None or self.loss is not None:
+        if self.manifest is None or self.measured is not None:
             return True
-        to, told = self.manifest.summary.get("loss_to"), self.manifest.summary.get("steps")
-        return isinstance(to, int) and isinstance(told, int) and self.steps_on_disk <= told
+        return self.manifest.closed and isinstance(self.manifest.summary.get("loss_to"), int)
 
     @property
     def loss_trend(self) -> tuple[float, ...] | None:

@@ -129,9 +129,9 @@ def manifest_table(name: str, listing: Listing) -> pa.Table:
 
 def _runs(listing: Listing) -> Iterator[tuple[Cell, ...]]:
     # It reads views, as this module helps to make them.
-    from telemetry.store.run_losses import with_losses  # noqa: PLC0415
+    from telemetry.store.run_metrics import with_metrics  # noqa: PLC0415
 
-    for run in with_losses(listing.runs):
+    for run in with_metrics(listing.runs):
         counts = run.finding_counts or {}
         yield (
             run.ref.project,

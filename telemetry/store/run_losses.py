@@ -1,11 +1,8 @@
-"""The loss of runs from their tables, for those whose manifest does not have it."""
+"""The loss of runs from their tables."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 
 from telemetry.run_loss import RunLoss, Stretches, loss_of
-from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
 
@@ -62,21 +59,6 @@ WHERE s.loss IS NOT NULL
 GROUP BY s.project, s.run
 ORDER BY s.project, s.run
 """
-
-
-def with_losses(runs: Sequence[Run]) -> list[Run]:
-    """The runs, in their order; those whose manifest lacks the loss have it from their tables."""
-    lacking = [run for run in runs if not run.knows_loss]
-    if not lacking:
-        return list(runs)
-    with Session(lacking) as session:
-        found = read_losses(session)
-    return [_with_loss(run, found) for run in runs]
-
-
-def _with_loss(run: Run, found: Mapping[tuple[str, str], RunLoss]) -> Run:
-    loss = None if run.knows_loss else found.get((run.ref.project, run.run))
-    return run if loss is None else replace(run, loss=loss.to_json())
 
 
 def read_losses(session: Session) -> dict[tuple[str, str], RunLoss]:

@@ -67,20 +67,20 @@ class Store:
         return list_runs(self.path)
 
     def select(self, selector: str) -> Run:
-        """The one run that a selector means, with its loss.
+        """The one run that a selector means, with its metrics.
 
         Raises:
             RunNotFound: none or several; the error carries candidates.
         """
-        return self.with_losses([select_run(self.runs(), selector)])[0]
+        return self.with_metrics([select_run(self.runs(), selector)])[0]
 
-    def with_losses(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs, in their order; reads the tables of those whose manifest lacks the loss."""
-        if all(run.knows_loss for run in runs):
+    def with_metrics(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs, in their order; reads the tables of those whose manifest lacks metrics."""
+        if all(run.knows_metrics for run in runs):
             return list(runs)
-        from telemetry.store.run_losses import with_losses  # noqa: PLC0415 - as below
+        from telemetry.store.run_metrics import with_metrics  # noqa: PLC0415 - as below
 
-        return with_losses(runs)
+        return with_metrics(runs)
 
     def session(
         self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False

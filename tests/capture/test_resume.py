@@ -99,7 +99,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, ki
     elapsed = query(tmp_path / "a", "SELECT elapsed_s FROM steps ORDER BY step").floats("elapsed_s")
     assert (np.diff(elapsed) > 0).all()
     uninterrupted_run = run_of(tmp_path / "b")
-    assert uninterrupted_run.loss is None  # its manifest has it; that of the other was read
+    assert uninterrupted_run.measured is None  # its manifest has it; that of the other was read
     assert run.metrics["loss"] == pytest.approx(uninterrupted_run.metrics["loss"], rel=1e-12)
 
 

@@ -58,13 +58,13 @@ def test_one_run_has_the_same_loss_everywhere(
 ) -> None:
     opened = Store.open(store)
     runs = sorted(opened.runs(), key=lambda run: run.name)
-    assert [run.knows_loss for run in runs] == [True, True]
+    assert [run.knows_metrics for run in runs] == [True, True]
     summary = read_manifest(runs[1].ref.path).summary
     told = _losses_everywhere(recorded, telemetry)
     assert summary["metrics"]["loss"] == told
     for run in runs:
         _as_before(run)
-    assert [run.knows_loss for run in opened.runs()] == [False, False]
+    assert [run.knows_metrics for run in opened.runs()] == [False, False]
     assert _losses_everywhere(recorded, telemetry)["best_step"] == told["best_step"]
 
 

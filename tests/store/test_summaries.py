@@ -8,14 +8,14 @@ from sqlglot.errors import ErrorLevel
 from synthetic import RunBuilder
 
 from telemetry.errors import Inconclusive, UsageError
-from telemetry.store import layer_table, run_losses, summaries
+from telemetry.store import layer_table, run_losses, run_metrics, summaries
 from telemetry.store.layer_table import LayerRow, Window
 from telemetry.store.store import Store
 from telemetry.store.summaries import Curve, Curves
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (summaries, layer_table, run_losses)
+    for module in (summaries, layer_table, run_losses, run_metrics)
     for name, text in vars(module).items()
     if name.endswith("_SQL")
 }
