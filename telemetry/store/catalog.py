@@ -89,7 +89,11 @@ class Run:
     def loss_trend(self) -> tuple[float, ...] | None:
         """The curve of the loss in a few points; None where its tables must be read for it."""
         found = self.manifest.summary.get("loss_trend") if self.manifest else None
-        if self.loss is not None or not self.knows_loss or not isinstance(found, list | tuple):
+        if (
+            self.measured is not None
+            or not self.knows_metrics
+            or not isinstance(found, list | tuple)
+        ):
             return None
         plain = (value for value in found if _is_plain(value))
         values = (float(one) if one in NOT_FINITE else json_number(one) for one in plain)

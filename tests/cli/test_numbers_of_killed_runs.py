@@ -1,6 +1,7 @@
 """A run that nobody closed is shown by what is on the disk, not by a manifest that lags behind."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,12 +50,12 @@ def _told(metrics: Mapping[str, Json]) -> dict[str, tuple[Json, ...]]:
 
 
 def _known(value: Json) -> Json:
-    return None if value == "nan" or value != value else value
+    is_nan = value == "nan" or (isinstance(value, float) and math.isnan(value))
+    return None if is_nan else value
 
 
-def test_steps_loss_and_metrics_are_of_the_same_steps_everywhere(
-    killed: Path, telemetry: Telemetry
-) -> None:
+@pytest.mark.usefixtures("killed")
+def test_steps_loss_and_metrics_are_of_the_same_steps_everywhere(telemetry: Telemetry) -> None:
     (listed,) = validated("runs", telemetry("runs", "--json").out)["runs"]
     shown = validated("show", telemetry("show", "--json").out)
     statement = "SELECT steps, metrics FROM runs"
