@@ -1,6 +1,6 @@
 """One-line descriptions of a run: how it ended, what was trained, what recording it cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from telemetry.cli import numbers
@@ -11,6 +11,7 @@ from telemetry.manifest import Status
 
 if TYPE_CHECKING:
     from telemetry.store.catalog import Run
+    from telemetry.store.flight_rows import LostSteps
     from telemetry.store.summaries import Description, Footprint, Timing
 
 STATUS_STYLES = {
@@ -66,6 +67,15 @@ def error_text(error: Mapping[str, Json]) -> str:
     message = (str(error.get("message") or "").splitlines() or [""])[0]
     kind = str(error.get("type") or "error")
     return f"{kind}: {message[:ERROR_WIDTH]}" if message else kind
+
+
+def lost_lines(lost: "Sequence[LostSteps]") -> list[str]:
+    """What is missing between the steps of a run."""
+    return [
+        f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
+        f"not on the disk when the process of attempt {hole.attempt} ended"
+        for hole in lost
+    ]
 
 
 def model_line(description: "Description") -> str:

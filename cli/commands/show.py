@@ -6,7 +6,7 @@ Examples:
   telemetry show demo/base --json
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +20,7 @@ from telemetry.cli.describing import (
     capture_line,
     count_attempts,
     headline,
+    lost_lines,
     model_line,
     overhead_of,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from telemetry.diagnose.finding import Diagnosis
     from telemetry.store.catalog import Run
+    from telemetry.store.flight_rows import LostSteps
     from telemetry.store.summaries import Curve, Curves, Description, Footprint, Timing
 
 SHOWN_CURVES, SHOWN_SETTINGS = 24, 24  # of a terminal; a pipe gets all
@@ -68,6 +70,7 @@ class Summary:
     footprint: "Footprint"
     diagnosis: "Diagnosis"
     warnings: tuple[str, ...]
+    lost_steps: "tuple[LostSteps, ...]" = ()
 
     def to_json(self) -> dict[str, Json]:
         """Body of `show --json`."""
@@ -76,6 +79,7 @@ class Summary:
             "run": self.run.to_json(),
             "attempts": count_attempts(self.run),
             "error": manifest.error if manifest else None,
+            "lost_steps": [asdict(lost) for lost in self.lost_steps],
             "elapsed_s": timing.elapsed_s,
             "environment": manifest.environment if manifest else {},
             "model": self.description.model,
@@ -122,6 +126,8 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
     Raises:
         StoreUnreadable: the manifest cannot be read.
     """
+    from telemetry.store.attempts import attempt_starts  # noqa: PLC0415 - as below
+    from telemetry.store.flight_rows import lost_steps  # noqa: PLC0415 - as below
     from telemetry.store.summaries import (  # noqa: PLC0415 - keeps --help fast
         footprint,
         run_curves,
@@ -139,6 +145,7 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
             footprint=footprint(session, run),
             diagnosis=judged(store, run),
             warnings=session.warnings,
+            lost_steps=tuple(lost_steps(run, attempt_starts(run))),
         )
 
 
@@ -154,6 +161,8 @@ def show(screen: Screen, summary: Summary) -> None:
         indent=2,
         label="capture",
     )
+    for text in lost_lines(summary.lost_steps):
+        screen.paragraph(text, indent=2, label="lost")
     if run.config:
         screen.paragraph(_config(screen, run), indent=2, label="config")
     _show_curves(screen, summary.curves)

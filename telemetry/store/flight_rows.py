@@ -5,7 +5,7 @@ cannot be read is named and left alone.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,15 @@ class FlightRow:
     values: Mapping[str, Cell]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostSteps:
+    """Steps from `first` to `last` that an attempt ended before writing, and its ring forgot."""
+
+    attempt: int
+    first: int
+    last: int
+
+
 def flight_rows(run: Run, warn: Callable[[str], None]) -> list[FlightRow]:
     """Steps of a run that only its flight recorders hold, by attempt, rank and step.
 
@@ -66,6 +75,36 @@ def steps_recorded(run: Run) -> int:
         last[row.attempt, row.rank] = row.step
     newest = max((key for key in last if key[1] == 0), default=None)
     return 0 if newest is None else last[newest] + 1
+
+
+def lost_steps(run: Run, starts: Mapping[int, int | None]) -> list[LostSteps]:
+    """Holes between the last step in a shard and the first one in the ring, of rank 0.
+
+    Args:
+        run: The run.
+        starts: First step of each attempt, None where it is not known.
+    """
+    written, lost = _written_until(run), []
+    rows = [row for row in flight_rows(run, _ignore) if row.rank == 0]
+    for attempt in sorted({row.attempt for row in rows}):
+        kept = min(row.step for row in rows if row.attempt == attempt)
+        first = written.get((attempt, 0), -1) + 1 or _begun_at(attempt, run, rows)
+        # What a later attempt repeated is not missing.
+        later = [s for number, s in starts.items() if number > attempt and s is not None]
+        last = min([kept, *later]) - 1
+        if first <= last:
+            lost.append(LostSteps(attempt=attempt, first=first, last=last))
+    return lost
+
+
+def _begun_at(attempt: int, run: Run, rows: Sequence[FlightRow]) -> int:
+    """First step of an attempt without a shard; it may have been killed before it was entered."""
+    entries = run.manifest.attempts if run.manifest else ()
+    for entry in entries:
+        if entry.attempt == attempt:
+            return entry.start_step
+    before = [step for (number, _), step in _written_until(run).items() if number < attempt]
+    return 1 + max([-1, *before, *(row.step for row in rows if row.attempt < attempt)])
 
 
 def _rings(run: Run, warn: Callable[[str], None]) -> Iterator[Ring]:

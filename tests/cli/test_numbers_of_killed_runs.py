@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rings import leave_ring
 from synthetic import RunBuilder
 
 from telemetry.json_values import Json
-from telemetry.manifest import Status
+from telemetry.manifest import Status, read_manifest, write_manifest
 
 
 def _entry(last: float, best: float, step: int) -> dict[str, Json]:
@@ -50,12 +51,13 @@ def _told(metrics: Mapping[str, Json]) -> dict[str, tuple[Json, ...]]:
 
 
 def _known(value: Json) -> Json:
-    is_nan = value == "nan" or (isinstance(value, float) and math.isnan(value))
-    return None if is_nan else value
+    return None if value == "nan" or (isinstance(value, float) and math.isnan(value)) else value
 
 
 @pytest.mark.usefixtures("killed")
-def test_steps_loss_and_metrics_are_of_the_same_steps_everywhere(telemetry: Telemetry) -> None:
+def test_steps_loss_and_metrics_are_of_the_same_steps_everywhere(
+    telemetry: Telemetry,
+) -> None:
     (listed,) = validated("runs", telemetry("runs", "--json").out)["runs"]
     shown = validated("show", telemetry("show", "--json").out)
     statement = "SELECT steps, metrics FROM runs"
@@ -72,3 +74,33 @@ def test_the_loss_goes_as_far_as_the_ring(killed: Path, telemetry: Telemetry) ->
     leave_ring(killed, range(4, 6))
     (listed,) = validated("runs", telemetry("runs", "--json").out)["runs"]
     assert (listed["steps"], listed["metrics"]["loss"]["last"]) == (6, 105.0)
+    shown = validated("show", telemetry("show", "--json").out)
+    assert shown["lost_steps"] == []
+
+
+def test_the_hole_before_the_ring_is_told(killed: Path, telemetry: Telemetry) -> None:
+    leave_ring(killed, range(1_500, 1_504))
+    shown = validated("show", telemetry("show", "--json").out)
+    assert shown["run"]["steps"] == 1_504
+    assert shown["lost_steps"] == [{"attempt": 1, "first": 4, "last": 1_499}]
+    text = "4-1 499: not on the disk when the process of attempt 1 ended"
+    assert f"lost\t1496 steps, {text}" in telemetry("show").out
+
+
+def test_what_a_later_attempt_repeated_is_not_lost(killed: Path, telemetry: Telemetry) -> None:
+    leave_ring(killed, range(20, 24))
+    leave_ring(killed, range(7, 9), attempt=2)
+    shown = validated("show", telemetry("show", "--json").out)
+    assert shown["lost_steps"] == [{"attempt": 1, "first": 4, "last": 6}]
+    leave_ring(killed, range(4, 8), attempt=3)
+    assert validated("show", telemetry("show", "--json").out)["lost_steps"] == []
+
+
+def test_a_run_killed_before_its_first_shard_has_lost_what_the_ring_lacks(
+    store: Path, telemetry: Telemetry
+) -> None:
+    run = RunBuilder(store).write(status=Status.RUNNING)
+    write_manifest(run, replace(read_manifest(run), attempts=()))
+    leave_ring(run, range(6, 10))
+    shown = validated("show", telemetry("show", "--json").out)
+    assert shown["lost_steps"] == [{"attempt": 1, "first": 0, "last": 5}]
