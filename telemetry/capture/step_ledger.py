@@ -250,6 +250,8 @@ class StepLedger:
         if self.called:
             return False
         if optimizer not in self._stepped:
+            if self.is_between:  # nothing was computed since: they share their gradients
+                return False
             self._in_turns = self._has_own_batch
             takes_over = bool(self._known) and optimizer not in self._known
             return self._in_turns or takes_over or optimizer == self._leader

@@ -55,15 +55,12 @@ SELECT
     MAX(CASE WHEN p.kind = 'weight' THEN SQRT(p.sumsq / p.n) END) AS weight_rms,
     MAX(CASE WHEN p.kind = 'weight' THEN p.absmax / SQRT(p.sumsq / p.n) END) AS peak,
     MAX(CASE WHEN t.lr_group = 0 THEN s.lr ELSE g.lr END) AS lr,
-    MIN(p.step) AS first_step,
-    MAX(p.step) AS last_step
+    MIN(p.step) AS first_step, MAX(p.step) AS last_step
 FROM tensor_points AS p
 JOIN tensors AS t ON t.run = p.run AND t.tensor_id = p.param_id
 JOIN (
-    SELECT r.run, r.step, MAX(r.lr) AS lr, MAX(r.flags) AS flags
-    FROM steps AS r
-    WHERE r.run = $run
-    GROUP BY r.run, r.step
+    SELECT r.run, r.step, MAX(r.lr) AS lr, MAX(r.flags) AS flags FROM steps AS r
+    WHERE r.run = $run GROUP BY r.run, r.step
 ) AS s ON s.run = p.run AND s.step = p.step
 LEFT JOIN (
     SELECT r.run, r.module_id, SUM(CASE WHEN r.site = 'output' THEN 1 ELSE 0 END) AS n_forwards,
@@ -74,10 +71,8 @@ LEFT JOIN (
     GROUP BY r.run, r.module_id
 ) AS f ON f.run = t.run AND f.module_id = t.module_id
 LEFT JOIN (
-    SELECT m.run, m.name, MAX(m.value) AS lr
-    FROM metrics AS m
-    WHERE m.name LIKE 'lr/%'
-    GROUP BY m.run, m.name
+    SELECT m.run, m.name, MAX(m.value) AS lr FROM metrics AS m
+    WHERE m.name LIKE 'lr/%' GROUP BY m.run, m.name
 ) AS g ON g.run = t.run AND g.name = 'lr/' || CAST(t.lr_group AS VARCHAR)
 WHERE p.run = $run AND (s.lr IS NULL OR s.lr > 0 OR g.lr > 0) AND MOD(s.flags, 4) < 2
 GROUP BY p.param_id
