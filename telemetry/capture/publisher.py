@@ -165,8 +165,9 @@ class Publisher:
         self._summary.observe(name, rows)
         self._progress.metrics = self._summary.metrics
         self._progress.n_steps = self._summary.n_steps
-        self._progress.loss_to = self._summary.loss_to
-        self._progress.loss_trend = self._summary.loss_trend
+        if name == "steps":
+            self._progress.loss_to = self._summary.loss_to
+            self._progress.loss_trend = self._summary.loss_trend
 
     def _failed(self, name: str, n_rows: int, error: OSError, *, now_s: float, step: int) -> None:
         self._n_failures += 1
