@@ -150,8 +150,8 @@ def test_a_named_pipe_is_written_to_and_stays(telemetry: Telemetry, tmp_path: Pa
     reader = os.open(pipe, os.O_RDWR)  # else opening would wait for the other side
     try:
         done = telemetry("query", "select 1 as n", "--format", "csv", "--output", pipe)
+        assert done.code == 0
+        assert pipe.is_fifo()  # else reading would wait for ever
         assert os.read(reader, 100) == b"n\r\n1\r\n"
     finally:
         os.close(reader)
-    assert done.code == 0
-    assert pipe.is_fifo()

@@ -12,7 +12,7 @@ from telemetry.store.query import query_runs, stream_query
 from telemetry.store.row_stream import QueryLimits, ReadFailed, RowStream
 from telemetry.store.store import Store
 
-WAIT_S = 60.0
+WAIT_S = 20.0
 STEPS = "SELECT run, step FROM steps"
 
 
