@@ -1,22 +1,15 @@
-"""Rows of a query as a table, CSV, JSON or Parquet."""
+"""Cells of a query as texts, JSON and those of a table on the screen."""
 
 import base64
-import csv
-import io
 import math
 import re
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from telemetry import json_values
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
-from telemetry.cli.render import SCHEMA_VERSION
-from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.errors import UsageError
 from telemetry.json_values import Json
-from telemetry.safe_text import clean
 
 if TYPE_CHECKING:
     from telemetry.store.query import QueryResult
@@ -42,21 +35,6 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * UNITS.get((match[2] or "").upper(), 1))
 
 
-def rows(result: "QueryResult") -> Iterator[list["SqlValue"]]:
-    """Rows as lists of Python values, batch by batch."""
-    for batch in result.arrow.to_batches():
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def to_json(result: "QueryResult") -> dict[str, Json]:
-    """Body of `query --json`."""
-    return {
-        "columns": [{"name": name, "type": kind} for name, kind in result.columns],
-        "rows": [[json_value(value) for value in row] for row in rows(result)],
-        "truncated": result.truncated,
-    }
-
-
 def json_value(value: "SqlValue") -> Json:
     """A cell in JSON: blobs in base64, times in ISO-8601, integers beyond 2^53 as hexadecimal."""
     if isinstance(value, bool) or value is None:
@@ -68,15 +46,6 @@ def json_value(value: "SqlValue") -> Json:
     if isinstance(value, datetime):
         return value.isoformat()
     return value if isinstance(value, float | str) else str(value)
-
-
-def write_csv(result: "QueryResult", stream: TextIO, *, clean_cells: bool = False) -> None:
-    """RFC 4180: NULL is empty, every digit is kept; a terminal gets no control characters."""
-    writer = csv.writer(stream)
-    writer.writerow(name for name, _ in result.columns)
-    for row in rows(result):
-        texts = map(exact_text, row)
-        writer.writerow(map(clean, texts) if clean_cells else texts)
 
 
 def exact_text(value: "SqlValue") -> str:
@@ -105,7 +74,7 @@ def grid(result: "QueryResult") -> Grid:
         )
         for place, (name, kind) in enumerate(result.columns)
     )
-    return Grid(columns=columns, rows=tuple(tuple(map(cell, row)) for row in rows(result)))
+    return Grid(columns=columns, rows=tuple(tuple(map(cell, row)) for row in result.rows()))
 
 
 def cell(value: "SqlValue") -> Cell:
@@ -117,31 +86,3 @@ def cell(value: "SqlValue") -> Cell:
         whole = math.isfinite(value) and value == int(value) and abs(value) < numbers.FIXED_BELOW
         return Span(f"{value:.1f}" if whole else numbers.number(value), piped=exact)
     return exact
-
-
-def write_file(result: "QueryResult", form: str, path: Path) -> None:
-    """The result in a file.
-
-    Raises:
-        StoreUnreadable: the file cannot be written.
-    """
-    try:
-        if form == "parquet":
-            import pyarrow.parquet as pq  # noqa: PLC0415 - only for this format
-
-            pq.write_table(result.arrow, path)
-        else:
-            path.write_text(_file_text(result, form), "utf-8", newline="")
-    except OSError as error:
-        raise StoreUnreadable(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _file_text(result: "QueryResult", form: str) -> str:
-    if form == "json":
-        return json_values.dumps({"schema_version": SCHEMA_VERSION, **to_json(result)}) + "\n"
-    if form == "csv":
-        stream = io.StringIO(newline="")
-        write_csv(result, stream)
-        return stream.getvalue()
-    lines = [[name for name, _ in result.columns], *(map(exact_text, row) for row in rows(result))]
-    return "".join("\t".join(map(clean, line)) + "\n" for line in lines)

@@ -10,23 +10,25 @@ Examples:
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import telemetry
-from telemetry.cli import reference, results
+from telemetry.cli import reference, results, row_writers
 from telemetry.cli.damage import show_warnings
 from telemetry.cli.grid import Span, Style
 from telemetry.cli.judging import judge_all
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.render import Screen, open_screen, safe_json
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
     from telemetry.store.catalog import Run
     from telemetry.store.query import QueryResult
+    from telemetry.store.row_stream import RowStream
 
 FORMATS = ("table", "csv", "json", "parquet")
 TERMINAL_ROWS = {"table": 200, "csv": 10_000, "json": 10_000}
@@ -57,9 +59,13 @@ FINDINGS = "findings"  # a view that is filled when it is first asked for
     metavar="SECONDS",
     default=DEFAULT_TIMEOUT_S,
     show_default=True,
-    help="Longest time.",
+    help="Longest time, until the last row is written.",
 )
-@click.option("--memory", metavar="SIZE", help="Most memory, such as 4GB.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Most memory, such as 4GB, for DuckDB and for rows that are held.",
+)
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -86,23 +92,25 @@ def command(  # noqa: PLR0913 - one argument per option
     form = format_ or ("json" if screen.wants_json else "table")
     if form == "parquet" and output is None:
         raise UsageError("--format parquet writes a file; add --output FILE.")
+    from telemetry.store.query import collected, stream_query  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.row_stream import QueryLimits  # noqa: PLC0415 - as above
+
     store = telemetry.Store.open(settings.store)
     runs = chosen_runs(store, selectors, project=project, since=since)
     _ensure_findings(store, runs, statement)
-    result = telemetry.query_runs(
-        store,
-        statement,
-        runs=runs,
-        limit=limit if limit is not None else _default_limit(screen, form, output),
+    limits = QueryLimits(
         timeout_s=timeout,
         memory_bytes=results.parse_size(memory) if memory else None,
+        most_rows=limit if limit is not None else _default_limit(screen, form, output),
     )
-    show_warnings(screen, result.warnings)
-    if output is None:
-        _show(screen, result, form)
+    ask = partial(stream_query, store, statement, limits=limits, runs=runs)
+    if output is not None:
+        write = partial(row_writers.write_file, form=form, path=output)
+        _keep(screen, ask(write, can_repeat=row_writers.is_kept_apart(output)), output)
+    elif form == "table" and screen.for_people:
+        _show(screen, ask(collected))
     else:
-        results.write_file(result, form, output)
-        screen.note(Span(f"{result.arrow.num_rows} rows in {output}", Style.FAINT))
+        ask(partial(_pour, screen, form=form), can_repeat=False)
 
 
 def chosen_runs(
@@ -132,17 +140,28 @@ def _default_limit(screen: Screen, form: str, output: Path | None) -> int | None
     return TERMINAL_ROWS.get(form) if screen.for_people and output is None else None
 
 
-def _show(screen: Screen, result: "QueryResult", form: str) -> None:
+def _keep(screen: Screen, stream: "RowStream", output: Path) -> None:
+    show_warnings(screen, stream.warnings)
+    screen.note(Span(f"{stream.n_rows} rows in {output}", Style.FAINT))
+
+
+def _pour(screen: Screen, stream: "RowStream", *, form: str) -> None:
+    show_warnings(screen, stream.warnings)
     if form == "json":
-        screen.json(results.to_json(result), indent=None)
+        safe = partial(safe_json, ascii_only=not screen.knows_unicode)
+        row_writers.write_json(stream, sys.stdout, safe=safe)
     elif form == "csv":
-        results.write_csv(result, sys.stdout, clean_cells=screen.for_people)
+        row_writers.write_csv(stream, sys.stdout, clean_cells=screen.for_people)
     else:
-        n_left_out = screen.grid(results.grid(result), indent=0)
-        if n_left_out:
-            left_out = f"{n_left_out} of {len(result.columns)} columns have no place here"
-            screen.note(Span(f"{left_out}: name some, or --format csv", Style.FAINT))
-        if result.truncated:
-            screen.note(
-                Span(f"the first {result.arrow.num_rows} rows; --limit shows more", Style.FAINT)
-            )
+        row_writers.write_lines(stream, sys.stdout)
+
+
+def _show(screen: Screen, result: "QueryResult") -> None:
+    show_warnings(screen, result.warnings)
+    n_left_out = screen.grid(results.grid(result), indent=0)
+    if n_left_out:
+        left_out = f"{n_left_out} of {len(result.columns)} columns have no place here"
+        screen.note(Span(f"{left_out}: name some, or --format csv", Style.FAINT))
+    if result.truncated:
+        shown = f"the first {result.arrow.num_rows} rows; --limit shows more"
+        screen.note(Span(shown, Style.FAINT))

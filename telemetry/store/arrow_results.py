@@ -1,6 +1,10 @@
-"""Arrow results of DuckDB in the number types that the rest of the product knows."""
+"""Arrow results of DuckDB in the types that the rest of the product knows."""
+
+from collections.abc import Iterator
 
 import pyarrow as pa
+
+from telemetry.store.rows import SqlValue
 
 
 def plain_numbers(result: pa.Table) -> pa.Table:
@@ -10,6 +14,12 @@ def plain_numbers(result: pa.Table) -> pa.Table:
             column = _plain(result.column(index), field.type)
             result = result.set_column(index, field.name, column)
     return result
+
+
+def python_rows(result: pa.Table) -> Iterator[tuple[SqlValue, ...]]:
+    """Rows of Python values; one batch at a time is turned into them."""
+    for batch in plain_numbers(result).to_batches():
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _plain(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -6,24 +6,29 @@ at all, the shards are there as pyarrow data sets only, and what DuckDB may writ
 folder of its own that is removed afterwards.
 """
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
 from telemetry.store import sql
-from telemetry.store.arrow_results import plain_numbers
+from telemetry.store.arrow_results import plain_numbers, python_rows
 from telemetry.store.binding import Binder, known_names
 from telemetry.store.catalog import Run
 from telemetry.store.datasets import Datasets
 from telemetry.store.listing import Listing
-from telemetry.store.locked import default_memory_bytes, locked_connection
-from telemetry.store.memory import size_text
+from telemetry.store.locked import locked_connection
 from telemetry.store.reference import ViewColumn, describe_views
+from telemetry.store.row_stream import (
+    BATCH_ROWS,
+    DEFAULT_TIMEOUT_S,
+    QueryLimits,
+    ReadFailed,
+    RowStream,
+)
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import READ_TRIES
 from telemetry.store.statements import (
@@ -36,10 +41,9 @@ from telemetry.store.statements import (
 )
 from telemetry.store.store import Store
 
-__all__ = ["QueryResult", "ViewColumn", "describe_views", "query_runs"]
+__all__ = ["QueryResult", "ViewColumn", "collected", "describe_views", "query_runs", "stream_query"]
 
-DEFAULT_TIMEOUT_S = 60.0
-BATCH_ROWS = 10_000
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,10 @@ class QueryResult:
     arrow: pa.Table
     truncated: bool
     warnings: tuple[str, ...]
+
+    def rows(self) -> Iterator[tuple[SqlValue, ...]]:
+        """Rows of Python values."""
+        return python_rows(self.arrow)
 
 
 def query_runs(
@@ -69,7 +77,8 @@ def query_runs(
         statement: One SELECT, WITH, FROM, VALUES, SHOW, DESCRIBE or SUMMARIZE.
         runs: What the views show; every run of the store when None.
         limit: Most rows to return.
-        memory_bytes: Most memory for DuckDB; None means 2 GiB or a quarter of the machine's.
+        memory_bytes: Most memory for DuckDB, and for the rows; None means 2 GiB or a quarter of
+            the machine's.
         timeout_s: Longest time.
         parameters: Values of `$name` in the statement.
 
@@ -78,99 +87,105 @@ def query_runs(
             needs more time or memory.
         StoreUnreadable: the shards changed faster than they could be listed again.
     """
-    chosen = store.runs() if runs is None else runs
-    listing = Listing(chosen)
-    memory = memory_bytes or default_memory_bytes()
+    limits = QueryLimits(timeout_s=timeout_s, memory_bytes=memory_bytes, most_rows=limit)
+    return stream_query(
+        store, statement, collected, limits=limits, runs=runs, parameters=parameters
+    )
+
+
+def stream_query(
+    store: Store,
+    statement: str,
+    write: Callable[[RowStream], Answer],
+    *,
+    limits: QueryLimits,
+    runs: Sequence[Run] | None = None,
+    parameters: Mapping[str, SqlValue] | None = None,
+    can_repeat: bool = True,
+) -> Answer:
+    """What a function makes of the rows, batch by batch: the limits hold for what it does as well.
+
+    Args:
+        store: Where the runs lie.
+        statement: As for `query_runs`.
+        write: Takes the rows; called again, with all of them, when a shard breaks meanwhile.
+        limits: Of time, memory and rows.
+        runs: What the views show; every run of the store when None.
+        parameters: Values of `$name` in the statement.
+        can_repeat: False when rows that were taken cannot be taken back, as those in a pipe.
+
+    Raises:
+        UsageError: as for `query_runs`.
+        StoreUnreadable: as for `query_runs`, or a shard broke after rows were taken for good.
+    """
+    listing = Listing(store.runs() if runs is None else runs)
     for _ in range(READ_TRIES):
+        limits.start_again()
         try:
-            with locked_connection(memory) as connection:
-                query = _Query(connection, listing, timeout_s)
-                return query.run(statement, parameters or {}, limit)
-        except MISTAKES as error:
-            raise _explained(error, memory) from error
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            failure = error
+            with (
+                locked_connection(limits.memory_bytes) as connection,
+                limits.interrupting(connection),
+            ):
+                query = _Query(connection, listing, limits)
+                return write(query.open(statement, parameters or {}))
+        except ReadFailed as failed:
+            failure = failed.error
+        if isinstance(failure, MISTAKES) or is_out_of_memory(failure):
+            raise _explained(failure, limits) from failure
+        if limits.n_rows and not can_repeat:
+            raise StoreUnreadable(
+                f"a shard broke after {limits.n_rows} rows were written ({first_line(failure)}); "
+                "--output FILE leaves such shards out."
+            ) from failure
         if not listing.exclude_unreadable():
-            raise _explained(failure, memory) from failure
+            raise _explained(failure, limits) from failure
     raise StoreUnreadable(
         f"the shards changed {READ_TRIES} times while they were read ({failure}); try again."
     ) from failure
+
+
+def collected(stream: RowStream) -> QueryResult:
+    """All rows in memory, which count against its limit."""
+    arrow = plain_numbers(stream.collected())
+    return QueryResult(
+        columns=stream.columns, arrow=arrow, truncated=stream.truncated, warnings=stream.warnings
+    )
 
 
 class _Query:
     """One statement on one locked connection."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, listing: Listing, timeout_s: float
+        self, connection: duckdb.DuckDBPyConnection, listing: Listing, limits: QueryLimits
     ) -> None:
         self._connection = connection
         self._listing = listing
-        self._timeout_s = timeout_s
+        self._limits = limits
         self._binder = Binder(
             connection, listing, Datasets(), all_attempts=False, computed_once_rows=0
         )
 
-    def run(
-        self, statement: str, parameters: Mapping[str, SqlValue], limit: int | None
-    ) -> QueryResult:
+    def open(self, statement: str, parameters: Mapping[str, SqlValue]) -> RowStream:
         parsed = one_select(self._connection, statement)
         names = referenced_names(self._connection, statement)
-        # SHOW TABLES names nothing and means everything.
-        self._binder.bind(sorted(names or known_names()))
-        with self._time_limit():
+        with self._limits.reading():
+            # SHOW TABLES names nothing and means everything.
+            self._binder.bind(sorted(names or known_names()))
             relation = self._connection.sql(parsed, params=dict(parameters) or None)
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-            arrow, truncated = _up_to(relation.to_arrow_reader(BATCH_ROWS), limit)
-        return QueryResult(
+            reader = relation.to_arrow_reader(BATCH_ROWS)
+        return RowStream(
             columns=columns,
-            arrow=plain_numbers(arrow),
-            truncated=truncated,
+            reader=reader,
+            limits=self._limits,
             warnings=self._listing.warnings,
         )
 
-    @contextmanager
-    def _time_limit(self) -> Iterator[None]:
-        """Interrupt what runs longer; the error arrives as one of DuckDB or of pyarrow."""
-        late = threading.Event()
 
-        def interrupt() -> None:
-            late.set()
-            self._connection.interrupt()
-
-        timer = threading.Timer(self._timeout_s, interrupt)
-        timer.start()
-        try:
-            yield
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            if not late.is_set():
-                raise
-            raise UsageError(
-                f"the query took more than {self._timeout_s:g} s; narrow --run or --since, or "
-                "raise --timeout."
-            ) from error
-        finally:
-            timer.cancel()
-
-
-def _up_to(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, bool]:
-    if limit is None:
-        return reader.read_all(), False
-    batches, n_rows = [], 0
-    for batch in reader:
-        batches.append(batch)
-        n_rows += batch.num_rows
-        if n_rows > limit:
-            break
-    return pa.Table.from_batches(batches, schema=reader.schema).slice(0, limit), n_rows > limit
-
-
-def _explained(error: Exception, memory_bytes: int) -> TelemetryError:
+def _explained(error: Exception, limits: QueryLimits) -> TelemetryError:
     message = first_line(error)
     if is_out_of_memory(error):
-        return UsageError(
-            f"the query needs more than {size_text(memory_bytes)}; raise --memory or narrow "
-            "--run or --since."
-        )
+        return limits.too_much()
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"a query reads the views of this store and nothing else. {message}")
     if isinstance(error, duckdb.CatalogException):
