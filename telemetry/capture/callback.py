@@ -35,6 +35,7 @@ from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
 from telemetry.capture.example_log import ExampleBatch, ExampleLog
+from telemetry.capture.exit_calls import is_failure
 from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
@@ -200,6 +201,11 @@ class TelemetryCallback:
         return None if self._recording is None else self._recording.writer.ref.run
 
     @property
+    def progress(self) -> object:
+        """Another value after whatever the training does."""
+        return None if self._recording is None else self._recording.progress
+
+    @property
     def path(self) -> Path | None:
         """Folder of the run; None when nothing is recorded."""
         return None if self._recording is None else self._recording.writer.ref.path
@@ -321,7 +327,7 @@ class TelemetryCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        if error is None or (isinstance(error, SystemExit) and not is_failure(error.code)):
             self.close()
         else:
             self.fail(error)

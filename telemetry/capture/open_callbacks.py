@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import nn
 
+from telemetry.capture.exit_calls import ExitWatch
 from telemetry.capture.hidden_values import without_secrets
 from telemetry.errors import TelemetryError
 from telemetry.json_values import Json
@@ -22,6 +23,11 @@ PACKAGE = str(Path(__file__).parent)
 class Closable(Protocol):
     """What this module needs of a callback."""
 
+    @property
+    def progress(self) -> object:
+        """Another value after whatever its training does."""
+        ...
+
     def close(self) -> None:
         """End the run as finished."""
         ...
@@ -32,7 +38,8 @@ class Closable(Protocol):
 
 
 _lock = threading.Lock()
-_open: dict[int, Closable] = {}  # by id of the model, which the callback keeps alive
+# By id of the model, which the callback keeps alive.
+_open: dict[int, tuple[Closable, ExitWatch]] = {}
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 _previous_hook: list[_Hook] = []
 _watchers: list[Callable[[], None]] = []
@@ -59,15 +66,20 @@ def register(model: nn.Module, callback: Closable) -> Closable | None:
             sys.excepthook = _excepthook
             atexit.register(close_all)
         former = _open.pop(id(model), None)
-        _open[id(model)] = callback
-        return former
+        _open[id(model)] = callback, ExitWatch(lambda: callback.progress)
+        if former is None:
+            return None
+        former[1].close()
+        return former[0]
 
 
 def forget(model: nn.Module, callback: Closable) -> None:
     """Drop a callback that was closed."""
     with _lock:
-        if _open.get(id(model)) is callback:
+        found = _open.get(id(model))
+        if found is not None and found[0] is callback:
             del _open[id(model)]
+            found[1].close()
 
 
 def n_open() -> int:
@@ -78,9 +90,13 @@ def n_open() -> int:
 def close_all() -> None:
     """Close every open callback; runs at interpreter exit. One that fails stops no other."""
     errors: list[TelemetryError] = []
-    for callback in list(_open.values()):
+    for callback, exits in list(_open.values()):
+        failure = exits.error
         try:
-            callback.close()
+            if failure is None:
+                callback.close()
+            else:
+                callback.fail(failure)
         except TelemetryError as error:  # of a strict one
             errors.append(error)
     if errors:
@@ -124,7 +140,7 @@ def _is_own(frame: TracebackType | None) -> bool:
 def _excepthook(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    for callback in list(_open.values()):
+    for callback, _ in list(_open.values()):
         callback.fail(error)
     if not isinstance(error, TelemetryError):
         hide_own_frames(error)
