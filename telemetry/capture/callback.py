@@ -35,6 +35,7 @@ from telemetry.capture.contained import contained
 from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
 from telemetry.capture.example_log import ExampleBatch, ExampleLog
+from telemetry.capture.exit_calls import is_failure
 from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.opening import Opening
 from telemetry.capture.options import Options
@@ -159,7 +160,7 @@ class TelemetryCallback:
             return
         if is_preparing():  # a worker that imports the script of its parent: no training of its own
             return
-        former = open_callbacks.register(model, self)
+        former = open_callbacks.register(model, self, self._progress)
         if former is not None:
             self._close_former(former, strict=strict)
         rank, world_size = rank_and_world_size()
@@ -321,12 +322,16 @@ class TelemetryCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        if error is None or (isinstance(error, SystemExit) and not is_failure(error.code)):
             self.close()
         else:
             self.fail(error)
 
     @property
+    def _progress(self) -> object:
+        """Another value after whatever the training does."""
+        return None if self._recording is None else self._recording.progress
+
     def _open(self) -> Recording | None:
         return None if self._closed else self._recording
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import nn
 
+from telemetry.capture.exit_calls import ExitWatch
 from telemetry.capture.hidden_values import without_secrets
 from telemetry.errors import TelemetryError
 from telemetry.json_values import Json
@@ -32,7 +33,8 @@ class Closable(Protocol):
 
 
 _lock = threading.Lock()
-_open: dict[int, Closable] = {}  # by id of the model, which the callback keeps alive
+# By id of the model, which the callback keeps alive.
+_open: dict[int, tuple[Closable, ExitWatch]] = {}
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 _previous_hook: list[_Hook] = []
 _watchers: list[Callable[[], None]] = []
@@ -49,8 +51,16 @@ def unwatch(watcher: Callable[[], None]) -> None:
         _watchers.remove(watcher)
 
 
-def register(model: nn.Module, callback: Closable) -> Closable | None:
-    """Remember the callback of a model; returns the one that was open on it before."""
+def register(
+    model: nn.Module, callback: Closable, progress: Callable[[], object]
+) -> Closable | None:
+    """Remember the callback of a model; returns the one that was open on it before.
+
+    Args:
+        model: What is trained.
+        callback: Is closed when the process ends.
+        progress: Gives another value after whatever the training does.
+    """
     for watcher in tuple(_watchers):
         watcher()
     with _lock:
@@ -59,15 +69,20 @@ def register(model: nn.Module, callback: Closable) -> Closable | None:
             sys.excepthook = _excepthook
             atexit.register(close_all)
         former = _open.pop(id(model), None)
-        _open[id(model)] = callback
-        return former
+        _open[id(model)] = callback, ExitWatch(progress)
+        if former is None:
+            return None
+        former[1].close()
+        return former[0]
 
 
 def forget(model: nn.Module, callback: Closable) -> None:
     """Drop a callback that was closed."""
     with _lock:
-        if _open.get(id(model)) is callback:
+        found = _open.get(id(model))
+        if found is not None and found[0] is callback:
             del _open[id(model)]
+            found[1].close()
 
 
 def n_open() -> int:
@@ -78,9 +93,13 @@ def n_open() -> int:
 def close_all() -> None:
     """Close every open callback; runs at interpreter exit. One that fails stops no other."""
     errors: list[TelemetryError] = []
-    for callback in list(_open.values()):
+    for callback, exits in list(_open.values()):
+        failure = exits.error
         try:
-            callback.close()
+            if failure is None:
+                callback.close()
+            else:
+                callback.fail(failure)
         except TelemetryError as error:  # of a strict one
             errors.append(error)
     if errors:
@@ -124,7 +143,7 @@ def _is_own(frame: TracebackType | None) -> bool:
 def _excepthook(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    for callback in list(_open.values()):
+    for callback, _ in list(_open.values()):
         callback.fail(error)
     if not isinstance(error, TelemetryError):
         hide_own_frames(error)

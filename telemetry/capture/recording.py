@@ -154,8 +154,13 @@ class Recording:
     @property
     def is_untouched(self) -> bool:
         """Nothing of the training was seen yet."""
-        seen = self._no_grad_forward or self._forward_thread or self._scalars.has_metrics
+        seen = self._no_grad_forward or self._forward_thread or self._scalars.n_added
         return self._ledger.is_untouched and not seen
+
+    @property
+    def progress(self) -> object:
+        """Another value after whatever the training does."""
+        return self._scalars.progress
 
     def go_on(self, at: Continuation) -> bool:
         """Count on from there; false, and nothing is changed, if something was recorded already."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from telemetry.capture.claims import Claim, rank_manifest_name
+from telemetry.capture.continuation import recorded_before
 from telemetry.capture.run_summary import METRICS_LIMIT, merged
 from telemetry.json_values import Json, json_integer
 from telemetry.manifest import (
@@ -130,11 +131,15 @@ class RunFolder:
         """The manifest that says where the run is."""
         begun = self._begun
         ended = None if status is Status.RUNNING else now
-        attempts = begun.attempts
+        attempts, former_steps = begun.attempts, _former_steps(begun.summary, progress.first_step)
         if progress.first_step is not None:
-            attempts = (*attempts, self._attempt(progress, ended))
+            attempts = (*attempts, self._attempt(progress.first_step, progress.last_step, ended))
+        elif ended is not None and self.claim.previous is not None:
+            # It had nothing to do. What was recorded before stays, also what a manifest that nobody
+            # closed does not know.
+            former_steps = max(former_steps, self._steps_before(self.claim.previous))
+            attempts = (*attempts, self._attempt(former_steps, max(former_steps - 1, 0), ended))
         former = _visible_metrics(begun.summary, first_step=progress.first_step)
-        n_steps = max(progress.n_steps, _former_steps(begun.summary, progress.first_step))
         return replace(
             begun,
             heartbeat=now,
@@ -151,7 +156,7 @@ class RunFolder:
                 "metrics": _merged_metrics(former, progress.metrics),
                 "loss_to": self._loss_to(progress),
                 "loss_trend": list(progress.loss_trend),
-                "steps": n_steps,
+                "steps": max(progress.n_steps, former_steps),
                 "dropped_rows": progress.dropped_rows,
             },
         )
@@ -165,12 +170,18 @@ class RunFolder:
             return None
         return -1 if progress.loss_to is None else progress.loss_to
 
-    def _attempt(self, progress: Progress, ended: str | None) -> Attempt:
+    def _steps_before(self, previous: Manifest) -> int:
+        """One more than the last step that earlier attempts have left on the disk."""
+        starts = {entry.attempt: entry.start_step for entry in previous.attempts}
+        claim = self.claim
+        return recorded_before(self.path, starts, rank=claim.rank, attempt=claim.attempt).step
+
+    def _attempt(self, first_step: int, last_step: int, ended: str | None) -> Attempt:
         owner = self.claim.owner
         return Attempt(
             attempt=self.claim.attempt,
-            start_step=progress.first_step or 0,
-            last_step=progress.last_step,
+            start_step=first_step,
+            last_step=last_step,
             started=self._started,
             ended=ended,
             host=owner.host,

@@ -29,7 +29,7 @@ class ScalarLog:
     """Collects closed steps and metrics, and hands them over in packets.
 
     Attributes:
-        has_metrics: A metric was added.
+        n_added: How often metrics were added.
     """
 
     def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
@@ -39,12 +39,18 @@ class ScalarLog:
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
         self._divided = DividedLosses()
-        self.has_metrics = False
+        self.n_added = 0
         self._n_refused = 0
+
+    @property
+    def progress(self) -> tuple[int, int, int, int]:
+        """Another value after a step, a forward or backward pass of training, and a metric."""
+        record = self.ledger.current
+        return record.step, record.samples, record.backward_calls, self.n_added
 
     def add(self, metrics: Mapping[str, object], *, step: int, closes_evaluation: bool) -> None:
         """Keep named values of a step; what is not a number is refused once, by name."""
-        self.has_metrics = True
+        self.n_added += 1
         now = datetime.now(UTC).replace(tzinfo=None)
         for name, value in metrics.items():
             number = as_number(value)

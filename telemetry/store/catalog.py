@@ -70,16 +70,11 @@ class Run:
         return metrics if self.measured is None else {**metrics, **self.measured}
 
     @property
-    def is_open(self) -> bool:
-        """Whether nobody has closed it: its manifest lags behind its tables."""
-        return self.manifest is not None and not self.manifest.closed
-
-    @property
     def knows_metrics(self) -> bool:
         """Whether `metrics` are those of the run, as far as it was recorded.
 
         Else its tables have them: it was not closed, for it is alive or was killed, or it was
-        written by an older version or by several processes.
+        written by an older version or by several processes, one after the other or together.
         """
         if self.manifest is None or self.measured is not None:
             return True

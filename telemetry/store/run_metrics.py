@@ -87,7 +87,7 @@ def with_metrics(runs: Sequence[Run]) -> list[Run]:
         return list(runs)
     with Session(lacking) as session:
         losses = read_losses(session)
-        logged = _logged(session) if any(run.is_open for run in lacking) else {}
+        logged = _logged(session)
     return [run if run.knows_metrics else _with_metrics(run, losses, logged) for run in runs]
 
 
@@ -95,8 +95,7 @@ def _with_metrics(
     run: Run, losses: Mapping[Key, RunLoss], logged: Mapping[Key, Mapping[str, Json]]
 ) -> Run:
     key = run.ref.project, run.run
-    # Of a closed run the manifest has what was logged.
-    found = dict(logged.get(key, {})) if run.is_open else {}
+    found = dict(logged.get(key, {}))
     if key in losses:
         found[LOSS] = losses[key].to_json()
     return replace(run, measured=found)

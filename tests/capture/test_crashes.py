@@ -36,6 +36,8 @@ DEATHS = {{
     "exception": lambda: 1 / 0,
     "KeyboardInterrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
     "sys.exit": lambda: sys.exit(4),
+    "sys.exit(0)": lambda: sys.exit(0),
+    "exit of site": lambda: exit(5),
 }}
 codes = {{}}
 for name in DEATHS:
@@ -65,7 +67,9 @@ DEATHS = {
     "os._exit": (3, Status.KILLED),
     "exception": (1, Status.FAILED),
     "KeyboardInterrupt": (-signal.SIGINT, Status.FAILED),
-    "sys.exit": (4, Status.FINISHED),
+    "sys.exit": (4, Status.FAILED),
+    "sys.exit(0)": (0, Status.FINISHED),
+    "exit of site": (5, Status.FAILED),
 }
 
 

@@ -27,7 +27,7 @@ def test_one_that_fails_to_close_stops_no_other() -> None:
     broken, whole = Ending(fails=True), Ending(fails=False)
     models = [nn.Linear(1, 1), nn.Linear(1, 1)]
     for model, entry in zip(models, (broken, whole), strict=True):
-        open_callbacks.register(model, entry)
+        open_callbacks.register(model, entry, lambda: None)
     with pytest.raises(TelemetryError, match="disk is full"):
         open_callbacks.close_all()
     assert whole.is_closed

@@ -118,6 +118,28 @@ def test_without_a_state_it_goes_on_after_the_last_step_of_the_flight_recorder(
     ]
 
 
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_a_restart_with_nothing_to_do_changes_no_number(
+    tmp_path: Path, killed: Path, *, from_checkpoint: bool
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(killed, store)
+    before, shown = run_of(store), query(store, STEPS).arrow
+    checkpoint = store / "checkpoint.pt" if from_checkpoint else None
+    job = Job(store, checkpoint=checkpoint, resume="auto")
+    job.telemetry.log(test_error_rate=0.25)
+    job.telemetry.close()
+    run = run_of(store)
+    assert (run.run, run.status, run.steps) == (before.run, Status.FINISHED, 70)
+    expected = {"last": 0.25, "best": 0.25, "best_step": 40 if from_checkpoint else 70}
+    assert run.metrics == {**before.metrics, "test_error_rate": expected}
+    assert query(store, STEPS).arrow.equals(shown)
+    told = "SELECT attempt FROM metrics WHERE name = 'test_error_rate'"
+    assert query(store, told).ints("attempt").tolist() == [2]
+    assert run.manifest is not None
+    assert [one.start_step for one in run.manifest.attempts] == [0, 70]
+
+
 @pytest.mark.parametrize(
     "lives",
     [
