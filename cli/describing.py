@@ -69,9 +69,11 @@ def error_text(error: Mapping[str, Json]) -> str:
     return f"{kind}: {message[:ERROR_WIDTH]}" if message else kind
 
 
-def lost_lines(lost: "Sequence[LostSteps]") -> list[str]:
-    """What is missing between the steps of a run."""
-    return [
+def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
+    """What is missing between the steps of a run, and what else could not be written."""
+    n_rows = run.dropped_rows
+    dropped = [f"{plural(n_rows, 'row')} that could not be written"] if n_rows else []
+    return dropped + [
         f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
         f"not on the disk when the process of attempt {hole.attempt} ended"
         for hole in lost

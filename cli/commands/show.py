@@ -79,6 +79,7 @@ class Summary:
             "run": self.run.to_json(),
             "attempts": count_attempts(self.run),
             "error": manifest.error if manifest else None,
+            "dropped_rows": self.run.dropped_rows,
             "lost_steps": [asdict(lost) for lost in self.lost_steps],
             "elapsed_s": timing.elapsed_s,
             "environment": manifest.environment if manifest else {},
@@ -161,7 +162,7 @@ def show(screen: Screen, summary: Summary) -> None:
         indent=2,
         label="capture",
     )
-    for text in lost_lines(summary.lost_steps):
+    for text in lost_lines(run, summary.lost_steps):
         screen.paragraph(text, indent=2, label="lost")
     if run.config:
         screen.paragraph(_config(screen, run), indent=2, label="config")

@@ -327,11 +327,11 @@ class TelemetryCallback:
         else:
             self.fail(error)
 
-    @property
     def _progress(self) -> object:
         """Another value after whatever the training does."""
         return None if self._recording is None else self._recording.progress
 
+    @property
     def _open(self) -> Recording | None:
         return None if self._closed else self._recording
 

@@ -3,6 +3,7 @@
 Owned by the writer thread. Reads no clock: the time is an argument.
 """
 
+import contextlib
 import errno
 import logging
 from collections import Counter
@@ -118,9 +119,19 @@ class Publisher:
         self.n_flushes += self.n_shards > n_before
         return True
 
-    def give_up_all(self) -> None:
-        """Count as lost what could not be written before the end."""
+    def give_up_all(self, step: int) -> None:
+        """Count as lost what could not be written before the end, and say so if there is room.
+
+        Args:
+            step: Last step observed.
+        """
         self._give_up(0)
+        self._n_failures = 0  # where a large shard has no room, an event may
+        self._tell_losses(step)
+        taken = self.buffer.take("events", up_to=None)
+        if taken.rows is not None:
+            with contextlib.suppress(OSError):
+                self._publish("events", taken.rows, step)
 
     def event(
         self,

@@ -136,13 +136,19 @@ class Pump:
         step = self._collect()
         is_written = self._publisher.flush(now_s, step=step, up_to=None)
         if not is_written:
-            self._publisher.give_up_all()
+            self._publisher.give_up_all(step)
+            self._progress.is_whole = False
+            if self._flight is not None and self._flight.is_on:  # it has the last steps
+                self._progress.n_steps = max(self._progress.n_steps, step + 1)
         self._write_manifest(status, error)
         if self._flight is not None:
             self._flight.close(keep=not is_written)
         n_rows, n_packets = self._progress.dropped_rows, self._n_refused
         if n_rows or n_packets:
-            self._on_failure(CaptureError(f"{n_rows} rows and {n_packets} packets were lost"))
+            text = f"{n_rows} rows and {n_packets} packets were lost"
+            # On a disk without room for run.json, nothing else says so.
+            self._publisher.warn_once("lost", text)
+            self._on_failure(CaptureError(text))
         with contained(self._claim_not_ended):
             self._folder.claim.end()
 

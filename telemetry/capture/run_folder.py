@@ -65,6 +65,7 @@ class Progress:
         summary: Further values, as the callback gave them.
         environment: What was found out after the run began.
         dropped_rows: Rows that were lost.
+        is_whole: The shards hold what was recorded until the end.
     """
 
     first_step: int | None = None
@@ -77,6 +78,7 @@ class Progress:
     summary: dict[str, Json] = field(default_factory=dict)
     environment: dict[str, Json] = field(default_factory=dict)
     dropped_rows: int = 0
+    is_whole: bool = True
 
 
 class RunFolder:
@@ -157,16 +159,17 @@ class RunFolder:
                 "loss_to": self._loss_to(progress),
                 "loss_trend": list(progress.loss_trend),
                 "steps": max(progress.n_steps, former_steps),
-                "dropped_rows": progress.dropped_rows,
+                "dropped_rows": _former_losses(begun.summary) + progress.dropped_rows,
             },
         )
 
     def _loss_to(self, progress: Progress) -> int | None:
         """How far the loss in `metrics` is that of the run; None: its tables must be read.
 
-        The means of earlier attempts, and of other ranks, are not known to this process.
+        The means of earlier attempts, and of other ranks, are not known to this process; and what
+        only the ring holds is in no summary.
         """
-        if self.claim.attempt > 1 or self.world_size > 1:
+        if self.claim.attempt > 1 or self.world_size > 1 or not progress.is_whole:
             return None
         return -1 if progress.loss_to is None else progress.loss_to
 
@@ -327,6 +330,10 @@ def _is_before(step: Json, first_step: int) -> bool:
 def _former_steps(summary: Mapping[str, Json], first_step: int | None) -> int:
     former = json_integer(summary.get("steps"), least=0) or 0
     return former if first_step is None else min(former, first_step)
+
+
+def _former_losses(summary: Mapping[str, Json]) -> int:
+    return json_integer(summary.get("dropped_rows"), least=0) or 0
 
 
 def _clipped(error: Mapping[str, Json]) -> dict[str, Json]:

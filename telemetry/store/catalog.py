@@ -101,6 +101,12 @@ class Run:
         return max(json_integer(found, least=0) or 0, self.steps_on_disk)
 
     @property
+    def dropped_rows(self) -> int:
+        """Rows that were recorded and could not be written, as far as the manifest knows."""
+        found = self.manifest.summary.get("dropped_rows") if self.manifest else None
+        return json_integer(found, least=0) or 0
+
+    @property
     def finding_counts(self) -> Mapping[str, Json] | None:
         """`{error, warning, info}` of the last stored diagnosis, None when there was none."""
         found = self.manifest.summary.get("findings") if self.manifest else None

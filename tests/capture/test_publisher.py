@@ -324,8 +324,8 @@ def test_what_is_given_up_at_the_end_is_counted(
     disk.error = errno.EIO
     add_steps(publisher, range(3))
     publisher.flush(START_S, step=2, up_to=None)
-    publisher.give_up_all()
-    assert progress.dropped_rows == 3 + 1  # and the event that tells of it
+    publisher.give_up_all(2)
+    assert progress.dropped_rows == 3 + 1  # and the event that tells of the disk
     assert publisher.buffer.n_rows == 0
 
 

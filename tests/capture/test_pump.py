@@ -20,14 +20,16 @@ from recorded import (
     steps_of,
 )
 
+from telemetry import shards
 from telemetry.capture.claims import claim_run
 from telemetry.capture.inbox import QUEUED_BYTES_LIMIT, Inbox
 from telemetry.capture.packet import Packet
 from telemetry.capture.pump import Pump
-from telemetry.capture.run_folder import RunFolder
+from telemetry.capture.run_folder import Progress, RunFolder
 from telemetry.capture.step_packet import StepPacket
 from telemetry.manifest import Manifest, Status, read_manifest
 from telemetry.step_flags import StepFlag
+from telemetry.store.catalog import load_run
 
 START_S = 1000.0
 
@@ -244,6 +246,34 @@ def test_a_full_disk_at_the_end_is_told_and_ends_nothing_else(
     warnings = [record.getMessage() for record in caplog.records]
     assert len([text for text in warnings if "No space left" in text]) == 2  # rows, manifest
     assert rig.failures
+
+
+def test_a_disk_with_little_room_at_the_end_is_told_in_the_run(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rows have no room; an event and the manifest have."""
+    rig.train(range(3))
+    writing = shards.write_synced
+
+    def refuse(path: Path, content: bytes) -> None:
+        if "events" not in path.parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        writing(path, content)
+
+    monkeypatch.setattr(shards, "write_synced", refuse)
+    rig.pump.finish(START_S, Status.FINISHED, None)
+    assert rig.manifest.status is Status.FINISHED
+    n_lost = rig.manifest.summary["dropped_rows"]
+    (told,) = [row for row in rows_of(rig.run, "events") if row["kind"] == "dropped"]
+    lost = json.loads(str(told["payload"]))
+    assert lost["steps"] == 3
+    assert n_lost == sum(count for name, count in lost.items() if not name.endswith(".hist"))
+    assert f"{n_lost} rows and 0 packets were lost" in caplog.text
+    assert load_run(rig.run).dropped_rows == n_lost
+    settings = run_settings(rig.run.parent.parent, run_id="r")
+    claim = claim_run(settings.store, "demo", "r", rank=0, strict=True)
+    RunFolder(claim, settings).write(Progress(dropped_rows=2))
+    assert rig.manifest.summary["dropped_rows"] == n_lost + 2  # of all attempts
 
 
 def test_a_disk_that_recovers_before_the_end_has_lost_nothing(
