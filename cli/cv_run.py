@@ -15,7 +15,7 @@ from telemetry.cli.model_options import seed_option
 from telemetry.cli.options import Settings
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.cv_request import PROJECT, CrossValidateRequest
 from telemetry.errors import UsageError
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from telemetry.cli import numbers
 from telemetry.cli.overlay import ASCII, UNICODE, Picture, overlay
 from telemetry.cli.render import Screen
-from telemetry.compare.diff_result import Axis, MetricChange
+from telemetry.compare.diff_result import MetricChange
+from telemetry.compare.terms import Axis
 from telemetry.safe_text import clean
 
 WIDTH = 48  # columns at most; few stretches are drawn several columns wide

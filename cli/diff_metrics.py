@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from telemetry.cli import numbers
 from telemetry.cli.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.verdicts import compared, interval
-from telemetry.compare.diff_result import Axis, DirectionSource, Verdict
+from telemetry.compare.terms import Axis, DirectionSource, Verdict
 
 if TYPE_CHECKING:
     from telemetry.compare.diff_result import Diff, MetricChange, Quantity

@@ -13,7 +13,9 @@ from telemetry.cli.grid import SEVERITY_MARKS, Align, Column, Grid, Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.texts import plural
 from telemetry.cli.verdicts import VERDICT_STYLES
-from telemetry.compare.diff_result import Diff, Divergence, DivergenceKind
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.parting import Divergence
+from telemetry.compare.terms import DivergenceKind
 from telemetry.runs import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from telemetry.cli import numbers
 from telemetry.compare.changed import Sort, by_sort, plain_key, shortened
 
 if TYPE_CHECKING:
-    from telemetry.compare.diff_result import ConfigChange, Diff
+    from telemetry.compare.config_changes import ConfigChange
+    from telemetry.compare.diff_result import Diff
     from telemetry.json_values import Json
 
 MOST_SHOWN = 8  # changes of a sort that a terminal shows

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from telemetry.compare.diff_result import Diff, Verdict
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import Verdict
 from telemetry.diagnose.finding import Severity
 from telemetry.safe_text import clean
 

@@ -6,7 +6,8 @@ Source: the schema of the Jenkins xUnit plugin, junit-10.xsd.
 import re
 import xml.etree.ElementTree as ET  # builds only; what is parsed elsewhere is never XML
 
-from telemetry.compare.diff_result import Diff, MetricChange, Verdict
+from telemetry.compare.diff_result import Diff, MetricChange
+from telemetry.compare.terms import Verdict
 from telemetry.safe_text import clean
 
 CLASS_NAME = "telemetry.diff"

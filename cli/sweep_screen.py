@@ -9,8 +9,8 @@ from telemetry.cli.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.render import Screen
 from telemetry.cli.sweep_tables import configuration_grid, curve_grid, front_grid, run_grid
 from telemetry.cli.texts import plural
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.sweep_result import Method, Step
+from telemetry.compare.terms import Direction
 from telemetry.manifest import Status
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 
 from telemetry.cli import numbers
 from telemetry.cli.grid import Span, Style
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 
 VERDICT_STYLES = {
     Verdict.REGRESSION: Style.ERROR,

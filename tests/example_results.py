@@ -4,21 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from telemetry.compare.diff_result import (
-    ConfigChange,
-    CostChange,
-    Diff,
-    Direction,
-    DirectionSource,
-    Divergence,
-    DivergenceKind,
-    LayerChange,
-    MetricChange,
-    Quantity,
-    Trend,
-    Verdict,
-)
+from telemetry.compare.config_changes import ConfigChange
+from telemetry.compare.diff_result import CostChange, Diff, LayerChange, MetricChange, Quantity
 from telemetry.compare.labels import RunLabels
+from telemetry.compare.parting import Divergence
 from telemetry.compare.sweep_result import (
     Condition,
     Configuration,
@@ -33,6 +22,8 @@ from telemetry.compare.sweep_result import (
     Sweep,
     SweepRun,
 )
+from telemetry.compare.terms import Direction, DirectionSource, DivergenceKind, Verdict
+from telemetry.compare.trends import Trend
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked, Severity
 from telemetry.store.catalog import Run
 

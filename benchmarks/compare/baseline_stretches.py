@@ -19,9 +19,10 @@ from compare.curve_makers import loss_curve
 from telemetry.compare.align import Series
 from telemetry.compare.baseline_format import MOST_POINTS
 from telemetry.compare.diff import Criteria, diff_summaries
-from telemetry.compare.diff_result import Divergence, DivergenceKind
 from telemetry.compare.labels import RunLabels
+from telemetry.compare.parting import Divergence
 from telemetry.compare.summary import Side, Summary
+from telemetry.compare.terms import DivergenceKind
 from telemetry.compare.thinning import averaged, picked
 from telemetry.manifest import Status
 

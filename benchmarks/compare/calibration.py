@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction, MetricChange, Verdict
+from telemetry.compare.diff_result import MetricChange
 from telemetry.compare.groups import Group
 from telemetry.compare.measure import Question, measure
+from telemetry.compare.terms import Direction, Verdict
 
 DECIDING = {
     "digits_cnn": "val_loss",

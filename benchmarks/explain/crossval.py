@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from judged import MOMENT, RUN, share
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.crossval_result import Compared, Standing
 from telemetry.evaluate.fold_verdicts import judge_configurations, winner
 from telemetry.evaluate.scores import Configuration, FoldScore

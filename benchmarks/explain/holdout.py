@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from judged import MOMENT, RUN
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.fold_verdicts import judge_configurations, winner
 from telemetry.evaluate.scores import Configuration, FoldScore
 from telemetry.explain.folds.folds import Fold, make_folds

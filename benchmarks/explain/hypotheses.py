@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 from telemetry.evaluate.comparison import Result
 from telemetry.evaluate.hypothesis import ACCURACY
 from telemetry.evaluate.measures import measured

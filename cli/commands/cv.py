@@ -22,7 +22,7 @@ from telemetry.cli.options import Settings, verb_group
 from telemetry.cli.pages import HTML, check_page, write_page
 from telemetry.cli.render import Screen, open_screen
 from telemetry.cli.texts import plural
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 
 if TYPE_CHECKING:
     from telemetry.evaluate.crossval_result import Compared, CrossValidation

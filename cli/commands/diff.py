@@ -21,7 +21,7 @@ from telemetry.cli.judging import policy
 from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
 from telemetry.cli.render import open_screen
 from telemetry.cli.slice_screen import present as present_slices
-from telemetry.compare.diff_result import Axis, Direction, Verdict
+from telemetry.compare.terms import Axis, Direction, Verdict
 from telemetry.errors import UsageError
 
 FAIL_ON = ("inconclusive", "regression", "never")

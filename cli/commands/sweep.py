@@ -18,7 +18,7 @@ from telemetry.cli.judging import judge_all, policy
 from telemetry.cli.options import Settings, markdown_option, verb
 from telemetry.cli.render import open_screen
 from telemetry.cli.sweep_screen import show
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 
 GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}

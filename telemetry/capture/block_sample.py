@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture import optimizer_settings
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.gradient_scales import unscaled_sumsq
 from telemetry.capture.optimizer_rules import implies_update, is_adam_type, is_plain_sgd
 from telemetry.capture.parameter_rows import BoolArray, GradientScales, GroupResults, RowGroup
 from telemetry.capture.plain_tensors import nonzero_part, plain
 from telemetry.capture.sampled_block import SampledBlock
 from telemetry.capture.statistic import (
-    Kind,
     OptimizerSettings,
     ParameterStatistic,
     Previous,

@@ -36,9 +36,8 @@ from telemetry.capture.continuation import state_of
 from telemetry.capture.environment import capture_environment, is_preparing
 from telemetry.capture.example_log import ExampleBatch, ExampleLog
 from telemetry.capture.exit_calls import is_failure
-from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.opening import Opening
-from telemetry.capture.options import Options
+from telemetry.capture.options import OnFinding, Options
 from telemetry.capture.probe_batch import ProbeBatch
 from telemetry.capture.ranks import rank_and_world_size
 from telemetry.capture.recording import Recording

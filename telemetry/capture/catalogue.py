@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from telemetry.capture.catalogue_packet import CataloguePacket, ModuleRow, TensorRow
+from telemetry.capture.catalogue_packet import CataloguePacket, Kind, ModuleRow, TensorRow
 from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.module_roles import class_name, fan_in, plain_attributes, role_of
 from telemetry.capture.optimizer_rules import is_adam_type
 from telemetry.capture.plain_tensors import is_sharded, n_real, storage_key
-from telemetry.capture.statistic import Kind
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import pyarrow as pa
 
@@ -10,6 +11,15 @@ from telemetry.json_values import Json, dumps
 from telemetry.tables import table
 
 _ROW_BYTES = 512  # of a row with its texts, about
+
+
+class Kind(StrEnum):
+    """What a row of `tensor_stats` describes."""
+
+    WEIGHT = "weight"
+    GRADIENT = "gradient"
+    UPDATE = "update"
+    OPTIMIZER_STATE = "optimizer_state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

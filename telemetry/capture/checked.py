@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
-from telemetry.capture.finding_news import OnFinding
+from telemetry.capture.options import OnFinding
 from telemetry.errors import UsageError
 from telemetry.explain_request import ExplainSpec
 from telemetry.flight_ring import LARGEST_RING

@@ -6,15 +6,15 @@ from dataclasses import replace
 from telemetry.capture.budget import Governor
 from telemetry.capture.charged import Charged
 from telemetry.capture.continuation import Continuation
+from telemetry.capture.hash_purse import HASH_SHARE, HashPurse
 from telemetry.capture.meter import Meter
-from telemetry.capture.observe_inputs import HASH_SHARE, InputObserver
 from telemetry.capture.options import Options
 from telemetry.capture.peak_memory import peak_memory
 from telemetry.json_values import Json
 
 
 class Costs:
-    """The governor of the samples, the observer of the inputs, and what both have spent.
+    """The governor of the samples, the purse of hashing, and what both have spent.
 
     Args:
         options: What recording may cost.
@@ -23,7 +23,7 @@ class Costs:
 
     Attributes:
         governor: Decides which steps are sampled.
-        inputs: Hashes batches.
+        purse: What hashing the batches may cost.
         meter: Times whatever the training runs of telemetry.
     """
 
@@ -37,7 +37,7 @@ class Costs:
             allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
             clock=clock,
         )
-        self.inputs = InputObserver(self.governor)
+        self.purse = HashPurse(self.governor)
         self.meter = Meter(clock, dispatch_s=dispatch_s)
         self._clock = clock
         self._hashing_s = 0.0  # of the step in progress; the meter counts it as well
@@ -45,7 +45,7 @@ class Costs:
     @property
     def total_s(self) -> float:
         """Seconds of the training thread that recording has taken so far."""
-        return self.governor.cost_s + self.inputs.cost_s + self.meter.spent_s - self._hashing_s
+        return self.governor.cost_s + self.purse.cost_s + self.meter.spent_s - self._hashing_s
 
     @property
     def share(self) -> float:
@@ -74,12 +74,12 @@ class Costs:
     def go_on(self, at: Continuation) -> None:
         """Count on from what earlier attempts of the run have spent, divided as it is allowed."""
         hashing_s = HASH_SHARE * at.cost_s
-        self.inputs.go_on(hashing_s)
+        self.purse.go_on(hashing_s)
         self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))
 
     def hashes(self, step: int) -> bool:
         """Whether the batches of a step are hashed although it is not sampled."""
-        return self.inputs.wanted(step)
+        return self.purse.wanted(step)
 
     def hashing(self) -> Charged:
         """A block that hashes, which has a purse of its own."""
@@ -93,5 +93,5 @@ class Costs:
         return seconds
 
     def _charge_hashing(self, seconds: float) -> None:
-        self.inputs.charge(seconds)
+        self.purse.charge(seconds)
         self._hashing_s += seconds

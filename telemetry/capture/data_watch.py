@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from telemetry.capture import observe_loaders
+from telemetry.capture.event import Event
 from telemetry.capture.guard import guarded
 from telemetry.capture.loader_facts import LoaderFacts
-from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from telemetry.capture.observe_inputs import Array
+from telemetry.capture.input_tensors import Array
 
 DIGEST_BYTES = 8
 MAX_ELEMENTS = 256  # of a tensor or array that are read

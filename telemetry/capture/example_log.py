@@ -23,12 +23,12 @@ from telemetry.capture.answers import (
     metadata_text,
     number_answers,
 )
+from telemetry.capture.event import Event
 from telemetry.capture.guard import Guard
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import Readiness
 from telemetry.capture.packet import host_table
 from telemetry.capture.recording import Recording
-from telemetry.capture.run_events import Event
 
 TABLE = "example_evals"
 ROW_BYTES = 200  # of an example's names and metadata

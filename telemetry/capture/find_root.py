@@ -9,10 +9,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.group_settings import parameters_of
-
-
-class Together(nn.Module):
-    """Models that are trained together and that no module of the script holds together."""
+from telemetry.capture.module_roles import Together
 
 
 def numbered_parameters(optimizers: Iterable[Optimizer]) -> dict[int, int]:

@@ -6,17 +6,14 @@ What is to be done about them is done at the boundary of a step, where nothing i
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from telemetry.capture.guard import Guard, guarded
-from telemetry.capture.module_nodes import in_backward
+from telemetry.capture.options import OnFinding
+from telemetry.capture.torch_state import in_backward
 from telemetry.errors import TrainingStopped
 from telemetry.finding import Finding, Severity
 from telemetry.live_findings import LiveFindings
-
-OnFinding: TypeAlias = Callable[[Finding], object] | Literal["warn", "stop"]
 
 # A policy gradient that learns in the end (benchmarks/faults, X24) is found to blow up from step 60
 # to step 120. A healthy training that is stopped is worse than a faulty one that goes on.

@@ -114,3 +114,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 def _is_linear_of_transformers(module: nn.Module) -> bool:
     """`transformers.pytorch_utils.Conv1D`: a linear layer whose weight is stored transposed."""
     return class_name(module) == "Conv1D" and not isinstance(module, conv._ConvNd)  # noqa: SLF001
+
+
+class Together(nn.Module):
+    """Models that are trained together and that no module of the script holds together."""

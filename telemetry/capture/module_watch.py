@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.entry_hook import Arguments
+from telemetry.capture.event import Event
 from telemetry.capture.guard import Guard
 from telemetry.capture.module_nodes import COMPILED
 from telemetry.capture.observe_modules import N_SEARCHES, NOTHING_SEEN, PART, ModuleObserver
 from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
-from telemetry.capture.run_events import Event
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from telemetry.capture.module_nodes import in_backward
+from telemetry.capture.torch_state import in_backward
 from telemetry.capture.untraced import untraced
 
 Waiting: TypeAlias = list[Callable[[Sequence[Tensor]], None]]

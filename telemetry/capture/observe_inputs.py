@@ -1,72 +1,28 @@
-"""Fingerprint and size of the batches that enter the model.
+"""Fingerprint of the batches that enter the model.
 
 A batch hash is the sum over at most 4,096 strided elements of bits(x_i) * splitmix64(i) modulo
 2^64, with shape and dtype mixed in. It is positional: a plain sum of the bits collides (2,000 token
 batches had 1,703 distinct plain sums and 2,000 distinct positional ones).
 """
 
-import dataclasses
-import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
-from telemetry.capture.budget import Governor
+from telemetry.capture.input_tensors import Array, leaves_in
 from telemetry.capture.plain_tensors import dense_parts
 from telemetry.capture.position_hash import splitmix64
-from telemetry.capture.step_ledger import StepRecord
 
 MAX_ELEMENTS = 4096
-MAX_DEPTH = 8  # of containers in containers
-MAX_ENTRIES = 4096  # of one container
 MAX_SALTS = 4096  # shapes that are remembered
-WINDOW_STEPS = 64
-NOTABLE_S = 0.01  # of a window: a dearer one may be cut short
-UNLIMITED_SHARE = 0.01  # of the elapsed time: what hashing has its share of without a budget
-HASH_SHARE = 0.25  # of what capture may cost; repeated batches need consecutive steps
 BITS_OF_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-Array: TypeAlias = npt.NDArray[np.float64]  # or of another type: generic ones are Any
-Leaf: TypeAlias = Tensor | Array | str
 Kind: TypeAlias = tuple[tuple[int, ...], object]  # shape and dtype
-
-
-def leaves_in(arguments: object, depth: int = MAX_DEPTH) -> Iterator[Leaf]:
-    """Tensors, arrays and texts of arguments, in a fixed order.
-
-    Mappings, sequences and dataclasses are entered, the first 4,096 entries of each.
-    """
-    if isinstance(arguments, Tensor | np.ndarray | str):
-        yield arguments
-        return
-    if depth:
-        for value in islice(_entries(arguments), MAX_ENTRIES):
-            yield from leaves_in(value, depth - 1)
-
-
-def _entries(container: object) -> Iterable[object]:
-    if isinstance(container, Mapping):
-        return container.values()
-    if isinstance(container, Sequence):
-        return () if isinstance(container, str | bytes | bytearray | range) else container
-    if dataclasses.is_dataclass(container) and not isinstance(container, type):
-        return [getattr(container, each.name, None) for each in dataclasses.fields(container)]
-    return ()
-
-
-def tensors_in(arguments: object) -> Iterator[Tensor]:
-    """Tensors of positional and keyword arguments, containers entered, in a fixed order."""
-    if isinstance(arguments, Tensor):
-        yield arguments
-    else:
-        yield from (leaf for leaf in leaves_in(arguments) if isinstance(leaf, Tensor))
 
 
 class BatchHasher:
@@ -90,6 +46,25 @@ class BatchHasher:
             for other in others:  # sizes lie on the host, values may not
                 first = first + other
             return first
+
+    def added(self, found: Tensor | None, arguments: object) -> Tensor | None:
+        """The hash of everything that a forward is given, added to that of earlier ones.
+
+        Args:
+            found: Of the forwards before, in the same step.
+            arguments: Tensors, arrays and texts in any containers; without any, `found` stays.
+        """
+        texts: list[str] = []
+        for leaf in leaves_in(arguments):
+            if isinstance(leaf, str):
+                texts.append(leaf)
+            else:
+                digest = self(leaf)
+                found = digest if found is None else found + digest
+        if texts:
+            digest = torch.tensor(text_hash(texts), dtype=torch.int64, device="cpu")
+            found = digest if found is None else found + digest
+        return found
 
     def _hash(self, part: Tensor) -> Tensor:
         return self._digest(bit_sample(part).to(torch.int64), (part.shape, part.dtype))
@@ -155,132 +130,3 @@ def bit_sample(values: Tensor) -> Tensor:
         rows = max(1, MAX_ELEMENTS * len(values) // count)
         flat = values[:rows].reshape(-1)[:MAX_ELEMENTS]
     return flat.contiguous().view(width)
-
-
-def batch_size(args: tuple[object, ...], kwargs: Mapping[str, object]) -> int:
-    """Samples of a forward: first dimension of the first array among its arguments; 0 without.
-
-    Of packed sequences, how many there are; of texts, how many stand together.
-    """
-    first = args[0] if args else None
-    if isinstance(first, Tensor) and first.dim():
-        return first.size(0)
-    # Rare: what follows is too slow for every forward.
-    found = (_n_samples(value, MAX_DEPTH) for value in (*args, *kwargs.values()))
-    return next((size for size in found if size is not None), 0)
-
-
-def _n_samples(value: object, depth: int) -> int | None:
-    if isinstance(value, Tensor):
-        return value.size(0) if value.dim() else None
-    if isinstance(value, PackedSequence):
-        return int(value.batch_sizes.numpy()[0])
-    if isinstance(value, np.ndarray):
-        return len(value) if value.ndim else None
-    entries = list(islice(_entries(value), MAX_ENTRIES)) if depth else []
-    if entries and isinstance(value, list | tuple) and all(isinstance(e, str) for e in entries):
-        return len(entries)
-    found = (_n_samples(entry, depth - 1) for entry in entries)
-    return next((size for size in found if size is not None), None)
-
-
-class HashWindows:
-    """Opens windows of 64 consecutive steps while hashing stays within its share of the budget.
-
-    Hashing has a purse of its own: windows that open and close would make the cadence of the
-    samples swing. A window opens if it can be paid for to its end, as far as one can tell.
-
-    Attributes:
-        cost_s: Seconds spent on hashing so far.
-    """
-
-    def __init__(self) -> None:
-        self.cost_s = 0.0
-        self._began_step = 0
-        self._began_cost_s = 0.0
-        self._per_step_s = 0.0  # in the last window
-        self._open = True
-
-    def wanted(
-        self, step: int, allowed_s: Callable[[], float], limit_s: Callable[[], float]
-    ) -> bool:
-        """Whether the batches of this step are hashed.
-
-        Args:
-            step: Optimizer step; windows begin at its multiples of 64, so ranks share them.
-            allowed_s: Tells what hashing should have cost by now at most.
-            limit_s: Tells what it must not exceed.
-        """
-        if step % WINDOW_STEPS == 0:
-            self._close(step)
-            self._open = self.cost_s + WINDOW_STEPS * self._per_step_s <= allowed_s()
-            self._began_step, self._began_cost_s = step, self.cost_s
-        elif self._open and self.cost_s - self._began_cost_s > NOTABLE_S:
-            self._close(step)
-            self._open = self.cost_s + self._per_step_s <= limit_s()
-        return self._open
-
-    def _close(self, step: int) -> None:
-        if self._open and step > self._began_step:
-            self._per_step_s = (self.cost_s - self._began_cost_s) / (step - self._began_step)
-
-
-class InputObserver:
-    """Notes the hash of the batches of training forwards.
-
-    Args:
-        governor: Says which steps are sampled, and what recording may cost.
-    """
-
-    def __init__(self, governor: Governor) -> None:
-        self._governor = governor
-        self._hasher = BatchHasher()
-        self._windows = HashWindows()
-
-    @property
-    def cost_s(self) -> float:
-        """Seconds spent on hashing so far."""
-        return self._windows.cost_s
-
-    def wanted(self, step: int) -> bool:
-        """Whether its batches are hashed although it is not sampled; asked as a step begins."""
-        return self._windows.wanted(step, self._allowed_s, self._limit_s)
-
-    @property
-    def is_affordable(self) -> bool:
-        """Whether hashing has not cost more than it was promised to."""
-        return self._windows.cost_s <= self._limit_s()
-
-    def go_on(self, cost_s: float) -> None:
-        """Count on from what earlier attempts of the run have spent on hashing, in seconds."""
-        self._windows.cost_s = cost_s
-
-    def charge(self, seconds: float) -> None:
-        """Add time that was spent on hashing."""
-        self._windows.cost_s += seconds
-
-    def observe(
-        self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> None:
-        """Add a forward's arguments to the hash of its step."""
-        found = record.batch_hash
-        texts: list[str] = []
-        for leaf in leaves_in((args, kwargs)):
-            if isinstance(leaf, str):
-                texts.append(leaf)
-            else:
-                digest = self._hasher(leaf)
-                found = digest if found is None else found + digest
-        if texts:
-            digest = torch.tensor(text_hash(texts), dtype=torch.int64, device="cpu")
-            found = digest if found is None else found + digest
-        record.batch_hash = found
-
-    def _allowed_s(self) -> float:
-        allowed_s = self._governor.allowed_s
-        if math.isinf(allowed_s):  # samples were asked for, not hashes of every step between them
-            allowed_s = UNLIMITED_SHARE * self._governor.elapsed_s
-        return HASH_SHARE / (1 - HASH_SHARE) * allowed_s
-
-    def _limit_s(self) -> float:
-        return HASH_SHARE / (1 - HASH_SHARE) * self._governor.limit_s

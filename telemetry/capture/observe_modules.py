@@ -25,21 +25,18 @@ from telemetry.capture.forward_hooks import (
 )
 from telemetry.capture.guard import Guard
 from telemetry.capture.hook_scope import another_mode, undispatched
+from telemetry.capture.input_tensors import tensors_in
 from telemetry.capture.module_nodes import (
     ModuleNode,
     first_tensor,
-    forward_is_plain,
-    in_backward,
     module_nodes,
     modules_signature,
-    something_was_compiled,
     unobservable,
 )
 from telemetry.capture.module_observation import TRAIN, Forward
 from telemetry.capture.module_packet import ModulePacket
 from telemetry.capture.module_recorder import SiteRecorder
 from telemetry.capture.module_statistics import is_observable, unreadable
-from telemetry.capture.observe_inputs import tensors_in
 from telemetry.capture.observe_operations import OperationObserver
 from telemetry.capture.statistics.dead_bitmap import DeadWindows
 from telemetry.capture.time_steps import (
@@ -47,6 +44,7 @@ from telemetry.capture.time_steps import (
     returned_steps,
     watched_input,
 )
+from telemetry.capture.torch_state import forward_is_plain, in_backward, something_was_compiled
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle

@@ -16,10 +16,10 @@ from telemetry.capture.forward_hooks import Frame, Visit
 from telemetry.capture.functional_ops import ActivationMode, modes_are_safe
 from telemetry.capture.guard import Guard
 from telemetry.capture.hook_scope import undispatched
-from telemetry.capture.module_nodes import in_backward
 from telemetry.capture.module_observation import Observation
 from telemetry.capture.module_recorder import SiteRecorder
 from telemetry.capture.module_statistics import Family
+from telemetry.capture.torch_state import in_backward
 
 PART = "modules"
 N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have no functional ones

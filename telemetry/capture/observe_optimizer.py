@@ -10,13 +10,14 @@ from torch.optim import Optimizer
 
 from telemetry.capture.block_sample import BlockSample
 from telemetry.capture.catalogue import Catalogue, ParameterEntry
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.gradient_scales import scales_of
 from telemetry.capture.parameter_packet import ParameterPacket
 from telemetry.capture.parameter_rows import GroupResults, RowGroup
 from telemetry.capture.plain_tensors import is_sharded, local_part, n_real
 from telemetry.capture.provenance import ClipRecord, loss_scale
 from telemetry.capture.sampled_block import SampledBlock, plan_blocks, row_names
-from telemetry.capture.statistic import Kind, ParameterStatistic, parameter_statistics
+from telemetry.capture.statistic import ParameterStatistic, parameter_statistics
 
 # Samples between two searches of the model for parameters that are in no optimizer.
 SEARCH_EVERY = 16

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.contained import contained
+from telemetry.capture.event import Event
 from telemetry.capture.gradient_probes import GradientProbes
 from telemetry.capture.host import host_number
 from telemetry.capture.loss_graph import losses_of
-from telemetry.capture.module_nodes import forward_is_plain, in_backward
 from telemetry.capture.origin import KIND, How, Origin, What, by_gradients, traced_back
 from telemetry.capture.origin_flow import Birth, tally_of
 from telemetry.capture.origin_pass import KeptForward, Seen, seen_in_backward, seen_in_forward
 from telemetry.capture.origin_traces import parameter_facts
-from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
+from telemetry.capture.torch_state import forward_is_plain, in_backward
 
 if TYPE_CHECKING:
     from telemetry.capture.provenance import ClipRecord

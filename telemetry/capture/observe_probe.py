@@ -12,12 +12,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from telemetry.capture.forward_checks import Parameters, check_alone, check_reads_only
-from telemetry.capture.module_nodes import forward_is_plain
 from telemetry.capture.module_observation import PROBE
 from telemetry.capture.observe_modules import ModuleObserver
 from telemetry.capture.probe_batch import ProbeBatch
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
+from telemetry.capture.torch_state import forward_is_plain
 from telemetry.capture.undisturbed import undisturbed
 
 

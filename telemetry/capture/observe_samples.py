@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from telemetry.capture.costs import Costs
 from telemetry.capture.guard import Guard, guarded
 from telemetry.capture.host import PackedTensors
-from telemetry.capture.module_nodes import in_transform
+from telemetry.capture.observe_inputs import BatchHasher
 from telemetry.capture.packet import Packet
 from telemetry.capture.sample_hash import SampleHasher, distinct_values
 from telemetry.capture.sample_sketch import TRAIN, SamplePacket, Sketch
 from telemetry.capture.step_ledger import StepRecord
+from telemetry.capture.torch_state import in_transform
 
 PART = "samples"
 WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
@@ -47,6 +48,7 @@ class SampleWatch:
         self._guard = guard
         self._put = put
         self._costs = costs
+        self._batches = BatchHasher()
         self._hasher = SampleHasher()
         self._trained = Sketch()
         self._n_trained = 0  # forwards
@@ -81,7 +83,7 @@ class SampleWatch:
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         with self._costs.hashing():
-            self._costs.inputs.observe(record, args, kwargs)
+            record.batch_hash = self._batches.added(record.batch_hash, (args, kwargs))
 
     @guarded(PART)
     def _train(self, arguments: object) -> None:
@@ -106,7 +108,7 @@ class SampleWatch:
             self._is_whole = self._is_wanted()
         if not self._is_whole or in_transform():
             return
-        if self._n_evaluated >= MAX_EVALUATED or not self._costs.inputs.is_affordable:
+        if self._n_evaluated >= MAX_EVALUATED or not self._costs.purse.is_affordable:
             self._is_whole = False
             return
         with self._costs.hashing():

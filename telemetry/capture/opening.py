@@ -17,6 +17,7 @@ from telemetry.capture.continuation import (
     recorded_before,
 )
 from telemetry.capture.dispatch_cost import measured_dispatch_s
+from telemetry.capture.event import Event
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.options import Options
 from telemetry.capture.ranks import shared_run_id
@@ -28,7 +29,6 @@ from telemetry.capture.resume import (
     latest_unfinished,
     run_to_resume,
 )
-from telemetry.capture.run_events import Event
 from telemetry.capture.writer import RunSettings, RunWriter
 from telemetry.errors import CaptureError, RunNotFound, StoreUnreadable, UsageError
 from telemetry.manifest import Status, write_manifest

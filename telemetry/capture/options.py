@@ -1,9 +1,13 @@
 """What the user asked to be recorded, checked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from telemetry.capture.finding_news import OnFinding
 from telemetry.capture.probe_batch import ProbeBatch
+from telemetry.finding import Finding
+
+OnFinding: TypeAlias = Callable[[Finding], object] | Literal["warn", "stop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from telemetry.capture.observe_inputs import tensors_in
+from telemetry.capture.input_tensors import tensors_in
 from telemetry.capture.origin import FINITE, Tally, What
 from telemetry.capture.plain_tensors import plain
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from telemetry.capture.catalogue import clean_path, unwrap
 from telemetry.capture.forward_checks import Parameters, check_alone, check_reads_only
-from telemetry.capture.observe_inputs import tensors_in
+from telemetry.capture.input_tensors import tensors_in
 from telemetry.capture.origin import What
 from telemetry.capture.origin_flow import Birth, Flow, current_node, tally_of
 from telemetry.capture.probe_batch import ProbeBatch

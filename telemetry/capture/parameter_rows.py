@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from torch import Tensor
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.provenance import Provenance
 from telemetry.capture.sample_plan import FloatArray, IntArray, RowLayout
-from telemetry.capture.statistic import ColumnValues, Kind, ParameterStatistic
+from telemetry.capture.statistic import ColumnValues, ParameterStatistic
 from telemetry.tables import table
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.hook_scope import undispatched
-from telemetry.capture.observe_inputs import tensors_in
+from telemetry.capture.input_tensors import tensors_in
 from telemetry.errors import UsageError
 
 

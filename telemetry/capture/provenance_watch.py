@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture import observe_scaler
+from telemetry.capture.event import Event
 from telemetry.capture.group_settings import parameters_of
 from telemetry.capture.guard import guarded
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.observe_clipping import ClipObserver
 from telemetry.capture.provenance import ClipCall, ClipRecord, loss_scale
-from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 from telemetry.step_flags import StepFlag

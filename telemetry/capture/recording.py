@@ -18,21 +18,23 @@ from telemetry.capture import backward_graph, entry_hook, observe_backward, opti
 from telemetry.capture.catalogue import Catalogue
 from telemetry.capture.continuation import BEGINNING, Continuation
 from telemetry.capture.costs import Costs
+from telemetry.capture.event import Event
 from telemetry.capture.finding_news import FindingNews
 from telemetry.capture.group_settings import number_of
 from telemetry.capture.guard import Call, Guard, guarded
+from telemetry.capture.hash_purse import WINDOW_STEPS
 from telemetry.capture.hook_scope import undispatched
 from telemetry.capture.host import as_kept
-from telemetry.capture.module_nodes import in_backward, in_transform, is_recomputed
+from telemetry.capture.input_tensors import batch_size
 from telemetry.capture.module_watch import ModuleWatch
-from telemetry.capture.observe_inputs import WINDOW_STEPS, batch_size
 from telemetry.capture.observe_samples import SampleWatch
 from telemetry.capture.options import Options
-from telemetry.capture.run_events import NEVER_STEPPED, Event, events_at_attach, failure_event
+from telemetry.capture.run_events import NEVER_STEPPED, events_at_attach, failure_event
 from telemetry.capture.scalar_log import ScalarLog, as_number
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.capture.step_observer import Surroundings, Watch
 from telemetry.capture.step_observers import step_observers
+from telemetry.capture.torch_state import in_backward, in_transform, is_recomputed
 from telemetry.capture.writer import RunWriter
 from telemetry.json_values import Json
 from telemetry.manifest import Status

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from telemetry.capture.find_root import Together
+from telemetry.capture.event import Event
 from telemetry.capture.group_settings import described_setting, parameters_of, plain_number
+from telemetry.capture.module_roles import Together
 from telemetry.json_values import Json
 
 PLAIN_KEYS = (
@@ -25,16 +25,6 @@ PLAIN_KEYS = (
     "foreach",
     "capturable",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One row of `events` before it has a step and a time."""
-
-    kind: str
-    message: str
-    severity: str = "info"
-    payload: dict[str, Json] = field(default_factory=dict)
 
 
 NEVER_STEPPED = Event(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.observe_inputs import BITS_OF_WIDTH, leaves_in
+from telemetry.capture.input_tensors import leaves_in
+from telemetry.capture.observe_inputs import BITS_OF_WIDTH
 from telemetry.capture.position_hash import splitmix64
 
 MAX_ELEMENTS = 256  # of a sample, per tensor

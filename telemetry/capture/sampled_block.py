@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.catalogue import ParameterEntry
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.parameter_rows import RowNames
 from telemetry.capture.plain_tensors import is_row_shard, is_sharded, n_copies, plain
 from telemetry.capture.position_hash import splitmix64
@@ -21,7 +22,7 @@ from telemetry.capture.sample_plan import (
     plan_tensor,
     sampled,
 )
-from telemetry.capture.statistic import Kind, Previous, Workspace
+from telemetry.capture.statistic import Previous, Workspace
 
 # Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
 HOST_BLOCK_ELEMENTS = 1 << 20

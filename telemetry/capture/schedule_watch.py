@@ -7,9 +7,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from telemetry.capture import observe_schedulers
+from telemetry.capture.event import Event
 from telemetry.capture.group_settings import Change, Settings, changes, settings_of_groups
 from telemetry.capture.guard import guarded
-from telemetry.capture.run_events import Event
 from telemetry.capture.scheduler_settings import scheduler_settings
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from telemetry.capture import open_callbacks
-from telemetry.capture.run_events import Event
+from telemetry.capture.event import Event
 from telemetry.capture.step_ledger import StepRecord
 from telemetry.capture.step_observer import StepObserver, Surroundings
 

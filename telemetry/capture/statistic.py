@@ -11,7 +11,6 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache, cached_property
 from typing import TypeAlias
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture import statistics
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import is_known_finite, on_host
 from telemetry.capture.sample_plan import (
     ROW_LENGTH,
@@ -34,15 +34,6 @@ ColumnValues: TypeAlias = "FloatArray | list[bytes | None]"
 # Partial results by name. Statistics share what they name alike.
 Partials: TypeAlias = dict[str, Tensor]
 HostPartials: TypeAlias = Mapping[str, AnyFloatArray]
-
-
-class Kind(StrEnum):
-    """What a row of `tensor_stats` describes."""
-
-    WEIGHT = "weight"
-    GRADIENT = "gradient"
-    UPDATE = "update"
-    OPTIMIZER_STATE = "optimizer_state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue import Catalogue
+from telemetry.capture.event import Event
 from telemetry.capture.guard import Call, Guard
 from telemetry.capture.options import Options
 from telemetry.capture.packet import Packet
-from telemetry.capture.run_events import Event
 from telemetry.capture.step_ledger import StepLedger, StepRecord
 from telemetry.errors import CaptureError
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from telemetry.capture.claims import claim_run
 from telemetry.capture.contained import contained
+from telemetry.capture.event import Event
 from telemetry.capture.finding_news import FindingNews
 from telemetry.capture.flight_recorder import FlightRecorder
 from telemetry.capture.inbox import Inbox
@@ -21,7 +22,6 @@ from telemetry.capture.packet import Packet, rows_packet
 from telemetry.capture.publisher import event_record
 from telemetry.capture.pump import Pump
 from telemetry.capture.ranks import given_run_id
-from telemetry.capture.run_events import Event
 from telemetry.capture.run_folder import Progress, RunFolder, RunSettings
 from telemetry.capture.shard_merging import ShardMerging, can_merge
 from telemetry.errors import CaptureError

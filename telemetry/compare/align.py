@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.run_loss import (
     SHORTEST_WINDOW,
     SMOOTHED_FROM,

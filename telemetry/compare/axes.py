@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Axis
+from telemetry.compare.terms import Axis
 from telemetry.errors import UsageError
 
 TICKS_PER_S = 1_000  # positions are whole numbers; a millisecond of a training is exact enough

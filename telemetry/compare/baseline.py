@@ -15,10 +15,11 @@ from telemetry.compare.baseline_format import (
     summary_from_json,
     summary_to_json,
 )
-from telemetry.compare.diff_result import Divergence, DivergenceKind
 from telemetry.compare.metric_names import LOSS
+from telemetry.compare.parting import Divergence
 from telemetry.compare.read_side import read_side
 from telemetry.compare.summary import Side, Summary
+from telemetry.compare.terms import DivergenceKind
 from telemetry.compare.thinning import averaged_as
 from telemetry.diagnose.diagnose import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy

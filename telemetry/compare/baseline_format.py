@@ -9,11 +9,11 @@ from telemetry import json_values
 from telemetry.compare.align import Series
 from telemetry.compare.axes import Clocks
 from telemetry.compare.costs import DATA_S, STEP_S, Cost, RunCosts
-from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurve, LayerCurves
 from telemetry.compare.metric_names import LOSS
 from telemetry.compare.summary import Summary
+from telemetry.compare.terms import Axis
 from telemetry.compare.thinning import averaged, picked
 from telemetry.diagnose.finding import Finding
 from telemetry.json_values import Json

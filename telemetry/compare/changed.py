@@ -7,9 +7,9 @@ from enum import StrEnum
 from telemetry.compare.config_changes import (
     ENVIRONMENT_PREFIX,
     RECORDED_PREFIX,
+    ConfigChange,
     is_repeat_key,
 )
-from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json
 
 MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"

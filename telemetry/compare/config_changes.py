@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from telemetry import json_values
-from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json, json_number
 from telemetry.store.catalog import Run
 
@@ -24,6 +24,15 @@ NOISE_WORDS = frozenset(
 Settings = Mapping[str, Json]  # values by dotted key
 
 REPEAT_WORDS = frozenset({"seed", "seeds", "fold", "repeat", "repetition", "replicate"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """One configuration key that differs; None stands for a missing key."""
+
+    key: str
+    base: Json
+    candidate: Json
 
 
 def config_changes(

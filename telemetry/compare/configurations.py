@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.folds import fold_estimate
 from telemetry.compare.repeats import Share, essential, fold_of, grouped, share_of, words_of
 from telemetry.compare.sweep_result import Configuration, SweepRun
+from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 

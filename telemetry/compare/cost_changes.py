@@ -15,8 +15,9 @@ from telemetry.compare.costs import (
     Cost,
     RunCosts,
 )
-from telemetry.compare.diff_result import CostChange, Direction
+from telemetry.compare.diff_result import CostChange
 from telemetry.compare.intervals import Estimate, replicates_difference
+from telemetry.compare.terms import Direction
 from telemetry.compare.verdicts import nearest_claim
 
 COST_MARGIN = 0.05  # relative change of a cost that matters in practice

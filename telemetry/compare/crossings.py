@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.importance import mean_ranks
+from telemetry.compare.terms import Direction
 
 ORDER_LIMIT = 0.7  # rank correlation of the runs at three quarters with the end
 FEWEST_POINTS = 4  # of a curve that has three quarters

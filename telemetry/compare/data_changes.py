@@ -6,7 +6,7 @@ import numpy as np
 
 from telemetry.compare.bitwise import CommonSteps
 from telemetry.compare.changed import named
-from telemetry.compare.diff_result import ConfigChange
+from telemetry.compare.config_changes import ConfigChange
 from telemetry.diagnose.sample_sets import SampleSet, sample_sets, united
 from telemetry.store.catalog import Run
 from telemetry.store.session import Session

@@ -5,28 +5,20 @@ from dataclasses import dataclass, replace
 
 from telemetry.compare.axes import in_units
 from telemetry.compare.baseline import Baseline, parted_at_kept_steps, rules_of
-from telemetry.compare.config_changes import config_changes
+from telemetry.compare.config_changes import ConfigChange, config_changes
 from telemetry.compare.cost_changes import cost_changes
-from telemetry.compare.diff_result import (
-    Axis,
-    ConfigChange,
-    Diff,
-    Direction,
-    DirectionSource,
-    Divergence,
-    MetricChange,
-    Trend,
-    Verdict,
-)
+from telemetry.compare.diff_result import Diff, MetricChange
 from telemetry.compare.divergence import first_divergence
 from telemetry.compare.finding_changes import finding_changes
 from telemetry.compare.layer_changes import LayerComparison, compare_layers
 from telemetry.compare.measure import Question, corrected, measure
 from telemetry.compare.metric_names import by_importance, direction_of, direction_source
+from telemetry.compare.parting import Divergence
 from telemetry.compare.read_side import read_side
 from telemetry.compare.sides import alike, as_runs, check_sides, group, side_warnings, without_twins
 from telemetry.compare.summary import Side
-from telemetry.compare.trends import trend
+from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
+from telemetry.compare.trends import Trend, trend
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run

@@ -3,57 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
+from telemetry.compare.config_changes import ConfigChange
 from telemetry.compare.labels import RunLabels
+from telemetry.compare.parting import Divergence
+from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
+from telemetry.compare.trends import NO_TREND, Trend
 from telemetry.diagnose.finding import Finding
 from telemetry.json_values import Json
-
-
-class Verdict(StrEnum):
-    """Is the candidate worse? `no_change` is a positive statement within the margin."""
-
-    REGRESSION = "regression"
-    IMPROVEMENT = "improvement"
-    NO_CHANGE = "no_change"
-    INCONCLUSIVE = "inconclusive"
-
-
-class Direction(StrEnum):
-    """Which way of a metric is better."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
-
-
-class DirectionSource(StrEnum):
-    """Why a direction is taken: a word of the metric's name, the user, or nothing better known."""
-
-    NAME = "name"
-    GIVEN = "given"
-    ASSUMED = "assumed"
-
-
-class Axis(StrEnum):
-    """What places the values of two runs beside each other."""
-
-    STEP = "step"
-    SAMPLES = "samples"
-    TOKENS = "tokens"
-    TIME = "time"
-
-
-class DivergenceKind(StrEnum):
-    """Why two runs part."""
-
-    INITIAL_WEIGHTS = "initial_weights"
-    DATA = "data"
-    OPTIMIZATION = "optimization"
-    CODE = "code"
-    ENVIRONMENT = "environment"
-    NONDETERMINISM = "nondeterminism"
-    NONE = "none"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,23 +25,6 @@ class Quantity:
     change: float = math.nan
     ci_low: float = math.nan
     ci_high: float = math.nan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trend:
-    """A metric's course: means over each side's runs, in equal stretches of the axis.
-
-    Attributes:
-        first: Where the first stretch begins.
-        last: Where the last one ends.
-        base: One value a stretch; None where no run has one.
-        candidate: The same of the candidate.
-    """
-
-    first: float = math.nan
-    last: float = math.nan
-    base: tuple[float | None, ...] = ()
-    candidate: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,16 +66,7 @@ class MetricChange:
     n_candidate: int = 1
     step: int | None = None
     end: float | None = None
-    trend: Trend = Trend()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigChange:
-    """One configuration key that differs; None stands for a missing key."""
-
-    key: str
-    base: Json
-    candidate: Json
+    trend: Trend = NO_TREND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,34 +78,6 @@ class LayerChange:
     log2_ratio: float
     noise: float
     first_step: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
-    """The first step at which two runs differ, and what differed first.
-
-    Attributes:
-        step: The first step with a difference; None if there is none, or no step in common.
-        kind: Why the runs part.
-        layer: Where the difference arises, as far as it was recorded.
-        detail: The same in words.
-        equal_until: The last common step before it, up to which every recorded number is equal.
-        layers: All layers that differ at that step, the one where it arises first.
-        magnitude: Relative difference of the first number that differs; NaN if it has none, as
-            a hash. Rounding of float32 makes 1e-7 to 1e-5, another computation more.
-        base: Id of the run of the base that was compared, one with the same seed if there is any.
-        candidate: The same of the candidate; both '' where a file stands for the base.
-    """
-
-    step: int | None
-    kind: DivergenceKind
-    layer: str | None
-    detail: str
-    equal_until: int | None = None
-    layers: tuple[str, ...] = ()
-    magnitude: float = math.nan
-    base: str = ""
-    candidate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ import numpy as np
 from telemetry.compare import bitwise, sampled_bits
 from telemetry.compare.bitwise import CommonSteps, Mask
 from telemetry.compare.changed import Sort, by_sort, same_code
-from telemetry.compare.config_changes import settings
+from telemetry.compare.config_changes import ConfigChange, settings
 from telemetry.compare.data_changes import data_difference
-from telemetry.compare.diff_result import ConfigChange, Divergence, DivergenceKind
-from telemetry.compare.parting import Evidence, judge_divergence
+from telemetry.compare.parting import Divergence, Evidence, judge_divergence
+from telemetry.compare.terms import DivergenceKind
 from telemetry.compare.trained_parameters import steps_of_other_parameters, trained
 from telemetry.store.catalog import Run
 from telemetry.store.session import Session

@@ -9,14 +9,7 @@ import numpy as np
 from telemetry.compare import reasons
 from telemetry.compare.align import Floats, common_horizon, common_start
 from telemetry.compare.axes import in_units
-from telemetry.compare.diff_result import (
-    Axis,
-    Direction,
-    DirectionSource,
-    MetricChange,
-    Quantity,
-    Verdict,
-)
+from telemetry.compare.diff_result import MetricChange, Quantity
 from telemetry.compare.groups import Group, Side, cut, seed_pairs
 from telemetry.compare.intervals import (
     Estimate,
@@ -26,6 +19,7 @@ from telemetry.compare.intervals import (
 )
 from telemetry.compare.power import detectable, effect_size
 from telemetry.compare.single_runs import SingleDifference, resolution, single_difference
+from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 from telemetry.compare.verdicts import CLAIM_LEVEL, holm, nearest_claim
 
 

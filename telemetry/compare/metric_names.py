@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from telemetry.compare.diff_result import Direction, DirectionSource
+from telemetry.compare.terms import Direction, DirectionSource
 from telemetry.directions import higher_is_better, tells_direction
 
 LOSS = "loss"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from telemetry.compare.changed import Changed, Sort, named
-from telemetry.compare.diff_result import Divergence, DivergenceKind
 from telemetry.compare.sampled_bits import OUTPUT, Differing, SampledStep
+from telemetry.compare.terms import DivergenceKind
 from telemetry.compare.trained_parameters import Trained, listed
 
 # Relative difference of a loss up to which rounding may have made it: 1e-7 an operation in float32,
@@ -15,6 +15,34 @@ from telemetry.compare.trained_parameters import Trained, listed
 ROUNDING = 1e-4
 HALF_ROUNDING = 2e-2
 SAID_IN_PERCENT = 5e-4  # relative difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """The first step at which two runs differ, and what differed first.
+
+    Attributes:
+        step: The first step with a difference; None if there is none, or no step in common.
+        kind: Why the runs part.
+        layer: Where the difference arises, as far as it was recorded.
+        detail: The same in words.
+        equal_until: The last common step before it, up to which every recorded number is equal.
+        layers: All layers that differ at that step, the one where it arises first.
+        magnitude: Relative difference of the first number that differs; NaN if it has none, as
+            a hash. Rounding of float32 makes 1e-7 to 1e-5, another computation more.
+        base: Id of the run of the base that was compared, one with the same seed if there is any.
+        candidate: The same of the candidate; both '' where a file stands for the base.
+    """
+
+    step: int | None
+    kind: DivergenceKind
+    layer: str | None
+    detail: str
+    equal_until: int | None = None
+    layers: tuple[str, ...] = ()
+    magnitude: float = math.nan
+    base: str = ""
+    candidate: str = ""
 
 
 class Stage(StrEnum):

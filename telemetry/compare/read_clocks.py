@@ -4,8 +4,8 @@ import numpy as np
 
 from telemetry.compare.align import Floats, Series
 from telemetry.compare.axes import TICKS_PER_S, Clocks
-from telemetry.compare.diff_result import Axis
 from telemetry.compare.metric_names import counts_tokens
+from telemetry.compare.terms import Axis
 from telemetry.store.catalog import Run
 from telemetry.store.session import Session
 

@@ -3,10 +3,11 @@
 import math
 
 from telemetry.compare.axes import place
-from telemetry.compare.diff_result import Axis, MetricChange, Verdict
+from telemetry.compare.diff_result import MetricChange
 from telemetry.compare.intervals import Estimate
 from telemetry.compare.power import MOST_REPLICATES, replicates_needed
 from telemetry.compare.single_runs import SingleDifference
+from telemetry.compare.terms import Axis, Verdict
 
 MORE_RUNS = "record more seeds of each and compare the groups (--base tag=... --candidate tag=...)"
 

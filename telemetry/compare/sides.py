@@ -7,10 +7,10 @@ import numpy as np
 
 from telemetry.compare.axes import place
 from telemetry.compare.config_changes import canonical, flat, is_repeat_key
-from telemetry.compare.diff_result import Axis
 from telemetry.compare.groups import Group
 from telemetry.compare.metric_names import LOSS
 from telemetry.compare.summary import Side, Summary
+from telemetry.compare.terms import Axis
 from telemetry.errors import UsageError
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run

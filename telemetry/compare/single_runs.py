@@ -18,8 +18,8 @@ import numpy as np
 
 from telemetry.compare.align import Floats, Series, common_horizon, common_start, paired
 from telemetry.compare.bootstrap import bootstrap_error, mean_error
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.intervals import Estimate, combined_error
+from telemetry.compare.terms import Direction
 from telemetry.run_loss import SMOOTHED_FROM, WINDOW_SHARE
 
 SEED_SHARE = 0.04  # seed deviation over the whole range of the metric; healthy runs 0.3-4 %

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

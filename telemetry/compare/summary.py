@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from telemetry.compare.align import Series
 from telemetry.compare.axes import Clocks, along
 from telemetry.compare.costs import RunCosts
-from telemetry.compare.diff_result import Axis
 from telemetry.compare.labels import RunLabels
 from telemetry.compare.layer_changes import LayerCurves
 from telemetry.compare.metric_names import LOSS
+from telemetry.compare.terms import Axis
 from telemetry.diagnose.finding import Finding
 from telemetry.json_values import Json
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.compare.configurations import configurations, of_one_share
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.failures import attribute_failures
 from telemetry.compare.metric_names import direction_of
 from telemetry.compare.parameters import varied_parameters
@@ -23,6 +22,7 @@ from telemetry.compare.sweep_warnings import (
     run_warnings,
     share_warnings,
 )
+from telemetry.compare.terms import Direction
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.manifest import Status

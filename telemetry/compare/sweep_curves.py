@@ -8,8 +8,8 @@ from enum import StrEnum
 import numpy as np
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.metric_names import LOSS, by_importance
+from telemetry.compare.terms import Direction
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows

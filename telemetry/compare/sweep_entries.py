@@ -8,11 +8,11 @@ from datetime import datetime
 import numpy as np
 
 from telemetry.compare.config_changes import canonical, flat
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.front import undominated
 from telemetry.compare.repeats import grouped
 from telemetry.compare.sweep_curves import SweepCurves
 from telemetry.compare.sweep_result import SweepRun
+from telemetry.compare.terms import Direction
 from telemetry.manifest import Status
 from telemetry.store.catalog import Run
 

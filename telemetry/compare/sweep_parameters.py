@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare import forest
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.effects import Region, best_region, effect
 from telemetry.compare.forest import Forest
 from telemetry.compare.importance import Explainer, importances
@@ -18,6 +17,7 @@ from telemetry.compare.repeats import grouped
 from telemetry.compare.standing import Contestant, standings
 from telemetry.compare.sweep_curves import SweepCurves
 from telemetry.compare.sweep_result import Interaction, Method, Parameter, SweepRun
+from telemetry.compare.terms import Direction
 
 Floats = npt.NDArray[np.float64]
 NOT_SEPARABLE = "not separable"

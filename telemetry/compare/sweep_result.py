@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.number_texts import number_text
+from telemetry.compare.terms import Direction
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from telemetry.compare.config_changes import flat
 from telemetry.compare.crossings import open_order
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.effects import inseparable
 from telemetry.compare.forest import FEWEST_RUNS, is_available
 from telemetry.compare.parameters import Varied
 from telemetry.compare.sweep_curves import MetricSource, SweepCurves
 from telemetry.compare.sweep_result import Failure, Sweep, SweepRun
+from telemetry.compare.terms import Direction
 from telemetry.manifest import Status
 
 RUNS_PER_PARAMETER = 4  # below this the importances of several parameters run into each other

@@ -2,16 +2,36 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from telemetry.compare.align import Floats, Series
-from telemetry.compare.diff_result import Trend
 
 POINTS = 48  # of a picture; a terminal shows no more
 
 Values = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """A metric's course: means over each side's runs, in equal stretches of the axis.
+
+    Attributes:
+        first: Where the first stretch begins.
+        last: Where the last one ends.
+        base: One value a stretch; None where no run has one.
+        candidate: The same of the candidate.
+    """
+
+    first: float = math.nan
+    last: float = math.nan
+    base: tuple[float | None, ...] = ()
+    candidate: tuple[float | None, ...] = ()
+
+
+NO_TREND = Trend()
 
 
 def trend(base: Sequence[Series], candidate: Sequence[Series]) -> Trend:
@@ -26,7 +46,7 @@ def trend(base: Sequence[Series], candidate: Sequence[Series]) -> Trend:
     """
     curves = [series for series in (*base, *candidate) if len(series)]
     if not curves:
-        return Trend()
+        return NO_TREND
     first = min(int(series.steps[0]) for series in curves)
     last = max(int(series.steps[-1]) for series in curves)
     n = min(POINTS, max(map(len, curves)))

@@ -13,8 +13,8 @@ Measured in benchmarks/compare/README.md; why so: docs/decisions/0016-a-claim-ta
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.intervals import Estimate
+from telemetry.compare.terms import Direction, Verdict
 
 # One-sided. Values over seeds are not normal (skewness up to 1 measured), and pairing is decided on
 # the data: this leaves both room within the 5 % that are promised.

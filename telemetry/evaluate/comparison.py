@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 

@@ -8,7 +8,7 @@ found.winner.parameters; found.answer
 from collections import Counter
 from collections.abc import Sequence
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy

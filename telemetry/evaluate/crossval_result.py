@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.nested_result import Nested
 from telemetry.evaluate.scores import Configuration, FoldScore
 from telemetry.json_values import Json

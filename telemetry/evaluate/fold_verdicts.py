@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.folds import fold_estimate
 from telemetry.compare.student import t_quantile
+from telemetry.compare.terms import Direction
 from telemetry.compare.verdicts import holm
 from telemetry.directions import higher_is_better
 from telemetry.evaluate.crossval_result import Compared, Standing

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.folds import fold_estimate
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.fold_verdicts import choose, places_of
 from telemetry.evaluate.nested_result import Choice, Nested
 from telemetry.evaluate.scores import Configuration, FoldScore, configurations

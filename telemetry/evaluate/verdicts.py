@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 from telemetry.errors import UsageError
 from telemetry.evaluate.comparison import Result
 from telemetry.evaluate.hypothesis import ACCURACY

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
-from telemetry.capture.observe_inputs import BatchHasher, batch_size, leaves_in, tensors_in
+from telemetry.capture.input_tensors import batch_size, leaves_in, tensors_in
+from telemetry.capture.observe_inputs import BatchHasher
 from tests.provenance import column, opened
 
 

@@ -4,13 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from telemetry.capture.observe_inputs import (
-    BatchHasher,
-    HashWindows,
-    batch_size,
-    bit_sample,
-    tensors_in,
-)
+from telemetry.capture.hash_purse import HashWindows
+from telemetry.capture.input_tensors import batch_size, tensors_in
+from telemetry.capture.observe_inputs import BatchHasher, bit_sample
 from telemetry.capture.position_hash import splitmix64
 
 

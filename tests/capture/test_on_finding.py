@@ -19,7 +19,7 @@ from torch.nn import functional
 from telemetry import Finding, TelemetryCallback, TrainingStopped
 from telemetry.capture import live_diagnosis
 from telemetry.capture.child import Child, Ended
-from telemetry.capture.module_nodes import in_backward
+from telemetry.capture.torch_state import in_backward
 from telemetry.errors import CaptureError
 from telemetry.finding import Severity
 from telemetry.live_findings import LiveFindings, write_findings

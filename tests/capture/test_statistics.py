@@ -26,7 +26,8 @@ from torch import Tensor
 
 from telemetry import histograms
 from telemetry.capture import statistics
-from telemetry.capture.statistic import Kind, ParameterStatistic, parameter_statistics
+from telemetry.capture.catalogue_packet import Kind
+from telemetry.capture.statistic import ParameterStatistic, parameter_statistics
 from telemetry.tables import table
 
 FloatArray = npt.NDArray[np.float64]

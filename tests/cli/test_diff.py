@@ -8,14 +8,9 @@ from example_results import diff_of
 import telemetry as package
 from telemetry.cli import diff_screen
 from telemetry.cli.commands import diff
-from telemetry.compare.diff_result import (
-    Axis,
-    Diff,
-    Direction,
-    Divergence,
-    DivergenceKind,
-    Verdict,
-)
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.parting import Divergence
+from telemetry.compare.terms import Axis, Direction, DivergenceKind, Verdict
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run
 

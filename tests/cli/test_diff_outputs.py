@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import telemetry as package
 from telemetry.cli.github import Level, annotation, annotations
 from telemetry.cli.junit import junit_xml
-from telemetry.compare.diff_result import Diff, Verdict
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import Verdict
 from telemetry.store.catalog import Run, list_runs
 
 HOSTILE = "::error::50 %,\r\n]]> <x a='\"&> \x00\x1b \ufffe \ud800"

@@ -3,7 +3,8 @@ from dataclasses import replace
 from example_results import diff_of
 
 from telemetry.cli.diff_settings import setting_lines
-from telemetry.compare.diff_result import ConfigChange, Verdict
+from telemetry.compare.config_changes import ConfigChange
+from telemetry.compare.terms import Verdict
 from telemetry.json_values import Json
 
 Change = tuple[str, Json, Json]

@@ -6,8 +6,8 @@ from example_results import folds_of, sweep_of
 
 import telemetry as package
 from telemetry.cli.commands import sweep
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.sweep_result import Sweep
+from telemetry.compare.terms import Direction
 from telemetry.store.catalog import Run
 
 pytestmark = pytest.mark.usefixtures("example")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.compare.align import Series, common_horizon, paired
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 
 
 def series(points: dict[int, float]) -> Series:

@@ -3,7 +3,7 @@ import pytest
 
 from telemetry.compare.align import Series
 from telemetry.compare.axes import along, in_units, place
-from telemetry.compare.diff_result import Axis
+from telemetry.compare.terms import Axis
 from telemetry.errors import UsageError
 
 

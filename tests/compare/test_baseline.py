@@ -12,7 +12,8 @@ from telemetry import json_values
 from telemetry.compare.baseline import read_baseline, write_baseline
 from telemetry.compare.baseline_format import MOST_LAYER_POINTS, MOST_POINTS
 from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import Diff, DivergenceKind, Verdict
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import DivergenceKind, Verdict
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.diagnose.policy import Policy
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.compare.config_changes import (
+    ConfigChange,
     canonical,
     config_changes,
     flat,
@@ -13,7 +14,6 @@ from telemetry.compare.config_changes import (
     same_value,
     settings,
 )
-from telemetry.compare.diff_result import ConfigChange
 from telemetry.json_values import Json
 from telemetry.manifest import Manifest, Status
 from telemetry.runs import RunRef

@@ -5,8 +5,8 @@ import pytest
 from compare.run_makers import builder
 
 from telemetry.compare.configurations import configurations, number_of_folds
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.sweep_result import SweepRun
+from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 from telemetry.store.catalog import load_run

@@ -9,7 +9,8 @@ from compare.run_makers import builder
 
 from telemetry.compare.cost_changes import cost_changes
 from telemetry.compare.costs import Cost, RunCosts, read_costs, step_costs
-from telemetry.compare.diff_result import CostChange, Direction, Verdict
+from telemetry.compare.diff_result import CostChange
+from telemetry.compare.terms import Direction, Verdict
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 

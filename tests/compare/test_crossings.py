@@ -3,7 +3,7 @@ import pytest
 
 from telemetry.compare.align import Series
 from telemetry.compare.crossings import open_order
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 
 
 def curve(*values: float) -> Series:

@@ -11,12 +11,8 @@ from compare.run_makers import N_STEPS, builder, rounded, trained
 
 from telemetry import json_values
 from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import (
-    Diff,
-    Direction,
-    DivergenceKind,
-    Verdict,
-)
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import Direction, DivergenceKind, Verdict
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.manifest import Status

@@ -5,7 +5,7 @@ import pytest
 from compare.run_makers import builder, trained
 
 from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import Axis, Direction, DirectionSource, Verdict
+from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 from telemetry.errors import UsageError
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store

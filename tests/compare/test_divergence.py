@@ -6,8 +6,10 @@ import pytest
 from compare.run_makers import LAYERS, builder
 from synthetic import RunBuilder
 
-from telemetry.compare.diff_result import ConfigChange, Divergence, DivergenceKind
+from telemetry.compare.config_changes import ConfigChange
 from telemetry.compare.divergence import first_divergence
+from telemetry.compare.parting import Divergence
+from telemetry.compare.terms import DivergenceKind
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 from compare.curve_makers import loss_curve
 
-from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.groups import Group
 from telemetry.compare.measure import Question, measure
+from telemetry.compare.terms import Direction, Verdict
 
 QUESTION = Question(name="val_loss", direction=Direction.LOWER, margin=0.01)
 SEED_NOISE = 0.03

@@ -3,9 +3,10 @@ import math
 import pytest
 
 from telemetry.compare.changed import by_sort
-from telemetry.compare.diff_result import ConfigChange, DivergenceKind
+from telemetry.compare.config_changes import ConfigChange
 from telemetry.compare.parting import Evidence, judge_divergence
 from telemetry.compare.sampled_bits import Differing, SampledStep
+from telemetry.compare.terms import DivergenceKind
 
 WEIGHTS_AND_OUTPUTS = frozenset({"weight", "output", "gradient", "update"})
 

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.intervals import Estimate, replicates_difference
 from telemetry.compare.power import detectable, effect_size, replicates_needed
+from telemetry.compare.terms import Direction, Verdict
 from telemetry.compare.verdicts import nearest_claim
 
 RUNS = 3

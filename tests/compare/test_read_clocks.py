@@ -3,9 +3,9 @@ from pathlib import Path
 from compare.run_makers import builder
 from synthetic import RunBuilder
 
-from telemetry.compare.diff_result import Axis
 from telemetry.compare.metric_names import counts_tokens
 from telemetry.compare.read_clocks import read_clocks
+from telemetry.compare.terms import Axis
 from telemetry.store.catalog import load_run
 from telemetry.store.store import Store
 

@@ -15,7 +15,8 @@ from telemetry.capture import pump
 from telemetry.capture.repository import git_state
 from telemetry.compare import read_side
 from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import Diff, DivergenceKind
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import DivergenceKind
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 from tests.git_repository import committed, git

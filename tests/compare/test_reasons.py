@@ -7,9 +7,10 @@ import pytest
 
 from telemetry.compare import reasons
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction, MetricChange, Verdict
+from telemetry.compare.diff_result import MetricChange
 from telemetry.compare.groups import Group
 from telemetry.compare.measure import Question, corrected, measure
+from telemetry.compare.terms import Direction, Verdict
 
 
 def measured(*, spread: float, shift: float) -> MetricChange:

@@ -4,7 +4,7 @@ import pytest
 from compare.run_makers import builder
 
 from telemetry.compare.changed import Sort, by_sort, named, same_code, sort_of
-from telemetry.compare.diff_result import ConfigChange
+from telemetry.compare.config_changes import ConfigChange
 from telemetry.compare.recorded_settings import recorded_settings
 from telemetry.json_values import Json
 from telemetry.store.catalog import load_run

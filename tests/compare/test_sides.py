@@ -4,7 +4,8 @@ import pytest
 from compare.run_makers import trained
 
 from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import Diff, DivergenceKind
+from telemetry.compare.diff_result import Diff
+from telemetry.compare.terms import DivergenceKind
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 

@@ -5,8 +5,8 @@ import pytest
 from compare.curve_makers import loss_curve
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.single_runs import own_share, resolution, seed_allowance, single_difference
+from telemetry.compare.terms import Direction, Verdict
 from telemetry.compare.verdicts import nearest_claim
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.standing import Contestant, standings
+from telemetry.compare.terms import Direction
 
 
 def contestant(

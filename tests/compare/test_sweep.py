@@ -12,8 +12,8 @@ from compare.run_makers import builder, rounded
 from telemetry import json_values
 from telemetry.compare import forest
 from telemetry.compare import sweep as sweep_module
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.sweep import sweep_runs
+from telemetry.compare.terms import Direction
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.json_values import Json
 from telemetry.manifest import Status

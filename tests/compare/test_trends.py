@@ -4,8 +4,7 @@ import numpy as np
 from compare.curve_makers import loss_curve
 
 from telemetry.compare.align import Series
-from telemetry.compare.diff_result import Trend
-from telemetry.compare.trends import POINTS, trend
+from telemetry.compare.trends import POINTS, Trend, trend
 
 
 def series(values: dict[int, float]) -> Series:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.compare.diff_result import Direction, Verdict
 from telemetry.compare.intervals import Estimate
+from telemetry.compare.terms import Direction, Verdict
 from telemetry.compare.verdicts import CLAIM_LEVEL, holm, nearest_claim
 
 SWAPPED = {

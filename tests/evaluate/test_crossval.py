@@ -8,8 +8,8 @@ import pytest
 from folds import CV_ID, add_folds
 
 from telemetry import Store
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.intervals import Estimate
+from telemetry.compare.terms import Direction
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.evaluate import crossval
 from telemetry.evaluate.crossval import Standing

@@ -13,7 +13,7 @@ from judged_models import HALF, N, compared, write
 from synthetic import START, RunBuilder
 
 from telemetry import Store
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 from telemetry.errors import UsageError
 from telemetry.evaluate import hypotheses
 from telemetry.evaluate.comparison import Comparison

@@ -10,7 +10,7 @@ from judged_models import HALF, N, compared, write
 from synthetic import START
 
 from telemetry import Store
-from telemetry.compare.diff_result import Verdict
+from telemetry.compare.terms import Verdict
 from telemetry.evaluate import hypotheses
 from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from synthetic import START
 
-from telemetry.compare.diff_result import Direction
 from telemetry.compare.student import t_quantile
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.fold_verdicts import choose
 from telemetry.evaluate.nested import nested_score
 from telemetry.evaluate.nested_result import Nested

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

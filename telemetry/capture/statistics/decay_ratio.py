@@ -8,12 +8,12 @@ Source: decoupled weight decay, arXiv:1711.05101.
 
 import numpy as np
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

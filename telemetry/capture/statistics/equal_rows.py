@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.position_hash import splitmix64
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from telemetry import histograms
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import IntArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

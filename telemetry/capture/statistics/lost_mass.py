@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

@@ -8,11 +8,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.sample_plan import FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

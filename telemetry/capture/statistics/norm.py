@@ -14,12 +14,12 @@ NaN or infinity shows in it; tensors for which it does not suffice are read agai
 import numpy as np
 import torch
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import ROW_LENGTH, FloatArray, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import ROW_LENGTH, RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

@@ -7,12 +7,12 @@ arXiv:2309.14322.
 import numpy as np
 import torch
 
+from telemetry.capture.catalogue_packet import Kind
 from telemetry.capture.host import on_host
 from telemetry.capture.sample_plan import RowLayout
 from telemetry.capture.statistic import (
     ColumnValues,
     HostPartials,
-    Kind,
     ParameterStatistic,
     Partials,
     Sample,

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import UsageError
 from telemetry.evaluate.scores import Configuration, FoldScore, shared_parameters

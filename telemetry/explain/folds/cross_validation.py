@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from telemetry.capture.configured_store import configured_store
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.cv_request import PROJECT
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.evaluate.nested_result import Nested

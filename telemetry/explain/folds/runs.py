@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from telemetry.compare.diff_result import Direction
+from telemetry.compare.terms import Direction
 from telemetry.evaluate.fold_verdicts import choose, goal_of
 from telemetry.evaluate.nested import nested_score
 from telemetry.evaluate.nested_result import Nested

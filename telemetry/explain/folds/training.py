@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 import telemetry
 from telemetry.capture.callback import TelemetryCallback
-from telemetry.capture.finding_news import OnFinding
+from telemetry.capture.options import OnFinding
 from telemetry.compare.repeats import CV_TAG, HOLDOUT_TAG, NESTED_TAG
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
 from telemetry.evaluate.scores import Training
