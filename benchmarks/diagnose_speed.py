@@ -32,12 +32,12 @@ import pyarrow.compute as pc
 
 import telemetry
 from telemetry.diagnose.detector import all_detectors
-from telemetry.manifest import Status, read_manifest, write_manifest
-from telemetry.runs import new_shard_name
-from telemetry.shards import read_shard, table_folder, write_shard
+from telemetry.format.manifest import Status, read_manifest, write_manifest
+from telemetry.format.runs import new_shard_name
+from telemetry.format.shards import read_shard, table_folder, write_shard
+from telemetry.format.tables import table, table_names
 from telemetry.store.catalog import Run
 from telemetry.store.listing import Listing
-from telemetry.tables import table, table_names
 
 CADENCE = 2  # steps between samples
 RECORDED_STEPS = 1_000

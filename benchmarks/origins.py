@@ -22,8 +22,8 @@ from origin_models import ARCHITECTURES
 from torch.nn import functional
 
 from telemetry import TelemetryCallback
+from telemetry.format.shards import listed_shards, read_shard
 from telemetry.json_values import Json
-from telemetry.shards import listed_shards, read_shard
 
 Payload = dict[str, Json]
 

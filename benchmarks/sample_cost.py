@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from workloads import WORKLOADS, Workload
 
 from telemetry import TelemetryCallback
-from telemetry.capture.catalogue import Catalogue
-from telemetry.capture.observe_optimizer import ParameterObserver
+from telemetry.capture.catalogue.catalogue import Catalogue
+from telemetry.capture.parameters.observer import ParameterObserver
 
 WARMUP_STEPS = 3
 NEVER = 10**9  # steps between samples: step 0 alone is sampled

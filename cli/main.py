@@ -20,11 +20,12 @@ from typing import TextIO
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from telemetry.cli import commands, render
 from telemetry.cli.options import common_options, default_settings, verb_name
+from telemetry.cli.output import render
 from telemetry.errors import TelemetryError
 
 PROGRAM = "telemetry"
+COMMANDS = "telemetry.cli.commands"
 COMPLETION_VARIABLE = "_TELEMETRY_COMPLETE"
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -48,7 +49,7 @@ class Verbs(click.Group):
         module = modules().get(cmd_name)
         if module is None:
             return None
-        found = import_module(f"{commands.__name__}.{module}").command
+        found = import_module(f"{COMMANDS}.{module}").command
         return found if isinstance(found, click.Command) else None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
@@ -70,13 +71,17 @@ class Verbs(click.Group):
 
 def modules() -> dict[str, str]:
     """Verb to module name."""
-    found = pkgutil.iter_modules(commands.__path__)
+    found = pkgutil.iter_modules(_folders())
     return {verb_name(entry.name): entry.name for entry in found}
+
+
+def _folders() -> Sequence[str]:
+    return [*import_module(COMMANDS).__path__]
 
 
 def short_help(module: str) -> str:
     """First line of a command's docstring, without importing it."""
-    path = Path(commands.__path__[0]) / f"{module}.py"
+    path = Path(_folders()[0]) / f"{module}.py"
     doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
     return doc.partition("\n")[0].rstrip(".")
 

@@ -16,7 +16,7 @@ import click
 
 from telemetry.configuration import STORE_VARIABLE, store_folder
 from telemetry.errors import TelemetryError
-from telemetry.runs import DEFAULT_STORE, local_folder
+from telemetry.format.runs import DEFAULT_STORE, local_folder
 from telemetry.safe_text import clean
 
 EXAMPLES_HEADING = "Examples:"

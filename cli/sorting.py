@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from telemetry.directions import higher_is_better
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
+from telemetry.metric_direction import higher_is_better
 from telemetry.store.catalog import Run
 
 COLUMNS: Mapping[str, Callable[[Run], str | int]] = {

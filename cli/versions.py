@@ -5,7 +5,7 @@ import tomllib
 from importlib import metadata, resources
 
 from telemetry import __version__
-from telemetry.manifest import FORMAT
+from telemetry.format.manifest import FORMAT
 
 LIBRARIES = ("duckdb", "pyarrow", "torch")
 
@@ -32,7 +32,7 @@ def library_version(name: str) -> str:
 
 
 def table_versions() -> dict[str, int]:
-    """Version of every table; read here because `telemetry.tables` imports pyarrow."""
+    """Version of every table; read here because `telemetry.format.tables` imports pyarrow."""
     files = resources.files("telemetry.schemas").iterdir()
     parsed = [
         tomllib.loads(file.read_text("utf-8")) for file in files if file.name.endswith(".toml")

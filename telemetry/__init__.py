@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from telemetry.capture.callback import TelemetryCallback
-    from telemetry.compare.baseline import read_baseline, write_baseline
-    from telemetry.compare.diff import diff_runs
-    from telemetry.compare.sweep import sweep_runs
+    from telemetry.compare.diff.baseline import read_baseline, write_baseline
+    from telemetry.compare.diff.diff import diff_runs
+    from telemetry.compare.sweep.sweep import sweep_runs
     from telemetry.diagnose.diagnose import diagnose_run
     from telemetry.diagnose.policy import Policy
     from telemetry.diagnose.policy_file import load_policy
     from telemetry.errors import TelemetryError, TrainingStopped
-    from telemetry.explain_request import ExplainSpec
     from telemetry.finding import Finding
+    from telemetry.requests.explain import ExplainSpec
     from telemetry.store.query import query_runs
     from telemetry.store.store import Store
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "ExplainSpec": "telemetry.explain_request",
+    "ExplainSpec": "telemetry.requests.explain",
     "Finding": "telemetry.finding",
     "Policy": "telemetry.diagnose.policy",
     "Store": "telemetry.store.store",
@@ -31,12 +31,12 @@ _PUBLIC = {
     "TelemetryError": "telemetry.errors",
     "TrainingStopped": "telemetry.errors",
     "diagnose_run": "telemetry.diagnose.diagnose",
-    "diff_runs": "telemetry.compare.diff",
+    "diff_runs": "telemetry.compare.diff.diff",
     "load_policy": "telemetry.diagnose.policy_file",
     "query_runs": "telemetry.store.query",
-    "read_baseline": "telemetry.compare.baseline",
-    "sweep_runs": "telemetry.compare.sweep",
-    "write_baseline": "telemetry.compare.baseline",
+    "read_baseline": "telemetry.compare.diff.baseline",
+    "sweep_runs": "telemetry.compare.sweep.sweep",
+    "write_baseline": "telemetry.compare.diff.baseline",
 }
 
 __all__ = [

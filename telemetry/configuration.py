@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from telemetry.errors import UsageError
-from telemetry.regular_files import read_regular
-from telemetry.runs import DEFAULT_STORE, local_folder
+from telemetry.format.regular_files import read_regular
+from telemetry.format.runs import DEFAULT_STORE, local_folder
 
 OWN_FILE, PROJECT_FILE = "telemetry.toml", "pyproject.toml"
 STORE_VARIABLE = "TELEMETRY_STORE"

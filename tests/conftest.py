@@ -16,7 +16,7 @@ from golden_text import is_same_json
 from hypothesis import HealthCheck, settings
 
 from telemetry.errors import TelemetryError
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 
 # Tests run side by side, one per core: threads of torch would wait for each other. Set before torch
 # is imported, and inherited by the processes that tests start.
@@ -71,7 +71,7 @@ def _no_wait_for_the_disk() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _no_git() -> Iterator[None]:
     """Some thousand writers would start it; who wants to know what it says puts it back."""
-    pump = sys.modules.get("telemetry.capture.pump")
+    pump = sys.modules.get("telemetry.capture.writer.pump")
     with pytest.MonkeyPatch.context() as patch:
         if pump is not None:
             patch.setattr(pump, "git_state", lambda _: {})
@@ -85,7 +85,9 @@ def _no_time_but_our_own() -> Iterator[None]:
     Rows are flushed after a second, samples that are dear become rare, a slow flight recorder is
     off: what else the machine does must not decide it.
     """
-    recording = sys.modules.get("telemetry.capture.recording")  # loads torch: only if it is there
+    recording = sys.modules.get(
+        "telemetry.capture.run.recording"
+    )  # loads torch: only if it is there
     clocks = SimpleNamespace(perf_counter=time.process_time)
     with pytest.MonkeyPatch.context() as patch:
         if recording is not None:
@@ -101,13 +103,13 @@ def _nothing_stays_open() -> Iterator[None]:
     """A callback or writer that a test leaves open would go on in the tests that follow it."""
     yield
     capture = sys.modules.get(
-        "telemetry.capture.open_callbacks"
+        "telemetry.capture.environment.open_callbacks"
     )  # loads torch: only if it is there
     if capture is not None:
         with contextlib.suppress(TelemetryError):  # of a strict one
             capture.close_all()
         capture._open.clear()  # one whose end failed would be counted as another one for ever
-    writer = sys.modules.get("telemetry.capture.writer")
+    writer = sys.modules.get("telemetry.capture.writer.writer")
     for left in list(writer._open_writers) if writer is not None else ():
         with contextlib.suppress(TelemetryError):
             left.close(Status.FAILED)

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 from compare.curve_makers import loss_curve
 
-from telemetry.compare.align import Series
-from telemetry.compare.baseline_format import MOST_POINTS
-from telemetry.compare.diff import Criteria, diff_summaries
-from telemetry.compare.labels import RunLabels
-from telemetry.compare.parting import Divergence
-from telemetry.compare.summary import Side, Summary
+from telemetry.compare.curves.align import Series
+from telemetry.compare.curves.thinning import averaged, picked
+from telemetry.compare.diff.baseline_format import MOST_POINTS
+from telemetry.compare.diff.diff import Criteria, diff_summaries
+from telemetry.compare.diff.summary import Side, Summary
+from telemetry.compare.divergence.cause import Divergence
+from telemetry.compare.settings.labels import RunLabels
 from telemetry.compare.terms import DivergenceKind
-from telemetry.compare.thinning import averaged, picked
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 
 N_STEPS, SEED_DEVIATION = 6_000, 0.02
 NOT_ASKED = Divergence(step=None, kind=DivergenceKind.UNKNOWN, layer=None, detail="")

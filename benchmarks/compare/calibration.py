@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.align import Series
-from telemetry.compare.diff_result import MetricChange
-from telemetry.compare.groups import Group
-from telemetry.compare.measure import Question, measure
+from telemetry.compare.curves.align import Series
+from telemetry.compare.diff.groups import Group
+from telemetry.compare.diff.measure import Question, measure
+from telemetry.compare.diff.result import MetricChange
 from telemetry.compare.terms import Direction, Verdict
 
 DECIDING = {

@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
-from telemetry.compare import read_side
-from telemetry.compare.diff import diff_runs
+from telemetry.compare.diff import read_side
+from telemetry.compare.diff.diff import diff_runs
 from telemetry.compare.terms import DivergenceKind
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store

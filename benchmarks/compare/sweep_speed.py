@@ -18,17 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from telemetry.compare import forest
-from telemetry.compare.sweep import sweep_runs
+from telemetry.compare.sweep import forest
+from telemetry.compare.sweep.sweep import sweep_runs
 from telemetry.diagnose.diagnose import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY
+from telemetry.format.manifest import Attempt, Manifest, Status, utc_text, write_manifest
+from telemetry.format.runs import new_shard_name, run_folder
+from telemetry.format.shards import table_folder, write_shard
+from telemetry.format.tables import table
 from telemetry.json_values import Json
-from telemetry.manifest import Attempt, Manifest, Status, utc_text, write_manifest
-from telemetry.runs import new_shard_name, run_folder
-from telemetry.shards import table_folder, write_shard
 from telemetry.store.findings_cache import store_findings
 from telemetry.store.store import Store
-from telemetry.tables import table
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 N_EVALUATIONS = 100

@@ -20,14 +20,14 @@ import numpy as np
 from real_sweeps import IRRELEVANT, SWEEPS, recorded  # isort: skip
 from synthetic_sweeps import SEARCHES, TRUTHS, SyntheticSweep, made  # isort: skip
 
-from telemetry.compare import forest
-from telemetry.compare.failures import attribute_failures
-from telemetry.compare.importance import mean_ranks
-from telemetry.compare.parameters import varied_parameters
-from telemetry.compare.repeats import grouped
-from telemetry.compare.sweep import sweep_runs
-from telemetry.compare.sweep_parameters import Outcomes, judged
-from telemetry.compare.sweep_result import Failure, Parameter
+from telemetry.compare.settings.repeats import grouped
+from telemetry.compare.sweep import forest
+from telemetry.compare.sweep.failures import attribute_failures
+from telemetry.compare.sweep.importance import mean_ranks
+from telemetry.compare.sweep.parameter_effects import Outcomes, judged
+from telemetry.compare.sweep.parameters import varied_parameters
+from telemetry.compare.sweep.result import Failure, Parameter
+from telemetry.compare.sweep.sweep import sweep_runs
 from telemetry.store.store import Store
 
 FIRST_SEED = 1_000  # the forest was tuned on others

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from judged import MOMENT, RUN, share
 
 from telemetry.compare.terms import Direction
-from telemetry.evaluate.crossval_result import Compared, Standing
-from telemetry.evaluate.fold_verdicts import judge_configurations, winner
-from telemetry.evaluate.scores import Configuration, FoldScore
+from telemetry.evaluate.cross_validation.result import Compared, Standing
+from telemetry.evaluate.cross_validation.scores import Configuration, FoldScore
+from telemetry.evaluate.cross_validation.verdicts import judge_configurations, winner
 
 Floats = npt.NDArray[np.float64]
 Learner = Callable[[Floats, Floats, np.random.Generator], Floats]

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from judged import MOMENT, RUN
 
 from telemetry.compare.terms import Direction
-from telemetry.evaluate.fold_verdicts import judge_configurations, winner
-from telemetry.evaluate.scores import Configuration, FoldScore
+from telemetry.evaluate.cross_validation.scores import Configuration, FoldScore
+from telemetry.evaluate.cross_validation.verdicts import judge_configurations, winner
 from telemetry.explain.folds.folds import Fold, make_folds
 
 Floats = npt.NDArray[np.float64]

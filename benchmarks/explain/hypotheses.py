@@ -20,11 +20,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from telemetry.compare.terms import Verdict
-from telemetry.evaluate.comparison import Result
-from telemetry.evaluate.hypothesis import ACCURACY
-from telemetry.evaluate.measures import measured
-from telemetry.evaluate.pairs import paired_examples
-from telemetry.evaluate.verdicts import Question, Rules, judge_questions
+from telemetry.evaluate.hypothesis_testing.hypothesis import ACCURACY
+from telemetry.evaluate.hypothesis_testing.measures import measured
+from telemetry.evaluate.hypothesis_testing.pairs import paired_examples
+from telemetry.evaluate.hypothesis_testing.result import Result
+from telemetry.evaluate.hypothesis_testing.verdicts import Question, Rules, judge_questions
 
 Images = npt.NDArray[np.float64]
 N_TRAIN = 900

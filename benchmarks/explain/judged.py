@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from telemetry.evaluate.evaluations import Examples, StoredEvaluation
-from telemetry.manifest import Status
-from telemetry.runs import RunRef
+from telemetry.evaluate.stored.evaluations import Examples, StoredEvaluation
+from telemetry.format.manifest import Status
+from telemetry.format.runs import RunRef
 from telemetry.store.catalog import Run
 
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from judged import examples, share
 
-from telemetry.evaluate.columns import slicing_columns
-from telemetry.evaluate.judged import Errors
-from telemetry.evaluate.slice_search import Outcome, Search, search_slices
+from telemetry.evaluate.slicing.columns import slicing_columns
+from telemetry.evaluate.slicing.judged import Errors
+from telemetry.evaluate.slicing.search import Outcome, Search, search_slices
 
 N = 4_000
 VALUES = (4, 5, 4, 5, 4, 5, 4, 5)

@@ -22,16 +22,16 @@ import pyarrow.compute as pc
 from pool import map_over
 from registry import RECIPES
 
-from telemetry.capture.finding_news import FindingNews
-from telemetry.capture.guard import Guard
+from telemetry.capture.isolation.guard import Guard
+from telemetry.capture.live.alerts import FindingNews
 from telemetry.diagnose.__main__ import live_findings
 from telemetry.finding import Severity
-from telemetry.live_findings import LiveFindings
-from telemetry.manifest import read_manifest, write_manifest
-from telemetry.runs import new_shard_name
-from telemetry.shards import listed_shards, read_shard, table_folder, write_shard
+from telemetry.format.live_findings import LiveFindings
+from telemetry.format.manifest import read_manifest, write_manifest
+from telemetry.format.runs import new_shard_name
+from telemetry.format.shards import listed_shards, read_shard, table_folder, write_shard
+from telemetry.format.tables import table, table_names
 from telemetry.store.store import Store
-from telemetry.tables import table, table_names
 
 FIRST_STEPS = 25
 CATALOGUES = {"tensors", "modules"}  # whole from the first step on

@@ -31,10 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from telemetry.cli.main import run
-from telemetry.manifest import Attempt, Manifest, Status, utc_now, write_manifest
-from telemetry.runs import new_shard_name, run_folder
-from telemetry.shards import table_folder, write_shard
-from telemetry.tables import table
+from telemetry.format.manifest import Attempt, Manifest, Status, utc_now, write_manifest
+from telemetry.format.runs import new_shard_name, run_folder
+from telemetry.format.shards import table_folder, write_shard
+from telemetry.format.tables import table
 
 LIMIT_S = 20
 LIMIT_BYTES = 8 * 1024**3  # of address space: a file that never ends is not read to its end

@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from telemetry.capture.packet import rows_packet
-from telemetry.capture.run_folder import RunSettings
-from telemetry.capture.writer import RunWriter
+from telemetry.capture.writer.run_folder import RunSettings
+from telemetry.capture.writer.writer import RunWriter
 from telemetry.store.catalog import load_run
 from telemetry.store.compact import compact_run
 from telemetry.store.session import Session

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
-from telemetry.cli.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.progress import tracked
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Column, Grid, Span, Style
+from telemetry.cli.output.progress import tracked
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
 

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import cv_run, numbers
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
-from telemetry.cli.judging import policy
+from telemetry.cli.cached_diagnosis import policy
+from telemetry.cli.models import cv_run
+from telemetry.cli.models.pages import HTML, check_page, write_page
 from telemetry.cli.options import Settings, verb_group
-from telemetry.cli.pages import HTML, check_page, write_page
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 from telemetry.compare.terms import Direction
 
 if TYPE_CHECKING:
-    from telemetry.evaluate.crossval_result import Compared, CrossValidation
+    from telemetry.evaluate.cross_validation.result import Compared, CrossValidation
 
 EXIT_UNDECIDED = 3
 HALF = 8  # characters of an interval on each side of zero
@@ -64,7 +65,7 @@ def compare(
       telemetry cv compare
       telemetry cv compare 7f3a --incumbent lr=0.1,depth=3 --json
     """
-    from telemetry.evaluate import crossval  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.cross_validation import comparison as crossval  # noqa: PLC0415 - duckdb
 
     check_page(html)
     screen = open_screen(settings)

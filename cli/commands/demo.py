@@ -25,11 +25,12 @@ from typing import IO, TYPE_CHECKING, Protocol
 import click
 from click.core import ParameterSource
 
-from telemetry.cli import main, render
+from telemetry.cli import main
 from telemetry.cli.options import settings_of, verb
+from telemetry.cli.output import render
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
+from telemetry.format.runs import SHORT_ID_LENGTH
 from telemetry.json_values import Json
-from telemetry.runs import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from telemetry.cli import numbers
-from telemetry.cli.grid import SEVERITY_STYLES, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import SEVERITY_STYLES, Column, Grid, Span, Style
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import findings as finding_lines
-from telemetry.cli import numbers
-from telemetry.cli.damage import warn_of_files
-from telemetry.cli.grid import Cell, Span, Style
-from telemetry.cli.judging import judged, policy
+from telemetry.cli.cached_diagnosis import judged, policy
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Cell, Span, Style
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
+from telemetry.cli.screens import findings as finding_lines
+from telemetry.cli.screens.store_warnings import warn_of_files
 from telemetry.configuration import FAIL_ON, find_configuration
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.errors import UsageError
@@ -120,7 +120,7 @@ def _selected(settings: Settings, selector: str) -> "tuple[telemetry.Store, Run]
 
 def _followed(screen: Screen, settings: Settings, selector: str) -> "tuple[telemetry.Store, Run]":
     """The run to follow, named; `latest` is one that is being recorded, if need be a later one."""
-    from telemetry.cli import following  # noqa: PLC0415 - pyarrow, which --help does without
+    from telemetry.cli.screens import following  # noqa: PLC0415 - pyarrow, which --help does without
 
     if selector == LATEST:
         store = telemetry.Store.expected(settings.store)
@@ -135,7 +135,7 @@ def _followed(screen: Screen, settings: Settings, selector: str) -> "tuple[telem
 def _explain(
     screen: Screen, store: "telemetry.Store", run: "Run", diagnosis: Diagnosis, wanted: str
 ) -> None:
-    from telemetry.cli import explaining  # noqa: PLC0415 - keeps --help fast
+    from telemetry.cli.screens import finding_details  # noqa: PLC0415 - keeps --help fast
     from telemetry.diagnose.explanation import (  # noqa: PLC0415 - duckdb
         chosen_finding,
         explanation,
@@ -145,9 +145,9 @@ def _explain(
     with store.session([run]) as session:
         explained = explanation(session, finding, place=place)
     if screen.wants_json:
-        screen.json(explaining.document(run, explained))
+        screen.json(finding_details.document(run, explained))
     else:
-        explaining.show(screen, run, diagnosis, explained)
+        finding_details.show(screen, run, diagnosis, explained)
 
 
 def document(run: "Run", diagnosis: Diagnosis) -> "dict[str, Json]":
@@ -169,7 +169,7 @@ def _follow(
     ends_early: bool,
 ) -> int:
     """Show what changes until the run ends, or, if so wished, until there is a reason to fail."""
-    from telemetry.cli import following  # noqa: PLC0415 - pyarrow, which --help does without
+    from telemetry.cli.screens import following  # noqa: PLC0415 - pyarrow, which --help does without
 
     code = 0
     for look in following.looks(screen, run, diagnose):

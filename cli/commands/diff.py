@@ -15,12 +15,12 @@ from pathlib import Path
 import click
 
 import telemetry
-from telemetry.cli.damage import warn_of_files
-from telemetry.cli.diff_outputs import annotate, present, write_junit
-from telemetry.cli.judging import policy
+from telemetry.cli.cached_diagnosis import policy
 from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
-from telemetry.cli.render import open_screen
-from telemetry.cli.slice_screen import present as present_slices
+from telemetry.cli.output.render import open_screen
+from telemetry.cli.screens.diff_outputs import annotate, present, write_junit
+from telemetry.cli.screens.slices import present as present_slices
+from telemetry.cli.screens.store_warnings import warn_of_files
 from telemetry.compare.terms import Axis, Direction, Verdict
 from telemetry.errors import UsageError
 
@@ -135,7 +135,7 @@ def command(  # noqa: PLR0913 - one argument per option
 
 def changed_slices(settings: Settings, base: str, candidate: str) -> int:
     """`telemetry slices CANDIDATE --base BASE`, where one looks for differences."""
-    from telemetry.evaluate.slices import Subject, find  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.slicing.slices import Subject, find  # noqa: PLC0415 - duckdb
 
     store = telemetry.Store.open(settings.store)
     subject = Subject(run=store.select(candidate), base=store.select(base))

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli.grid import Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.progress import tracked
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output.grid import Span, Style
+from telemetry.cli.output.progress import tracked
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 
 if TYPE_CHECKING:
     from telemetry.store.doctor import Complaint

@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from telemetry.cli.asked_models import AskedModel, asked_models, kept_models
-from telemetry.cli.evaluation_screen import has_errors, show
-from telemetry.cli.grid import Span, Style
-from telemetry.cli.model_answers import mappings
-from telemetry.cli.model_child import ask_each
-from telemetry.cli.model_options import (
+from telemetry.cli.models.child import ask_each
+from telemetry.cli.models.named import AskedModel, asked_models, kept_models
+from telemetry.cli.models.options import (
     BATCH,
     TIMEOUT,
     as_words,
@@ -34,9 +31,12 @@ from telemetry.cli.model_options import (
     weights_of,
 )
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.output.grid import Span, Style
+from telemetry.cli.output.model_answers import mappings
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.screens.evaluation import has_errors, show
 from telemetry.errors import UsageError
-from telemetry.explain_request import EvaluateRequest, ModelSource
+from telemetry.requests.explain import EvaluateRequest, ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

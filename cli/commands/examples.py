@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from telemetry.evaluate.history import Fate, History
+    from telemetry.evaluate.stored.history import Fate, History
 
 SHOWN = 5  # of a terminal; a pipe gets all
 NO_STEPS = (
@@ -37,7 +37,7 @@ NO_STEPS = (
 @click.pass_obj
 def command(settings: Settings, *, run: str, dataset: str | None) -> None:
     """Read the history of every example, and show those that stand out."""
-    from telemetry.evaluate.history import read_history  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.stored.history import read_history  # noqa: PLC0415 - duckdb
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)

@@ -12,14 +12,14 @@ Examples:
   telemetry explain list latest
 """
 
-from telemetry.cli.explain_asked import add_asked
-from telemetry.cli.explain_coverage import add_coverage
-from telemetry.cli.explain_dream import add_dream
-from telemetry.cli.explain_features import add_features
-from telemetry.cli.explain_input import add_input
-from telemetry.cli.explain_perturb import add_perturb
-from telemetry.cli.explain_reduce import add_reduce
-from telemetry.cli.explain_weights import add_weights
+from telemetry.cli.explain.coverage import add_coverage
+from telemetry.cli.explain.dream import add_dream
+from telemetry.cli.explain.features import add_features
+from telemetry.cli.explain.input import add_input
+from telemetry.cli.explain.perturb import add_perturb
+from telemetry.cli.explain.reduce import add_reduce
+from telemetry.cli.explain.stored import add_asked
+from telemetry.cli.explain.weights import add_weights
 from telemetry.cli.options import verb_group
 
 command = verb_group(__name__, __doc__)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
-from telemetry.cli.grid import Span, Style
-from telemetry.cli.judging import policy
+from telemetry.cli.cached_diagnosis import policy
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Span, Style
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:

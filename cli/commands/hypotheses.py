@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers, seed_advice
-from telemetry.cli.damage import show_warnings
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
-from telemetry.cli.hypotheses_run import DEFAULT_FILE, add_run
-from telemetry.cli.hypothesis_list import show_list
+from telemetry.cli.models.hypotheses_run import DEFAULT_FILE, add_run
 from telemetry.cli.options import Settings, complete_runs, verb_group
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
+from telemetry.cli.screens import seed_advice
+from telemetry.cli.screens.hypotheses import show_list
+from telemetry.cli.screens.store_warnings import show_warnings
 
 if TYPE_CHECKING:
-    from telemetry.evaluate.comparison import Comparison, Result
+    from telemetry.evaluate.hypothesis_testing.result import Comparison, Result
 
 EXIT_CODES = {"regression": 1, "inconclusive": 3}
 STYLES = {
@@ -88,7 +89,7 @@ def compare(  # noqa: PLR0913 - one argument per option
       telemetry hypotheses compare main latest
       telemetry hypotheses compare main latest --file hypotheses.toml --json
     """
-    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.hypothesis_testing import comparison as hypotheses  # noqa: PLC0415 - duckdb
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
@@ -124,7 +125,7 @@ def list_(settings: Settings, *, file: Path | None) -> None:
       telemetry hypotheses list
       telemetry hypotheses list --file hypotheses.toml --json
     """
-    from telemetry.evaluate import hypotheses  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.hypothesis_testing import comparison as hypotheses  # noqa: PLC0415 - duckdb
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)

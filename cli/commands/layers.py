@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import numbers
-from telemetry.cli.damage import show_warnings
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen
-from telemetry.cli.texts import plural
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
+from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.json_values import Json
 

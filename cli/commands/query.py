@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import reference, results, row_writers
-from telemetry.cli.damage import show_warnings
-from telemetry.cli.grid import Span, Style
-from telemetry.cli.judging import judge_all
+from telemetry.cli.cached_diagnosis import judge_all
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import Screen, open_screen, safe_json
+from telemetry.cli.output import query_cells, row_writers
+from telemetry.cli.output.grid import Span, Style
+from telemetry.cli.output.render import Screen, open_screen, safe_json
+from telemetry.cli.screens import reference
+from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def command(  # noqa: PLR0913 - one argument per option
     _ensure_findings(store, runs, statement)
     limits = QueryLimits(
         timeout_s=timeout,
-        memory_bytes=results.parse_size(memory) if memory else None,
+        memory_bytes=query_cells.parse_size(memory) if memory else None,
         most_rows=limit if limit is not None else _default_limit(screen, form, output),
     )
     ask = partial(stream_query, store, statement, limits=limits, runs=runs)
@@ -158,7 +159,7 @@ def _pour(screen: Screen, stream: "RowStream", *, form: str) -> None:
 
 def _show(screen: Screen, result: "QueryResult") -> None:
     show_warnings(screen, result.warnings)
-    n_left_out = screen.grid(results.grid(result), indent=0)
+    n_left_out = screen.grid(query_cells.grid(result), indent=0)
     if n_left_out:
         left_out = f"{n_left_out} of {len(result.columns)} columns have no place here"
         screen.note(Span(f"{left_out}: name some, or --format csv", Style.FAINT))

@@ -22,13 +22,13 @@ import click
 from telemetry.cli.options import Settings, verb
 from telemetry.configuration import STORE_VARIABLE
 from telemetry.errors import UsageError
-from telemetry.record_request import (
+from telemetry.format.regular_files import read_regular
+from telemetry.requests.record import (
     AUTO_VARIABLE,
     START_FILE,
     RecordRequest,
     start_file_is_installed,
 )
-from telemetry.regular_files import read_regular
 
 SCRIPT_BYTES = 64 * 1024 * 1024  # largest
 PYTHON_SUFFIXES = (".py", ".pyw", ".pyc")

@@ -14,23 +14,23 @@ from datetime import UTC, datetime
 import click
 
 import telemetry
-from telemetry.cli import findings as finding_lines
-from telemetry.cli import numbers
-from telemetry.cli.damage import show_warnings
-from telemetry.cli.describing import STATUS_STYLES
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
-from telemetry.cli.judging import options_in_force
+from telemetry.cli.cached_diagnosis import options_in_force
 from telemetry.cli.options import Settings, verb
-from telemetry.cli.render import Screen, open_screen
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.output.render import Screen, open_screen
+from telemetry.cli.output.texts import plural
+from telemetry.cli.screens import findings as finding_lines
+from telemetry.cli.screens.run_lines import STATUS_STYLES
+from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.cli.sorting import COLUMNS, sorted_runs
-from telemetry.cli.texts import plural
-from telemetry.json_values import Json
-from telemetry.manifest import (
+from telemetry.format.manifest import (
     HEARTBEAT_INTERVAL_S,
     STALE_AFTER_INTERVALS,
     Status,
     heartbeat_age_s,
 )
+from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 
 DEFAULT_LIMIT = 20
@@ -194,7 +194,7 @@ def _sorted_by(run: Run, name: str) -> str:
 
 def evaluated_metric(runs: Sequence[Run]) -> str:
     """The metric besides the loss that says most about these runs; '' when there is none."""
-    from telemetry.compare.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
+    from telemetry.compare.curves.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
 
     names = by_importance(name for run in runs for name in run.metrics)
     best = next((name for name in names if not name.startswith("lr/")), LOSS)
@@ -228,7 +228,7 @@ def _age(run: Run, moment: datetime) -> str:
 
 
 def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
-    from telemetry.run_loss import SMOOTHED_FROM  # noqa: PLC0415 - keeps --help fast
+    from telemetry.format.run_loss import SMOOTHED_FROM  # noqa: PLC0415 - keeps --help fast
 
     notes = []
     if any(run.steps >= SMOOTHED_FROM and LOSS in run.metrics for run in runs):

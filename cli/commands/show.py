@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli import findings as finding_lines
-from telemetry.cli import numbers, sparklines
-from telemetry.cli.damage import show_warnings
-from telemetry.cli.describing import (
+from telemetry.cli.cached_diagnosis import judged
+from telemetry.cli.options import Settings, complete_runs, verb
+from telemetry.cli.output import numbers, sparklines
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.output.render import TREND_WIDTH, Screen, open_screen
+from telemetry.cli.screens import findings as finding_lines
+from telemetry.cli.screens.run_lines import (
     cadence_of,
     capture_line,
     count_attempts,
@@ -24,13 +27,10 @@ from telemetry.cli.describing import (
     model_line,
     overhead_of,
 )
-from telemetry.cli.grid import Align, Cell, Column, Grid, Span, Style, counted
-from telemetry.cli.judging import judged
-from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import TREND_WIDTH, Screen, open_screen
-from telemetry.directions import tells_direction
+from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
+from telemetry.metric_direction import tells_direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,7 +203,7 @@ def _show_curves(screen: Screen, curves: "Curves") -> None:
 
 def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
     """Loss and gradient norm, metrics by what they say about the run, rates and times."""
-    from telemetry.compare.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
+    from telemetry.compare.curves.metric_names import by_importance  # noqa: PLC0415 - keeps --help fast
 
     names = by_importance(curve.name for curve in curves)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 
 import telemetry
-from telemetry.cli.hypothesis_options import hypothesis_options
+from telemetry.cli.models.hypothesis_options import hypothesis_options
 from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.render import open_screen
-from telemetry.cli.slice_screen import present
+from telemetry.cli.output.render import open_screen
+from telemetry.cli.screens.slices import present
 from telemetry.errors import UsageError
 
 METRICS = ("error", "loss")
@@ -71,7 +71,7 @@ def command(  # noqa: PLR0913 - one argument per option
     file: Path,
 ) -> int:
     """Search or measure, show, and fail if a group is worse."""
-    from telemetry.evaluate import slices  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.slicing import slices  # noqa: PLC0415 - duckdb
 
     if save_hypothesis is not None and base is not None:
         raise UsageError("a change between two runs is no hypothesis; leave out --base.")

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import click
 
 import telemetry
-from telemetry.cli.damage import show_warnings, warn_of_files
-from telemetry.cli.judging import judge_all, policy
+from telemetry.cli.cached_diagnosis import judge_all, policy
 from telemetry.cli.options import Settings, markdown_option, verb
-from telemetry.cli.render import open_screen
-from telemetry.cli.sweep_screen import show
+from telemetry.cli.output.render import open_screen
+from telemetry.cli.screens.store_warnings import show_warnings, warn_of_files
+from telemetry.cli.screens.sweep import show
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 

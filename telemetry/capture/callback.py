@@ -11,9 +11,7 @@ from typing import Self
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from telemetry.capture import open_callbacks
-from telemetry.capture.after_close import start_diagnosis
-from telemetry.capture.checked import (
+from telemetry.capture.arguments import (
     Every,
     checked_allowance,
     checked_every,
@@ -29,24 +27,26 @@ from telemetry.capture.checked import (
     checked_tags,
     checked_total,
 )
-from telemetry.capture.config import flatten_config
 from telemetry.capture.configured_store import configured_store
-from telemetry.capture.contained import contained
-from telemetry.capture.continuation import state_of
-from telemetry.capture.environment import capture_environment, is_preparing
-from telemetry.capture.example_log import ExampleBatch, ExampleLog
-from telemetry.capture.exit_calls import is_failure
-from telemetry.capture.opening import Opening
-from telemetry.capture.options import OnFinding, Options
-from telemetry.capture.probe_batch import ProbeBatch
-from telemetry.capture.ranks import rank_and_world_size
-from telemetry.capture.recording import Recording
-from telemetry.capture.untraced import untraced
-from telemetry.capture.writer import RunSettings
+from telemetry.capture.environment import open_callbacks
+from telemetry.capture.environment.config import flatten_config
+from telemetry.capture.environment.environment import capture_environment, is_preparing
+from telemetry.capture.environment.exit_calls import is_failure
+from telemetry.capture.environment.ranks import rank_and_world_size
+from telemetry.capture.isolation.contained import contained
+from telemetry.capture.isolation.untraced import untraced
+from telemetry.capture.run.after_close import start_diagnosis
+from telemetry.capture.run.example_log import ExampleBatch, ExampleLog
+from telemetry.capture.run.opening import Opening
+from telemetry.capture.run.recording import Recording
+from telemetry.capture.steps.continuation import state_of
+from telemetry.capture.steps.options import OnFinding, Options
+from telemetry.capture.steps.probe_batch import ProbeBatch
+from telemetry.capture.writer.writer import RunSettings
 from telemetry.errors import UsageError
-from telemetry.explain_request import ExplainSpec
+from telemetry.format.manifest import Status
 from telemetry.json_values import Json
-from telemetry.manifest import Status
+from telemetry.requests.explain import ExplainSpec
 
 logger = logging.getLogger(__name__)
 

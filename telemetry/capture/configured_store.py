@@ -5,7 +5,7 @@ from pathlib import Path
 
 from telemetry.configuration import store_folder
 from telemetry.errors import UsageError
-from telemetry.runs import DEFAULT_STORE
+from telemetry.format.runs import DEFAULT_STORE
 
 logger = logging.getLogger(__name__)
 

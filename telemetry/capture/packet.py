@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from telemetry.tables import table as schema_of
+from telemetry.format.tables import table as schema_of
 
 HOST_ROW_BYTES = 600  # a dictionary of some ten values
 

@@ -17,7 +17,7 @@ from telemetry.diagnose.detector import Tier, find_detector
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings
 from telemetry.diagnose.policy_file import load_policy
 from telemetry.errors import StoreUnreadable, TelemetryError
-from telemetry.live_findings import LiveFindings, write_findings
+from telemetry.format.live_findings import LiveFindings, write_findings
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.compact import compact_run, remove_old_inputs
 from telemetry.store.compaction import GRACE_S

@@ -9,27 +9,22 @@ from typing import Protocol
 
 import numpy as np
 
-from telemetry.diagnose.baselines import LOSS_INPUTS_SQL, baseline
-from telemetry.diagnose.gates import sustained_width, usual, warm_in
-from telemetry.diagnose.improvement import (
-    BINS,
-    IMPROVEMENT_SQL,
-    Improvement,
-    improvement,
-)
-from telemetry.diagnose.loss_units import HUBER, SQUARED
-from telemetry.diagnose.network import MODULES_SQL, PARAMETERS_SQL, Network, network
-from telemetry.diagnose.optimizers import (
+from telemetry.diagnose.evidence.network import MODULES_SQL, PARAMETERS_SQL, Network, network
+from telemetry.diagnose.evidence.optimizers import (
     OPTIMIZERS_SQL,
     SHARED_LOSS_SQL,
     OptimizerInfo,
     optimizers,
 )
-from telemetry.diagnose.other_data import has_grown, targets_grow
-from telemetry.diagnose.progress import Baseline, Progress, State, progress
-from telemetry.diagnose.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.judgement.baselines import LOSS_INPUTS_SQL, baseline
+from telemetry.diagnose.judgement.gates import sustained_width, usual, warm_in
+from telemetry.diagnose.judgement.improvement import BINS, IMPROVEMENT_SQL, Improvement, improvement
+from telemetry.diagnose.judgement.loss_units import HUBER, SQUARED
+from telemetry.diagnose.judgement.other_data import has_grown, targets_grow
+from telemetry.diagnose.judgement.progress import Baseline, Progress, State, progress
+from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
-from telemetry.step_flags import StepFlag
+from telemetry.format.step_flags import StepFlag
 from telemetry.store.rows import Rows, SqlValue
 
 RECOVERED_SHARE = 0.25

@@ -1,6 +1,6 @@
 """What a detector is, and where detectors are found.
 
-A detector is one module of `detectors/`: docstring, constants, SQL, a pure `judge`, DETECTOR. Its
+A detector is one module below `rules/`: docstring, constants, SQL, a pure `judge`, DETECTOR. Its
 id is the file's name; no list of names exists anywhere.
 """
 
@@ -15,7 +15,6 @@ from enum import StrEnum
 from functools import cache
 from typing import TypeAlias
 
-from telemetry.diagnose import detectors as package
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.errors import UsageError
@@ -34,6 +33,7 @@ Limits: TypeAlias = "Mapping[str, float]"
 Verdict: TypeAlias = "Finding | Description | NotChecked | None"
 Judge: TypeAlias = "Callable[[Rows, RunContext, Limits], Verdict]"
 
+RULES = "telemetry.diagnose.rules"
 _PARAMETER = re.compile(r"\$(\w+)")
 _SHARE = re.compile(r"_share$")
 _COUNT = re.compile(r"^min_|_(?:steps?|samples|units|positions|classes|evaluations)$")
@@ -112,7 +112,7 @@ class Detector:
     @property
     def doc(self) -> str:
         """The documentation page: the docstring of its module."""
-        return importlib.import_module(f"{package.__name__}.{self.id}").__doc__ or ""
+        return importlib.import_module(_modules()[self.id]).__doc__ or ""
 
     def limits(self, overrides: Limits) -> dict[str, float]:
         """The parameters with overrides.
@@ -146,10 +146,17 @@ class Detector:
 
 @cache
 def all_detectors() -> tuple[Detector, ...]:
-    """Every detector found in `detectors/`, sorted by id."""
-    names = sorted(entry.name for entry in pkgutil.iter_modules(package.__path__))
-    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    return tuple(module.DETECTOR for module in modules)
+    """Every detector found below `rules/`, sorted by id."""
+    modules = _modules()
+    return tuple(importlib.import_module(modules[name]).DETECTOR for name in sorted(modules))
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Full name of each rule's module by its id; the folders between group rules for readers."""
+    folders = importlib.import_module(RULES).__path__
+    found = pkgutil.walk_packages(folders, f"{RULES}.")
+    return {entry.name.rpartition(".")[2]: entry.name for entry in found if not entry.ispkg}
 
 
 def known_detector(name: str) -> Detector | None:

@@ -18,7 +18,7 @@ from telemetry.diagnose.finding import Description, Diagnosis, Finding, NotCheck
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
 from telemetry.diagnose.tags import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 from telemetry.store.catalog import Run
 from telemetry.store.findings_cache import read_findings, store_findings
 from telemetry.store.session import Session

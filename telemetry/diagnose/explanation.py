@@ -14,7 +14,7 @@ import numpy as np
 from telemetry.diagnose.context import Querying
 from telemetry.diagnose.detector import Detector, find_detector
 from telemetry.diagnose.finding import Diagnosis, Finding
-from telemetry.diagnose.robust import FloatArray, IntArray
+from telemetry.diagnose.judgement.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import number
 from telemetry.errors import UsageError
 from telemetry.finding import QUERY_KEY

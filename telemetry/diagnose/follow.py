@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 from telemetry.diagnose.finding import Diagnosis, Finding
 from telemetry.errors import StoreUnreadable, TelemetryError
-from telemetry.manifest import Status
-from telemetry.runs import MANIFEST_NAME, RunRef
+from telemetry.format.manifest import Status
+from telemetry.format.runs import MANIFEST_NAME, RunRef
 from telemetry.store.catalog import Run, load_run, run_folders, run_status
 from telemetry.store.findings_cache import input_hash
 from telemetry.store.folders import is_real_folder

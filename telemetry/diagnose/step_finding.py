@@ -1,7 +1,7 @@
 """A finding about the steps in which something was seen, of no layer in particular."""
 
 from telemetry.diagnose.finding import Finding, Severity
-from telemetry.diagnose.robust import IntArray
+from telemetry.diagnose.judgement.robust import IntArray
 
 
 def step_finding(  # noqa: PLR0913 - the parts of a finding

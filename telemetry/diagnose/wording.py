@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from telemetry.diagnose.finding import Severity
-from telemetry.diagnose.progress import Progress
+from telemetry.diagnose.judgement.progress import Progress
 from telemetry.store.sql import quoted
 
 MATRICES = "parameter not like '%bias'"  # of the evidence: what carries the signal

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from telemetry import json_values
-from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import TelemetryError, UsageError
 from telemetry.explain.extras import extra_installed
 from telemetry.explain.models.entry_points import application_path
 from telemetry.explain.models.subject import Subject, load_source
 from telemetry.explain.progress import Progress
-from telemetry.explain_request import (
+from telemetry.json_values import Json
+from telemetry.requests.cross_validation import CrossValidateRequest
+from telemetry.requests.explain import (
     ANSWERS,
     MESSAGE_MARK,
     REQUESTS,
@@ -34,9 +35,8 @@ from telemetry.explain_request import (
     PerturbRequest,
     ReduceRequest,
 )
-from telemetry.feature_requests import DreamRequest, FeaturesRequest, WeightsRequest
-from telemetry.json_values import Json
-from telemetry.request_values import Request
+from telemetry.requests.features import DreamRequest, FeaturesRequest, WeightsRequest
+from telemetry.requests.values import Request
 
 
 class Question(Protocol):
@@ -93,7 +93,7 @@ def answer_to(
     """The answer to a request, or to each of several, one after the other.
 
     Args:
-        document: One of `telemetry.explain_request`, as JSON.
+        document: One of `telemetry.requests.explain`, as JSON.
         progress: Told how far it is.
 
     Raises:

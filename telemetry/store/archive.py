@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.manifest import Status, read_manifest
-from telemetry.runs import ID_PATTERN
+from telemetry.format.manifest import Status, read_manifest
+from telemetry.format.runs import ID_PATTERN
 from telemetry.store.catalog import Run
 from telemetry.store.folders import is_real_folder
 from telemetry.store.store import Store

@@ -3,12 +3,12 @@
 from functools import cache
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import live_shards, parse_shard_name
-from telemetry.shards import read_footer
+from telemetry.format.runs import live_shards, parse_shard_name
+from telemetry.format.shards import read_footer
+from telemetry.format.tables import table, table_names
 from telemetry.store.catalog import Run
 from telemetry.store.flight_rows import flight_rows
 from telemetry.store.folders import RankFolder, rank_folders
-from telemetry.tables import table, table_names
 
 OUTSIDE_TRAINING = 0  # attempt of shards that no training process wrote
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
+from telemetry.format.tables import Table, table, table_names
 from telemetry.store import sql
 from telemetry.store.listing import Listing
 from telemetry.store.manifest_tables import MANIFEST_TABLES, manifest_table
 from telemetry.store.shard_file import ShardFile
-from telemetry.tables import Table, table, table_names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 from telemetry.errors import StoreUnreadable
+from telemetry.format.manifest import Manifest, Status, inferred_status, read_manifest
+from telemetry.format.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 from telemetry.json_values import NOT_FINITE, Json, json_integer, json_number
-from telemetry.manifest import Manifest, Status, inferred_status, read_manifest
-from telemetry.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Json]:
-        """`{name: {last, best, best_step}}`; the loss as `telemetry.run_loss` says, others raw."""
+        """`{name: {last, best, best_step}}`; the loss as `format.run_loss` says, others raw."""
         found = self.manifest.summary.get("metrics") if self.manifest else None
         metrics = found if isinstance(found, Mapping) else {}
         return metrics if self.measured is None else {**metrics, **self.measured}

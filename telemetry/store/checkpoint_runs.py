@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.explain_request import EXPLAIN_KEY, file_digest
+from telemetry.format.manifest import Manifest, Status, utc_now, write_manifest
+from telemetry.format.ownership import doubt, signed
+from telemetry.format.runs import MANIFEST_NAME, RunRef, run_folder
 from telemetry.json_values import Json
-from telemetry.manifest import Manifest, Status, utc_now, write_manifest
-from telemetry.ownership import doubt, signed
 from telemetry.processes import this_process
-from telemetry.runs import MANIFEST_NAME, RunRef, run_folder
+from telemetry.requests.explain import EXPLAIN_KEY, file_digest
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.locks import LOCK_NAME
 

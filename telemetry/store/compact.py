@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable, TelemetryError
+from telemetry.format.manifest import Manifest, is_over, read_manifest, write_manifest
+from telemetry.format.runs import RunRef
+from telemetry.format.shards import DIGEST_BYTES, sweep_parts
 from telemetry.json_values import Json
-from telemetry.manifest import Manifest, is_over, read_manifest, write_manifest
-from telemetry.runs import RunRef
-from telemetry.shards import DIGEST_BYTES, sweep_parts
 from telemetry.store.attempts import training_tables
 from telemetry.store.catalog import load_run
 from telemetry.store.compaction import (

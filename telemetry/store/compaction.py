@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from telemetry.errors import SchemaMismatch, StoreUnreadable
-from telemetry.runs import (
+from telemetry.format.runs import (
     RunRef,
     ShardName,
     live_shards,
@@ -26,10 +26,10 @@ from telemetry.runs import (
     parse_shard_name,
     remove_quietly,
 )
-from telemetry.shards import publish_shard, read_footer, read_shard, sorted_rows
+from telemetry.format.shards import publish_shard, read_footer, read_shard, sorted_rows
+from telemetry.format.tables import Table, table
 from telemetry.store.attempts import OUTSIDE_TRAINING, training_tables
 from telemetry.store.folders import RankFolder, rank_folders
-from telemetry.tables import Table, table
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from telemetry.format.tables import ARROW_TYPES, PATH_COLUMNS, Table
 from telemetry.store import sql
 from telemetry.store.shard_file import ShardFile
-from telemetry.tables import ARROW_TYPES, PATH_COLUMNS, Table
 
 _PATH_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in PATH_COLUMNS.items()])
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from telemetry.format.tables import table_names
 from telemetry.store.attempts import training_tables
 from telemetry.store.catalog import Run
 from telemetry.store.flight_rows import flight_rows
 from telemetry.store.leftovers import leftover_folders
 from telemetry.store.listing import Listing
 from telemetry.store.shard_file import ShardFile
-from telemetry.tables import table_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

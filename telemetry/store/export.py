@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.format.manifest import publish_json
+from telemetry.format.runs import MANIFEST_NAME
+from telemetry.format.shards import ROW_GROUP_ROWS
+from telemetry.format.tables import table_names
 from telemetry.json_values import Json
-from telemetry.manifest import publish_json
-from telemetry.runs import MANIFEST_NAME
-from telemetry.shards import ROW_GROUP_ROWS
 from telemetry.store.catalog import Run
 from telemetry.store.folders import is_real_folder
 from telemetry.store.kept_files import FOLDER
@@ -25,7 +26,6 @@ from telemetry.store.rows import SqlValue
 from telemetry.store.session import Session
 from telemetry.store.shard_file import page_fault
 from telemetry.store.store import Store
-from telemetry.tables import table_names
 
 ExportFormat = Literal["parquet", "csv", "json"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)

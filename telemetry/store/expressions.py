@@ -11,7 +11,7 @@ import pyarrow as pa
 from telemetry.configuration import nearest
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
-from telemetry.store.locked import default_memory_bytes, locked_connection
+from telemetry.store.sandbox import default_memory_bytes, locked_connection
 from telemetry.store.statements import first_line
 
 # Of the syntax tree that DuckDB gives; sub-queries, windows, parameters and stars are not here.

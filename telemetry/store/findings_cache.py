@@ -14,15 +14,15 @@ import pyarrow as pa
 
 from telemetry import json_values
 from telemetry.errors import StoreUnreadable
+from telemetry.format.manifest import Status, is_over, read_manifest, write_manifest
+from telemetry.format.runs import RunRef, live_shards, new_shard_name, parse_shard_name
+from telemetry.format.shards import read_shard, table_folder, write_shard
+from telemetry.format.tables import table
 from telemetry.json_values import Json
-from telemetry.manifest import Status, is_over, read_manifest, write_manifest
-from telemetry.runs import RunRef, live_shards, new_shard_name, parse_shard_name
-from telemetry.shards import read_shard, table_folder, write_shard
 from telemetry.store.attempts import OUTSIDE_TRAINING, training_tables
 from telemetry.store.catalog import Run
 from telemetry.store.folders import rank_folders
 from telemetry.store.locks import run_lock
-from telemetry.tables import table
 
 FINDINGS = "findings"
 KEPT_SETS = 8  # of one run: other options and other rules alternate

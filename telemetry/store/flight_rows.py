@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from telemetry.errors import StoreUnreadable
-from telemetry.flight_ring import (
+from telemetry.format.flight_ring import (
     SIZE_LIMIT_BYTES,
     WALL_TIME,
     Number,
@@ -20,10 +20,10 @@ from telemetry.flight_ring import (
     parse_ring,
     parse_ring_name,
 )
-from telemetry.manifest import Status
-from telemetry.regular_files import read_regular
-from telemetry.runs import live_shards, parse_claim_name, parse_shard_name
-from telemetry.shards import read_footer
+from telemetry.format.manifest import Status
+from telemetry.format.regular_files import read_regular
+from telemetry.format.runs import live_shards, parse_claim_name, parse_shard_name
+from telemetry.format.shards import read_footer
 from telemetry.store.catalog import Run
 from telemetry.store.folders import rank_folders
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from telemetry.runs import RunRef, parse_shard_name
+from telemetry.format.runs import RunRef, parse_shard_name
 
 _RANK = re.compile(r"rank=(\d{1,9})")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import publish_bytes, remove_quietly
+from telemetry.format.runs import publish_bytes, remove_quietly
 
 FOLDER = "explain"  # in a run and in an export
 IMAGES, ARRAYS, PAGES = f"{FOLDER}/images", f"{FOLDER}/arrays", f"{FOLDER}/html"

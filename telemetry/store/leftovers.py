@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from telemetry.runs import MANIFEST_NAME
+from telemetry.format.runs import MANIFEST_NAME
 from telemetry.store.archive import SERVICE_FOLDER, TRASH_FOLDER
 from telemetry.store.catalog import folders_named
 from telemetry.store.folders import is_real_folder

@@ -7,8 +7,9 @@ there; it never adds a file.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from telemetry.format.runs import RunRef, live_shards, parse_shard_name
+from telemetry.format.tables import Table, table
 from telemetry.json_values import Json, json_integer
-from telemetry.runs import RunRef, live_shards, parse_shard_name
 from telemetry.store.catalog import Run
 from telemetry.store.folders import RankFolder, rank_folders
 from telemetry.store.shard_file import (
@@ -19,7 +20,6 @@ from telemetry.store.shard_file import (
     footer_fault,
     page_fault,
 )
-from telemetry.tables import Table, table
 
 
 class Listing:

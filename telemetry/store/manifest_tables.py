@@ -8,12 +8,12 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from telemetry import json_values
+from telemetry.format.tables import Column, Table, table, table_names
 from telemetry.json_values import Json, json_integer
 from telemetry.store.attempts import attempt_starts
 from telemetry.store.findings_cache import input_hash, newest_findings
 from telemetry.store.flight_rows import flight_rows
 from telemetry.store.listing import Listing
-from telemetry.tables import Column, Table, table, table_names
 
 Cell: TypeAlias = "float | int | str | datetime | None"
 

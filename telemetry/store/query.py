@@ -20,7 +20,6 @@ from telemetry.store.binding import Binder, known_names
 from telemetry.store.catalog import Run
 from telemetry.store.datasets import Datasets
 from telemetry.store.listing import Listing
-from telemetry.store.locked import locked_connection
 from telemetry.store.reference import ViewColumn, describe_views
 from telemetry.store.row_stream import (
     BATCH_ROWS,
@@ -30,6 +29,7 @@ from telemetry.store.row_stream import (
     RowStream,
 )
 from telemetry.store.rows import SqlValue
+from telemetry.store.sandbox import locked_connection
 from telemetry.store.session import READ_TRIES
 from telemetry.store.statements import (
     MISTAKES,

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from telemetry.format.tables import Column, Table, table, table_names
 from telemetry.store import sql
 from telemetry.store.manifest_tables import MANIFEST_TABLES
 from telemetry.store.session import Session
 from telemetry.store.store import Store
-from telemetry.tables import Column, Table, table, table_names
 
 PATH_DOCS = {
     "project": "Project, as its folder is called.",

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import new_shard_name, parse_shard_name
-from telemetry.shards import listed_shards, read_shard, table_folder, write_shard
+from telemetry.format.runs import new_shard_name, parse_shard_name
+from telemetry.format.shards import listed_shards, read_shard, table_folder, write_shard
+from telemetry.format.tables import Table, table
 from telemetry.store.attempts import OUTSIDE_TRAINING
 from telemetry.store.locks import run_lock
-from telemetry.tables import Table, table
 
 LOCK_TRIES = 300  # of 0.1 s: merging the shards of a long run takes that long
 

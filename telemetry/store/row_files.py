@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from telemetry.errors import UsageError
-from telemetry.shards import ROW_GROUP_ROWS
+from telemetry.format.shards import ROW_GROUP_ROWS
 from telemetry.store.arrow_results import plain_numbers
 from telemetry.store.row_stream import RowStream
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from telemetry.errors import UsageError
 from telemetry.store.arrow_results import python_rows
-from telemetry.store.locked import default_memory_bytes
 from telemetry.store.memory import size_text
 from telemetry.store.rows import SqlValue
+from telemetry.store.sandbox import default_memory_bytes
 
 DEFAULT_TIMEOUT_S = 60.0
 BATCH_ROWS = 10_000

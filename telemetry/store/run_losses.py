@@ -2,11 +2,11 @@
 
 from itertools import groupby
 
-from telemetry.run_loss import RunLoss, Stretches, loss_of
+from telemetry.format.run_loss import RunLoss, Stretches, loss_of
 from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
 
-# As `telemetry.run_loss` defines it, so that a run of a million steps costs a thousand rows. NaN
+# As `telemetry.format.run_loss` defines it: a run of a million steps costs a thousand rows. NaN
 # and infinity fail the comparison with the largest double, in DuckDB and in Spark.
 STRETCHES_SQL = """
 SELECT

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from telemetry.directions import higher_is_better
+from telemetry.format.run_loss import RunLoss
 from telemetry.json_values import Json
-from telemetry.run_loss import RunLoss
+from telemetry.metric_direction import higher_is_better
 from telemetry.store.catalog import Run
 from telemetry.store.rows import SqlValue, as_float, as_text
 from telemetry.store.run_losses import read_losses

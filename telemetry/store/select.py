@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from telemetry.errors import RunNotFound, UsageError
-from telemetry.manifest import Status
-from telemetry.runs import begins_id
+from telemetry.format.manifest import Status
+from telemetry.format.runs import begins_id
 from telemetry.store.catalog import Run
 from telemetry.store.folders import printable
 

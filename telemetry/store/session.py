@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.format.tables import table
 from telemetry.store.arrow_results import plain_numbers
 from telemetry.store.binding import (
     COMPUTED_ONCE,
@@ -30,7 +31,6 @@ from telemetry.store.statements import (
     one_select,
     referenced_names,
 )
-from telemetry.tables import table
 
 MAX_THREADS = 4
 READ_TRIES = 5

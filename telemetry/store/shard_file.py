@@ -13,9 +13,9 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import RunRef, ShardName
-from telemetry.shards import DIGEST_BYTES, Footer, read_footer, read_shard
-from telemetry.tables import Table, table
+from telemetry.format.runs import RunRef, ShardName
+from telemetry.format.shards import DIGEST_BYTES, Footer, read_footer, read_shard
+from telemetry.format.tables import Table, table
 
 # Files that were found sound by this process, as they were then: path, size, time of change.
 _sound: set[tuple[Path, int, int]] = set()

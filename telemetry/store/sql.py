@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 
 from telemetry.errors import UsageError
-from telemetry.tables import PATH_COLUMNS, Table
+from telemetry.format.tables import PATH_COLUMNS, Table
 
 RAW_PREFIX = "raw_"
 PUBLIC_VIEWS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import DEFAULT_STORE, local_folder
+from telemetry.format.runs import DEFAULT_STORE, local_folder
 from telemetry.store.catalog import Run, list_runs, run_folders
 from telemetry.store.select import select_run
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.directions import higher_is_better
+from telemetry.format.run_loss import SMOOTHED_FROM, LossCurve, RunLoss
 from telemetry.json_values import Json, json_integer, parsed_object
-from telemetry.run_loss import SMOOTHED_FROM, LossCurve, RunLoss
+from telemetry.metric_direction import higher_is_better
 from telemetry.store.catalog import Run
 from telemetry.store.rows import Rows, as_float, as_text
 from telemetry.store.session import Session
@@ -114,7 +114,7 @@ class Curve:
     """One recorded quantity over optimizer steps; NaN is a value that was recorded.
 
     `phase` is '' for columns of the table steps; `steps` and `values` have shape (n,). Last and
-    best of the loss of the steps are means over a tenth of them, as `telemetry.run_loss` says.
+    best of the loss of the steps are means over a tenth of them (`telemetry.format.run_loss`).
     """
 
     name: str

@@ -23,7 +23,7 @@ def loaded_by(code: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": str(TESTS / "support")},
     )
     return set(done.stdout.splitlines()[-1].split("|"))
 
@@ -106,7 +106,7 @@ def test_listing_the_verbs_imports_none_of_them() -> None:
 
 def test_what_waits_for_a_training_at_python_s_start_loads_no_library() -> None:
     """Nor could it: torch may lie in a folder that Python has yet to put on its path."""
-    code = "import telemetry.capture.auto_start as waiting\nwaiting.start()"
+    code = "import telemetry.capture.auto.start as waiting\nwaiting.start()"
     assert loaded_by(code) & HEAVY == set()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.tables import table, table_names
+from telemetry.format.tables import table, table_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 400
@@ -16,12 +16,6 @@ SOURCES = sorted(
     for folder in ("telemetry", "cli", "schemas", "tests", "examples", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
 )
-# Package searched at run time, and the name its modules define.
-DISCOVERED = {
-    "telemetry.diagnose.detectors": "DETECTOR",
-    "telemetry.capture.statistics": "STATISTIC",
-    "telemetry.cli.commands": "command",
-}
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -34,10 +28,15 @@ def modules(package: str) -> list[str]:
     return [entry.name for entry in pkgutil.iter_modules(import_module(package).__path__)]
 
 
-@pytest.mark.parametrize("name", modules("telemetry.diagnose.detectors"))
+def rules() -> list[str]:
+    name = "telemetry.diagnose.rules"
+    found = pkgutil.walk_packages(import_module(name).__path__, f"{name}.")
+    return [entry.name for entry in found if not entry.ispkg]
+
+
+@pytest.mark.parametrize("name", rules())
 def test_a_detector_is_named_after_its_file(name: str) -> None:
-    detector = import_module(f"telemetry.diagnose.detectors.{name}").DETECTOR
-    assert detector.id == name
+    assert import_module(name).DETECTOR.id == name.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("name", modules("telemetry.cli.commands"))
@@ -47,9 +46,9 @@ def test_a_verb_is_named_after_its_file(name: str) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", modules("telemetry.capture.statistics"))
+@pytest.mark.parametrize("name", modules("telemetry.capture.parameters.statistics"))
 def test_a_statistic_is_named_after_its_file(name: str) -> None:
-    statistic = import_module(f"telemetry.capture.statistics.{name}").STATISTIC
+    statistic = import_module(f"telemetry.capture.parameters.statistics.{name}").STATISTIC
     assert statistic.id == name
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
-
 from tests.all_pairs import Design, all_pairs
 from tests.architectures import ARCHITECTURES
 from tests.frozen import differences

@@ -10,9 +10,9 @@ from loops import ConvNet, Training, images, mlp, recorded, records, vectors
 from torch import nn
 
 from telemetry import TelemetryCallback
-from telemetry.capture import open_callbacks
+from telemetry.capture.environment import open_callbacks
 from telemetry.errors import RunNotFound, UsageError
-from telemetry.manifest import Status, read_manifest
+from telemetry.format.manifest import Status, read_manifest
 from telemetry.store.catalog import list_runs
 
 
@@ -171,7 +171,7 @@ def test_a_model_without_trainable_parameters_is_said_so(
 def test_a_failing_observer_is_switched_off_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from telemetry.capture.observe_optimizer import ParameterObserver
+    from telemetry.capture.parameters.observer import ParameterObserver
 
     def broken(*_: object) -> None:
         raise RuntimeError("injected")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from loops import records
 
-from telemetry.manifest import Status, read_manifest
+from telemetry.format.manifest import Status, read_manifest
 
-SCRIPT = Path(__file__).parents[1] / "spawning.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "spawning.py"
 
 
 @pytest.mark.slow

@@ -17,11 +17,11 @@ from loops import ConvNet, Training, images, records, vectors
 from torch import nn
 
 from telemetry import TelemetryCallback
-from telemetry.capture.module_recorder import SiteRecorder
-from telemetry.capture.observe_optimizer import ParameterObserver
-from telemetry.capture.recording import Recording
-from telemetry.capture.step_ledger import StepLedger
-from telemetry.manifest import Status, read_manifest
+from telemetry.capture.activations.recorder import SiteRecorder
+from telemetry.capture.parameters.observer import ParameterObserver
+from telemetry.capture.run.recording import Recording
+from telemetry.capture.steps.ledger import StepLedger
+from telemetry.format.manifest import Status, read_manifest
 
 
 def callback(training: Training, store: Path, **options: object) -> TelemetryCallback:

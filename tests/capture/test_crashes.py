@@ -13,7 +13,7 @@ import pytest
 from loops import Training, mlp, recorded, records, vectors
 
 from telemetry import TelemetryCallback
-from telemetry.manifest import Status, read_manifest
+from telemetry.format.manifest import Status, read_manifest
 from telemetry.store.store import Store
 
 # The store, and of each death the exit code and the losses of its steps.
@@ -82,7 +82,7 @@ def dead(
         [sys.executable, "-c", SCRIPT, str(store)],
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
             "TELEMETRY_COMPACT": "off",
         },
         capture_output=True,

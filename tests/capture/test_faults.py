@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from recorded import rows_of, run_settings, steps_of
 
-from telemetry.capture.writer import RunWriter
-from telemetry.manifest import Status, inferred_status, read_manifest
-from telemetry.runs import parse_shard_name
+from telemetry.capture.writer.writer import RunWriter
+from telemetry.format.manifest import Status, inferred_status, read_manifest
+from telemetry.format.runs import parse_shard_name
 
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
 from recorded import TensorPacket, run_settings, step_rows
-from telemetry.capture.writer import RunWriter
-from telemetry.manifest import Status
+from telemetry.capture.writer.writer import RunWriter
+from telemetry.format.manifest import Status
 
 def train(recorder, steps):
     for step in steps:
@@ -40,23 +40,23 @@ train(recorder, range(5, 9))
 # Each makes the next flush die at one point of the way to the disk.
 DEATHS = {
     "between flushes": "die()",
-    "before the file": "import telemetry.shards as s; s.write_synced = die",
+    "before the file": "import telemetry.format.shards as s; s.write_synced = die",
     "in the middle of the file": """
-import telemetry.shards as s
+import telemetry.format.shards as s
 def half(path, content):
     Path(path).write_bytes(bytes(content)[: len(content) // 2])
     die()
 s.write_synced = half
 """,
     "at the sync": "os.fsync = die",
-    "before the rename": "import telemetry.shards as s; s._rename = die",
-    "after the rename": "import telemetry.shards as s; s.sync_folder = die",
+    "before the rename": "import telemetry.format.shards as s; s._rename = die",
+    "after the rename": "import telemetry.format.shards as s; s.sync_folder = die",
     "at the manifest": """
-import telemetry.capture.run_folder as f
+import telemetry.capture.writer.run_folder as f
 f.publish_json = die
 """,
     "in the middle of the manifest": """
-import telemetry.runs as r
+import telemetry.format.runs as r
 def half(path, content):
     Path(path).write_bytes(content[:50])
     die()
@@ -66,7 +66,7 @@ r.write_synced = half
 
 
 def child(script: str, store: Path, *, prelude: str = PRELUDE) -> subprocess.CompletedProcess[str]:
-    tests = Path(__file__).parent.parent
+    tests = Path(__file__).parents[1] / "support"
     return subprocess.run(
         [sys.executable, "-c", prelude + textwrap.dedent(script), str(store)],
         env={**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"},
@@ -118,7 +118,8 @@ def test_a_living_process_keeps_its_run(tmp_path: Path) -> None:
     script = """
     code = (
         "from pathlib import Path; import sys; from recorded import run_settings;"
-        "from telemetry.capture.writer import RunWriter; from telemetry.manifest import Status;"
+        "from telemetry.capture.writer.writer import RunWriter;"
+        "from telemetry.format.manifest import Status;"
         "other = RunWriter.open(run_settings(Path(sys.argv[1]), run_id='r'));"
         "other.close(Status.FINISHED); print(other.ref.run)"
     )

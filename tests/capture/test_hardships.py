@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 
@@ -196,7 +196,7 @@ def suffered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT, str(store)],
         env={
             **environment,
-            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
             "OMP_NUM_THREADS": "1",  # the threads of a pool do not survive a fork
         },
         capture_output=True,

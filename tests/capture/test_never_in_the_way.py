@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.injected import N_STEPS, SCENES, Function, functions_called, injected
 
 N_CHUNKS = 8

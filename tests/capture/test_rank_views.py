@@ -12,7 +12,7 @@ import pytest
 from telemetry.store.rows import SqlValue
 from telemetry.store.store import Store
 
-SCRIPT = Path(__file__).parents[1] / "ranked.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "ranked.py"
 TOLERANCE = 1e-6
 WAYS = ("ddp-2", "ddp-4", "fsdp-2", "fsdp-4")
 KEYS = {

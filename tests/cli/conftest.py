@@ -16,8 +16,10 @@ from example_store import build_store
 from synthetic import START
 
 from telemetry import json_values
-from telemetry.cli import main, model_child, render
-from telemetry.cli.commands import runs as runs_command
+from telemetry.cli import main
+from telemetry.cli.commands import runs
+from telemetry.cli.models import child as model_child
+from telemetry.cli.output import render
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example(store: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example store at the default place, a day after its first run."""
     shutil.copytree(template, store)
-    monkeypatch.setattr(runs_command, "now", lambda: START + timedelta(days=1))
+    monkeypatch.setattr(runs, "now", lambda: START + timedelta(days=1))
     return store
 
 

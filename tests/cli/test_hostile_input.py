@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Done, Telemetry, Terminal
 
-from telemetry.manifest import read_manifest, write_manifest
-from telemetry.ownership import signed
+from telemetry.format.manifest import read_manifest, write_manifest
+from telemetry.format.ownership import signed
 from telemetry.processes import this_process
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "hostile", "in_process")]

@@ -16,5 +16,5 @@ BESIDE = {
 def test_every_verb_has_a_schema_that_its_own_test_validates() -> None:
     names = {path.stem for path in SCHEMAS.glob("*.json")}
     assert names == (set(main.modules()) - WITHOUT) | BESIDE
-    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     assert [name for name in sorted(names) if f'validated("{name}"' not in tests] == []

@@ -12,9 +12,9 @@ from synthetic import RunBuilder
 from telemetry import json_values
 from telemetry.cli.commands.show import read_summary
 from telemetry.diagnose.diagnose import diagnose_run
+from telemetry.format.manifest import parse_manifest
+from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json
-from telemetry.manifest import parse_manifest
-from telemetry.runs import MANIFEST_NAME
 from telemetry.store.store import Store
 
 HUGE, DEEP = 10**400, 2**70

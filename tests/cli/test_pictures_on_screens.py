@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.cli.grid import Word
 from telemetry.cli.options import Settings
-from telemetry.cli.render import open_screen
+from telemetry.cli.output.grid import Word
+from telemetry.cli.output.render import open_screen
 
 PLAIN = Settings(given_store=Path("runs"), color=False)
 COLOURED = Settings(given_store=Path("runs"), color=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from telemetry.compare import read_side
+from telemetry.compare.diff import read_side
 from telemetry.diagnose.finding import Finding
 
 

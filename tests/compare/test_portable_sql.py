@@ -1,5 +1,5 @@
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import pytest
 import sqlglot
@@ -8,8 +8,8 @@ from telemetry import compare
 
 STATEMENTS = [
     (f"{module.name}.{name}", text)
-    for module in iter_modules(compare.__path__)
-    for name, text in vars(import_module(f"telemetry.compare.{module.name}")).items()
+    for module in walk_packages(compare.__path__, "telemetry.compare.")
+    for name, text in vars(import_module(module.name)).items()
     if name.endswith("_SQL")
 ]
 

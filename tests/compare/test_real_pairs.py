@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.git_repository import committed, git
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
-from telemetry.capture import pump
-from telemetry.capture.repository import git_state
-from telemetry.compare import read_side
-from telemetry.compare.diff import diff_runs
-from telemetry.compare.diff_result import Diff
+from telemetry.capture.environment.repository import git_state
+from telemetry.capture.writer import pump
+from telemetry.compare.diff import read_side
+from telemetry.compare.diff.diff import diff_runs
+from telemetry.compare.diff.result import Diff
 from telemetry.compare.terms import DivergenceKind
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
-from tests.git_repository import committed, git
 
 N_STEPS = 12
 LATE = 7

@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
-from compare.run_makers import builder, trained
+from run_makers import builder, trained
 
 from telemetry.compare.stored_findings import roots_of_runs
 from telemetry.diagnose import diagnose
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.errors import StoreUnreadable
-from telemetry.runs import MANIFEST_NAME
+from telemetry.format.runs import MANIFEST_NAME
 from telemetry.store.catalog import load_run
 from telemetry.store.store import Store
 

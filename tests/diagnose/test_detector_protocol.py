@@ -8,7 +8,7 @@ import pytest
 import sqlglot
 from sqlglot import expressions as exp
 
-from telemetry.diagnose import detectors as package
+from telemetry.diagnose import rules as package
 from telemetry.diagnose.detector import SHARE, Detector, all_detectors, find_detector
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy_file import CAP, SWITCH

@@ -11,14 +11,14 @@ from many_shards import run_of
 from synthetic import RunBuilder
 from two_shards import shards
 
-from telemetry.diagnose import diagnose as module
+from telemetry.diagnose import diagnose
 from telemetry.diagnose.__main__ import close_run, main
 from telemetry.diagnose.detector import all_detectors, find_detector
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
 from telemetry.diagnose.finding import Diagnosis, Severity
 from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.manifest import Status, read_manifest
+from telemetry.format.manifest import Status, read_manifest
 from telemetry.store.catalog import Run
 from telemetry.store.compaction import GRACE_S
 from telemetry.store.findings_cache import read_findings
@@ -64,7 +64,7 @@ def test_a_rule_that_fails_is_told_and_silences_no_other(
         replace(rule, judge=failing) if rule.id == "loss_spike" else rule
         for rule in all_detectors()
     )
-    monkeypatch.setattr(module, "all_detectors", lambda: rules)
+    monkeypatch.setattr(diagnose, "all_detectors", lambda: rules)
     with pytest.warns(RuntimeWarning, match=r"the rule loss_spike failed \(ZeroDivisionError: by"):
         result = diagnosed(vanishing(chain(8)))
     assert result.findings[0].detector == "vanishing_gradient"
@@ -87,7 +87,7 @@ def test_rules_share_the_rows_that_the_first_of_them_read(
     rules = tuple(
         replace(find_detector(name), sql=asked, needs=(), judge=deleting) for name in shared
     )
-    monkeypatch.setattr(module, "all_detectors", lambda: rules)
+    monkeypatch.setattr(diagnose, "all_detectors", lambda: rules)
     assert diagnosed(run).passed == shared
     assert len(left) == len(shared)
     assert min(left) == max(left) > 0
@@ -175,7 +175,7 @@ def test_valid_findings_are_not_computed_again(
         judged.append(run)
         return diagnose_run(store, run, policy=policy)
 
-    monkeypatch.setattr(module, "diagnose_run", counted)
+    monkeypatch.setattr(diagnose, "diagnose_run", counted)
     ensure_findings(store, store.runs())
     assert len(judged) == 1
     ensure_findings(store, store.runs())

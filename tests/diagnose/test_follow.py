@@ -9,7 +9,7 @@ from running_run import RunningRun
 from telemetry.diagnose.finding import Diagnosis, Severity
 from telemetry.diagnose.follow import REST_FACTOR, Change, Look, changes, follow_run, run_to_follow
 from telemetry.errors import StoreUnreadable
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store
 

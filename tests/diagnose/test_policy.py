@@ -11,7 +11,7 @@ from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, findings_
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
 from telemetry.diagnose.policy import Policy, Subject, Suppression
 from telemetry.errors import UsageError
-from telemetry.manifest import read_manifest
+from telemetry.format.manifest import read_manifest
 from telemetry.store.store import Store
 
 ROOT, SYMPTOM = "vanishing_gradient", "loss_not_decreasing"

@@ -1,5 +1,5 @@
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import pytest
 import sqlglot
@@ -8,8 +8,8 @@ from telemetry import evaluate
 
 STATEMENTS = [
     (f"{module.name}.{name}", text)
-    for module in iter_modules(evaluate.__path__)
-    for name, text in vars(import_module(f"telemetry.evaluate.{module.name}")).items()
+    for module in walk_packages(evaluate.__path__, "telemetry.evaluate.")
+    for name, text in vars(import_module(module.name)).items()
     if name.endswith("_SQL")
 ]
 

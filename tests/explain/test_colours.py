@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.colour_difference import SEEN_WITH, ciede2000, seen
 
 from telemetry.explain.pictures.colours import (
     ends,
@@ -11,7 +12,6 @@ from telemetry.explain.pictures.colours import (
     unsigned_colours,
     unsigned_table,
 )
-from tests.colour_difference import SEEN_WITH, ciede2000, seen
 
 pytestmark = pytest.mark.torch
 

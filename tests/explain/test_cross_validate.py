@@ -13,8 +13,8 @@ from torch import nn
 
 from telemetry import Store, explain
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
-from telemetry.evaluate import crossval
-from telemetry.evaluate.crossval import Standing
+from telemetry.evaluate.cross_validation import comparison as crossval
+from telemetry.evaluate.cross_validation.comparison import Standing
 from telemetry.explain.folds.cross_validation import CrossValidated
 from telemetry.explain.folds.training import FoldCallback, seeded
 from telemetry.finding import Finding

@@ -4,7 +4,7 @@ import torch
 from explainable import Rows
 from PIL import Image
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import ExampleSet, Modality
 

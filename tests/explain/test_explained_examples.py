@@ -10,7 +10,7 @@ import pytest
 
 from telemetry.cli.main import run
 from telemetry.explain.__main__ import answer_to
-from telemetry.explain_request import AttributeRequest, Keep, ModelSource
+from telemetry.requests.explain import AttributeRequest, Keep, ModelSource
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -52,7 +52,7 @@ def test_an_example_is_wrong_for_the_reason_that_it_says(
 
 def worst_examples(source: ModelSource) -> tuple[str, ...]:
     """Ids of the five wrong answers of the largest loss."""
-    from telemetry.explain_request import EvaluateRequest
+    from telemetry.requests.explain import EvaluateRequest
 
     request = EvaluateRequest(source=source)
     answer = answer_to(json.loads(json.dumps(request.to_json())))

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.evaluate.hypothesis import Expectation, Hypothesis, Kind, Op, Towards
+from telemetry.evaluate.hypothesis_testing.hypothesis import (
+    Expectation,
+    Hypothesis,
+    Kind,
+    Op,
+    Towards,
+)
 from telemetry.explain.evaluation.evaluation import Evaluation
 from telemetry.explain.hypotheses.transforms import transform_of
 from telemetry.explain.inputs.examples import ExampleSet

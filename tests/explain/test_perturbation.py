@@ -13,7 +13,7 @@ from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.perturbation.answers import answer_perturb
 from telemetry.explain.perturbation.axes import axis_of
 from telemetry.explain.perturbation.perturbation import Settings
-from telemetry.explain_request import Keep, ModelSource, PerturbRequest
+from telemetry.requests.explain import Keep, ModelSource, PerturbRequest
 
 pytestmark = pytest.mark.torch
 

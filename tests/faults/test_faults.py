@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from telemetry import TelemetryCallback
-from telemetry.capture import observe_loaders
-from telemetry.capture.recording import Recording
+from telemetry.capture.data import loaders
+from telemetry.capture.run.recording import Recording
 from telemetry.diagnose.detector import all_detectors
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.explanation import explanation
@@ -107,7 +107,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tel
     """Every fourth step is sampled unless a recipe asks for more, whatever the machine does."""
     clock = Clock()
     monkeypatch.setattr(time, "sleep", clock.sleep)
-    monkeypatch.setattr(observe_loaders, "_clock", clock)
+    monkeypatch.setattr(loaders, "_clock", clock)
     monkeypatch.setitem(Recording.__init__.__kwdefaults__, "clock", clock)
 
     def make(

@@ -10,7 +10,7 @@ import pytest
 from synthetic import RunBuilder
 
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.manifest import Status
+from telemetry.format.manifest import Status
 from telemetry.store.archive import delete_runs
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.store import Store

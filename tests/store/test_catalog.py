@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from synthetic import START, RunBuilder
 
-from telemetry.manifest import Status, utc_text
+from telemetry.format.manifest import Status, utc_text
 from telemetry.store.catalog import list_runs, load_run
 
 

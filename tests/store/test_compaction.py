@@ -16,9 +16,16 @@ from hypothesis import strategies as st
 from many_shards import run_of, steps_shard
 from two_shards import break_pages, read, shards
 
-from telemetry import shards as shard_files
-from telemetry.runs import ShardName, new_shard_name, parse_shard_name
-from telemetry.shards import listed_shards, read_footer, read_shard, table_folder, write_shard
+from telemetry.format import shards as shard_files
+from telemetry.format.runs import ShardName, new_shard_name, parse_shard_name
+from telemetry.format.shards import (
+    listed_shards,
+    read_footer,
+    read_shard,
+    table_folder,
+    write_shard,
+)
+from telemetry.format.tables import table
 from telemetry.store import compaction
 from telemetry.store.catalog import load_run
 from telemetry.store.compact import compact_run, main
@@ -30,7 +37,6 @@ from telemetry.store.compaction import (
     remove_replaced,
 )
 from telemetry.store.locks import run_lock
-from telemetry.tables import table
 
 DAMAGE = "SELECT COUNT(*) AS n, COUNT(DISTINCT step) AS steps, SUM(loss) AS total FROM steps"
 

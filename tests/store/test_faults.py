@@ -16,8 +16,8 @@ from synthetic import RunBuilder
 from two_shards import STEPS, break_pages, read, record_files, run_with_two_shards, shards
 
 from telemetry.errors import StoreUnreadable
-from telemetry.manifest import Status, read_manifest, write_manifest
-from telemetry.runs import new_shard_name
+from telemetry.format.manifest import Status, read_manifest, write_manifest
+from telemetry.format.runs import new_shard_name
 from telemetry.store import binding, session
 from telemetry.store.query import query_runs
 from telemetry.store.store import Store

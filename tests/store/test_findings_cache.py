@@ -11,8 +11,8 @@ import pytest
 from synthetic import START, RunBuilder
 
 from telemetry.diagnose.finding import Finding, Severity
+from telemetry.format.manifest import Status
 from telemetry.json_values import Json
-from telemetry.manifest import Status
 from telemetry.store import findings_cache, locks
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.findings_cache import read_findings, store_findings
@@ -171,7 +171,7 @@ def test_the_manifest_of_a_killed_process_of_this_host_gets_the_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = RunBuilder(store=tmp_path).losses([1.0]).write(status=Status.RUNNING)
-    monkeypatch.setattr("telemetry.manifest.is_alive", lambda _attempt: False)
+    monkeypatch.setattr("telemetry.format.manifest.is_alive", lambda _attempt: False)
 
     store_findings(load_run(path), [DEAD], **KEYS)
 

@@ -10,9 +10,9 @@ import pytest
 from rings import leave_ring
 from synthetic import RunBuilder
 
-from telemetry.flight_ring import ring_name, slot_offset
-from telemetry.manifest import Status, read_manifest, write_manifest
-from telemetry.runs import claim_name
+from telemetry.format.flight_ring import ring_name, slot_offset
+from telemetry.format.manifest import Status, read_manifest, write_manifest
+from telemetry.format.runs import claim_name
 from telemetry.store.catalog import load_run
 from telemetry.store.rows import Rows
 from telemetry.store.session import Session

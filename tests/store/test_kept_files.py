@@ -6,9 +6,9 @@ import pytest
 from asked_answers import keep_attribution
 from synthetic import RunBuilder
 
-from telemetry.evaluate.asked import find_asked
+from telemetry.evaluate.stored.explanations import find_asked
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain_request import Keep
+from telemetry.requests.explain import Keep
 from telemetry.store.kept_files import BUDGET_BYTES, keep_within
 from telemetry.store.store import Store
 

@@ -11,8 +11,8 @@ from synthetic import RunBuilder
 from two_shards import break_pages
 
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.runs import new_shard_name
-from telemetry.store import locked
+from telemetry.format.runs import new_shard_name
+from telemetry.store import sandbox
 from telemetry.store.datasets import Datasets
 from telemetry.store.query import describe_views, query_runs
 from telemetry.store.sql import PUBLIC_VIEWS
@@ -283,11 +283,11 @@ def test_the_name_of_the_store_changes_nothing(tmp_path: Path, folder: str) -> N
 
 
 def test_memory_is_a_quarter_of_a_small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert locked.default_memory_bytes() <= locked.DEFAULT_MEMORY_BYTES
+    assert sandbox.default_memory_bytes() <= sandbox.DEFAULT_MEMORY_BYTES
 
     monkeypatch.setattr(os, "sysconf", lambda name: 2**19 if name == "SC_PHYS_PAGES" else 4096)
 
-    assert locked.default_memory_bytes() <= 2**29
+    assert sandbox.default_memory_bytes() <= 2**29
 
 
 def test_the_views_are_described_with_types_and_meaning(store: Store) -> None:

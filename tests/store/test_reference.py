@@ -1,8 +1,8 @@
 """The data dictionary."""
 
+from telemetry.format.tables import table, table_names
 from telemetry.store.reference import column_doc, tables_markdown
 from telemetry.store.sql import PUBLIC_VIEWS
-from telemetry.tables import table, table_names
 
 
 def test_every_table_column_and_view_is_in_the_dictionary() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic import RunBuilder
 
-from telemetry.run_loss import LossCurve, RunLoss
+from telemetry.format.run_loss import LossCurve, RunLoss
 from telemetry.store.query import query_runs
 from telemetry.store.run_losses import read_losses
 from telemetry.store.store import Store

@@ -10,10 +10,10 @@ from synthetic import RunBuilder
 from two_shards import STEPS, read, run_with_two_shards, shards
 
 from telemetry.errors import StoreUnreadable, UsageError
+from telemetry.format.tables import table
 from telemetry.store import session
 from telemetry.store.session import Session
 from telemetry.store.store import Store
-from telemetry.tables import table
 
 
 def test_parameters_that_a_statement_does_not_mention_are_left_out(tmp_path: Path) -> None:

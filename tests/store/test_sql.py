@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from telemetry.errors import UsageError
+from telemetry.format.tables import parse_table
 from telemetry.store import sql
-from telemetry.tables import parse_table
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 FOLDER = st.text(

@@ -7,11 +7,11 @@ import pytest
 import sqlglot
 from sqlglot import expressions
 
+from telemetry.format.tables import table
 from telemetry.store import sql
 from telemetry.store.binding import known_names, raw_tables
 from telemetry.store.reference import column_doc, view_doc
 from telemetry.store.session import Session
-from telemetry.tables import table
 
 ROW_VIEWS = {
     "tensor_rows": "tensor_stats",

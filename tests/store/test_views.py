@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import RunBuilder, tensor_id
 
-from telemetry import histograms
+from telemetry.format import histograms
 from telemetry.store.rows import Rows
 from telemetry.store.store import Store
 

@@ -19,8 +19,8 @@ from telemetry.explain.results.check import check_json, method_check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.libraries import libraries_text
 from telemetry.explain.results.result import Files, Telling
-from telemetry.explain_request import AttributeRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import AttributeRequest
 
 SHOWN_SEGMENTS = 10
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import class_name
+from telemetry.capture.tensors.predictions import class_name
 from telemetry.explain.attribution.attribution import Attribution, AttributionMap, Changed
 from telemetry.explain.attribution.cautions import warnings_of
 from telemetry.explain.attribution.hidden_parts import changed_answers

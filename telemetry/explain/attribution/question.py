@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from telemetry.capture.answers import as_logits
+from telemetry.capture.tensors.predictions import as_logits
 from telemetry.errors import UsageError
 from telemetry.explain.attribution.attribution import AttributionMap
 from telemetry.explain.attribution.baselines import (

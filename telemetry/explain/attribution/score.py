@@ -8,7 +8,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import as_logits, class_name
+from telemetry.capture.tensors.predictions import as_logits, class_name
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.reading import Reading

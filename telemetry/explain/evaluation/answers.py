@@ -6,8 +6,8 @@ from pathlib import Path
 from telemetry.explain.evaluation.evaluation import Evaluation, evaluate, write_evaluation
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
-from telemetry.explain_request import EvaluateRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import EvaluateRequest
 
 WORST = 10  # examples of an answer
 

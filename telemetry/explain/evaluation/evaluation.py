@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from telemetry import json_values
-from telemetry.capture.answers import ID_CHARACTERS, metadata_text
+from telemetry.capture.tensors.predictions import ID_CHARACTERS, metadata_text
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.outputs_reading import (

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from telemetry.compare.terms import Direction
-from telemetry.cv_request import CrossValidateRequest
 from telemetry.errors import UsageError
-from telemetry.evaluate.scores import Configuration, FoldScore, shared_parameters
+from telemetry.evaluate.cross_validation.scores import Configuration, FoldScore, shared_parameters
 from telemetry.explain.folds.cross_validation import Configured, CrossValidated, cross_validate
 from telemetry.explain.folds.plan import as_training
 from telemetry.explain.folds.training import FAILED, OK
@@ -16,6 +15,7 @@ from telemetry.explain.models.entry_points import application_path, resolve
 from telemetry.explain.names import kind_of
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
+from telemetry.requests.cross_validation import CrossValidateRequest
 
 
 def answer_cross_validation(request: CrossValidateRequest, progress: Progress) -> dict[str, Json]:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from telemetry.capture.configured_store import configured_store
 from telemetry.compare.terms import Direction
-from telemetry.cv_request import PROJECT
 from telemetry.errors import StoreUnreadable, UsageError
-from telemetry.evaluate.nested_result import Nested
-from telemetry.evaluate.parameter_grid import checked_grid
-from telemetry.evaluate.scores import FoldScore, Training
+from telemetry.evaluate.cross_validation.nested_result import Nested
+from telemetry.evaluate.cross_validation.parameter_grid import checked_grid
+from telemetry.evaluate.cross_validation.scores import FoldScore, Training
 from telemetry.explain.folds.folds import Folds, make_folds
 from telemetry.explain.folds.plan import (
     FoldPlan,
@@ -30,6 +29,7 @@ from telemetry.explain.folds.scores import stored_scores
 from telemetry.explain.folds.training import FAILED, TrainAndScore
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
+from telemetry.requests.cross_validation import PROJECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

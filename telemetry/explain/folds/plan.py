@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from telemetry.cv_request import TRAINING
 from telemetry.errors import UsageError
 from telemetry.explain.folds.folds import Fold, Folds
 from telemetry.explain.folds.training import FoldTask, TrainAndScore
 from telemetry.json_values import Json
+from telemetry.requests.cross_validation import TRAINING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 
 from telemetry.compare.terms import Direction
-from telemetry.evaluate.fold_verdicts import choose, goal_of
-from telemetry.evaluate.nested import nested_score
-from telemetry.evaluate.nested_result import Nested
-from telemetry.evaluate.scores import Configuration, FoldScore, Training, scores_by_metric
+from telemetry.evaluate.cross_validation.nested import nested_score
+from telemetry.evaluate.cross_validation.nested_result import Nested
+from telemetry.evaluate.cross_validation.scores import (
+    Configuration,
+    FoldScore,
+    Training,
+    scores_by_metric,
+)
+from telemetry.evaluate.cross_validation.verdicts import choose, goal_of
 from telemetry.explain.folds.plan import FoldPlan, config_id
 from telemetry.explain.folds.scores import ScoreKeeper, is_settled, looked_through, stored_scores
 from telemetry.explain.folds.training import FAILED, OK, FoldTask, TrainAndScore

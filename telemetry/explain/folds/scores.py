@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from telemetry.compare.repeats import CV_TAG
+from telemetry.compare.settings.repeats import CV_TAG
 from telemetry.errors import StoreUnreadable
-from telemetry.evaluate.scores import FoldScore, newest_scores, read_scores
+from telemetry.evaluate.cross_validation.scores import FoldScore, newest_scores, read_scores
 from telemetry.explain.folds.training import (
     DIVERGED,
     FAILED,
@@ -19,8 +19,8 @@ from telemetry.explain.folds.training import (
     FoldTask,
     Outcome,
 )
-from telemetry.manifest import Status
-from telemetry.shards import table_folder
+from telemetry.format.manifest import Status
+from telemetry.format.shards import table_folder
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.results import append_once
 from telemetry.store.rows import as_float

@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 
 import telemetry
 from telemetry.capture.callback import TelemetryCallback
-from telemetry.capture.options import OnFinding
-from telemetry.compare.repeats import CV_TAG, HOLDOUT_TAG, NESTED_TAG
+from telemetry.capture.steps.options import OnFinding
+from telemetry.compare.settings.repeats import CV_TAG, HOLDOUT_TAG, NESTED_TAG
 from telemetry.errors import StoreUnreadable, TrainingStopped, UsageError
-from telemetry.evaluate.scores import Training
+from telemetry.evaluate.cross_validation.scores import Training
 from telemetry.explain.folds.folds import Fold, Indices
 from telemetry.json_values import Json
 

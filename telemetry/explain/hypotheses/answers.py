@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from telemetry.evaluate.hypothesis_file import parse_hypotheses
+from telemetry.evaluate.hypothesis_testing.file import parse_hypotheses
 from telemetry.explain.evaluation.answers import evaluation_answer
 from telemetry.explain.hypotheses.hypothesis_runs import run_hypotheses
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
-from telemetry.explain_request import HypothesesRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import HypothesesRequest
 
 
 def answer_hypotheses(

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from telemetry.errors import UsageError
-from telemetry.evaluate.hypothesis import Hypothesis, Kind, Towards
-from telemetry.evaluate.hypothesis_file import load_hypotheses
-from telemetry.evaluate.stored_hypotheses import keep_definitions
+from telemetry.evaluate.hypothesis_testing.file import load_hypotheses
+from telemetry.evaluate.hypothesis_testing.hypothesis import Hypothesis, Kind, Towards
+from telemetry.evaluate.hypothesis_testing.stored import keep_definitions
 from telemetry.explain.evaluation.evaluation import Evaluation, evaluate, write_evaluation
 from telemetry.explain.hypotheses.transforms import Transform, transform_of
 from telemetry.explain.inputs.examples import Example, ExampleSet

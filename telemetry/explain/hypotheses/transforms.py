@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example, ExampleSet
 from telemetry.explain.models.entry_points import resolve

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import ID_CHARACTERS, input_digest
+from telemetry.capture.tensors.predictions import ID_CHARACTERS, input_digest
 
 DIGEST = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}")
 NO_SUCH_INPUT = (

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.column_groups import column_groups
 from telemetry.explain.inputs.digests import NO_SUCH_INPUT, digests_of, is_digest, is_place

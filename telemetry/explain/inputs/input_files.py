@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, ExampleSet
 from telemetry.explain.inputs.stated import stated

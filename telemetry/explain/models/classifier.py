@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from telemetry.capture.answers import as_logits, class_name
+from telemetry.capture.tensors.predictions import as_logits, class_name
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example, ExampleSet
 from telemetry.explain.models.outputs_reading import (

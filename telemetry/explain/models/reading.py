@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import (
+from telemetry.capture.tensors.predictions import (
     MATRIX,
     ClassAnswers,
     NumberAnswers,

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from telemetry.capture.answers import ID_CHARACTERS, MATRIX, input_digest
-from telemetry.capture.undisturbed import undisturbed
+from telemetry.capture.isolation.without_side_effects import undisturbed
+from telemetry.capture.tensors.predictions import ID_CHARACTERS, MATRIX, input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_CHANNELS, IMAGE_DIMENSIONS, ExampleSet
 from telemetry.explain.models.checkpoints import load_state, read_checkpoint
 from telemetry.explain.models.entry_points import application_path, resolve
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.names import kind_of
-from telemetry.explain_request import LIVE, ModelSource
 from telemetry.json_values import Json
+from telemetry.requests.explain import LIVE, ModelSource
 
 if TYPE_CHECKING:
     from telemetry.explain.results.check import MethodCheck

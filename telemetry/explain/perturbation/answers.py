@@ -10,8 +10,8 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import Files, Telling, no_files, no_picture
-from telemetry.explain_request import PerturbRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import PerturbRequest
 
 
 def answer_perturb(

@@ -26,8 +26,8 @@ from telemetry.explain.reduction.result import BREAK, REPAIR, Reduction, Setting
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import Files, Telling
-from telemetry.explain_request import ReduceRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import ReduceRequest
 
 IN_REGION, IN_REPAIR = 1, 2  # of the mask
 

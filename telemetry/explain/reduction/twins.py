@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, Modality
 from telemetry.explain.inputs.input_files import is_input_file, read_input

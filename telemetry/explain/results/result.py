@@ -12,8 +12,8 @@ from telemetry.errors import UsageError
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.results.check import Check
 from telemetry.explain.results.keeper import Keeper
+from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json
-from telemetry.runs import MANIFEST_NAME
 from telemetry.store.catalog import Run
 
 R = TypeVar("R", bound="Result")

@@ -9,8 +9,8 @@ from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import Files, Telling, no_files, no_picture
 from telemetry.explain.training_gaps.gaps import Gap
 from telemetry.explain.training_gaps.training_coverage import Coverage, Settings, coverage
-from telemetry.explain_request import CoverageRequest
 from telemetry.json_values import Json
+from telemetry.requests.explain import CoverageRequest
 
 MOST_NAMED = 200  # examples of a condition that names them one by one
 METADATA = "m_"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.evaluate.exact import hypergeometric_log_p
-from telemetry.evaluate.paired import benjamini_hochberg
+from telemetry.evaluate.statistics.exact import hypergeometric_log_p
+from telemetry.evaluate.statistics.paired import benjamini_hochberg
 from telemetry.explain.training_gaps.histograms import Histogram, histogram_of
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 

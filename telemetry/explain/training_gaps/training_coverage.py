@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import metadata_text
+from telemetry.capture.tensors.predictions import metadata_text
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example, ExampleSet
 from telemetry.explain.inputs.unit_scale import range_notes

@@ -19,8 +19,8 @@ from telemetry.explain.results.result import Files, Telling
 from telemetry.explain.units.ascent import Ascent
 from telemetry.explain.units.dream_making import Settings
 from telemetry.explain.units.dreams import Dream, dream
-from telemetry.feature_requests import DreamRequest
 from telemetry.json_values import Json
+from telemetry.requests.features import DreamRequest
 
 KIND = "dream"
 SIDE = PANEL // 2  # pixels of a tile

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from telemetry.capture.answers import input_digest
+from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
 from telemetry.explain.inputs.input_files import is_input_file, read_input

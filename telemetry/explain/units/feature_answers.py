@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from telemetry import json_values
-from telemetry.capture.answers import class_name
+from telemetry.capture.tensors.predictions import class_name
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.models.layers import listening
@@ -32,8 +32,8 @@ from telemetry.explain.units.unit_features import (
     deconvolution,
     features,
 )
-from telemetry.feature_requests import FeaturesRequest
 from telemetry.json_values import Json
+from telemetry.requests.features import FeaturesRequest
 
 TABLE = "feature_visualizations"
 NAMED = 5  # layers of a sentence

@@ -16,8 +16,8 @@ from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import Files, Telling
 from telemetry.explain.units.layer_weights import LayerWeights, weights
-from telemetry.feature_requests import WeightsRequest
 from telemetry.json_values import Json
+from telemetry.requests.features import WeightsRequest
 
 KIND = "weights"
 TILES_A_ROW = 8

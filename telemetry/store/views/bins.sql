@@ -1,4 +1,4 @@
--- The 64 bytes of a histogram along the real line (telemetry.histograms).
+-- The 64 bytes of a histogram along the real line (telemetry.format.histograms).
 SELECT
     b.i,  -- Byte of the blob, from 0.
     b.sgn,  -- Sign of the values.

@@ -1,0 +1,43 @@
+"""The diagnosis of a run by the policy of the settings file, kept so that lists show its counts."""
+
+from typing import TYPE_CHECKING
+
+from telemetry.cli.output.progress import tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import telemetry
+    from telemetry.diagnose.finding import Diagnosis
+    from telemetry.diagnose.policy import Policy
+    from telemetry.store.catalog import Run
+
+
+def policy() -> "Policy":
+    """What the settings file of the working folder wants of a diagnosis."""
+    from telemetry.diagnose.policy_file import load_policy  # noqa: PLC0415 - duckdb
+
+    return load_policy()
+
+
+def options_in_force() -> str:
+    """Hash of that policy, as runs keep it with the counts of their findings."""
+    from telemetry.diagnose.diagnose import options_hash  # noqa: PLC0415 - duckdb
+
+    return options_hash(None, policy())
+
+
+def judged(store: "telemetry.Store", run: "Run") -> "Diagnosis":
+    """What every rule says about a run; a run that has ended keeps the findings."""
+    from telemetry.diagnose.diagnose import diagnose_and_keep  # noqa: PLC0415 - duckdb
+
+    return diagnose_and_keep(store, run, policy())
+
+
+def judge_all(store: "telemetry.Store", runs: "Sequence[Run]") -> None:
+    """Every run that has ended gets its findings, as far as it lacks them; a bar says how far."""
+    from telemetry.diagnose.diagnose import ensure_findings  # noqa: PLC0415 - duckdb
+
+    wanted = policy()
+    for run in tracked(runs, "diagnosing"):
+        ensure_findings(store, [run], wanted)

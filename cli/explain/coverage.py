@@ -1,0 +1,260 @@
+"""`telemetry explain coverage`: is something like the test examples in the training set?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.models.options import BATCH, TOLERANCE, seed_option
+from telemetry.cli.models.question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.output import numbers, sparklines
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
+from telemetry.cli.output.model_answers import cost, listed, mappings, number
+from telemetry.cli.output.render import Screen
+from telemetry.errors import UsageError
+from telemetry.requests.explain import CoverageRequest
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
+
+EXIT_FOUND = 1
+SHOWN_GAPS = 10
+SPREAD_WIDTH = 32  # characters of a histogram
+MOST_GAP = 40  # characters of a gap that other columns make room for
+
+
+def add_coverage(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("coverage")(explain_coverage)
+
+
+@RUN
+@click.option("--train", metavar="MODULE:NAME", required=True, help="Training examples.")
+@click.option("--test", metavar="MODULE:NAME", help="Test examples; else --dataset.")
+@click.option(
+    "--layer",
+    metavar="LAYER",
+    help="Its output represents an example; else the input of the last linear layer.",
+)
+@click.option(
+    "--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that count."
+)
+@seed_option("the part of a large training set")
+@BATCH
+@TOLERANCE
+@hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
+@model_question
+def explain_coverage(  # noqa: PLR0913 - one argument per option
+    question: ModelQuestion,
+    /,
+    *,
+    train: str,
+    test: str | None,
+    layer: str | None,
+    k: int,
+    seed: int,
+    batch: int,
+    tolerance: float | None,
+    save_hypothesis: str | None,
+    file: Path,
+) -> int:
+    """Say what the test examples have that the training examples lack.
+
+    Attributes (brightness, length, columns, numbers of the metadata), nearest neighbours in what
+    the model makes of an example, and groups of label and metadata are compared. A gap is a
+    statement about data; where the model is also wrong more often it is a finding: exit code 1.
+
+    Examples:
+      telemetry explain coverage latest --train shop.data:train --test shop.data:night
+      telemetry explain coverage latest --train shop.data:train --layer encoder
+      telemetry explain coverage latest --train shop.data:train --save-hypothesis dark
+    """
+    if save_hypothesis is not None:
+        check_savable(file, save_hypothesis)
+    request = CoverageRequest(
+        source=question.source,
+        train=train,
+        test=test,
+        keep=question.keep,
+        layer=layer,
+        k=k,
+        seed=seed,
+        batch=batch,
+        tolerance=tolerance,
+    )
+    (found,) = answers = question.ask(request, "comparing", "coverages")
+    question.tell("coverages", answers, show)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found, tolerance)
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return EXIT_FOUND if found["finding"] is True else 0
+
+
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
+    """The answer, the gaps, and where to look."""
+    screen.paragraph(str(found["answer"]))
+    for warning in listed(found["warnings"]):
+        screen.line(Span("note", Style.WARNING), str(warning))
+    gaps = _gaps(found)
+    if gaps:
+        screen.blank()
+        screen.grid(_grid(gaps[:SHOWN_GAPS] if screen.for_people else gaps))
+        if screen.for_people:
+            _show_spreads(screen, gaps[:SHOWN_GAPS])
+        if screen.for_people and len(gaps) > SHOWN_GAPS:
+            screen.note(f"  and {len(gaps) - SHOWN_GAPS} more with --json")
+    screen.blank()
+    for gap in gaps:
+        if listed(gap["neighbours"]):
+            screen.grid(_neighbours(gap))
+            screen.blank()
+    counts = (numbers.count(int(number(found[name]))) for name in ("test_n", "train_n"))
+    screen.paragraph(
+        "{} test examples of {} against {} of {}; {} comparisons, accuracy {:.1f} %; {}".format(
+            next(counts),
+            found["test"],
+            next(counts),
+            found["train"],
+            len(listed(found["attributes"])),
+            100 * number(found["accuracy"]),
+            cost(found),
+        ),
+        indent=2,
+    )
+
+
+def _show_spreads(screen: Screen, gaps: "list[Mapping[str, Json]]") -> None:
+    """How both sets are spread over the values of each gap that has some."""
+    rows: list[tuple[Cell, ...]] = []
+    for gap in gaps:
+        found = gap["histogram"]
+        if isinstance(found, Mapping):
+            ends = [numbers.number(number(found[name])) for name in ("low", "high")]
+            name = str(gap["attribute"])
+            rows.append((name, "training", ends[0], _spread(found["train"], screen), ends[1]))
+            rows.append(("", "test", "", _spread(found["test"], screen), ""))
+    if rows:
+        columns = (
+            Column(header="SPREAD OF", shrinks=True),
+            Column(header=""),
+            Column(header="FROM", align=Align.RIGHT),
+            Column(header="", rank=1),
+            Column(header="TO"),
+        )
+        screen.blank()
+        screen.grid(Grid(columns=columns, rows=tuple(rows)))
+
+
+def _spread(counts: "Json", screen: Screen) -> str:
+    """The counts in a few characters, each as high as its share of the largest."""
+    known = sparklines.condense([number(count) for count in listed(counts)], SPREAD_WIDTH)
+    most = max((count for count in known if count is not None), default=0.0)
+    return sparklines.sparkline(known, levels=screen.levels, extremes=(0.0, most))
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | None) -> None:
+    """Keep the first gap as a hypothesis: outside training, no more answers are wrong.
+
+    Raises:
+        UsageError: there is no gap, or the file cannot take it.
+    """
+    from telemetry.evaluate.hypothesis_testing.file import append_hypothesis  # noqa: PLC0415 - as above
+    from telemetry.evaluate.hypothesis_testing.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+
+    gaps = _gaps(found)
+    if not gaps:
+        raise UsageError(f"nothing was found that training lacks, so {name} is not kept.")
+    first = gaps[0]
+    error = first["error_inside"]
+    limit = 1 - number(found["accuracy"]) if error is None else number(error)
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f"Where {first['where']}, which training lacks, errors are no more frequent",
+            kind=Kind.SUBSET,
+            base=str(found["test"]),
+            where=str(first["where"]),
+            tolerance=tolerance,
+            expect=Expectation(metric="error", op=Op.AT_MOST, value=float(f"{limit:.4g}")),
+        ),
+    )
+
+
+def _gaps(found: "Mapping[str, Json]") -> "list[Mapping[str, Json]]":
+    """The reported ones, findings first, then those of most examples."""
+    reported = [gap for gap in mappings(found["attributes"]) if gap["reported"] is True]
+    return sorted(reported, key=lambda gap: (gap["finding"] is not True, -_outside(gap)))
+
+
+def _outside(gap: "Mapping[str, Json]") -> int:
+    return int(number(gap["outside_n"]))
+
+
+def _grid(gaps: "list[Mapping[str, Json]]") -> Grid:
+    longest = max((len(str(gap["attribute"])) for gap in gaps), default=0)
+    columns = (
+        Column(header="GAP", shrinks=True, least=min(MOST_GAP, longest)),
+        Column(header="TRAINING", align=Align.RIGHT),
+        Column(header="OUTSIDE", align=Align.RIGHT),
+        Column(header="SHARE", align=Align.RIGHT, rank=1),
+        Column(header="SHIFT", align=Align.RIGHT, rank=4),
+        Column(header="ERROR", align=Align.RIGHT),
+        Column(header="REST", align=Align.RIGHT, rank=2),
+        Column(header="P", align=Align.RIGHT, rank=3),
+        Column(header="EXAMPLES", rank=5),
+    )
+    return Grid(columns=columns, rows=tuple(map(_row, gaps)))
+
+
+def _row(gap: "Mapping[str, Json]") -> tuple[Cell, ...]:
+    is_finding = gap["finding"] is True
+    return (
+        str(gap["attribute"]),
+        _range(gap),
+        counted(_outside(gap)),
+        numbers.percent(number(gap["outside_share"])),
+        numbers.NOTHING if gap["shift_sd"] is None else f"{number(gap['shift_sd']):+.2f} sd",
+        Span(_error(gap["error_outside"]), Style.ERROR if is_finding else Style.PLAIN),
+        _error(gap["error_inside"]),
+        numbers.NOTHING if gap["error_p"] is None else numbers.number(number(gap["error_p"])),
+        _joined(gap["example_ids"]),
+    )
+
+
+def _neighbours(gap: "Mapping[str, Json]") -> Grid:
+    """The farthest test examples, each with what training has nearest to it."""
+    columns = (
+        Column(header="FARTHEST", shrinks=True, least=16),
+        Column(header="NEAREST TRAINING EXAMPLES", shrinks=True, least=16),
+    )
+    pairs = zip(listed(gap["example_ids"]), listed(gap["neighbours"]), strict=True)
+    return Grid(
+        columns=columns, rows=tuple((str(example), _joined(near)) for example, near in pairs)
+    )
+
+
+def _joined(names: "Json") -> str:
+    return " ".join(map(str, listed(names)))
+
+
+def _range(gap: "Mapping[str, Json]") -> str:
+    """Of training."""
+    if gap["train_high"] is None:
+        return "hardly any"
+    high = f"{number(gap['train_high']):.3g}"
+    if gap["train_low"] is None:
+        return f"up to {high}"
+    return f"{number(gap['train_low']):.3g} .. {high}"
+
+
+def _error(share: "Json") -> str:
+    return numbers.NOTHING if share is None else f"{100 * number(share):.1f} %"

@@ -1,0 +1,253 @@
+"""`telemetry explain perturb`: how far can an input be changed before its answer turns wrong?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.models.options import BATCH, TOLERANCE, limit_option, seed_option
+from telemetry.cli.models.question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.output import numbers, sparklines
+from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
+from telemetry.cli.output.model_answers import (
+    checks_grid,
+    cost,
+    known_number,
+    mappings,
+    number,
+    show_failures,
+)
+from telemetry.cli.output.render import Screen
+from telemetry.errors import UsageError
+from telemetry.requests.explain import PerturbRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from telemetry.json_values import Json
+
+BAR_WIDTH = 10
+_OF_NUMBERS = ("correct", "MARGIN")  # what a stretch has in common, and what is least in it
+KEPT_SHARE = 0.95  # of the answers, by the hypothesis that a threshold becomes
+
+
+def add_perturb(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("perturb")(explain_perturb)
+
+
+@RUN
+@click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
+@click.option("--all", "whole", is_flag=True, help="Accuracy of the whole data set.")
+@click.option(
+    "--axis",
+    "axes",
+    metavar="AXIS,AXIS",
+    required=True,
+    help="brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, crop, "
+    "jpeg; token-drop, case, typo, synonym[:FILE.json]; feature:COLUMN.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=3), default=21, show_default=True, help="Values to try."
+)
+@click.option("--range", "span", metavar="LOW:HIGH", help="Ends of the axis.")
+@seed_option("noise, and of which words change")
+@BATCH
+@limit_option("With --all: the first N.")
+@TOLERANCE
+@hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
+@model_question
+def explain_perturb(  # noqa: PLR0913 - one argument per option
+    question: ModelQuestion,
+    /,
+    *,
+    examples: tuple[str, ...],
+    whole: bool,
+    axes: str,
+    steps: int,
+    span: str | None,
+    seed: int,
+    batch: int,
+    limit: int | None,
+    tolerance: float | None,
+    save_hypothesis: str | None,
+    file: Path,
+) -> int:
+    """Change one thing of an input, more and more: when does its answer turn wrong?
+
+    Images are changed before normalisation, in shares of their range of values; values that leave
+    it are clipped, and their share is shown. The threshold is found to an eighth of a step.
+
+    Examples:
+      telemetry explain perturb latest --example 4711 --axis brightness,hue
+      telemetry explain perturb latest --all --axis blur --limit 500
+      telemetry explain perturb 7f3a --example 12 --axis feature:income
+      telemetry explain perturb 7f3a --all --axis typo,case
+      telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
+    """
+    if bool(examples) == whole:
+        raise UsageError("change what? Say --example ID, or --all.")
+    names = tuple(filter(None, (name.strip() for name in axes.split(","))))
+    if save_hypothesis is not None:
+        if len(names) * max(1, len(examples)) != 1:
+            raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
+        check_savable(file, save_hypothesis)
+    low, high = _span(span)
+    request = PerturbRequest(
+        source=question.source,
+        examples=examples,
+        axes=names,
+        keep=question.keep,
+        steps=steps,
+        low=low,
+        high=high,
+        seed=seed,
+        batch=batch,
+        tolerance=tolerance,
+        limit=limit,
+    )
+    found = question.ask(request, "perturbing", "perturbations")
+    code = question.tell("perturbations", found, show)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found[0])
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return code
+
+
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
+    """The answer, the course along the axis, and the checks."""
+    screen.paragraph(str(found["answer"]))
+    show_failures(screen, found)
+    screen.blank()
+    if found["example_id"] is None:
+        screen.grid(_curve(screen, found))
+    else:
+        screen.grid(_course(found))
+        screen.note(*_margins(screen, found))
+    screen.blank()
+    if found["checks"]:
+        screen.grid(checks_grid(found))
+    screen.paragraph(cost(found), indent=2)
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+    """Keep a threshold as a hypothesis over the data set.
+
+    Raises:
+        UsageError: there is no threshold, or the file cannot take it.
+    """
+    from telemetry.evaluate.hypothesis_testing.file import append_hypothesis  # noqa: PLC0415 - as above
+    from telemetry.evaluate.hypothesis_testing.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+
+    threshold, axis = found["threshold"], str(found["axis"])
+    if threshold is None:
+        raise UsageError(f"{axis} turns no right answer wrong, so {name} is not kept.")
+    if threshold == found["neutral"]:
+        raise UsageError(f"{axis} has no value up to which all is right, so {name} is not kept.")
+    transform = f"{axis}:{number(threshold):+.6g}"
+    unit = f" ({found['unit']})" if found["unit"] else ""
+    tolerance = known_number(found["tolerance"])
+    stay = "stay" if tolerance is None else f"stay within {tolerance:g}"
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f"{100 * KEPT_SHARE:.0f} % of the answers {stay} under {transform}{unit}",
+            kind=Kind.INVARIANCE,
+            base=str(found["dataset"]),
+            transform=transform,
+            tolerance=tolerance,
+            expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=KEPT_SHARE),
+        ),
+    )
+
+
+def _span(text: str | None) -> tuple[float | None, float | None]:
+    if text is None:
+        return None, None
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError as error:
+        raise UsageError(f"--range {text}: write LOW:HIGH, such as -0.3:0.3.") from error
+
+
+def _course(found: "Mapping[str, Json]") -> Grid:
+    """Stretches of the axis on which the answer is the same; of numbers, as right or as wrong."""
+    same, surest = ("prediction", "P OF TRUTH") if found["tolerance"] is None else _OF_NUMBERS
+    columns = (
+        Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
+        Column(header="TO", align=Align.RIGHT),
+        Column(header="ANSWER", shrinks=True),
+        Column(header=""),
+        Column(header=f"LEAST {surest}", align=Align.RIGHT),
+        Column(header="MOST CLIPPED", align=Align.RIGHT, rank=1),
+    )
+    stretches: list[list[Mapping[str, Json]]] = []
+    for row in mappings(found["rows"]):
+        if stretches and stretches[-1][-1][same] == row[same]:
+            stretches[-1].append(row)
+        else:
+            stretches.append([row])
+    return Grid(columns=columns, rows=tuple(map(_stretch, stretches)))
+
+
+def _margins(screen: Screen, found: "Mapping[str, Json]") -> tuple[Cell, ...]:
+    """How surely the truth is answered over the axis, in characters."""
+    margins = [number(row["margin"]) for row in mappings(found["rows"])]
+    picture = sparklines.sparkline(margins, levels=screen.levels)
+    low, high = numbers.number(min(margins)), numbers.number(max(margins))
+    return ("  margin", Span(picture), f"{low} .. {high}")
+
+
+def _stretch(rows: "Sequence[Mapping[str, Json]]") -> tuple[Cell, ...]:
+    right = rows[0]["correct"] is True
+    known = [number(row["margin" if row["p_label"] is None else "p_label"]) for row in rows]
+    return (
+        _short(rows[0]["value"]),
+        _short(rows[-1]["value"]),
+        " .. ".join(dict.fromkeys(str(row["prediction"]) for row in (rows[0], rows[-1]))),
+        Span("right", Style.GOOD) if right else Span("wrong", Style.ERROR),
+        numbers.number(min(known)),
+        numbers.percent(max(number(row["clipped"]) for row in rows)),
+    )
+
+
+def _curve(screen: Screen, found: "Mapping[str, Json]") -> Grid:
+    """Accuracy at each value, as a number and as a bar."""
+    columns = (
+        Column(header=str(found["axis"]).upper(), align=Align.RIGHT),
+        Column(header="ACCURACY", align=Align.RIGHT),
+        Column(header="95 %", align=Align.RIGHT),
+        Column(header="CLIPPED", align=Align.RIGHT, rank=1),
+        Column(header="", rank=2),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (
+                _short(row["value"]),
+                Span(
+                    f"{100 * number(row['accuracy']):.1f} %",
+                    Style.PLAIN if row["correct"] is True else Style.ERROR,
+                ),
+                f"{100 * number(row['ci_low']):.1f} .. {100 * number(row['ci_high']):.1f} %",
+                numbers.percent(number(row["clipped"])),
+                sparklines.bar(
+                    number(row["accuracy"]), width=BAR_WIDTH, character=screen.levels[-1]
+                ),
+            )
+            for row in mappings(found["rows"])
+        ),
+    )
+
+
+def _short(value: "Json") -> str:
+    return f"{number(value):.4g}"

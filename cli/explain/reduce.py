@@ -1,0 +1,225 @@
+"""`telemetry explain reduce`: what is the least that must change to make a wrong answer right?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
+from telemetry.cli.models.options import BATCH, TOLERANCE
+from telemetry.cli.models.question import RUN, ModelQuestion, model_question
+from telemetry.cli.options import VerbGroup
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Align, Cell, Column, Grid
+from telemetry.cli.output.model_answers import (
+    checks_grid,
+    cost,
+    listed,
+    mappings,
+    number,
+    show_failures,
+    show_picture,
+)
+from telemetry.cli.output.render import Screen
+from telemetry.errors import UsageError
+from telemetry.requests.explain import ReduceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.json_values import Json
+
+MODES = ("repair", "break")
+
+
+def add_reduce(group: VerbGroup) -> None:
+    """Add the part to `telemetry explain`."""
+    group.part("reduce")(explain_reduce)
+
+
+@RUN
+@click.option(
+    "--wrong",
+    metavar="ID|FILE",
+    required=True,
+    help="Id, place or file (.png, .npy, .json, .txt) of a wrongly answered input.",
+)
+@click.option("--label", metavar="CLASS", help="True class of the input in a file.")
+@click.option(
+    "--right",
+    metavar="ID|FILE",
+    help="Id, place or file (.png, .npy, .json, ...) of one that is answered with the true class; "
+    "nearest: the most similar; blur, mean, inpaint: the wrong one without details. Else "
+    "nearest, of images blur.",
+)
+@click.option("--mode", type=click.Choice(MODES), help="Search one set only; else both.")
+@click.option("--cell", type=click.IntRange(min=1), metavar="PX", help="Side of a cell; else 2.")
+@click.option("--immutable", metavar="COL,COL", help="Columns that stay as they are.")
+@click.option(
+    "--max-calls",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Mixtures to try in a search.",
+)
+@BATCH
+@TOLERANCE
+@hypothesis_options("Append the example to the file: it is answered rightly.")
+@model_question
+def explain_reduce(  # noqa: PLR0913 - one argument per option
+    question: ModelQuestion,
+    /,
+    *,
+    wrong: str,
+    label: str | None,
+    right: str | None,
+    mode: str | None,
+    cell: int | None,
+    immutable: str | None,
+    max_calls: int,
+    batch: int,
+    tolerance: float | None,
+    save_hypothesis: str | None,
+    file: Path,
+) -> int:
+    """Find the least that must change in a wrongly answered input to make the answer right.
+
+    The wrong input is mixed with a right one: cell by cell of an image, token by token, column by
+    column. The repair is the least set that mends the answer; of an image the region says where
+    the cause lies. Name a right twin where there is one: a blurred image finds less.
+
+    Examples:
+      telemetry explain reduce latest --wrong 4711 --right 4712
+      telemetry explain reduce latest --wrong 4711 --right clean.png --mode repair
+      telemetry explain reduce latest --wrong photo.png --label cat
+      telemetry explain reduce 7f3a --wrong 12 --immutable age,sex
+    """
+    if save_hypothesis is not None:
+        check_savable(file, save_hypothesis)
+    request = ReduceRequest(
+        source=question.source,
+        wrong=wrong,
+        label=label,
+        right=right,
+        keep=question.keep,
+        cell=cell,
+        mode=mode,
+        most_calls=max_calls,
+        immutable=tuple(filter(None, (n.strip() for n in (immutable or "").split(",")))),
+        batch=batch,
+        tolerance=tolerance,
+    )
+    found = question.ask(request, "reducing", "reductions")
+    code = question.tell("reductions", found, show)
+    if save_hypothesis is not None:
+        save(file, save_hypothesis, found[0])
+        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+    return code
+
+
+def show(screen: Screen, found: "Mapping[str, Json]") -> None:
+    """The answer, both sets, the picture, and the checks."""
+    screen.paragraph(str(found["answer"]))
+    show_failures(screen, found)
+    screen.blank()
+    show_picture(screen, found)
+    sets = [(mode, entry) for mode in MODES if isinstance(entry := found[mode], dict)]
+    if found["cell"] is None:
+        screen.grid(_edits(sets))
+    else:
+        screen.grid(_cells(found, sets))
+    screen.blank()
+    screen.grid(checks_grid(found))
+    for mode, entry in sets:
+        if entry["proven"] is not True:
+            screen.paragraph(f"{mode}: cut short by --max-calls, a smaller set may do", indent=2)
+    calls = numbers.count(int(number(found["calls"])))
+    tried = f"{calls} mixtures tried in {cost(found)}"
+    screen.paragraph(f"{_probabilities(found)}{tried}", indent=2)
+
+
+def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
+    """Keep the wrong example as a hypothesis: it is answered rightly.
+
+    Raises:
+        UsageError: the file cannot take it, or the input is in no data set.
+    """
+    if found["file"] is not None:
+        raise UsageError(f"{found['file']} is in no data set, so {name} is not kept.")
+    from telemetry.evaluate.hypothesis_testing.file import append_hypothesis  # noqa: PLC0415 - as above
+    from telemetry.evaluate.hypothesis_testing.hypothesis import (  # noqa: PLC0415 - keeps --help fast
+        Expectation,
+        Hypothesis,
+        Kind,
+        Op,
+    )
+
+    example, tolerance = str(found["wrong_id"]), found["tolerance"]
+    literal = example.replace("'", "''")
+    said = f'is called "{found["label"]}"'
+    expect = Expectation(metric="accuracy", op=Op.AT_LEAST, value=1.0)
+    if tolerance is not None:
+        said = f"is answered by {found['label']}, within {number(tolerance):g}"
+        expect = Expectation(metric="mae", op=Op.AT_MOST, value=number(tolerance))
+    append_hypothesis(
+        file,
+        Hypothesis(
+            name=name,
+            statement=f"Example {example} {said}",
+            kind=Kind.SUBSET,
+            base=str(found["dataset"]),
+            where=f"example_id = '{literal}'",
+            expect=expect,
+        ),
+    )
+
+
+def _probabilities(found: "Mapping[str, Json]") -> str:
+    """Of the truth, before and after; a regression has none."""
+    if found["p_before"] is None:
+        return ""
+    before = numbers.number(number(found["p_before"]))
+    if found["p_after"] is None:
+        return f"p of the truth {before}; "
+    return f"p of the truth {before} -> {numbers.number(number(found['p_after']))}; "
+
+
+def _cells(found: "Mapping[str, Json]", sets: "list[tuple[str, dict[str, Json]]]") -> Grid:
+    columns = (
+        Column(header="SET"),
+        Column(header="CELLS", align=Align.RIGHT),
+        Column(header="PIXELS", align=Align.RIGHT),
+        Column(header="PLACES", align=Align.RIGHT),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        _cell_row(mode, entry["parts"], entry["share"], entry["components"]) for mode, entry in sets
+    ]
+    if found["right_id"] is not None:
+        region = (found["region"], found["region_share"], found["region_components"])
+        rows.append(_cell_row("region", *region))
+    return Grid(columns=columns, rows=tuple(rows))
+
+
+def _cell_row(name: str, cells: "Json", share: "Json", places: "Json") -> tuple[Cell, ...]:
+    return (name, str(len(listed(cells))), numbers.percent(number(share)), str(places))
+
+
+def _edits(sets: "list[tuple[str, dict[str, Json]]]") -> Grid:
+    columns = (
+        Column(header="SET"),
+        Column(header="PART", shrinks=True),
+        Column(header="WRONG", shrinks=True),
+        Column(header="RIGHT", shrinks=True),
+    )
+    return Grid(
+        columns=columns,
+        rows=tuple(
+            (mode, str(edit["name"]), _value(edit["before"]), _value(edit["after"]))
+            for mode, entry in sets
+            for edit in mappings(entry["edits"])
+        ),
+    )
+
+
+def _value(value: "Json") -> str:
+    return numbers.number(value) if isinstance(value, float) else str(value or numbers.NOTHING)

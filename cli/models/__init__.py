@@ -1,0 +1,1 @@
+"""Commands that run a model in a child process."""

@@ -1,0 +1,65 @@
+"""The lines of `telemetry diff` that say what was set or found differently."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from telemetry.cli.output import numbers
+from telemetry.compare.settings.changed import Sort, by_sort, plain_key, shortened
+
+if TYPE_CHECKING:
+    from telemetry.compare.diff.result import Diff
+    from telemetry.compare.settings.config_changes import ConfigChange
+    from telemetry.json_values import Json
+
+MOST_SHOWN = 8  # changes of a sort that a terminal shows
+# What the lines are called; the configuration and its seeds come first.
+LABELS = {
+    Sort.OPTIMIZER: "optimizer",
+    Sort.MODEL: "model",
+    Sort.DATA: "data",
+    Sort.CODE: "code",
+    Sort.ENVIRONMENT: "machine",
+}
+
+
+def setting_lines(diff: "Diff", *, shown: int | None) -> Iterator[tuple[str, str]]:
+    """Label and text of each line; the configuration always has one.
+
+    Args:
+        diff: The comparison.
+        shown: How many changes a line names; None: all.
+    """
+    changed = by_sort(diff.config)
+    configured = (*changed[Sort.SETTING], *changed[Sort.REPEAT])
+    n_keys = len({key for run in (*diff.base, *diff.candidate) for key in run.config})
+    text = f"{len(configured)} of {n_keys} differ" if n_keys else "none"
+    yield "config", "; ".join([text, *_texts(configured, shown)])
+    for sort, label in LABELS.items():
+        if changed[sort]:
+            yield label, "; ".join(_texts(changed[sort], shown))
+
+
+def _texts(changes: Sequence["ConfigChange"], shown: int | None) -> list[str]:
+    texts = [
+        f"{_name(change.key)} {_setting(change.key, change.base, change.candidate)} -> "
+        f"{_setting(change.key, change.candidate, change.base)}"
+        for change in changes[:shown]
+    ]
+    more = len(changes) - len(texts)
+    return [*texts, f"{more} more with --json"] if more else texts
+
+
+def _name(key: str) -> str:
+    """The key without what the label says already."""
+    plain = plain_key(key)
+    first, _, rest = plain.partition(".")
+    return rest if rest and plain != key and first in LABELS.values() else plain
+
+
+def _setting(key: str, value: "Json", other: "Json") -> str:
+    """A value; a text that looks like another type is quoted where the types differ."""
+    if value is None:
+        return "absent"
+    if isinstance(value, str) and other is not None and not isinstance(other, str):
+        return repr(value)
+    return numbers.literal(shortened(key, value))

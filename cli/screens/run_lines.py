@@ -1,0 +1,160 @@
+"""One-line descriptions of a run: how it ended, what was trained, what recording it cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from telemetry.cli.output import numbers
+from telemetry.cli.output.grid import Cell, Span, Style
+from telemetry.cli.output.texts import plural
+from telemetry.format.manifest import Status
+from telemetry.json_values import Json, json_integer, json_list, json_number
+
+if TYPE_CHECKING:
+    from telemetry.store.catalog import Run
+    from telemetry.store.flight_rows import LostSteps
+    from telemetry.store.summaries import Description, Footprint, Timing
+
+STATUS_STYLES = {
+    Status.RUNNING: Style.INFO,
+    Status.FINISHED: Style.PLAIN,
+    Status.FAILED: Style.ERROR,
+    Status.KILLED: Style.WARNING,
+    Status.UNREADABLE: Style.ERROR,
+}
+# Settings of an optimizer that a reader looks for first; others are in --json.
+OPTIMIZER_KEYS = ("lr", "momentum", "betas", "weight_decay")
+ERROR_WIDTH = 60  # characters of the message that ended a run
+
+
+def headline(run: "Run", timing: "Timing") -> tuple[Cell, ...]:
+    """Name, short id, and how far the run came."""
+    place = f"{run.project}/{run.name}" if run.project != "default" else run.name
+    cells: list[Cell] = [
+        Span(place, Style.STRONG),
+        run.short,
+        Span(_ending(run, timing), STATUS_STYLES[run.status]),
+    ]
+    n_attempts = count_attempts(run)
+    if n_attempts > 1:
+        cells.append(plural(n_attempts, "attempt"))
+    if run.tags:
+        cells.append("tags " + ", ".join(run.tags))
+    return tuple(cells)
+
+
+def count_attempts(run: "Run") -> int:
+    """Process lives of a run; one that was killed in its first second is in no list."""
+    return max((one.attempt for one in run.manifest.attempts), default=0) if run.manifest else 0
+
+
+def _ending(run: "Run", timing: "Timing") -> str:
+    steps = plural(run.steps, "step")
+    text = {
+        Status.RUNNING: f"running, {steps} so far",
+        Status.FINISHED: f"finished, {steps}",
+        Status.FAILED: f"failed after {steps}",
+        Status.KILLED: f"killed after {steps}",
+        Status.UNREADABLE: "unreadable",
+    }[run.status]
+    if timing.elapsed_s > 0:
+        text += f" in {numbers.duration(timing.elapsed_s)}"
+    error = run.manifest.error if run.manifest else None
+    return f"{text}: {error_text(error)}" if error else text
+
+
+def error_text(error: Mapping[str, Json]) -> str:
+    """Type and first line of what ended a run."""
+    message = (str(error.get("message") or "").splitlines() or [""])[0]
+    kind = str(error.get("type") or "error")
+    return f"{kind}: {message[:ERROR_WIDTH]}" if message else kind
+
+
+def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
+    """What is missing between the steps of a run, and what else could not be written."""
+    n_rows = run.dropped_rows
+    dropped = [f"{plural(n_rows, 'row')} that could not be written"] if n_rows else []
+    return dropped + [
+        f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
+        f"not on the disk when the process of attempt {hole.attempt} ended"
+        for hole in lost
+    ]
+
+
+def model_line(description: "Description") -> str:
+    """`GPT, 41 modules, 148 tensors, 6.9 M parameters; AdamW lr 0.003`; '' when not recorded."""
+    parts = [_model(description.model)] if description.model else []
+    parts += [_optimizer(optimizer) for optimizer in description.optimizers]
+    return "; ".join(parts)
+
+
+def _model(model: Mapping[str, Json]) -> str:
+    counts = [f"{_count(model, key)} {key}" for key in ("modules", "tensors", "parameters")]
+    return ", ".join([str(model.get("model", "model")), *counts, *_places(model)])
+
+
+def _count(model: Mapping[str, Json], key: str) -> str:
+    value = model.get(key)
+    known = json_integer(value, least=0)
+    return "?" if known is None else numbers.large_count(known)
+
+
+def _places(model: Mapping[str, Json]) -> list[str]:
+    lists = [model.get(key) for key in ("devices", "dtypes")]
+    words = [str(word) for found in lists if isinstance(found, list) for word in found]
+    return [" ".join(words)] if words else []
+
+
+def _optimizer(optimizer: Mapping[str, Json]) -> str:
+    groups = optimizer.get("groups")
+    first = groups[0] if isinstance(groups, list) and groups else {}
+    group = first if isinstance(first, Mapping) else {}
+    settings = [f"{key} {_setting(group[key])}" for key in OPTIMIZER_KEYS if group.get(key)]
+    n_groups = len(groups) if isinstance(groups, list) else 1
+    more = [plural(n_groups, "group")] if n_groups > 1 else []
+    name = " ".join([str(optimizer.get("class", "optimizer")), *settings[:1]])
+    return ", ".join([name, *settings[1:], *more])
+
+
+def _setting(value: Json) -> str:
+    entries = json_list(value)
+    if entries:
+        return " ".join(numbers.literal(item) for item in entries)
+    return numbers.literal(value)
+
+
+def capture_line(
+    run: "Run", description: "Description", timing: "Timing", footprint: "Footprint"
+) -> str:
+    """`every 10 steps, 1 000 samples, overhead 0.6 %, 31 MB, 71 B per tensor row`."""
+    cadence, overhead = cadence_of(run, description), overhead_of(run, timing)
+    per_row = footprint.bytes_per_tensor_row
+    parts = [
+        "" if cadence is None else f"every {plural(cadence, 'step') if cadence > 1 else 'step'}",
+        plural(footprint.n_samples, "sample"),
+        "" if overhead is None else _overhead(overhead, timing.elapsed_s),
+        numbers.size(footprint.n_bytes),
+        "" if per_row is None else f"{per_row:.0f} B per tensor row",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _overhead(share: float, elapsed_s: float) -> str:
+    # The seconds as well: of a short run an allowance of two seconds is a large share.
+    text = f"overhead {numbers.percent(share)}"
+    return f"{text} ({numbers.duration(share * elapsed_s)})" if elapsed_s > 0 else text
+
+
+def cadence_of(run: "Run", description: "Description") -> int | None:
+    """Every which step is sampled at the end, by the manifest or the last event."""
+    stated = run.manifest.summary.get("cadence") if run.manifest else None
+    known = json_integer(stated, least=1)
+    return description.cadence if known is None else known
+
+
+def overhead_of(run: "Run", timing: "Timing") -> float | None:
+    """Telemetry's share of the training time: as measured at close, else from the steps."""
+    stated = run.manifest.summary.get("overhead_share") if run.manifest else None
+    known = json_number(stated)
+    if known is not None:
+        return known
+    return timing.overhead_share if timing.overhead_share == timing.overhead_share else None

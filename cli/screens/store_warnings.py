@@ -1,0 +1,30 @@
+"""Warns of files that are torn, foreign or missing, where a result does not say so itself."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from telemetry.cli.output.render import Screen
+
+if TYPE_CHECKING:
+    from telemetry.store.catalog import Run
+
+MAX_WARNINGS = 20  # a store on a broken disk has thousands
+
+
+def warn_of_files(screen: Screen, runs: "Sequence[Run]") -> None:
+    """List every table of the runs and name what cannot be read."""
+    from telemetry.format.tables import table_names  # noqa: PLC0415 - pyarrow
+    from telemetry.store.listing import Listing  # noqa: PLC0415 - pyarrow
+
+    listing = Listing(runs)
+    for name in table_names():
+        listing.files(name)
+    show_warnings(screen, listing.warnings)
+
+
+def show_warnings(screen: Screen, warnings: Sequence[str]) -> None:
+    """The first warnings, and how many more there are."""
+    for warning in warnings[:MAX_WARNINGS]:
+        screen.warn(warning)
+    if len(warnings) > MAX_WARNINGS:
+        screen.warn(f"and {len(warnings) - MAX_WARNINGS} more")

@@ -1,0 +1,1 @@
+"""What modules put out, and what reaches the loss, on sampled steps."""

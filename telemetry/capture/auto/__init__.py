@@ -1,0 +1,1 @@
+"""Records a script that knows nothing of it."""

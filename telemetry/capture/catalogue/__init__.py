@@ -1,0 +1,1 @@
+"""Names of everything that is recorded: tables `tensors` and `modules`."""

@@ -1,0 +1,1 @@
+"""Where a run was made: script, arguments, ranks, libraries, repository, process."""

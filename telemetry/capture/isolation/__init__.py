@@ -1,0 +1,1 @@
+"""What keeps recording from changing, slowing or stopping the training."""

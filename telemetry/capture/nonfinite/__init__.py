@@ -1,0 +1,1 @@
+"""Where the first value that is not finite came from."""

@@ -1,0 +1,1 @@
+"""Weights, gradients and updates on sampled steps."""

@@ -1,0 +1,1 @@
+"""One run being recorded: begun or resumed, wired to its observers, closed."""

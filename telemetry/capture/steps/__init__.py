@@ -1,0 +1,1 @@
+"""Which step is in progress, and what is known of it as a whole."""

@@ -1,0 +1,114 @@
+"""Sees every `backward()` call before it runs, and after, through `torch.autograd.backward`.
+
+`Tensor.backward` looks that function up on each call, so one observed function sees both forms.
+It is installed while somebody observes and put back with the last observer.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from telemetry.capture.isolation.torch_state import in_backward
+from telemetry.capture.isolation.untraced import untraced
+
+Waiting: TypeAlias = list[Callable[[Sequence[Tensor]], None]]
+RootsObserver: TypeAlias = Callable[[Sequence[Tensor], Waiting], None]
+
+
+class _Backward(Protocol):
+    def __call__(
+        self, tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object
+    ) -> None: ...
+
+
+class Observers:
+    """Who is told of backward passes now."""
+
+    __slots__ = ("present",)
+
+    def __init__(self) -> None:
+        self.present: tuple[RootsObserver, ...] = ()
+
+
+_lock = threading.Lock()
+_observers = Observers()
+_original: _Backward | None = None
+
+
+def observe(observer: RootsObserver) -> None:
+    """Call `observer` before each backward pass, on the thread that starts it.
+
+    Args:
+        observer: Told the roots, and the list of those who want to be told when the pass has ended
+            without an exception; it may be added to as long as the pass runs.
+    """
+    global _original  # noqa: PLW0603 - there is one torch.autograd to observe
+    with _lock:
+        _observers.present = (*_observers.present, observer)
+        if _original is None:
+            _original = cast("_Backward", torch.autograd.backward)
+            torch.autograd.backward = observed(_original, _observers)  # type: ignore[assignment]
+
+
+def forget(observer: RootsObserver) -> None:
+    """Stop calling `observer`; the last one out puts torch's function back."""
+    global _original  # noqa: PLW0603 - as above
+    with _lock:
+        # By equality: a bound method is a new object each time.
+        _observers.present = tuple(one for one in _observers.present if one != observer)
+        current = torch.autograd.backward
+        if (
+            not _observers.present
+            and _original is not None
+            and hasattr(current, "telemetry_observed")
+        ):
+            torch.autograd.backward = _original  # type: ignore[assignment]
+            _original = None
+
+
+def observed(original: _Backward, observers: Observers) -> _Backward:
+    """A backward function that tells these observers."""
+
+    @functools.wraps(original)
+    def backward(tensors: Tensor | Sequence[Tensor], *args: object, **kwargs: object) -> None:
+        roots, waiting = _begun(tensors, observers)
+        original(tensors, *args, **kwargs)
+        if waiting:
+            _ended(roots, waiting)
+
+    backward.telemetry_observed = True  # type: ignore[attr-defined]
+    return backward
+
+
+# Where a training step is compiled, torch breaks the graph at its backward pass.
+@untraced
+def _begun(
+    tensors: Tensor | Sequence[Tensor], observers: Observers
+) -> tuple[tuple[Tensor, ...], Waiting]:
+    waiting: Waiting = []
+    if in_backward():  # a reentrant checkpoint, or a hook: the pass around it is the one
+        return (), waiting
+    roots: tuple[Tensor, ...]
+    if isinstance(tensors, Tensor):
+        roots = (tensors,)
+    else:
+        roots = tuple(root for root in tensors if isinstance(root, Tensor))  # no edges
+    told = observers.present
+    for observer in told:
+        observer(roots, waiting)
+    newcomers = observers.present
+    if newcomers is not told:  # one that was told let another in, which sees this pass too
+        for observer in newcomers:
+            if observer not in told:
+                observer(roots, waiting)
+    return roots, waiting
+
+
+@untraced
+def _ended(roots: tuple[Tensor, ...], waiting: Waiting) -> None:
+    for told in waiting:
+        told(roots)

@@ -1,0 +1,1 @@
+"""The background thread: packets in, shards and heartbeats out."""

@@ -1,0 +1,1 @@
+"""Two runs, or two groups: is the candidate worse?"""

@@ -1,0 +1,1 @@
+"""The first step at which two runs differ, and why."""

@@ -1,0 +1,1 @@
+"""What was set, and what differs between two runs."""

@@ -1,0 +1,1 @@
+"""Estimates with their uncertainty, and what they allow to claim."""

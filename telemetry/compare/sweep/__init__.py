@@ -1,0 +1,1 @@
+"""Many runs: the best ones, what decides, why others failed."""

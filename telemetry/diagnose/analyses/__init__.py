@@ -1,0 +1,1 @@
+"""Computations over the context of a run that rules share."""

@@ -1,0 +1,1 @@
+"""Whether a run learns, and from when on a condition counts."""

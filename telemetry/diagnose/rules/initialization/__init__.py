@@ -1,0 +1,1 @@
+"""Rules about the weights a run starts with."""

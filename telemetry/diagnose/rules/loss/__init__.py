@@ -1,0 +1,1 @@
+"""Rules about the course of the loss and of evaluations."""

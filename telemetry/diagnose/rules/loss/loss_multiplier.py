@@ -1,0 +1,175 @@
+"""The gradient is that of k times the loss, or of a k-th of it: micro-batches are not averaged.
+
+Symptom: k backward passes between two steps start from losses that no constant divides, and
+together they are k times the loss that is reported (the gradient is k times too large); or each is
+divided by k twice (k times too small).
+Fix: (loss / k).backward() once, with k the micro-batches of a step.
+Not flagged: a loop that divides, whatever it reports, the loss before or after; sums divided by a
+number of tokens or samples; losses reported as a sum; passes of different losses; passes between
+which gradients are cleared or of which later ones do not add up (sharpness-aware minimisation,
+L-BFGS); several optimizers. A description only where the size of the gradient does not count (Adam
+and its kin, clipping that is always active) or where the run does not fail: the rate may have been
+chosen with it.
+Source: arXiv:2506.14813; huggingface/transformers, "Fixing gradient accumulation" (2024).
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
+from telemetry.diagnose.judgement.progress import State
+from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.wording import example, number
+from telemetry.store.rows import Rows
+
+ID = "loss_multiplier"
+UNDIVIDED_SHARE = 0.75  # of k: 1 where nothing is divided, at most 1 / k <= 0.5 where it is
+TWICE_RANGE = 1.5  # factor around 1 / k; dividing once lies k >= 2 away from it
+EVALUATES_AGAIN = re.compile(r"lbfgs|sam$|^sam", re.IGNORECASE)  # one batch, several passes
+
+SQL = """
+SELECT
+    s.step,
+    MAX(s.accumulation) AS k,
+    MAX(s.root_sum / NULLIF(s.loss, 0)) AS multiple,
+    MAX(s.root_factor_sum) AS factor_sum,
+    MAX(s.grad_norm_total * s.grad_norm_total / NULLIF(s.micro_grad_sumsq, 0)) AS growth,
+    MAX(s.clip_coefficient) AS clip_coefficient
+FROM steps AS s
+WHERE s.run = $run
+    AND MOD(s.flags, 2) = 1
+    AND s.accumulation >= 2
+    AND s.accumulation = s.backward_calls
+    AND s.root_factor_sum IS NOT NULL
+GROUP BY s.step
+ORDER BY s.step
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Steps:
+    """One entry per sampled step that accumulates.
+
+    `multiple` is the sum of the roots over the reported loss, `factor` the sum of the constants
+    they were multiplied with, `growth` the squared norm of the whole gradient over that of the
+    first pass (about k to k^2 where passes add up).
+    """
+
+    k: FloatArray
+    multiple: FloatArray
+    factor: FloatArray
+    growth: FloatArray
+
+    def undivided(self, share: float) -> BoolArray:
+        grows = ~np.isfinite(self.growth) | (self.growth >= share * self.k)
+        return (self.multiple >= share * self.k) & (self.factor >= share * self.k) & grows
+
+    def twice(self, width: float) -> BoolArray:
+        return _near(self.multiple * self.k, width) & _near(self.factor * self.k, width)
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """What the graph divides by, against what is reported."""
+    if not len(rows.ints("step")):
+        return NotChecked(
+            detector=ID,
+            reason="no sampled step with several backward passes of one loss and a reported loss; "
+            "in a loop that accumulates, pass it: telemetry.step(loss=loss)",
+            absent=True,
+        )
+    if len(context.optimizers) > 1:
+        return NotChecked(detector=ID, reason="several optimizers: perhaps losses of their own")
+    again = [o.name for o in context.optimizers if EVALUATES_AGAIN.search(o.name)]
+    if again:
+        return NotChecked(detector=ID, reason=f"{again[0]} evaluates a batch several times")
+    steps = rows.ints("step")
+    if steps.size < PERSISTENT_K:
+        return NotChecked(
+            detector=ID, reason=f"{steps.size} sampled steps that accumulate, {PERSISTENT_K} needed"
+        )
+    seen = _Steps(
+        k=rows.floats("k"),
+        multiple=rows.floats("multiple"),
+        factor=rows.floats("factor_sum"),
+        growth=rows.floats("growth"),
+    )
+    kinds = (
+        (seen.undivided(limits["undivided_share"]), False),
+        (seen.twice(limits["twice_range"]), True),
+    )
+    for condition, twice in kinds:
+        held = persistence(steps, condition)
+        if held is not None:
+            threshold = limits["twice_range"] if twice else limits["undivided_share"]
+            return _finding(rows, context, held.where, twice=twice, threshold=threshold)
+    return None
+
+
+def _near(values: FloatArray, width: float) -> BoolArray:
+    return (values >= 1 / width) & (values <= width)
+
+
+def _finding(
+    rows: Rows, context: RunContext, where: IntArray, *, twice: bool, threshold: float
+) -> Finding:
+    steps = rows.ints("step")[where]
+    k = round(median(rows.floats("k")[where]))
+    multiple = median(rows.floats("multiple")[where])
+    clip = median(rows.floats("clip_coefficient")[where])
+    free = context.is_adaptive or clip < 1 / k
+    severity = Severity.INFO
+    if context.progress.failing and not free:
+        diverged = context.progress.state is State.DIVERGED and not twice
+        severity = Severity.ERROR if diverged else Severity.WARNING
+    if twice:
+        message = f"each of the {k} losses of a step is divided by {k} twice: the gradient is "
+        message += f"{number(multiple)} of that of the reported loss"
+    else:
+        message = f"none of the {k} losses of a step is divided: the gradient is "
+        message += f"{number(multiple)} times that of the reported loss"
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=message,
+        advice=f"Divide once: (loss / {k}).backward(); if the sum is meant, choose the learning "
+        "rate with it.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=multiple,
+        threshold=threshold / k if twice else threshold * k,
+        unit="times the reported loss",
+        evidence={
+            "micro_batches": k,
+            "size_counts": not free,
+            "state": context.progress.state,
+            "query": example(
+                "steps",
+                "step, root_sum / nullif(loss, 0) as root_over_loss, accumulation, loss, root_sum, "
+                "root_factor_sum",
+                where="root_sum is not null",
+            ),
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="the losses of micro-batches are not divided by their number",
+    tier=Tier.INVARIANT,
+    severity=Severity.WARNING,
+    needs=(),
+    sql=SQL,
+    parameters={"undivided_share": UNDIVIDED_SHARE, "twice_range": TWICE_RANGE},
+    advice="(loss / k).backward() for k micro-batches, once.",
+    source="arXiv:2506.14813",
+    judge=judge,
+    shown=Shown(
+        normal="Over the backward passes of one step, the losses that they start from add up to "
+        "the reported loss: a ratio near 1.",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Rules about optimizers, learning rates and what moves the weights."""

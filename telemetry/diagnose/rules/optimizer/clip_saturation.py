@@ -1,0 +1,90 @@
+"""Clipping acts on every step.
+
+Symptom: the norm of the gradient is cut in 98 % of the last 200 steps, to an eighth of its size or
+less: what is left is SGD with normalised gradients, whose rate falls as gradients grow.
+Fix: nothing is broken; raise max_norm or know that the learning rate is multiplied by max_norm over
+the norm. Optimizers of Adam's type hardly notice.
+Not flagged: always information, for some recipes clip on purpose at every step.
+Source: Pascanu et al., arXiv:1211.5063; Chen et al., arXiv:2007.14469.
+"""
+
+from telemetry.diagnose.context import RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.robust import median
+from telemetry.diagnose.wording import example, number
+from telemetry.store.rows import Rows
+
+ID = "clip_saturation"
+STEPS = 200  # the last ones
+MIN_STEPS = 20
+CLIPPED_SHARE = 0.98
+FACTOR = 8.0  # times that the norm exceeds the limit
+
+SQL = """
+SELECT
+    s.step,
+    MIN(s.clip_coefficient) AS coefficient
+FROM steps AS s
+WHERE s.run = $run
+GROUP BY s.step
+HAVING COUNT(s.clip_coefficient) > 0
+ORDER BY s.step
+"""
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Share of the last steps in which clipping acted, and how strongly."""
+    if len(rows) < MIN_STEPS:
+        return NotChecked(
+            detector=ID,
+            reason=f"gradient clipping was seen in {len(rows)} steps, {MIN_STEPS} are needed; seen "
+            "are torch's clip_grad_norm_ and clip_grad_value_ outside compiled code",
+            absent=not len(rows),
+        )
+    coefficients = rows.floats("coefficient")[-STEPS:]
+    clipped = coefficients < 1
+    share = float(clipped.mean())
+    # 1 / 0 is a norm that overflowed: non_finite tells of it.
+    factor = median(1 / coefficients[clipped & (coefficients > 0)])
+    if not (share >= limits["clipped_share"] and factor >= limits["factor"]):
+        return None
+    steps = rows.ints("step")[-STEPS:][clipped]
+    adaptive = context.is_adaptive
+    return Finding(
+        detector=ID,
+        severity=Severity.INFO,
+        message=f"clipping cuts the gradient norm in {share:.0%} of {coefficients.size} steps, "
+        f"usually by {number(factor)} (limit {number(limits['factor'])})",
+        advice="The optimizer hardly notices, for its step does not depend on the gradient's size."
+        if adaptive
+        else f"Know that the learning rate is divided by {number(factor)}, by more where gradients "
+        "are larger; raise max_norm to clip only what stands out.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=factor,
+        threshold=limits["factor"],
+        unit="norm / max_norm",
+        evidence={
+            "clipped_share": share,
+            "n_steps": int(coefficients.size),
+            "query": example("steps", "step, grad_norm_total, clip_coefficient"),
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="clipping acts on every step",
+    tier=Tier.INFO,
+    severity=Severity.INFO,
+    needs=(),
+    sql=SQL,
+    parameters={"clipped_share": CLIPPED_SHARE, "factor": FACTOR},
+    advice="Raise max_norm, or know that the learning rate is divided by norm / max_norm.",
+    source="arXiv:1211.5063, arXiv:2007.14469",
+    judge=judge,
+    shown=Shown(
+        normal="Clipping acts on the exceptional steps; the usual norm lies below max_norm.",
+    ),
+)

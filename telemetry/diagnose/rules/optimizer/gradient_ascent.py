@@ -1,0 +1,200 @@
+"""The optimizer climbs the loss.
+
+Symptom: in four of five sampled steps the update points along the gradient of the loss, not against
+it; or the backward pass starts from minus the loss that is reported or from minus a loss that
+cannot be negative (cross-entropy, squared error). It may begin in the middle of a run: then the
+loss must have risen since, or the sign of what is differentiated have changed.
+Fix: remove the minus sign, or maximize=True.
+Not flagged: objectives of reinforcement learning and adversaries, which are climbed on purpose;
+maximize=True in a run that does not fail (information); updates that are mostly weight decay;
+single steps against the gradient, as momentum and Adam take them.
+Source: Humbatova et al., arXiv:1910.11015.
+"""
+
+import numpy as np
+
+from telemetry.diagnose.causes import ancestors
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import lasting_from
+from telemetry.diagnose.judgement.progress import State
+from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.store.rows import Rows
+
+ID = "gradient_ascent"
+CLIMB_SHARE = 0.8  # of the samples; healthy at most 0.11, climbing 1.0
+MIN_SAMPLES = 10
+DECAY_SHARE = 0.5  # of the update: weight decay, not the gradient, sets its direction
+LEVEL_STEPS = 10  # whose median is the level of the loss
+RISE = 1.1  # over the level before a climb that begins late
+# Times the start: climbed losses of unknown kinds reach 7,000 and more (measured); an objective
+# that is meant to rise, as a return or a bound on information, may well pass 16.
+BLOWN_UP = 256.0
+LOST_RISE = 16.0  # before it was lost
+SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
+
+SQL = """
+SELECT
+    p.step,
+    SUM(p.dot_grad) AS dot,
+    MEDIAN(p.decay_ratio) AS decay_ratio,
+    AVG(s.loss) AS loss,
+    AVG(s.root_sum) AS root_sum,
+    MAX(s.accumulation) AS accumulation
+FROM tensor_points AS p
+JOIN (
+    SELECT
+        r.run,
+        r.step,
+        AVG(r.loss) AS loss,
+        AVG(r.root_sum) AS root_sum,
+        MAX(r.accumulation) AS accumulation
+    FROM steps AS r
+    WHERE r.run = $run
+    GROUP BY r.run, r.step
+) AS s
+    ON s.run = p.run
+    AND s.step = p.step
+WHERE p.run = $run
+    AND p.kind = 'update'
+    AND p.dot_grad IS NOT NULL
+GROUP BY p.step
+ORDER BY p.step
+"""
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Sign of update times gradient, with the gradient turned to the loss that the user means."""
+    # A loss with negative values that was thrown far above its start has told enough.
+    is_thrown = context.progress.state is State.DIVERGED
+    if not (context.progress.measurable or context.baseline.negated or is_thrown):
+        return NotChecked(detector=ID, reason=context.progress.reason)
+    dots = rows.floats("dot")
+    known = np.isfinite(dots) & (dots != 0)
+    if int(known.sum()) < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID, reason=f"{known.sum()} sampled updates; {MIN_SAMPLES} are needed"
+        )
+    turned = _turned(rows, context)
+    by_decay = (rows.floats("decay_ratio") >= DECAY_SHARE) & ~turned
+    climbs = (((dots > 0) != turned) & ~by_decay)[known]
+    start = lasting_from(climbs, share=limits["climb_share"], least=MIN_SAMPLES)
+    if start is None:
+        return None
+    steps = rows.ints("step")[known]
+    turned_now = bool(turned[known][start:].mean() >= limits["climb_share"])
+    if start >= (1 - limits["climb_share"]) * climbs.size and not (
+        turned_now or _rises_from(context, int(steps[start]))
+    ):
+        return None
+    return _finding(
+        context,
+        steps[start:][climbs[start:]],
+        climbs[start:],
+        turned=turned_now,
+        limit=limits["climb_share"],
+    )
+
+
+def _turned(rows: Rows, context: RunContext) -> BoolArray:
+    """Where backward starts from minus the loss that the user means, shape (n_samples,).
+
+    Minus the reported loss is that where the loss is of a known kind, or where other steps of the
+    run start from plus it. An objective of its own kind may be reported with its sign changed, but
+    not one that is positive and ends at many times its start.
+    """
+    loss = rows.floats("loss")
+    if context.baseline.negated:
+        return np.ones(loss.size, dtype=np.bool_)
+    root = rows.floats("root_sum")
+    each: FloatArray = root / np.fmax(1.0, rows.floats("accumulation"))
+    opposite = _close(root, -loss) | _close(each, -loss)
+    same = _close(root, loss) | _close(each, loss)
+    changes = int(same.sum()) >= MIN_SAMPLES
+    if context.baseline.naive is None and not (changes or _blown_up(context)):
+        return np.zeros(loss.size, dtype=np.bool_)
+    turned: BoolArray = opposite & (loss != 0)
+    return turned
+
+
+def _blown_up(context: RunContext) -> bool:
+    """A positive loss ends at many times its start, or rose and is lost: none was meant to."""
+    start, end = context.progress.start, context.progress.end
+    if context.state is not State.DIVERGED:
+        return False
+    if np.isfinite(context.losses[-1]):
+        return start > 0 and end >= BLOWN_UP * start
+    finite = context.losses[np.isfinite(context.losses)]
+    return (
+        context.first_loss > 0 and median(finite[-LEVEL_STEPS:]) >= LOST_RISE * context.first_loss
+    )
+
+
+def _close(values: FloatArray, others: FloatArray) -> BoolArray:
+    """False where either is unknown."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(values - others) <= SAME_SIZE * np.abs(others)
+
+
+def _rises_from(context: RunContext, step: int) -> bool:
+    """The loss ends clearly above its level before that step, or is not finite."""
+    before = context.losses[context.loss_steps <= step][-LEVEL_STEPS:]
+    after = context.losses[context.loss_steps > step][-LEVEL_STEPS:]
+    return not np.isfinite(after).all() or median(after) > RISE * median(before)
+
+
+def _finding(
+    context: RunContext, steps: IntArray, climbs: BoolArray, *, turned: bool, limit: float
+) -> Finding:
+    share = float(climbs.mean())
+    declared = any(optimizer.maximises for optimizer in context.optimizers)
+    meant = declared and context.progress.state is not State.DIVERGED
+    why = (
+        "backward starts from minus the loss"
+        if turned
+        else "the optimizer has maximize=True"
+        if declared
+        else "updates point along the gradient"
+    )
+    return Finding(
+        detector=ID,
+        severity=Severity.INFO if meant else Severity.ERROR,
+        message=f"the loss is climbed in {share:.0%} of {climbs.size} sampled steps (limit "
+        f"{limit:.0%}): {why}",
+        advice="Remove the minus sign before the loss, or maximize=True of the optimizer; if the "
+        "objective is meant to rise, report it under another name than loss.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=share,
+        threshold=limit,
+        unit="share",
+        evidence={
+            "n_samples": int(climbs.size),
+            "state": context.progress.state,
+            "query": (
+                "select step, sum(dot_grad) as gradient_times_update from tensor_points "
+                "where kind = 'update' and dot_grad is not null group by step order by step"
+            ),
+        },
+        # A wrong sign has no other cause, but for logits in a loss of log-probabilities.
+        rules_out=ancestors(ID) - {"softmax_into_cross_entropy"} if turned else frozenset(),
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="the optimizer climbs the loss",
+    tier=Tier.INVARIANT,
+    severity=Severity.ERROR,
+    needs=(Need.UPDATE, Need.LOSS),
+    sql=SQL,
+    parameters={"climb_share": CLIMB_SHARE},
+    advice="Remove the minus sign before the loss, or maximize=True.",
+    source="arXiv:1910.11015",
+    judge=judge,
+    shown=Shown(
+        normal="A step goes down: gradient times update is negative in nearly every sample "
+        "(positive, where backward starts from minus the loss that is meant).",
+    ),
+)

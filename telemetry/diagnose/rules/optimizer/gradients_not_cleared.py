@@ -1,0 +1,98 @@
+"""Gradients that a step has used are added to those of the next one.
+
+Symptom: when the first backward pass after a step begins, gradients that the step used are still
+there, unchanged, and no later one before the next step finds them cleared. The sum of all
+gradients so far acts like a momentum of one: at first it may even help, later it overshoots.
+Fix: optimizer.zero_grad() once per step, before its first backward pass.
+Not flagged: accumulation over micro-batches (there is no step between their backward passes);
+gradients cleared to zero, set to None by hand or replaced; a generator's backward pass over a
+discriminator that clears before its own; gradients scaled on purpose between steps (traces).
+Never softened by progress: such a run may be ahead of its twin for a hundred steps.
+Source: Humbatova et al., arXiv:1910.11015; arXiv:2506.14813.
+"""
+
+import numpy as np
+
+from telemetry.diagnose.context import RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
+from telemetry.diagnose.wording import example
+from telemetry.store.rows import Rows
+
+ID = "gradients_not_cleared"
+SHARE_LIMIT = 0.1  # of at most eight probes: below one of them; a correct loop has none
+
+SQL = """
+SELECT
+    s.step,
+    MAX(s.stale_grad_share) AS share
+FROM steps AS s
+WHERE s.run = $run
+    AND s.stale_grad_share IS NOT NULL
+GROUP BY s.step
+ORDER BY s.step
+"""
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Used gradients that stay, in three of five comparisons and half of those after."""
+    del context
+    steps, shares = rows.ints("step"), rows.floats("share")
+    if steps.size < PERSISTENT_K:
+        return NotChecked(
+            detector=ID,
+            reason=f"{steps.size} comparisons of used gradients with those of the next step, "
+            f"{PERSISTENT_K} are needed; pass the optimizer and sample more often (every=)",
+        )
+    held = persistence(steps, shares >= limits["share_limit"])
+    if held is None:
+        return None
+    share = float(np.median(shares[held.where]))
+    some = "" if share == 1 else f"{share:.0%} of the looked-at "
+    return Finding(
+        detector=ID,
+        severity=Severity.ERROR,
+        message=f"{some}gradients are not cleared after their step: they were still there in "
+        f"{held.where.size} of {steps.size} comparisons and are added to the next step's",
+        advice="Call optimizer.zero_grad() once per optimizer step, before its first backward "
+        "pass"
+        + (
+            "."
+            if share == 1
+            else "; clear all parameters that the optimizer holds, not those of one module."
+        ),
+        first_step=held.first_step,
+        last_step=held.last_step,
+        value=share,
+        threshold=limits["share_limit"],
+        unit="share",
+        evidence={
+            "n_comparisons": int(steps.size),
+            "n_stale": int(held.where.size),
+            "query": example(
+                "steps",
+                "step, stale_grad_share, grad_norm_total",
+                where="stale_grad_share is not null",
+            ),
+        },
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="gradients are not cleared between steps",
+    tier=Tier.INVARIANT,
+    severity=Severity.ERROR,
+    needs=(),
+    sql=SQL,
+    parameters={"share_limit": SHARE_LIMIT},
+    advice="Call optimizer.zero_grad() once per step.",
+    source="arXiv:1910.11015, arXiv:2506.14813",
+    judge=judge,
+    shares=("share_limit",),
+    shown=Shown(
+        unit="share",
+        normal="At the first backward pass of a step no gradient of the last step is left.",
+    ),
+)

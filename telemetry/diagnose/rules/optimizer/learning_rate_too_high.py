@@ -1,0 +1,350 @@
+"""Steps overshoot: the loss leaves its starting level, or the initialisation is erased.
+
+Symptom: (1) the loss climbs to twice its start (or what knowing nothing costs, if that is more);
+(2) an adaptive optimizer's steps are as large as the weights within the first ten steps, of all
+matrices or of a parameter group whose rate is four times that of another; (3) steps of 40 % of the
+weights at the start of a run that learns nothing; (4) weights that end at 16 times
+their start in a run that fails.
+Fix: divide the learning rate by the factor that the finding prints, or warm it up.
+Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
+RMSprop at its default rate starts that way); the edge of stability (2103.00065); a catapult in the
+first twenty steps that ends below the start (2003.02218), or however high at half of what knowing
+nothing costs; climbs to less than four times the start in a run that comes down to that half; large
+steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink by themselves; warm
+restarts; single hard batches (medians over 32 samples are compared unless the steps are large and
+the run fails); losses that vary while the weights stand still; runs whose loss does not measure
+progress; a loss whose level is unknown, unless it ends about its start or passed 16 times; one
+with negative values, unless it ends above its start by 16 times the range of its first ten.
+Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.analyses.early_steps import EarlySteps, early_steps, fast_group
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.grids import grids
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import excursion, lasting_from, sustained_width
+from telemetry.diagnose.judgement.progress import (
+    CONVERGED_SHARE,
+    SIGNED_RISE,
+    STALLED_SHARE,
+    START_LOSSES,
+    State,
+    signed_range,
+)
+from telemetry.diagnose.judgement.robust import row_medians
+from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
+from telemetry.store.rows import Rows
+
+ID = "learning_rate_too_high"
+EXCURSION_LIMIT = 2.0  # healthy at most 1.4, harmful from 2.6
+EXCURSION_ERROR = 4.0
+EXCURSION_SHARE = 0.8  # of the losses up to its peak are above the limit
+EXCURSION_UNKNOWN = 16.0  # without a known level the first loss may be small by chance
+FIRST_LOSSES = 3
+CATAPULT_STEPS = 20
+EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimizers, faults 1.28
+EARLY_INFO = 0.5
+EARLY_FAILING = 0.4  # runs that learn: adaptive at most 0.3, SGD 0.02 (one 0.48); faults from 0.52
+EARLY_STEPS = 10
+SHRINKING = 10**0.5  # after ten steps Adagrad's are shorter by this: its limits are higher
+GROWTH_LIMIT = 16.0  # times; runs that learn at most 3.5, rates and jumps of them 16 to 7,000
+GROWN = 4.0  # there it is more than that of runs that learn
+MOVED = 0.01  # of the weights; steps that add up to less do not move the loss
+PEAK_SHARE = 0.9  # of the highest rate: there a warm-up ends
+USUAL_UPDATE = 0.1
+UPDATE_UNIT = "update/weight"
+SMALL_BATCH = 16  # samples; below, one step's loss is mostly noise
+
+# Only the first steps, and those after the rate has come near its peak, are looked at.
+SQL = """
+SELECT
+    'update_ratio' AS signal,
+    l.step,
+    l.param_id AS id,
+    l.update_ratio AS value
+FROM layers AS l
+CROSS JOIN (
+    SELECT
+        MIN(s.step) AS peak_step
+    FROM steps AS s
+    CROSS JOIN (
+        SELECT MAX(t.lr) AS peak_lr FROM steps AS t WHERE t.run = $run
+    ) AS m
+    WHERE s.run = $run
+        AND s.lr >= $peak_share * m.peak_lr
+) AS p
+WHERE l.run = $run
+    AND l.update_ratio IS NOT NULL
+    AND (l.step < $early_steps OR l.step BETWEEN p.peak_step AND p.peak_step + $early_steps)
+UNION ALL
+SELECT m.name AS signal, m.step, 0 AS id, MAX(m.value) AS value
+FROM metrics AS m
+WHERE m.run = $run AND m.name LIKE 'lr/%'
+GROUP BY m.name, m.step
+UNION ALL
+SELECT
+    'norm' AS signal, n.step, n.param_id AS id, n.weight_norm AS value
+FROM layers AS n
+WHERE n.run = $run
+    AND n.weight_norm IS NOT NULL
+ORDER BY signal, step, id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """What one rule found.
+
+    `factor` is what the learning rate is divided by; an earlier excursion than the largest began at
+    `earliest`.
+    """
+
+    severity: Severity
+    earliest: int | None = None
+    message: str
+    step: int
+    value: float
+    threshold: float
+    unit: str
+    factor: float
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Excursion of the loss, size of the early steps; without either the growth of the weights."""
+    if context.losses.size < 2:  # noqa: PLR2004 - an excursion takes two
+        return NotChecked(detector=ID, reason="fewer than two losses; train longer")
+    early = early_steps(rows, context, limits)
+    overshoot, erased = _overshoot(context, early, limits), _erased(context, early, limits)
+    group = fast_group(rows, context, limits)
+    of_group = _erased(context, group, limits)
+    if of_group and (erased is None or of_group.severity.rank < erased.severity.rank):
+        early, erased = group, of_group
+    blown_up = _blown_up(rows, context, limits)
+    rules = [rule for rule in (overshoot, erased, blown_up) if rule is not None]
+    if not rules:
+        return None
+    worst = min(rules, key=lambda rule: (rule.severity.rank, rule.step))
+    own_rate = early.rate if early is not None else None
+    rate = context.lr_at(worst.step) if own_rate is None else own_rate
+    divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(rule.factor for rule in rules))))
+    divisor = min(divisor, 1024.0)
+    layers = early.layers if early is not None and early.ratio >= limits["early_failing"] else ()
+    target = f" (from {number(rate)} to {number(rate / divisor)})" if rate > 0 else ""
+    return Finding(
+        detector=ID,
+        severity=worst.severity,
+        message=f"{worst.message}, at learning rate {number(rate)}",
+        advice=f"Divide the learning rate by {divisor:.0f}{target}, or warm it up over at least "
+        f"{max(100, (context.total_steps or 0) // 50)} steps.",
+        layer=layers[0] if layers else None,
+        layers=layers[:10],
+        first_step=min(rule.step for rule in rules),
+        earliest=min(rule.step if rule.earliest is None else rule.earliest for rule in rules),
+        last_step=max(_last_high(context, limits), *(rule.step for rule in rules)),
+        value=worst.value,
+        threshold=worst.threshold,
+        unit=worst.unit,
+        evidence={
+            "rules": [rule.message for rule in rules],
+            "early_update_ratio": None if early is None else early.ratio,
+            "state": context.progress.state,
+            "query": example(
+                "layers", "step, layer, parameter, update_ratio, weight_norm", where=MATRICES
+            )
+            if worst.unit == UPDATE_UNIT
+            else example("steps", "step, loss, lr, grad_norm_total"),
+        },
+    )
+
+
+def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
+    """Medians of three, or single losses where the steps are large and the run does not learn.
+
+    A single loss of twice the start is a hard batch in other runs: targets with heavy tails have
+    them all the time.
+    """
+    reference = context.loss_reference
+    if (context.losses < 0).any():
+        return _left_its_range(context, early)
+    if math.isnan(reference):
+        return None
+    large_steps = early is not None and early.ratio >= limits["early_failing"]
+    single = large_steps and context.progress.failing and context.batch_size >= SMALL_BATCH
+    width = 1 if single else sustained_width(context.batch_size)
+    found = excursion(context.losses, reference, width=width)
+    if found is None or found[0] < limits["excursion_limit"]:
+        return None
+    value, place = found
+    if early is not None and early.ratio * (place + 1) < MOVED:
+        return None
+    severity = _overshoot_severity(context, value, place, limits)
+    level = limits["excursion_limit"] * reference
+    if severity is None:
+        return None
+    return _Rule(
+        severity=severity,
+        message=f"loss reached {number(value)} x its starting level at step "
+        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])})",
+        step=_begin(context, level, place),
+        earliest=_first_above(context, level),
+        value=value,
+        threshold=limits["excursion_limit"],
+        unit="x start",
+        factor=value,
+    )
+
+
+def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Rule | None:
+    """A loss with negative values that ends far above its start has no level: its range counts."""
+    spread = signed_range(context.losses)
+    if context.state is not State.DIVERGED or not spread > 0:
+        return None
+    value = (context.progress.end - context.progress.start) / spread
+    above = context.losses >= context.progress.start + SIGNED_RISE * spread
+    place = int(np.argmax(above))
+    if not above.any() or (early is not None and early.ratio * (place + 1) < MOVED):
+        return None
+    return _Rule(
+        severity=Severity.ERROR,
+        message=f"loss rose by {number(value)} x the range of its first {START_LOSSES} values "
+        f"(limit {SIGNED_RISE:g})",
+        step=int(context.loss_steps[place]),
+        value=value,
+        threshold=SIGNED_RISE,
+        unit="x first range",
+        factor=value,
+    )
+
+
+def _overshoot_severity(
+    context: RunContext, value: float, place: int, limits: Limits
+) -> Severity | None:
+    progress, naive = context.progress, context.baseline.naive
+    became_nan = not np.isfinite(context.losses).all()
+    is_high = value >= limits["excursion_error"]
+    catapult = place <= CATAPULT_STEPS and progress.end < progress.start
+    if catapult and not (is_high or became_nan or progress.failing or context.recovered):
+        return None
+    if not became_nan and (
+        context.recovered or not progress.measurable or _did_no_harm(context, limits, high=is_high)
+    ):
+        return Severity.INFO
+    # One first loss may be small by chance; the ten of the progress gate may hold the excursion.
+    begun = float(np.median(context.losses[:FIRST_LOSSES]))
+    learned = progress.improving and progress.end < STALLED_SHARE * begun
+    sure = naive is not None or not learned or value >= EXCURSION_UNKNOWN
+    if became_nan or (is_high and sure):
+        return Severity.ERROR
+    return Severity.WARNING if progress.failing or naive is not None else None
+
+
+def _did_no_harm(context: RunContext, limits: Limits, *, high: bool) -> bool:
+    """Half of what there is to learn was learned, and it was over at once or not so high."""
+    naive = context.baseline.naive
+    learned = naive is not None and context.progress.end <= CONVERGED_SHARE * naive
+    mild = not high or _last_high(context, limits) <= CATAPULT_STEPS
+    return learned and context.progress.improving and mild
+
+
+def _begin(context: RunContext, level: float, place: int) -> int:
+    """First step of the excursion that peaks at a place: one that was over by then is another."""
+    above = ~(context.losses[1 : place + 1] < level)
+    start = lasting_from(above, share=EXCURSION_SHARE, least=1)
+    return int(context.loss_steps[place if start is None else 1 + start])
+
+
+def _first_above(context: RunContext, level: float) -> int:
+    above = np.flatnonzero(context.losses[1:] >= level)
+    return int(context.loss_steps[1 + above[0]]) if above.size else int(context.loss_steps[-1])
+
+
+def _last_high(context: RunContext, limits: Limits) -> int:
+    level = limits["excursion_limit"] * context.loss_reference
+    above = np.flatnonzero(~(context.losses < level))
+    return int(context.loss_steps[above[-1]]) if above.size else 0
+
+
+def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
+    if early is None:
+        return None
+    shrinking = SHRINKING if context.shrinks_steps else 1.0
+    bounds = {
+        name: shrinking * limits[name] for name in ("early_limit", "early_failing", "early_info")
+    }
+    limit, severity = bounds["early_limit"], None
+    if context.is_adaptive and early.ratio >= limit:
+        severity = gated(context.progress, extreme=not context.recovered)
+    elif context.progress.failing and early.ratio >= bounds["early_failing"]:
+        limit, severity = bounds["early_failing"], Severity.WARNING
+    elif context.is_adaptive and early.ratio >= bounds["early_info"]:
+        limit, severity = bounds["early_info"], Severity.INFO
+    if severity is None:
+        return None
+    of = "" if early.rate is None else f" of the group of {and_more(early.layers)}"
+    return _Rule(
+        severity=severity,
+        message=f"the first steps change the median weight matrix{of} by {number(early.ratio)} of "
+        f"its norm (limit {number(limit)})",
+        step=early.step,
+        value=early.ratio,
+        threshold=limit,
+        unit=UPDATE_UNIT,
+        factor=early.ratio / USUAL_UPDATE,
+    )
+
+
+def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
+    """The steps have made the weights many times as large, and the run fails."""
+    matrices = context.network.matrices
+    norms = grids(rows)["norm"].columns([matrix.id for matrix in matrices])
+    if not context.progress.failing or not norms.values.size:
+        return None
+    floors = np.array([matrix.norm_floor for matrix in matrices])
+    grown = row_medians(norms.values / np.fmax(norms.values[0], floors))
+    value = float(grown[-1])
+    if not limits["growth_limit"] <= value < np.inf:
+        return None
+    return _Rule(
+        severity=Severity.WARNING,
+        message=f"the steps have made the median weight matrix {number(value)} times as large as "
+        f"it was (limit {number(limits['growth_limit'])})",
+        step=int(norms.steps[np.argmax(grown >= GROWN)]),
+        value=value,
+        threshold=limits["growth_limit"],
+        unit="x start",
+        factor=value,
+    )
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="steps overshoot: the loss leaves its start or the initialisation is erased",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={
+        "excursion_limit": EXCURSION_LIMIT,
+        "excursion_error": EXCURSION_ERROR,
+        "early_limit": EARLY_LIMIT,
+        "early_info": EARLY_INFO,
+        "early_failing": EARLY_FAILING,
+        "early_steps": EARLY_STEPS,
+        "peak_share": PEAK_SHARE,
+        "growth_limit": GROWTH_LIMIT,
+    },
+    advice="Divide the learning rate by at least 4, or add warm-up.",
+    source="arXiv:2103.00065, arXiv:2102.06604",
+    judge=judge,
+    shown=Shown(
+        unit=UPDATE_UNIT,
+        normal="The loss falls from its first value on; a step changes a weight by a small part "
+        "of it.",
+    ),
+)

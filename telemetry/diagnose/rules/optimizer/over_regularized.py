@@ -1,0 +1,321 @@
+"""Weight decay or dropout overpowers what the data say.
+
+Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
+matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
+down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
+although larger weights would lower it; a loss that has lost a quarter of its fall again, beyond its
+noise, needs the decay and weights that shrink at all, and so does decay of eight times a gradient
+that is still there, in a run that fails or has not converged. (2) Dropout keeps a fifth of the
+units or less, or a twentieth of the paths through several such layers, and the loss does not fall.
+Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
+Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
+it leads by design; weights of normalised layers that shrink without harm; noise that no weights
+could fit; dropout in a run that learns, and of the inputs; embeddings and adapters beside matrices.
+What a penalty in the loss itself does shows in the weights alone; functional dropout in nothing.
+Information: decay in a run that learns, whose loss larger weights would lower a little.
+Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
+"""
+
+import math
+
+import numpy as np
+
+from telemetry.diagnose.analyses.weight_decay import Decay, decay_of
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.grids import grids
+from telemetry.diagnose.evidence.network import Parameter
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import PERSISTENT_K
+from telemetry.diagnose.judgement.progress import SIGNED, State
+from telemetry.diagnose.judgement.robust import MEDIAN_INEFFICIENCY, median
+from telemetry.diagnose.wording import example, number, of_parameters
+from telemetry.json_values import json_number, json_objects, parsed_object
+from telemetry.store.rows import Rows
+
+ID = "over_regularized"
+DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
+COLLAPSED_BITS = 3.0  # an eighth
+VANISHED_BITS = 8.0  # nothing is left of the initialisation
+WORSE = 1.3  # loss at the end over its own best
+LOST_SHARE = 0.25  # of its fall, that the loss has lost again ...
+LOST_ERRORS = 5.0  # ... in standard errors; both together in no run that learns (measured on 480)
+GAIN_LIMIT = 1.0  # relative fall of the loss for a relative growth of the weights: the loss would
+# fall in proportion at least; healthy 0.4 to 0.6, held back from 1.7
+GAIN_COLLAPSED = 0.25  # where weights have collapsed; 0.6 in runs that are held back
+DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a wide one does
+HEAVY_DROPOUT = 0.5  # layers that count for the paths
+PATHS_SHARE = 0.05  # of the paths are kept
+MIN_STEPS = 100  # as for a loss that does not fall
+STAYS_SHARE = 0.9  # of the level of knowing nothing, where the loss is too noisy to tell
+NOTHING_SHARE = 0.98  # of that level, where it still falls ...
+LONG_STEPS = 300  # ... after so many steps
+
+SQL = """
+SELECT
+    'decay' AS signal, p.step, p.param_id AS id, p.decay_ratio AS value, '' AS name, '' AS settings
+FROM tensor_points AS p
+WHERE p.run = $run
+    AND p.kind = 'update'
+    AND p.decay_ratio IS NOT NULL
+UNION ALL
+SELECT
+    'norm' AS signal, l.step, l.param_id AS id, l.weight_norm AS value, '' AS name, '' AS settings
+FROM layers AS l
+WHERE l.run = $run
+    AND l.weight_norm IS NOT NULL
+    AND COALESCE(l.nonfinite, 0) = 0
+UNION ALL
+SELECT
+    'gain' AS signal, l.step, l.param_id AS id, l.weight_norm * l.grad_norm AS value, '' AS name,
+    '' AS settings
+FROM layers AS l
+WHERE l.run = $run
+    AND l.grad_norm IS NOT NULL
+    AND COALESCE(l.nonfinite, 0) = 0
+UNION ALL
+SELECT
+    'dropout' AS signal, m.depth AS step, m.module_id AS id, 0.0 AS value, m.path AS name,
+    m.attributes AS settings
+FROM modules AS m
+WHERE m.run = $run
+    AND m.type LIKE '%Dropout%'
+    AND m.depth IS NOT NULL
+UNION ALL
+SELECT
+    'optimizer' AS signal, e.step, 0 AS id, 0.0 AS value, '' AS name, e.payload AS settings
+FROM events AS e
+WHERE e.run = $run
+    AND e.kind = 'optimizer'
+ORDER BY signal, step, id
+"""
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """Decay first, then dropout."""
+    if context.n_steps < MIN_STEPS:
+        return NotChecked(detector=ID, reason=f"{context.n_steps} steps; {MIN_STEPS} are needed")
+    found = grids(rows)
+    # A factorisation has nothing but tables.
+    judged = context.network.matrices or context.network.tables
+    matrices = [m for m in judged if m.id in found["norm"].seen()]
+    norms = found["norm"].columns([m.id for m in matrices])
+    is_late = bool((norms.steps >= context.warm_in).any())
+    is_seen = bool(matrices) and is_late and norms.steps.size >= PERSISTENT_K
+    if is_seen:
+        decay = decay_of(
+            found,
+            matrices,
+            context,
+            limit=limits["decay_limit"],
+            collapsed_bits=limits["collapsed_bits"],
+        )
+        severity = _severity(decay, context, limits)
+        if severity is not None:
+            return _of_decay(decay, severity, matrices, _setting(rows), context, limits)
+    dropped = _of_dropout(rows, context, limits)
+    if dropped is None and not is_seen:
+        return NotChecked(
+            detector=ID,
+            reason=f"{norms.steps.size} samples of weight matrices; {PERSISTENT_K} are needed, one "
+            f"of them after step {context.warm_in}",
+        )
+    return dropped
+
+
+def _is_signed(context: RunContext) -> bool:
+    return bool((context.losses < 0).any())
+
+
+def _severity(decay: Decay, context: RunContext, limits: Limits) -> Severity | None:
+    progress = context.progress
+    collapsed = median(decay.lost) >= limits["collapsed_bits"]
+    lost = _is_judged(context) and _lost(context)
+    if not (decay.is_strong or collapsed or decay.crushes or (lost and decay.shrinks)):
+        return None
+    if context.recovered or not np.isfinite(progress.end):
+        return None
+    gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
+    if progress.failing:
+        return Severity.ERROR if gone else Severity.WARNING
+    crushes = decay.crushes and _is_judged(context) and progress.state is not State.CONVERGED
+    if lost or crushes or (progress.measurable and (gone or _rose(context))):
+        return Severity.WARNING
+    if _is_judged(context) and decay.is_strong and decay.gain >= GAIN_COLLAPSED:
+        return Severity.WARNING if collapsed or decay.gain >= GAIN_LIMIT else Severity.INFO
+    return None if progress.measurable else Severity.INFO
+
+
+def _is_judged(context: RunContext) -> bool:
+    """The loss tells whether the run became worse: one with negative values does, too."""
+    return context.progress.measurable or context.progress.reason in {SIGNED, ""}
+
+
+def _rose(context: RunContext) -> bool:
+    """The loss at the end is above its own best by more than a third."""
+    best = _best(context)
+    return best > 0 and context.progress.end >= WORSE * best and not _is_signed(context)
+
+
+def _lost(context: RunContext) -> bool:
+    """A quarter of what the loss has fallen is lost again, beyond its noise."""
+    best, progress = _best(context), context.progress
+    width = _width(context)
+    error = MEDIAN_INEFFICIENCY * progress.noise * math.sqrt(2 / width)
+    fall, rise = progress.start - best, progress.end - best
+    return min(fall, rise) >= LOST_ERRORS * error and rise >= LOST_SHARE * fall
+
+
+def _best(context: RunContext) -> float:
+    """Lowest median of a twentieth of the losses; NaN for a few."""
+    losses, width = context.losses, _width(context)
+    if losses.size < 2 * width:
+        return math.nan
+    windows = np.lib.stride_tricks.sliding_window_view(losses, width)
+    return float(np.median(windows, axis=1).min())
+
+
+def _width(context: RunContext) -> int:
+    return max(3, context.losses.size // 20)
+
+
+def _of_decay(
+    decay: Decay,
+    severity: Severity,
+    matrices: list[Parameter],
+    setting: float,
+    context: RunContext,
+    limits: Limits,
+) -> Finding:
+    lost = median(decay.lost)
+    left = f"the weights are down to {number(100 * 2.0**-lost)} % of their largest norm"
+    order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
+    layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
+    strong = decay.shrinks or decay.crushes
+    factor = 100 if lost >= VANISHED_BITS else 10
+    return Finding(
+        detector=ID,
+        severity=severity,
+        message=f"weight decay is {number(decay.ratio)} times the gradient part of the update "
+        f"(limit {number(limits['decay_limit'])}), and {left}"
+        if strong
+        else f"{left} (limit {number(100 * 2.0 ** -limits['collapsed_bits'])} %)",
+        advice=_advice(setting, factor),
+        layer=layers[0],
+        layers=layers[:10],
+        first_step=decay.first_step,
+        last_step=decay.last_step,
+        earliest=decay.shrunk_step,
+        value=decay.ratio if strong else lost,
+        threshold=limits["decay_limit"] if strong else limits["collapsed_bits"],
+        unit="decay/gradient" if strong else "bits",
+        evidence={
+            "lost_bits": lost,
+            "weight_decay": setting,
+            "state": context.progress.state,
+            "query": of_parameters(
+                "p.step, t.module as layer, t.name as parameter, p.decay_ratio",
+                where="decay_ratio is not null",
+            ),
+        },
+    )
+
+
+def _advice(setting: float, factor: int) -> str:
+    if not setting > 0:
+        return (
+            f"Divide by {factor} what shrinks the weights: the weight decay, or a penalty on them "
+            "in the loss."
+        )
+    return (
+        f"Divide weight_decay by {factor}, from {number(setting)} to {number(setting / factor)}, "
+        "and leave biases and gains of norms out of it."
+    )
+
+
+def _setting(rows: Rows) -> float:
+    groups = [
+        group
+        for text in rows.part("signal", "optimizer").texts("settings")
+        for group in json_objects(parsed_object(text).get("groups"))
+    ]
+    settings = [json_number(group.get("weight_decay")) for group in groups]
+    return max((one for one in settings if one is not None), default=0.0)
+
+
+def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
+    shares = _hidden_dropout(rows, context)
+    if not shares or not _stays(context):
+        return None
+    worst = max(shares, key=lambda path: shares[path])
+    paths = math.prod(1 - share for share in shares.values() if share >= HEAVY_DROPOUT)
+    if shares[worst] < limits["dropout_limit"] and paths > PATHS_SHARE:
+        return None
+    heavy = [path for path, share in shares.items() if share >= HEAVY_DROPOUT]
+    return Finding(
+        detector=ID,
+        severity=Severity.WARNING,
+        message=f"dropout takes {shares[worst]:.0%} of the units at {worst}, and leaves "
+        f"{number(100 * paths)} % of the paths through the network, whose loss stays at "
+        f"{number(context.progress.end)}",
+        advice=f"Set p to 0.5 or less (it is {number(shares[worst])}), and raise it once the loss "
+        "falls.",
+        layer=worst,
+        layers=tuple(sorted(heavy, key=lambda path: -shares[path])),
+        first_step=0,
+        last_step=int(context.steps.step[-1]),
+        value=shares[worst],
+        threshold=limits["dropout_limit"],
+        unit="share",
+        evidence={
+            "paths_share": paths,
+            "state": context.progress.state,
+            "query": example("steps", "step, loss"),
+        },
+    )
+
+
+def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
+    """Share of the units that each dropout after the first weight matrix takes, by path."""
+    first = min((m.depth for m in context.network.matrices), default=0)
+    told = rows.part("signal", "dropout")
+    places = zip(told.texts("name"), told.texts("settings"), told.floats("step"), strict=True)
+    found = {p: json_number(parsed_object(text).get("p")) for p, text, d in places if d > first}
+    return {path: share for path, share in found.items() if share is not None}
+
+
+def _stays(context: RunContext) -> bool:
+    """The loss does not fall, or has not come below what knowing nothing costs.
+
+    What falls at first is the noise of the dropout, as the weights shrink.
+    """
+    progress = context.progress
+    level = context.baseline.constant or context.baseline.naive
+    if progress.failing or level is None:
+        return progress.failing and bool(np.isfinite(progress.end))
+    noisy = progress.state is State.UNKNOWN and progress.measurable
+    share = STAYS_SHARE if noisy else NOTHING_SHARE
+    long = noisy or context.n_steps >= LONG_STEPS
+    return long and progress.measurable and progress.end >= share * level
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="weight decay or dropout overpowers what the data say",
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
+    needs=(Need.LOSS,),
+    sql=SQL,
+    parameters={
+        "decay_limit": DECAY_LIMIT,
+        "collapsed_bits": COLLAPSED_BITS,
+        "dropout_limit": DROPOUT_LIMIT,
+    },
+    advice="Divide the weight decay by ten, or set dropout to 0.5 or less.",
+    source="arXiv:1711.05101, arXiv:2305.17212",
+    judge=judge,
+    shown=Shown(
+        unit="decay/gradient",
+        normal="Decay is at most a half of the gradient part until a run has learned what it can.",
+    ),
+)

@@ -1,0 +1,216 @@
+"""A loss is given probabilities where it expects logits, or logits where it expects log-probs.
+
+Symptom: a softmax stands directly before cross_entropy, which applies its own: the loss cannot fall
+below ln(1 + (C - 1)/e). Or nll_loss is given values whose exponentials add up to more than one, raw
+logits or probabilities: the loss falls without bound and says nothing. Or a sigmoid stands before
+binary_cross_entropy_with_logits, whose loss then stays above 0.31; one outside of the model shows
+in values that reach both ends of (0, 1) and never leave it.
+Fix: remove the softmax or sigmoid, or use nll_loss(log_softmax(x)) or binary_cross_entropy.
+Not flagged: soft targets, which are probabilities by design; a softmax elsewhere, as in attention,
+or one that is scaled before the loss; log-probabilities that leave mass out; log_softmax before
+cross_entropy changes nothing and is information.
+Source: Humbatova et al., arXiv:1910.11015; Zhang et al., arXiv:2005.00972.
+
+No gate of progress: such a run learns, slowly, towards a worse end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.diagnose.context import RunContext
+from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.network import Network
+from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.robust import BoolArray, IntArray
+from telemetry.diagnose.wording import example
+from telemetry.store.rows import Rows
+
+ID = "softmax_into_cross_entropy"
+MIN_SAMPLES = 3
+ROW_SUM_LIMIT = 0.01  # bfloat16 probabilities, summed in bfloat16, miss 1 by at most 2^-8 = 0.004
+EXCESS_LIMIT = 0.1  # nats; clamps and rounding of log-probabilities reach 0.01, ln C is 0.69
+SAME_NATS = 1e-3  # of log-probabilities in float32
+NEAR_END = 0.1  # of the unit interval
+MIN_CLASSES = 2  # of a single class, softmax gives 1 whatever was meant
+
+# A sigmoid whose output has the extremes of the loss's input is what the loss was given.
+SQL = """
+WITH bounded AS (
+    SELECT r.step, MIN(r.min) AS low, MAX(r.max) AS high
+    FROM module_numbers AS r
+    JOIN modules AS m
+        ON m.run = r.run
+        AND m.module_id = r.module_id
+    WHERE r.run = $run
+        AND r.phase = 'train'
+        AND (r.site LIKE 'sigmoid#%' OR (r.site = 'output' AND m.type = 'Sigmoid'))
+    GROUP BY r.step, r.module_id, r.site
+)
+SELECT
+    r.step,
+    r.loss_op,
+    MAX(r.row_sum_error) AS row_sum_error,
+    MAX(r.log_partition) AS log_partition,
+    MAX(CASE WHEN b.low > 0 THEN 1 ELSE 0 END) AS is_sigmoid,
+    MIN(r.min) AS low,
+    MAX(r.max) AS high
+FROM module_numbers AS r
+LEFT JOIN bounded AS b
+    ON b.step = r.step
+    AND b.low = r.min
+    AND b.high = r.max
+WHERE r.run = $run
+    AND r.phase = 'train'
+    AND r.site = 'logits'
+    AND r.loss_op IS NOT NULL
+    AND r.n_units >= $min_classes
+GROUP BY r.step, r.loss_op
+ORDER BY r.step, r.loss_op
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mistake:
+    """One way to feed a loss wrongly; `kind` is the type of the module that does it."""
+
+    op: str
+    severity: Severity
+    message: str
+    advice: str
+    kind: str = ""
+
+
+SOFTMAX = _Mistake(
+    op="cross_entropy",
+    severity=Severity.ERROR,
+    message="cross_entropy is given the output of a softmax and applies its own",
+    advice="Remove the softmax before cross_entropy: it expects logits; use softmax only to read "
+    "probabilities.",
+    kind="Softmax",
+)
+PROBABILITIES = _Mistake(
+    op="nll_loss",
+    severity=Severity.WARNING,
+    message="nll_loss is given probabilities instead of their logarithms",
+    advice="Pass logits to cross_entropy, or log_softmax(x) in place of softmax(x) to nll_loss.",
+    kind="Softmax",
+)
+RAW_LOGITS = _Mistake(
+    op="nll_loss",
+    severity=Severity.ERROR,
+    message="nll_loss is given raw logits: their exponentials add up to more than one",
+    advice="Use cross_entropy, or pass log_softmax(x) to nll_loss.",
+)
+SIGMOID = _Mistake(
+    op="binary_cross_entropy_with_logits",
+    severity=Severity.WARNING,
+    message="binary_cross_entropy_with_logits is given the output of a sigmoid and applies its own",
+    advice="Remove the sigmoid before binary_cross_entropy_with_logits: it expects logits.",
+    kind="Sigmoid",
+)
+TWICE = _Mistake(
+    op="cross_entropy",
+    severity=Severity.INFO,
+    message="cross_entropy is given log-probabilities: its log_softmax changes nothing",
+    advice="Pass log-probabilities to nll_loss; the numbers stay the same.",
+    kind="LogSoftmax",
+)
+
+
+def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """What each known loss was given, in every sample."""
+    ops = np.array(rows.texts("loss_op"), dtype=np.str_)
+    known = np.isin(ops, [SOFTMAX.op, RAW_LOGITS.op, SIGMOID.op])
+    if int(known.sum()) < MIN_SAMPLES:
+        return NotChecked(
+            detector=ID,
+            reason=f"the input of cross_entropy, nll_loss or binary_cross_entropy_with_logits was "
+            f"seen in {known.sum()} samples of {MIN_SAMPLES}; an own or compiled loss hides it",
+        )
+    for mistake, shows in _symptoms(rows, limits):
+        of_op = ops == mistake.op
+        if int(of_op.sum()) >= MIN_SAMPLES and shows[of_op].all():
+            return _finding(mistake, rows.ints("step")[of_op], context)
+    return None
+
+
+def _symptoms(rows: Rows, limits: Limits) -> list[tuple[_Mistake, BoolArray]]:
+    """Each mistake and the rows that show it, the surest first; NaN shows nothing."""
+    error, partition = rows.floats("row_sum_error"), rows.floats("log_partition")
+    sums_to_one = error <= limits["row_sum_limit"]
+    return [
+        (SOFTMAX, sums_to_one),
+        (PROBABILITIES, sums_to_one),
+        (RAW_LOGITS, partition >= limits["excess_limit"]),
+        (SIGMOID, rows.floats("is_sigmoid") > 0),
+        (SIGMOID, _fills_unit_interval(rows)),
+        (TWICE, np.abs(partition) <= SAME_NATS),
+    ]
+
+
+def _fills_unit_interval(rows: Rows) -> BoolArray:
+    """Values that never leave (0, 1) although they reach near both ends: of a sigmoid outside.
+
+    Scores that merely begin between 0 and 1 reach neither end, or go on beyond it.
+    """
+    low, high = rows.floats("low"), rows.floats("high")
+    inside = (low > 0) & (high <= 1)  # which float32 rounds to
+    fills = inside & (low <= NEAR_END) & (high >= 1 - NEAR_END)
+    of_op = np.array(rows.texts("loss_op"), dtype=np.str_) == SIGMOID.op
+    return inside & (int((fills & of_op).sum()) >= MIN_SAMPLES)
+
+
+def _finding(mistake: _Mistake, steps: IntArray, context: RunContext) -> Finding:
+    layer = _module_before_the_loss(mistake.kind, context.network)
+    return Finding(
+        detector=ID,
+        severity=mistake.severity,
+        message=f"{mistake.message}, in all of {steps.size} samples"
+        + (f" ({layer})" if layer else ""),
+        advice=mistake.advice,
+        layer=layer,
+        layers=() if layer is None else (layer,),
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=float(steps.size),
+        threshold=float(MIN_SAMPLES),
+        unit="samples",
+        evidence={
+            "loss_op": mistake.op,
+            "query": example(
+                "module_rows",
+                "step, loss_op, row_sum_error, log_partition",
+                where="site = 'logits' and phase = 'train'",
+            ),
+        },
+    )
+
+
+def _module_before_the_loss(kind: str, network: Network) -> str | None:
+    """The last module of a type, if no matrix runs after it; attention has softmaxes too."""
+    head = network.matrices[-1].depth if network.matrices else -1
+    after = [m.path for m in network.modules if kind and m.type == kind and m.depth > head]
+    return after[-1] if after else None
+
+
+DETECTOR = Detector(
+    id=ID,
+    title="a loss is given probabilities instead of logits, or the reverse",
+    tier=Tier.INVARIANT,
+    severity=Severity.ERROR,
+    needs=(),
+    sql=SQL,
+    parameters={
+        "min_classes": MIN_CLASSES,
+        "row_sum_limit": ROW_SUM_LIMIT,
+        "excess_limit": EXCESS_LIMIT,
+    },
+    advice="Pass logits to cross_entropy, log-probabilities to nll_loss.",
+    source="arXiv:1910.11015, arXiv:2005.00972",
+    judge=judge,
+    shown=Shown(
+        low_is_worse=True,
+        normal="The loss is given raw scores: the values of an example do not sum to 1.",
+    ),
+)

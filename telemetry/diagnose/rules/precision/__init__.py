@@ -1,0 +1,1 @@
+"""Rules about numbers that are not finite or too coarse."""

@@ -1,0 +1,1 @@
+"""Rules about activations and gradients on their way through the layers."""

@@ -1,0 +1,1 @@
+"""Statements about a model that a data set can refute."""

@@ -1,0 +1,1 @@
+"""Which group of examples is worst?"""

@@ -1,0 +1,1 @@
+"""Exact and paired tests on the same examples."""

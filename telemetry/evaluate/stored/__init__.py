@@ -1,0 +1,1 @@
+"""Evaluations and explanations as runs keep them."""

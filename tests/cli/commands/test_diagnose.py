@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import Golden, Telemetry, Terminal, validated, widest
+from example_results import DIAGNOSIS, HEALTHY
+
+from telemetry.cli.commands import diagnose
+from telemetry.diagnose.finding import Diagnosis, Severity
+from telemetry.format.manifest import read_manifest, write_manifest
+
+pytestmark = pytest.mark.usefixtures("example")
+
+
+def pretend(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnose, "judged", lambda _store, _run: diagnosis)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_roots_come_first_and_consequences_under_them(
+    width: int,
+    telemetry: Telemetry,
+    terminal: Terminal,
+    golden: Golden,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    terminal(width)
+    done = telemetry("diagnose", "broken", "--no-color")
+    assert done.code == 1
+    assert widest(done.out) <= min(width, 99)
+    golden(f"cli/diagnose-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
+
+
+def test_a_pipe_gets_whole_sentences(
+    telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    golden("cli/diagnose.tsv", telemetry("diagnose", "broken").out)
+
+
+def test_json_is_the_stable_document(
+    telemetry: Telemetry, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    done = telemetry("diagnose", "broken", "--json")
+    assert done.code == 1
+    document = validated("diagnose", done.out)
+    assert [finding["consequence_of"] for finding in document["findings"]] == [
+        None,
+        "learning_rate_too_high",
+        "learning_rate_too_high",
+    ]
+    golden("cli/diagnose.json", done.out)
+
+
+def test_the_command_behind_a_finding_can_be_copied(
+    telemetry: Telemetry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    terminal(40)
+    out = telemetry("diagnose", "broken", "--no-color").out
+    assert "telemetry query --run cccccc 'SELECT * FROM layers WHERE step < 70'" in out
+
+
+def with_severity(severity: Severity) -> Diagnosis:
+    return replace(HEALTHY, findings=(replace(DIAGNOSIS.findings[0], severity=severity),))
+
+
+@pytest.mark.parametrize(
+    ("severity", "fail_on", "code"),
+    [
+        (Severity.ERROR, "error", 1),
+        (Severity.ERROR, "warning", 1),
+        (Severity.ERROR, "never", 0),
+        (Severity.WARNING, "error", 0),
+        (Severity.WARNING, "warning", 1),
+        (Severity.INFO, "warning", 0),
+    ],
+)
+def test_the_exit_code_follows_the_severity(
+    severity: Severity,
+    fail_on: str,
+    code: int,
+    telemetry: Telemetry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(with_severity(severity), monkeypatch)
+    assert telemetry("diagnose", "broken", "--fail-on", fail_on).code == code
+
+
+def test_a_healthy_run_passes(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(HEALTHY, monkeypatch)
+    done = telemetry("diagnose", "base")
+    assert done.code == 0
+    assert "no findings" in done.out
+    assert "2 detectors: 0 found, 2 passed, 0 not checked" in done.out
+
+
+def test_when_nothing_could_be_checked_the_answer_is_open(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(replace(HEALTHY, passed=(), not_checked=DIAGNOSIS.not_checked), monkeypatch)
+    assert telemetry("diagnose", "base").code == 3
+
+
+def test_a_loss_that_became_nan_is_found_in_real_data(telemetry: Telemetry) -> None:
+    done = telemetry("diagnose", "broken", "--json")
+    assert done.code == 1
+    roots = [f for f in validated("diagnose", done.out)["findings"] if not f["consequence_of"]]
+    assert [root["detector"] for root in roots] == ["non_finite"]
+    assert roots[0]["first_step"] == 60
+
+
+def test_a_run_that_learns_has_no_finding(telemetry: Telemetry) -> None:
+    done = telemetry("diagnose", "base", "--json")
+    assert done.code == 0
+    document = validated("diagnose", done.out)
+    assert document["findings"] == []
+    assert (document["n_steps"], document["n_samples"]) == (200, 10)
+
+
+def test_one_detector_can_be_asked(telemetry: Telemetry) -> None:
+    done = telemetry("diagnose", "broken", "--detector", "loss_spike", "--json")
+    document = validated("diagnose", done.out)
+    judged = [*document["passed"], *(entry["detector"] for entry in document["not_checked"])]
+    assert judged == ["loss_spike"]
+
+
+def test_what_ended_before_since_is_over(telemetry: Telemetry) -> None:
+    assert telemetry("diagnose", "broken", "--since", 1000).code == 0
+
+
+def test_an_unknown_detector_names_the_nearest(telemetry: Telemetry) -> None:
+    done = telemetry("diagnose", "broken", "--detector", "dead_unit")
+    assert done.code == 2
+    assert "dead_units" in done.err
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["open", "closed"])
+def test_a_torn_shard_is_named_on_stderr(
+    *, recorded: bool, telemetry: Telemetry, example: Path
+) -> None:
+    shard = next(example.glob("project=demo/*cccccc/tensor_stats/*/*.parquet"))
+    if recorded:  # as the manifest of a closed run does, which saves reading footers
+        run = shard.parents[2]
+        place, n_bytes = str(shard.relative_to(run)), shard.stat().st_size
+        files = [{"path": place, "rows": 9, "schema": 1, "bytes": n_bytes}]
+        write_manifest(run, replace(read_manifest(run), files={"tensor_stats": files}))
+    shard.write_bytes(shard.read_bytes()[:50])
+    done = telemetry("diagnose", "broken")
+    assert done.code == 1
+    assert shard.name in done.err
+
+
+def test_a_run_without_a_step_is_not_called_healthy(telemetry: Telemetry) -> None:
+    for verb, code in (("diagnose", 3), ("show", 0)):
+        done = telemetry(verb, "nothing")
+        assert done.code == code
+        assert "no step was recorded, nothing could be judged" in done.out
+        assert "no findings" not in done.out

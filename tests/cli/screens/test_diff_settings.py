@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+from example_results import diff_of
+
+from telemetry.cli.screens.diff_settings import setting_lines
+from telemetry.compare.settings.config_changes import ConfigChange
+from telemetry.compare.terms import Verdict
+from telemetry.json_values import Json
+
+Change = tuple[str, Json, Json]
+
+
+def lines(*changes: Change, shown: int | None = None) -> dict[str, str]:
+    """Texts by label; the runs have no configuration of their own."""
+    config = tuple(ConfigChange(key=k, base=b, candidate=c) for k, b, c in changes)
+    diff = replace(diff_of([], [], Verdict.NO_CHANGE), config=config)
+    return dict(setting_lines(diff, shown=shown))
+
+
+def test_settings_are_told_by_what_they_belong_to() -> None:
+    found = lines(
+        ("seed", 0, 1),
+        ("environment.git_commit", "0123456789abcdef", "fedcba9876543210"),
+        ("environment.devices", ["A"], ["B"]),
+        ("recorded.data.batch_size", 32, 64),
+    )
+    assert found == {
+        "config": "none; seed 0 -> 1",
+        "data": "batch_size 32 -> 64",
+        "code": "git_commit 012345678 -> fedcba987",
+        "machine": "devices ['A'] -> ['B']",
+    }
+
+
+def test_a_text_that_looks_like_the_other_number_is_quoted() -> None:
+    assert lines(("lr", "0.1", 0.1))["config"] == "none; lr '0.1' -> 0.1"
+    assert lines(("name", "a", "b"))["config"] == "none; name a -> b"
+    assert lines(("name", None, "b"))["config"] == "none; name absent -> b"
+
+
+def test_many_changes_are_counted() -> None:
+    changes = [(f"recorded.model.{index}", "A()", "B()") for index in range(9)]
+    assert lines(*changes, shown=2)["model"] == "0 A() -> B(); 1 A() -> B(); 7 more with --json"
+    assert lines(*changes)["model"].count("->") == 9

@@ -1,0 +1,68 @@
+"""A training loop with an artificial clock, recorded under a governor."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+from telemetry.capture.budget.governor import CadenceChange, Governor
+
+
+@dataclass
+class Loop:
+    """A training loop with an artificial clock, recorded under a governor."""
+
+    every: int | None = None
+    budget_share: float | None = 0.01
+    allowance_s: float = 2.0
+    now_s: float = 100.0
+    step: int = 0
+    samples: list[tuple[int, float]] = field(default_factory=list)
+    changes: list[CadenceChange] = field(default_factory=list)
+    worst_excess_s: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.governor = Governor(
+            every=self.every,
+            budget_share=self.budget_share,
+            allowance_s=self.allowance_s,
+            clock=lambda: self.now_s,
+        )
+
+    def spend(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.governor.charge(seconds)
+
+    def run(self, n_steps: int, *, step_s: float, sample_s: float, base_s: float = 0.0) -> "Loop":
+        for _ in range(n_steps):
+            if self.governor.sampled(self.step):
+                self.spend(sample_s)
+                self.samples.append((self.step, self.governor.elapsed_s))
+            self.now_s += step_s
+            if base_s:
+                self.spend(base_s)
+            change = self.governor.step_ended(self.step)
+            if change is not None:
+                self.changes.append(change)
+            promised_s = max(self.allowance_s, (self.budget_share or 0) * self.governor.elapsed_s)
+            self.worst_excess_s = max(self.worst_excess_s, self.governor.cost_s - promised_s)
+            self.step += 1
+        return self
+
+    def allowed_steps(self) -> bool:
+        """Whether every sample lies on a multiple of the cadence of its time, as events tell it."""
+        cadence = {change.step: change.after for change in self.changes}
+        current = self.every or 1
+        last = 0
+        for step, _ in self.samples:
+            for between in range(last, step):
+                current = cadence.get(between, current)
+            if step % current:
+                return False
+            last = step
+        return True
+
+    def longest_gap_share(self, *, after_s: float) -> float:
+        """Longest time without a sample, as a share of the time elapsed at its beginning."""
+        times = [seconds for _, seconds in self.samples] + [self.governor.elapsed_s]
+        gaps = [(b - a) / a for a, b in itertools.pairwise(times) if a >= after_s]
+        return max(gaps, default=0.0)
