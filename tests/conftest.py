@@ -85,15 +85,14 @@ def _no_time_but_our_own() -> Iterator[None]:
     Rows are flushed after a second, samples that are dear become rare, a slow flight recorder is
     off: what else the machine does must not decide it.
     """
-    recording = sys.modules.get(
-        "telemetry.capture.run.recording"
-    )  # loads torch: only if it is there
+    # It loads torch: only if it is there.
+    recording = sys.modules.get("telemetry.capture.run.recording")
     clocks = SimpleNamespace(perf_counter=time.process_time)
     with pytest.MonkeyPatch.context() as patch:
         if recording is not None:
             for owner in (recording.Recording, recording.RunWriter):
                 patch.setitem(owner.__init__.__kwdefaults__, "clock", time.process_time)
-            for name in ("functional_ops", "writer"):
+            for name in ("activations.functions", "writer.writer"):
                 patch.setattr(sys.modules[f"telemetry.capture.{name}"], "time", clocks)
         yield
 
@@ -102,9 +101,8 @@ def _no_time_but_our_own() -> Iterator[None]:
 def _nothing_stays_open() -> Iterator[None]:
     """A callback or writer that a test leaves open would go on in the tests that follow it."""
     yield
-    capture = sys.modules.get(
-        "telemetry.capture.environment.open_callbacks"
-    )  # loads torch: only if it is there
+    # It loads torch: only if it is there.
+    capture = sys.modules.get("telemetry.capture.environment.open_callbacks")
     if capture is not None:
         with contextlib.suppress(TelemetryError):  # of a strict one
             capture.close_all()

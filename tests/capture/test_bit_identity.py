@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from all_pairs import Design, all_pairs
+from architectures import ARCHITECTURES
+from frozen import differences
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
-from tests.all_pairs import Design, all_pairs
-from tests.architectures import ARCHITECTURES
-from tests.frozen import differences
-from tests.optimizers import CUDA_OPTIMIZERS, OPTIMIZERS
-from tests.surroundings import SURROUNDINGS
-from tests.watched_training import LOOPS, RECORDINGS, Case, Training, failures
+from optimizers import CUDA_OPTIMIZERS, OPTIMIZERS
+from surroundings import SURROUNDINGS
+from watched_training import LOOPS, RECORDINGS, Case, Training, failures
 
 pytestmark = [
     # torch's own words on what some of these loops do

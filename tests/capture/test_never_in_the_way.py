@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.injected import N_STEPS, SCENES, Function, functions_called, injected
+from injected import N_STEPS, SCENES, Function, functions_called, injected
 
 N_CHUNKS = 8
 # What torch or the loop calls itself, a line or two around what is contained: something has to
@@ -17,37 +17,40 @@ SHELLS: set[Function] = {
     ("callback.py", "TelemetryCallback.step"),
     ("callback.py", "_log"),
     ("callback.py", "_step"),
-    ("entry_hook.py", "EntryHook.__call__"),
-    ("forward_hooks.py", "EnterHook.__call__"),
-    ("forward_hooks.py", "GradientHook.__call__"),
-    ("forward_hooks.py", "LeaveHook.__call__"),
-    ("forward_hooks.py", "RecurrentHook.__call__"),
-    ("functional_ops.py", "ActivationMode.__torch_dispatch__"),
-    ("observe_backward.py", "_begun"),
-    ("meter.py", "Meter.start"),  # stands around the guarded block, and reads a clock
-    ("meter.py", "Meter.stop"),
-    ("observe_backward.py", "observed.<locals>.backward"),
-    ("observe_clipping.py", "_observed_grouping.<locals>.group_tensors_by_device_and_dtype"),
-    ("hook_scope.py", "Undispatched.__exit__"),  # would leave modes off for what comes after
-    ("observe_clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),
-    ("observe_clipping.py", "_observed_total.<locals>.get_total_norm"),
-    ("observe_loaders.py", "_observed_iter.<locals>.iterate"),
-    ("observe_loaders.py", "_observed_next.<locals>.fetch"),
-    ("observe_scaler.py", "_observed_step.<locals>.step"),
-    ("observe_scaler.py", "_observed_unscale.<locals>.unscale_"),
-    ("observe_scaler.py", "_scale_of"),
-    ("observe_schedulers.py", "_observed_step.<locals>.step"),
-    ("optimizer_hooks.py", "ObservedClosure.__call__"),
-    ("optimizer_hooks.py", "install.<locals>.after"),
-    ("optimizer_hooks.py", "install.<locals>.before"),
-    ("recording.py", "Recording.close"),
-    ("untraced.py", "untraced.<locals>.inner"),
+    ("steps/entry_hook.py", "EntryHook.__call__"),
+    ("activations/forward_hooks.py", "EnterHook.__call__"),
+    ("activations/forward_hooks.py", "GradientHook.__call__"),
+    ("activations/forward_hooks.py", "LeaveHook.__call__"),
+    ("activations/forward_hooks.py", "RecurrentHook.__call__"),
+    ("activations/functions.py", "ActivationMode.__torch_dispatch__"),
+    ("steps/backward.py", "_begun"),
+    ("isolation/meter.py", "Meter.start"),  # stands around the guarded block, and reads a clock
+    ("isolation/meter.py", "Meter.stop"),
+    ("steps/backward.py", "observed.<locals>.backward"),
+    ("gradients/clipping.py", "_observed_grouping.<locals>.group_tensors_by_device_and_dtype"),
+    (
+        "isolation/hook_scope.py",
+        "Undispatched.__exit__",
+    ),  # would leave modes off for what comes after
+    ("gradients/clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),
+    ("gradients/clipping.py", "_observed_total.<locals>.get_total_norm"),
+    ("data/loaders.py", "_observed_iter.<locals>.iterate"),
+    ("data/loaders.py", "_observed_next.<locals>.fetch"),
+    ("gradients/scaler.py", "_observed_step.<locals>.step"),
+    ("gradients/scaler.py", "_observed_unscale.<locals>.unscale_"),
+    ("gradients/scaler.py", "_scale_of"),
+    ("steps/scheduler_calls.py", "_observed_step.<locals>.step"),
+    ("steps/optimizer_hooks.py", "ObservedClosure.__call__"),
+    ("steps/optimizer_hooks.py", "install.<locals>.after"),
+    ("steps/optimizer_hooks.py", "install.<locals>.before"),
+    ("run/recording.py", "Recording.close"),
+    ("isolation/untraced.py", "untraced.<locals>.inner"),
 }
 # Without these nothing is written any more, or a closure's step is read without its gradients.
-AT_THE_END = {("writer.py", "RunWriter.close"), ("writer.py", "RunWriter._finish")}
+AT_THE_END = {("writer/writer.py", "RunWriter.close"), ("writer/writer.py", "RunWriter._finish")}
 OF_CLOSURES = {
-    ("optimizer_hooks.py", "ObservedClosure.__init__"),
-    ("optimizer_hooks.py", "_with_closure"),
+    ("steps/optimizer_hooks.py", "ObservedClosure.__init__"),
+    ("steps/optimizer_hooks.py", "_with_closure"),
 }
 # Parts that nothing else needs.
 ALONE = {

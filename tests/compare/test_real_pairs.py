@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.git_repository import committed, git
+from git_repository import committed, git
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

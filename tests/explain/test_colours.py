@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tests.colour_difference import SEEN_WITH, ciede2000, seen
+from colour_difference import SEEN_WITH, ciede2000, seen
 
 from telemetry.explain.pictures.colours import (
     ends,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from loops import records
-from tests.provenance import opened, scalar
+from provenance import opened, scalar
 from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 

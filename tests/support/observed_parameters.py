@@ -106,7 +106,7 @@ def take_device_route(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ["telemetry.capture.tensors.host", *names]:
         if hasattr(importlib.import_module(name), "on_host"):
             monkeypatch.setattr(f"{name}.on_host", lambda values: values is None)
-    for module in ("statistic", "tensor_norms"):
+    for module in ("parameters.statistic", "tensors.norms"):
         monkeypatch.setattr(f"telemetry.capture.{module}.on_host", lambda values: values is None)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from architectures import ARCHITECTURES, Batch
+from frozen import frozen, random_states, settings_of_torch, state_of
 from loops import records
-from tests.architectures import ARCHITECTURES, Batch
-from tests.frozen import frozen, random_states, settings_of_torch, state_of
-from tests.optimizers import CUDA_OPTIMIZERS, OPTIMIZERS, Update, Way
-from tests.surroundings import SURROUNDINGS, leaves
+from optimizers import CUDA_OPTIMIZERS, OPTIMIZERS, Update, Way
+from surroundings import SURROUNDINGS, leaves
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.recorded import run_settings, shard_ranges
+from recorded import run_settings, shard_ranges
 from torch import nn
 
 from telemetry.capture.activations.observer import ModuleObserver

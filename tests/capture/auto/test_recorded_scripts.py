@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.loops import records
+from loops import records
 
 from telemetry.format.manifest import Status, read_manifest
 from telemetry.requests.record import start_file_is_installed

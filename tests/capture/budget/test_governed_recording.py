@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from tests.loops import records
-from tests.provenance import column, opened, scalar, tensors, x
-from tests.recorded import run_settings
+from loops import records
+from provenance import column, opened, scalar, tensors, x
+from recorded import run_settings
 from torch import nn
 
 from telemetry.capture.run.recording import Recording

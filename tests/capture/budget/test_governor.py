@@ -1,9 +1,9 @@
 import math
 
 import pytest
+from governed import Loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.governed import Loop
 
 from telemetry.capture.budget.governor import CadenceChange
 

@@ -3,9 +3,9 @@
 import math
 
 import pytest
+from governed import Loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.governed import Loop
 
 HOUR_S = 3600.0
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loader_loops import Clock, Loop, Stream, epoch_events, without_fingerprint
-from tests.provenance import column
+from loader_loops import Clock, Loop, Stream, epoch_events, without_fingerprint
+from provenance import column
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _SingleProcessDataLoaderIter

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.loops import records
-from tests.sampled_sets import Evaluate, hashes, of_phase, samples, train
+from loops import records
+from sampled_sets import Evaluate, hashes, of_phase, samples, train
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.provenance import opened, scalar
+from provenance import opened, scalar
 
 from telemetry.capture.budget import costs
 from telemetry.capture.environment.peak_memory import peak_memory

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.git_repository import committed, git
+from git_repository import committed, git
 
 from telemetry.capture.environment import repository as repositories
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import column, opened, scalar, tensors, x
+from loops import records
+from provenance import column, opened, scalar, tensors, x
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
+from loops import records
 from torch import Tensor, nn
 
 from telemetry import TelemetryCallback

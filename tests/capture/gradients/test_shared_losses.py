@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import opened, scalar, x
+from loops import records
+from provenance import opened, scalar, x
 from torch import nn
 
 from telemetry import TelemetryCallback

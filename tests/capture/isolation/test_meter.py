@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.recorded import run_settings
+from loops import records
+from recorded import run_settings
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim import Optimizer

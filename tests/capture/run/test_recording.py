@@ -3,10 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 from loops import ConvNet, Training, images, mlp, recorded, records, vectors
+from no_reading import NoReading
 from torch import nn
-from torch._ops import OpOverload
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from telemetry import TelemetryCallback
 
@@ -230,23 +229,6 @@ def test_values_logged_without_a_step_do_not_pile_up(tmp_path: Path) -> None:
     telemetry.close()
     assert telemetry.path is not None
     assert [row["value"] for row in records(telemetry.path, "metrics")] == [1.0]
-
-
-class NoReading(TorchDispatchMode):
-    """Fails on any operation that brings a value of a tensor to the host."""
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: tuple[type, ...],
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        del types
-        name = str(func)
-        assert "_local_scalar_dense" not in name
-        assert "nonzero" not in name
-        return func(*args, **(kwargs or {}))
 
 
 def test_the_training_thread_reads_no_value_off_a_tensor(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import column, opened, scalar, steps, x
+from loops import records
+from provenance import column, opened, scalar, steps, x
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 

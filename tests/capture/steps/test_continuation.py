@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from governed import Loop
 from rings import leave_ring
 from synthetic import RunBuilder
-from tests.governed import Loop
 
 from telemetry.capture.steps.continuation import BEGINNING, Continuation, recorded_before
 from telemetry.format.shards import listed_shards, table_folder

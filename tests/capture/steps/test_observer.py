@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
+from loops import records
 from torch import Tensor, nn
 from torch.optim import Optimizer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.provenance import column, opened, scalar, steps, tensors, x
+from provenance import column, opened, scalar, steps, tensors, x
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 

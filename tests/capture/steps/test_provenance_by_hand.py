@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import Run, column, opened, scalar, steps, tensors, x
+from loops import records
+from provenance import Run, column, opened, scalar, steps, tensors, x
 from torch import nn
 
 LR = 0.25

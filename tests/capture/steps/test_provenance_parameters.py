@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import column, opened, scalar, steps, tensors, x
+from loops import records
+from provenance import column, opened, scalar, steps, tensors, x
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard

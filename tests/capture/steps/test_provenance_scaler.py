@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.capture.test_recording import NoReading
-from tests.provenance import column, opened, scalar, steps, tensors, x
+from no_reading import NoReading
+from provenance import column, opened, scalar, steps, tensors, x
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 

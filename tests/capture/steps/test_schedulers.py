@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import column, opened, scalar, x
+from loops import records
+from provenance import column, opened, scalar, x
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim import lr_scheduler as schedulers

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
+from loops import records
 from torch import Tensor
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 from torch.utils.data import DataLoader, TensorDataset

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pytest
 import torch
-from tests.loops import records
+from loops import records
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.loops import records
-from tests.provenance import opened, scalar, x
+from loops import records
+from provenance import opened, scalar, x
 from torch.optim.lr_scheduler import ExponentialLR
 
 from telemetry import TelemetryCallback
