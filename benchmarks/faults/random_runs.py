@@ -20,11 +20,11 @@ os.environ["TELEMETRY_COMPACT"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from injections import INJECTIONS, drawn_injection
 from pool import map_over
+from random_setups.injections import INJECTIONS, drawn_injection
+from random_setups.setups import drawn
+from random_setups.training import Options, trained
 from scores import Judged, Planted, confusion, held_against, rate, rates, unchecked
-from setups import drawn
-from training import Options, trained
 
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.store.store import Store

@@ -3,7 +3,6 @@
 # ruff: noqa: D103
 
 import torch
-from control_parts import MLP_3, ConvResidual, Vision, classify
 from material import (
     Bench,
     he,
@@ -22,6 +21,8 @@ from torch.optim import (
     NAdam,
     RMSprop,
 )
+
+from recipes.healthy_networks import MLP_3, ConvResidual, Vision, classify
 
 
 @healthy("X01")

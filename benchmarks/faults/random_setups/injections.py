@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from setups import Setup
 from torch import Tensor, nn
 from torch.nn import functional
-from training import Running
+
+from random_setups.setups import Setup
+from random_setups.training import Running
 
 EARLIEST, LATEST = 0.1, 0.6  # share of the steps within which a fault begins
 HIDDEN = (nn.Linear, nn.Conv2d)

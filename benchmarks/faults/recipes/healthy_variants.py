@@ -3,7 +3,6 @@
 # ruff: noqa: D103
 
 import torch
-from control_parts import MLP_3, classify
 from material import (
     Bench,
     Recurrent,
@@ -21,6 +20,8 @@ from torch.optim import (
     Adam,
     AdamW,
 )
+
+from recipes.healthy_networks import MLP_3, classify
 
 
 @healthy("X27")

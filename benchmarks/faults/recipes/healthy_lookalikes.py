@@ -5,7 +5,6 @@
 import copy
 
 import torch
-from control_models import MLP_3, digits_run
 from material import (
     Bench,
     Data,
@@ -23,6 +22,8 @@ from recipe import healthy
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, SparseAdam
+
+from recipes.healthy_digits import MLP_3, digits_run
 
 
 @healthy("H16")

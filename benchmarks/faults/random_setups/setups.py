@@ -6,11 +6,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from more_tasks import MORE_TASKS
-from tasks import TASKS, Task
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, StepLR
+
+from random_setups.tasks import TASKS, Task
+from random_setups.unusual_tasks import MORE_TASKS
 
 # Learning rates within which each optimizer usually trains small networks, by the decade.
 RATES: dict[str, tuple[float, float]] = {

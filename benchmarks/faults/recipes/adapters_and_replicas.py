@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
-from controls import Adapter
 from material import Bench, ConvNet, digits, evaluation, mlp, train
 from recipe import fault, healthy
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam
+
+from recipes.healthy_basics import Adapter
 
 MLP_3 = (64, 64, 64, 10)
 

@@ -5,7 +5,6 @@
 import math
 
 import torch
-from control_models import MLP_3, NormedNet, digits_run
 from material import (
     Bench,
     Residual,
@@ -21,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR
+
+from recipes.healthy_digits import MLP_3, NormedNet, digits_run
 
 
 @healthy("H01")

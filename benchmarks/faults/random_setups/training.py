@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from setups import Setup
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from random_setups.setups import Setup
 from telemetry import TelemetryCallback
 
 EVALUATE_EVERY = 50

@@ -8,9 +8,10 @@ import random
 
 import torch
 from material import Data, digits, markov
-from tasks import Task, network
 from torch import Tensor, nn
 from torch.nn import functional
+
+from random_setups.tasks import Task, network
 
 PADDING = -100
 N_NODES, N_FEATURES = 6, 4
