@@ -1,6 +1,6 @@
 """Whether the first value that is not finite is named: planted faults, and healthy trainings.
 
-`python benchmarks/origins.py` runs 40 planted faults (6 kinds, 5 architectures, 7 optimizers, in a
+`python benchmarks/origins/run.py` runs 40 planted faults (6 kinds, 5 architectures, 7 optimizers, in a
 sampled or an unsampled step) and 40 healthy trainings; `--fresh` the 10 faults that were written
 when the rules were final, each run once. A fault counts as right if exactly one event names the
 module, parameter, input or loss, and the step. `kind` says whether the kind of value was right too.
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from origin_cases import BAD_STEP, CASES, SAMPLED, Case, Loop
-from origin_fresh import FRESH
-from origin_healthy import HEALTHY, N_STEPS, Healthy
-from origin_models import ARCHITECTURES
+from cases import BAD_STEP, CASES, SAMPLED, Case, Loop
+from fresh import FRESH
+from healthy import HEALTHY, N_STEPS, Healthy
+from models import ARCHITECTURES
 from torch.nn import functional
 
 from telemetry import TelemetryCallback

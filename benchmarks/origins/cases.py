@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from origin_models import Operation
+from models import Operation
 from torch import Tensor, nn
 from torch.nn import functional
 

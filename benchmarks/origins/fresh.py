@@ -1,7 +1,7 @@
 """Ten faults written after the rules were final, to see what the rules are worth."""
 
 import torch
-from origin_cases import (
+from cases import (
     INF,
     NAN,
     SAMPLED,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from origin_cases import BAD_STEP, INF, NAN, SAMPLED, UNSAMPLED, Loop, in_gradient, in_input, spot
-from origin_models import ARCHITECTURES, Architecture
+from cases import BAD_STEP, INF, NAN, SAMPLED, UNSAMPLED, Loop, in_gradient, in_input, spot
+from models import ARCHITECTURES, Architecture
 from torch import Tensor
 from torch.nn import functional
 
