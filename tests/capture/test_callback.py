@@ -65,7 +65,7 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from telemetry import TelemetryCallback
-from telemetry.capture import open_callbacks
+from telemetry.capture.environment import open_callbacks
 model = nn.Linear(2, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 telemetry = TelemetryCallback(model, optimizer, store=sys.argv[1])

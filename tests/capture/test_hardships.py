@@ -21,7 +21,8 @@ import errno, hashlib, json, logging, multiprocessing, os, resource, shutil, sys
 from pathlib import Path
 import torch
 from loops import Training, mlp, vectors
-from telemetry import TelemetryCallback, runs, shards
+from telemetry import TelemetryCallback
+from telemetry.format import runs, shards
 
 store = Path(sys.argv[1])
 lines = []
@@ -181,7 +182,7 @@ training = Training(mlp, vectors)
 hardship(training, hardship.__name__)
 same = digest(training) == reference
 import atexit
-from telemetry.capture import open_callbacks
+from telemetry.capture.environment import open_callbacks
 open_callbacks.close_all()  # as at the end of the interpreter, but before the lines are told
 os.write(sending, json.dumps({{"same": same, "lines": lines}}).encode())
 """

@@ -204,7 +204,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from telemetry import shards
+from telemetry.format import shards
 from telemetry.store import compact, compaction
 where = sys.argv[2]
 def die(*_arguments, **_options):
