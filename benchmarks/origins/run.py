@@ -1,9 +1,10 @@
 """Whether the first value that is not finite is named: planted faults, and healthy trainings.
 
 `python benchmarks/origins/run.py` runs 40 planted faults (6 kinds, 5 architectures, 7 optimizers,
-in a sampled or an unsampled step) and 40 healthy trainings; `--fresh` the 10 faults that were written
-when the rules were final, each run once. A fault counts as right if exactly one event names the
-module, parameter, input or loss, and the step. `kind` says whether the kind of value was right too.
+in a sampled or an unsampled step) and 40 healthy trainings; `--fresh` the 10 faults that were
+written when the rules were final, each run once. A fault counts as right if exactly one event names
+the module, parameter, input or loss, and the step. `kind` says whether the kind of value was right
+too.
 """
 
 import argparse
