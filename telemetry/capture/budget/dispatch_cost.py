@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 StepHook: TypeAlias = Callable[[object, tuple[object, ...], dict[str, object]], object]
 N_ROUNDS = 25  # their median: a round that was interrupted must not count
+# Where torch keeps the hooks that were registered for every module.
+HOOKS_ON_ALL_MODULES = (
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_forward_hooks",
+)
 EVICTED_BYTES = 1 << 21  # more than the second level of caches holds of most processors
 
 
@@ -171,7 +178,7 @@ def _step(hooks: _EmptyHooks, loss: Tensor) -> None:
 
 
 def _hooks_on_all_modules() -> bool:
-    return bool(torch_modules._has_any_global_hook())  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public name
+    return any(getattr(torch_modules, name, ()) for name in HOOKS_ON_ALL_MODULES)
 
 
 def _nothing(tensors: object, *args: object, **kwargs: object) -> None:
