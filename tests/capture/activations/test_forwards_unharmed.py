@@ -78,7 +78,7 @@ def test_nothing_on_the_training_thread_asks_for_a_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What is measured bypasses dispatch modes otherwise.
-    for module in ("observe_modules", "observe_operations"):
+    for module in ("activations.observer", "activations.operations"):
         monkeypatch.setattr(f"telemetry.capture.{module}.undispatched", nullcontext)
     # Nor would it look at time steps, where another mode would see it do so.
     monkeypatch.setattr("telemetry.capture.activations.observer.another_mode", lambda **_: False)

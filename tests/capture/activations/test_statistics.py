@@ -213,7 +213,7 @@ def test_a_dead_channel_is_found_among_images() -> None:
 @pytest.fixture
 def silent_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors whose values the host may not ask for, as those of an accelerator."""
-    for module in ("module_statistics", "loss_statistics"):
+    for module in ("activations.statistics", "activations.loss_inputs"):
         monkeypatch.setattr(f"telemetry.capture.{module}.is_known_finite", lambda _: False)
 
 
@@ -228,7 +228,7 @@ def test_a_device_that_cannot_be_asked_gives_the_same_rows(kind: type[nn.Module]
 
     silent = observed_step(model, loss)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("module_statistics", "loss_statistics"):
+        for module in ("activations.statistics", "activations.loss_inputs"):
             patch.setattr(f"telemetry.capture.{module}.is_known_finite", is_known_finite)
         asked = observed_step(model, loss)
     assert silent.keys() == asked.keys()
