@@ -40,7 +40,7 @@ from telemetry.diagnose.analyses.starting_weights import (
     usual_gain,
 )
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
 from telemetry.diagnose.evidence.network import Parameter
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -300,6 +300,21 @@ DETECTOR = Detector(
     advice="Use He, Xavier or orthogonal initialisation; scale inputs and the last layer.",
     source="arXiv:1502.01852, arXiv:1511.06422",
     judge=judge,
+    # A network that starts far off overshoots at any rate.
+    causes=(
+        "saturated_units",
+        "vanishing_gradient",
+        "exploding_gradient",
+        "dead_units",
+        "output_logits",
+        "learning_rate_too_high",
+        "vanishing_through_time",
+        "representation_collapse",
+        "layer_imbalance",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.GROWTH, Mechanism.SMALL_GRADIENTS),
     shown=Shown(
         normal="The first loss is about that of answering without looking, signal and gradient "
         "keep their size from layer to layer, and weights have a gain of 0.6 to 1.7.",

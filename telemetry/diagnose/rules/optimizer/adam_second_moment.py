@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.causes import ancestors, descendants
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, median, step_noise
 from telemetry.diagnose.wording import number, of_parameters
@@ -34,8 +34,6 @@ MIN_TENSORS = 3  # whose ratio is 1 at once
 LEAST_DECAY = 0.9
 FALL_STEPS = 10
 FALL_SHARE = 0.25  # of that least value: rounding and skipped steps do not reach it
-# Steps that are many times too long do what a rate does that is too high.
-BROUGHT_BY_LOSS = descendants("learning_rate_too_high") | {"learning_rate_too_high"}
 FOLLOWS = 10  # steps within which the loss jumps
 JUMP = 1.5  # times the recent median, as loss_spike has it
 NOISES = 10.0
@@ -120,9 +118,16 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
                 where="kind = 'optimizer_state'",
             ),
         },
-        rules_out=ancestors(ID) if found.lost else frozenset(),
-        brings=BROUGHT_BY_LOSS if found.lost else frozenset(),
+        rules_out=cause_graph().ancestors(ID) if found.lost else frozenset(),
+        also_causes=_caused_by_a_loss() if found.lost else frozenset(),
     )
+
+
+def _caused_by_a_loss() -> frozenset[str]:
+    """Steps that are many times too long do what a rate does that is too high."""
+    graph = cause_graph()
+    alike = graph.acting_by(Mechanism.LONG_STEPS)
+    return alike.union(*(graph.descendants(name) for name in alike))
 
 
 def _invalid(rows: Rows) -> _Symptom | None:
@@ -260,6 +265,7 @@ DETECTOR = Detector(
     advice="Load the optimizer's state with the weights; lower beta2.",
     source="arXiv:2304.13013, arXiv:2304.09871",
     judge=judge,
+    causes=("loss_spike",),
     shown=Shown(
         unit="gradient / root of second moment",
         normal="The squared gradient is about as large as the second moment remembers: a ratio "

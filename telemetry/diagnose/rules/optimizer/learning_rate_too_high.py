@@ -25,7 +25,7 @@ import numpy as np
 
 from telemetry.diagnose.analyses.early_steps import EarlySteps, early_steps, fast_group
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import grids
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import excursion, lasting_from, sustained_width
@@ -342,6 +342,23 @@ DETECTOR = Detector(
     advice="Divide the learning rate by at least 4, or add warm-up.",
     source="arXiv:2103.00065, arXiv:2102.06604",
     judge=judge,
+    causes=(
+        "update_ratio",
+        "exploding_gradient",
+        "loss_spike",
+        "dead_units",
+        "saturated_units",
+        "gradient_oscillation",
+        "attention_logits",
+        "output_logits",
+        "class_collapse",
+        "layer_imbalance",
+        "adam_second_moment",
+        "vanishing_through_time",
+        "representation_collapse",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.GROWTH, Mechanism.LONG_STEPS),
     shown=Shown(
         unit=UPDATE_UNIT,
         normal="The loss falls from its first value on; a step changes a weight by a small part "

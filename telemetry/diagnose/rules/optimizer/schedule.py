@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.rate_course import Course, course_of
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_warming_up
@@ -358,6 +358,8 @@ DETECTOR = Detector(
     advice="Give the scheduler the number of its calls, and restore its state on resume.",
     source="arXiv:1910.11015, arXiv:1608.03983",
     judge=judge,
+    causes=("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
+    acts_by=(Mechanism.GROWTH,),
     shares=("zero_error",),
     shown=Shown(
         normal="The rate follows its plan over the planned steps: it rises in a warm-up, and is "

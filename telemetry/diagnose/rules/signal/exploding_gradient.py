@@ -25,7 +25,7 @@ from telemetry.diagnose.analyses.profiles import (
     recurrent_excess,
 )
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import grids
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import excursion, persistence, sustained_width
@@ -324,6 +324,17 @@ DETECTOR = Detector(
     advice="Lower the learning rate, clip at twice the median norm, mend the initialisation.",
     source="arXiv:1211.5063",
     judge=judge,
+    causes=(
+        "loss_spike",
+        "adam_second_moment",
+        "clip_saturation",
+        "loss_scaler",
+        "non_finite",
+        "dead_units",
+        "vanishing_through_time",
+        "output_logits",
+    ),
+    acts_by=(Mechanism.GROWTH,),
     shown=Shown(
         normal="The norm stays within a few times its own recent median, at whatever level that "
         "is.",

@@ -26,7 +26,7 @@ from telemetry.diagnose.analyses.profiles import (
     layer_profile,
 )
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, median
@@ -182,6 +182,15 @@ DETECTOR = Detector(
     advice="Use ReLU or GELU, He or Xavier initialisation, normalisation or residual connections.",
     source="arXiv:1502.01852, arXiv:1611.01232",
     judge=judge,
+    # What makes the gradient small makes a step small at any rate.
+    causes=(
+        "layer_imbalance",
+        "representation_collapse",
+        "epsilon_domination",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.SMALL_GRADIENTS,),
     shown=Shown(
         low_is_worse=True,
         normal="Gradients of neighbouring layers differ by less than a bit, and not always in "
