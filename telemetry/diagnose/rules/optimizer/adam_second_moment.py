@@ -70,8 +70,8 @@ ORDER BY p.step, p.param_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Symptom:
-    """What was seen, at which sampled step and in which layer."""
+class _Defect:
+    """What is wrong with a second moment, at which sampled step and in which layer."""
 
     message: str
     advice: str
@@ -130,7 +130,7 @@ def _caused_by_a_loss() -> frozenset[str]:
     return alike.union(*(graph.descendants(name) for name in alike))
 
 
-def _invalid(rows: Rows) -> _Symptom | None:
+def _invalid(rows: Rows) -> _Defect | None:
     low, given = rows.floats("low"), rows.floats("n_given")
     bad = np.flatnonzero((low < 0) | ((rows.floats("n_bad") > 0) & (given == 0)))
     if not bad.size:
@@ -138,7 +138,7 @@ def _invalid(rows: Rows) -> _Symptom | None:
     place = int(bad[0])
     step, layer = int(rows.ints("step")[place]), rows.texts("layer")[place]
     what = f"negative ({number(low[place])})" if low[place] < 0 else "not finite"
-    return _Symptom(
+    return _Defect(
         message=f"the second moment of {layer or 'the model'} is {what} at step {step}, its "
         "gradient and weights are finite",
         advice="Keep the optimizer's state in float32, and do not write into it; if it was loaded, "
@@ -151,7 +151,7 @@ def _invalid(rows: Rows) -> _Symptom | None:
     )
 
 
-def _lost(rows: Rows) -> _Symptom | None:
+def _lost(rows: Rows) -> _Defect | None:
     """A sample in which every second moment is the gradient squared, and none was before."""
     steps, ratios = rows.ints("step"), rows.floats("ratio")
     before: FloatArray = np.zeros(0)
@@ -160,7 +160,7 @@ def _lost(rows: Rows) -> _Symptom | None:
         here = sample[np.isfinite(sample)]
         fresh = here.size >= MIN_TENSORS and bool((np.abs(here - 1) <= SAME_RATIO).all())
         if step > FIRST_STEPS and fresh and median(np.abs(before - 1)) >= OTHER_RATIO:
-            return _Symptom(
+            return _Defect(
                 message=f"the second moments began anew at step {step}: all {here.size} are those "
                 "of a first step",
                 lost=True,
@@ -174,7 +174,7 @@ def _lost(rows: Rows) -> _Symptom | None:
     return None
 
 
-def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
+def _fallen(rows: Rows, context: RunContext) -> _Defect | None:
     """The first sample in which most second moments are below what decay alone leaves of them."""
     beta2 = min((optimizer.beta2 for optimizer in context.optimizers), default=0.0)
     decay, within = (beta2, np.inf) if beta2 > 0 else (LEAST_DECAY, FALL_STEPS)
@@ -193,7 +193,7 @@ def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
         n_fallen = int((fell & here).sum())
         if n_fallen >= max(MIN_TENSORS, 0.5 * (pairs & here).sum()):
             worst = float(np.min(sums[order][1:][fell & here] / sums[order][:-1][fell & here]))
-            return _Symptom(
+            return _Defect(
                 message=f"{n_fallen} second moments fall to as little as {number(worst)} of "
                 f"themselves before step {step}, faster than they can decay: the state was "
                 "replaced",
@@ -207,10 +207,10 @@ def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
     return None
 
 
-def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Symptom | None:
+def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Defect | None:
     """The first pair of successive samples of a matrix with large ratios before a jump."""
     ids, steps, ratios = rows.ints("param_id"), rows.ints("step"), rows.floats("ratio")
-    first: _Symptom | None = None
+    first: _Defect | None = None
     for matrix in context.network.matrices:
         own = (ids == matrix.id) & (steps >= context.warm_in)
         large = ratios[own] >= limits["ratio_limit"]
@@ -219,7 +219,7 @@ def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Symptom | None
             jump = _jump_after(context, begin, end)
             if jump is not None and (first is None or begin < first.step):
                 value = float(ratios[own][place : place + 2].min())
-                first = _Symptom(
+                first = _Defect(
                     message=f"the gradient of {matrix.layer or 'the model'} is {number(value)} x "
                     f"what its second moment expects at steps {begin} and {end} (limit "
                     f"{number(limits['ratio_limit'])}); the loss jumps at step {jump}",
