@@ -29,6 +29,26 @@ def test_every_file_is_one_detector_of_its_name() -> None:
     assert list(FOLDER.glob("*.py")) == [FOLDER / "__init__.py"]
 
 
+def test_a_rule_is_named_by_itself_and_in_what_other_rules_declare() -> None:
+    """A list of names elsewhere would have to be edited for a new rule."""
+    columns = {"update_ratio"}
+    ids = {detector.id for detector in DETECTORS} - columns
+    for path in FOLDER.parent.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        declared = {
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.keyword) and node.arg in {"causes", "caused_by"}
+            for name in ast.walk(node.value)
+        }
+        named = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and node not in declared
+        }
+        assert named & ids <= {path.stem}, path
+
+
 @NAMED
 def test_the_docstring_is_a_documentation_page(detector: Detector) -> None:
     for section in ("Symptom: ", "Fix: ", "Not flagged: ", "Source: "):
