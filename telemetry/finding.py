@@ -43,7 +43,7 @@ class Finding:
         evidence: Further numbers by name; `query` is SQL that shows them.
         consequence_of: Detector of the finding that has caused this one; None for a root.
         rules_out: Causes of the graph that the evidence excludes for this finding.
-        brings: What it has brought about besides what the graph says.
+        also_causes: What it has caused besides what the graph says.
         earliest: Step from which on it may have been there already; None: `first_step`.
     """
 
@@ -61,7 +61,7 @@ class Finding:
     evidence: Mapping[str, Json] = field(default_factory=dict)
     consequence_of: str | None = None
     rules_out: frozenset[str] = frozenset()
-    brings: frozenset[str] = frozenset()
+    also_causes: frozenset[str] = frozenset()
     earliest: int | None = None
 
     @classmethod

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.diagnose.detector import Detector
-    from telemetry.diagnose.tags import Meaning
+    from telemetry.diagnose.tag_meanings import Meaning
 
 
 SECTION = re.compile(r"[A-Z][a-z ]+: ")
@@ -48,7 +48,7 @@ def command(settings: Settings, *, name: str | None, tags: bool) -> None:
         all_detectors,
         find_detector,
     )
-    from telemetry.diagnose.tags import MEANINGS, about  # noqa: PLC0415 - as above
+    from telemetry.diagnose.tag_meanings import MEANINGS, about  # noqa: PLC0415 - as above
 
     screen = open_screen(settings)
     chosen = all_detectors() if name is None else (find_detector(name),)

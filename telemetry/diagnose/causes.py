@@ -1,184 +1,128 @@
 """One root, the rest its consequences: the cause graph over findings.
 
-A finding whose ancestor in the graph was found too, no later than one sampling period after it, is
-that ancestor's consequence. Only a warning or an error can be a cause.
+The rules declare the graph: each says in its own file what its finding may cause and what may have
+caused it. A finding whose ancestor in the graph was found too, no later than one sampling period
+after it, is that ancestor's consequence. Only a warning or an error can be a cause.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
+from telemetry.diagnose.detector import Detector, Mechanism, all_detectors
 from telemetry.diagnose.finding import Finding, Severity
 
-SYMPTOM = "loss_not_decreasing"  # a root only where nothing else explains it
-NOT_A_CAUSE = frozenset(
-    {SYMPTOM, "loss_plateau", "class_collapse", "overfitting", "leakage", "input_stall"}
-)
 
-# What each cause brings about. Two edges to learning_rate_too_high are ours: a network that starts
-# far off overshoots at any rate, and a loss that is climbed leaves its level. Three edges of
-# input_scale are ours: a rate is right for one scale of the inputs only, and inputs that evaluation
-# alone scales raise its loss; a feature that is the answer in training alone does that too. So are
-# those to vanishing_through_time: what saturates forgets, and a network that is hardly moved keeps
-# the short reach it starts with. What makes the gradient small, or rounds or refuses the update,
-# makes a step small at any rate. A decay that outweighs the gradient makes large steps, and uphill
-# ones; dropout makes the first loss high.
-EDGES: Mapping[str, tuple[str, ...]] = {
-    "input_scale": (
-        "poor_initialization",
-        "saturated_units",
-        "exploding_gradient",
-        "dead_units",
-        "learning_rate_too_high",
-        "learning_rate_too_low",
-        "overfitting",
-        SYMPTOM,
-    ),
-    "poor_initialization": (
-        "saturated_units",
-        "vanishing_gradient",
-        "exploding_gradient",
-        "dead_units",
-        "output_logits",
-        "learning_rate_too_high",
-        "vanishing_through_time",
-        "representation_collapse",
-        "layer_imbalance",
-        "learning_rate_too_low",
-        SYMPTOM,
-    ),
-    "saturated_units": ("vanishing_gradient", "vanishing_through_time", "learning_rate_too_low"),
-    "learning_rate_too_high": (
-        "update_ratio",
-        "exploding_gradient",
-        "loss_spike",
-        "dead_units",
-        "saturated_units",
-        "gradient_oscillation",
-        "attention_logits",
-        "output_logits",
-        "class_collapse",
-        "layer_imbalance",
-        "adam_second_moment",
-        "vanishing_through_time",
-        "representation_collapse",
-        SYMPTOM,
-    ),
-    "schedule": ("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
-    "exploding_gradient": (
-        "loss_spike",
-        "adam_second_moment",
-        "clip_saturation",
-        "loss_scaler",
-        "non_finite",
-        "dead_units",
-        "vanishing_through_time",
-        "output_logits",
-    ),
-    "attention_logits": ("loss_spike", "layer_imbalance", SYMPTOM),
-    "output_logits": ("loss_spike", "layer_imbalance", SYMPTOM),
-    "adam_second_moment": ("loss_spike",),
-    # Weights that a rate too high throws about are no finding: their pace changes.
-    "weight_norm_growth": (
-        "learning_rate_too_high",
-        "exploding_gradient",
-        "attention_logits",
-        "output_logits",
-        "saturated_units",
-        "overfitting",
-        "loss_spike",
-        SYMPTOM,
-    ),
-    "loss_spike": ("non_finite",),
-    "non_finite": ("loss_scaler",),
-    "gradients_not_cleared": (
-        "exploding_gradient",
-        "learning_rate_too_high",
-        "weight_norm_growth",
-        "gradient_oscillation",
-        "clip_saturation",
-    ),
-    "loss_multiplier": (
-        "learning_rate_too_high",
-        "learning_rate_too_low",
-        "clip_saturation",
-        "epsilon_domination",
-    ),
-    "gradient_ascent": (
-        "exploding_gradient",
-        "output_logits",
-        "weight_norm_growth",
-        "non_finite",
-        "learning_rate_too_high",
-        SYMPTOM,
-        "class_collapse",
-    ),
-    "dead_units": (
-        "loss_spike",
-        "representation_collapse",
-        "epsilon_domination",
-        "layer_imbalance",
-        "learning_rate_too_low",
-        SYMPTOM,
-    ),
-    "vanishing_gradient": (
-        "layer_imbalance",
-        "representation_collapse",
-        "epsilon_domination",
-        "learning_rate_too_low",
-        SYMPTOM,
-    ),
-    "vanishing_through_time": ("layer_imbalance", SYMPTOM),
-    "unchanged_parameters": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
-    "low_precision_updates": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
-    "epsilon_domination": ("learning_rate_too_low", "vanishing_through_time", SYMPTOM),
-    "over_regularized": (
-        "poor_initialization",
-        "dead_units",
-        "vanishing_gradient",
-        "vanishing_through_time",
-        "representation_collapse",
-        "learning_rate_too_high",
-        "update_ratio",
-        "gradient_ascent",
-        "learning_rate_too_low",
-        SYMPTOM,
-    ),
-    "learning_rate_too_low": ("vanishing_through_time", SYMPTOM),
-    # Raw logits in nll_loss make it negative, as a loss that is climbed.
-    "softmax_into_cross_entropy": ("gradient_ascent", "learning_rate_too_low", SYMPTOM),
-    "train_eval_mode": (SYMPTOM, "overfitting"),
-    "repeated_batch": (SYMPTOM, "overfitting"),
-    "loss_scaler": ("learning_rate_too_low", SYMPTOM),
-    "label_noise": (SYMPTOM, "overfitting"),
-    "leakage": ("overfitting",),
-    SYMPTOM: ("loss_plateau", "class_collapse"),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseGraph:
+    """Which finding may follow from which.
+
+    Attributes:
+        reach: Everything that each rule's finding may cause, over any number of edges.
+        mechanisms: How each rule's finding causes what follows from it.
+        symptoms: Rules whose finding is a root only where no other finding explains it.
+        bystanders: Rules whose findings never explain a symptom.
+    """
+
+    reach: Mapping[str, frozenset[str]]
+    mechanisms: Mapping[str, frozenset[Mechanism]]
+    symptoms: frozenset[str]
+    bystanders: frozenset[str]
+
+    @classmethod
+    def of(cls, detectors: Sequence[Detector]) -> "CauseGraph":
+        """The graph that these rules declare.
+
+        Raises:
+            ValueError: a rule names one that is not there, an edge is declared twice, or a finding
+                would cause itself.
+        """
+        effects = _effects(detectors)
+        reach = {name: _reached(name, effects) for name in effects}
+        circle = [name for name in sorted(reach) if name in reach[name]]
+        if circle:
+            raise ValueError(
+                f"rules {', '.join(circle)}: by what they declare, a finding of each causes itself "
+                "in the end; take one of them out of causes or caused_by."
+            )
+        return cls(
+            reach=reach,
+            mechanisms={detector.id: frozenset(detector.acts_by) for detector in detectors},
+            symptoms=frozenset(d.id for d in detectors if d.is_symptom),
+            bystanders=frozenset(d.id for d in detectors if not d.explains_symptoms),
+        )
+
+    def descendants(self, cause: str) -> frozenset[str]:
+        """Everything that a finding may cause, over any number of edges."""
+        return self.reach.get(cause, frozenset())
+
+    def ancestors(self, effect: str) -> frozenset[str]:
+        """Every cause that a finding may have, over any number of edges."""
+        return frozenset(cause for cause, reached in self.reach.items() if effect in reached)
+
+    def acting_by(self, mechanism: Mechanism) -> frozenset[str]:
+        """The rules whose findings cause others in that way."""
+        return frozenset(name for name, own in self.mechanisms.items() if mechanism in own)
 
 
-def descendants(cause: str) -> frozenset[str]:
-    """Everything that a cause may bring about, over any number of edges."""
+@cache
+def cause_graph() -> CauseGraph:
+    """The graph of all rules.
+
+    Raises:
+        ValueError: what they declare does not fit together.
+    """
+    return CauseGraph.of(all_detectors())
+
+
+def _effects(detectors: Sequence[Detector]) -> dict[str, set[str]]:
+    """What each rule's finding causes directly, whichever of the two declares it."""
+    effects: dict[str, set[str]] = {detector.id: set() for detector in detectors}
+    for detector in detectors:
+        for name in (*detector.causes, *detector.caused_by):
+            if name not in effects:
+                near = difflib.get_close_matches(name, effects, n=1)
+                hint = f"did you mean {near[0]}?" if near else "name a file below rules/."
+                raise ValueError(
+                    f"rule {detector.id}: causes or caused_by names {name!r}, which is no rule; "
+                    f"{hint}"
+                )
+        edges = [(detector.id, name) for name in detector.causes]
+        edges += [(name, detector.id) for name in detector.caused_by]
+        for cause, effect in edges:
+            if effect in effects[cause]:
+                raise ValueError(
+                    f"rule {detector.id}: that {cause} causes {effect} is declared twice; keep "
+                    "one of the two."
+                )
+            effects[cause].add(effect)
+    return effects
+
+
+def _reached(start: str, effects: Mapping[str, set[str]]) -> frozenset[str]:
     reached: set[str] = set()
-    waiting = list(EDGES.get(cause, ()))
+    waiting = list(effects[start])
     while waiting:
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting.extend(EDGES.get(name, ()))
+            waiting.extend(effects[name])
     return frozenset(reached)
 
 
-def ancestors(effect: str) -> frozenset[str]:
-    """Every cause that may bring an effect about, over any number of edges."""
-    return frozenset(cause for cause in EDGES if effect in descendants(cause))
-
-
 def ordered(
-    findings: Sequence[Finding], *, tier_ranks: Mapping[str, int], period: int
+    findings: Sequence[Finding],
+    graph: CauseGraph,
+    *,
+    tier_ranks: Mapping[str, int],
+    period: int,
 ) -> tuple[Finding, ...]:
     """Roots first, each followed by its consequences; `consequence_of` names the root.
 
     Args:
         findings: At most one per detector.
+        graph: What may cause what.
         tier_ranks: Rank of each detector's tier, 0 first: invariants outrank statistics.
         period: Usual steps between two samples.
     """
@@ -186,7 +130,7 @@ def ordered(
     roots: list[Finding] = []
     followers: dict[str, list[Finding]] = {}
     for finding in ranked:
-        root = _root_of(finding, ranked, period)
+        root = _root_of(finding, ranked, graph, period)
         if root is None:
             roots.append(finding)
         else:
@@ -205,25 +149,28 @@ def _rank(finding: Finding, tier_ranks: Mapping[str, int]) -> tuple[bool, int, i
     )
 
 
-def _root_of(finding: Finding, ranked: Sequence[Finding], period: int) -> str | None:
+def _root_of(
+    finding: Finding, ranked: Sequence[Finding], graph: CauseGraph, period: int
+) -> str | None:
     """The best-ranked ancestor that has no ancestor itself; None for a root."""
     for cause in ranked:
-        if _causes(cause, finding, period) and not any(
-            _causes(other, cause, period) for other in ranked
+        if _causes(cause, finding, graph, period) and not any(
+            _causes(other, cause, graph, period) for other in ranked
         ):
             return cause.detector
     return None
 
 
-def _causes(cause: Finding, effect: Finding, period: int) -> bool:
+def _causes(cause: Finding, effect: Finding, graph: CauseGraph, period: int) -> bool:
     if cause.detector == effect.detector or cause.severity is Severity.INFO:
         return False
     if cause.detector in effect.rules_out:
         return False
-    if effect.detector == SYMPTOM:
-        return cause.detector not in NOT_A_CAUSE
-    if cause.detector == SYMPTOM:  # it has held since the start, and is told after 100 steps
-        return effect.detector in descendants(SYMPTOM)
+    if effect.detector in graph.symptoms:
+        return cause.detector not in graph.bystanders
+    reached = graph.descendants(cause.detector)
+    if cause.detector in graph.symptoms:  # it has held since the start, and shows later
+        return effect.detector in reached
     since = cause.first_step if cause.earliest is None else cause.earliest
     in_time = (since or 0) <= (effect.first_step or 0) + period
-    return in_time and effect.detector in descendants(cause.detector) | cause.brings
+    return in_time and effect.detector in reached | cause.also_causes

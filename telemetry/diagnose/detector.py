@@ -17,8 +17,18 @@ from typing import TypeAlias
 
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.tags import Tag
 from telemetry.errors import UsageError
 from telemetry.store.rows import Rows, SqlValue
+
+
+class Mechanism(StrEnum):
+    """How a finding causes others. A rule tells by it which causes its evidence excludes."""
+
+    GROWTH = "growth"  # the loss or a gradient grows before anything breaks
+    SMALL_GRADIENTS = "small gradients"  # they make a step small, and nothing else does
+    LONG_STEPS = "long steps"  # many times too long for what the loss looks like
+    OTHER_SIGN = "other sign"  # the loss has the opposite sign of the one that was meant
 
 
 class Tier(StrEnum):
@@ -90,6 +100,14 @@ class Detector:
         advice: What to do in general; a finding's advice is more concrete.
         source: Where the rule comes from.
         judge: Rows of `sql`, the run and the limits to a verdict; None is passed.
+        causes: Rules whose findings may follow from this one's.
+        caused_by: Rules from whose findings this one's may follow. Each edge is declared once, by
+            the cause or by the effect: a new rule names both its causes and its effects.
+        acts_by: How its finding causes what follows from it.
+        is_symptom: Its finding is a root only where no other finding explains it.
+        explains_symptoms: Its finding explains a symptom, whatever the edges and the steps say.
+        silenced_by: Tags of a run that suppress its findings.
+        softened_by: Tags of a run by which `judge` makes a finding information.
         aliases: Former ids.
         shares: Parameters in (0, 1] whose names do not end in `_share`.
         shown: What an explanation draws of a finding's evidence.
@@ -105,6 +123,13 @@ class Detector:
     advice: str
     source: str
     judge: Judge
+    causes: tuple[str, ...] = field(default=())
+    caused_by: tuple[str, ...] = field(default=())
+    acts_by: tuple[Mechanism, ...] = field(default=())
+    is_symptom: bool = False
+    explains_symptoms: bool = True
+    silenced_by: tuple[Tag, ...] = field(default=())
+    softened_by: tuple[Tag, ...] = field(default=())
     aliases: tuple[str, ...] = field(default=())
     shares: tuple[str, ...] = field(default=())
     shown: Shown = AS_IT_IS

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from telemetry.diagnose.causes import ordered
+from telemetry.diagnose.causes import cause_graph, ordered
 from telemetry.diagnose.context import ABSENT, RunContext, load_context
 from telemetry.diagnose.detector import Detector, Tier, Verdict, all_detectors, find_detector
 from telemetry.diagnose.finding import Description, Diagnosis, Finding, NotChecked
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
-from telemetry.diagnose.tags import suppressions
+from telemetry.diagnose.tag_meanings import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.format.manifest import Status
 from telemetry.store.catalog import Run
@@ -196,7 +196,7 @@ def _assembled(
     not_checked = tuple(v for v in verdicts.values() if isinstance(v, NotChecked))
     silent = found | {entry.detector for entry in not_checked}
     return Diagnosis(
-        findings=ordered(findings, tier_ranks=ranks, period=context.sampling_period),
+        findings=ordered(findings, cause_graph(), tier_ranks=ranks, period=context.sampling_period),
         passed=tuple(name for name in verdicts if name not in silent),
         not_checked=not_checked,
         state=context.state,

@@ -39,6 +39,13 @@ def test_a_detector_is_named_after_its_file(name: str) -> None:
     assert import_module(name).DETECTOR.id == name.rpartition(".")[2]
 
 
+def test_the_tests_of_a_rule_lie_where_the_rule_does() -> None:
+    places = {tuple(name.split(".")[-2:]) for name in rules()}
+    folder = ROOT / "tests" / "diagnose" / "rules"
+    for path in folder.rglob("test_*.py"):
+        assert (*path.parts[-2:-1], path.stem.removeprefix("test_")) in places, path
+
+
 @pytest.mark.parametrize("name", modules("telemetry.cli.commands"))
 def test_a_verb_is_named_after_its_file(name: str) -> None:
     command = import_module(f"telemetry.cli.commands.{name}").command

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.diagnose.causes import EDGES, descendants, ordered
+from telemetry.diagnose.causes import CauseGraph, cause_graph, ordered
+from telemetry.diagnose.detector import Detector, Mechanism, all_detectors
 from telemetry.diagnose.finding import Finding, Severity
 
 RANKS = {"non_finite": 0, "unchanged_parameters": 0}
@@ -16,7 +18,8 @@ def finding(detector: str, step: int = 0, severity: Severity = Severity.WARNING)
 def arranged(*findings: Finding, period: int = 1) -> list[tuple[str, str | None]]:
     ranks = {f.detector: RANKS.get(f.detector, 1) for f in findings}
     return [
-        (f.detector, f.consequence_of) for f in ordered(findings, tier_ranks=ranks, period=period)
+        (f.detector, f.consequence_of)
+        for f in ordered(findings, cause_graph(), tier_ranks=ranks, period=period)
     ]
 
 
@@ -85,12 +88,51 @@ def test_invariants_come_before_statistics_and_errors_before_warnings() -> None:
     ]
 
 
-def test_no_cause_is_its_own_descendant() -> None:
-    for cause in EDGES:
-        assert cause not in descendants(cause), cause
+def declaring(name: str, **declared: tuple[str, ...]) -> Detector:
+    """A rule of that name with neighbours of its own."""
+    bare = {"causes": (), "caused_by": (), "acts_by": ()}
+    return replace(all_detectors()[0], id=name, **{**bare, **declared})
 
 
-names = st.sampled_from(sorted({*EDGES, *(name for ends in EDGES.values() for name in ends)}))
+def test_what_rules_declare_fits_together() -> None:
+    graph = cause_graph()
+    assert sorted(graph.reach) == [detector.id for detector in all_detectors()]
+    assert all(cause not in reached for cause, reached in graph.reach.items())
+
+
+def test_an_edge_is_declared_by_the_cause_or_by_the_effect() -> None:
+    graph = CauseGraph.of(
+        [declaring("a", causes=("b",)), declaring("b"), declaring("c", caused_by=("b",))]
+    )
+    assert graph.descendants("a") == {"b", "c"}
+    assert graph.ancestors("c") == {"a", "b"}
+    assert graph.descendants("unheard_of") == frozenset()
+
+
+def test_a_rule_is_found_by_how_it_acts() -> None:
+    graph = CauseGraph.of([declaring("a", acts_by=(Mechanism.GROWTH,)), declaring("b")])
+    assert graph.acting_by(Mechanism.GROWTH) == {"a"}
+    assert graph.acting_by(Mechanism.LONG_STEPS) == frozenset()
+
+
+def test_a_neighbour_that_is_no_rule_is_refused_by_name() -> None:
+    for declared in ({"causes": ("secnod",)}, {"caused_by": ("secnod",)}):
+        with pytest.raises(ValueError, match=r"rule first: .*'secnod'.*did you mean second\?"):
+            CauseGraph.of([declaring("first", **declared), declaring("second")])
+
+
+def test_findings_that_would_cause_themselves_are_refused() -> None:
+    circle = [declaring("a", causes=("b",)), declaring("b", causes=("c",))]
+    with pytest.raises(ValueError, match=r"rules a, b, c: .* causes itself in the end"):
+        CauseGraph.of([*circle, declaring("c", causes=("a",)), declaring("d", caused_by=("a",))])
+
+
+def test_an_edge_that_both_ends_declare_is_refused() -> None:
+    with pytest.raises(ValueError, match="that a causes b is declared twice"):
+        CauseGraph.of([declaring("a", causes=("b",)), declaring("b", caused_by=("a",))])
+
+
+names = st.sampled_from([detector.id for detector in all_detectors()])
 
 
 @settings(deadline=None)
@@ -102,7 +144,7 @@ def test_no_finding_is_lost_and_every_root_is_one(
     found: dict[str, tuple[int, Severity]], period: int
 ) -> None:
     findings = [finding(name, step, severity) for name, (step, severity) in found.items()]
-    result = ordered(findings, tier_ranks={}, period=period)
+    result = ordered(findings, cause_graph(), tier_ranks={}, period=period)
     assert sorted(f.detector for f in result) == sorted(found)
     roots = {f.detector for f in result if f.consequence_of is None}
     assert all(f.consequence_of in roots for f in result if f.consequence_of)
@@ -127,7 +169,7 @@ def test_evidence_rules_causes_out_and_adds_effects() -> None:
     moment = replace(
         finding("adam_second_moment", 5),
         rules_out=frozenset({"learning_rate_too_high"}),
-        brings=frozenset({"learning_rate_too_high"}),
+        also_causes=frozenset({"learning_rate_too_high"}),
     )
     later = finding("learning_rate_too_high", 6)
     assert ("learning_rate_too_high", "adam_second_moment") in arranged(moment, later)

@@ -1,1 +1,4 @@
-"""Computations over the context of a run that rules share."""
+"""What one rule computes from the context of a run, where its own file would grow too long.
+
+It needs the context, and `evidence/`, of which the context is made, must not: two rooms.
+"""

@@ -1,15 +1,15 @@
-"""Rules about the weights a run starts with: their size, and the first loss that it costs."""
+"""What is wrong with the weights of a start: their size, and the first loss that it costs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.analyses.profiles import Profile, layer_profile
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Limits
 from telemetry.diagnose.evidence.grids import Grid
 from telemetry.diagnose.evidence.network import Network
+from telemetry.diagnose.evidence.profiles import Profile, layer_profile
 from telemetry.diagnose.evidence.weight_gains import first_gains, first_loops, table_gains
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.judgement.progress import BASELINE_SHARE
@@ -31,8 +31,8 @@ EXTREME_GAIN = 4.0  # times the limit: with a high first loss a warning in any s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartRule:
-    """What one rule found."""
+class BadStart:
+    """One thing that is wrong with the weights a run starts with."""
 
     severity: Severity
     message: str
@@ -44,17 +44,17 @@ class StartRule:
 
 def usual_gain(
     signals: Mapping[str, Grid], rows: Rows, context: RunContext, limits: Limits
-) -> StartRule | None:
+) -> BadStart | None:
     """Weights that are nearly all too large or too small; arguments as for `saturating_layer`."""
     gains = first_gains(signals["weight"], context.network)
     large = gains.usual >= limits["large_gain"]
     limit = limits["large_gain" if large else "small_gain"]
     if large:
-        value = _first_signal(layer_profile(rows, context, "output"))
+        value = _first_signal(layer_profile(rows, context.network, "output"))
         said = f"pre-activations have a standard deviation of {number(value)}"
         held = value >= LARGE_SIGNAL
     elif gains.usual <= limit:
-        value = _shrinking(layer_profile(rows, context, "output_grad"))
+        value = _shrinking(layer_profile(rows, context.network, "output_grad"))
         said = f"gradients shrink by {value:.1f} bits a layer toward the input"
         held = value >= SMALL_LOSS
     else:
@@ -66,7 +66,7 @@ def usual_gain(
     extreme = large or gains.usual <= SMALL_ANY_STATE
     severity = Severity.WARNING if extreme else gated(context.progress)
     layers = gains.beyond(limit, large=large)
-    return StartRule(
+    return BadStart(
         severity=Severity.INFO if undone else severity,
         message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: their "
         f"usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit {number(limit)}; 0.6 to "
@@ -100,7 +100,7 @@ def _shrinking(profile: Profile) -> float:
 
 def saturating_layer(
     signals: Mapping[str, Grid], rows: Rows, context: RunContext, limits: Limits
-) -> StartRule | None:
+) -> BadStart | None:
     """Single layers of large weights, behind which a tanh or sigmoid sits on its asymptotes.
 
     Args:
@@ -113,7 +113,7 @@ def saturating_layer(
     limit = limits["large_gain"]
     if gains.usual >= limit:
         return None
-    outputs = layer_profile(rows, context, "output")
+    outputs = layer_profile(rows, context.network, "output")
     large = (
         dict(zip(outputs.layers, 2.0 ** outputs.bits[0], strict=True)) if outputs.steps.size else {}
     )
@@ -126,7 +126,7 @@ def saturating_layer(
     if not found:
         return None
     value = float(gains.values[gains.layers.index(found[0])])
-    return StartRule(
+    return BadStart(
         severity=Severity.WARNING,
         message=f"the weights of {and_more(found)} start large: their gain, RMS x sqrt(fan-in), is "
         f"{number(value)} (limit {number(limit)}; {number(gains.usual)} in the median layer), and "
@@ -149,7 +149,7 @@ def _saturated_behind(shares: Grid, network: Network, layer: str) -> float:
 
 def recurrent_gain(
     signals: Mapping[str, Grid], context: RunContext, limits: Limits
-) -> StartRule | None:
+) -> BadStart | None:
     """Recurrent weights of such a gain saturate or blow up the state that they read."""
     loops = first_loops(signals["weight"], signals["output"], context.network)
     if not loops.values.size or loops.signals is None:
@@ -158,7 +158,7 @@ def recurrent_gain(
     value, signal = float(loops.values[worst]), float(loops.signals[worst])
     if value < limits["large_gain"] or signal < LARGE_SIGNAL:
         return None
-    return StartRule(
+    return BadStart(
         severity=Severity.WARNING,
         message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS x "
         f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; 0.6 to 1 by "
@@ -170,9 +170,7 @@ def recurrent_gain(
     )
 
 
-def start_loss(
-    signals: Mapping[str, Grid], context: RunContext, limits: Limits
-) -> StartRule | None:
+def start_loss(signals: Mapping[str, Grid], context: RunContext, limits: Limits) -> BadStart | None:
     """A first loss far above that of knowing nothing, with the layers whose weights are large.
 
     Where single layers start large, five times is enough: there are two signs then.
@@ -197,7 +195,7 @@ def start_loss(
         f"; the weights of {and_more(layers)} start with a gain of {number(worst)}" if large else ""
     )
     extreme = ratio >= START_LOSS_ANY or worst >= EXTREME_GAIN * limits["large_gain"]
-    return StartRule(
+    return BadStart(
         severity=gated(context.progress, extreme=extreme),
         message=f"the first loss is {number(context.first_loss)}, {number(ratio)} x what knowing "
         f"nothing costs ({number(naive)}; limit {number(limit)} x)" + said,

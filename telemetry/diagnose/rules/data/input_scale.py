@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import LAST
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import usual
@@ -319,6 +319,19 @@ DETECTOR = Detector(
     advice="Standardise each feature by statistics of the training data, in every phase.",
     source="doi 10.1145/3411764.3445538, arXiv:2105.08095",
     judge=judge,
+    # A learning rate is right for one scale of the inputs only. Inputs that evaluation
+    # alone scales raise its loss.
+    causes=(
+        "poor_initialization",
+        "saturated_units",
+        "exploding_gradient",
+        "dead_units",
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "overfitting",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.GROWTH, Mechanism.SMALL_GRADIENTS),
     shown=Shown(
         unit="rms",
         normal="Inputs have a size of about 1, and the same in training and evaluation.",

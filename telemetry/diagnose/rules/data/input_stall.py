@@ -136,6 +136,7 @@ DETECTOR = Detector(
     advice="Give the DataLoader workers, prefetch, or make the transforms cheaper.",
     source="Amazon SageMaker Debugger, profiler rules",
     judge=judge,
+    explains_symptoms=False,
     shares=(
         "wait_limit",
         "wait_limit_async",

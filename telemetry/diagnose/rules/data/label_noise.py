@@ -26,6 +26,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.sample_sets import overlap, sample_sets, united
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
+from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
@@ -226,6 +227,8 @@ DETECTOR = Detector(
     advice="Look at the training samples that the model of the best step contradicts.",
     source="arXiv:1706.05394, arXiv:1911.00068",
     judge=judge,
+    causes=("loss_not_decreasing", "overfitting"),
+    silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         unit="accuracy",
         normal="A model is as good or better on the samples that it is trained on, or stays as "

@@ -35,7 +35,7 @@ from telemetry.diagnose.evidence.sample_sets import (
     united,
 )
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.tags import UNJUDGED
+from telemetry.diagnose.tags import UNJUDGED, Tag
 from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
@@ -292,6 +292,10 @@ DETECTOR = Detector(
     advice="Split before anything is copied, by group, and look for a feature that is the target.",
     source="arXiv:1902.00423, arXiv:2107.06499",
     judge=judge,
+    # A feature that is the answer in training alone raises the loss of an evaluation.
+    causes=("overfitting",),
+    explains_symptoms=False,
+    silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         unit="correlation",
         normal="Next to no sample is both trained on and validated with, and no input feature is "

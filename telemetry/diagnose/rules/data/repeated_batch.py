@@ -25,6 +25,7 @@ from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import evaluated
 from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
+from telemetry.diagnose.tags import Tag
 from telemetry.json_values import json_integer, parsed_object
 from telemetry.store.rows import Rows
 
@@ -280,6 +281,8 @@ DETECTOR = Detector(
     advice="Create the iterator of the loader once, before the loop over its batches.",
     source="arXiv:1910.11015",
     judge=judge,
+    causes=("loss_not_decreasing", "overfitting"),
+    silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         normal="A batch comes back once an epoch, if at all.",
     ),

@@ -23,26 +23,26 @@ Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 
 from collections.abc import Mapping
 
-from telemetry.diagnose.analyses.profiles import (
-    Profile,
-    gradient_profile,
-    layer_profile,
-    recurrent_excess,
-)
 from telemetry.diagnose.analyses.starting_weights import (
     LARGE_GAIN,
     SMALL_GAIN,
     START_LOSS_LIMIT,
-    StartRule,
+    BadStart,
     recurrent_gain,
     saturating_layer,
     start_loss,
     usual_gain,
 )
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
 from telemetry.diagnose.evidence.network import Parameter
+from telemetry.diagnose.evidence.profiles import (
+    Profile,
+    gradient_profile,
+    layer_profile,
+    recurrent_excess,
+)
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
 from telemetry.store.rows import Rows
@@ -102,9 +102,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not context.n_steps or context.steps.step[0] > LAST_STEP:
         return NotChecked(detector=ID, reason="the run does not begin at step 0")
     signals = grids(rows)
-    rules = [
-        rule
-        for rule in (
+    starts = [
+        start
+        for start in (
             _symmetric(signals, context),
             _silent(signals, context),
             usual_gain(signals, rows, context, limits),
@@ -115,13 +115,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             _recurrent(rows, context, limits),
             start_loss(signals, context, limits),
         )
-        if rule is not None
+        if start is not None
     ]
-    if not rules:
+    if not starts:
         return None
-    worst = min(rules, key=lambda rule: rule.severity.rank)
+    worst = min(starts, key=lambda start: start.severity.rank)
     severity = worst.severity
-    if len(rules) > 1 and severity is Severity.INFO:
+    if len(starts) > 1 and severity is Severity.INFO:
         severity = gated(context.progress, extreme=True)
     return Finding(
         detector=ID,
@@ -136,7 +136,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         threshold=worst.threshold,
         unit=worst.unit,
         evidence={
-            "rules": [rule.message for rule in rules],
+            "rules": [start.message for start in starts],
             "state": context.progress.state,
             "query": example(
                 "layers",
@@ -157,7 +157,7 @@ def _moves(context: RunContext) -> bool:
     return bool((context.steps.lr[:LAST_STEP] > 0).all())
 
 
-def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> StartRule | None:
+def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> BadStart | None:
     layers = []
     for matrix in _hidden(context):
         weight = signals["weight_equal"].column(matrix.id)
@@ -170,7 +170,7 @@ def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> StartRule | 
             layers.append(matrix.layer)
     if not layers:
         return None
-    return StartRule(
+    return BadStart(
         severity=Severity.ERROR,
         message=f"all units of {and_more(layers)} start equal and get equal gradients: they stay "
         "copies of one unit",
@@ -181,7 +181,7 @@ def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> StartRule | 
     )
 
 
-def _silent(signals: Mapping[str, Grid], context: RunContext) -> StartRule | None:
+def _silent(signals: Mapping[str, Grid], context: RunContext) -> BadStart | None:
     hidden = _hidden(context)
     gradients = [signals["gradient"].column(matrix.id) for matrix in hidden]
     weights = [signals["weight"].column(matrix.id)[:1] for matrix in context.network.matrices]
@@ -192,7 +192,7 @@ def _silent(signals: Mapping[str, Grid], context: RunContext) -> StartRule | Non
     if not seen or not silent or not zero_weights or not _moves(context):
         return None
     layers = tuple(dict.fromkeys(matrix.layer for matrix in hidden))
-    return StartRule(
+    return BadStart(
         severity=Severity.ERROR,
         message=f"no gradient reaches {and_more(layers)} in the first steps: weights are zero",
         layers=layers,
@@ -207,11 +207,11 @@ def _first(profile: Profile) -> float:
     return float(profile.slope[0]) if profile.long_enough else float("nan")
 
 
-def _gain_rule(
+def _bad_gain(
     context: RunContext, profile: Profile, *, gain: float, limit: float, healthy: float, what: str
-) -> StartRule:
+) -> BadStart:
     beyond = (abs(gain) - healthy) * (profile.n_layers - 1)
-    return StartRule(
+    return BadStart(
         severity=gated(context.progress, extreme=beyond >= ANY_STATE_BITS),
         message=f"{what} by {abs(gain):.2f} bits a layer over {profile.n_layers} layers at the "
         f"start (limit {limit:g})",
@@ -222,8 +222,8 @@ def _gain_rule(
     )
 
 
-def _forward(rows: Rows, context: RunContext, limits: Limits) -> StartRule | None:
-    profile = layer_profile(rows, context, "output")
+def _forward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None:
+    profile = layer_profile(rows, context.network, "output")
     gain = _first(profile)
     if gain >= limits["forward_growth"]:
         limit, healthy, what = limits["forward_growth"], 0.0, "pre-activations grow"
@@ -231,28 +231,28 @@ def _forward(rows: Rows, context: RunContext, limits: Limits) -> StartRule | Non
         limit, healthy, what = limits["forward_loss"], 0.55, "pre-activations shrink"
     else:
         return None
-    return _gain_rule(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
+    return _bad_gain(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
 
 
-def _backward(rows: Rows, context: RunContext, limits: Limits) -> StartRule | None:
-    profile = layer_profile(rows, context, "output_grad")
+def _backward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None:
+    profile = layer_profile(rows, context.network, "output_grad")
     gain = -_first(profile)
-    forward = _first(layer_profile(rows, context, "output"))
+    forward = _first(layer_profile(rows, context.network, "output"))
     if gain >= limits["backward_growth"]:
         limit, healthy, what = limits["backward_growth"], 0.28, "gradients grow toward the input"
     elif gain <= -limits["backward_loss"] and forward <= -limits["forward_loss"]:
         limit, healthy, what = limits["backward_loss"], 1.28, "gradients shrink toward the input"
     else:
         return None
-    return _gain_rule(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
+    return _bad_gain(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
 
 
-def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> StartRule | None:
-    excess, layer = recurrent_excess(gradient_profile(rows, context), context)
+def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None:
+    excess, layer = recurrent_excess(gradient_profile(rows, context.network), context.network)
     if not excess.size or not excess[0] >= limits["recurrent_limit"]:
         return None
     value = float(excess[0])
-    return StartRule(
+    return BadStart(
         severity=gated(context.progress),
         message=f"{layer} gets 2^{value:.0f} times the gradient of the layers outside the "
         f"recurrence at the start (limit 2^{limits['recurrent_limit']:.0f}): its recurrent "
@@ -264,7 +264,7 @@ def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> StartRule | N
     )
 
 
-def _advice(signals: Mapping[str, Grid], context: RunContext, worst: StartRule) -> str:
+def _advice(signals: Mapping[str, Grid], context: RunContext, worst: BadStart) -> str:
     inputs = signals["input"].column(context.network.root_id)
     if inputs.size and inputs[0] >= LARGE_INPUT and worst.unit == "x naive":
         return (
@@ -300,6 +300,21 @@ DETECTOR = Detector(
     advice="Use He, Xavier or orthogonal initialisation; scale inputs and the last layer.",
     source="arXiv:1502.01852, arXiv:1511.06422",
     judge=judge,
+    # A network that starts far off overshoots at any rate.
+    causes=(
+        "saturated_units",
+        "vanishing_gradient",
+        "exploding_gradient",
+        "dead_units",
+        "output_logits",
+        "learning_rate_too_high",
+        "vanishing_through_time",
+        "representation_collapse",
+        "layer_imbalance",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.GROWTH, Mechanism.SMALL_GRADIENTS),
     shown=Shown(
         normal="The first loss is about that of answering without looking, signal and gradient "
         "keep their size from layer to layer, and weights have a gain of 0.6 to 1.7.",

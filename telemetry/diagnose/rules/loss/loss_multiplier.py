@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
 from telemetry.diagnose.judgement.progress import State
@@ -168,6 +168,13 @@ DETECTOR = Detector(
     advice="(loss / k).backward() for k micro-batches, once.",
     source="arXiv:2506.14813",
     judge=judge,
+    causes=(
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "clip_saturation",
+        "epsilon_domination",
+    ),
+    acts_by=(Mechanism.GROWTH,),
     shown=Shown(
         normal="Over the backward passes of one step, the losses that they start from add up to "
         "the reported loss: a ratio near 1.",

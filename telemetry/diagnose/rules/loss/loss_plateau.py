@@ -139,6 +139,7 @@ DETECTOR = Detector(
     advice="Decay the learning rate; if the loss does not fall then, stop.",
     source="arXiv:2201.02177, arXiv:1711.00489",
     judge=judge,
+    explains_symptoms=False,
     shown=Shown(
         normal="The loss goes on falling, or the rate has been lowered where it does not.",
     ),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.other_data import forwards_more, meets_new_classes
 from telemetry.diagnose.judgement.progress import State
@@ -258,6 +258,8 @@ DETECTOR = Detector(
     advice="Look at the batch, clip the gradient norm, lower beta2 or the learning rate.",
     source="arXiv:2204.02311, arXiv:2304.09871",
     judge=judge,
+    causes=("non_finite",),
+    acts_by=(Mechanism.GROWTH,),
     shown=Shown(
         normal="The loss stays within its noise around its recent median.",
     ),

@@ -20,6 +20,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import EVALUATIONS_SQL, Evaluated, evaluated
 from telemetry.diagnose.judgement.robust import median, step_noise, trend
+from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import number
 from telemetry.store.rows import Rows
 
@@ -166,6 +167,8 @@ DETECTOR = Detector(
     advice="Keep the best checkpoint, stop earlier, regularise, or get more data.",
     source="arXiv:1611.03530",
     judge=judge,
+    explains_symptoms=False,
+    silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         normal="The validation loss falls, then stays near its best while training goes on.",
     ),

@@ -191,6 +191,8 @@ DETECTOR = Detector(
     advice="model.eval() before, model.train() after each evaluation.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,
+    causes=("loss_not_decreasing", "overfitting"),
+    softened_by=(Tag.MC_DROPOUT,),
     shown=Shown(
         normal="Dropout and BatchNorm are in training mode in every training forward, and in "
         "evaluation mode in every evaluation.",

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.causes import ancestors, descendants
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, median, step_noise
 from telemetry.diagnose.wording import number, of_parameters
@@ -34,8 +34,6 @@ MIN_TENSORS = 3  # whose ratio is 1 at once
 LEAST_DECAY = 0.9
 FALL_STEPS = 10
 FALL_SHARE = 0.25  # of that least value: rounding and skipped steps do not reach it
-# Steps that are many times too long do what a rate does that is too high.
-BROUGHT_BY_LOSS = descendants("learning_rate_too_high") | {"learning_rate_too_high"}
 FOLLOWS = 10  # steps within which the loss jumps
 JUMP = 1.5  # times the recent median, as loss_spike has it
 NOISES = 10.0
@@ -72,8 +70,8 @@ ORDER BY p.step, p.param_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Symptom:
-    """What was seen, at which sampled step and in which layer."""
+class _Defect:
+    """What is wrong with a second moment, at which sampled step and in which layer."""
 
     message: str
     advice: str
@@ -120,12 +118,19 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
                 where="kind = 'optimizer_state'",
             ),
         },
-        rules_out=ancestors(ID) if found.lost else frozenset(),
-        brings=BROUGHT_BY_LOSS if found.lost else frozenset(),
+        rules_out=cause_graph().ancestors(ID) if found.lost else frozenset(),
+        also_causes=_caused_by_a_loss() if found.lost else frozenset(),
     )
 
 
-def _invalid(rows: Rows) -> _Symptom | None:
+def _caused_by_a_loss() -> frozenset[str]:
+    """Steps that are many times too long do what a rate does that is too high."""
+    graph = cause_graph()
+    alike = graph.acting_by(Mechanism.LONG_STEPS)
+    return alike.union(*(graph.descendants(name) for name in alike))
+
+
+def _invalid(rows: Rows) -> _Defect | None:
     low, given = rows.floats("low"), rows.floats("n_given")
     bad = np.flatnonzero((low < 0) | ((rows.floats("n_bad") > 0) & (given == 0)))
     if not bad.size:
@@ -133,7 +138,7 @@ def _invalid(rows: Rows) -> _Symptom | None:
     place = int(bad[0])
     step, layer = int(rows.ints("step")[place]), rows.texts("layer")[place]
     what = f"negative ({number(low[place])})" if low[place] < 0 else "not finite"
-    return _Symptom(
+    return _Defect(
         message=f"the second moment of {layer or 'the model'} is {what} at step {step}, its "
         "gradient and weights are finite",
         advice="Keep the optimizer's state in float32, and do not write into it; if it was loaded, "
@@ -146,7 +151,7 @@ def _invalid(rows: Rows) -> _Symptom | None:
     )
 
 
-def _lost(rows: Rows) -> _Symptom | None:
+def _lost(rows: Rows) -> _Defect | None:
     """A sample in which every second moment is the gradient squared, and none was before."""
     steps, ratios = rows.ints("step"), rows.floats("ratio")
     before: FloatArray = np.zeros(0)
@@ -155,7 +160,7 @@ def _lost(rows: Rows) -> _Symptom | None:
         here = sample[np.isfinite(sample)]
         fresh = here.size >= MIN_TENSORS and bool((np.abs(here - 1) <= SAME_RATIO).all())
         if step > FIRST_STEPS and fresh and median(np.abs(before - 1)) >= OTHER_RATIO:
-            return _Symptom(
+            return _Defect(
                 message=f"the second moments began anew at step {step}: all {here.size} are those "
                 "of a first step",
                 lost=True,
@@ -169,7 +174,7 @@ def _lost(rows: Rows) -> _Symptom | None:
     return None
 
 
-def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
+def _fallen(rows: Rows, context: RunContext) -> _Defect | None:
     """The first sample in which most second moments are below what decay alone leaves of them."""
     beta2 = min((optimizer.beta2 for optimizer in context.optimizers), default=0.0)
     decay, within = (beta2, np.inf) if beta2 > 0 else (LEAST_DECAY, FALL_STEPS)
@@ -188,7 +193,7 @@ def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
         n_fallen = int((fell & here).sum())
         if n_fallen >= max(MIN_TENSORS, 0.5 * (pairs & here).sum()):
             worst = float(np.min(sums[order][1:][fell & here] / sums[order][:-1][fell & here]))
-            return _Symptom(
+            return _Defect(
                 message=f"{n_fallen} second moments fall to as little as {number(worst)} of "
                 f"themselves before step {step}, faster than they can decay: the state was "
                 "replaced",
@@ -202,10 +207,10 @@ def _fallen(rows: Rows, context: RunContext) -> _Symptom | None:
     return None
 
 
-def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Symptom | None:
+def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Defect | None:
     """The first pair of successive samples of a matrix with large ratios before a jump."""
     ids, steps, ratios = rows.ints("param_id"), rows.ints("step"), rows.floats("ratio")
-    first: _Symptom | None = None
+    first: _Defect | None = None
     for matrix in context.network.matrices:
         own = (ids == matrix.id) & (steps >= context.warm_in)
         large = ratios[own] >= limits["ratio_limit"]
@@ -214,7 +219,7 @@ def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Symptom | None
             jump = _jump_after(context, begin, end)
             if jump is not None and (first is None or begin < first.step):
                 value = float(ratios[own][place : place + 2].min())
-                first = _Symptom(
+                first = _Defect(
                     message=f"the gradient of {matrix.layer or 'the model'} is {number(value)} x "
                     f"what its second moment expects at steps {begin} and {end} (limit "
                     f"{number(limits['ratio_limit'])}); the loss jumps at step {jump}",
@@ -260,6 +265,7 @@ DETECTOR = Detector(
     advice="Load the optimizer's state with the weights; lower beta2.",
     source="arXiv:2304.13013, arXiv:2304.09871",
     judge=judge,
+    causes=("loss_spike",),
     shown=Shown(
         unit="gradient / root of second moment",
         normal="The squared gradient is about as large as the second moment remembers: a ratio "

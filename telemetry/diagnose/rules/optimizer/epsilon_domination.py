@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from telemetry.diagnose.causes import ancestors
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
@@ -197,7 +197,7 @@ def _finding(
             "state": context.progress.state,
             "query": _query(rows, context),
         },
-        rules_out=ancestors(ID) if _is_chosen(context) else frozenset(),
+        rules_out=cause_graph().ancestors(ID) if _is_chosen(context) else frozenset(),
     )
 
 
@@ -244,6 +244,8 @@ DETECTOR = Detector(
     advice="Lower eps of the optimizer, or scale the loss up.",
     source="arXiv:2309.14322",
     judge=judge,
+    # A network that is hardly moved keeps the short reach it starts with.
+    causes=("learning_rate_too_low", "vanishing_through_time", "loss_not_decreasing"),
     shown=Shown(
         unit="share",
         normal="The root of the second moment of nearly every element lies above epsilon.",

@@ -13,9 +13,9 @@ Source: Humbatova et al., arXiv:1910.11015.
 
 import numpy as np
 
-from telemetry.diagnose.causes import ancestors
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.progress import State
@@ -177,9 +177,14 @@ def _finding(
                 "where kind = 'update' and dot_grad is not null group by step order by step"
             ),
         },
-        # A wrong sign has no other cause, but for logits in a loss of log-probabilities.
-        rules_out=ancestors(ID) - {"softmax_into_cross_entropy"} if turned else frozenset(),
+        rules_out=_excluded_causes() if turned else frozenset(),
     )
+
+
+def _excluded_causes() -> frozenset[str]:
+    """All but what turns the sign itself, as logits in a loss of log-probabilities do."""
+    graph = cause_graph()
+    return graph.ancestors(ID) - graph.acting_by(Mechanism.OTHER_SIGN)
 
 
 DETECTOR = Detector(
@@ -193,6 +198,17 @@ DETECTOR = Detector(
     advice="Remove the minus sign before the loss, or maximize=True.",
     source="arXiv:1910.11015",
     judge=judge,
+    # A loss that is climbed leaves its level.
+    causes=(
+        "exploding_gradient",
+        "output_logits",
+        "weight_norm_growth",
+        "non_finite",
+        "learning_rate_too_high",
+        "loss_not_decreasing",
+        "class_collapse",
+    ),
+    acts_by=(Mechanism.GROWTH,),
     shown=Shown(
         normal="A step goes down: gradient times update is negative in nearly every sample "
         "(positive, where backward starts from minus the loss that is meant).",

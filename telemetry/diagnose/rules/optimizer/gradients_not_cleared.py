@@ -14,7 +14,7 @@ Source: Humbatova et al., arXiv:1910.11015; arXiv:2506.14813.
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
 from telemetry.diagnose.wording import example
@@ -90,6 +90,14 @@ DETECTOR = Detector(
     advice="Call optimizer.zero_grad() once per step.",
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
+    causes=(
+        "exploding_gradient",
+        "learning_rate_too_high",
+        "weight_norm_growth",
+        "gradient_oscillation",
+        "clip_saturation",
+    ),
+    acts_by=(Mechanism.GROWTH,),
     shares=("share_limit",),
     shown=Shown(
         unit="share",

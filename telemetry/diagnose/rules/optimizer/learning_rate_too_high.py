@@ -25,7 +25,7 @@ import numpy as np
 
 from telemetry.diagnose.analyses.early_steps import EarlySteps, early_steps, fast_group
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import grids
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import excursion, lasting_from, sustained_width
@@ -98,8 +98,8 @@ ORDER BY signal, step, id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
-    """What one rule found.
+class _Sign:
+    """One sign that steps are too long.
 
     `factor` is what the learning rate is divided by; an earlier excursion than the largest began at
     `earliest`.
@@ -126,13 +126,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if of_group and (erased is None or of_group.severity.rank < erased.severity.rank):
         early, erased = group, of_group
     blown_up = _blown_up(rows, context, limits)
-    rules = [rule for rule in (overshoot, erased, blown_up) if rule is not None]
-    if not rules:
+    signs = [sign for sign in (overshoot, erased, blown_up) if sign is not None]
+    if not signs:
         return None
-    worst = min(rules, key=lambda rule: (rule.severity.rank, rule.step))
+    worst = min(signs, key=lambda sign: (sign.severity.rank, sign.step))
     own_rate = early.rate if early is not None else None
     rate = context.lr_at(worst.step) if own_rate is None else own_rate
-    divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(rule.factor for rule in rules))))
+    divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(sign.factor for sign in signs))))
     divisor = min(divisor, 1024.0)
     layers = early.layers if early is not None and early.ratio >= limits["early_failing"] else ()
     target = f" (from {number(rate)} to {number(rate / divisor)})" if rate > 0 else ""
@@ -144,14 +144,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         f"{max(100, (context.total_steps or 0) // 50)} steps.",
         layer=layers[0] if layers else None,
         layers=layers[:10],
-        first_step=min(rule.step for rule in rules),
-        earliest=min(rule.step if rule.earliest is None else rule.earliest for rule in rules),
-        last_step=max(_last_high(context, limits), *(rule.step for rule in rules)),
+        first_step=min(sign.step for sign in signs),
+        earliest=min(sign.step if sign.earliest is None else sign.earliest for sign in signs),
+        last_step=max(_last_high(context, limits), *(sign.step for sign in signs)),
         value=worst.value,
         threshold=worst.threshold,
         unit=worst.unit,
         evidence={
-            "rules": [rule.message for rule in rules],
+            "rules": [sign.message for sign in signs],
             "early_update_ratio": None if early is None else early.ratio,
             "state": context.progress.state,
             "query": example(
@@ -163,7 +163,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
 
 
-def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
+def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Sign | None:
     """Medians of three, or single losses where the steps are large and the run does not learn.
 
     A single loss of twice the start is a hard batch in other runs: targets with heavy tails have
@@ -187,7 +187,7 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
     level = limits["excursion_limit"] * reference
     if severity is None:
         return None
-    return _Rule(
+    return _Sign(
         severity=severity,
         message=f"loss reached {number(value)} x its starting level at step "
         f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])})",
@@ -200,7 +200,7 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
     )
 
 
-def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Rule | None:
+def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | None:
     """A loss with negative values that ends far above its start has no level: its range counts."""
     spread = signed_range(context.losses)
     if context.state is not State.DIVERGED or not spread > 0:
@@ -210,7 +210,7 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Rule | No
     place = int(np.argmax(above))
     if not above.any() or (early is not None and early.ratio * (place + 1) < MOVED):
         return None
-    return _Rule(
+    return _Sign(
         severity=Severity.ERROR,
         message=f"loss rose by {number(value)} x the range of its first {START_LOSSES} values "
         f"(limit {SIGNED_RISE:g})",
@@ -270,7 +270,7 @@ def _last_high(context: RunContext, limits: Limits) -> int:
     return int(context.loss_steps[above[-1]]) if above.size else 0
 
 
-def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Rule | None:
+def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Sign | None:
     if early is None:
         return None
     shrinking = SHRINKING if context.shrinks_steps else 1.0
@@ -287,7 +287,7 @@ def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _R
     if severity is None:
         return None
     of = "" if early.rate is None else f" of the group of {and_more(early.layers)}"
-    return _Rule(
+    return _Sign(
         severity=severity,
         message=f"the first steps change the median weight matrix{of} by {number(early.ratio)} of "
         f"its norm (limit {number(limit)})",
@@ -299,7 +299,7 @@ def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _R
     )
 
 
-def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
+def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
     """The steps have made the weights many times as large, and the run fails."""
     matrices = context.network.matrices
     norms = grids(rows)["norm"].columns([matrix.id for matrix in matrices])
@@ -310,7 +310,7 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
     value = float(grown[-1])
     if not limits["growth_limit"] <= value < np.inf:
         return None
-    return _Rule(
+    return _Sign(
         severity=Severity.WARNING,
         message=f"the steps have made the median weight matrix {number(value)} times as large as "
         f"it was (limit {number(limits['growth_limit'])})",
@@ -342,6 +342,23 @@ DETECTOR = Detector(
     advice="Divide the learning rate by at least 4, or add warm-up.",
     source="arXiv:2103.00065, arXiv:2102.06604",
     judge=judge,
+    causes=(
+        "update_ratio",
+        "exploding_gradient",
+        "loss_spike",
+        "dead_units",
+        "saturated_units",
+        "gradient_oscillation",
+        "attention_logits",
+        "output_logits",
+        "class_collapse",
+        "layer_imbalance",
+        "adam_second_moment",
+        "vanishing_through_time",
+        "representation_collapse",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.GROWTH, Mechanism.LONG_STEPS),
     shown=Shown(
         unit=UPDATE_UNIT,
         normal="The loss falls from its first value on; a step changes a weight by a small part "

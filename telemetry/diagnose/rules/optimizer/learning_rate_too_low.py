@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, Persistence, is_warming_up, persistence
 from telemetry.diagnose.judgement.progress import SIGNAL_LIMIT, SIGNED, State
@@ -47,10 +48,6 @@ TUNING_SHARE = 0.7  # of the loss of knowing nothing: a run that starts below ha
 USUAL_STEP = 2.0**-10
 LARGE_STEP = 2.0**-7
 LARGE_WEIGHTS = 64.0  # times the usual: larger ones are seldom drawn
-# What may make a step small by its gradient alone.
-SMALL_GRADIENTS = frozenset(
-    {"poor_initialization", "input_scale", "saturated_units", "vanishing_gradient", "dead_units"}
-)
 CLIPPED = 0.25  # of the gradient is left: then clipping makes the steps small
 
 SQL = """
@@ -242,7 +239,8 @@ def _ruled_out(value: float, context: RunContext, limits: Limits) -> frozenset[s
     Weights that start far too large make the same step a smaller part of them.
     """
     tiny = value <= limits["step_limit"] / LARGE_WEIGHTS
-    return SMALL_GRADIENTS if tiny and context.is_adaptive else frozenset()
+    small = tiny and context.is_adaptive
+    return cause_graph().acting_by(Mechanism.SMALL_GRADIENTS) if small else frozenset()
 
 
 def _advice(value: float, asked: float, context: RunContext, *, clip: float) -> str:
@@ -280,6 +278,9 @@ DETECTOR = Detector(
     advice="Multiply the learning rate by a power of two until the loss falls.",
     source="arXiv:1506.01186, arXiv:1910.11015",
     judge=judge,
+    # A network that is hardly moved keeps the short reach it starts with.
+    causes=("vanishing_through_time", "loss_not_decreasing"),
+    softened_by=(Tag.FINE_TUNE,),
     shown=Shown(
         unit="update/weight",
         low_is_worse=True,

@@ -314,6 +314,20 @@ DETECTOR = Detector(
     advice="Divide the weight decay by ten, or set dropout to 0.5 or less.",
     source="arXiv:1711.05101, arXiv:2305.17212",
     judge=judge,
+    # A decay that outweighs the gradient makes large steps, and uphill ones; dropout makes
+    # the first loss high.
+    causes=(
+        "poor_initialization",
+        "dead_units",
+        "vanishing_gradient",
+        "vanishing_through_time",
+        "representation_collapse",
+        "learning_rate_too_high",
+        "update_ratio",
+        "gradient_ascent",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
     shown=Shown(
         unit="decay/gradient",
         normal="Decay is at most a half of the gradient part until a run has learned what it can.",

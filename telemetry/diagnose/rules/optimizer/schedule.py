@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.rate_course import Course, course_of
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_warming_up
@@ -86,8 +86,8 @@ ORDER BY what, step, attempt, name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
-    """What is wrong with the course."""
+class _Deviation:
+    """Where the course of the rate is not the one that was meant."""
 
     severity: Severity
     message: str
@@ -107,7 +107,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{course.steps.size} steps with a learning rate; {MIN_STEPS} are needed: pass "
             "the optimizer that the loop steps",
         )
-    found = sorted(_faults(course, context, limits), key=lambda fault: fault.severity.rank)
+    found = sorted(
+        _deviations(course, context, limits), key=lambda deviation: deviation.severity.rank
+    )
     if not found:
         return None
     worst = found[0]
@@ -125,14 +127,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "schedulers": sorted(course.names),
             "scheduler_calls": course.n_calls,
             "epochs": course.n_epochs,
-            "others": [fault.message for fault in found[1:]],
+            "others": [deviation.message for deviation in found[1:]],
             "state": context.progress.state,
             "query": example("steps", "step, lr, scheduler_calls, epoch"),
         },
     )
 
 
-def _faults(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _deviations(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
     yield from _rate_is_gone(course, context, limits)
     yield from _jump(course, context, limits)
     yield from _forgotten_on_resume(course, limits)
@@ -141,7 +143,7 @@ def _faults(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fa
     yield from _early_call(course)
 
 
-def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
     """Zero before the end, or tiny for most of the run by a scheduler that was not asked to."""
     n = course.steps.size
     zero, tiny = course.tail(NO_RATE), course.tail(TINY_RATE)
@@ -158,7 +160,7 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
             # A warm-up that is stepped once an epoch starts so.
             is_error, where = n >= ZERO_STEPS, f"all {n} steps"
             advice = "Look at the rate given to the optimizer, and at the scheduler's first factor."
-        yield _Fault(
+        yield _Deviation(
             severity=Severity.ERROR if is_error else Severity.WARNING,
             message=f"the learning rate is zero in {where} (limit {limits['zero_share']:.0%})",
             advice=advice,
@@ -186,9 +188,11 @@ def _falls_at_once(course: Course, place: int) -> bool:
     return place > 0 and float(course.lr[place]) <= TINY_RATE * float(course.lr[place - 1])
 
 
-def _tiny_rate(course: Course, tiny: int, advice: str, severity: Severity, limit: float) -> _Fault:
+def _tiny_rate(
+    course: Course, tiny: int, advice: str, severity: Severity, limit: float
+) -> _Deviation:
     n = course.steps.size
-    return _Fault(
+    return _Deviation(
         severity=severity,
         message=f"the learning rate is below {TINY_RATE:g} of its peak {number(course.peak)} in "
         f"the last {tiny} of {n} steps",
@@ -200,7 +204,7 @@ def _tiny_rate(course: Course, tiny: int, advice: str, severity: Severity, limit
     )
 
 
-def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Fault]:
+def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
     """Beyond anything before, and the loss doubles: no warm-up, no restart."""
     before = np.maximum.accumulate(course.lr)[:-1]
     jumps = np.flatnonzero((before > 0) & (course.lr[1:] >= limits["jump"] * before)) + 1
@@ -212,7 +216,7 @@ def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Faul
         later = float("inf") if not np.isfinite(after).all() else median(after[:MIN_STEPS])
         if context.recovered or not _sets_back(former, later, first=context.first_loss):
             continue
-        yield _Fault(
+        yield _Deviation(
             severity=Severity.WARNING,
             message=f"the learning rate jumps from {number(float(course.lr[place - 1]))} to "
             f"{number(float(course.lr[place]))} at step {step}, and the loss from "
@@ -234,13 +238,13 @@ def _sets_back(former: float, later: float, *, first: float) -> bool:
     return is_lost or later >= max(RISE * former, LEVEL_SHARE * first)
 
 
-def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Fault]:
+def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Deviation]:
     """The first rate of a resumed attempt is that of the start again."""
     changes = np.flatnonzero(np.diff(course.attempts) != 0) + 1
     for place in changes:
         former, latter = float(course.lr[place - 1]), float(course.lr[place])
         if former > 0 and latter >= limits["jump"] * former and latter >= course.lr[0]:
-            yield _Fault(
+            yield _Deviation(
                 severity=Severity.WARNING,
                 message=f"the learning rate starts again at {number(latter)} after the resume at "
                 f"step {course.steps[place]}; it had come down to {number(former)}",
@@ -253,7 +257,7 @@ def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Fault]:
             return
 
 
-def _wrong_unit(course: Course) -> Iterator[_Fault]:
+def _wrong_unit(course: Course) -> Iterator[_Deviation]:
     """A plan in epochs that is called in every step, or in steps that is called once an epoch."""
     n = course.steps.size
     if not course.n_epochs or n < STEPS_OF_EPOCH * course.n_epochs or course.n_epochs < 2:  # noqa: PLR2004 - one epoch has no next
@@ -265,7 +269,7 @@ def _wrong_unit(course: Course) -> Iterator[_Fault]:
             continue
         in_steps = abs(plan - n) <= SAME * n
         if in_steps and course.n_calls <= 1.5 * course.n_epochs:
-            yield _fault_of_unit(
+            yield _deviation_of_unit(
                 f"{name} plans {plan} calls, as many as there are steps, and is called once an "
                 f"epoch: {course.n_calls} times",
                 f"Call the scheduler in every step, or plan {course.n_epochs} calls.",
@@ -275,7 +279,7 @@ def _wrong_unit(course: Course) -> Iterator[_Fault]:
         in_every_step = course.n_calls >= SHARE_OF_CALLS * n
         is_short = plan <= per_epoch / 2 and cycles >= 2  # noqa: PLR2004 - twice up and down
         if name == "CosineAnnealingLR" and in_every_step and is_short:
-            yield _fault_of_unit(
+            yield _deviation_of_unit(
                 f"{name} with T_max={plan} is called in every step: the rate goes up and down "
                 f"{cycles:.0f} times, and an epoch has {per_epoch:.0f} steps",
                 f"Call the scheduler once an epoch, or set T_max to {n}.",
@@ -283,7 +287,7 @@ def _wrong_unit(course: Course) -> Iterator[_Fault]:
             )
 
 
-def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Fault]:
+def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Deviation]:
     """A straight rise from the first step to the last of a run that has ended by itself."""
     n, rise = course.steps.size, float(course.lr[-1] - course.lr[0])
     ended = context.finished and n >= (context.total_steps or UNFINISHED_STEPS)
@@ -294,7 +298,7 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Fault]:
     level = context.baseline.naive or context.progress.start
     left = context.progress.measurable and context.progress.end >= LEFT_SHARE * level
     if is_warming_up(course.lr) and straight and left and not context.progress.flat:
-        yield _Fault(
+        yield _Deviation(
             severity=Severity.WARNING,
             message=f"the learning rate is still warming up at the last of {n} steps: it rose from "
             f"{number(float(course.lr[0]))} to {number(float(course.lr[-1]))}, and "
@@ -314,8 +318,8 @@ def _plan(settings: Mapping[str, Json]) -> int | None:
     return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
-def _fault_of_unit(message: str, advice: str, value: float) -> _Fault:
-    return _Fault(
+def _deviation_of_unit(message: str, advice: str, value: float) -> _Deviation:
+    return _Deviation(
         severity=Severity.WARNING,
         message=message,
         advice=advice,
@@ -326,10 +330,10 @@ def _fault_of_unit(message: str, advice: str, value: float) -> _Fault:
     )
 
 
-def _early_call(course: Course) -> Iterator[_Fault]:
+def _early_call(course: Course) -> Iterator[_Deviation]:
     early = [entry for entry in course.schedulers if entry.get("steps_before") == 0]
     if early:
-        yield _Fault(
+        yield _Deviation(
             severity=Severity.INFO,
             message=f"{early[0].get('class')} was called before the first step of the optimizer: "
             "its first rate was skipped",
@@ -358,6 +362,8 @@ DETECTOR = Detector(
     advice="Give the scheduler the number of its calls, and restore its state on resume.",
     source="arXiv:1910.11015, arXiv:1608.03983",
     judge=judge,
+    causes=("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
+    acts_by=(Mechanism.GROWTH,),
     shares=("zero_error",),
     shown=Shown(
         normal="The rate follows its plan over the planned steps: it rises in a warm-up, and is "

@@ -26,7 +26,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import LAST
 from telemetry.diagnose.evidence.observed_parameter import MIN_SAMPLES, Observed, observed_from
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.tags import is_frozen
+from telemetry.diagnose.tags import Tag, is_frozen
 from telemetry.diagnose.wording import and_more, example
 from telemetry.store.rows import Rows
 
@@ -328,6 +328,9 @@ DETECTOR = Detector(
     advice="Give it to the optimizer, remove the detach, or build the optimizer later.",
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
+    # A network that is hardly moved keeps the short reach it starts with.
+    causes=("learning_rate_too_low", "vanishing_through_time", "loss_not_decreasing"),
+    silenced_by=(Tag.FROZEN,),
     shown=Shown(
         low_is_worse=True,
         normal="Every parameter that is meant to learn gets a gradient, belongs to an optimizer "

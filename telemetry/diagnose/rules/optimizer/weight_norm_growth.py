@@ -239,6 +239,17 @@ DETECTOR = Detector(
     advice="Check the sign of every penalty and decay of the weights.",
     source="arXiv:2305.17212, arXiv:2310.04415",
     judge=judge,
+    # Weights that a rate too high throws about are no finding: their pace changes.
+    causes=(
+        "learning_rate_too_high",
+        "exploding_gradient",
+        "attention_logits",
+        "output_logits",
+        "saturated_units",
+        "overfitting",
+        "loss_spike",
+        "loss_not_decreasing",
+    ),
     shown=Shown(
         normal="The norms of the weights settle, or grow slower and slower.",
     ),

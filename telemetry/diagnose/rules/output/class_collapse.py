@@ -194,6 +194,7 @@ DETECTOR = Detector(
     advice="Look for the cause among the other findings; else check class weights and labels.",
     source="arXiv:1910.11015",
     judge=judge,
+    explains_symptoms=False,
     shown=Shown(
         unit="share",
         normal="After the first steps the answers are spread about as the labels are.",

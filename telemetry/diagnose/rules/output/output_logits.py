@@ -193,6 +193,7 @@ DETECTOR = Detector(
     advice="Add a z-loss, compute the logits in float32, or lower the learning rate.",
     source="arXiv:2204.02311, arXiv:2202.08906, arXiv:2309.14322",
     judge=judge,
+    causes=("loss_spike", "layer_imbalance", "loss_not_decreasing"),
     shown=Shown(
         normal="Logits stay so small that their type resolves a hundredth, and their level does "
         "not drift.",

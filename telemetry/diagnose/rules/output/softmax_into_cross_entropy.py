@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import Network
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
@@ -209,6 +209,9 @@ DETECTOR = Detector(
     advice="Pass logits to cross_entropy, log-probabilities to nll_loss.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,
+    # Raw logits in nll_loss make it negative, as a loss that is climbed.
+    causes=("gradient_ascent", "learning_rate_too_low", "loss_not_decreasing"),
+    acts_by=(Mechanism.OTHER_SIGN,),
     shown=Shown(
         low_is_worse=True,
         normal="The loss is given raw scores: the values of an example do not sum to 1.",

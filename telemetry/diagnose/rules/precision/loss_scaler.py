@@ -204,6 +204,8 @@ DETECTOR = Detector(
     advice="Unscale before clipping; use bfloat16; repair what overflows.",
     source="arXiv:1710.03740",
     judge=judge,
+    # What refuses the update makes a step small at any rate.
+    causes=("learning_rate_too_low", "loss_not_decreasing"),
     shown=Shown(
         unit="loss scale",
         low_is_worse=True,

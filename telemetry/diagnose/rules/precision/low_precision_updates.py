@@ -240,6 +240,10 @@ DETECTOR = Detector(
     advice="Keep the weights in float32, round stochastically, or raise the learning rate.",
     source="arXiv:2010.06192",
     judge=judge,
+    # What rounds the update makes a step small at any rate, and a network that is hardly
+    # moved keeps the short reach it starts with.
+    causes=("learning_rate_too_low", "vanishing_through_time", "loss_not_decreasing"),
+    softened_by=(Tag.FINE_TUNE,),
     shares=(
         "lost_limit",
         "lost_error",

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.causes import ancestors
+from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.followed_origin import FollowedOrigin
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.diagnose.judgement.robust import median
@@ -37,18 +37,6 @@ QUIET_STEPS = 10  # finite ones before, to tell whether anything grew
 QUIET_LOSS = 2.0  # the last finite losses over the median before: no step was too large
 QUIET_RATE = 2.0  # the learning rate over its median in those steps
 QUIET_GRADIENT = 8.0  # gradient norms of healthy runs vary by less within a few steps
-# What ends in a NaN by way of a loss or gradients that grow.
-BY_GROWTH = (
-    "learning_rate_too_high",
-    "schedule",
-    "poor_initialization",
-    "input_scale",
-    "exploding_gradient",
-    "gradients_not_cleared",
-    "loss_multiplier",
-    "gradient_ascent",
-    "loss_spike",
-)
 
 SQL = """
 SELECT
@@ -201,8 +189,9 @@ def _ruled_out(
         else origin is not None and origin.name == "input" and not origin.layer
     )
     if at_input:
-        return ancestors(ID)
-    return frozenset(BY_GROWTH) if _is_sudden(context, step) else frozenset()
+        return cause_graph().ancestors(ID)
+    sudden = _is_sudden(context, step)
+    return cause_graph().acting_by(Mechanism.GROWTH) if sudden else frozenset()
 
 
 def _is_sudden(context: RunContext, step: int) -> bool:
@@ -314,6 +303,7 @@ DETECTOR = Detector(
     advice="Find the operation that the finding names; add an epsilon, a clamp or precision.",
     source="arXiv:2103.03376, arXiv:2304.09871",
     judge=judge,
+    causes=("loss_scaler",),
     shown=Shown(
         normal="Every loss, gradient and weight is a finite number.",
     ),

@@ -173,6 +173,7 @@ DETECTOR = Detector(
     advice="Lower the learning rate, normalise queries and keys, decay their weights.",
     source="arXiv:2302.05442, arXiv:2309.14322, arXiv:2303.06296",
     judge=judge,
+    causes=("loss_spike", "layer_imbalance", "loss_not_decreasing"),
     shown=Shown(
         unit="logit",
         normal="Attention logits stay below some tens, and each query reads several keys.",

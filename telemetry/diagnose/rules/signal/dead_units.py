@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.activation_sites import Site, site_grid, sites
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.loss_units import CROSS_ENTROPIES
@@ -227,6 +227,16 @@ DETECTOR = Detector(
     advice="Lower the learning rate, use He initialisation, or LeakyReLU or GELU.",
     source="arXiv:1903.06733",
     judge=judge,
+    # What makes the gradient small makes a step small at any rate.
+    causes=(
+        "loss_spike",
+        "representation_collapse",
+        "epsilon_domination",
+        "layer_imbalance",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.SMALL_GRADIENTS,),
     shares=(
         "dead_limit",
         "dead_info",

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.analyses.profiles import (
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.grids import grids
+from telemetry.diagnose.evidence.profiles import (
     Profile,
     gradient_profile,
     layer_profile,
     recurrent_excess,
 )
-from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.evidence.grids import grids
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import excursion, persistence, sustained_width
 from telemetry.diagnose.judgement.progress import SIGNED, signed_range
@@ -94,8 +94,8 @@ ORDER BY step, id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
-    """What one rule found."""
+class _Growth:
+    """One way in which gradients grow: over steps, over depth or over time."""
 
     severity: Severity
     message: str
@@ -109,25 +109,25 @@ class _Rule:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """The worst of four rules; the others are evidence."""
-    rules = [
-        rule
-        for rule in (
+    """The worst of four kinds of growth; the others are evidence."""
+    growths = [
+        growth
+        for growth in (
             _over_depth(rows, context, limits),
             _over_time(rows, context, limits),
             _over_steps(rows, context, limits),
             _runs_away(context, limits),
         )
-        if rule is not None
+        if growth is not None
     ]
-    if not rules:
+    if not growths:
         known = np.isfinite(_norms(context)[1]).sum()
         if known < JUMP_MIN_SAMPLES + 2:
             return NotChecked(
                 detector=ID, reason=f"{known} samples of the gradient norm; a jump takes 12"
             )
         return None
-    worst = min(rules, key=lambda rule: (rule.severity.rank, rule.first_step))
+    worst = min(growths, key=lambda growth: (growth.severity.rank, growth.first_step))
     norms = _norms(context)[1]
     return Finding(
         detector=ID,
@@ -143,7 +143,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         threshold=worst.threshold,
         unit=worst.unit,
         evidence={
-            "rules": [rule.message for rule in rules],
+            "rules": [growth.message for growth in growths],
             "state": context.progress.state,
             "query": example("activations", "step, layer, rms", where="site = 'output_grad'")
             if worst.unit == DEPTH_UNIT
@@ -158,7 +158,7 @@ def _norms(context: RunContext) -> tuple[IntArray, FloatArray]:
     return series.step[known], series.grad_norm_total[known]
 
 
-def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
+def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Growth | None:
     steps, norms = _norms(context)
     jumps = _jumps(norms, limit=limits["jump_limit"])
     held = persistence(steps, jumps >= limits["jump_limit"], k=2, n=10, lasting_share=0.0)
@@ -170,7 +170,7 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     value = float(np.nanmax(jumps[held.where]))
     broken = not np.isfinite(context.losses[-1:]).all()
     harmless = Severity.INFO if context.recovered else Severity.WARNING
-    return _Rule(
+    return _Growth(
         severity=Severity.ERROR if broken else harmless,
         message=f"gradient norm {2 ** min(value, 60):.0f} x its recent median at step "
         f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}) {effect}",
@@ -184,7 +184,7 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None
     )
 
 
-def _runs_away(context: RunContext, limits: Limits) -> _Rule | None:
+def _runs_away(context: RunContext, limits: Limits) -> _Growth | None:
     """A loss without a lower bound: what rewards large outputs grows by its own gradient."""
     losses = context.losses
     told = context.progress.reason in {SIGNED, ""} and (losses < 0).any()
@@ -202,7 +202,7 @@ def _runs_away(context: RunContext, limits: Limits) -> _Rule | None:
     bits = float(np.log2(median(norms[-part:]) / median(norms[:part])))
     if not bits >= limits["jump_limit"]:
         return None
-    return _Rule(
+    return _Growth(
         severity=Severity.WARNING,
         message=f"the loss runs away to {number(end)}, {number(-end / spread)} x the range of its "
         f"first values, and the gradient norm has grown {number(2**bits)} times with it (limit "
@@ -246,28 +246,28 @@ def _replaced(rows: Rows, step: int, limits: Limits) -> str | None:
     return f"and most matrices changed by {limits['effect_update']:.0%} of their norm in a step"
 
 
-def _over_depth(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
-    profile = layer_profile(rows, context, "output_grad")
+def _over_depth(rows: Rows, context: RunContext, limits: Limits) -> _Growth | None:
+    profile = layer_profile(rows, context.network, "output_grad")
     if not profile.long_enough:
         return None
     growing = -profile.slope >= limits["gain_limit"]
     if growing[0] and _exploded_at_start(context):
         where = np.flatnonzero(growing[:1])
         severity = gated(context.progress)
-        return _depth_rule(profile, where, int(profile.steps[0]), severity, limits)
+        return _depth_growth(profile, where, int(profile.steps[0]), severity, limits)
     held = persistence(profile.steps, growing, start=context.warm_in)
     if held is None:
         return None
-    return _depth_rule(profile, held.where, held.first_step, gated(context.progress), limits)
+    return _depth_growth(profile, held.where, held.first_step, gated(context.progress), limits)
 
 
-def _depth_rule(
+def _depth_growth(
     profile: Profile, where: IntArray, first_step: int, severity: Severity, limits: Limits
-) -> _Rule:
+) -> _Growth:
     gain = median(-profile.slope[where])
     usual = profile.usual(where)
     worst = int(np.nanargmax(usual))
-    return _Rule(
+    return _Growth(
         severity=severity,
         message=f"the gradient grows by {gain:.2f} bits a layer toward the input (limit "
         f"{limits['gain_limit']:g}): {profile.layers[worst]} gets 2^"
@@ -287,14 +287,14 @@ def _exploded_at_start(context: RunContext) -> bool:
     return naive is not None and not context.first_loss < START_LOSS * naive
 
 
-def _over_time(rows: Rows, context: RunContext, limits: Limits) -> _Rule | None:
-    profile = gradient_profile(rows, context)
-    excess, layer = recurrent_excess(profile, context)
+def _over_time(rows: Rows, context: RunContext, limits: Limits) -> _Growth | None:
+    profile = gradient_profile(rows, context.network)
+    excess, layer = recurrent_excess(profile, context.network)
     held = persistence(profile.steps, excess >= limits["recurrent_limit"])
     if held is None:
         return None
     value = median(excess[held.where])
-    return _Rule(
+    return _Growth(
         severity=gated(context.progress),
         message=f"{layer} gets 2^{value:.0f} times the gradient of the layers outside the "
         f"recurrence (limit 2^{limits['recurrent_limit']:.0f}): it grows over time steps",
@@ -324,6 +324,17 @@ DETECTOR = Detector(
     advice="Lower the learning rate, clip at twice the median norm, mend the initialisation.",
     source="arXiv:1211.5063",
     judge=judge,
+    causes=(
+        "loss_spike",
+        "adam_second_moment",
+        "clip_saturation",
+        "loss_scaler",
+        "non_finite",
+        "dead_units",
+        "vanishing_through_time",
+        "output_logits",
+    ),
+    acts_by=(Mechanism.GROWTH,),
     shown=Shown(
         normal="The norm stays within a few times its own recent median, at whatever level that "
         "is.",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.activation_sites import Site, hidden_sites, site_grid, sure_layer
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import persistence
@@ -150,6 +150,9 @@ DETECTOR = Detector(
     advice="Scale inputs and initialisation, or use ReLU.",
     source="Glorot and Bengio 2010, arXiv:1502.01852",
     judge=judge,
+    # What saturates forgets, and its gradient is small: so are its steps, at any rate.
+    causes=("vanishing_gradient", "vanishing_through_time", "learning_rate_too_low"),
+    acts_by=(Mechanism.SMALL_GRADIENTS,),
     shares=(
         "entry_limit",
         "unit_limit",

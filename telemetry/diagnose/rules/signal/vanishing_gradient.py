@@ -19,14 +19,14 @@ layer when that makes 14 bits.
 
 import numpy as np
 
-from telemetry.diagnose.analyses.profiles import (
+from telemetry.diagnose.context import Need, RunContext
+from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.profiles import (
     MIN_LAYERS,
     Profile,
     gradient_profile,
     layer_profile,
 )
-from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, median
@@ -69,8 +69,8 @@ ORDER BY step, id
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """The steeper of two profiles: weight gradients, or gradients of the layers' outputs."""
-    weights = gradient_profile(rows, context)
-    outputs = layer_profile(rows, context, "output_grad")
+    weights = gradient_profile(rows, context.network)
+    outputs = layer_profile(rows, context.network, "output_grad")
     if not weights.long_enough and not outputs.long_enough:
         n = max(weights.n_layers, outputs.n_layers)
         return NotChecked(
@@ -182,6 +182,15 @@ DETECTOR = Detector(
     advice="Use ReLU or GELU, He or Xavier initialisation, normalisation or residual connections.",
     source="arXiv:1502.01852, arXiv:1611.01232",
     judge=judge,
+    # What makes the gradient small makes a step small at any rate.
+    causes=(
+        "layer_imbalance",
+        "representation_collapse",
+        "epsilon_domination",
+        "learning_rate_too_low",
+        "loss_not_decreasing",
+    ),
+    acts_by=(Mechanism.SMALL_GRADIENTS,),
     shown=Shown(
         low_is_worse=True,
         normal="Gradients of neighbouring layers differ by less than a bit, and not always in "

@@ -207,6 +207,7 @@ DETECTOR = Detector(
     advice="Raise the forget-gate bias, use orthogonal recurrent weights, or read all steps.",
     source="arXiv:1211.5063, arXiv:1804.11188",
     judge=judge,
+    causes=("layer_imbalance", "loss_not_decreasing"),
     shares=("unreached_limit",),
     shown=Shown(
         low_is_worse=True,

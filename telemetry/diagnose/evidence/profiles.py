@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.evidence.grids import grids
+from telemetry.diagnose.evidence.network import Network
 from telemetry.diagnose.judgement.robust import (
     FloatArray,
     IntArray,
@@ -68,27 +68,27 @@ class Profile:
         return row_medians(self.bits[where].T)
 
 
-def gradient_profile(rows: Rows, context: RunContext, *, keep: int = 96) -> Profile:
+def gradient_profile(rows: Rows, network: Network, *, keep: int = 96) -> Profile:
     """Weight gradients of the matrices; `rows` has signal `gradient` by parameter."""
     found = grids(rows)["gradient"]
     seen = found.seen()
-    matrices = [matrix for matrix in context.network.matrices if matrix.id in seen]
+    matrices = [matrix for matrix in network.matrices if matrix.id in seen]
     chosen = found.columns([matrix.id for matrix in matrices]).thinned(keep)
     scale = np.sqrt(np.array([matrix.fan_in for matrix in matrices], dtype=np.float64))
     layers = [matrix.layer for matrix in matrices]
     return replace(_profile(chosen.steps, chosen.values / scale, layers), of_weights=True)
 
 
-def layer_profile(rows: Rows, context: RunContext, signal: str, *, keep: int = 96) -> Profile:
+def layer_profile(rows: Rows, network: Network, signal: str, *, keep: int = 96) -> Profile:
     """`output_grad` or `output` of the linear and convolution layers; `rows` has it by module."""
     found = grids(rows)[signal]
     seen = found.seen()
-    modules = [module for module in context.network.chain if module.id in seen]
+    modules = [module for module in network.chain if module.id in seen]
     chosen = found.columns([module.id for module in modules]).thinned(keep)
     return _profile(chosen.steps, chosen.values, [module.path for module in modules])
 
 
-def recurrent_excess(profile: Profile, context: RunContext) -> tuple[FloatArray, str]:
+def recurrent_excess(profile: Profile, network: Network) -> tuple[FloatArray, str]:
     """Bits by which recurrent layers exceed the others, and the layer that exceeds them most.
 
     The gradient of a recurrent matrix is a sum over time steps: what grows over time shows here.
@@ -96,7 +96,7 @@ def recurrent_excess(profile: Profile, context: RunContext) -> tuple[FloatArray,
     Returns:
         Shape (n_samples,), NaN where either kind is missing; '' when there is no such layer.
     """
-    inside = np.array([layer in context.network.recurrent for layer in profile.layers], np.bool_)
+    inside = np.array([layer in network.recurrent for layer in profile.layers], np.bool_)
     if not profile.steps.size or not inside.any() or inside.all():
         return np.full(profile.steps.size, np.nan), ""
     own = np.where(inside & ~np.isnan(profile.bits), profile.bits, -np.inf)
