@@ -5,9 +5,10 @@
 Each mutation changes one file of a small store: a manifest (bits, length, single fields of
 another type), a shard (bits, length, zeros, the shard of another table, a column of another
 type), or what stands in its place (a folder, a link to /dev/zero, a pipe). Then one command runs
-over the store. It answers (exit code 0, 1 or 3), refuses with a sentence (2), or fails: a defect
-is announced, it takes longer than 20 s or 8 GB, or rows of a changed shard are shown without a
-warning. Prints a table by kind of change; the exit code is 1 if anything failed.
+over the store. It answers (exit code 0, 1 or 3) what it answers of the sound store, or otherwise
+and says on stderr why, or otherwise and says nothing; it refuses with a sentence (2); or it fails:
+a defect is announced, it takes longer than 20 s or 8 GB, or rows of a changed shard are shown
+without a warning. Prints a table by kind of change; the exit code is 1 if anything failed.
 """
 
 import argparse
@@ -23,6 +24,8 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -31,13 +34,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from telemetry.cli.main import run
-from telemetry.format.manifest import Attempt, Manifest, Status, utc_now, write_manifest
+from telemetry.format.manifest import Attempt, Manifest, Status, utc_text, write_manifest
 from telemetry.format.runs import new_shard_name, run_folder
 from telemetry.format.shards import table_folder, write_shard
 from telemetry.format.tables import table
 
 LIMIT_S = 20
+USAGE = 2  # exit code of what is refused
 LIMIT_BYTES = 8 * 1024**3  # of address space: a file that never ends is not read to its end
+SAME, TOLD, SILENT, REFUSED, FAILED = OUTCOMES = (
+    *("as before", "with a warning", "otherwise, silently", "refused", "failed"),
+)
 COMMANDS = (
     ("runs",),
     ("show", "latest"),
@@ -52,6 +59,7 @@ ODD_VALUES = (
     *(None, True, -1, 2**70, 1e400, float("nan"), "", "x" * 5000, "\x1b[31m", "\ud800"),
     *([], [1, [2]], {}, {"a": {"b": None}}),
 )
+START = datetime(2026, 1, 2, 3, 4, 0, tzinfo=UTC)  # as the ids say: `latest` goes by either
 Change = Callable[[Path, random.Random], None]
 
 
@@ -82,11 +90,10 @@ def build(store: Path) -> None:
         }
         name = new_shard_name(first=0, last=99, attempt=1)
         write_shard(table_folder(folder, "metrics", 0), table("metrics"), pa.table(metrics), name)
-        write_manifest(folder, _manifest(run_id))
+        write_manifest(folder, _manifest(run_id, utc_text(START + timedelta(seconds=index))))
 
 
-def _manifest(run_id: str) -> Manifest:
-    now = utc_now()
+def _manifest(run_id: str, now: str) -> Manifest:
     return Manifest(
         run=run_id,
         project="fuzz",
@@ -217,20 +224,51 @@ def within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
-def outcome(store: Path, command: tuple[str, ...]) -> tuple[str, str, str]:
-    """(`answered`, `refused` or `failed`, its output, what it said)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a command did.
+
+    Attributes:
+        code: Its exit code, None where it did not end by itself.
+        out: What it wrote.
+        said: What it wrote to stderr, or why it did not end.
+    """
+
+    code: int | None
+    out: str
+    said: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it broke."""
+        return self.code is None or "defect" in self.said or "Traceback" in self.said
+
+
+def asked(store: Path, command: tuple[str, ...]) -> Answer:
+    """Run a command over a store."""
     out, err = io.StringIO(), io.StringIO()
+    code: int | None = None
     try:
         with within(LIMIT_S), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(["--store", str(store), *command])
     except TimeoutError:
-        return "failed", out.getvalue(), f"longer than {LIMIT_S} s"
+        err.write(f"longer than {LIMIT_S} s")
     except BaseException as error:  # noqa: BLE001 - what gets through is what is looked for
-        return "failed", out.getvalue(), f"{type(error).__name__}: {error}"
-    said = err.getvalue()
-    if "defect" in said or "Traceback" in said:
-        return "failed", out.getvalue(), said
-    return ("refused" if code == 2 else "answered"), out.getvalue(), said
+        err.write(f"{type(error).__name__}: {error}")
+    return Answer(code=code, out=out.getvalue(), said=err.getvalue())
+
+
+def outcome(answer: Answer, sound: Answer, *, must_tell: bool) -> str:
+    """Which of the outcomes an answer is, beside that of the sound store."""
+    if answer.failed:
+        return FAILED
+    if answer.code == USAGE:
+        return REFUSED
+    if answer == sound:
+        return SAME
+    if answer.said not in {"", sound.said}:
+        return TOLD
+    return FAILED if must_tell else SILENT
 
 
 def main() -> int:
@@ -246,7 +284,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         sound, changed = Path(folder, "sound"), Path(folder, "changed")
         build(sound)
-        expected = {command: outcome(sound, command)[1] for command in COMMANDS}
+        shutil.copytree(sound, changed)
+        expected = {command: asked(changed, command) for command in COMMANDS}
         for number in range(given.mutations):
             shutil.rmtree(changed, ignore_errors=True)
             shutil.copytree(sound, changed)
@@ -255,19 +294,16 @@ def main() -> int:
             change = generator.choice(CHANGES[kind])
             change(generator.choice(sorted(files)), generator)
             command = generator.choice(COMMANDS)
-            found, out, said = outcome(changed, command)
-            is_rows = command[0] == "query" and "steps" in command[1]
-            if found == "answered" and kind == "shard" and is_rows and not said:
-                found = "answered" if out == expected[command] else "failed"
-                said = said or "rows differ without a warning"
+            answer = asked(changed, command)
+            is_rows = kind == "shard" and command[0] == "query" and "steps" in command[1]
+            found = outcome(answer, expected[command], must_tell=is_rows)
             table_of[f"{kind}: {change.__name__}"][found] += 1
-            if found == "failed":
-                lines = said.strip().splitlines() or [""]
+            if found == FAILED:
+                lines = answer.said.strip().splitlines() or ["rows differ without a warning"]
                 failures.append(f"{number} {kind} {change.__name__} {command[0]}: {lines[-1]}")
-    print(f"{'change':<28} answered  refused  failed")
+    print("| change | " + " | ".join(OUTCOMES) + " |\n|---|---|---|---|---|---|")
     for name, counts in sorted(table_of.items()):
-        numbers = (counts["answered"], counts["refused"], counts["failed"])
-        print(f"{name:<28} {numbers[0]:>8}  {numbers[1]:>7}  {numbers[2]:>6}")
+        print(f"| {name} | " + " | ".join(str(counts[found]) for found in OUTCOMES) + " |")
     print(f"{given.mutations} mutations, {len(failures)} failed")
     for failure in failures[:40]:
         print(failure[:200])

@@ -6,7 +6,7 @@ Each round forks a process that records steps and metrics, flushes without pause
 each flush how far everything is on the disk (the acknowledged step). It is killed after a random
 time, while its own child merges shards. Then a compaction is killed after a random time, and one is
 let through. After each of the three the store is read by SQL: every acknowledged step must be
-there, none twice. Prints one line of totals; the exit code is 1 if a row was lost or doubled.
+there, none twice. Prints a table by kind of kill; the exit code is 1 if a row was lost or doubled.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from telemetry.store.session import Session
 
 STEPS_A_FLUSH = 7
 LONGEST_S = 1.5
+WRITER, COMPACTION, NOTHING = "a writer", "a compaction", "nothing: a compaction ends"
+WRONG = ("lost", "doubled")
 COUNTS = """
 SELECT
     s.step,
@@ -81,34 +83,34 @@ def killed_after(seconds: float, work: Callable[[], object]) -> None:
     os.waitpid(child, 0)
 
 
-def faults(folder: Path, last: int) -> Counter[str]:
-    """Acknowledged steps that are missing, and steps that are there twice, in both tables."""
-    found: Counter[str] = Counter()
+def look(folder: Path, kind: str, last: int) -> Counter[tuple[str, str]]:
+    """What is wrong after a kind of kill: acknowledged steps missing, steps there twice."""
+    found = Counter({(kind, "looks"): 1, (kind, "acknowledged"): last + 1})
     with Session([load_run(folder)]) as session:
         for table in ("steps", "metrics"):
             rows = session.query(COUNTS.format(table=table))
             counts = dict(
                 zip(rows.ints("step").tolist(), rows.ints("n_rows").tolist(), strict=True)
             )
-            found["lost"] += sum(step not in counts for step in range(last + 1))
-            found["doubled"] += sum(count > 1 for count in counts.values())
+            found[kind, "lost"] += sum(step not in counts for step in range(last + 1))
+            found[kind, "doubled"] += sum(count > 1 for count in counts.values())
     return found
 
 
-def one_round(store: Path, number: int, generator: random.Random) -> Counter[str]:
+def one_round(store: Path, number: int, generator: random.Random) -> Counter[tuple[str, str]]:
     """Kill a writer and a compaction of one run, and count."""
     run = f"kill-{number:04d}"
     folder = store / "project=kills" / f"run={run}"
     acknowledged = store / f"{run}.acknowledged"
     killed_after(generator.uniform(0.05, LONGEST_S), lambda: record(store, run, acknowledged))
     if not (folder / "run.json").exists():
-        return Counter(too_early=1)
+        return Counter({(WRITER, "too early"): 1})
     last = int(acknowledged.read_text() or -1) if acknowledged.exists() else -1
-    totals = Counter(rounds=1, acknowledged=last + 1) + faults(folder, last)
+    totals = look(folder, WRITER, last)
     killed_after(generator.uniform(0.0, 0.2), lambda: compact_run(load_run(folder).ref))
-    totals += faults(folder, last)
+    totals += look(folder, COMPACTION, last)
     compact_run(load_run(folder).ref, grace_s=0.0)
-    return totals + faults(folder, last)
+    return totals + look(folder, NOTHING, last)
 
 
 def main() -> int:
@@ -118,19 +120,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     generator = random.Random(given.seed)  # noqa: S311 - moments of death, no secrets
-    totals: Counter[str] = Counter()
+    totals: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.kills):
             totals += one_round(Path(folder), number, generator)
         merged = sum(1 for _ in Path(folder).glob("*/*/*/*/*-L[1-9]*.parquet"))
         left = sum(1 for _ in Path(folder).glob("*/*/*/*/.*.part"))
     print(
-        f"{totals['rounds']} writers and as many compactions killed "
-        f"({totals['too_early']} before their manifest), {totals['acknowledged']} acknowledged "
-        f"steps in two tables: {totals['lost']} lost, {totals['doubled']} doubled; "
+        "| killed | times | acknowledged steps | lost rows | doubled rows |\n|---|---|---|---|---|"
+    )
+    for kind in (WRITER, COMPACTION, NOTHING):
+        cells = [totals[kind, name] for name in ("looks", "acknowledged", "lost", "doubled")]
+        print(f"| {kind} | " + " | ".join(f"{cell:,}" for cell in cells) + " |")
+    print(
+        f"{totals[WRITER, 'too early']} writers killed before their manifest; "
         f"{merged} merged shards, {left} half written files left"
     )
-    return 1 if totals["lost"] or totals["doubled"] else 0
+    return 1 if any(totals[kind, name] for kind, name in totals if name in WRONG) else 0
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ class Summary:
             "attempts": count_attempts(self.run),
             "error": manifest.error if manifest else None,
             "dropped_rows": self.run.dropped_rows,
+            "refused_values": self.run.refused_values,
             "lost_steps": [asdict(lost) for lost in self.lost_steps],
             "elapsed_s": timing.elapsed_s,
             "environment": manifest.environment if manifest else {},

@@ -50,6 +50,9 @@ def show(screen: Screen, sweep: "Sweep") -> None:
     shown = sweep.runs[:SHOWN_RUNS] if screen.for_people else sweep.runs
     screen.blank()
     screen.grid(run_grid(sweep, shown))
+    if sweep.is_smoothed:
+        text = f"  {sweep.metric}: mean of the last tenth of the steps"
+        screen.note(Span(text, Style.FAINT))
     if len(shown) < len(sweep.runs):
         screen.note(Span(f"  {len(sweep.runs) - len(shown)} more with --json", Style.FAINT))
     for warning in sweep.warnings if screen.keeps_warnings else ():

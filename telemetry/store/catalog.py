@@ -103,7 +103,15 @@ class Run:
     @property
     def dropped_rows(self) -> int:
         """Rows that were recorded and could not be written, as far as the manifest knows."""
-        found = self.manifest.summary.get("dropped_rows") if self.manifest else None
+        return self._count("dropped_rows")
+
+    @property
+    def refused_values(self) -> int:
+        """Losses and metrics that were no numbers and were left out."""
+        return self._count("refused_values")
+
+    def _count(self, key: str) -> int:
+        found = self.manifest.summary.get(key) if self.manifest else None
         return json_integer(found, least=0) or 0
 
     @property

@@ -36,6 +36,11 @@ class Series:
     def __len__(self) -> int:
         return int(self.steps.size)
 
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether its final and best values are means over a tenth of it."""
+        return self.of_batches and len(self) >= SMOOTHED_FROM
+
     def until(self, step: int) -> "Series":
         """The part up to and including a step."""
         return self.part(0, int(np.searchsorted(self.steps, step, side="right")))

@@ -180,6 +180,7 @@ def _described(question: Question, base: Side, candidate: Side) -> MetricChange:
         n_candidate=len(candidate),
         step=end if question.axis is Axis.STEP else None,
         end=None if end is None else in_units(question.axis, end),
+        is_smoothed=any(series.is_smoothed for series in curves),
     )
 
 

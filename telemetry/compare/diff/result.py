@@ -44,6 +44,8 @@ class MetricChange:
         detectable: Smallest relative change that these runs would have told in 80 % of trials.
         step: Last step that all runs have reached; None on another axis than steps.
         end: Last position on the axis that all runs have reached: step, samples, tokens, seconds.
+        is_smoothed: Whether the final and the best values are means over a tenth of the curve, as
+            of a training loss, each of whose values is that of a single batch.
     """
 
     name: str
@@ -66,6 +68,7 @@ class MetricChange:
     n_candidate: int = 1
     step: int | None = None
     end: float | None = None
+    is_smoothed: bool = False
     trend: Trend = NO_TREND
 
 

@@ -176,7 +176,8 @@ class Sweep:
 
     `seed_noise` is the standard deviation of the metric between runs that differ by seed or fold
     alone, None where no two do. `configurations` are filled where folds were asked for;
-    `of_training` tells that the metric was measured in training.
+    `of_training` tells that the metric was measured in training, `is_smoothed` that the value of a
+    run is the mean over the last tenth of its steps.
     """
 
     metric: str
@@ -191,6 +192,7 @@ class Sweep:
     suggestions: tuple[Suggestion, ...] = ()
     configurations: tuple[Configuration, ...] = ()
     of_training: bool = False
+    is_smoothed: bool = False
 
     @property
     def front(self) -> tuple[SweepRun, ...]:
@@ -202,6 +204,7 @@ class Sweep:
         return {
             "metric": self.metric,
             "of_training": self.of_training,
+            "is_smoothed": self.is_smoothed,
             "goal": "min" if self.goal is Direction.LOWER else "max",
             "method": self.method,
             "runs": [_run_json(entry) for entry in self.runs],

@@ -26,6 +26,7 @@ from telemetry.compare.terms import Direction
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status
+from telemetry.format.run_loss import SMOOTHED_FROM
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 
@@ -80,6 +81,7 @@ def sweep_runs(
     sweep = Sweep(
         metric=curves.metric,
         of_training=curves.source is not MetricSource.EVALUATION,
+        is_smoothed=not curves.best_counts and any(run.steps >= SMOOTHED_FROM for run in runs),
         goal=goal,
         method=judgement.method,
         runs=tuple(

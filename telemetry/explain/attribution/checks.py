@@ -80,7 +80,8 @@ def randomisation(
     passes structure of the input survives the first. An output layer and its mirror image are
     equally likely, and turn the sign of a map round: every other draw is the mirror image of the
     one before, so that chance of the signs does not decide. One output has nothing but such a sign
-    where all that it reads says the same, as of a leak: there the first is not asked.
+    where all that it reads says the same, as of a leak: there the first is not asked, nor where the
+    output layer is the whole model.
 
     What lies between, the cascade from the output layer downwards, is asked about only where the
     output layer has failed, to say how deep the map stays the same. It decides nothing: of 36 maps
@@ -109,7 +110,7 @@ def randomisation(
         return abs(math.fsum(found) / len(found))
 
     whole = similarity(None)
-    last = similarity(layers[-1:]) if layers and has_head_stage else 0.0
+    last = similarity(layers[-1:]) if len(layers) > 1 and has_head_stage else 0.0
     upper = layers[len(layers) // 2 :]
     which = "a random output layer"
     if whole >= SIMILAR:
@@ -129,8 +130,10 @@ def _drawn(
     model: nn.Module, place: int, layers: Sequence[str] | None, head: Sequence[str]
 ) -> nn.Module:
     """The random model of a place; at odd ones that before it with the output layer mirrored."""
+    if not head:  # nothing can be mirrored: each place is a draw of its own
+        return with_random_weights(model, place, layers)
     other = with_random_weights(model, place // 2, layers)
-    return mirrored(other, head[0]) if head and place % 2 else other
+    return mirrored(other, head[0]) if place % 2 else other
 
 
 def random_models(n: int) -> int:

@@ -157,7 +157,7 @@ def _layers(question: Question, problem: Problem) -> list[str]:
     model, only = question.model, problem.values[None]
     order = run_order(model, lambda: problem.scores(only))
     own = problem.scores(only)
-    while len(order) > 1:
+    while order:
         other = question.problem(with_random_weights(model, 0, order[-1:]))
         if not torch.equal(other.scores(only), own):
             return order

@@ -39,7 +39,7 @@ def mirrored(model: M, layer: str) -> M:
 def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
     """Names of the layers with weights that can be drawn again, in the order in which they ran.
 
-    One that runs several times stands where it ran last.
+    One that runs several times stands where it ran last; a model that is one layer has the name ''.
     """
     order: list[str] = []
 
@@ -49,7 +49,9 @@ def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
     handles = [
         module.register_forward_hook(noted(name))
         for name, module in model.named_modules()
-        if name and callable(getattr(module, "reset_parameters", None)) and _has_matrix(module)
+        if (name or _is_one_layer(model))
+        and callable(getattr(module, "reset_parameters", None))
+        and _has_matrix(module)
     ]
     try:
         run()
@@ -57,6 +59,10 @@ def run_order(model: nn.Module, run: Callable[[], object]) -> list[str]:
         for handle in handles:
             handle.remove()
     return list(dict.fromkeys(reversed(order)))[::-1]
+
+
+def _is_one_layer(model: nn.Module) -> bool:
+    return next(model.children(), None) is None
 
 
 def _has_matrix(module: nn.Module) -> bool:

@@ -104,9 +104,14 @@ def test_a_metric_that_is_logged_is_as_it_was_logged(
     terminal(120)
     screen = telemetry("runs", "--no-color").out
     assert "LOSS: mean of the last tenth of the steps" in screen
-    assert (
-        "of the loss: means of a tenth of the steps" in telemetry("show", "run1", "--no-color").out
-    )
+    told = "of the loss: means of a tenth of the steps"
+    assert told in telemetry("show", "run1", "--no-color").out
+    compared = ("diff", "run0", "run1", "--no-color", "--metric")
+    assert f"best {told}" in telemetry(*compared, "loss").out
+    assert told not in telemetry(*compared, "val_loss").out
+    swept = ("sweep", "default", "--no-color", "--metric")
+    assert "loss: mean of the last tenth of the steps" in telemetry(*swept, "loss").out
+    assert "tenth of the steps" not in telemetry(*swept, "val_loss").out
 
 
 @pytest.mark.usefixtures("recorded")

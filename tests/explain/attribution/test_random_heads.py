@@ -1,5 +1,7 @@
 """Random output layers: what chance of their sign must not decide."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -42,13 +44,28 @@ class OneLogit(nn.Module):
         return self.head(self.lower(x))
 
 
-def test_one_logit_that_reads_a_leak_is_not_asked_for_another_output_layer() -> None:
-    subject = explain.load(OneLogit(), dataset=Leak())
-    settings = {"method": "occlusion", "baseline": "zero"}
-    found = [attribute(subject, str(place), "pred", **settings) for place in range(3)]  # type: ignore[arg-type]
-    assert [one.per_segment.abs().argmax() for one in found] == [5, 5, 5]
-    assert [one.ok for one in found] == [True] * 3
-    assert {one.method_check.check.ok for one in found if one.method_check} == {True}
+def one_layer() -> nn.Module:
+    """Reads the leak, and a little of the other columns."""
+    model = nn.Linear(8, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.1, 0.2, 0.1, 0.2, 0.1, 1.0, 0.2, 0.1]]))
+        model.bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize("made", [one_layer, OneLogit])
+def test_rows_of_a_leak_are_believed_whatever_layers_one_logit_has(
+    made: Callable[[], nn.Module],
+) -> None:
+    """A layer that is the whole model is mirrored, too: what its draws have in common is 0."""
+    found, leak = [], Leak()
+    for place in range(20):
+        subject = explain.load(made(), dataset=leak)  # each row is the first that is asked about
+        found.append(attribute(subject, str(place), "pred", method="occlusion", baseline="zero"))
+    assert {int(one.per_segment.argmax()) for one in found} == {5}
+    assert all(one.ok for one in found)
+    values = [one.method_check.check.value for one in found if one.method_check]
+    assert values == pytest.approx([0.0] * 20, abs=1e-6)
 
 
 def test_the_sign_of_a_random_output_layer_does_not_decide() -> None:
