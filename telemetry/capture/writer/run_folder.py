@@ -29,6 +29,8 @@ TEXT_LIMIT = 4000  # characters of an error
 TAGS_LIMIT = 50
 LABEL_LIMIT = 200  # characters of a tag or name
 
+COUNTED = ("dropped_rows", "refused_values")  # of the summary
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -159,7 +161,9 @@ class RunFolder:
                 "loss_to": self._loss_to(progress),
                 "loss_trend": list(progress.loss_trend),
                 "steps": max(progress.n_steps, former_steps),
-                "dropped_rows": _former_losses(begun.summary) + progress.dropped_rows,
+                **_counted(
+                    begun.summary, {"dropped_rows": progress.dropped_rows, **progress.summary}
+                ),
             },
         )
 
@@ -332,8 +336,13 @@ def _former_steps(summary: Mapping[str, Json], first_step: int | None) -> int:
     return former if first_step is None else min(former, first_step)
 
 
-def _former_losses(summary: Mapping[str, Json]) -> int:
-    return json_integer(summary.get("dropped_rows"), least=0) or 0
+def _counted(former: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, Json]:
+    """What is counted over all attempts of a run, which know nothing of each other."""
+    return {
+        key: (json_integer(former.get(key), least=0) or 0) + (json_integer(now[key]) or 0)
+        for key in COUNTED
+        if key in now
+    }
 
 
 def _clipped(error: Mapping[str, Json]) -> dict[str, Json]:
