@@ -83,7 +83,9 @@ class SampleWatch:
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         with self._costs.hashing():
-            record.batch_hash = self._batches.added(record.batch_hash, (args, kwargs))
+            found = self._batches.total((args, kwargs))
+            if found is not None:
+                record.add("batch_hash", found)
 
     @guarded(PART)
     def _train(self, arguments: object) -> None:

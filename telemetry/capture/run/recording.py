@@ -26,17 +26,13 @@ from telemetry.capture.isolation.hook_scope import undispatched
 from telemetry.capture.isolation.torch_state import in_backward, in_transform, is_recomputed
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
-from telemetry.capture.run.observers import step_observers
-from telemetry.capture.steps import (
-    backward,
-    backward_graph,
-    entry_hook,
-    optimizer_hooks,
-)
+from telemetry.capture.run.observers import step_observers, step_quantities
+from telemetry.capture.steps import backward, backward_graph, entry_hook, optimizer_hooks
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
 from telemetry.capture.steps.ledger import StepLedger, StepRecord
 from telemetry.capture.steps.observer import Surroundings, Watch
 from telemetry.capture.steps.options import Options
+from telemetry.capture.steps.quantity import sum_columns
 from telemetry.capture.steps.scalars import ScalarLog, as_number
 from telemetry.capture.tensors.host import as_kept
 from telemetry.capture.tensors.inputs import batch_size
@@ -73,8 +69,11 @@ class Recording:
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
         self._governor = self._costs.governor
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
-        self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
-        self._scalars = ScalarLog(self._ledger, now_s=clock())
+        quantities = step_quantities()
+        self._ledger = StepLedger(
+            n_optimizers=len(self._optimizers), now_s=clock(), sums=sum_columns(quantities)
+        )
+        self._scalars = ScalarLog(self._ledger, now_s=clock(), quantities=quantities)
         self._catalogue = Catalogue(model, self._optimizers)
         self._options = options
         self.modules = ModuleWatch(
