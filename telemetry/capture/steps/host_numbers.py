@@ -22,24 +22,38 @@ def on_host(
         columns: Cells by column, each with none, one or several numbers.
         integers: Columns of whole numbers, which are brought over exactly; the others as doubles.
     """
-    floats: list[Number] = []
-    whole: list[Number] = []
+    flat: dict[bool, list[Number]] = {False: [], True: []}
+    counts: dict[str, list[int]] = {}
     for name, cells in columns.items():
-        into = whole if name in integers else floats
-        for cell in cells:
-            if type(cell) is tuple:
-                into.extend(cell)
-            elif cell is not None:
-                into.append(cell)  # type: ignore[arg-type]
-    float_numbers, whole_numbers = host_numbers(floats, whole)
-    remaining: dict[bool, Iterator[float]] = {
-        False: iter(float_numbers),
-        True: iter(whole_numbers),
-    }
-    return {
-        name: [_taken(remaining[name in integers], cell) for cell in cells]
-        for name, cells in columns.items()
-    }
+        counts[name] = _flattened(cells, flat[name in integers])
+    floats, whole = host_numbers(flat[False], flat[True])
+    numbers: dict[bool, Iterator[float]] = {False: iter(floats), True: iter(whole)}
+    return {name: _cells(counts[name], numbers[name in integers]) for name in columns}
+
+
+def _flattened(cells: Sequence[Kept], into: list[Number]) -> list[int]:
+    """Adds the numbers of a column to others; returns how many each cell has."""
+    counts = []
+    for cell in cells:
+        if cell is None:
+            counts.append(0)
+        elif isinstance(cell, tuple):
+            into.extend(cell)
+            counts.append(len(cell))
+        else:
+            into.append(cell)
+            counts.append(1)
+    return counts
+
+
+def _cells(counts: Sequence[int], numbers: Iterator[float]) -> list[tuple[float, ...]]:
+    """The inverse: the next of the numbers as cells; most columns have none or one in each."""
+    least, most = min(counts, default=0), max(counts, default=0)
+    if not most:
+        return [()] * len(counts)
+    if least == most == 1:
+        return list(zip(islice(numbers, len(counts)), strict=False))
+    return [tuple(islice(numbers, count)) for count in counts]
 
 
 def host_numbers(
@@ -81,9 +95,3 @@ def _as_double(value: Tensor) -> Tensor:
     value = value.detach()
     value = value if value.dim() == 0 else value.float().mean()
     return value.real.double() if value.is_complex() else value.double()
-
-
-def _taken(numbers: Iterator[float], cell: Kept) -> tuple[float, ...]:
-    if cell is None:
-        return ()
-    return tuple(islice(numbers, len(cell))) if type(cell) is tuple else (next(numbers),)

@@ -107,7 +107,7 @@ class StepRecord:
     @property
     def scalars(self) -> list[Tensor | float | None]:
         """All values that may still be on a device."""
-        return [
+        found = [
             *self.losses,
             *self.closure_losses,
             *self.roots,
@@ -119,8 +119,10 @@ class StepRecord:
             self.loss_scale,
             self.param_checksum,
             *self.values.values(),
-            *(number for numbers in self.parts.values() for number in numbers),
         ]
+        for numbers in self.parts.values():
+            found += numbers
+        return found
 
     @property
     def accumulation(self) -> int:
