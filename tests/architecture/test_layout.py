@@ -70,6 +70,12 @@ def test_every_column_says_what_it_holds(name: str) -> None:
     assert set(schema.sort) <= {column.name for column in schema.columns}
 
 
+@pytest.mark.parametrize("name", table_names())
+def test_a_new_column_says_since_which_version_of_its_table_it_is_there(name: str) -> None:
+    schema = table(name)
+    assert max(column.since for column in schema.columns) == schema.version
+
+
 def test_a_schema_file_is_named_after_its_table() -> None:
     for path in (ROOT / "schemas").glob("*.toml"):
         assert tomllib.loads(path.read_text("utf-8"))["table"] == path.stem

@@ -7,8 +7,10 @@ import pytest
 import torch
 from loops import records
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
+from telemetry.capture.data.batches import BatchHasher
 from telemetry.capture.run import observers, recording
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver
@@ -109,3 +111,23 @@ def test_no_two_quantities_fill_the_same_column() -> None:
     columns = [column for each in observers.step_quantities() for column in each.columns]
     assert len(columns) > 4
     assert len(columns) == len(set(columns))
+
+
+@pytest.mark.parametrize("n_optimizers", [1, 2])
+def test_what_a_forward_adds_after_an_optimizers_step_is_of_the_next_step(
+    tmp_path: Path, n_optimizers: int
+) -> None:
+    """The second optimizer has read a batch of its own before its step ends the first one's."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    parts = [model] if n_optimizers == 1 else list(model)
+    optimizers = [torch.optim.SGD(part.parameters(), lr=0.0) for part in parts]
+    batches = DataLoader(TensorDataset(torch.arange(12.0).reshape(6, 2)), batch_size=1)
+    with TelemetryCallback(model, optimizers, store=tmp_path, strict=True) as telemetry:
+        for number, (batch,) in enumerate(batches):
+            model(batch).sum().backward()
+            optimizers[number % n_optimizers].step()
+    assert telemetry.path is not None
+    rows = records(telemetry.path, "steps")
+    hasher = BatchHasher()
+    assert column(rows, "batch_hash") == [int(hasher(batch)) for (batch,) in batches]
+    assert None not in column(rows, "data_s")
