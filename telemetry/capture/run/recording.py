@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 
 from telemetry.capture.activations.watch import ModuleWatch
 from telemetry.capture.budget.costs import Costs
-from telemetry.capture.budget.hash_purse import WINDOW_STEPS
 from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.catalogue.group_settings import number_of
 from telemetry.capture.data.samples import SampleWatch
@@ -90,8 +89,6 @@ class Recording:
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
-        self._hashes = False  # the batches of the step in progress
-        self._window_is_open = True  # of 64 steps whose batches are hashed
         flight = writer.flight
         self._keepers: tuple[tuple[str, Call], ...] = (
             () if flight is None else (("flight recorder", cast("Call", flight.note)),)
@@ -198,7 +195,7 @@ class Recording:
                 self._watch.forward(record, module, args, kwargs)
             if not in_transform():
                 record.samples += batch_size(args, kwargs)
-                if self._hashes:
+                if self._samples.hashes:
                     self._samples.forward(record, module, args, kwargs)
         return self.modules.forward_begins(module, args, kwargs) if record.sampled else None
 
@@ -378,9 +375,7 @@ class Recording:
     def _begin_step(self) -> None:
         record = self._ledger.current
         record.sampled = self._governor.sampled(record.step)
-        if record.step % WINDOW_STEPS == 0:
-            self._window_is_open = self._costs.hashes(record.step)
-        self._hashes = self._window_is_open or record.sampled
+        self._samples.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)
             if self._watch.sample_begins.calls:
