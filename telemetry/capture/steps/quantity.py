@@ -6,11 +6,16 @@ a number may be a tensor, which stays on its device. The writer thread brings th
 steps to the host in one copy, and the reduction makes the cells of their rows.
 """
 
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from telemetry.capture.isolation.contained import contained
 from telemetry.capture.steps.observer import StepObserver
+
+logger = logging.getLogger(__name__)
 
 Numbers: TypeAlias = tuple[float, ...]
 Cells: TypeAlias = Sequence[float | None]
@@ -71,6 +76,8 @@ class StepQuantity:
 class Reductions:
     """The reductions of one recording; but for the making, they belong to the writer thread.
 
+    One that fails is asked no more: its columns are NULL from then on, and the rows stay.
+
     Attributes:
         columns: All that the quantities keep numbers of.
     """
@@ -81,13 +88,21 @@ class Reductions:
 
     def fill(self, columns: dict[str, Sequence[object]], steps: HostSteps) -> None:
         """Add the cells of all quantities to those that are known."""
-        for quantity, reduction in self._quantities:
-            for name, cells in reduction(steps).items():
-                if name in quantity.corrects:
-                    pairs = zip(cells, columns[name], strict=True)
-                    columns[name] = [known if own is None else own for own, known in pairs]
-                else:
-                    columns[name] = cells
+        for quantity, reduction in tuple(self._quantities):
+            with contained(functools.partial(self._switch_off, quantity)):
+                for name, cells in reduction(steps).items():
+                    if name in quantity.corrects:
+                        pairs = zip(cells, columns[name], strict=True)
+                        columns[name] = [known if own is None else own for own, known in pairs]
+                    else:
+                        columns[name] = cells
+
+    def _switch_off(self, quantity: StepQuantity, error: Exception) -> None:
+        self._quantities = [entry for entry in self._quantities if entry[0] is not quantity]
+        logger.warning(
+            "telemetry: %s of coming steps is not recorded (%s: %s)",
+            *(quantity.id, type(error).__name__, error),
+        )
 
 
 class _AsKept:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from telemetry import TelemetryCallback
 from telemetry.capture.data.batches import BatchHasher
 from telemetry.capture.run import observers, recording
+from telemetry.capture.steps import scalars
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver
 from telemetry.capture.steps.quantity import Cells, HostSteps, StepQuantity
@@ -54,6 +55,19 @@ class StepsSoFar:
             "data_s": [float(number) for number in numbers],
             "loss": [7.0 if number == 1 else None for number in numbers],
         }
+
+
+class FailsLater:
+    """Knows the first step and raises at the second one."""
+
+    def __init__(self) -> None:
+        self._n = 0
+
+    def __call__(self, steps: HostSteps) -> Mapping[str, Cells]:
+        self._n += len(steps.scales)
+        if self._n > 1:
+            raise ZeroDivisionError("planted")
+        return {"data_s": [1.0]}
 
 
 @pytest.fixture
@@ -105,6 +119,18 @@ def test_a_reduction_remembers_steps_and_corrects_what_it_knows_better(recorded:
     assert column(rows, "data_s") == [0.0, 1.0, 2.0]
     assert column(rows, "loss") == [0.5, 7.0, 0.5]
     assert column(recorded(quantity), "data_s")[-3:] == [0.0, 1.0, 2.0], "one for each recording"
+
+
+def test_a_reduction_that_fails_costs_its_column_and_no_row(
+    recorded: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scalars, "STEPS_PER_PACKET", 1)
+    rows = recorded(StepQuantity(id="later", columns=("data_s",), reduction=FailsLater))
+    assert column(rows, "data_s") == [1.0, None, None]
+    assert column(rows, "loss") == [0.5] * 3
+    assert [r.getMessage() for r in caplog.records] == [
+        "telemetry: later of coming steps is not recorded (ZeroDivisionError: planted)"
+    ]
 
 
 def test_no_two_quantities_fill_the_same_column() -> None:
