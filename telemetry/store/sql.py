@@ -11,6 +11,7 @@ from importlib import resources
 
 from telemetry.errors import UsageError
 from telemetry.format.tables import PATH_COLUMNS, Table
+from telemetry.store.view_columns import expanded
 
 RAW_PREFIX = "raw_"
 PUBLIC_VIEWS = (
@@ -97,14 +98,15 @@ def view_names() -> tuple[str, ...]:
 
 @cache
 def view_text(name: str) -> str:
-    """The SELECT of a view.
+    """The SELECT of a view, with every column that it shows.
 
     Raises:
         UsageError: there is no such view.
     """
     if name not in view_names():
         raise UsageError(f"view {name!r} is unknown; there are {', '.join(view_names())}.")
-    return resources.files("telemetry.store.views").joinpath(f"{name}.sql").read_text("utf-8")
+    path = resources.files("telemetry.store.views").joinpath(f"{name}.sql")
+    return expanded(path.read_text("utf-8"))
 
 
 @cache

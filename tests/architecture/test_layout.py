@@ -59,6 +59,15 @@ def test_a_statistic_is_named_after_its_file(name: str) -> None:
     assert statistic.id == name
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("name", modules("telemetry.capture.quantities"))
+def test_a_quantity_is_named_after_its_file_and_fills_columns_of_its_own(name: str) -> None:
+    quantity = import_module(f"telemetry.capture.quantities.{name}").QUANTITY
+    assert quantity.id == name
+    known = {column.name for column in table("steps").columns}
+    assert {*quantity.columns, *quantity.corrects} <= known
+
+
 @pytest.mark.parametrize("name", table_names())
 def test_every_column_says_what_it_holds(name: str) -> None:
     schema = table(name)
@@ -66,6 +75,12 @@ def test_every_column_says_what_it_holds(name: str) -> None:
     undocumented = [column.name for column in schema.columns if not column.doc.endswith(".")]
     assert undocumented == []
     assert set(schema.sort) <= {column.name for column in schema.columns}
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_a_new_column_says_since_which_version_of_its_table_it_is_there(name: str) -> None:
+    schema = table(name)
+    assert max(column.since for column in schema.columns) == schema.version
 
 
 def test_a_schema_file_is_named_after_its_table() -> None:

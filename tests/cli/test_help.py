@@ -70,7 +70,7 @@ def test_the_list_of_verbs_shows_their_first_lines(telemetry: Telemetry) -> None
 def test_verbs_and_detectors_are_completed() -> None:
     context = click.Context(group(), obj=default_settings())
     found = {item.value: item.help for item in group().shell_complete(context, "d")}
-    assert set(found) == {"delete", "demo", "detectors", "diagnose", "diff", "doctor"}
+    assert set(found) == {name for name in NAMES if name.startswith("d")} >= {"demo", "diff"}
     assert found["diff"].startswith("Compare two runs")
     assert complete_detectors(context, click.Argument(["name"]), "dead") == ["dead_units"]
 

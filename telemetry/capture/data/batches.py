@@ -47,13 +47,13 @@ class BatchHasher:
                 first = first + other
             return first
 
-    def added(self, found: Tensor | None, arguments: object) -> Tensor | None:
-        """The hash of everything that a forward is given, added to that of earlier ones.
+    def total(self, arguments: object) -> Tensor | None:
+        """The hash of everything that a forward is given; None where nothing can be hashed.
 
         Args:
-            found: Of the forwards before, in the same step.
-            arguments: Tensors, arrays and texts in any containers; without any, `found` stays.
+            arguments: Tensors, arrays and texts in any containers.
         """
+        found: Tensor | None = None
         texts: list[str] = []
         for leaf in leaves_in(arguments):
             if isinstance(leaf, str):

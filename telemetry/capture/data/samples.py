@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor, nn
 
 from telemetry.capture.budget.costs import Costs
+from telemetry.capture.budget.hash_purse import WINDOW_STEPS
 from telemetry.capture.data.batches import BatchHasher
 from telemetry.capture.data.sample_hash import SampleHasher, distinct_values
 from telemetry.capture.data.sketches import TRAIN, SamplePacket, Sketch
@@ -42,12 +43,17 @@ class SampleWatch:
         guard: Contains failures.
         put: Hands packets to the writer thread.
         costs: Charged for hashing; say whether it may go on.
+
+    Attributes:
+        hashes: Whether the batches of the step in progress are hashed.
     """
 
     def __init__(self, guard: Guard, *, put: Callable[[Packet], None], costs: Costs) -> None:
         self._guard = guard
         self._put = put
         self._costs = costs
+        self.hashes = False
+        self._window_is_open = True  # of 64 steps
         self._batches = BatchHasher()
         self._hasher = SampleHasher()
         self._trained = Sketch()
@@ -64,6 +70,12 @@ class SampleWatch:
         self._is_whole = True  # the evaluation was hashed so far
         self._n_evaluations = 0
         self._n_unnamed = 0
+
+    def step_begins(self, record: StepRecord) -> None:
+        """Decide whether its batches are hashed; those of sampled steps are."""
+        if record.step % WINDOW_STEPS == 0:
+            self._window_is_open = self._costs.hashes(record.step)
+        self.hashes = self._window_is_open or record.sampled
 
     def forward(
         self,
@@ -83,7 +95,9 @@ class SampleWatch:
         self, record: StepRecord, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
         with self._costs.hashing():
-            record.batch_hash = self._batches.added(record.batch_hash, (args, kwargs))
+            found = self._batches.total((args, kwargs))
+            if found is not None:
+                record.add("batch_hash", found)
 
     @guarded(PART)
     def _train(self, arguments: object) -> None:

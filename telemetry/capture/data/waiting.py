@@ -134,7 +134,8 @@ class DataWatch(StepObserver):
         self._thread = threading.get_ident()
         waits = self._waits or self._seen_without_gradient
         if waits:
-            record.data_s = (record.data_s or 0.0) + sum(waits.values()) + self._between_s
+            record.add("data_s", sum(waits.values()) + self._between_s)
+            self.around.ledger.has_own_batch = True
             self._between_s = 0.0
             self._follow(waits)
             self._waits = {}

@@ -12,6 +12,8 @@ from telemetry.capture.steps.observer import StepObserver
 from telemetry.capture.tensors.norms import tensor_norms
 from telemetry.capture.tensors.plain import is_sharded, n_copies, plain
 
+COLUMN = "micro_grad_sumsq"
+
 
 class MicroGradients(StepObserver):
     """Fills `micro_grad_sumsq` of sampled steps that accumulate.
@@ -34,14 +36,16 @@ class MicroGradients(StepObserver):
         self.rest("after_backward")
         if record.backward_calls == 1:
             with torch.no_grad():
-                record.micro_grad_sumsq = self._sumsq()
+                sumsq = self._sumsq()
+            if sumsq is not None:
+                record.values[COLUMN] = sumsq
 
     def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Forget it if no second pass came: it is the gradient of the whole step."""
         del optimizer
         self.rest("after_backward")
         if record.backward_calls < 2:  # noqa: PLR2004 - one pass accumulates nothing
-            record.micro_grad_sumsq = None
+            record.forget(COLUMN)
 
     def _sumsq(self) -> Tensor | None:
         alike: dict[tuple[torch.device, int], list[Tensor]] = {}

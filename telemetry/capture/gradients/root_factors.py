@@ -13,6 +13,7 @@ from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver
 from telemetry.capture.tensors.host import as_kept
 
+COLUMN = "root_factor_sum"
 MAX_DEPTH = 16  # of the chain of operations behind a root
 PASSING = frozenset(
     {"Alias", "Clone", "Neg", "Squeeze", "ToCopy", "UnsafeView", "Unsqueeze", "View"}
@@ -20,7 +21,7 @@ PASSING = frozenset(
 
 
 class RootFactors(StepObserver):
-    """Fills `root_factors` of sampled steps that accumulate.
+    """Keeps the factors of sampled steps that accumulate.
 
     What a loop reports as its loss may be the loss before or after the division by the number of
     micro-batches; only the graph tells whether it divides. Passes between which gradients are
@@ -38,20 +39,20 @@ class RootFactors(StepObserver):
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         """Read the graph behind the root."""
-        if record.root_factors and self._are_cleared():
+        if record.parts.get(COLUMN) and self._are_cleared():
             self.rest("before_backward")
-            record.root_factors = ()
+            record.forget(COLUMN)
             return
         for root in roots:
             factor = constant_factor(root.grad_fn)
-            record.root_factors += (math.nan if factor is None else factor,)
+            record.append(COLUMN, math.nan if factor is None else factor)
 
     def before_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Later passes are of closures, or of other optimizers; one pass accumulates nothing."""
         del optimizer
         self.rest("before_backward")
-        if len(record.root_factors) < 2:  # noqa: PLR2004 - of several passes
-            record.root_factors = ()
+        if len(record.parts.get(COLUMN, ())) < 2:  # noqa: PLR2004 - of several passes
+            record.forget(COLUMN)
 
     def _are_cleared(self) -> bool:
         return all(

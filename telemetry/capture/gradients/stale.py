@@ -21,6 +21,7 @@ from telemetry.capture.tensors.norms import HALF_TYPES
 from telemetry.capture.tensors.plain import local_part
 from telemetry.capture.tensors.sample_plan import TensorPlan, plan_tensor, sampled
 
+COLUMN = "stale_grad_share"
 N_PROBES = 8
 MAX_ELEMENTS = 1 << 14  # of each
 MAX_PLANS = 64
@@ -80,7 +81,7 @@ class StaleGradients(StepObserver):
             return
         del self._used[optimizer]
         with torch.no_grad():
-            record.stale_grad_share = _larger(record.stale_grad_share, used.share())
+            record.values[COLUMN] = _larger(record.values.get(COLUMN), used.share())
         if not self._used:
             self.rest("before_backward")
             self.rest("before_step")

@@ -1,36 +1,37 @@
-"""The observers of steps that every recording has; one line each."""
+"""The observers of steps that a recording has; those of quantities are found by their folder."""
 
+import importlib
+import pkgutil
+from functools import cache
+
+from telemetry.capture import quantities
 from telemetry.capture.activations.probe import ProbeObserver
-from telemetry.capture.data.waiting import DataWatch
-from telemetry.capture.gradients.micro_gradients import MicroGradients
 from telemetry.capture.gradients.provenance_observer import ProvenanceWatch
-from telemetry.capture.gradients.root_factors import RootFactors
-from telemetry.capture.gradients.shared_losses import SharedLosses
-from telemetry.capture.gradients.stale import StaleGradients
 from telemetry.capture.nonfinite.observer import OriginObserver
 from telemetry.capture.parameters.watch import HandUpdateWatch, NeverSteppedWatch, ParameterWatch
 from telemetry.capture.steps.observer import StepObserver, Surroundings
-from telemetry.capture.steps.schedulers import ScheduleWatch
+from telemetry.capture.steps.quantity import StepQuantity
 
-# In the order in which they are told of a moment. Provenance first: the sample of the parameters
-# names the clippings of their gradients.
-OBSERVERS: tuple[type[StepObserver], ...] = (
-    ProvenanceWatch,
-    StaleGradients,
-    MicroGradients,
-    RootFactors,
-    DataWatch,
-    ScheduleWatch,
-    OriginObserver,
-    SharedLosses,
-)
+
+@cache
+def step_quantities() -> tuple[StepQuantity, ...]:
+    """QUANTITY of every file of `quantities/`, by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(quantities.__path__))
+    modules = [importlib.import_module(f"{quantities.__name__}.{name}") for name in names]
+    found: list[StepQuantity] = [module.QUANTITY for module in modules]
+    return tuple(found)
 
 
 def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:
-    """One of each, that of the parameters, and the probe where there is one."""
-    kinds: tuple[type[StepObserver], ...] = (*OBSERVERS, ParameterWatch, NeverSteppedWatch)
-    if not around.optimizers:
-        kinds = (HandUpdateWatch, *OBSERVERS)  # it reads the gradients when the step has ended
+    """One of each, in the order in which they are told of a moment."""
+    # Provenance comes first: the sample of the parameters names the clippings of their gradients.
+    kinds: list[type[StepObserver]] = [ProvenanceWatch]
+    kinds += [each.observer for each in step_quantities() if each.observer is not None]
+    kinds += [OriginObserver]
+    if around.optimizers:
+        kinds += [ParameterWatch, NeverSteppedWatch]
+    else:
+        kinds.insert(0, HandUpdateWatch)  # it reads the gradients when the step has ended
     if around.options.probe is not None:
-        kinds = (*kinds, ProbeObserver)
+        kinds.append(ProbeObserver)
     return tuple(kind(around) for kind in kinds)

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 
 from telemetry.capture.activations.watch import ModuleWatch
 from telemetry.capture.budget.costs import Costs
-from telemetry.capture.budget.hash_purse import WINDOW_STEPS
 from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.catalogue.group_settings import number_of
 from telemetry.capture.data.samples import SampleWatch
@@ -26,17 +25,13 @@ from telemetry.capture.isolation.hook_scope import undispatched
 from telemetry.capture.isolation.torch_state import in_backward, in_transform, is_recomputed
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
-from telemetry.capture.run.observers import step_observers
-from telemetry.capture.steps import (
-    backward,
-    backward_graph,
-    entry_hook,
-    optimizer_hooks,
-)
+from telemetry.capture.run.observers import step_observers, step_quantities
+from telemetry.capture.steps import backward, backward_graph, entry_hook, optimizer_hooks
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
 from telemetry.capture.steps.ledger import StepLedger, StepRecord
 from telemetry.capture.steps.observer import Surroundings, Watch
 from telemetry.capture.steps.options import Options
+from telemetry.capture.steps.quantity import sum_columns
 from telemetry.capture.steps.scalars import ScalarLog, as_number
 from telemetry.capture.tensors.host import as_kept
 from telemetry.capture.tensors.inputs import batch_size
@@ -73,8 +68,11 @@ class Recording:
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
         self._governor = self._costs.governor
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
-        self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
-        self._scalars = ScalarLog(self._ledger, now_s=clock())
+        quantities = step_quantities()
+        self._ledger = StepLedger(
+            n_optimizers=len(self._optimizers), now_s=clock(), sums=sum_columns(quantities)
+        )
+        self._scalars = ScalarLog(self._ledger, now_s=clock(), quantities=quantities)
         self._catalogue = Catalogue(model, self._optimizers)
         self._options = options
         self.modules = ModuleWatch(
@@ -91,8 +89,6 @@ class Recording:
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
-        self._hashes = False  # the batches of the step in progress
-        self._window_is_open = True  # of 64 steps whose batches are hashed
         flight = writer.flight
         self._keepers: tuple[tuple[str, Call], ...] = (
             () if flight is None else (("flight recorder", cast("Call", flight.note)),)
@@ -199,7 +195,7 @@ class Recording:
                 self._watch.forward(record, module, args, kwargs)
             if not in_transform():
                 record.samples += batch_size(args, kwargs)
-                if self._hashes:
+                if self._samples.hashes:
                     self._samples.forward(record, module, args, kwargs)
         return self.modules.forward_begins(module, args, kwargs) if record.sampled else None
 
@@ -379,9 +375,7 @@ class Recording:
     def _begin_step(self) -> None:
         record = self._ledger.current
         record.sampled = self._governor.sampled(record.step)
-        if record.step % WINDOW_STEPS == 0:
-            self._window_is_open = self._costs.hashes(record.step)
-        self._hashes = self._window_is_open or record.sampled
+        self._samples.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)
             if self._watch.sample_begins.calls:

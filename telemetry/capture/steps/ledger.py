@@ -12,10 +12,11 @@ first call shall make one step and not five, so there an optimizer may step agai
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from telemetry.format.step_flags import StepFlag
 if TYPE_CHECKING:
     from telemetry.capture.steps.provenance import ClipRecord
 
-N = TypeVar("N", Tensor, float)
+Number: TypeAlias = Tensor | float  # a 0-d tensor that stays on its device
 _may_be_called = ContextVar("may_be_called", default=True)
 
 CALLS_WITHOUT_STEP_LIMIT = 64
@@ -40,6 +41,10 @@ class StepRecord:
 
     What a step does not have is a default of the class: a record is made in every step, and most
     of its values are for sampled steps only.
+
+    Attributes:
+        values: By column of `steps`: what the quantities of the step have kept.
+        parts: The same for columns of which a step has several numbers; their reduction joins them.
     """
 
     sampled: bool = False  # parameters and modules are read in this step
@@ -49,7 +54,6 @@ class StepRecord:
     root_types: tuple[str, ...] = ()
     backward_calls: int = 0
     lr: Tensor | float | None = None
-    batch_hash: Tensor | None = None
     samples: int = 0
     grad_norm_total: Tensor | float | None = None
     clip_coefficient: Tensor | float | None = None
@@ -59,20 +63,26 @@ class StepRecord:
     sharded_grad_sumsqs: tuple[Tensor, ...] = ()  # of the same, of what ranks add up
     found_inf: tuple[Tensor, ...] = ()  # not 0: a fused optimizer did not step
     clip: "ClipRecord | None" = None  # of the optimizer that is about to step
-    root_factors: tuple[Tensor | float, ...] = ()
-    micro_grad_sumsq: Tensor | float | None = None
-    stale_grad_share: Tensor | float | None = None
-    data_s: float | None = None
     epoch: int | None = None
-    scheduler_calls: int = 0
     param_checksum: Tensor | None = None
     wall_time_s: float = 0.0  # since 1970; made a date on the writer thread
     elapsed_s: float = 0.0
     step_s: float = 0.0
     overhead_s: float = 0.0
+    parts: Mapping[str, tuple[Number, ...]] = MappingProxyType({})
 
     def __init__(self, step: int) -> None:
         self.step = step
+        self.values: dict[str, Number] = {}
+
+    def add(self, column: str, value: Number) -> None:
+        """Add to what a column has so far."""
+        known = self.values.get(column)
+        self.values[column] = value if known is None else known + value
+
+    def append(self, column: str, value: Number) -> None:
+        """Keep one more number of a column that has several."""
+        self.parts = {**self.parts, column: (*self.parts.get(column, ()), value)}
 
     def report(self, loss: Tensor | float | None) -> None:
         """Add what a loop says that its loss is."""
@@ -88,25 +98,31 @@ class StepRecord:
             if root.numel() == 1:
                 self.roots += (as_known(root),)
 
+    def forget(self, column: str) -> None:
+        """Keep nothing of a column."""
+        self.values.pop(column, None)
+        if column in self.parts:
+            self.parts = {name: kept for name, kept in self.parts.items() if name != column}
+
     @property
     def scalars(self) -> list[Tensor | float | None]:
         """All values that may still be on a device."""
-        return [
+        found = [
             *self.losses,
             *self.closure_losses,
             *self.roots,
-            *self.root_factors,
             *self.found_inf,
             *self.sharded_grad_sumsqs,
             self.lr,
-            self.batch_hash,
             self.grad_norm_total,
             self.clip_coefficient,
             self.loss_scale,
-            self.micro_grad_sumsq,
-            self.stale_grad_share,
             self.param_checksum,
+            *self.values.values(),
         ]
+        for numbers in self.parts.values():
+            found += numbers
+        return found
 
     @property
     def accumulation(self) -> int:
@@ -117,34 +133,33 @@ class StepRecord:
 class _Noted(NamedTuple):
     """What forwards and backward passes have added to a record."""
 
-    roots: tuple[Tensor | float, ...] = ()
-    root_types: tuple[str, ...] = ()
-    backward_calls: int = 0
-    samples: int = 0
-    batch_hash: Tensor | None = None
-    data_s: float | None = None
-    epoch: int | None = None
+    roots: tuple[Number, ...]
+    root_types: tuple[str, ...]
+    backward_calls: int
+    samples: int
+    epoch: int | None
+    sums: Mapping[str, Number]
 
     @classmethod
-    def of(cls, record: StepRecord) -> "_Noted":
+    def of(cls, record: StepRecord, sums: frozenset[str]) -> "_Noted":
         return cls(
             record.roots,
             record.root_types,
             record.backward_calls,
             record.samples,
-            record.batch_hash,
-            record.data_s,
             record.epoch,
+            {column: value for column, value in record.values.items() if column in sums},
         )
 
-    def give(self, record: StepRecord) -> None:
+    def give(self, record: StepRecord, sums: frozenset[str]) -> None:
         record.roots = self.roots
         record.root_types = self.root_types
         record.backward_calls = self.backward_calls
         record.samples = self.samples
-        record.batch_hash = self.batch_hash
-        record.data_s = self.data_s
         record.epoch = self.epoch
+        for column in sums:
+            record.values.pop(column, None)
+        record.values.update(self.sums)
 
 
 @contextmanager
@@ -170,10 +185,20 @@ class StepLedger:
         never_stepped: Calls count as steps.
         is_between: An optimizer was the last to do something in this step: what comes next may be
             of the next one, and is told from what was there by `note`.
+        has_own_batch: A batch of a loader was read since the last step of an optimizer.
+
+    Args:
+        n_optimizers: Those of the recording.
+        now_s: The time.
+        sums: Columns to which forwards and backward passes add: what they added after the last step
+            of an optimizer is of the next step.
     """
 
-    def __init__(self, *, n_optimizers: int, now_s: float) -> None:
+    def __init__(
+        self, *, n_optimizers: int, now_s: float, sums: frozenset[str] = frozenset()
+    ) -> None:
         self._n_optimizers = n_optimizers
+        self._sums = sums
         self.go_on(BEGINNING, now_s=now_s)
         self.called = False
         self.never_stepped = False
@@ -183,6 +208,7 @@ class StepLedger:
         self._n_again = 0 if _may_be_called.get() else AGAIN_LIMIT
         self._in_turns = False  # each reads its own batches
         self.is_between = False
+        self.has_own_batch = False
         self._noted: _Noted | None = None
         self._aside: _Noted | None = None
         self.ended: list[StepRecord] = []
@@ -252,7 +278,7 @@ class StepLedger:
         if optimizer not in self._stepped:
             if self.is_between:  # nothing was computed since: they share their gradients
                 return False
-            self._in_turns = self._has_own_batch
+            self._in_turns = self.has_own_batch
             takes_over = bool(self._known) and optimizer not in self._known
             return self._in_turns or takes_over or optimizer == self._leader
         if self.current.step == self._first_step:
@@ -268,34 +294,30 @@ class StepLedger:
         earliest = self.current.step - EXPECTED_STEPS
         return frozenset(i for i, step in self._last_steps.items() if step >= earliest)
 
-    @property
-    def _has_own_batch(self) -> bool:
-        """A batch of a loader was read since the last step of an optimizer."""
-        before = self._noted
-        return before is not None and before.data_s != self.current.data_s
-
     def note(self) -> None:
         """A forward or a backward pass begins, perhaps after an optimizer's step."""
         if self.is_between:
             self.is_between = False
-            self._noted = _Noted.of(self.current)
+            self._noted = _Noted.of(self.current, self._sums)
 
     def set_aside(self) -> None:
         """What came after the last step of an optimizer is of the step that begins with `end`."""
         record, before = self.current, self._noted
         if before is None:
             return
-        later = _Noted.of(record)
+        later = _Noted.of(record, self._sums)
         self._aside = _Noted(
             roots=later.roots[len(before.roots) :],
             root_types=later.root_types[len(before.root_types) :],
             backward_calls=later.backward_calls - before.backward_calls,
             samples=later.samples - before.samples,
-            batch_hash=_difference(later.batch_hash, before.batch_hash),
-            data_s=_difference(later.data_s, before.data_s),
             epoch=later.epoch,
+            sums={
+                column: value - before.sums[column] if column in before.sums else value
+                for column, value in later.sums.items()
+            },
         )
-        before.give(record)
+        before.give(record, self._sums)
 
     def first_in_step(self, optimizer: int) -> bool:
         """Whether this optimizer has not stepped in this step; only its first is sampled."""
@@ -306,6 +328,7 @@ class StepLedger:
         self._stepped.add(optimizer)
         self._leader = optimizer if self._leader is None else self._leader
         self.is_between = True
+        self.has_own_batch = False
         self._noted = None
         self._calls_without_step = 0
         self.never_stepped = False
@@ -353,7 +376,7 @@ class StepLedger:
         self.ended.append(record)
         self.current = StepRecord(step=record.step + 1)
         if self._aside is not None:
-            self._aside.give(self.current)
+            self._aside.give(self.current, self._sums)
             self._aside = None
         return record
 
@@ -363,11 +386,6 @@ class StepLedger:
         taken = self.ended[: len(self.ended) - kept]
         self.ended = self.ended[len(self.ended) - kept :]
         return taken
-
-
-def _difference(later: N | None, before: N | None) -> N | None:
-    """The part of a sum that was added later."""
-    return later if later is None or before is None else later - before
 
 
 def is_evaluation_name(name: str) -> bool:

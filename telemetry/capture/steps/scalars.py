@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue.group_settings import number_of
-from telemetry.capture.steps.divided_losses import DividedLosses
 from telemetry.capture.steps.ledger import StepLedger, StepRecord, metric_phase
 from telemetry.capture.steps.packet import MetricRecord, StepPacket
+from telemetry.capture.steps.quantity import Reductions, StepQuantity
 from telemetry.capture.tensors.host import as_kept, as_known
 from telemetry.json_values import Json
 
@@ -28,17 +28,24 @@ PACKET_INTERVAL_S = 0.25
 class ScalarLog:
     """Collects closed steps and metrics, and hands them over in packets.
 
+    Args:
+        ledger: Ends the steps.
+        now_s: The time.
+        quantities: Of steps, whose columns the packets have.
+
     Attributes:
         n_added: How often metrics were added.
     """
 
-    def __init__(self, ledger: StepLedger, *, now_s: float) -> None:
+    def __init__(
+        self, ledger: StepLedger, *, now_s: float, quantities: Sequence[StepQuantity] = ()
+    ) -> None:
         self.ledger = ledger
         self._metrics: list[MetricRecord] = []
         self._due_s = now_s + PACKET_INTERVAL_S
         self._refused: set[str] = set()
         self._rates: dict[int, float | Tensor] = {}
-        self._divided = DividedLosses()
+        self._reductions = Reductions(quantities)
         self.n_added = 0
         self._n_refused = 0
 
@@ -100,7 +107,7 @@ class ScalarLog:
         metrics, self._metrics = self._metrics, []
         if not steps and not metrics:
             return None
-        return StepPacket.of(steps, metrics, self._divided)
+        return StepPacket.of(steps, metrics, self._reductions)
 
     def summary(self) -> dict[str, Json]:
         """What the summary of the run says: how many values were no numbers, if any."""

@@ -63,7 +63,7 @@ class ScheduleWatch(StepObserver):
         known = self._schedulers.get(id(scheduler))
         if known is None or known() is not scheduler:
             self._introduce(scheduler, optimizer)
-        self.around.ledger.last_begun.scheduler_calls += 1
+        self.around.ledger.last_begun.add("scheduler_calls", 1)
         self._scheduled.add(optimizer)
         rates = vars(scheduler).get("_last_lr")
         if isinstance(rates, list):

@@ -3,13 +3,5 @@ SELECT
     e.project,
     e.run,
     e.rank,
-    e.step,
-    e.attempt,
-    e.wall_time,
-    e.kind,
-    e.severity,
-    e.tensor_id,
-    e.module_id,
-    e.message,
-    e.payload
+    e.*  -- columns of events
 FROM raw_events AS e

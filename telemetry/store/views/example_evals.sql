@@ -2,24 +2,5 @@
 SELECT
     e.project,
     e.run,
-    e.eval_id,
-    e.step,
-    e.checkpoint,
-    e.dataset,
-    e.hypothesis,
-    e.example_id,
-    e.input_digest,
-    e.source_id,
-    e.label,
-    e.prediction,
-    e.target_value,
-    e.predicted_value,
-    e.correct,
-    e.loss,
-    e.confidence,
-    e.margin,
-    e.entropy,
-    e.topk,
-    e.metadata,
-    e.written_at
+    e.*  -- columns of example_evals
 FROM raw_example_evals AS e

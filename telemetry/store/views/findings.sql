@@ -2,22 +2,7 @@
 SELECT
     f.project,
     f.run,
-    f.detector,
-    f.severity,
-    f.layer,
-    f.layers,
-    f.first_step,
-    f.last_step,
-    f.value,
-    f.threshold,
-    f.unit,
-    f.message,
-    f.advice,
-    f.evidence,
-    f.consequence_of,
-    f.detector_version,
-    f.options_hash,
-    f.input_hash
+    f.*  -- columns of findings
 FROM raw_findings AS f
 JOIN finding_inputs AS i
     ON i.project = f.project

@@ -2,25 +2,5 @@
 SELECT
     r.project,
     r.run,
-    r.compare_id,
-    r.hypothesis,
-    r.metric,
-    r.base_eval,
-    r.cand_eval,
-    r.n,
-    r.n_base_right_only,
-    r.n_cand_right_only,
-    r.base_value,
-    r.cand_value,
-    r.delta,
-    r.ci_low,
-    r.ci_high,
-    r.p_mcnemar,
-    r.p_seed,
-    r.p_combined,
-    r.q_value,
-    r.n_seeds,
-    r.verdict,
-    r.reason,
-    r.written_at
+    r.*  -- columns of hypothesis_results
 FROM raw_hypothesis_results AS r

@@ -3,12 +3,7 @@ SELECT
     s.project,
     s.run,
     s.rank,
-    s.step,
-    s.attempt,
-    s.phase,
-    s.name,
-    s.value,
-    s.wall_time
+    s.*  -- columns of metrics
 FROM raw_metrics AS s
 JOIN attempts_live AS a
     ON a.project = s.project

@@ -3,14 +3,5 @@ SELECT
     s.project,
     s.run,
     s.rank,
-    s.step,
-    s.attempt,
-    s.phase,
-    s.n_seen,
-    s.n_pairs,
-    s.n_equal_pairs,
-    s.distinct_values,
-    s.hashes,
-    s.times,
-    s.forwards
+    s.*  -- columns of sketches
 FROM raw_sketches AS s

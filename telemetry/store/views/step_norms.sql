@@ -3,37 +3,15 @@ SELECT
     r.project,
     r.run,
     r.rank,
-    r.step,
-    r.attempt,
-    r.wall_time,
-    r.elapsed_s,
-    r.loss,
-    r.lr,
-    r.batch_hash,
-    r.samples,
-    r.data_s,
-    r.epoch,
-    r.step_s,
-    r.overhead_s,
+    r.*,  -- columns of steps
     CASE
         WHEN t.sharded IS NOT NULL THEN SQRT(t.replicated + t.sharded)
         ELSE r.grad_norm_total
     END AS grad_norm_total,
-    r.clip_coefficient,
-    r.loss_scale,
-    r.param_checksum,
-    r.accumulation,
-    r.backward_calls,
-    r.root_sum,
-    r.root_factor_sum,
     CASE
         WHEN t.sharded IS NULL THEN r.micro_grad_sumsq
         WHEN t.replicated <= 1e-9 * t.sharded THEN t.micro
-    END AS micro_grad_sumsq,
-    r.stale_grad_share,
-    r.sharded_grad_sumsq,
-    r.scheduler_calls,
-    r.flags
+    END AS micro_grad_sumsq
 FROM step_rows AS r
 LEFT JOIN (
     SELECT

@@ -75,6 +75,7 @@ SELECT
     CAST(ROUND(SUM(r.n_below_eps * r.weight)) AS BIGINT) AS n_below_eps,
     MIN(CASE WHEN r.rows_equal THEN 1 WHEN NOT r.rows_equal THEN 0 END) = 1
     AND COALESCE(MIN(r.row_hash) = MAX(r.row_hash), TRUE) AS rows_equal,
+    r.*,  -- merged columns of tensor_stats
     CAST(MAX(r.n_ranks) AS BIGINT) AS n_ranks  -- Ranks that wrote the tensor.
 FROM (
     SELECT
@@ -109,6 +110,7 @@ FROM (
         CAST(p.rest_norm AS DOUBLE) AS rest_norm,
         CAST(p.intended_norm AS DOUBLE) AS intended_norm,
         p.row_hash,
+        p.*,  -- mergeable columns of tensor_stats
         p.share,
         p.weight,
         p.n_ranks,

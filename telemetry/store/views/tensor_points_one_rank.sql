@@ -26,5 +26,6 @@ SELECT
     r.n_stuck,
     r.n_below_eps,
     r.rows_equal,
+    r.*,  -- mergeable columns of tensor_stats
     CAST(1 AS BIGINT) AS n_ranks
 FROM tensor_rows AS r

@@ -13,6 +13,7 @@ from telemetry import TelemetryCallback
 from telemetry.capture.run import observers as step_observers
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver
+from telemetry.capture.steps.quantity import StepQuantity
 from telemetry.errors import CaptureError
 
 told: list[tuple[str, int]] = []
@@ -86,7 +87,8 @@ def observed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     told.clear()
 
     def use(*observers: type[StepObserver]) -> None:
-        monkeypatch.setattr(step_observers, "OBSERVERS", observers)
+        found = tuple(StepQuantity(id=each.part, columns=(), observer=each) for each in observers)
+        monkeypatch.setattr(step_observers, "step_quantities", lambda: found)
 
     return use
 
