@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def policy() -> "Policy":
     """What the settings file of the working folder wants of a diagnosis."""
-    from telemetry.diagnose.policy_file import load_policy  # noqa: PLC0415 - duckdb
+    from telemetry.diagnose.policy_file import load_policy  # noqa: PLC0415 - keeps --help fast
 
     return load_policy()
 
 
 def options_in_force() -> str:
     """Hash of that policy, as runs keep it with the counts of their findings."""
-    from telemetry.diagnose.diagnose import options_hash  # noqa: PLC0415 - duckdb
+    from telemetry.diagnose.identity import options_hash  # noqa: PLC0415 - keeps --help fast
 
     return options_hash(None, policy())
 

@@ -106,7 +106,8 @@ def json_integer(value: Json, *, least: int = -LARGEST_INTEGER, bits: int = 64) 
     """
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if max(least, -(2 ** (bits - 1))) <= value < 2 ** (bits - 1) else None
+    limit = 1 << (bits - 1)
+    return value if max(least, -limit) <= value < limit else None
 
 
 def _bounded(digits: str) -> int | float:

@@ -4,10 +4,12 @@
 
 Each run has `--rows` rows: one step row for each but 200 of them, 100 evaluations of two metrics.
 The runs have been diagnosed, as `telemetry sweep` leaves them. The first call in a process pays for
-imports; the second and third are also shown. The forest is timed on its own.
+imports; the second and third are also shown. The forest is timed on its own. Each reads the tables:
+what a sweep costs that was read before, `benchmarks/many_runs.py` measures.
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ import pyarrow as pa
 
 from telemetry.compare.sweep import forest
 from telemetry.compare.sweep.sweep import sweep_runs
-from telemetry.diagnose.diagnose import options_hash, rules_version
+from telemetry.diagnose.identity import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY
 from telemetry.format.manifest import Attempt, Manifest, Status, utc_text, write_manifest
 from telemetry.format.runs import new_shard_name, run_folder
@@ -186,6 +188,7 @@ def keep_diagnoses(store: Path) -> None:
 
 def timed(store: Path) -> str:
     """Seconds of one call, and of the processor: on a busy machine only the latter say much."""
+    shutil.rmtree(store / ".telemetry", ignore_errors=True)  # what the last call has kept
     opened = Store.open(store)
     runs = opened.runs()
     start, used = time.perf_counter(), time.process_time()

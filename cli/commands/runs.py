@@ -30,6 +30,7 @@ from telemetry.format.manifest import (
     Status,
     heartbeat_age_s,
 )
+from telemetry.format.smoothing import SMOOTHED_FROM
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 
@@ -228,8 +229,6 @@ def _age(run: Run, moment: datetime) -> str:
 
 
 def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
-    from telemetry.format.run_loss import SMOOTHED_FROM  # noqa: PLC0415 - keeps --help fast
-
     notes = []
     if any(run.steps >= SMOOTHED_FROM and LOSS in run.metrics for run in runs):
         notes.append("LOSS: mean of the last tenth of the steps")

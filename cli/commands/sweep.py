@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import click
 
 import telemetry
-from telemetry.cli.cached_diagnosis import judge_all, policy
+from telemetry.cli.cached_diagnosis import policy
 from telemetry.cli.options import Settings, markdown_option, verb
+from telemetry.cli.output.progress import tracked
 from telemetry.cli.output.render import open_screen
-from telemetry.cli.screens.store_warnings import show_warnings, warn_of_files
+from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.cli.screens.sweep import show
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
@@ -55,7 +56,6 @@ def command(
     if not runs:
         there = ", ".join(sorted({run.project for run in known}))
         raise UsageError(f"{_asked(name or project, tags)}; there are the projects {there}.")
-    judge_all(store, runs)
     sweep = telemetry.sweep_runs(
         store,
         runs,
@@ -63,8 +63,9 @@ def command(
         goal=GOALS[goal] if goal is not None else None,
         policy=policy(),
         folds=folds,
+        progress=lambda found: tracked(found, "diagnosing"),
     )
-    warn_of_files(screen, runs)
+    show_warnings(screen, sweep.damage)
     show_warnings(screen, sweep.warnings)
     if screen.wants_json:
         screen.json(sweep.to_json())

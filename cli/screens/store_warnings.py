@@ -13,13 +13,9 @@ MAX_WARNINGS = 20  # a store on a broken disk has thousands
 
 def warn_of_files(screen: Screen, runs: "Sequence[Run]") -> None:
     """List every table of the runs and name what cannot be read."""
-    from telemetry.format.tables import table_names  # noqa: PLC0415 - pyarrow
-    from telemetry.store.listing import Listing  # noqa: PLC0415 - pyarrow
+    from telemetry.store.listing import damage_of  # noqa: PLC0415 - pyarrow
 
-    listing = Listing(runs)
-    for name in table_names():
-        listing.files(name)
-    show_warnings(screen, listing.warnings)
+    show_warnings(screen, damage_of(runs))
 
 
 def show_warnings(screen: Screen, warnings: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Root causes of many runs, from stored diagnoses where they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
@@ -13,7 +13,7 @@ FAILING = frozenset({Severity.ERROR, Severity.WARNING})
 
 
 def roots_of_runs(
-    store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_POLICY
+    store: Store, runs: Iterable[Run], policy: Policy = DEFAULT_POLICY
 ) -> list[tuple[Run, frozenset[str] | StoreUnreadable]]:
     """Detectors of the root causes of each run, or why the run could not be diagnosed.
 

@@ -1,13 +1,9 @@
 """diagnose_run: every detector over one run, findings ordered by cause."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +11,7 @@ from telemetry.diagnose.causes import cause_graph, ordered
 from telemetry.diagnose.context import ABSENT, RunContext, load_context
 from telemetry.diagnose.detector import Detector, Tier, Verdict, all_detectors, find_detector
 from telemetry.diagnose.finding import Description, Diagnosis, Finding, NotChecked
+from telemetry.diagnose.identity import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
 from telemetry.diagnose.tag_meanings import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
@@ -116,22 +113,6 @@ def _cache_keys(policy: Policy) -> dict[str, str]:
 def _subject(run: Run) -> Subject:
     names = (run.run, run.short, run.name, f"{run.project}/{run.name}")
     return Subject(names=names, tags=tuple(tag.lower() for tag in run.tags))
-
-
-@cache
-def rules_version() -> str:
-    """Hash of the text of the rules: another text, another diagnosis."""
-    folder = Path(__file__).parent
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def options_hash(detectors: Sequence[str] | None, policy: Policy) -> str:
-    """Hash of what was asked: the rules chosen and the policy."""
-    asked = [None if detectors is None else sorted(detectors), policy.identity()]
-    return hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
 
 
 def _chosen(names: Sequence[str] | None) -> tuple[Detector, ...]:

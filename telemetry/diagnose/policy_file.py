@@ -15,12 +15,15 @@ reason = "sparse by design"
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from telemetry.configuration import Configuration, Table, find_configuration, nearest, written
-from telemetry.diagnose.detector import Detector, all_detectors, known_detector
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Suppression
 from telemetry.errors import UsageError
+
+if TYPE_CHECKING:
+    from telemetry.diagnose.detector import Detector
 
 SWITCH, CAP = "enabled", "severity"
 SUPPRESSION_KEYS = ("detector", "layer", "run", "tag", "reason")
@@ -67,7 +70,7 @@ def policy_of(configuration: Configuration) -> Policy:
     )
 
 
-def _detector_tables(configuration: Configuration) -> Iterator[tuple[str, Detector, Table]]:
+def _detector_tables(configuration: Configuration) -> "Iterator[tuple[str, Detector, Table]]":
     """Key, rule and content of each table `[detectors.ID]`; former ids count."""
     tables = configuration.table.get("detectors", {})
     if not isinstance(tables, Mapping):
@@ -84,7 +87,10 @@ def _detector_tables(configuration: Configuration) -> Iterator[tuple[str, Detect
         yield key, detector, entries
 
 
-def _detector(configuration: Configuration, key: str, name: str) -> Detector:
+def _detector(configuration: Configuration, key: str, name: str) -> "Detector":
+    # Loads the rules, numpy and duckdb: most settings files name none.
+    from telemetry.diagnose.detector import all_detectors, known_detector  # noqa: PLC0415
+
     detector = known_detector(name)
     if detector is not None:
         return detector
@@ -105,7 +111,7 @@ def _cap(configuration: Configuration, key: str, value: object) -> Severity:
     return Severity(str(value))
 
 
-def _limit(configuration: Configuration, key: str, detector: Detector, value: object) -> float:
+def _limit(configuration: Configuration, key: str, detector: "Detector", value: object) -> float:
     name = key.rpartition(".")[2]
     if isinstance(value, bool) or not isinstance(value, int | float):
         default = written(detector.parameters[name])

@@ -127,6 +127,15 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         StoreUnreadable: missing, too large, not a JSON object of ours, or of a newer format.
     """
+    return parse_manifest(read_document(folder), where=str(folder / MANIFEST_NAME))
+
+
+def read_document(folder: Path) -> dict[str, Json]:
+    """The JSON object of `run.json`, whatever it says.
+
+    Raises:
+        StoreUnreadable: missing, too large, or not a JSON object.
+    """
     path = folder / MANIFEST_NAME
     try:
         raw = json_values.loads(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
@@ -136,7 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreUnreadable(f"{path}: not readable as JSON ({error}).") from error
     if not isinstance(raw, dict):
         raise StoreUnreadable(f"{path}: holds a {type(raw).__name__}, expected an object.")
-    return parse_manifest(raw, where=str(path))
+    return raw
 
 
 def parse_manifest(raw: Mapping[str, Json], *, where: str) -> Manifest:

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from telemetry.format.smoothing import SMOOTHED_FROM
 from telemetry.json_values import Json
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SMOOTHED_FROM = 20  # values from which the last is a mean and not the last one
 WINDOW_SHARE = 0.1  # of the steps seen; the window of the progress gate
 SHORTEST_WINDOW = 3  # values
 MOST_STRETCHES = 1024

@@ -10,10 +10,9 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status, read_manifest
 from telemetry.format.runs import ID_PATTERN
 from telemetry.store.catalog import Run
-from telemetry.store.folders import is_real_folder
+from telemetry.store.folders import SERVICE_FOLDER, is_real_folder
 from telemetry.store.store import Store
 
-SERVICE_FOLDER = ".telemetry"
 TRASH_FOLDER = "trash"
 
 

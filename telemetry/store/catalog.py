@@ -1,7 +1,8 @@
 """Runs of a store, from their folders and manifests."""
 
+import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from telemetry.errors import StoreUnreadable
 from telemetry.format.manifest import Manifest, Status, inferred_status, read_manifest
 from telemetry.format.runs import ID_PATTERN, MANIFEST_NAME, RunRef
 from telemetry.json_values import NOT_FINITE, Json, json_integer, json_number
+from telemetry.store.kept_manifests import KeptManifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,11 @@ class Run:
     def run(self) -> str:
         """The id."""
         return self.ref.run
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Project and id, as its folders are called: what tells it from any other of a store."""
+        return self.ref.project, self.ref.run
 
     @property
     def short(self) -> str:
@@ -147,17 +154,20 @@ def _is_plain(value: Json) -> TypeGuard[str | int | float]:
 
 def load_run(path: Path, *, now: datetime | None = None) -> Run:
     """The run of one folder `project=<p>/run=<id>`; unreadable manifests become a status."""
+    return _loaded(path, read_manifest, now or datetime.now(UTC))
+
+
+def _loaded(path: Path, read: Callable[[Path], Manifest], now: datetime) -> Run:
     ref = RunRef(
         project=path.parent.name.removeprefix("project="),
         run=path.name.removeprefix("run="),
         path=path,
     )
     try:
-        manifest = read_manifest(path)
+        manifest = read(path)
     except StoreUnreadable as error:
         return Run(ref=ref, manifest=None, status=Status.UNREADABLE, reason=str(error))
-    status = inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
-    run = Run(ref=ref, manifest=manifest, status=status)
+    run = Run(ref=ref, manifest=manifest, status=_status(path, manifest, now))
     return run if manifest.closed else replace(run, steps_on_disk=_steps_on_disk(run))
 
 
@@ -167,13 +177,15 @@ def run_status(path: Path, *, now: datetime | None = None) -> Status:
         manifest = read_manifest(path)
     except StoreUnreadable:
         return Status.UNREADABLE
-    return inferred_status(manifest, now=now or datetime.now(UTC), modified=_modified(path))
+    return _status(path, manifest, now or datetime.now(UTC))
 
 
-def list_runs(store: Path) -> list[Run]:
+def list_runs(store: Path, *, now: datetime | None = None) -> list[Run]:
     """Every run of a store, newest first; links and folders without a manifest are not runs."""
-    now = datetime.now(UTC)
-    found = [load_run(path, now=now) for path in run_folders(store)]
+    now = now or datetime.now(UTC)
+    kept = KeptManifests(store, now_s=now.timestamp())
+    found = [_loaded(path, kept.read, now) for path in run_folders(store)]
+    kept.save()
     return sorted(found, key=lambda run: (run.started, run.run), reverse=True)
 
 
@@ -181,8 +193,17 @@ def run_folders(store: Path) -> Iterator[Path]:
     """Folders of the runs of a store, in no particular order."""
     for project in folders_named(store, "project="):
         for run in folders_named(Path(project.path), "run="):
-            if (Path(run.path) / MANIFEST_NAME).exists():
+            if _has_manifest(run.path):
                 yield Path(run.path)
+
+
+def _has_manifest(folder: str) -> bool:
+    """Whether a folder is one of a run; one that may not be looked into is, and is unreadable."""
+    try:
+        os.stat(f"{folder}/{MANIFEST_NAME}")  # noqa: PTH116 - thousands of them
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return True
 
 
 def _steps_on_disk(run: Run) -> int:
@@ -191,6 +212,12 @@ def _steps_on_disk(run: Run) -> int:
     from telemetry.store.flight_rows import steps_recorded  # noqa: PLC0415
 
     return steps_recorded(run)
+
+
+def _status(path: Path, manifest: Manifest, now: datetime) -> Status:
+    if manifest.status is not Status.RUNNING:
+        return manifest.status
+    return inferred_status(manifest, now=now, modified=_modified(path))
 
 
 def _modified(path: Path) -> datetime | None:

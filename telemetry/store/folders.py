@@ -9,6 +9,8 @@ from pathlib import Path
 
 from telemetry.format.runs import RunRef, parse_shard_name
 
+SERVICE_FOLDER = ".telemetry"  # of a store: what is no run
+
 _RANK = re.compile(r"rank=(\d{1,9})")
 
 

@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from telemetry.format.runs import MANIFEST_NAME
-from telemetry.store.archive import SERVICE_FOLDER, TRASH_FOLDER
+from telemetry.format.shards import sweep_parts
+from telemetry.store.archive import TRASH_FOLDER
 from telemetry.store.catalog import folders_named
-from telemetry.store.folders import is_real_folder
+from telemetry.store.folders import SERVICE_FOLDER, is_real_folder
 
 AGE_S = 3600.0  # a younger folder may be a run that is just beginning
 
@@ -23,6 +24,9 @@ def remove_leftovers(store: Path, *, now_s: float) -> int:
     Returns:
         How many folders were removed.
     """
+    service = store / SERVICE_FOLDER
+    if is_real_folder(service):  # catalogues that were being written
+        sweep_parts(service, older_than_s=AGE_S, now_s=now_s)
     n_removed = 0
     for folder in leftover_folders(store, now_s=now_s):
         with suppress(OSError):

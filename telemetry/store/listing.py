@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from telemetry.format.runs import RunRef, live_shards, parse_shard_name
-from telemetry.format.tables import Table, table
+from telemetry.format.tables import Table, table, table_names
 from telemetry.json_values import Json, json_integer
 from telemetry.store.catalog import Run
 from telemetry.store.folders import RankFolder, rank_folders
@@ -164,6 +164,14 @@ class Listing:
         n_missing = len(set(live) - set(folder.names))
         if n_missing:
             self.warn(f"{run.run}/{folder.place}: {n_missing} of {len(live)} shards missing.")
+
+
+def damage_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What is wrong with the files of runs, as far as their names and sizes say."""
+    listing = Listing(runs)
+    for name in table_names():
+        listing.files(name)
+    return listing.warnings
 
 
 def _recorded(run: Run, table_name: str) -> dict[str, Mapping[str, Json]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.format.run_loss import SMOOTHED_FROM, LossCurve, RunLoss
+from telemetry.format.run_loss import LossCurve, RunLoss
+from telemetry.format.smoothing import SMOOTHED_FROM
 from telemetry.json_values import Json, json_integer, parsed_object
 from telemetry.metric_direction import higher_is_better
 from telemetry.store.catalog import Run

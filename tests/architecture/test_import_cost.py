@@ -38,6 +38,22 @@ def test_help_and_version_load_no_library(arguments: list[str]) -> None:
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_a_list_of_runs_that_are_over_loads_no_library(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom telemetry.format.manifest import Manifest, write_manifest\n"
+        f"store = Path({str(tmp_path)!r})\n"
+        "(folder := store / 'project=p' / 'run=a').mkdir(parents=True)\n"
+        "now = '2026-01-02T03:04:05Z'\n"
+        "metrics = {'loss': {'last': 1.0}}\n"
+        "summary = {'steps': 40, 'loss_to': 39, 'loss_trend': [1.0], 'metrics': metrics}\n"
+        "write_manifest(folder, Manifest(run='a', project='p', name='n', started=now,\n"
+        "    heartbeat=now, status='finished', closed=True, summary=summary))\n"
+        "from telemetry.cli.main import run\n"
+        "assert run(['--store', str(store), 'runs']) == 0"
+    )
+    assert loaded_by(code) & HEAVY == set()
+
+
 def test_help_of_whatever_explains_loads_no_library() -> None:
     code = (
         "from telemetry.cli.main import run\nfrom telemetry.cli.commands.explain import command\n"

@@ -14,8 +14,9 @@ from two_shards import shards
 from telemetry.diagnose import diagnose
 from telemetry.diagnose.__main__ import close_run, main
 from telemetry.diagnose.detector import all_detectors, find_detector
-from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, options_hash, rules_version
+from telemetry.diagnose.diagnose import diagnose_run, ensure_findings
 from telemetry.diagnose.finding import Diagnosis, Severity
+from telemetry.diagnose.identity import options_hash, rules_version
 from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status, read_manifest

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from telemetry.compare.terms import Direction
 from telemetry.format.run_loss import (
     SHORTEST_WINDOW,
-    SMOOTHED_FROM,
     WINDOW_SHARE,
     LossCurve,
     RunLoss,
     window_length,
 )
+from telemetry.format.smoothing import SMOOTHED_FROM
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

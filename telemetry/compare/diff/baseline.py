@@ -21,7 +21,7 @@ from telemetry.compare.diff.read_side import read_side
 from telemetry.compare.diff.summary import Side, Summary
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.terms import DivergenceKind
-from telemetry.diagnose.diagnose import options_hash, rules_version
+from telemetry.diagnose.identity import options_hash, rules_version
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.regular_files import read_regular

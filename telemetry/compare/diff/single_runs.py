@@ -20,7 +20,8 @@ from telemetry.compare.curves.align import Floats, Series, common_horizon, commo
 from telemetry.compare.statistics.bootstrap import bootstrap_error, mean_error
 from telemetry.compare.statistics.intervals import Estimate, combined_error
 from telemetry.compare.terms import Direction
-from telemetry.format.run_loss import SMOOTHED_FROM, WINDOW_SHARE
+from telemetry.format.run_loss import WINDOW_SHARE
+from telemetry.format.smoothing import SMOOTHED_FROM
 
 SEED_SHARE = 0.04  # seed deviation over the whole range of the metric; healthy runs 0.3-4 %
 LATE_SHARE = 1.0  # seed deviation over the progress of the last quarter: curves come late or early

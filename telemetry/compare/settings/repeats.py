@@ -7,6 +7,7 @@ scores are no repeated measures of what the outer folds measure, nor those of tw
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 from telemetry.compare.settings.config_changes import canonical, flat, is_repeat_key
 from telemetry.json_values import Json
@@ -35,17 +36,17 @@ def share_of(run: Run) -> Share:
 
 def fold_of(config: Mapping[str, Json], *, inner: bool) -> str | None:
     """Number of the fold as text, of the inner one or of the outer one; None without it."""
-    found = [
-        canonical(value)
-        for key, value in flat(config).items()
-        if value is not None and "fold" in words_of(key) and ("inner" in words_of(key)) == inner
-    ]
-    return found[0] if found else None
+    for key, value in flat(config).items():
+        words = words_of(key)
+        if "fold" in words and value is not None and ("inner" in words) == inner:
+            return canonical(value)
+    return None
 
 
-def words_of(key: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def words_of(key: str) -> frozenset[str]:
     """The words of a setting's name, in small letters."""
-    return set(re.findall(r"[a-z]+", key.lower()))
+    return frozenset(re.findall(r"[a-z]+", key.lower()))
 
 
 def grouped(runs: Sequence[Run]) -> list[list[int]]:

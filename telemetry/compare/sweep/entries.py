@@ -29,11 +29,11 @@ def sweep_entries(runs: Sequence[Run], curves: SweepCurves, goal: Direction) -> 
         SweepRun(
             run=run,
             parameters={key: config.get(key) for key in varied},
-            value=curves.value(run.run, goal),
-            diverged=curves.diverged(run.run),
+            value=curves.value(run.key, goal),
+            diverged=curves.diverged(run.key),
             cut_short=_cut_short(run),
             seconds=_seconds(run),
-            n_parameters=curves.n_parameters.get(run.run),
+            n_parameters=curves.n_parameters.get(run.key),
         )
         for run, config in zip(runs, configs, strict=True)
     ]

@@ -1,7 +1,10 @@
 """What the parameters of a sweep do: importance, interactions, response curves, best regions."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +14,8 @@ from telemetry.compare.sweep import forest
 from telemetry.compare.sweep.curves import SweepCurves
 from telemetry.compare.sweep.effects import Region, best_region, effect
 from telemetry.compare.sweep.forest import Forest
-from telemetry.compare.sweep.importance import Explainer, importances
-from telemetry.compare.sweep.interactions import interactions
+from telemetry.compare.sweep.importance import Explainer, Importance, importances
+from telemetry.compare.sweep.interactions import PairEffect, interactions
 from telemetry.compare.sweep.parameters import Varied, varied_parameters
 from telemetry.compare.sweep.rank_shares import RankShares
 from telemetry.compare.sweep.result import Interaction, Method, Parameter, SweepRun
@@ -43,6 +46,18 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """How much each parameter explains, and pairs of them together: what takes long to compute."""
+
+    importances: tuple[Importance, ...]
+    pairs: tuple[PairEffect, ...]
+
+
+# Gives what was computed before of the same outcomes, whose hash comes first.
+Recall: TypeAlias = Callable[[str, Callable[[], Weighed]], Weighed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """The parameters in the order of their names, and what was found about them."""
 
@@ -57,7 +72,7 @@ def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) 
     ranks = standings(
         [
             Contestant(
-                curve=curves.values.get(entry.run.run),
+                curve=curves.values.get(entry.run.key),
                 value=entry.value,
                 diverged=entry.diverged,
                 cut_short=entry.cut_short,
@@ -81,19 +96,22 @@ def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) 
     )
 
 
-def judged(found: Outcomes) -> Judgement:
+def judged(found: Outcomes, recall: Recall) -> Judgement:
     """Importance, response curve and best region of each parameter, and the interactions.
 
     Importance by a forest where scikit-learn is installed and there are enough configurations, else
     by rank correlation.
+
+    Args:
+        found: What is related to the parameters.
+        recall: Gives what was computed before of the same outcomes.
     """
     use_forest = forest.is_available() and found.ranks.size >= forest.FEWEST_RUNS
     grown = Forest(found.parameters) if use_forest and found.parameters else None
     explainer: Explainer = grown or RankShares(found.parameters)
     regions = tuple(best_region(parameter, found.ranks) for parameter in found.parameters)
-    shares = importances(found.parameters, found.ranks, explainer)
+    weighed = recall(_identity(found, explainer), lambda: _weighed(found, explainer))
     names = [parameter.name for parameter in found.parameters]
-    acting = [one for one, share in zip(found.parameters, shares, strict=True) if share.important]
     return Judgement(
         method=Method.FOREST if grown else Method.RANK_CORRELATION,
         parameters=tuple(
@@ -107,14 +125,35 @@ def judged(found: Outcomes) -> Judgement:
                 effect=effect(parameter, found.values),
                 condition=parameter.condition,
             )
-            for parameter, share, region in zip(found.parameters, shares, regions, strict=True)
+            for parameter, share, region in zip(
+                found.parameters, weighed.importances, regions, strict=True
+            )
         ),
         regions=regions,
         interactions=tuple(
             Interaction(first=names[pair.first], second=names[pair.second], share=pair.share)
-            for pair in interactions(found.parameters, found.ranks, acting)
+            for pair in weighed.pairs
         ),
     )
+
+
+def _weighed(found: Outcomes, explainer: Explainer) -> Weighed:
+    shares = importances(found.parameters, found.ranks, explainer)
+    acting = [one for one, share in zip(found.parameters, shares, strict=True) if share.important]
+    pairs = interactions(found.parameters, found.ranks, acting)
+    return Weighed(importances=tuple(shares), pairs=tuple(pairs))
+
+
+def _identity(found: Outcomes, explainer: Explainer) -> str:
+    """Hash of all that `_weighed` is computed from."""
+    digest = hashlib.blake2b(type(explainer).__name__.encode(), digest_size=16)
+    digest.update(found.ranks.tobytes())
+    for one in found.parameters:
+        names = [one.name, one.condition, *one.labels]
+        digest.update(json.dumps([names, one.numbers is None]).encode())
+        digest.update(one.bins.tobytes())
+        digest.update(b"" if one.numbers is None else one.numbers.tobytes())
+    return digest.hexdigest()
 
 
 def _finite_mean(values: Floats) -> float:

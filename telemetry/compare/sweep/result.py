@@ -177,7 +177,8 @@ class Sweep:
     `seed_noise` is the standard deviation of the metric between runs that differ by seed or fold
     alone, None where no two do. `configurations` are filled where folds were asked for;
     `of_training` tells that the metric was measured in training, `is_smoothed` that the value of a
-    run is the mean over the last tenth of its steps.
+    run is the mean over the last tenth of its steps. `damage` names files that are torn, foreign or
+    missing.
     """
 
     metric: str
@@ -193,6 +194,7 @@ class Sweep:
     configurations: tuple[Configuration, ...] = ()
     of_training: bool = False
     is_smoothed: bool = False
+    damage: tuple[str, ...] = ()
 
     @property
     def front(self) -> tuple[SweepRun, ...]:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.compare.curves.metric_names import direction_of
-from telemetry.compare.stored_findings import roots_of_runs
 from telemetry.compare.sweep.configurations import configurations, of_one_share
-from telemetry.compare.sweep.curves import MetricSource, read_sweep
+from telemetry.compare.sweep.curves import MetricSource
 from telemetry.compare.sweep.entries import place, seed_noise, sweep_entries
 from telemetry.compare.sweep.failures import attribute_failures
 from telemetry.compare.sweep.parameter_effects import judged, outcomes
 from telemetry.compare.sweep.parameters import varied_parameters
+from telemetry.compare.sweep.reading import Progress, SweepReading, read_sweep
 from telemetry.compare.sweep.result import Failure, Sweep, SweepRun
 from telemetry.compare.sweep.suggestions import suggestions
 from telemetry.compare.sweep.warnings import (
@@ -42,6 +42,7 @@ def sweep_runs(
     goal: Direction | None = None,
     policy: Policy = DEFAULT_POLICY,
     folds: bool = False,
+    progress: Progress = iter,
 ) -> Sweep:
     """Ranks the runs of a sweep and says which hyperparameters decide and why runs failed.
 
@@ -58,6 +59,7 @@ def sweep_runs(
         goal: Which way is better, where the metric's name does not tell.
         policy: How the runs are diagnosed, as for `diagnose_run`.
         folds: Also average over the folds of each configuration.
+        progress: Goes through the runs that have to be read; `telemetry sweep` draws a bar.
 
     Raises:
         UsageError: fewer than two runs, a metric that none of them recorded, or no folds where
@@ -68,15 +70,17 @@ def sweep_runs(
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
         raise UsageError(f"a sweep needs two runs at least, got {len(runs)}; see `telemetry runs`.")
     runs = store.with_metrics(runs)
-    curves = read_sweep(store, runs, metric)
+    read = read_sweep(store, runs, metric, policy, progress)
+    curves = read.curves
     goal = goal or direction_of(curves.metric)
     entries = sweep_entries(runs, curves, goal)
-    failures, unread = _failures(store, entries, policy)
+    failures, unread = _failures(read, entries)
     of_one = of_one_share(entries)
-    counted = {entry.run.run for entry in of_one}
+    counted = {entry.run.key for entry in of_one}
     taking_part = [entry for entry in of_one if entry.value is not None or entry.diverged]
     found = outcomes(taking_part, curves, goal)
-    judgement = judged(found)
+    judgement = judged(found, lambda outcomes, compute: read.shelf.weighed(runs, outcomes, compute))
+    read.shelf.save()
     n_rows = found.ranks.size
     sweep = Sweep(
         metric=curves.metric,
@@ -85,7 +89,7 @@ def sweep_runs(
         goal=goal,
         method=judgement.method,
         runs=tuple(
-            sorted(entries, key=lambda entry: (entry.run.run not in counted, *place(entry, goal)))
+            sorted(entries, key=lambda entry: (entry.run.key not in counted, *place(entry, goal)))
         ),
         parameters=tuple(
             sorted(judgement.parameters, key=lambda one: (-one.important, -one.importance))
@@ -100,6 +104,7 @@ def sweep_runs(
         ),
         configurations=configurations(entries, goal) if folds else (),
         seed_noise=seed_noise(taking_part),
+        damage=read.damage,
         warnings=(
             *run_warnings(entries, curves, goal),
             *share_warnings(len(entries) - len(of_one)),
@@ -112,24 +117,20 @@ def sweep_runs(
 
 
 def _failures(
-    store: Store, entries: Sequence[SweepRun], policy: Policy
+    reading: SweepReading, entries: Sequence[SweepRun]
 ) -> tuple[tuple[Failure, ...], list[str]]:
     """Failures attributed to parameters, and warnings for runs that could not be diagnosed."""
-    by_run = {entry.run.run: entry for entry in entries}
-    outcomes_of_runs = roots_of_runs(store, [entry.run for entry in entries], policy)
-    read = [
-        (by_run[run.run], roots or _unexplained(by_run[run.run]))
-        for run, roots in outcomes_of_runs
-        if not isinstance(roots, StoreUnreadable)
-    ]
+    read: list[tuple[SweepRun, frozenset[str]]] = []
+    warnings: list[str] = []
+    for entry in entries:
+        roots = reading.roots[entry.run.key]
+        if isinstance(roots, StoreUnreadable):
+            warnings.append(f"{entry.run.run} is not diagnosed: {roots}")
+        else:
+            read.append((entry, roots or _unexplained(entry)))
     detectors = sorted(set().union(*(roots for _, roots in read)))
     masks = {name: np.array([name in roots for _, roots in read]) for name in detectors}
     parameters = varied_parameters([entry.run.config for entry, _ in read])
-    warnings = [
-        f"{run.run} is not diagnosed: {error}"
-        for run, error in outcomes_of_runs
-        if isinstance(error, StoreUnreadable)
-    ]
     return attribute_failures(parameters, masks), warnings
 
 

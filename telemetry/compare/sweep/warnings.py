@@ -118,9 +118,9 @@ def _crossing(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction)
     alive = [
         entry
         for entry in entries
-        if not entry.diverged and not entry.cut_short and entry.run.run in curves.values
+        if not entry.diverged and not entry.cut_short and entry.run.key in curves.values
     ]
-    order = open_order([curves.values[entry.run.run] for entry in alive], goal)
+    order = open_order([curves.values[entry.run.key] for entry in alive], goal)
     if order is None:
         return []
     leader, winner = alive[order.leader].run.short, alive[order.winner].run.short

@@ -1,11 +1,11 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import folds_of, sweep_of
 
 import telemetry as package
-from telemetry.cli.commands import sweep
 from telemetry.compare.sweep.result import Sweep
 from telemetry.compare.terms import Direction
 from telemetry.store.catalog import Run
@@ -23,7 +23,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
         return sweep_of(runs)
 
     monkeypatch.setattr(package, "sweep_runs", sweep_runs, raising=False)
-    monkeypatch.setattr(sweep, "judge_all", lambda _store, _runs: None)
     return asked
 
 
@@ -40,13 +39,26 @@ def test_parameters_failures_and_ranking_fit_the_terminal(
     golden(f"cli/sweep-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
 
 
+def test_damaged_files_are_named_on_stderr(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        package,
+        "sweep_runs",
+        lambda _store, runs, **_: replace(sweep_of(runs), damage=("steps/rank=0/x: torn",)),
+        raising=False,
+    )
+    done = telemetry("sweep", "demo", "--json")
+    assert "steps/rank=0/x: torn" in done.err
+    assert "torn" not in done.out
+
+
 @pytest.fixture
 def folded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep whose runs were folds of two configurations."""
     monkeypatch.setattr(
         package, "sweep_runs", lambda _store, runs, **_: folds_of(runs), raising=False
     )
-    monkeypatch.setattr(sweep, "judge_all", lambda _store, _runs: None)
 
 
 @pytest.mark.usefixtures("folded")

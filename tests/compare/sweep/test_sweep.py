@@ -10,8 +10,8 @@ from curve_makers import loss_curve
 from run_makers import builder, rounded
 
 from telemetry import json_values
+from telemetry.compare import stored_findings
 from telemetry.compare.sweep import forest
-from telemetry.compare.sweep import sweep as sweep_module
 from telemetry.compare.sweep.sweep import sweep_runs
 from telemetry.compare.terms import Direction
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
@@ -37,7 +37,7 @@ def roots(monkeypatch: pytest.MonkeyPatch) -> Roots:
     """Root causes by run id that stand in for a diagnosis, none by default."""
     found: Roots = {}
     monkeypatch.setattr(
-        sweep_module,
+        stored_findings,
         "roots_of_runs",
         lambda _, runs, __: [(run, found.get(run.run, frozenset())) for run in runs],
     )
