@@ -113,7 +113,7 @@ def interrupt(*args: object, **kwargs: object) -> None:
         (Recording, "_end_record"),
         (StepLedger, "end"),
         (StepLedger, "call"),
-        (ParameterObserver, "before"),
+        (ParameterObserver, "before_sampled_step"),
         (SiteRecorder, "output"),
         (SiteRecorder, "gradient"),
         (SiteRecorder, "operation"),

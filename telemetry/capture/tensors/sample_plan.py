@@ -29,6 +29,7 @@ MODEL_LIMIT = 1 << 18  # elements of all tensors together, where 1/32 of them is
 MODEL_SHARE = 32
 ROW_LENGTH = 1_024  # measured: rows of 64 reduce 2.5 times slower; longer ones pad biases too much
 
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 AnyFloatArray: TypeAlias = "npt.NDArray[np.float32] | FloatArray"

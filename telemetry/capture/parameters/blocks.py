@@ -1,4 +1,4 @@
-"""Buffers of the parameters that lie on one device, and the reading of their samples."""
+"""Blocks of parameters that lie on one device: their layout, their buffers, the sample before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class Buffer:
         return self.rows
 
 
-class SampledBlock:
+class ParameterBlock:
     """Some parameters of one device and width: layout, buffers, and the sample before.
 
     Attributes:
@@ -182,7 +182,7 @@ class SampledBlock:
 
 def plan_blocks(
     parameters: Sequence[tuple[Tensor, ParameterEntry, int]],
-) -> tuple[list[SampledBlock], list[tuple[Tensor, ParameterEntry]]]:
+) -> tuple[list[ParameterBlock], list[tuple[Tensor, ParameterEntry]]]:
     """Blocks of what can be read, and the parameters that cannot.
 
     Args:
@@ -211,7 +211,7 @@ def plan_blocks(
     return _blocks(readable), unreadable
 
 
-def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
+def _blocks(members: Sequence[Member]) -> list[ParameterBlock]:
     by_place: dict[tuple[torch.device, torch.dtype], list[list[Member]]] = {}
     n_elements: dict[
         tuple[torch.device, torch.dtype], int
@@ -229,11 +229,11 @@ def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
             chunks.append([])
             n_elements[place] = n_sampled
         chunks[-1].append(member)
-    result: list[SampledBlock] = []
+    result: list[ParameterBlock] = []
     for (device, dtype), chunks in by_place.items():
         n_rows = max(sum(-(-m.plan.n_sampled // ROW_LENGTH) for m in chunk) for chunk in chunks)
         workspace = new_workspace(n_rows, device=device, dtype=dtype)
-        result.extend(SampledBlock(chunk, workspace, dtype) for chunk in chunks if chunk)
+        result.extend(ParameterBlock(chunk, workspace, dtype) for chunk in chunks if chunk)
     return result
 
 
