@@ -39,7 +39,7 @@ SHELLS: set[Function] = {
     ("gradients/scaler.py", "_observed_step.<locals>.step"),
     ("gradients/scaler.py", "_observed_unscale.<locals>.unscale_"),
     ("gradients/scaler.py", "_scale_of"),
-    ("steps/scheduler_calls.py", "_observed_step.<locals>.step"),
+    ("steps/schedulers.py", "_observed_step.<locals>.step"),
     ("steps/optimizer_hooks.py", "ObservedClosure.__call__"),
     ("steps/optimizer_hooks.py", "install.<locals>.after"),
     ("steps/optimizer_hooks.py", "install.<locals>.before"),

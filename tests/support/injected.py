@@ -22,10 +22,7 @@ import telemetry.capture
 from telemetry import TelemetryCallback
 from telemetry.capture.data import loaders
 from telemetry.capture.gradients import clipping, scaler
-from telemetry.capture.steps import (
-    backward,
-    scheduler_calls,
-)
+from telemetry.capture.steps import backward, schedulers
 from telemetry.finding import Finding, Severity
 from telemetry.format.live_findings import LiveFindings
 
@@ -246,7 +243,7 @@ def _traced(
             (backward._observers.present, backward.forget),
             (loaders._methods.observers, loaders.forget),
             (scaler._methods.observers, scaler.forget),
-            (scheduler_calls._methods.observers, scheduler_calls.forget),
+            (schedulers._methods.observers, schedulers._methods.forget),
         ):
             for observer in tuple(observers):
                 forget(observer)

@@ -11,8 +11,12 @@ from pathlib import Path
 from telemetry.capture.environment.ranks import given_run_id
 from telemetry.capture.event import Event
 from telemetry.capture.live.alerts import FindingNews
-from telemetry.capture.live.diagnosis import LiveDiagnosis, why_impossible
-from telemetry.capture.live.look_budget import LookBudget, core_count
+from telemetry.capture.live.diagnosis import (
+    LiveDiagnosis,
+    LookBudget,
+    core_count,
+    why_impossible,
+)
 from telemetry.capture.live.shard_merging import ShardMerging, can_merge
 from telemetry.capture.packet import rows_packet
 from telemetry.capture.steps.options import Options

@@ -8,7 +8,7 @@ from observed_parameters import Observed
 from torch import nn
 
 from telemetry.capture.activations.observer import ModuleObserver
-from telemetry.capture.activations.packet import ModulePacket
+from telemetry.capture.activations.rows import ModulePacket
 from telemetry.capture.packet import HOST_ROW_BYTES, rows_packet
 from telemetry.capture.parameters.rows import ParameterPacket
 from telemetry.capture.parameters.statistics.dead_bitmap import DeadWindows
