@@ -16,12 +16,12 @@ from telemetry.capture.tensors.plain import is_row_shard, is_sharded, n_copies, 
 from telemetry.capture.tensors.position_hash import splitmix64
 from telemetry.capture.tensors.sample_plan import (
     ROW_LENGTH,
+    Buffer,
     IntArray,
     Segments,
     TensorPlan,
     limit_of,
     plan_tensor,
-    sampled,
 )
 
 # Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
@@ -51,35 +51,6 @@ class Member:
     group: int
     is_plain: bool
     is_probe: bool
-
-
-class Buffer:
-    """Memory for one sample of every member, and the views that the samples are copied to."""
-
-    def __init__(self, segments: Segments, dtype: torch.dtype) -> None:
-        self.rows = segments.buffer(dtype)
-        self._plans = segments.plans
-        self._places = segments.places(self.rows)
-
-    def read(self, tensors: Sequence[Tensor | None]) -> Tensor:
-        """Copy the planned elements of plain tensors; zeros where there is none.
-
-        Returns:
-            The rows of the buffer.
-        """
-        present = [i for i, tensor in enumerate(tensors) if tensor is not None]
-        views = [
-            sampled(plan, tensor)
-            for plan, tensor in zip(self._plans, tensors, strict=True)
-            if tensor is not None
-        ]
-        places = self._places
-        if len(present) < len(places):
-            self.rows.zero_()
-            places = [places[i] for i in present]
-        if places:
-            torch._foreach_copy_(places, views)
-        return self.rows
 
 
 class ParameterBlock:

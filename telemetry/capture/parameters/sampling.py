@@ -240,7 +240,6 @@ class BlockSample:
         statistics, partials = run(self._statistics, sample)
         names = block.names[kind]
         n_sampled = block.n_sampled if relations.moments is None else names.n
-        sample.release()
         every = np.ones(len(block.members), dtype=np.bool_)
         is_read = self._has_gradient if kind == Kind.GRADIENT else every
         self.rows.append(
