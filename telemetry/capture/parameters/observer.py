@@ -13,7 +13,7 @@ from telemetry.capture.catalogue.catalogue import Catalogue, ParameterEntry
 from telemetry.capture.catalogue.group_settings import number_of
 from telemetry.capture.catalogue.packet import Kind
 from telemetry.capture.parameters.blocks import ParameterBlock, plan_blocks, row_names
-from telemetry.capture.parameters.rows import ParameterPacket, RowGroup
+from telemetry.capture.parameters.rows import ParameterPacket, RowGroup, SampledRows
 from telemetry.capture.parameters.sampling import BlockSample
 from telemetry.capture.parameters.statistic import ParameterStatistic, parameter_statistics
 from telemetry.capture.steps.ledger import StepRecord
@@ -146,7 +146,7 @@ class ParameterObserver(StepObserver):
             if self._takers.get(id(parameter), optimizer) is optimizer
         ]
 
-    def _sample_unowned(self, record: StepRecord) -> list[RowGroup]:
+    def _sample_unowned(self, record: StepRecord) -> list[SampledRows]:
         is_due = self._n_samples % SEARCH_EVERY == 0
         if is_due or self._revision != self._catalogue.revision:
             self._catalogue.refresh()
@@ -176,13 +176,13 @@ class SampledParameters:
         catalogue: Catalogue,
         statistics: Sequence[ParameterStatistic],
     ) -> None:
-        self.others: list[RowGroup] = []
+        self.others: list[SampledRows] = []
         self._optimizer = optimizer
         self._catalogue = catalogue
         self._statistics = statistics
         self._signature: list[object] = []
         self._blocks: list[ParameterBlock] = []
-        self._unreadable: list[RowGroup] = []
+        self._unreadable: list[SampledRows] = []
         self._samples: list[BlockSample] = []
         self._step: int | None = None  # of the sample that has begun
 
@@ -250,7 +250,7 @@ class SampledParameters:
             weight_checksum=_total([sample.checksum for sample in samples]),
         )
 
-    def differences(self, step: int, clip: ClipRecord | None) -> list[RowGroup]:
+    def differences(self, step: int, clip: ClipRecord | None) -> list[SampledRows]:
         """Rows of gradients and weights now, and of updates since the last call."""
         rows = [*self._unreadable]
         for block in self._blocks:
@@ -262,7 +262,7 @@ class SampledParameters:
 
 def _rows_without_statistics(
     unreadable: Sequence[tuple[Tensor, ParameterEntry]],
-) -> list[RowGroup]:
+) -> list[SampledRows]:
     """Weight rows of parameters that cannot be read."""
     if not unreadable:
         return []
@@ -281,9 +281,8 @@ def _rows_without_statistics(
         is_normed=none,
         has_gradient=none,
         is_written=~none,
-        partials={},
     )
-    return [rows]
+    return [(rows, {})]
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:

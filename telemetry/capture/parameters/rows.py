@@ -6,7 +6,7 @@ Arrow types.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -48,7 +48,7 @@ class RowNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RowGroup:
-    """Rows of one kind of one block, and what was computed for them on the device.
+    """Rows of one kind of one block, and what is computed for them.
 
     Attributes:
         kind: What the rows describe.
@@ -60,7 +60,6 @@ class RowGroup:
         is_written: Rows that exist; the others are left out.
         scales: State of the gradients; None for other kinds.
         statistics: Those that have something to say.
-        partials: Their partial results by name.
         layout: Where the parameters' samples lay; None without statistics.
     """
 
@@ -73,8 +72,11 @@ class RowGroup:
     is_written: BoolArray
     scales: GradientScales | None = None
     statistics: Sequence[ParameterStatistic] = ()
-    partials: Mapping[str, Tensor]
     layout: RowLayout | None = None
+
+
+# With the partial results of their statistics, by name, on the device.
+SampledRows: TypeAlias = tuple[RowGroup, Mapping[str, Tensor]]
 
 
 class ParameterPacket:
@@ -109,7 +111,7 @@ class ParameterPacket:
         self,
         *,
         step: int,
-        groups: Sequence[RowGroup],
+        groups: Sequence[SampledRows],
         grad_sumsq_total: Tensor,
         grad_norm_unscaled: Tensor | None,
         sharded_grad_sumsq: Tensor | None,
@@ -122,10 +124,10 @@ class ParameterPacket:
         self.weight_checksum = weight_checksum
         self._groups: list[tuple[RowGroup, dict[str, tuple[int, ...]]]] = []
         partials: list[Tensor] = []
-        for group in groups:
-            shapes = {name: tuple(partial.shape) for name, partial in group.partials.items()}
-            self._groups.append((replace(group, partials={}), shapes))
-            partials.extend(group.partials.values())
+        for group, results in groups:
+            shapes = {name: tuple(partial.shape) for name, partial in results.items()}
+            self._groups.append((group, shapes))
+            partials.extend(results.values())
         # Few tensors to copy to the host, whatever was recorded.
         self._packed = PackedTensors(partials)
         self.n_bytes = self._packed.n_bytes

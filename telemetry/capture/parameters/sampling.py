@@ -13,7 +13,7 @@ from telemetry.capture.catalogue.packet import Kind
 from telemetry.capture.parameters import optimizer_state
 from telemetry.capture.parameters.blocks import ParameterBlock
 from telemetry.capture.parameters.gradient_scales import scales_of, unscaled_sumsq
-from telemetry.capture.parameters.rows import RowGroup
+from telemetry.capture.parameters.rows import RowGroup, SampledRows
 from telemetry.capture.parameters.statistic import (
     OptimizerSettings,
     ParameterStatistic,
@@ -68,7 +68,7 @@ class BlockSample:
         clip: ClipRecord | None,
         loss_scale: Tensor | None,
     ) -> None:
-        self.rows: list[RowGroup] = []
+        self.rows: list[SampledRows] = []
         self._block = block
         self._statistics = statistics
         self._step = step
@@ -124,7 +124,7 @@ class BlockSample:
 
     def norm_parts(self) -> NormParts:
         """Sums of squares of all gradients; NaN where an element is not finite."""
-        partials = self.rows[0].partials
+        _, partials = self.rows[0]
         sumsq = partials["tensor_norms"].square()
         for name in ("tensor_n_nan", "tensor_n_inf"):
             if name in partials:
@@ -242,21 +242,19 @@ class BlockSample:
         n_sampled = block.n_sampled if relations.moments is None else names.n
         every = np.ones(len(block.members), dtype=np.bool_)
         is_read = self._has_gradient if kind == Kind.GRADIENT else every
-        self.rows.append(
-            RowGroup(
-                kind=kind,
-                names=names,
-                n_sampled=np.where(is_read, n_sampled, 0),
-                is_known=every if is_known is None else is_known,
-                is_normed=every if is_normed is None else is_normed,
-                has_gradient=self._has_gradient,
-                is_written=every if is_written is None else is_written,
-                scales=self._scales if kind == Kind.GRADIENT else None,
-                statistics=statistics,
-                partials=partials,
-                layout=block.segments.layout,
-            )
+        group = RowGroup(
+            kind=kind,
+            names=names,
+            n_sampled=np.where(is_read, n_sampled, 0),
+            is_known=every if is_known is None else is_known,
+            is_normed=every if is_normed is None else is_normed,
+            has_gradient=self._has_gradient,
+            is_written=every if is_written is None else is_written,
+            scales=self._scales if kind == Kind.GRADIENT else None,
+            statistics=statistics,
+            layout=block.segments.layout,
         )
+        self.rows.append((group, partials))
         return sample
 
     def _end(self) -> None:
