@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from workloads import WORKLOADS, Workload
 
 from telemetry import TelemetryCallback
-from telemetry.capture.parameters.buffers import Buffer
+from telemetry.capture.tensors.sample_plan import Buffer
 
 N_STEPS = 6
 MIB = 1 << 20

@@ -26,7 +26,8 @@ from workloads import WORKLOADS, Workload
 
 from telemetry import TelemetryCallback
 from telemetry.capture.catalogue.catalogue import Catalogue
-from telemetry.capture.parameters.observer import ParameterObserver
+from telemetry.capture.parameters.observer import SampledParameters
+from telemetry.capture.parameters.statistic import parameter_statistics
 
 WARMUP_STEPS = 3
 NEVER = 10**9  # steps between samples: step 0 alone is sampled
@@ -62,15 +63,18 @@ def cost_of_model(n_parameters: int, n_layers: int, n_samples: int) -> SampleCos
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter).mul_(1e-3)
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, foreach=False)
-    observer = ParameterObserver(Catalogue(model, [optimizer]), histograms=True)
+    catalogue = Catalogue(model, [optimizer])
+    sampled = SampledParameters(optimizer, catalogue, parameter_statistics())
+    sampled.follow([(parameter, 0) for parameter in parameters])
     read, training, rows = [], [], []
     for step in range(n_samples + 1):
         read.append(spent_s(lambda: read_once(parameters)))
-        before_s = spent_s(lambda step=step: observer.before(optimizer, step, None))
-        optimizer.step()
-        started_s = time.thread_time()
-        packet = observer.after(optimizer, step)
-        training.append(before_s + time.thread_time() - started_s)
+        with torch.no_grad():
+            before_s = spent_s(lambda step=step: sampled.begin(step, None))
+            optimizer.step()
+            started_s = time.thread_time()
+            packet = sampled.end(step)
+            training.append(before_s + time.thread_time() - started_s)
         rows.append(spent_s(lambda packet=packet: list(packet.rows())))
     return SampleCost(
         n_parameters=sum(parameter.numel() for parameter in parameters),

@@ -71,10 +71,10 @@ def _no_wait_for_the_disk() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _no_git() -> Iterator[None]:
     """Some thousand writers would start it; who wants to know what it says puts it back."""
-    pump = sys.modules.get("telemetry.capture.writer.pump")
+    loop = sys.modules.get("telemetry.capture.writer.loop")
     with pytest.MonkeyPatch.context() as patch:
-        if pump is not None:
-            patch.setattr(pump, "git_state", lambda _: {})
+        if loop is not None:
+            patch.setattr(loop, "git_state", lambda _: {})
         yield
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from telemetry.format.tables import table as schema_of
 
 HOST_ROW_BYTES = 600  # a dictionary of some ten values
+BATCH_BYTES = 4 * 1024 * 1024  # of packets whose rows are made together
 
 
 class Packet(Protocol):
@@ -88,3 +89,25 @@ def host_table(table: str, records: Sequence[Mapping[str, object]]) -> pa.Table:
             for name in names
         }
     )
+
+
+def batches(packets: Sequence[Packet], *, up_to: int) -> list[list[Packet]]:
+    """Packets in their order, those that may be joined together, of about 4 MiB at most.
+
+    Args:
+        packets: Oldest first.
+        up_to: What holds a later step stays alone: it may have to wait for the rest of that step.
+    """
+    result: list[list[Packet]] = []
+    open_batches: dict[object, tuple[list[Packet], int]] = {}
+    for packet in packets:
+        if not isinstance(packet, JointPacket) or packet.last_step > up_to:
+            result.append([packet])
+            continue
+        batch, n_bytes = open_batches.get(packet.companions, ([], BATCH_BYTES))
+        if n_bytes + packet.n_bytes > BATCH_BYTES:
+            batch, n_bytes = [], 0
+            result.append(batch)
+        batch.append(packet)
+        open_batches[packet.companions] = batch, n_bytes + packet.n_bytes
+    return result

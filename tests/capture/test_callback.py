@@ -176,7 +176,7 @@ def test_a_failing_observer_is_switched_off_and_training_goes_on(
     def broken(*_: object) -> None:
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(ParameterObserver, "before", broken)
+    monkeypatch.setattr(ParameterObserver, "before_sampled_step", broken)
     training = Training(mlp, vectors)
     with TelemetryCallback(training.model, training.optimizer, store=tmp_path) as telemetry:
         for loss in training.steps(4):

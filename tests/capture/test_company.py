@@ -18,7 +18,7 @@ from torch import nn
 
 from telemetry import TelemetryCallback
 from telemetry.capture.activations.recorder import SiteRecorder
-from telemetry.capture.parameters.observer import ParameterObserver
+from telemetry.capture.parameters.observer import SampledParameters
 from telemetry.capture.run.recording import Recording
 from telemetry.capture.steps.ledger import StepLedger
 from telemetry.format.manifest import Status, read_manifest
@@ -113,7 +113,7 @@ def interrupt(*args: object, **kwargs: object) -> None:
         (Recording, "_end_record"),
         (StepLedger, "end"),
         (StepLedger, "call"),
-        (ParameterObserver, "before"),
+        (SampledParameters, "begin"),
         (SiteRecorder, "output"),
         (SiteRecorder, "gradient"),
         (SiteRecorder, "operation"),

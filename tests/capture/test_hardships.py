@@ -88,10 +88,10 @@ def removed(training, name):
 def dead_thread(training, name):
     telemetry = callback(training, name)
     writer = telemetry._recording.writer
-    turn, writer._pump.turn = writer._pump.turn, lambda *args, **kwargs: sys.exit()
-    writer._inbox.wake.set()
+    turn, writer._loop.turn = writer._loop.turn, lambda *args, **kwargs: sys.exit()
+    writer._loop.queue.wake.set()
     writer._thread.join()
-    writer._pump.turn = turn
+    writer._loop.turn = turn
     train(telemetry, training, {N_STEPS})
 
 def forked_child_trains_on(training, name):

@@ -39,7 +39,7 @@ SHELLS: set[Function] = {
     ("gradients/scaler.py", "_observed_step.<locals>.step"),
     ("gradients/scaler.py", "_observed_unscale.<locals>.unscale_"),
     ("gradients/scaler.py", "_scale_of"),
-    ("steps/scheduler_calls.py", "_observed_step.<locals>.step"),
+    ("steps/schedulers.py", "_observed_step.<locals>.step"),
     ("steps/optimizer_hooks.py", "ObservedClosure.__call__"),
     ("steps/optimizer_hooks.py", "install.<locals>.after"),
     ("steps/optimizer_hooks.py", "install.<locals>.before"),
@@ -47,7 +47,7 @@ SHELLS: set[Function] = {
     ("isolation/untraced.py", "untraced.<locals>.inner"),
 }
 # Without these nothing is written any more, or a closure's step is read without its gradients.
-AT_THE_END = {("writer/writer.py", "RunWriter.close"), ("writer/writer.py", "RunWriter._finish")}
+AT_THE_END = {("writer/writer.py", "RunWriter.close"), ("writer/loop.py", "WriterLoop.finish")}
 OF_CLOSURES = {
     ("steps/optimizer_hooks.py", "ObservedClosure.__init__"),
     ("steps/optimizer_hooks.py", "_with_closure"),

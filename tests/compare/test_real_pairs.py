@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from telemetry import TelemetryCallback
 from telemetry.capture.environment.repository import git_state
-from telemetry.capture.writer import pump
+from telemetry.capture.writer import loop
 from telemetry.compare.diff import read_side
 from telemetry.compare.diff.diff import diff_runs
 from telemetry.compare.diff.result import Diff
@@ -112,7 +112,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder.mkdir()
     committed(folder, train="smoothing = 0.0\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pump, "git_state", patient_git_state)
+        patch.setattr(loop, "git_state", patient_git_state)
         patch.chdir(folder)
         return BASE.recorded(folder.parent / "store")
 
@@ -124,7 +124,7 @@ Compare = Callable[..., Diff]
 def compare(base: Run, monkeypatch: pytest.MonkeyPatch) -> Compare:
     """Record another training and compare it with the base or one more, findings left out."""
     store = base.ref.path.parent.parent
-    monkeypatch.setattr(pump, "git_state", patient_git_state)
+    monkeypatch.setattr(loop, "git_state", patient_git_state)
     monkeypatch.chdir(store.parent / "code")
     monkeypatch.setattr(read_side, "findings_of", lambda *_: ())
 

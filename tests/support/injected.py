@@ -21,12 +21,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import telemetry.capture
 from telemetry import TelemetryCallback
 from telemetry.capture.data import loaders
-from telemetry.capture.gradients import clipping
-from telemetry.capture.gradients import scaler as observe_scaler
-from telemetry.capture.steps import (
-    backward,
-    scheduler_calls,
-)
+from telemetry.capture.gradients import clipping, scaler
+from telemetry.capture.steps import backward, schedulers
 from telemetry.finding import Finding, Severity
 from telemetry.format.live_findings import LiveFindings
 
@@ -36,7 +32,7 @@ OF_THE_GUARD = {"guard.py", "contained.py"}
 
 FINDING = Finding(detector="d", severity=Severity.ERROR, message="m", advice="a")
 FOUND = LiveFindings(findings=(FINDING,), exact=frozenset({"d"}), n_steps=1)
-Function = tuple[str, str]  # file and qualified name
+Function = tuple[str, str]  # file below `capture/` and qualified name
 
 
 class InjectedError(Exception):
@@ -246,8 +242,8 @@ def _traced(
         for observers, forget in (
             (backward._observers.present, backward.forget),
             (loaders._methods.observers, loaders.forget),
-            (observe_scaler._methods.observers, observe_scaler.forget),
-            (scheduler_calls._methods.observers, scheduler_calls.forget),
+            (scaler._methods.observers, scaler.forget),
+            (schedulers._methods.observers, schedulers._methods.forget),
         ):
             for observer in tuple(observers):
                 forget(observer)

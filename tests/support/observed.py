@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from telemetry.capture.activations.observer import ModuleObserver
-from telemetry.capture.activations.packet import ModulePacket
+from telemetry.capture.activations.rows import ModulePacket
 from telemetry.capture.catalogue.catalogue import clean_path, hash_id
 
 Row = dict[str, object]

@@ -14,9 +14,14 @@ from torch.optim import Optimizer
 
 from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.gradients.clipping import ClipObserver
+from telemetry.capture.isolation.guard import Guard
+from telemetry.capture.packet import Packet
 from telemetry.capture.parameters import statistics
 from telemetry.capture.parameters.observer import ParameterObserver
-from telemetry.capture.parameters.packet import ParameterPacket
+from telemetry.capture.parameters.rows import ParameterPacket
+from telemetry.capture.steps.ledger import StepLedger, StepRecord
+from telemetry.capture.steps.observer import Surroundings
+from telemetry.capture.steps.options import Options
 from telemetry.capture.steps.provenance import ClipRecord
 from telemetry.capture.tensors.sample_plan import plan_tensor, sampled
 from telemetry.format import histograms
@@ -39,9 +44,28 @@ class Observed:
         self.model = model
         self.optimizers = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
         self.catalogue = Catalogue(model, self.optimizers)
-        self.observer = ParameterObserver(self.catalogue, histograms=histograms)
+        self._put: list[Packet] = []
+        self._observer = parameter_observer(
+            self.catalogue, put=self._put.append, histograms=histograms
+        )
+        self._record = StepRecord(step=0)
         self.n_steps = 0
         self.packet: ParameterPacket | None = None
+
+    def before(self, optimizer: Optimizer, step: int, clip: ClipRecord | None = None) -> None:
+        """What the hook before its step does."""
+        self._record = StepRecord(step=step)
+        self._record.clip = clip
+        self._observer.before_sampled_step(self._record, optimizer)
+
+    def after(self, optimizer: Optimizer, step: int) -> ParameterPacket | None:
+        """What the hook after its step does; the sample that was put."""
+        if self._record.step != step:
+            self._record = StepRecord(step=step)
+        self._put.clear()
+        self._observer.after_sampled_step(self._record, optimizer)
+        samples = [packet for packet in self._put if isinstance(packet, ParameterPacket)]
+        return samples[0] if samples else None
 
     def step(
         self,
@@ -52,11 +76,41 @@ class Observed:
     ) -> Rows:
         """Sample around one step; the rows by (name, kind)."""
         chosen = self.optimizers[optimizer]
-        self.observer.before(chosen, self.n_steps, clip)
+        self.before(chosen, self.n_steps, clip)
         chosen.step() if between is None else between()
-        self.packet = self.observer.after(chosen, self.n_steps)
+        self.packet = self.after(chosen, self.n_steps)
         self.n_steps += 1
         return {} if self.packet is None else rows_of(self.packet, self.catalogue)
+
+
+def parameter_observer(
+    catalogue: Catalogue, *, put: Callable[[Packet], None], histograms: bool = True
+) -> ParameterObserver:
+    """The observer of a recording that has nothing else."""
+    ledger = StepLedger(n_optimizers=len(catalogue.optimizers), now_s=0.0)
+    return ParameterObserver(
+        Surroundings(
+            model=catalogue.model,
+            optimizers=catalogue.optimizers,
+            options=Options(
+                every=1,
+                overhead_budget=None,
+                overhead_allowance_s=0.0,
+                histograms=histograms,
+                activations=False,
+                flight_recorder=0,
+                strict=True,
+            ),
+            catalogue=catalogue,
+            ledger=ledger,
+            guard=Guard(strict=True, on_failure=lambda *_: None),
+            emit=lambda _: None,
+            put=put,
+            skipped=lambda _: None,
+            is_sampled=lambda: True,
+            first_bad_loss=lambda: None,
+        )
+    )
 
 
 def rows_of(packet: ParameterPacket, catalogue: Catalogue) -> Rows:

@@ -30,10 +30,10 @@ from telemetry.capture.activations.modules import (
     unobservable,
 )
 from telemetry.capture.activations.operations import OperationObserver
-from telemetry.capture.activations.packet import ModulePacket
 from telemetry.capture.activations.recorder import SiteRecorder
 from telemetry.capture.activations.records import TRAIN, Forward
 from telemetry.capture.activations.recurrent import GradientPlace, returned_steps, watched_input
+from telemetry.capture.activations.rows import ModulePacket
 from telemetry.capture.activations.statistics import is_observable, unreadable
 from telemetry.capture.isolation.guard import Guard
 from telemetry.capture.isolation.hook_scope import another_mode, undispatched

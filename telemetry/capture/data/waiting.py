@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from telemetry.capture.data import loaders
-from telemetry.capture.data.loader_facts import LoaderFacts
+from telemetry.capture.data.loaders import LoaderFacts
 from telemetry.capture.event import Event
 from telemetry.capture.isolation.guard import guarded
 from telemetry.capture.steps.ledger import StepRecord

@@ -1,13 +1,38 @@
 """From the clippings and the loss scale of a step to the state of each gradient."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from telemetry.capture.parameters.rows import GradientScales
 from telemetry.capture.steps.provenance import ClipRecord, Provenance
+from telemetry.capture.tensors.sample_plan import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GradientScales:
+    """State of the gradients of one block.
+
+    Attributes:
+        provenance: One of `Provenance` per parameter.
+        factors: 0-d tensors: clip coefficients and the loss scale.
+        applies: Which factor is in which gradient, shape (n_factors, n_parameters).
+        unknown: Gradients whose scale cannot be told (value clipping), shape (n_parameters,).
+    """
+
+    provenance: Sequence[Provenance]
+    factors: Sequence[Tensor]
+    applies: BoolArray
+    unknown: BoolArray
+
+    def values(self) -> FloatArray:
+        """Seen = scale x unscaled; NaN where it cannot be told. May wait for the device."""
+        result = np.where(self.unknown, np.nan, 1.0)
+        for factor, applies in zip(self.factors, self.applies, strict=True):
+            result = np.where(applies, result * float(factor), result)
+        return result
 
 
 def scales_of(

@@ -1,6 +1,7 @@
-"""Gradients, weights, updates and optimizer state at the boundary of an optimizer's step."""
+"""Gradients, weights, updates and optimizer state, before and after each optimizer's step."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,78 +10,116 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from telemetry.capture.catalogue.catalogue import Catalogue, ParameterEntry
+from telemetry.capture.catalogue.group_settings import number_of
 from telemetry.capture.catalogue.packet import Kind
-from telemetry.capture.parameters.buffers import SampledBlock, plan_blocks, row_names
-from telemetry.capture.parameters.gradient_scales import scales_of
-from telemetry.capture.parameters.packet import ParameterPacket
-from telemetry.capture.parameters.rows import GroupResults, RowGroup
+from telemetry.capture.parameters.blocks import ParameterBlock, plan_blocks, row_names
+from telemetry.capture.parameters.rows import ParameterPacket, RowGroup, SampledRows
 from telemetry.capture.parameters.sampling import BlockSample
 from telemetry.capture.parameters.statistic import ParameterStatistic, parameter_statistics
+from telemetry.capture.steps.ledger import StepRecord
+from telemetry.capture.steps.observer import StepObserver, Surroundings
 from telemetry.capture.steps.provenance import ClipRecord, loss_scale
+from telemetry.capture.tensors.host import as_kept
 from telemetry.capture.tensors.plain import is_sharded, local_part, n_real
+from telemetry.format.step_flags import StepFlag
 
 # Samples between two searches of the model for parameters that are in no optimizer.
 SEARCH_EVERY = 16
 
 
-class ParameterObserver:
-    """Reads the parameters of each optimizer before and after its step, on sampled steps.
+class ParameterObserver(StepObserver):
+    """Samples the parameters of each optimizer around its first step in a sampled step.
 
     Nothing of training is written to or kept; no random number is drawn; no device is waited for.
     The first optimizer's sample also holds the trainable parameters that are in no optimizer: their
     update is the difference to their previous sample.
 
-    Args:
-        catalogue: Names of the parameters.
-        histograms: Whether log2 histograms are recorded.
+    Where no optimizer steps, be there none or do calls count as steps, nobody knows when weights
+    are updated: a sample begins when a backward pass has ended, anew after each further one of the
+    step, and ends with the step.
     """
 
-    def __init__(self, catalogue: Catalogue, *, histograms: bool) -> None:
-        self._catalogue = catalogue
-        self._statistics = tuple(
+    part: ClassVar[str] = "parameters"
+    at_rest = frozenset({"after_backward", "step_ended"})
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around)
+        self._catalogue = around.catalogue
+        statistics = tuple(
             statistic
             for statistic in parameter_statistics()
-            if histograms or "hist" not in statistic.columns
+            if around.options.histograms or "hist" not in statistic.columns
         )
-        self._owned: dict[Optimizer | None, _Parameters] = {}
-        self._unowned = _Parameters()
-        self._seen_step = -1
-        self._seen: set[int] = set()
+        optimizers: Sequence[Optimizer | None] = around.optimizers or (None,)
+        self._sampled = {
+            optimizer: SampledParameters(optimizer, self._catalogue, statistics)
+            for optimizer in optimizers
+        }
+        self._unowned = SampledParameters(None, self._catalogue, statistics)
+        self._shared_step = -1
+        self._takers: dict[int, Optimizer] = {}  # of what several hold, in that step
         self._n_samples = 0
         self._revision = -1
-        self._open: _OpenSample | None = None
 
-    def before(self, optimizer: Optimizer | None, step: int, clip: ClipRecord | None) -> None:
-        """Sample gradients and weights; to be called by the optimizer's step pre-hook.
+    def before_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """Read gradients and weights."""
+        self._begin(record, optimizer)
 
-        Args:
-            optimizer: About to step; None where the loop updates the weights by itself.
-            step: Optimizer step.
-            clip: The clippings of its gradients since its last step.
-        """
-        self._open = None
+    def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """Read the updates and the optimizer's state."""
+        self._end(record, optimizer)
+
+    def sample_begins(self, record: StepRecord) -> None:
+        """Where no optimizer steps, be told of the backward passes and the end of the step."""
+        del record
+        if not self.around.optimizers or self.around.ledger.never_stepped:
+            self.wake("after_backward")
+            self.wake("step_ended")
+
+    def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """Read gradients and weights."""
+        del roots
+        for optimizer in self._sampled:
+            self._begin(record, optimizer)
+
+    def step_ended(self, record: StepRecord) -> None:
+        """Read the weights once more, unless an optimizer has stepped after all."""
+        self.rest("after_backward")
+        self.rest("step_ended")
+        if self.around.ledger.has_stepped:
+            return
+        if self.around.optimizers:
+            rate = number_of(self.around.optimizers[0].param_groups[0], "lr")
+            record.lr = None if rate is None else as_kept(rate)
+        for optimizer in self._sampled:
+            self._end(record, optimizer)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _begin(self, record: StepRecord, optimizer: Optimizer | None) -> None:
         with torch.no_grad():
-            owned = self._owned.setdefault(optimizer, _Parameters())
-            owned.follow(self._stepping(optimizer, step), self._catalogue)
-            self._open = _OpenSample(
-                optimizer, step, clip=clip, parameters=owned, statistics=self._statistics
-            )
+            sampled = self._sampled[optimizer]
+            sampled.follow(self._moving(optimizer, record.step))
+            sampled.begin(record.step, record.clip)
             if optimizer is not None and optimizer is self._catalogue.optimizers[0]:
-                self._open.unowned = self._sample_unowned(step, clip)
+                sampled.others = self._sample_unowned(record)
 
-    def after(self, optimizer: Optimizer | None, step: int) -> ParameterPacket | None:
-        """Sample updates and optimizer state; to be called by the optimizer's step post-hook.
-
-        Returns:
-            The whole sample; None if `before` was not called for this step, or nothing was read.
-        """
-        opened, self._open = self._open, None
-        if opened is None or opened.optimizer is not optimizer or opened.step != step:
-            return None
+    def _end(self, record: StepRecord, optimizer: Optimizer | None) -> None:
         with torch.no_grad():
-            return opened.finished()
+            packet = self._sampled[optimizer].end(record.step)
+        if packet is None:
+            return
+        record.flags |= StepFlag.SAMPLED
+        if record.param_checksum is None:
+            record.param_checksum = packet.weight_checksum
+        record.grad_norms += (packet.grad_norm_unscaled,)
+        if packet.sharded_grad_sumsq is not None:
+            record.sharded_grad_sumsqs += (packet.sharded_grad_sumsq,)
+        self.around.put(packet)
+        if self._catalogue.has_changed:
+            self.around.put(self._catalogue.packet())
 
-    def _stepping(self, optimizer: Optimizer | None, step: int) -> list[tuple[Tensor, int]]:
+    def _moving(self, optimizer: Optimizer | None, step: int) -> list[tuple[Tensor, int]]:
         """Parameters that may move in the coming step, with the indices of their groups.
 
         What two optimizers hold is sampled by the one that steps first.
@@ -97,130 +136,153 @@ class ParameterObserver:
         shared = self._catalogue.of_several_optimizers
         if not shared:
             return found
-        if self._seen_step != step:
-            self._seen_step, self._seen = step, set()
-        found = [
-            (parameter, index) for parameter, index in found if id(parameter) not in self._seen
+        if self._shared_step != step:
+            self._shared_step, self._takers = step, {}
+        for key in shared.intersection(id(parameter) for parameter, _ in found):
+            self._takers.setdefault(key, optimizer)
+        return [
+            (parameter, index)
+            for parameter, index in found
+            if self._takers.get(id(parameter), optimizer) is optimizer
         ]
-        self._seen |= shared.intersection(id(parameter) for parameter, _ in found)
-        return found
 
-    def _sample_unowned(self, step: int, clip: ClipRecord | None) -> list[GroupResults]:
+    def _sample_unowned(self, record: StepRecord) -> list[SampledRows]:
         is_due = self._n_samples % SEARCH_EVERY == 0
         if is_due or self._revision != self._catalogue.revision:
             self._catalogue.refresh()
             self._revision = self._catalogue.revision
-            found = [(parameter, 0) for parameter in self._catalogue.without_optimizer()]
-            self._unowned.follow(found, self._catalogue)
+            self._unowned.follow(
+                [(parameter, 0) for parameter in self._catalogue.without_optimizer()]
+            )
         self._n_samples += 1
-        results = self._unowned.unreadable_rows()
-        for block in self._unowned.blocks:
-            scales = scales_of(block.parameters, clip, None)
-            sample = BlockSample(block, self._statistics, step=step, scales=scales)
-            sample.observe_difference()
-            results.extend(sample.results)
-        return results
+        return self._unowned.differences(record.step, record.clip)
 
 
-class _Parameters:
-    """The blocks of some parameters, made anew when the parameters change."""
+class SampledParameters:
+    """The parameters of one optimizer, and the sample of them that is being made.
 
-    def __init__(self) -> None:
-        self.blocks: list[SampledBlock] = []
-        self._unreadable: list[tuple[Tensor, ParameterEntry]] = []
-        self._signature: list[object] = []
+    Args:
+        optimizer: Whose parameters they are; None where the loop itself updates them.
+        catalogue: Their names.
+        statistics: What is computed.
 
-    def follow(self, parameters: Sequence[tuple[Tensor, int]], catalogue: Catalogue) -> None:
-        """Take these parameters and the indices of their groups."""
-        signature: list[object] = [
-            (id(p), group, p.dtype, p.device, p.shape) for p, group in parameters
-        ]
-        signature.append(catalogue.revision)
-        if signature == self._signature:
-            return
-        # Names and owners may have changed with the parameters.
-        catalogue.refresh()
-        signature[-1] = catalogue.revision
-        named = [
-            (parameter, entry, group)
-            for parameter, group in parameters
-            if (entry := catalogue.entry(parameter)) is not None
-        ]
-        self.blocks, self._unreadable = plan_blocks(named)
-        self._signature = signature
-
-    def unreadable_rows(self) -> list[GroupResults]:
-        """Weight rows without statistics, for parameters that cannot be read."""
-        if not self._unreadable:
-            return []
-        entries = [entry for _, entry in self._unreadable]
-        nothing = np.zeros(len(entries), dtype=np.int64)
-        none = np.zeros(len(entries), dtype=np.bool_)
-        parameters = [parameter for parameter, _ in self._unreadable]
-        names = row_names(
-            entries,
-            [n_real(local_part(parameter)) for parameter in parameters],
-            is_sharded=list(map(is_sharded, parameters)),
-        )
-        rows = RowGroup(
-            kind=Kind.WEIGHT,
-            names=names[Kind.WEIGHT],
-            n_sampled=nothing,
-            is_known=none,
-            is_normed=none,
-            has_gradient=none,
-            is_written=~none,
-        )
-        return [GroupResults(rows=rows, statistics=(), partials={}, layout=None)]
-
-
-class _OpenSample:
-    """A sample between the hooks before and after one step of an optimizer."""
+    Attributes:
+        others: Rows that go with the sample, of parameters in no optimizer.
+    """
 
     def __init__(
         self,
         optimizer: Optimizer | None,
-        step: int,
-        *,
-        clip: ClipRecord | None,
-        parameters: _Parameters,
+        catalogue: Catalogue,
         statistics: Sequence[ParameterStatistic],
     ) -> None:
-        self.optimizer = optimizer
-        self.step = step
-        self.unowned: list[GroupResults] = []
-        self._loss_scale = None if optimizer is None else loss_scale(optimizer)
-        self._unreadable = parameters.unreadable_rows()
-        self._samples = [
-            BlockSample(
-                block,
-                statistics,
-                step=step,
-                scales=scales_of(block.parameters, clip, self._loss_scale),
-            )
-            for block in parameters.blocks
-        ]
+        self.others: list[SampledRows] = []
+        self._optimizer = optimizer
+        self._catalogue = catalogue
+        self._statistics = statistics
+        self._signature: list[object] = []
+        self._blocks: list[ParameterBlock] = []
+        self._unreadable: list[SampledRows] = []
+        self._samples: list[BlockSample] = []
+        self._step: int | None = None  # of the sample that has begun
 
-    def finished(self) -> ParameterPacket | None:
-        """The packet of the sample, after the step; None if there is no parameter at all."""
-        for sample in self._samples:
-            sample.observe_step(self.optimizer, self._loss_scale)
-        groups = [*self._unreadable, *self.unowned]
-        groups.extend(group for sample in self._samples for group in sample.results)
+    def follow(self, parameters: Sequence[tuple[Tensor, int]]) -> None:
+        """Take these parameters and the indices of their groups: new blocks if they are others."""
+        signature: list[object] = [
+            (id(p), group, p.dtype, p.device, p.shape) for p, group in parameters
+        ]
+        signature.append(self._catalogue.revision)
+        if signature == self._signature:
+            return
+        # Names and owners may have changed with the parameters.
+        self._catalogue.refresh()
+        signature[-1] = self._catalogue.revision
+        named = [
+            (parameter, entry, group)
+            for parameter, group in parameters
+            if (entry := self._catalogue.entry(parameter)) is not None
+        ]
+        self._blocks, unreadable = plan_blocks(named)
+        self._unreadable = _rows_without_statistics(unreadable)
+        self._signature = signature
+
+    def begin(self, step: int, clip: ClipRecord | None) -> None:
+        """Sample gradients and weights before the step.
+
+        Args:
+            step: Optimizer step.
+            clip: The clippings of the gradients since the last step.
+        """
+        self._step, self.others = None, []
+        scale = None if self._optimizer is None else loss_scale(self._optimizer)
+        self._samples = [
+            BlockSample(block, self._statistics, step=step, clip=clip, loss_scale=scale)
+            for block in self._blocks
+        ]
+        self._step = step
+
+    def end(self, step: int) -> ParameterPacket | None:
+        """Sample updates and optimizer state after the step.
+
+        Returns:
+            The whole sample; None if it was not begun in this step, or there is no parameter.
+        """
+        begun, self._step = self._step, None
+        if begun != step:
+            return None
+        samples, self._samples = self._samples, []
+        for sample in samples:
+            sample.observe_step(self._optimizer)
+        groups = [*self._unreadable, *self.others]
+        groups.extend(group for sample in samples for group in sample.rows)
         if not groups:
             return None
-        norms = [sample.norm_parts() for sample in self._samples]
+        norms = [sample.norm_parts() for sample in samples]
         unscaled = [part.unscaled for part in norms if part.unscaled is not None]
         sharded = [part.sharded for part in norms if part.sharded is not None]
         is_told = bool(unscaled) and len(unscaled) == len(norms)
         return ParameterPacket(
-            step=self.step,
+            step=step,
             groups=groups,
             grad_sumsq_total=_total([part.seen for part in norms]),
             grad_norm_unscaled=_total(unscaled).sqrt() if is_told else None,
             sharded_grad_sumsq=_total(sharded) if is_told and sharded else None,
-            weight_checksum=_total([sample.checksum for sample in self._samples]),
+            weight_checksum=_total([sample.checksum for sample in samples]),
         )
+
+    def differences(self, step: int, clip: ClipRecord | None) -> list[SampledRows]:
+        """Rows of gradients and weights now, and of updates since the last call."""
+        rows = [*self._unreadable]
+        for block in self._blocks:
+            sample = BlockSample(block, self._statistics, step=step, clip=clip, loss_scale=None)
+            sample.observe_difference()
+            rows.extend(sample.rows)
+        return rows
+
+
+def _rows_without_statistics(
+    unreadable: Sequence[tuple[Tensor, ParameterEntry]],
+) -> list[SampledRows]:
+    """Weight rows of parameters that cannot be read."""
+    if not unreadable:
+        return []
+    nothing = np.zeros(len(unreadable), dtype=np.int64)
+    none = np.zeros(len(unreadable), dtype=np.bool_)
+    names = row_names(
+        [entry for _, entry in unreadable],
+        [n_real(local_part(parameter)) for parameter, _ in unreadable],
+        is_sharded=[is_sharded(parameter) for parameter, _ in unreadable],
+    )
+    rows = RowGroup(
+        kind=Kind.WEIGHT,
+        names=names[Kind.WEIGHT],
+        n_sampled=nothing,
+        is_known=none,
+        is_normed=none,
+        has_gradient=none,
+        is_written=~none,
+    )
+    return [(rows, {})]
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:

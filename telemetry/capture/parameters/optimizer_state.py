@@ -16,7 +16,7 @@ from telemetry.capture.catalogue.optimizer_rules import (
     is_adam_type,
     is_plain_sgd,
 )
-from telemetry.capture.parameters.buffers import SampledBlock
+from telemetry.capture.parameters.blocks import ParameterBlock
 from telemetry.capture.parameters.statistic import OptimizerSettings
 
 State: TypeAlias = Mapping[str, object]
@@ -27,7 +27,7 @@ SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")  # AMSGrad divides by the form
 FIRST_MOMENTS = ("exp_avg", "momentum_buffer")
 
 
-def states_of(optimizer: Optimizer, block: SampledBlock) -> list[State]:
+def states_of(optimizer: Optimizer, block: ParameterBlock) -> list[State]:
     """What the optimizer keeps of each parameter of a block; empty before its first step."""
     # The state is a defaultdict: asking it by [] would add to it.
     return [optimizer.state.get(parameter, {}) for parameter in block.parameters]
@@ -44,7 +44,7 @@ def state_tensor(state: State, keys: Sequence[str]) -> Tensor | None:
 
 def settings_of(
     optimizer: Optimizer,
-    block: SampledBlock,
+    block: ParameterBlock,
     states: Sequence[State],
     *,
     loss_scale: Tensor | None,
@@ -74,7 +74,7 @@ def settings_of(
 
 
 def bias_correction(
-    optimizer: Optimizer, block: SampledBlock, states: Sequence[State], *, beta: int
+    optimizer: Optimizer, block: ParameterBlock, states: Sequence[State], *, beta: int
 ) -> Tensor:
     """1 - beta^t of each parameter, float32, shape (n_parameters,); 1 before its first step."""
     counts = [_step_count(state) for state in states]
@@ -87,7 +87,7 @@ def bias_correction(
     return (1 - powers).to(block.segments.device, torch.float32, non_blocking=True)
 
 
-def per_parameter(optimizer: Optimizer, block: SampledBlock, key: str) -> Tensor:
+def per_parameter(optimizer: Optimizer, block: ParameterBlock, key: str) -> Tensor:
     """A number of each parameter's group, float32, shape (n_parameters,); NaN for what is none."""
     values = [number_of(group, key) for group in optimizer.param_groups]
     return spread(values, block.groups, block.segments.device).float()

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 from telemetry.capture.catalogue.optimizer_rules import implies_update, is_adam_type, is_plain_sgd
 from telemetry.capture.catalogue.packet import Kind
 from telemetry.capture.parameters import optimizer_state
-from telemetry.capture.parameters.buffers import SampledBlock
-from telemetry.capture.parameters.gradient_scales import unscaled_sumsq
-from telemetry.capture.parameters.rows import BoolArray, GradientScales, GroupResults, RowGroup
+from telemetry.capture.parameters.blocks import ParameterBlock
+from telemetry.capture.parameters.gradient_scales import scales_of, unscaled_sumsq
+from telemetry.capture.parameters.rows import RowGroup, SampledRows
 from telemetry.capture.parameters.statistic import (
     OptimizerSettings,
     ParameterStatistic,
@@ -23,8 +23,10 @@ from telemetry.capture.parameters.statistic import (
     run,
 )
 from telemetry.capture.parameters.whole_moments import whole_moments
+from telemetry.capture.steps.provenance import ClipRecord
 from telemetry.capture.tensors.norms import tensor_norms
 from telemetry.capture.tensors.plain import nonzero_part, plain
+from telemetry.capture.tensors.sample_plan import BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,26 +51,29 @@ class BlockSample:
         block: The parameters.
         statistics: What is computed.
         step: Optimizer step.
-        scales: State of the gradients.
+        clip: The clippings of the gradients since the last step.
+        loss_scale: Factor that the loss scaler left in all of them, 0-d.
 
     Attributes:
-        results: Rows with the statistics computed so far.
+        rows: Those whose statistics are computed so far; first those of the gradients.
         checksum: Positional hash of the probed weights before the step, 0-d.
     """
 
     def __init__(
         self,
-        block: SampledBlock,
+        block: ParameterBlock,
         statistics: Sequence[ParameterStatistic],
         *,
         step: int,
-        scales: GradientScales,
+        clip: ClipRecord | None,
+        loss_scale: Tensor | None,
     ) -> None:
-        self.results: list[GroupResults] = []
+        self.rows: list[SampledRows] = []
         self._block = block
         self._statistics = statistics
         self._step = step
-        self._scales = scales
+        self._loss_scale = loss_scale
+        self._scales = scales_of(block.parameters, clip, loss_scale)
         grads = [parameter.grad for parameter in block.parameters]
         self._has_gradient: BoolArray = np.array([grad is not None for grad in grads])
         self._gradient = self._sample_gradients(grads)
@@ -78,14 +83,16 @@ class BlockSample:
         self.checksum = block.checksum(rows)
         self._weight = self._sample(Kind.WEIGHT, rows, relations)
 
-    def observe_step(self, optimizer: Optimizer | None, loss_scale: Tensor | None) -> None:
+    def observe_step(self, optimizer: Optimizer | None) -> None:
         """Read the weights and the optimizer's state after its step."""
         block = self._block
         settings = OptimizerSettings()
         second = first = None
         if optimizer is not None:
             states = optimizer_state.states_of(optimizer, block)
-            settings = optimizer_state.settings_of(optimizer, block, states, loss_scale=loss_scale)
+            settings = optimizer_state.settings_of(
+                optimizer, block, states, loss_scale=self._loss_scale
+            )
             second = self._sample_second_moment(
                 optimizer, states, Relations(gradient=self._gradient, settings=settings)
             )
@@ -117,7 +124,7 @@ class BlockSample:
 
     def norm_parts(self) -> NormParts:
         """Sums of squares of all gradients; NaN where an element is not finite."""
-        partials = self.results[0].partials
+        _, partials = self.rows[0]
         sumsq = partials["tensor_norms"].square()
         for name in ("tensor_n_nan", "tensor_n_inf"):
             if name in partials:
@@ -220,7 +227,7 @@ class BlockSample:
         is_normed: BoolArray | None = None,
         is_written: BoolArray | None = None,
     ) -> Sample:
-        """A sample whose statistics are computed and added to the results."""
+        """A sample whose statistics are computed and added to the rows."""
         block = self._block
         sample = Sample(
             kind=kind,
@@ -233,10 +240,9 @@ class BlockSample:
         statistics, partials = run(self._statistics, sample)
         names = block.names[kind]
         n_sampled = block.n_sampled if relations.moments is None else names.n
-        sample.release()
         every = np.ones(len(block.members), dtype=np.bool_)
         is_read = self._has_gradient if kind == Kind.GRADIENT else every
-        rows = RowGroup(
+        group = RowGroup(
             kind=kind,
             names=names,
             n_sampled=np.where(is_read, n_sampled, 0),
@@ -245,12 +251,10 @@ class BlockSample:
             has_gradient=self._has_gradient,
             is_written=every if is_written is None else is_written,
             scales=self._scales if kind == Kind.GRADIENT else None,
+            statistics=statistics,
+            layout=block.segments.layout,
         )
-        self.results.append(
-            GroupResults(
-                rows=rows, statistics=statistics, partials=partials, layout=block.segments.layout
-            )
-        )
+        self.rows.append((group, partials))
         return sample
 
     def _end(self) -> None:

@@ -117,7 +117,7 @@ class Sample:
         values: Buffer owned by the caller, shape (n_rows, 1024), float32 (float64 for float64
             parameters). Non-finite elements are counted and then replaced by zero in place.
         workspace: Scratch of the same device and dtype.
-        relations: Read while statistics run, then dropped by `release`.
+        relations: Read while statistics run, then dropped.
 
     Attributes:
         sums: Sums of the finite values of each row, shape (n_rows,).
@@ -146,10 +146,6 @@ class Sample:
         self.non_finite: Partials = {}
         if not is_known_finite(self.sums):
             self._set_aside_non_finite()
-
-    def release(self) -> None:
-        """Let go of the tensors of training and of older samples."""
-        self.relations = Relations()
 
     @cached_property
     def zeros(self) -> Tensor:
@@ -253,7 +249,10 @@ def parameter_statistics() -> tuple[ParameterStatistic, ...]:
 def run(
     statistics: Sequence[ParameterStatistic], sample: Sample
 ) -> tuple[list[ParameterStatistic], Partials]:
-    """The statistics of a sample's kind that have something to say, and all partial results."""
+    """The statistics of a sample's kind that have something to say, and all partial results.
+
+    The sample then lets go of the tensors of training and of older samples.
+    """
     done: list[ParameterStatistic] = []
     partials: Partials = {}
     for statistic in statistics:
@@ -262,6 +261,7 @@ def run(
             if result is not None:
                 done.append(statistic)
                 partials.update(result)
+    sample.relations = Relations()
     return done, partials
 
 

@@ -6,7 +6,7 @@ reports none itself.
 
 from collections.abc import Mapping
 
-from telemetry.capture.gradients.root_factors import COLUMN, RootFactors
+from telemetry.capture.gradients.accumulation import ROOT_FACTOR_SUM, RootFactors
 from telemetry.capture.steps.divided_losses import DividedLosses
 from telemetry.capture.steps.quantity import Cells, HostSteps, StepQuantity
 
@@ -22,7 +22,7 @@ class FactorSums:
         sums: list[float | None] = []
         losses: list[float | None] = []
         for factors, scale, roots, reported, returned in zip(
-            steps.kept[COLUMN],
+            steps.kept[ROOT_FACTOR_SUM],
             steps.scales,
             steps.roots,
             steps.reported,
@@ -33,12 +33,12 @@ class FactorSums:
             self._divided.learn(total, len(roots))
             sums.append(total)
             losses.append(None if reported is not None else self._divided.loss(roots, returned))
-        return {COLUMN: sums, "loss": losses}
+        return {ROOT_FACTOR_SUM: sums, "loss": losses}
 
 
 QUANTITY = StepQuantity(
     id="root_factors",
-    columns=(COLUMN,),
+    columns=(ROOT_FACTOR_SUM,),
     observer=RootFactors,
     reduction=FactorSums,
     corrects=("loss",),

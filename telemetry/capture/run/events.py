@@ -1,5 +1,6 @@
 """Events that describe what was attached: the model and its optimizers."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,6 +16,8 @@ from telemetry.capture.catalogue.group_settings import (
 from telemetry.capture.catalogue.module_roles import Together
 from telemetry.capture.event import Event
 from telemetry.json_values import Json
+
+logger = logging.getLogger(__name__)
 
 PLAIN_KEYS = (
     "lr",
@@ -40,10 +43,13 @@ NEVER_STEPPED = Event(
 
 
 def events_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[Event]:
-    """What is recorded, by which optimizers it is trained, and what looks wrong."""
+    """What is recorded, by which optimizers it is trained, and what looks wrong: that is logged."""
     yield attach_event(model, optimizers)
     yield from optimizer_events(optimizers)
-    yield from warnings_at_attach(model, optimizers)
+    for event in warnings_at_attach(model, optimizers):
+        if event.severity == "warning":
+            logger.warning("%s", event.message)
+        yield event
 
 
 def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:

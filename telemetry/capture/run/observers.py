@@ -8,7 +8,7 @@ from telemetry.capture import quantities
 from telemetry.capture.activations.probe import ProbeObserver
 from telemetry.capture.gradients.provenance_observer import ProvenanceWatch
 from telemetry.capture.nonfinite.observer import OriginObserver
-from telemetry.capture.parameters.watch import HandUpdateWatch, NeverSteppedWatch, ParameterWatch
+from telemetry.capture.parameters.observer import ParameterObserver
 from telemetry.capture.steps.observer import StepObserver, Surroundings
 from telemetry.capture.steps.quantity import StepQuantity
 
@@ -28,10 +28,8 @@ def step_observers(around: Surroundings) -> tuple[StepObserver, ...]:
     kinds: list[type[StepObserver]] = [ProvenanceWatch]
     kinds += [each.observer for each in step_quantities() if each.observer is not None]
     kinds += [OriginObserver]
-    if around.optimizers:
-        kinds += [ParameterWatch, NeverSteppedWatch]
-    else:
-        kinds.insert(0, HandUpdateWatch)  # it reads the gradients when the step has ended
+    # Without an optimizer it reads the gradients when the step has ended, before the others do.
+    kinds.insert(len(kinds) if around.optimizers else 0, ParameterObserver)
     if around.options.probe is not None:
         kinds.append(ProbeObserver)
     return tuple(kind(around) for kind in kinds)

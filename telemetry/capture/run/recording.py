@@ -5,7 +5,6 @@ event of the run, and never reaches the loop (unless `strict`).
 """
 
 import functools
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
@@ -26,7 +25,7 @@ from telemetry.capture.isolation.torch_state import in_backward, in_transform, i
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
 from telemetry.capture.run.observers import step_observers, step_quantities
-from telemetry.capture.steps import backward, backward_graph, entry_hook, optimizer_hooks
+from telemetry.capture.steps import backward, entry_hook, optimizer_hooks
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
 from telemetry.capture.steps.ledger import StepLedger, StepRecord
 from telemetry.capture.steps.observer import Surroundings, Watch
@@ -42,8 +41,6 @@ from telemetry.json_values import Json
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
-
-logger = logging.getLogger(__name__)
 
 
 class Recording:
@@ -66,7 +63,6 @@ class Recording:
         self._costs = Costs(options, clock, dispatch_s=dispatch_s)
         meter = self._costs.meter
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
-        self._governor = self._costs.governor
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
         quantities = step_quantities()
         self._ledger = StepLedger(
@@ -201,8 +197,8 @@ class Recording:
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: backward.Waiting) -> None:
-        is_own = backward_graph.is_own(self._catalogue, roots, forward_thread=self._forward_thread)
-        if is_own or backward_graph.is_alone():
+        is_own = backward.is_own(self._catalogue, roots, forward_thread=self._forward_thread)
+        if is_own or backward.is_alone():
             self._settle("no_grad")
         if not is_own:
             return
@@ -303,8 +299,6 @@ class Recording:
         self._handles.extend(self.modules.attach(entries))
         backward.observe(self._on_backward)
         for event in events_at_attach(self._catalogue.model, self._optimizers):
-            if event.severity == "warning":
-                logger.warning("%s", event.message)
             self.emit(event)
         self.writer.put(self._catalogue.packet())
         self._watch.attached()
@@ -355,7 +349,7 @@ class Recording:
             self._watch.step_ended(record)
         now_s = self._clock()
         self._end_record(record, now_s)
-        change = self._governor.step_ended(record.step)
+        change = self._costs.governor.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
         if self._scalars.is_due(now_s):
@@ -374,7 +368,7 @@ class Recording:
 
     def _begin_step(self) -> None:
         record = self._ledger.current
-        record.sampled = self._governor.sampled(record.step)
+        record.sampled = self._costs.governor.sampled(record.step)
         self._samples.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)

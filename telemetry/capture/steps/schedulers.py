@@ -1,26 +1,39 @@
-"""What sets the learning rate and other settings of the optimizers: schedulers, or the loop."""
+"""What sets the learning rate and other settings of the optimizers: schedulers, or the loop.
 
+`step` of torch's learning-rate schedulers is replaced while somebody observes: that of
+`LRScheduler`, and that of each of its subclasses, those of users too, that has one of its own and
+may never call the inherited one. A call within a call, as of a chain of schedulers, is part of it,
+and so is the one that each scheduler makes when it is built.
+"""
+
+import functools
+import threading
 import weakref
-from typing import TYPE_CHECKING, ClassVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from types import FunctionType
+from typing import ClassVar
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from telemetry.capture.catalogue.group_settings import Change, Settings, changes, settings_of_groups
 from telemetry.capture.event import Event
 from telemetry.capture.isolation.guard import guarded
-from telemetry.capture.steps import scheduler_calls
+from telemetry.capture.isolation.replaced_methods import MakeMethod, ReplacedMethods, owners_of
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver, Surroundings
-from telemetry.capture.steps.scheduler_settings import scheduler_settings
-
-if TYPE_CHECKING:
-    from telemetry.json_values import Json
+from telemetry.json_values import Json
 
 MAX_SCHEDULERS = 64  # that are told of
 MAX_GROUPS = 16  # named in one event
 LONGEST_PAUSE = 10_000  # steps between two events about a setting that changes all the time
 CYCLED = frozenset({"momentum", "betas"})  # what torch's cyclic schedulers set besides lr
+MAX_ENTRIES = 64  # of a list, as of milestones or learning rates
+STATE = frozenset({"last_epoch", "best", "num_bad_epochs", "cooldown_counter", "num_bad_steps"})
+INSIDE = ("_schedulers", "schedulers")
+MILESTONES = "_milestones"  # of a sequence of schedulers
 
 
 class ScheduleWatch(StepObserver):
@@ -45,11 +58,11 @@ class ScheduleWatch(StepObserver):
 
     def attached(self) -> None:
         """Observe torch's schedulers."""
-        scheduler_calls.observe(self)
+        _methods.observe(self)
 
     def close(self) -> None:
         """Put them back; tell what a pause has kept back."""
-        scheduler_calls.forget(self)
+        _methods.forget(self)
         for (optimizer, key), pause in self._told.items():
             if pause.kept_back:
                 self._tell(optimizer, key, pause, step=self.around.ledger.last_begun.step)
@@ -170,3 +183,79 @@ class _Pause:
         self._until = step + self._length
         self._length = min(2 * self._length, LONGEST_PAUSE)
         return found, self._since
+
+
+def scheduler_settings(scheduler: LRScheduler) -> dict[str, Json]:
+    """Class and plain settings; those of schedulers inside it under `schedulers`.
+
+    Tensors, functions and what changes from call to call are left out.
+    """
+    found: dict[str, Json] = {"class": type(scheduler).__name__}
+    for name, value in vars(scheduler).items():
+        if name in INSIDE and isinstance(value, Sequence):
+            parts = [part for part in value if isinstance(part, LRScheduler)]
+            found["schedulers"] = [scheduler_settings(part) for part in parts[:MAX_ENTRIES]]
+        elif name == MILESTONES or not (name.startswith("_") or name in STATE):
+            plain = _plain(value)
+            if plain is not None:
+                found[name.lstrip("_")] = plain
+    return found
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Counter):  # how MultiStepLR keeps its milestones
+        value = sorted(value.elements())
+    if isinstance(value, list | tuple):
+        entries = [_plain(entry) for entry in value[:MAX_ENTRIES]]
+        return entries if entries and None not in entries else None
+    return None
+
+
+def _find() -> Iterator[tuple[type, str, MakeMethod]]:
+    for owner in owners_of(LRScheduler, "step"):
+        yield owner, "step", _observed_step
+    for owner in owners_of(LRScheduler, "_initial_step"):
+        yield owner, "_initial_step", _observed_initial_step
+
+
+_methods: ReplacedMethods[ScheduleWatch] = ReplacedMethods(_find)
+_stepping: set[int] = set()  # threads that are inside a scheduler
+
+
+def _observed_step(original: FunctionType) -> object:
+    thread_of = threading.get_ident  # looked up once
+
+    @functools.wraps(original)
+    def step(scheduler: LRScheduler, *args: object, **kwargs: object) -> object:
+        if torch.compiler.is_compiling():
+            return original(scheduler, *args, **kwargs)
+        thread = thread_of()
+        if thread in _stepping:
+            return original(scheduler, *args, **kwargs)
+        _stepping.add(thread)
+        try:
+            result = original(scheduler, *args, **kwargs)
+        finally:
+            _stepping.discard(thread)
+        for observer in _methods.observers:
+            observer.scheduled(scheduler)
+        return result
+
+    return step
+
+
+def _observed_initial_step(original: FunctionType) -> object:
+    @functools.wraps(original)
+    def initial_step(scheduler: LRScheduler) -> object:
+        thread = threading.get_ident()
+        if thread in _stepping:
+            return original(scheduler)
+        _stepping.add(thread)
+        try:
+            return original(scheduler)
+        finally:
+            _stepping.discard(thread)
+
+    return initial_step

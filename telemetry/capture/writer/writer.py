@@ -1,28 +1,29 @@
-"""RunWriter: everything that reaches the disk goes through its background thread."""
+"""RunWriter: the training thread's side of what reaches the disk."""
 
 import logging
 import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from telemetry.capture.environment.ranks import given_run_id
 from telemetry.capture.event import Event
-from telemetry.capture.isolation.contained import contained
 from telemetry.capture.live.alerts import FindingNews
-from telemetry.capture.live.diagnosis import LiveDiagnosis, why_impossible
-from telemetry.capture.live.look_budget import LookBudget, core_count
+from telemetry.capture.live.diagnosis import (
+    LiveDiagnosis,
+    LookBudget,
+    core_count,
+    why_impossible,
+)
 from telemetry.capture.live.shard_merging import ShardMerging, can_merge
-from telemetry.capture.packet import Packet, rows_packet
+from telemetry.capture.packet import rows_packet
 from telemetry.capture.steps.options import Options
 from telemetry.capture.writer.claims import claim_run
 from telemetry.capture.writer.flight_recorder import FlightRecorder
-from telemetry.capture.writer.inbox import Inbox
+from telemetry.capture.writer.loop import FlushRequest, WriterLoop
 from telemetry.capture.writer.publisher import event_record
-from telemetry.capture.writer.pump import Pump
 from telemetry.capture.writer.run_folder import Progress, RunFolder, RunSettings
 from telemetry.errors import CaptureError
 from telemetry.format.live_findings import live_findings_name
@@ -33,8 +34,6 @@ __all__ = ["RunSettings", "RunWriter"]
 
 logger = logging.getLogger(__name__)
 
-TURN_INTERVAL_S = 1.0  # tensors of packets leave the device within it
-SHORTEST_TURN_S = 0.05  # even if something is always overdue
 CLOSE_TIMEOUT_S = 30.0
 
 _open_writers: weakref.WeakSet["RunWriter"] = weakref.WeakSet()
@@ -54,6 +53,7 @@ class RunWriter:
         ref: The run and its folder.
         world_size: Processes that record it.
         flight: The flight recorder; None when it is off.
+        put: Hands over a packet; it is dropped and counted when 64 MiB are waiting.
         mark_step: Notes that a step has ended, after its packets were put.
     """
 
@@ -71,29 +71,19 @@ class RunWriter:
         self.flight = flight
         self._strict = strict
         self._clock = clock
-        self._inbox = Inbox()
-        self.mark_step = self._inbox.mark_step
-        self._summary: dict[str, Json] = {}
-        self._failure: Exception | None = None
-        self._pump = Pump(
-            folder,
-            self._inbox,
-            self._summary,
-            flight=flight,
-            started_s=clock(),
-            on_failure=self._note_failure,
-        )
         is_merged = self.claim.rank == 0 and can_merge()
-        self._merging = ShardMerging(self.ref.path) if is_merged else None
-        self._live: LiveDiagnosis | None = None
+        merging = ShardMerging(self.ref.path) if is_merged else None
+        self._loop = WriterLoop(folder, flight=flight, merging=merging, clock=clock)
+        self.put = self._loop.queue.put
+        self.mark_step = self._loop.queue.mark_step
         self._news: FindingNews | None = None
-        self._flushes: deque[_Flush] = deque()
-        self._end: tuple[Status, Mapping[str, Json] | None] | None = None
         self._is_owned = True
-        self._finishing = threading.Lock()
-        self._is_finished = False
-        self._directory = _working_directory()
-        self._thread = threading.Thread(target=self._run, name="telemetry-writer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run,
+            args=(_working_directory(),),
+            name="telemetry-writer",
+            daemon=True,
+        )
 
     @classmethod
     def open(
@@ -137,12 +127,12 @@ class RunWriter:
     @property
     def failure(self) -> Exception | None:
         """The first thing that could not be recorded."""
-        return self._failure
+        return self._loop.failure
 
     @property
     def first_bad_loss(self) -> int | None:
         """The first step whose loss was seen not to be finite, so far."""
-        return self._pump.first_bad_loss
+        return self._loop.alarms.first_bad_loss
 
     def start(self) -> None:
         """Start the thread.
@@ -152,10 +142,6 @@ class RunWriter:
         """
         self._thread.start()
         _open_writers.add(self)
-
-    def put(self, packet: Packet) -> None:
-        """Hand over a packet; it is dropped and counted when 64 MiB are waiting."""
-        self._inbox.put(packet)
 
     def event(
         self,
@@ -196,7 +182,7 @@ class RunWriter:
             self.event("telemetry_error", text, step=0, severity="warning")
             return
         self._news = news
-        self._live = LiveDiagnosis(
+        self._loop.live = LiveDiagnosis(
             self.ref.path,
             self.ref.path / live_findings_name(self.claim.attempt),
             budget=LookBudget(
@@ -205,21 +191,21 @@ class RunWriter:
                 n_cores=core_count(),
             ),
             deliver=news.post,
-            give_up=self._pump.tell_once,
+            give_up=self._loop.tell_once,
             started_s=self._clock(),
         )
 
     def add_summary(self, **values: Json) -> None:
         """Values for the summary in run.json, from the next heartbeat on."""
-        self._summary.update(values)
+        self._loop.summary.update(values)
 
     def flush(self, *, timeout_s: float) -> bool:
         """Write everything that was put before; False if that took too long or failed."""
-        if not self._is_owned or self._end is not None or not self._thread.is_alive():
+        if not self._is_owned or self._loop.end is not None or not self._thread.is_alive():
             return False
-        request = _Flush()
-        self._flushes.append(request)
-        self._inbox.wake.set()
+        request = FlushRequest()
+        self._loop.requests.append(request)
+        self._loop.queue.wake.set()
         return request.done.wait(timeout_s) and request.succeeded
 
     def close(
@@ -239,100 +225,31 @@ class RunWriter:
         Raises:
             CaptureError: with `strict`, if something was not recorded.
         """
-        if not self._is_owned or self._is_finished:
+        loop = self._loop
+        if not self._is_owned or loop.is_finished:
             return
-        self._end = self._end or (status, error)
-        self._inbox.is_open = False
-        self._inbox.wake.set()
+        loop.end = loop.end or (status, error)
+        loop.queue.is_open = False
+        loop.queue.wake.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             logger.warning("telemetry: run %s: still writing after %g s", self.ref.run, timeout_s)
         else:
-            self._finish()  # does nothing unless the thread was lost
+            loop.finish()  # does nothing unless the thread was lost
             _open_writers.discard(self)
-        if self._strict and self._failure is not None:
+        if self._strict and loop.failure is not None:
             raise CaptureError(
-                f"run {self.ref.run}: not everything was recorded: {self._failure}"
-            ) from self._failure
+                f"run {self.ref.run}: not everything was recorded: {loop.failure}"
+            ) from loop.failure
 
     def disown(self) -> None:
         """Become harmless in a forked child: nothing is written, no lock is waited for."""
         self._is_owned = False
-        self._inbox.is_open = False
+        self._loop.queue.is_open = False
         if self.flight is not None:
             self.flight.close(keep=True)
         if self._news is not None:
             self._news.close()
-
-    def _run(self) -> None:
-        with contained(self._turn_failed):
-            self._pump.begin(self._directory)
-        while self._end is None:
-            wait_s = min(TURN_INTERVAL_S, self._pump.due_s - self._clock())
-            self._inbox.wake.wait(max(wait_s, SHORTEST_TURN_S))
-            self._inbox.wake.clear()
-            self._turn()
-        self._finish()
-
-    def _turn(self) -> None:
-        requests = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        done = False
-        with contained(self._turn_failed):
-            done = self._pump.turn(self._clock(), flush=bool(requests))
-        if self._merging is not None:
-            with contained(self._merging_failed):
-                if self._merging.turn(self._pump.n_flushes):
-                    self._pump.forget_merged()
-        if self._live is not None:
-            with contained(self._live_failed):
-                pump = self._pump
-                self._live.turn(self._clock(), n_shards=pump.n_shards, n_alarms=pump.n_alarms)
-        for request in requests:
-            request.succeeded = done
-            request.done.set()
-
-    def _finish(self) -> None:
-        with self._finishing:
-            if self._is_finished or self._end is None:
-                return
-            status, error = self._end
-            if self._merging is not None:
-                with contained(self._merging_failed):
-                    self._merging.close()
-            if self._live is not None:
-                with contained(self._live_failed):
-                    self._live.close()
-            with contained(self._turn_failed):
-                self._pump.finish(self._clock(), status, error)
-            self._is_finished = True  # last: a second close() waits for the first
-        for request in self._flushes:
-            request.done.set()
-
-    def _turn_failed(self, error: Exception) -> None:
-        if self._failure is None:
-            logger.warning("telemetry: run %s: writing failed", self.ref.run, exc_info=error)
-        self._note_failure(error)
-
-    def _live_failed(self, error: Exception) -> None:
-        self._live = None
-        self._pump.tell_once(f"nothing is judged any more: {type(error).__name__}: {error}")
-
-    def _merging_failed(self, error: Exception) -> None:
-        self._merging = None
-        logger.debug("shards are not merged any more: %s", error)
-
-    def _note_failure(self, error: Exception) -> None:
-        self._failure = self._failure or error
-
-
-class _Flush:
-    """A wish of the training thread, and whether it came true."""
-
-    __slots__ = ("done", "succeeded")
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.succeeded = False
 
 
 def _flight_recorder(folder: RunFolder, n_slots: int) -> FlightRecorder | None:

@@ -150,3 +150,16 @@ def test_an_optimizer_that_steps_after_all_is_sampled_once_a_step(tmp_path: Path
         row["n_zero"] for (_, _, kind), row in sorted(rows.items(), key=str) if kind == "update"
     ]
     assert sorted(map(str, updates)) == ["0"] * 10 + ["1"] * 6
+
+
+def test_what_optimizers_that_never_step_share_is_sampled_after_each_pass(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizers = [torch.optim.SGD(part.parameters(), lr=1.0) for part in (model, model[1])]
+    with opened(model, optimizers, tmp_path) as telemetry:
+        for _ in range(66):
+            for _ in range(2):
+                model(torch.ones(1, 2)).sum().backward()
+            telemetry.step(loss=1.0)
+    sampled = {(step, name) for step, name, kind in tensors(telemetry) if kind == "gradient"}
+    names = {name for name, _ in model.named_parameters()}
+    assert {(step, name) for step in (1, 2) for name in names} <= sampled

@@ -84,7 +84,7 @@ def test_a_running_run_has_its_shards_merged(
         writer.put(step_rows(range(step, step + 1)))
         writer.mark_step(step)
         assert writer.flush(timeout_s=60.0)
-    merging = writer._merging
+    merging = writer._loop._merging
     assert merging is not None
     writer.flush(timeout_s=60.0)
     child = merging._child

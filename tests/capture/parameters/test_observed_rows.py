@@ -206,10 +206,10 @@ def test_a_loss_scale_that_the_optimizer_removes_itself_is_told() -> None:
 
     del optimizer.grad_scale  # type: ignore[attr-defined]
     optimizer.grad_scale = torch.tensor(1024.0)  # type: ignore[attr-defined]
-    observed.observer.before(optimizer, 0, None)
+    observed.before(optimizer, 0, None)
     del optimizer.grad_scale  # type: ignore[attr-defined]
     unscaled_step()
-    packet = observed.observer.after(optimizer, 0)
+    packet = observed.after(optimizer, 0)
     assert packet is not None
     rows = rows_of(packet, observed.catalogue)
     assert rows["weight", "gradient"]["provenance"] == "raw"

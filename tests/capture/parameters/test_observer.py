@@ -90,10 +90,10 @@ def test_nothing_waits_for_the_device_on_the_training_thread(
         backward(model, seed=seed)
         record = clipped(list(model.parameters()), 0.1)
         with Operations():
-            observed.observer.before(optimizer, seed, record)
+            observed.before(optimizer, seed, record)
         optimizer.step()
         with Operations():
-            packets.append(observed.observer.after(optimizer, seed))
+            packets.append(observed.after(optimizer, seed))
     monkeypatch.undo()
     for packet in packets:
         assert packet is not None
@@ -113,10 +113,10 @@ def test_the_number_of_operations_does_not_grow_with_the_number_of_tensors() -> 
         backward(model)
         operations = Operations()
         with operations:
-            observed.observer.before(optimizer, 20, None)
+            observed.before(optimizer, 20, None)
         optimizer.step()
         with operations:
-            observed.observer.after(optimizer, 20)
+            observed.after(optimizer, 20)
         counts.append(operations.counts.total())
     assert counts[1] <= counts[0] + 20  # 40 tensors more
 
@@ -127,7 +127,7 @@ def test_no_gradient_is_kept_alive_by_a_sample() -> None:
     observed = Observed(model, optimizer)
     backward(model)
     grads = [weakref.ref(p.grad) for p in model.parameters()]
-    observed.observer.before(optimizer, 0, None)
+    observed.before(optimizer, 0, None)
     model.zero_grad()
     gc.collect()
     assert [grad() for grad in grads] == [None] * len(grads)
@@ -185,14 +185,15 @@ def test_the_checksum_tells_equal_weights_from_different_and_from_permuted_ones(
 def test_a_sample_that_was_never_begun_gives_nothing() -> None:
     model = net()
     optimizer, other = sgd(model), sgd(model)
-    observer = Observed(model, [optimizer, other]).observer
+    observed = Observed(model, [optimizer, other])
     backward(model)
-    assert observer.after(optimizer, 0) is None
-    observer.before(optimizer, 0, None)
-    assert observer.after(optimizer, 1) is None
-    observer.before(optimizer, 0, None)
-    assert observer.after(other, 0) is None
-    assert observer.after(optimizer, 0) is None
+    assert observed.after(optimizer, 0) is None
+    observed.before(optimizer, 0)
+    assert observed.after(optimizer, 1) is None
+    observed.before(optimizer, 0)
+    assert observed.after(other, 0) is None
+    assert observed.after(optimizer, 0) is not None
+    assert observed.after(optimizer, 0) is None
 
 
 def test_an_optimizer_with_nothing_to_train_gives_nothing() -> None:

@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
-from telemetry.capture.parameters import buffers
+from telemetry.capture.parameters import blocks as parameter_blocks
 
 MakeOptimizer: TypeAlias = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -23,7 +23,7 @@ def test_blocks_split_the_parameters_without_changing_a_value(
 ) -> None:
     results = []
     for limit in (1 << 19, 150):
-        monkeypatch.setattr(buffers, "HOST_BLOCK_ELEMENTS", limit)
+        monkeypatch.setattr(parameter_blocks, "HOST_BLOCK_ELEMENTS", limit)
         torch.manual_seed(0)
         model = net()
         observed = Observed(model, torch.optim.Adam(model.parameters()))
@@ -149,10 +149,10 @@ def test_settings_of_torch_that_a_script_changed_do_not_matter() -> None:
                 )
             parameter.grad[0] = math.nan  # type: ignore[index]
             with torch.device("meta"):
-                observed.observer.before(optimizer, seed, None)
+                observed.before(optimizer, seed, None)
             optimizer.step()
             with torch.device("meta"):
-                packet = observed.observer.after(optimizer, seed)
+                packet = observed.after(optimizer, seed)
     finally:
         torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(mode=False)

@@ -12,7 +12,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from telemetry import TelemetryCallback
 from telemetry.capture.data import waiting
-from telemetry.capture.data.loader_facts import LoaderFacts
+from telemetry.capture.data.loaders import LoaderFacts
 from telemetry.capture.steps import schedulers
 from telemetry.errors import CaptureError
 

@@ -4,14 +4,13 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 import torch
+from observed_parameters import Observed
 from torch import nn
 
 from telemetry.capture.activations.observer import ModuleObserver
-from telemetry.capture.activations.packet import ModulePacket
-from telemetry.capture.catalogue.catalogue import Catalogue
+from telemetry.capture.activations.rows import ModulePacket
 from telemetry.capture.packet import HOST_ROW_BYTES, rows_packet
-from telemetry.capture.parameters.observer import ParameterObserver
-from telemetry.capture.parameters.packet import ParameterPacket
+from telemetry.capture.parameters.rows import ParameterPacket
 from telemetry.capture.parameters.statistics.dead_bitmap import DeadWindows
 from telemetry.format.tables import table
 
@@ -45,7 +44,7 @@ def test_samples_made_together_are_those_made_alone(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 40), nn.ReLU(), nn.Linear(40, 3), nn.Linear(3, 3))
     optimizer = optimizer_type(model.parameters(), lr=1e-2)
-    parameters = ParameterObserver(Catalogue(model, [optimizer]), histograms=True)
+    parameters = Observed(model, optimizer)
     modules = ModuleObserver(model)
     samples: list[ParameterPacket] = []
     activations: list[ModulePacket] = []
@@ -57,7 +56,7 @@ def test_samples_made_together_are_those_made_alone(
             model[3].bias.grad = None
         if step == 4:
             model[0].weight.grad[0, 0] = torch.inf
-        parameters.before(optimizer, step, None)
+        parameters.before(optimizer, step)
         optimizer.step()
         sample, activation = parameters.after(optimizer, step), modules.end()
         assert sample is not None

@@ -6,6 +6,7 @@ import pytest
 from recorded import TensorPacket, metric_row, rows_of, run_settings, step_rows, steps_of
 
 from telemetry.capture.writer import claims, writer
+from telemetry.capture.writer.loop import WriterLoop
 from telemetry.capture.writer.writer import RunWriter
 from telemetry.errors import CaptureError, UsageError
 from telemetry.format.manifest import Status, read_manifest
@@ -213,7 +214,7 @@ def test_a_turn_that_fails_is_told_once_and_does_not_end_the_recording(
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as broken:
-        broken.setattr(recorder._pump, "turn", fail)  # of this writer alone
+        broken.setattr(recorder._loop, "turn", fail)  # of this writer alone
         for _ in range(3):
             assert not recorder.flush(timeout_s=WAIT_S)
     train(recorder, range(2))
@@ -227,7 +228,7 @@ def test_a_turn_that_fails_is_told_once_and_does_not_end_the_recording(
 def test_a_lost_thread_is_replaced_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunWriter, "_run", lambda _: None)
+    monkeypatch.setattr(WriterLoop, "run", lambda *_: None)
     recorder = RunWriter.open(run_settings(tmp_path))
     train(recorder, range(2))
     recorder._thread.join()
@@ -243,7 +244,7 @@ def test_a_working_directory_that_is_gone_does_not_matter(
     def gone() -> Path:
         raise FileNotFoundError
 
-    monkeypatch.setattr("telemetry.capture.writer.pump.git_state", lambda _: {"git_commit": "abc"})
+    monkeypatch.setattr("telemetry.capture.writer.loop.git_state", lambda _: {"git_commit": "abc"})
     monkeypatch.setattr(writer.Path, "cwd", gone)
     recorder = RunWriter.open(run_settings(tmp_path))
     recorder.close(Status.FINISHED)

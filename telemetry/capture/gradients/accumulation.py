@@ -1,9 +1,14 @@
-"""By which constants the roots of accumulated backward passes were multiplied last."""
+"""What accumulation over several backward passes leaves: a micro-batch's gradient, the divisions.
+
+The gradient of one micro-batch is held against that of the whole step; the constants by which the
+roots of the passes were multiplied last tell whether the loop divides its losses.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.optim import Optimizer
@@ -12,12 +17,72 @@ from telemetry.capture.catalogue.group_settings import parameters_of
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver
 from telemetry.capture.tensors.host import as_kept
+from telemetry.capture.tensors.norms import tensor_norms
+from telemetry.capture.tensors.plain import is_sharded, n_copies, plain
 
-COLUMN = "root_factor_sum"
+MICRO_GRAD_SUMSQ = "micro_grad_sumsq"
+ROOT_FACTOR_SUM = "root_factor_sum"
 MAX_DEPTH = 16  # of the chain of operations behind a root
 PASSING = frozenset(
     {"Alias", "Clone", "Neg", "Squeeze", "ToCopy", "UnsafeView", "Unsqueeze", "View"}
 )
+
+
+class MicroGradients(StepObserver):
+    """Fills `micro_grad_sumsq` of sampled steps that accumulate.
+
+    That a second backward pass will come is not known when the first ends; what the step before
+    did is, and a loop that does not accumulate pays nothing.
+    """
+
+    part = "micro_gradients"
+    at_rest = frozenset({"after_backward"})
+
+    def sample_begins(self, record: StepRecord) -> None:
+        """Be told of its first backward pass if the last step had several."""
+        if self.around.ledger.accumulated_before(record):
+            self.wake("after_backward")
+
+    def after_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
+        """Read what the first backward pass left in the gradients."""
+        del roots
+        self.rest("after_backward")
+        if record.backward_calls == 1:
+            with torch.no_grad():
+                sumsq = self._sumsq()
+            if sumsq is not None:
+                record.values[MICRO_GRAD_SUMSQ] = sumsq
+
+    def after_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """Forget it if no second pass came: it is the gradient of the whole step."""
+        del optimizer
+        self.rest("after_backward")
+        if record.backward_calls < 2:  # noqa: PLR2004 - one pass accumulates nothing
+            record.forget(MICRO_GRAD_SUMSQ)
+
+    def _sumsq(self) -> Tensor | None:
+        alike: dict[tuple[torch.device, int], list[Tensor]] = {}
+        for gradient, copies in self._gradients():
+            alike.setdefault((gradient.device, copies), []).append(gradient)
+        sums = [
+            tensor_norms(gradients).square().sum() / copies
+            for (_, copies), gradients in alike.items()
+        ]
+        if not sums:
+            return None
+        return torch.stack([part.to(sums[0].device, non_blocking=True) for part in sums]).sum()
+
+    def _gradients(self) -> Iterator[tuple[Tensor, int]]:
+        """Each gradient, and how many ranks add the same one to the sum over ranks."""
+        seen: set[int] = set()
+        for optimizer in self.around.optimizers:
+            for parameter in parameters_of(optimizer):
+                if parameter.grad is None or id(parameter) in seen:
+                    continue
+                seen.add(id(parameter))
+                gradient = plain(parameter.grad)
+                if gradient is not None:
+                    yield gradient, n_copies(parameter) if is_sharded(parameter) else 1
 
 
 class RootFactors(StepObserver):
@@ -39,20 +104,20 @@ class RootFactors(StepObserver):
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
         """Read the graph behind the root."""
-        if record.parts.get(COLUMN) and self._are_cleared():
+        if record.parts.get(ROOT_FACTOR_SUM) and self._are_cleared():
             self.rest("before_backward")
-            record.forget(COLUMN)
+            record.forget(ROOT_FACTOR_SUM)
             return
         for root in roots:
             factor = constant_factor(root.grad_fn)
-            record.append(COLUMN, math.nan if factor is None else factor)
+            record.append(ROOT_FACTOR_SUM, math.nan if factor is None else factor)
 
     def before_sampled_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """Later passes are of closures, or of other optimizers; one pass accumulates nothing."""
         del optimizer
         self.rest("before_backward")
-        if len(record.parts.get(COLUMN, ())) < 2:  # noqa: PLR2004 - of several passes
-            record.forget(COLUMN)
+        if len(record.parts.get(ROOT_FACTOR_SUM, ())) < 2:  # noqa: PLR2004 - of several passes
+            record.forget(ROOT_FACTOR_SUM)
 
     def _are_cleared(self) -> bool:
         return all(

@@ -1,4 +1,4 @@
-"""Whether a loop that accumulates divides its losses, read from the graph."""
+"""Whether a loop that accumulates divides its losses; the gradient of its first micro-batch."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def _no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEMETRY_COMPACT", "off")
 
 
-def sums(
+def factor_sums(
     store: Path,
     root_of: Callable[[Tensor], Tensor],
     *,
@@ -64,19 +64,19 @@ def sums(
 def test_the_constants_of_the_roots_are_summed(
     tmp_path: Path, root_of: Callable[[Tensor], Tensor], expected: float
 ) -> None:
-    assert sums(tmp_path, root_of) == [expected] * 3
+    assert factor_sums(tmp_path, root_of) == [expected] * 3
 
 
 def test_the_loss_scale_is_no_factor(tmp_path: Path) -> None:
-    assert sums(tmp_path, lambda loss: loss / 4, scaled=True) == [1.0] * 3
+    assert factor_sums(tmp_path, lambda loss: loss / 4, scaled=True) == [1.0] * 3
 
 
 def test_one_pass_accumulates_nothing(tmp_path: Path) -> None:
-    assert sums(tmp_path, lambda loss: loss, n_micro=1) == [None, None, None]
+    assert factor_sums(tmp_path, lambda loss: loss, n_micro=1) == [None, None, None]
 
 
 def test_passes_with_cleared_gradients_between_them_do_not_accumulate(tmp_path: Path) -> None:
-    assert sums(tmp_path, lambda loss: loss, n_micro=2, cleared=True) == [None, None, None]
+    assert factor_sums(tmp_path, lambda loss: loss, n_micro=2, cleared=True) == [None, None, None]
 
 
 class LoopWithClosures:
@@ -172,3 +172,47 @@ def test_what_is_reported_for_each_micro_batch_is_averaged_as_it_is(
         assert telemetry.path is not None
     losses = [row["loss"] for row in records(telemetry.path, "steps")]
     assert losses[1:] == [1.5 * share] * 2
+
+
+# --- the gradient of the first micro-batch ---
+
+
+def micro_sums(store: Path, inputs: list[list[float]], *, every: int = 1) -> list[object]:
+    """Steps of a linear function of four weights: the gradient of a micro-batch is its input."""
+    model = nn.Linear(1, 4, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with TelemetryCallback(
+        model, optimizer, store=store, every=every, overhead_budget=None, strict=True
+    ) as telemetry:
+        for micro_batches in inputs:
+            optimizer.zero_grad()
+            for x in micro_batches:
+                model(torch.tensor([[x]])).sum().backward()
+            optimizer.step()
+            telemetry.step()
+        assert telemetry.path is not None
+    return [row["micro_grad_sumsq"] for row in records(telemetry.path, "steps")]
+
+
+def test_the_first_micro_batch_is_measured_once_a_step_has_accumulated(tmp_path: Path) -> None:
+    # Four weights, each with the gradient x: the sum of squares is 4 x^2.
+    found = micro_sums(tmp_path, [[1.0, 2.0], [3.0, 1.0], [5.0, 4.0, 1.0]])
+    assert found == [None, 36.0, 100.0]
+
+
+def test_one_backward_pass_is_no_micro_batch(tmp_path: Path) -> None:
+    assert micro_sums(tmp_path, [[1.0], [2.0], [3.0]]) == [None, None, None]
+
+
+def test_a_step_that_ends_after_one_pass_has_none(tmp_path: Path) -> None:
+    assert micro_sums(tmp_path, [[1.0, 2.0], [3.0], [4.0, 1.0], [5.0, 1.0]]) == [
+        None,
+        None,
+        None,
+        100.0,
+    ]
+
+
+def test_steps_between_samples_have_none(tmp_path: Path) -> None:
+    found = micro_sums(tmp_path, [[1.0, 1.0]] * 5, every=2)
+    assert found == [None, None, 4.0, None, 4.0]

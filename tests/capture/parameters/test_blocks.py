@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.catalogue.catalogue import Catalogue, ParameterEntry
-from telemetry.capture.parameters import buffers
-from telemetry.capture.parameters.buffers import SampledBlock, plan_blocks
+from telemetry.capture.parameters import blocks as parameter_blocks
+from telemetry.capture.parameters.blocks import ParameterBlock, plan_blocks
 from telemetry.capture.tensors.sample_plan import TensorPlan
 
 
-def planned(n_tensors: int) -> list[SampledBlock]:
+def planned(n_tensors: int) -> list[ParameterBlock]:
     model = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(4)) for _ in range(n_tensors)])
     catalogue = Catalogue(model, [])
     parameters: list[tuple[Tensor, ParameterEntry, int]] = []
@@ -44,5 +44,5 @@ def test_ten_times_the_tensors_are_looked_at_ten_times_as_often(
 
 
 def test_a_block_that_is_full_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "HOST_BLOCK_ELEMENTS", 12)
+    monkeypatch.setattr(parameter_blocks, "HOST_BLOCK_ELEMENTS", 12)
     assert [len(block.members) for block in planned(8)] == [3, 3, 2]

@@ -1,4 +1,4 @@
-"""Buffers of the parameters that lie on one device, and the reading of their samples."""
+"""Blocks of parameters that lie on one device: their layout, their buffers, the sample before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from telemetry.capture.tensors.plain import is_row_shard, is_sharded, n_copies, 
 from telemetry.capture.tensors.position_hash import splitmix64
 from telemetry.capture.tensors.sample_plan import (
     ROW_LENGTH,
+    Buffer,
     IntArray,
     Segments,
     TensorPlan,
     limit_of,
     plan_tensor,
-    sampled,
 )
 
 # Elements of one block: on a CPU its buffers stay near the cache, elsewhere launches are dear.
@@ -53,36 +53,7 @@ class Member:
     is_probe: bool
 
 
-class Buffer:
-    """Memory for one sample of every member, and the views that the samples are copied to."""
-
-    def __init__(self, segments: Segments, dtype: torch.dtype) -> None:
-        self.rows = segments.buffer(dtype)
-        self._plans = segments.plans
-        self._places = segments.places(self.rows)
-
-    def read(self, tensors: Sequence[Tensor | None]) -> Tensor:
-        """Copy the planned elements of plain tensors; zeros where there is none.
-
-        Returns:
-            The rows of the buffer.
-        """
-        present = [i for i, tensor in enumerate(tensors) if tensor is not None]
-        views = [
-            sampled(plan, tensor)
-            for plan, tensor in zip(self._plans, tensors, strict=True)
-            if tensor is not None
-        ]
-        places = self._places
-        if len(present) < len(places):
-            self.rows.zero_()
-            places = [places[i] for i in present]
-        if places:
-            torch._foreach_copy_(places, views)
-        return self.rows
-
-
-class SampledBlock:
+class ParameterBlock:
     """Some parameters of one device and width: layout, buffers, and the sample before.
 
     Attributes:
@@ -182,7 +153,7 @@ class SampledBlock:
 
 def plan_blocks(
     parameters: Sequence[tuple[Tensor, ParameterEntry, int]],
-) -> tuple[list[SampledBlock], list[tuple[Tensor, ParameterEntry]]]:
+) -> tuple[list[ParameterBlock], list[tuple[Tensor, ParameterEntry]]]:
     """Blocks of what can be read, and the parameters that cannot.
 
     Args:
@@ -211,7 +182,7 @@ def plan_blocks(
     return _blocks(readable), unreadable
 
 
-def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
+def _blocks(members: Sequence[Member]) -> list[ParameterBlock]:
     by_place: dict[tuple[torch.device, torch.dtype], list[list[Member]]] = {}
     n_elements: dict[
         tuple[torch.device, torch.dtype], int
@@ -229,11 +200,11 @@ def _blocks(members: Sequence[Member]) -> list[SampledBlock]:
             chunks.append([])
             n_elements[place] = n_sampled
         chunks[-1].append(member)
-    result: list[SampledBlock] = []
+    result: list[ParameterBlock] = []
     for (device, dtype), chunks in by_place.items():
         n_rows = max(sum(-(-m.plan.n_sampled // ROW_LENGTH) for m in chunk) for chunk in chunks)
         workspace = new_workspace(n_rows, device=device, dtype=dtype)
-        result.extend(SampledBlock(chunk, workspace, dtype) for chunk in chunks if chunk)
+        result.extend(ParameterBlock(chunk, workspace, dtype) for chunk in chunks if chunk)
     return result
 
 

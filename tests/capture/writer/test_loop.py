@@ -1,6 +1,5 @@
 import errno
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,55 +14,19 @@ from recorded import (
     rows_of,
     run_settings,
     shard_ranges,
-    step_record,
     step_rows,
     steps_of,
 )
+from writer_rig import START_S, Rig
 
-from telemetry.capture.packet import Packet
-from telemetry.capture.steps.packet import StepPacket
 from telemetry.capture.writer.claims import claim_run
-from telemetry.capture.writer.inbox import QUEUED_BYTES_LIMIT, Inbox
-from telemetry.capture.writer.pump import Pump
+from telemetry.capture.writer.loop import (
+    QUEUED_BYTES_LIMIT,
+)
 from telemetry.capture.writer.run_folder import Progress, RunFolder
 from telemetry.format import shards
-from telemetry.format.manifest import Manifest, Status, read_manifest
-from telemetry.format.step_flags import StepFlag
+from telemetry.format.manifest import Status
 from telemetry.store.catalog import load_run
-
-START_S = 1000.0
-
-
-class Rig:
-    """A pump without a thread: the test turns it."""
-
-    def __init__(self, store: Path, *, rank: int = 0) -> None:
-        claim = claim_run(store, "demo", "r", rank=rank, strict=False)
-        self.folder = RunFolder(claim, run_settings(store, rank=rank))
-        self.inbox = Inbox()
-        self.summary: dict[str, float] = {}
-        self.failures: list[Exception] = []
-        self.pump = Pump(
-            self.folder,
-            self.inbox,
-            self.summary,
-            started_s=START_S,
-            on_failure=self.failures.append,
-        )
-
-    @property
-    def run(self) -> Path:
-        return self.folder.path
-
-    @property
-    def manifest(self) -> Manifest:
-        return read_manifest(self.run)
-
-    def train(self, steps: range) -> None:
-        for step in steps:
-            self.inbox.put(TensorPacket(step=step))
-            self.inbox.put(step_rows(range(step, step + 1)))
-            self.inbox.mark_step(step)
 
 
 @pytest.fixture
@@ -73,12 +36,12 @@ def rig(tmp_path: Path) -> Rig:
 
 def test_a_flush_holds_whole_steps_and_the_ranges_are_without_holes(rig: Rig) -> None:
     rig.train(range(5))
-    rig.inbox.put(TensorPacket(step=5))  # the step is not over
-    rig.pump.turn(START_S + 1)
-    rig.inbox.put(step_rows(range(5, 6)))
-    rig.inbox.mark_step(5)
+    rig.queue.put(TensorPacket(step=5))  # the step is not over
+    rig.loop.turn(START_S + 1)
+    rig.queue.put(step_rows(range(5, 6)))
+    rig.queue.mark_step(5)
     rig.train(range(6, 8))
-    rig.pump.turn(START_S + 2)
+    rig.loop.turn(START_S + 2)
     assert shard_ranges(rig.run, "tensor_stats") == [(0, 4), (5, 7)]
     assert steps_of(rig.run) == list(range(8))
     assert sorted(set(steps_of(rig.run, "tensor_stats"))) == list(range(8))
@@ -86,21 +49,21 @@ def test_a_flush_holds_whole_steps_and_the_ranges_are_without_holes(rig: Rig) ->
 
 def test_nothing_is_written_before_its_time(rig: Rig) -> None:
     rig.train(range(5))
-    assert not rig.pump.turn(START_S + 0.5)
+    assert not rig.loop.turn(START_S + 0.5)
     assert shard_ranges(rig.run, "steps") == []
-    assert rig.pump.due_s == START_S + 1
+    assert rig.loop.due_s == START_S + 1
 
 
 def test_a_flush_on_demand_writes_everything(rig: Rig) -> None:
     rig.train(range(3))
-    rig.inbox.put(TensorPacket(step=3))
-    assert rig.pump.turn(START_S, flush=True)
+    rig.queue.put(TensorPacket(step=3))
+    assert rig.loop.turn(START_S, flush=True)
     assert max(steps_of(rig.run, "tensor_stats")) == 3
 
 
 def test_the_first_step_enters_the_manifest_at_once(rig: Rig) -> None:
-    rig.inbox.mark_step(40)
-    rig.pump.turn(START_S + 0.1)
+    rig.queue.mark_step(40)
+    rig.loop.turn(START_S + 0.1)
     (attempt,) = rig.manifest.attempts
     assert (attempt.start_step, attempt.last_step) == (40, 40)
 
@@ -115,23 +78,23 @@ def test_the_heart_beats_every_half_minute(rig: Rig, monkeypatch: pytest.MonkeyP
         write(*arguments, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rig.folder, "write", written)
-    rig.inbox.mark_step(0)
+    rig.queue.mark_step(0)
     for tick in range(100):
         now_s = START_S + tick
-        rig.pump.turn(now_s)
+        rig.loop.turn(now_s)
     assert beats_s == [0, 30, 60, 90]
-    rig.summary["overhead_share"] = 0.005
+    rig.loop.summary["overhead_share"] = 0.005
     rig.train(range(1, 3))
     now_s += 30
-    rig.pump.turn(now_s)
+    rig.loop.turn(now_s)
     assert rig.manifest.summary["overhead_share"] == 0.005
     assert rig.manifest.summary["steps"] == 3
 
 
 def test_the_end_writes_what_is_left(rig: Rig) -> None:
     rig.train(range(3))
-    rig.inbox.put(metric_row(2, "val_accuracy", 0.9))
-    rig.pump.finish(START_S, Status.FAILED, {"type": "ValueError", "message": "no"})
+    rig.queue.put(metric_row(2, "val_accuracy", 0.9))
+    rig.loop.last_turn(START_S, Status.FAILED, {"type": "ValueError", "message": "no"})
     manifest = rig.manifest
     assert manifest.status is Status.FAILED
     assert manifest.closed
@@ -141,12 +104,12 @@ def test_the_end_writes_what_is_left(rig: Rig) -> None:
         "loss": {"last": 1 / 3, "best": 1 / 3, "best_step": 2},
         "val_accuracy": {"last": 0.9, "best": 0.9, "best_step": 2},
     }
-    assert rig.failures == []
+    assert rig.loop.failure is None
     assert json.loads(rig.folder.claim.path.read_text())["ended"] is True
 
 
 def test_a_run_without_a_step_has_no_attempt_and_no_tables(rig: Rig) -> None:
-    rig.pump.finish(START_S, Status.FINISHED, None)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert rig.manifest.attempts == ()
     assert rig.manifest.files == {}
     assert rig.manifest.summary["steps"] == 0
@@ -164,15 +127,15 @@ def test_a_broken_packet_costs_only_itself_and_is_told_once(
 ) -> None:
     rig.train(range(2))
     for step in (2, 3):
-        rig.inbox.put(Broken(step=step))
+        rig.queue.put(Broken(step=step))
     rig.train(range(4, 5))
-    rig.pump.finish(START_S, Status.FINISHED, None)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert steps_of(rig.run) == [0, 1, 4]
     (event,) = rows_of(rig.run, "events")
     assert event["kind"] == "telemetry_error"
     assert "device is gone" in str(event["message"])
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
-    assert [str(failure) for failure in rig.failures] == ["device is gone"] * 2
+    assert str(rig.loop.failure) == "device is gone"
 
 
 @dataclass
@@ -197,18 +160,18 @@ class Joint(TensorPacket):
 def test_packets_of_one_turn_are_made_together(rig: Rig) -> None:
     calls: list[list[int]] = []
     for step in range(5):
-        rig.inbox.put(Joint(step=step, calls=calls, n_bytes=2 * 1024 * 1024))
-    rig.inbox.mark_step(3)  # step 4 may not be over: its rows may have to wait
-    rig.pump.finish(START_S, Status.FINISHED, None)
+        rig.queue.put(Joint(step=step, calls=calls, n_bytes=2 * 1024 * 1024))
+    rig.queue.mark_step(3)  # step 4 may not be over: its rows may have to wait
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert calls == [[0, 1], [2, 3]]
     assert sorted(row["step"] for row in rows_of(rig.run, "tensor_stats"))[::4] == [0, 1, 2, 3, 4]
 
 
 def test_packets_that_cannot_be_made_together_are_made_alone(rig: Rig) -> None:
     for step in range(3):
-        rig.inbox.put(Joint(step=step, companions="broken"))
-    rig.inbox.mark_step(2)
-    rig.pump.finish(START_S, Status.FINISHED, None)
+        rig.queue.put(Joint(step=step, companions="broken"))
+    rig.queue.mark_step(2)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert sorted(row["step"] for row in rows_of(rig.run, "tensor_stats"))[::4] == [0, 1, 2]
     (event,) = rows_of(rig.run, "events")
     assert "one by one: RuntimeError: do not fit together" in str(event["message"])
@@ -216,15 +179,15 @@ def test_packets_that_cannot_be_made_together_are_made_alone(rig: Rig) -> None:
 
 def test_refused_packets_are_told_and_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.train(range(1))
-    rig.inbox.put(TensorPacket(step=1, n_bytes=2 * QUEUED_BYTES_LIMIT))
-    rig.inbox.put(TensorPacket(step=1, n_bytes=2 * QUEUED_BYTES_LIMIT))
-    rig.pump.turn(START_S + 1)
+    rig.queue.put(TensorPacket(step=1, n_bytes=2 * QUEUED_BYTES_LIMIT))
+    rig.queue.put(TensorPacket(step=1, n_bytes=2 * QUEUED_BYTES_LIMIT))
+    rig.loop.turn(START_S + 1)
     assert rig.manifest.summary["dropped_packets"] == 2
     (event,) = rows_of(rig.run, "events")
     assert (event["kind"], event["payload"]) == ("dropped", '{"packets": 2}')
     assert "samples are dropped" in caplog.text
-    rig.pump.finish(START_S + 2, Status.FINISHED, None)
-    assert "0 rows and 2 packets were lost" in str(rig.failures[0])
+    rig.loop.last_turn(START_S + 2, Status.FINISHED, None)
+    assert "0 rows and 2 packets were lost" in str(rig.loop.failure)
 
 
 def failing_sync(error: int) -> Callable[[int], None]:
@@ -237,15 +200,15 @@ def failing_sync(error: int) -> Callable[[int], None]:
 def test_a_full_disk_at_the_end_is_told_and_ends_nothing_else(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig.folder.write(rig.pump._progress)
+    rig.folder.write(rig.loop._progress)
     rig.train(range(3))
     monkeypatch.setattr(os, "fsync", failing_sync(errno.ENOSPC))
-    rig.pump.finish(START_S, Status.FINISHED, None)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert rig.manifest.status is Status.RUNNING  # the former manifest, whole
     assert list(rig.run.rglob("*.parquet")) == []
     warnings = [record.getMessage() for record in caplog.records]
     assert len([text for text in warnings if "No space left" in text]) == 2  # rows, manifest
-    assert rig.failures
+    assert rig.loop.failure is not None
 
 
 def test_a_disk_with_little_room_at_the_end_is_told_in_the_run(
@@ -261,7 +224,7 @@ def test_a_disk_with_little_room_at_the_end_is_told_in_the_run(
         writing(path, content)
 
     monkeypatch.setattr(shards, "write_synced", refuse)
-    rig.pump.finish(START_S, Status.FINISHED, None)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert rig.manifest.status is Status.FINISHED
     n_lost = rig.manifest.summary["dropped_rows"]
     (told,) = [row for row in rows_of(rig.run, "events") if row["kind"] == "dropped"]
@@ -288,20 +251,20 @@ def test_a_disk_that_recovers_before_the_end_has_lost_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", failing_sync(errno.EIO))
         for tick in range(1, 60):
-            rig.pump.turn(START_S + tick)
-    rig.failures.clear()
-    rig.pump.finish(START_S + 61, Status.FINISHED, None)
+            rig.loop.turn(START_S + tick)
+    rig.loop.failure = None
+    rig.loop.last_turn(START_S + 61, Status.FINISHED, None)
     assert steps_of(rig.run) == [0, 1, 2]
     assert rig.manifest.summary["dropped_rows"] == 0
-    assert rig.failures == []
+    assert rig.loop.failure is None
 
 
 def test_another_rank_writes_its_own_shards_and_nothing_of_rank_zero(tmp_path: Path) -> None:
     zero, one = Rig(tmp_path), Rig(tmp_path, rank=1)
-    zero.pump.finish(START_S, Status.FINISHED, None)
+    zero.loop.last_turn(START_S, Status.FINISHED, None)
     before = (zero.run / "run.json").read_bytes()
     one.train(range(2))
-    one.pump.finish(START_S, Status.FINISHED, None)
+    one.loop.last_turn(START_S, Status.FINISHED, None)
     assert steps_of(one.run, rank=1) == [0, 1]
     assert steps_of(one.run, rank=0) == []
     assert (zero.run / "run.json").read_bytes() == before
@@ -313,14 +276,14 @@ def test_a_second_attempt_writes_beside_the_first_and_sweeps_its_leftovers(
 ) -> None:
     first = Rig(tmp_path)
     first.train(range(4))
-    first.pump.finish(START_S, Status.FINISHED, None)
+    first.loop.last_turn(START_S, Status.FINISHED, None)
     left = first.run / "steps" / "rank=0" / ".half.part"
     left.touch()
     os.utime(left, (time.time() - 7200,) * 2)
     second = Rig(tmp_path)
-    second.pump.begin(None)
+    second.loop.begin(None)
     second.train(range(2, 3))
-    second.pump.finish(START_S, Status.FINISHED, None)
+    second.loop.last_turn(START_S, Status.FINISHED, None)
     assert not left.exists()
     assert [(row["attempt"], row["step"]) for row in rows_of(first.run, "steps")] == [
         (1, 0),
@@ -336,9 +299,9 @@ def test_a_second_attempt_writes_beside_the_first_and_sweeps_its_leftovers(
 def test_the_state_of_the_repository_is_added_when_it_is_known(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("telemetry.capture.writer.pump.git_state", lambda _: {"git_commit": "abc"})
-    rig.pump.begin(tmp_path)
-    rig.pump.turn(START_S, flush=True)
+    monkeypatch.setattr("telemetry.capture.writer.loop.git_state", lambda _: {"git_commit": "abc"})
+    rig.loop.begin(tmp_path)
+    rig.loop.turn(START_S, flush=True)
     environment = dict(rig.manifest.environment)
     assert "numpy" in environment.pop("packages")
     assert environment == {"python": "3", "git_commit": "abc"}
@@ -351,70 +314,5 @@ def test_a_claim_that_cannot_be_rewritten_does_not_matter(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(type(rig.folder.claim), "end", refuse)
-    rig.pump.finish(START_S, Status.FINISHED, None)
+    rig.loop.last_turn(START_S, Status.FINISHED, None)
     assert rig.manifest.closed
-
-
-def lossy_steps(steps: range, loss: float | None) -> Packet:
-    losses = () if loss is None else (loss,)
-    return StepPacket.of([step_record(step=step, losses=losses) for step in steps], [])
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_has_everything_written_at_once(rig: Rig, loss: float) -> None:
-    rig.train(range(3))
-    rig.inbox.put(lossy_steps(range(3, 5), loss))
-    rig.inbox.mark_step(4)
-    rig.pump.turn(START_S + 0.1)
-    assert steps_of(rig.run) == list(range(5))
-    assert sorted(set(steps_of(rig.run, "tensor_stats"))) == [0, 1, 2]
-    (event,) = rows_of(rig.run, "events")
-    assert (event["kind"], event["step"]) == ("flush", 3)
-    assert event["message"] == (
-        f"the loss of step 3 is {loss}: everything recorded so far was written at once"
-    )
-    assert json.loads(str(event["payload"])) == {
-        "reason": "non_finite_loss",
-        "step": 3,
-        "loss": str(loss),
-    }
-    assert rig.pump.first_bad_loss == 3
-
-
-def test_a_training_that_goes_on_with_nan_is_written_every_half_minute(rig: Rig) -> None:
-    for step in range(700):  # 70 s
-        rig.inbox.put(lossy_steps(range(step, step + 1), math.nan))
-        rig.inbox.mark_step(step)
-        rig.pump.turn(START_S + 0.1 * step)
-    steps = [row["step"] for row in rows_of(rig.run, "events")]
-    assert steps == [0, 300, 600]
-
-
-def test_a_step_without_a_loss_is_no_reason_to_hurry(rig: Rig) -> None:
-    rig.inbox.put(lossy_steps(range(3), None))
-    rig.inbox.mark_step(2)
-    rig.pump.turn(START_S + 0.1)
-    assert shard_ranges(rig.run, "steps") == []
-
-
-def test_a_norm_that_is_not_finite_is_a_reason_too_unless_a_scaler_refused_the_step(
-    rig: Rig,
-) -> None:
-    refused = step_record(step=0, grad_norm_total=math.inf, flags=int(StepFlag.SKIPPED))
-    rig.inbox.put(StepPacket.of([refused, step_record(step=1, grad_norm_total=2.0)], []))
-    rig.inbox.mark_step(1)
-    rig.pump.turn(START_S + 0.1)
-    assert steps_of(rig.run) == []
-    rig.inbox.put(StepPacket.of([step_record(step=2, grad_norm_total=math.nan)], []))
-    rig.inbox.mark_step(2)
-    rig.pump.turn(START_S + 0.2)
-    assert steps_of(rig.run) == [0, 1, 2]
-    (event,) = rows_of(rig.run, "events")
-    assert event["message"] == (
-        "the gradient norm of step 2 is nan: everything recorded so far was written at once"
-    )
-    assert json.loads(str(event["payload"])) == {
-        "reason": "non_finite_norm",
-        "step": 2,
-        "grad_norm_total": "nan",
-    }

@@ -1,0 +1,84 @@
+"""What in the rows of `steps` says that a training is about to end: a loss or norm not finite.
+
+Owned by the writer thread. Reads no clock: the time is an argument.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from telemetry.capture.writer.publisher import FLUSH_INTERVAL_S
+from telemetry.format.step_flags import StepFlag
+from telemetry.json_values import Json
+
+LOSS = "loss"
+NORM = "grad_norm_total"
+SUBJECTS = {LOSS: ("loss", "non_finite_loss"), NORM: ("gradient norm", "non_finite_norm")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """The first value of a column of `steps` that is known and not finite."""
+
+    column: str
+    step: int
+    value: float
+
+    @property
+    def message(self) -> str:
+        """For people."""
+        subject, _ = SUBJECTS[self.column]
+        return (
+            f"the {subject} of step {self.step} is {self.value}: everything recorded so far was "
+            "written at once"
+        )
+
+    def payload(self) -> dict[str, Json]:
+        """As the details of an event."""
+        _, reason = SUBJECTS[self.column]
+        return {"reason": reason, "step": self.step, self.column: self.value}
+
+
+class Alarms:
+    """Finds them; a training may go on for days with a NaN, so one counts in a flush interval.
+
+    Attributes:
+        first_bad_loss: The first step whose loss is not finite; None: none so far.
+        n_raised: Alarms that counted.
+    """
+
+    def __init__(self) -> None:
+        self.first_bad_loss: int | None = None
+        self.n_raised = 0
+        self._seen: Alarm | None = None
+        self._due_s = -float("inf")
+
+    def watch(self, rows: pa.Table) -> None:
+        """Look at rows of `steps`."""
+        if self._seen is None:
+            self._seen = _first_not_finite(rows, LOSS)
+            if self._seen is not None and self.first_bad_loss is None:
+                self.first_bad_loss = self._seen.step
+        if self._seen is None:
+            # A loss scaler that refuses a step has seen to it.
+            taken = (rows["flags"].to_numpy() & StepFlag.SKIPPED) == 0
+            self._seen = _first_not_finite(rows.filter(pa.array(taken)), NORM)
+
+    def take(self, now_s: float) -> Alarm | None:
+        """What was seen since the last call, if it counts."""
+        seen, self._seen = self._seen, None
+        if seen is None or now_s < self._due_s:
+            return None
+        self._due_s = now_s + FLUSH_INTERVAL_S
+        self.n_raised += 1
+        return seen
+
+
+def _first_not_finite(rows: pa.Table, column: str) -> Alarm | None:
+    known = rows.filter(rows[column].is_valid())
+    values = known[column].to_numpy()
+    for index in np.flatnonzero(~np.isfinite(values))[:1]:
+        step, value = int(known["step"][index].as_py()), float(values[index])
+        return Alarm(column=column, step=step, value=value)
+    return None
