@@ -26,7 +26,7 @@ from telemetry.compare.terms import Direction
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status
-from telemetry.format.run_loss import SMOOTHED_FROM
+from telemetry.format.smoothing import SMOOTHED_FROM
 from telemetry.store.catalog import Run
 from telemetry.store.store import Store
 
