@@ -36,7 +36,8 @@ from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.screens.evaluation import has_errors, show
 from telemetry.errors import UsageError
-from telemetry.requests.explain import EvaluateRequest, ModelSource
+from telemetry.requests.evaluate import KIND, EvaluateRequest
+from telemetry.requests.models import ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ def command(  # noqa: PLR0913 - one argument per option
         for model in models
     ]
     with kept_models(() if no_store else models):
-        answers = ask_each(requests, "evaluating", timeout)
+        answers = ask_each(KIND, requests, "evaluating", timeout)
     found = [mappings(answer.get("evaluations")) for answer in answers]
     if screen.wants_json:
         evaluations = [

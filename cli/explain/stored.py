@@ -28,27 +28,9 @@ SHORT = 8  # characters of an id, to people
 SHOWN_PARTS = 10
 SHOWN_ITEMS = 5  # of a list in a cell
 MOMENT = "%Y-%m-%d %H:%M"
-# What the rows of an answer are, by the part that wrote them; columns without a value are left out.
-COLUMNS = {
-    "perturb": ("value", "prediction", "p_label", "accuracy", "n"),
-    "reduce": ("mode", "minimal", "minimal_proven", "region_share", "p_before", "p_after"),
-    "coverage": (
-        "attribute",
-        "train_low",
-        "train_high",
-        "outside_n",
-        "outside_share",
-        "error_outside",
-        "error_inside",
-        "finding",
-    ),
-    "weights": ("n_units", "n_dead", "effective_rank"),
-    "features": ("layer", "step", "unit", "objective", "dead", "example_ids", "cka_to_last"),
-    "dream": ("objective", "z", "noise_mean", "noise_sd", "real_max", "example_ids"),
-}
 
 
-def add_asked(group: VerbGroup) -> None:
+def add_stored(group: VerbGroup) -> None:
     """Add both parts to `telemetry explain`."""
     group.part("list")(explain_list)
     group.part("show")(explain_show)
@@ -165,7 +147,7 @@ def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:
 
 
 def _numbers(asked: "Asked", screen: Screen) -> Grid:
-    return _parts(asked) if asked.verb == "input" else _rows(asked, screen)
+    return _rows(asked, screen) if asked.kind.shown else _parts(asked)
 
 
 def _list(found: "Sequence[Asked]") -> Grid:
@@ -256,9 +238,7 @@ def _rows(asked: "Asked", screen: Screen) -> Grid:
     rows = asked.to_json(whole=True)["rows"]
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     shown = found[:SHOWN_ROWS] if screen.for_people else found
-    names = [
-        name for name in COLUMNS.get(asked.verb, ()) if any(r[name] is not None for r in shown)
-    ]
+    names = [name for name in asked.kind.shown if any(r[name] is not None for r in shown)]
     columns = tuple(
         Column(
             header=name.replace("_", " ").upper(),

@@ -17,7 +17,7 @@ from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.output.texts import plural
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
-from telemetry.requests.cross_validation import PROJECT, CrossValidateRequest
+from telemetry.requests.cv import KIND, PROJECT, CrossValidateRequest
 
 if TYPE_CHECKING:
     from telemetry.evaluate.cross_validation.parameter_grid import ParameterGrid
@@ -210,7 +210,7 @@ def _cost(n_configurations: int, n_folds: int, n_inner: int) -> str:
 def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Json]":
     """The answer; where there is none, it is said that nothing is lost."""
     try:
-        return ask(request.to_json(), "training folds")
+        return ask(KIND.document(request), "training folds")
     except KeyboardInterrupt:
         screen.warn("what was scored is kept; the same command goes on.")
         raise

@@ -13,7 +13,7 @@ from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.screens.hypotheses import show_list
-from telemetry.requests.explain import HypothesesRequest
+from telemetry.requests.hypotheses import KIND, HypothesesRequest
 from telemetry.store.catalog import load_run
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def run_hypotheses(
         for model in models
     ]
     with kept_models(models):
-        answers = ask_each(requests, "testing hypotheses")
+        answers = ask_each(KIND, requests, "testing hypotheses")
     listed = _judged(telemetry.Store.open(settings.store), known, models, answers)
     _warn_of_few(screen, listed)
     if screen.wants_json:

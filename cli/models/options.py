@@ -15,7 +15,7 @@ import click
 
 from telemetry.errors import UsageError
 from telemetry.format.ownership import doubt
-from telemetry.requests.explain import EXPLAIN_KEY, ModelSource, matching_files
+from telemetry.requests.models import EXPLAIN_KEY, ModelSource, matching_files
 from telemetry.store.catalog import Run
 
 if TYPE_CHECKING:

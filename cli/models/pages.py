@@ -12,9 +12,6 @@ from telemetry.store.kept_files import PAGES, keep_file
 if TYPE_CHECKING:
     from telemetry.json_values import Json
 
-# What an answer of `telemetry explain` calls its id.
-IDS = ("attribution_id", "perturbation_id", "reduction_id", "coverage_id", "viz_id")
-
 HTML = click.option(
     "--html",
     metavar="FILE",
@@ -58,16 +55,16 @@ def keep_page(
     title: str,
     key: str,
     answer: "Mapping[str, Json]",
+    identity: str,
     picture: Callable[[str], bytes | None],
 ) -> str:
-    """Keep the page of one answer in its run, by its id; the place there.
+    """Keep the page of one answer in its run, by what it has under `identity`; the place there.
 
     Raises:
         StoreUnreadable: the disk refuses.
     """
     from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
 
-    identity = next(str(answer[name]) for name in IDS if name in answer)
-    place = f"{PAGES}/{identity}.html"
+    place = f"{PAGES}/{answer[identity]}.html"
     keep_file(run, place, page(title, key, [answer], picture).encode())
     return place

@@ -8,7 +8,7 @@ from synthetic import RunBuilder
 
 from telemetry.evaluate.stored.explanations import find_asked
 from telemetry.explain.results.keeper import Keeper
-from telemetry.requests.explain import Keep
+from telemetry.requests.models import Keep
 from telemetry.store.kept_files import BUDGET_BYTES, keep_within
 from telemetry.store.store import Store
 

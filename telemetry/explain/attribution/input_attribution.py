@@ -11,14 +11,14 @@ from telemetry.capture.tensors.predictions import class_name
 from telemetry.explain.attribution.attribution import Attribution, AttributionMap, Changed
 from telemetry.explain.attribution.cautions import warnings_of
 from telemetry.explain.attribution.hidden_parts import changed_answers
-from telemetry.explain.attribution.question import Question, Settings, ask
-from telemetry.explain.attribution.score import WRONG
+from telemetry.explain.attribution.question import Question, ask
 from telemetry.explain.attribution.sliding import sliding_occlusion
 from telemetry.explain.attribution.verification import judge, n_runs
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.results.identities import identity_of
 from telemetry.json_values import Json
+from telemetry.requests.explain.input import WRONG, InputSettings
 
 Progress = Callable[[int, int], None]  # runs of methods done, of how many
 
@@ -59,8 +59,7 @@ def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what 
     Raises:
         UsageError: an unknown example, class, method or baseline, or one that does not fit.
     """
-    started = time.perf_counter()
-    settings = Settings(
+    settings = InputSettings(
         method=method,
         segments=segments,
         baseline=baseline,
@@ -71,6 +70,22 @@ def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what 
         check=check,
         embedding=embedding,
     )
+    return attributed(subject, example, target, settings, progress)
+
+
+def attributed(
+    subject: Subject,
+    example: str | Example,
+    target: str,
+    settings: InputSettings,
+    progress: Progress | None = None,
+) -> Attribution:
+    """The same by settings in a record.
+
+    Raises:
+        UsageError: as for `attribute`.
+    """
+    started = time.perf_counter()
     chosen = examples_of(subject).find(example) if isinstance(example, str) else example
     with subject.running(gradient=True):
         question = ask(subject, chosen, target, settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.requests.explain import Keep
+from telemetry.requests.models import Keep
 from telemetry.store.kept_files import ARRAYS, IMAGES, keep_file, write_file
 from telemetry.store.results import append_once
 

@@ -15,38 +15,22 @@ from telemetry.explain.pictures.thumbnails import thinned
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
-from telemetry.explain.units.ascent import Ascent
-from telemetry.explain.units.dream_making import Settings
+from telemetry.explain.results.result import Files, ResultFormat
 from telemetry.explain.units.dreams import Dream, dream
 from telemetry.json_values import Json
-from telemetry.requests.features import DreamRequest
+from telemetry.requests.explain.dream import KIND, ROW_KIND, DreamRequest
 
-KIND = "dream"
 SIDE = PANEL // 2  # pixels of a tile
 
 
-def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+def answer(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Make the pictures, and keep them.
 
     Raises:
         UsageError: see `dream`.
     """
-    settings = Settings(
-        ascent=Ascent(
-            steps=request.steps,
-            smooth=request.smooth,
-            jitter=request.jitter,
-            octaves=request.octaves,
-            seed=request.seed,
-        ),
-        start=request.start,
-        n_real=request.limit,
-        batch=request.batch,
-    )
-    keeper = Keeper.of(request.keep)
-    found = dream(subject, request.layer, request.units, settings, progress)
-    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+    found = dream(subject, request.layer, request.units, request.settings, progress)
+    return FORMAT.answers(found, request.keep)
 
 
 def sentence(found: Dream) -> str:
@@ -159,7 +143,7 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
     return [
         {
             "viz_id": found.id,
-            "kind": KIND,
+            "kind": ROW_KIND,
             "checkpoint": found.origin.checkpoint,
             "step": found.origin.step,
             "layer": found.layer,
@@ -187,10 +171,8 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
     ]
 
 
-TELLING: Telling[Dream] = Telling(
-    key="dreams",
-    table="feature_visualizations",
-    identity="viz_id",
+FORMAT: ResultFormat[Dream] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

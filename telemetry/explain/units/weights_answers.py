@@ -14,21 +14,18 @@ from telemetry.explain.pictures.thumbnails import GRID_SIDE
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.results.result import Files, ResultFormat
 from telemetry.explain.units.layer_weights import LayerWeights, weights
 from telemetry.json_values import Json
-from telemetry.requests.features import WeightsRequest
+from telemetry.requests.explain.weights import KIND, ROW_KIND, WeightsRequest
 
-KIND = "weights"
 TILES_A_ROW = 8
 MOST_COLUMNS = 512  # of a heat map; neighbours beyond are drawn as the larger of them
 UNDRAWN: dict[str, Json] = {"norms": [], "grid": None, "marks": []}  # one layer of many
 NAMED = 8  # rows and pairs of a sentence
 
 
-def answer_weights(
-    request: WeightsRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: WeightsRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Describe the layers, and keep what is found; one layer alone is drawn, too.
 
     Raises:
@@ -42,12 +39,11 @@ def answer_weights(
         initial=request.initial,
         progress=progress,
     )
-    keeper = Keeper.of(request.keep)
     if request.layer is not None:
-        return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+        return FORMAT.answers(found, request.keep)
     rows = [row for entry in found for row in rows_of(entry, {})]
-    keeper.rows(TELLING.table, rows, identity=TELLING.identity)
-    return {TELLING.key: [{**document(entry, {}), **UNDRAWN} for entry in found]}
+    Keeper.of(request.keep).rows(KIND.table, rows, identity=KIND.identity)
+    return {KIND.key: [{**document(entry, {}), **UNDRAWN} for entry in found]}
 
 
 def sentence(found: LayerWeights) -> str:
@@ -169,7 +165,7 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
     return [
         {
             "viz_id": found.id,
-            "kind": KIND,
+            "kind": ROW_KIND,
             "checkpoint": found.origin.checkpoint,
             "step": found.origin.step,
             "layer": found.layer,
@@ -206,10 +202,8 @@ def _kept(found: LayerWeights, keeper: Keeper) -> Files:
     }
 
 
-TELLING: Telling[LayerWeights] = Telling(
-    key="weights",
-    table="feature_visualizations",
-    identity="viz_id",
+FORMAT: ResultFormat[LayerWeights] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,
