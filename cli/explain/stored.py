@@ -143,7 +143,7 @@ def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:
     }
     png = None if picture is None else picture.read_bytes()
     title = f"telemetry explain show {asked.id}"
-    write_page(path, title, "asked", [document], lambda _: png)
+    write_page(path, title, "stored", [document], lambda _: png)
 
 
 def _numbers(asked: "Asked", screen: Screen) -> Grid:

@@ -33,7 +33,7 @@ def check_page(path: Path | None) -> None:
 def write_page(
     path: Path,
     title: str,
-    key: str,
+    kind: str,
     answers: "Sequence[Mapping[str, Json]]",
     picture: Callable[[str], bytes | None] = lambda _: None,
 ) -> None:
@@ -45,7 +45,7 @@ def write_page(
     from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
 
     try:
-        path.write_text(page(title, key, answers, picture), "utf-8")
+        path.write_text(page(title, kind, answers, picture), "utf-8")
     except OSError as error:
         raise UsageError(f"--html {path}: cannot be written ({error.strerror}).") from error
 
@@ -53,7 +53,7 @@ def write_page(
 def keep_page(
     run: Path,
     title: str,
-    key: str,
+    kind: str,
     answer: "Mapping[str, Json]",
     identity: str,
     picture: Callable[[str], bytes | None],
@@ -66,5 +66,5 @@ def keep_page(
     from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
 
     place = f"{PAGES}/{answer[identity]}.html"
-    keep_file(run, place, page(title, key, [answer], picture).encode())
+    keep_file(run, place, page(title, kind, [answer], picture).encode())
     return place

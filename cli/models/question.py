@@ -168,15 +168,14 @@ class ModelQuestion:
     def _with_pages(self, found: "Sequence[Mapping[str, Json]]") -> "list[Mapping[str, Json]]":
         """Write the page of all answers; the answers with the place of their own in the run."""
         title = f"telemetry explain {self.kind.name} of {self.run.name} ({self.run.short})"
-        key = self.kind.key
         if self.html is not None:
-            write_page(self.html, title, key, found, self._png)
+            write_page(self.html, title, self.kind.name, found, self._png)
         if self.html is None or self.keep.run is None:
             return [{**entry, "page": None} for entry in found]
         run = Path(self.keep.run)
-        identity = self.kind.identity
+        name, identity = self.kind.name, self.kind.identity
         return [
-            {**entry, "page": keep_page(run, title, key, entry, identity, self._png)}
+            {**entry, "page": keep_page(run, title, name, entry, identity, self._png)}
             for entry in found
         ]
 

@@ -146,5 +146,5 @@ class Result:
             document = self._format.kept(self, keeper)
             title = f"telemetry explain: weights {self.origin.checkpoint}"
             return page(
-                title, self._format.kind.key, [document], lambda n: (folder / n).read_bytes()
+                title, self._format.kind.name, [document], lambda n: (folder / n).read_bytes()
             )
