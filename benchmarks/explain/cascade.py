@@ -34,7 +34,7 @@ from watermark import (
 
 from telemetry import explain
 from telemetry.explain.attribution.checks import LEAST_MODELS, SIMILAR, rank_correlation, support_of
-from telemetry.explain.attribution.question import Question, ask
+from telemetry.explain.attribution.question import AttributionQuestion, ask
 from telemetry.explain.models.random_weights import run_order, with_random_weights
 from telemetry.explain.models.subject import examples_of
 from telemetry.requests.explain.input import InputSettings
@@ -76,7 +76,7 @@ def deep(seed: int, data: Split) -> nn.Module:
     return model
 
 
-def course(question: Question) -> Course:
+def course(question: AttributionQuestion) -> Course:
     """The stages of one question; call it inside `running(gradient=True)`."""
     problem = question.problem()
     found = question.answered(problem)

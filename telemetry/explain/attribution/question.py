@@ -45,7 +45,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Question:
+class AttributionQuestion:
     """What is asked, and the model that answers; use it inside `subject.running()`.
 
     Attributes:
@@ -150,7 +150,9 @@ class Question:
         return torch.stack(same).all(0)
 
 
-def ask(subject: Subject, example: Example, target: str, settings: InputSettings) -> Question:
+def ask(
+    subject: Subject, example: Example, target: str, settings: InputSettings
+) -> AttributionQuestion:
     """The question that a target means for one example.
 
     Raises:
@@ -181,7 +183,7 @@ def ask(subject: Subject, example: Example, target: str, settings: InputSettings
     references, rivals, notes = _compared_with(
         made, settings, partial(_is_finite, outputs), is_wrong=is_wrong
     )
-    return Question(
+    return AttributionQuestion(
         subject=subject,
         example=example,
         settings=settings,

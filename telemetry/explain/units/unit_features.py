@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.inputs.masks import Box
 from telemetry.explain.models.layers import Layer, Unit, listening
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.models.relu_rule import under_rule
@@ -24,7 +25,7 @@ from telemetry.explain.results.check import Check, rule_saw_all
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
 from telemetry.explain.units.one_map import are_one_map, largest
-from telemetry.explain.units.receptive import Box, receptive_fields
+from telemetry.explain.units.receptive import receptive_fields
 from telemetry.json_values import Json
 from telemetry.requests.explain.features import FeaturesSettings
 
