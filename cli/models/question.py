@@ -167,7 +167,7 @@ class ModelQuestion:
 
     def _with_pages(self, found: "Sequence[Mapping[str, Json]]") -> "list[Mapping[str, Json]]":
         """Write the page of all answers; the answers with the place of their own in the run."""
-        title = f"telemetry explain {self.kind.name} of {self.run.name} ({self.run.short})"
+        title = f"telemetry explain {self.kind.words} of {self.run.name} ({self.run.short})"
         if self.html is not None:
             write_page(self.html, title, self.kind.name, found, self._png)
         if self.html is None or self.keep.run is None:
@@ -217,7 +217,7 @@ def explain_verb(
 
         beside: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
         parameters = [_run(), *setting_options(kind.request), *beside, *_shared()]
-        verb = Verb(kind.name, doc=body.__doc__ or "", params=parameters)
+        verb = Verb(kind.words, doc=body.__doc__ or "", params=parameters)
         verb.callback = click.pass_obj(call)
         return verb
 

@@ -34,7 +34,7 @@ class Kind(Generic[R_co]):
     """One kind of question.
 
     Attributes:
-        name: As in `telemetry explain <name>`, or the verb itself; the name of its module.
+        name: As in `telemetry explain <name>`, or the verb itself; that of its module.
         verb: What a request says that it is.
         request: What is asked; its settings are declared there.
         room: Folder of `telemetry.explain` that answers.
@@ -44,6 +44,11 @@ class Kind(Generic[R_co]):
     verb: str
     request: type[R_co]
     room: str
+
+    @property
+    def words(self) -> str:
+        """The name as it is typed."""
+        return self.name.replace("_", "-")
 
     def document(self, request: Request) -> dict[str, Json]:
         """A request as it travels."""
