@@ -23,13 +23,12 @@ import click
 from telemetry.cli.models.child import ask_each
 from telemetry.cli.models.named import AskedModel, asked_models, kept_models
 from telemetry.cli.models.options import (
-    BATCH,
     TIMEOUT,
     as_words,
-    limit_option,
     model_options,
     weights_of,
 )
+from telemetry.cli.models.setting_options import with_settings
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.output.grid import Span, Style
 from telemetry.cli.output.model_answers import mappings
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
     "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs
 )
 @model_options
-@BATCH
-@limit_option("The first N examples.")
+@with_settings(EvaluateRequest)
 @click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
 @click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
 @TIMEOUT

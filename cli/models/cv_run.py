@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from telemetry.cli.models.child import ModelDied, ask
-from telemetry.cli.models.options import seed_option
 from telemetry.cli.options import Settings
 from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
@@ -60,7 +59,14 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     show_default=True,
     help="Repetitions with folds of their own; 10 for decisions.",
 )
-@seed_option("folds and trainings")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of folds and trainings.",
+)
 @click.option(
     "--holdout",
     type=click.FloatRange(min=0.05, max=0.5),

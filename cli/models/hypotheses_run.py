@@ -8,7 +8,8 @@ import click
 import telemetry
 from telemetry.cli.models.child import ask_each
 from telemetry.cli.models.named import asked_models, kept_models
-from telemetry.cli.models.options import BATCH, limit_option, model_options, newest_weights
+from telemetry.cli.models.options import model_options, newest_weights
+from telemetry.cli.models.setting_options import with_settings
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
@@ -45,8 +46,7 @@ def add_run(group: VerbGroup) -> None:
     show_default=True,
     help="File of hypotheses.",
 )
-@BATCH
-@limit_option("The first N examples of each data set.")
+@with_settings(HypothesesRequest)
 @model_options
 @click.pass_obj
 def run_hypotheses(

@@ -21,7 +21,7 @@ from telemetry.cli.models.options import (
     weights_of,
 )
 from telemetry.cli.models.pages import HTML, check_page, keep_page, write_page
-from telemetry.cli.models.setting_options import read_settings, setting_options
+from telemetry.cli.models.setting_options import parameters_of, read_settings, with_settings
 from telemetry.cli.options import Settings, Verb, complete_runs
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
@@ -41,6 +41,7 @@ GIVEN = tuple(ModelSource.__dataclass_fields__)
 SHARED = ("run", "no_store", "out", "html", "timeout", "trust_run", *GIVEN)
 FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
 
+RUN = click.argument("run", metavar="RUN|CKPT", shell_complete=complete_runs)
 OPTIONS = (
     click.option("--no-store", is_flag=True, help="Show the result and keep nothing."),
     click.option(
@@ -216,28 +217,13 @@ def explain_verb(
             return body(question, request, *args, **typed)
 
         beside: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
-        parameters = [_run(), *setting_options(kind.request), *beside, *_shared()]
+        own = parameters_of(RUN, with_settings(kind.request))
+        parameters = [*own, *beside, *parameters_of(model_options, *OPTIONS)]
         verb = Verb(kind.words, doc=body.__doc__ or "", params=parameters)
         verb.callback = click.pass_obj(call)
         return verb
 
     return decorate
-
-
-def _run() -> click.Parameter:
-    return click.Argument(["run"], metavar="RUN|CKPT", shell_complete=complete_runs)
-
-
-def _shared() -> list[click.Parameter]:
-    """The options of every kind."""
-
-    def bare() -> None: ...
-
-    for option in reversed(OPTIONS):
-        option(bare)
-    model_options(bare)
-    found: list[click.Parameter] = list(reversed(getattr(bare, "__click_params__", [])))
-    return found
 
 
 def _question(

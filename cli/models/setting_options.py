@@ -1,8 +1,8 @@
 """Options of the command line, made from the settings that a request declares."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import click
 
@@ -11,11 +11,32 @@ from telemetry.requests.settings import Declared, declared, record_of
 from telemetry.requests.values import Request
 
 R = TypeVar("R", bound=Request)
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
-def setting_options(record: type[Request]) -> list[click.Parameter]:
-    """One option for each setting of a request, in their order."""
-    return [_parameter(one) for one in declared(record)]
+def with_settings(record: type[Request]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Adds one option for each setting of a request, in their order."""
+
+    def decorate(body: Callable[P, T]) -> Callable[P, T]:
+        for one in reversed(list(declared(record))):
+            body = _option(one)(body)
+        return body
+
+    return decorate
+
+
+def parameters_of(
+    *decorators: Callable[[Callable[[], None]], Callable[[], None]],
+) -> list[click.Parameter]:
+    """The options that decorators add, in the order in which these stand above a function."""
+
+    def bare() -> None: ...
+
+    for decorator in reversed(decorators):
+        decorator(bare)
+    found: list[click.Parameter] = list(reversed(getattr(bare, "__click_params__", [])))
+    return found
 
 
 def read_settings(record: type[R], typed: MutableMapping[str, object]) -> R:
@@ -39,17 +60,17 @@ def _value(one: Declared, typed: MutableMapping[str, object]) -> object:
         raise UsageError(f"{one.flag} {found}: {error}.") from error
 
 
-def _parameter(one: Declared) -> click.Parameter:
+def _option(one: Declared) -> Callable[[Callable[P, T]], Callable[P, T]]:
     setting = one.setting
     if setting.argument:
-        return click.Argument([one.name], metavar=setting.metavar, required=one.is_required)
+        return click.argument(one.name, metavar=setting.metavar, required=one.is_required)
     if one.type is bool:
-        names = [one.flag, one.name]
-        return click.Option(names, is_flag=True, default=False, help=setting.help)
+        return click.option(one.flag, one.name, is_flag=True, default=False, help=setting.help)
     has_default = one.default is not None and not one.is_repeated and setting.read is None
     option = partial(
-        click.Option,
-        [one.flag, one.name],
+        click.option,
+        one.flag,
+        one.name,
         type=_type(one),
         metavar=setting.metavar,
         multiple=one.is_repeated,

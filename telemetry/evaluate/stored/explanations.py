@@ -30,7 +30,7 @@ CLOSEST = 3  # of those that do not fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class StoredExplanation:
     """One question and its answer.
 
     Attributes:
@@ -54,7 +54,7 @@ class Asked:
     @property
     def verb(self) -> str:
         """Part of `telemetry explain` that answered."""
-        return self.kind.name
+        return self.kind.words
 
     @property
     def checkpoint(self) -> str:
@@ -123,14 +123,14 @@ class Asked:
         return found
 
 
-def asked_of(store: Store, runs: Sequence[Run]) -> list[Asked]:
+def stored_explanations(store: Store, runs: Sequence[Run]) -> list[StoredExplanation]:
     """What has been asked about runs, the newest first.
 
     Args:
         store: Where they lie.
         runs: Which.
     """
-    found: list[Asked] = []
+    found: list[StoredExplanation] = []
     for name, kinds in kinds_by_table().items():
         having = [run for run in runs if (run.ref.path / name).is_dir()]
         if having:
@@ -140,7 +140,7 @@ def asked_of(store: Store, runs: Sequence[Run]) -> list[Asked]:
     return sorted(found, key=lambda asked: (asked.written_at, asked.id), reverse=True)
 
 
-def find_asked(store: Store, identity: str) -> Asked:
+def find_explanation(store: Store, identity: str) -> StoredExplanation:
     """The one stored answer with an id, or whose id begins so; of several runs the newest.
 
     Args:
@@ -150,7 +150,7 @@ def find_asked(store: Store, identity: str) -> Asked:
     Raises:
         UsageError: there is none, or several.
     """
-    found = asked_of(store, store.runs())
+    found = stored_explanations(store, store.runs())
     fits = [asked for asked in found if asked.id == identity]
     if not fits and len(identity) >= MIN_PREFIX:
         fits = [asked for asked in found if asked.id.startswith(identity)]
@@ -168,7 +168,7 @@ def find_asked(store: Store, identity: str) -> Asked:
 
 def _answers(
     kinds: Sequence[AnyKind], records: Sequence[Record], runs: Sequence[Run]
-) -> list[Asked]:
+) -> list[StoredExplanation]:
     """Records of a table by answer."""
     by_place = {(run.ref.project, run.run): run for run in runs}
     groups: dict[tuple[str, str, str], tuple[AnyKind, list[Record]]] = {}
@@ -179,7 +179,7 @@ def _answers(
             key = (*place, answer_id(kind, record))
             groups.setdefault(key, (kind, []))[1].append(record)
     return [
-        Asked(
+        StoredExplanation(
             id=identity,
             run=by_place[project, run],
             kind=kind,
@@ -229,7 +229,7 @@ def _json_cell(value: SqlValue, *, is_json: bool) -> Json:
     return plain_value(value)
 
 
-def strongest(asked: Asked) -> list[tuple[str, float, float]]:
+def strongest(asked: StoredExplanation) -> list[tuple[str, float, float]]:
     """Parts of an input by what they say for the score: name, value, share of all that do."""
     names = parsed(asked.rows[0].get("segment_names"))
     values = parsed(asked.rows[0].get("segment_values"))

@@ -4,7 +4,7 @@ from typing import Annotated
 import click
 import pytest
 
-from telemetry.cli.models.setting_options import read_settings, setting_options
+from telemetry.cli.models.setting_options import parameters_of, read_settings, with_settings
 from telemetry.errors import UsageError
 from telemetry.requests.settings import Setting, names
 from telemetry.requests.values import Request
@@ -31,7 +31,9 @@ class Asked(Request):
 
 
 def asked(*words: str) -> Asked:
-    command = click.Command("ask", params=setting_options(Asked), callback=lambda **typed: typed)
+    command = click.Command(
+        "ask", params=parameters_of(with_settings(Asked)), callback=lambda **typed: typed
+    )
     typed = command.main(list(words), standalone_mode=False)
     assert isinstance(typed, dict)
     return read_settings(Asked, typed)
@@ -74,7 +76,7 @@ def test_a_text_that_cannot_be_read_is_named_with_its_option() -> None:
 
 
 def test_help_tells_ranges_defaults_and_names() -> None:
-    command = click.Command("ask", params=setting_options(Asked))
+    command = click.Command("ask", params=parameters_of(with_settings(Asked)))
     records = dict(
         record
         for option in command.params
