@@ -15,7 +15,7 @@ from telemetry.cli.output.progress import Advance, counted_bar
 from telemetry.errors import Inconclusive, TelemetryError, UsageError
 from telemetry.json_values import Json
 from telemetry.processes import ending
-from telemetry.requests.kinds import Kind
+from telemetry.requests.kinds import RequestKind
 from telemetry.requests.models import ANSWERS, INSTALL, MESSAGE_MARK, REQUESTS
 from telemetry.requests.values import Request
 
@@ -62,7 +62,10 @@ def ask(
 
 
 def ask_each(
-    kind: Kind[Request], requests: Sequence[Request], title: str, timeout_s: float | None = None
+    kind: RequestKind[Request],
+    requests: Sequence[Request],
+    title: str,
+    timeout_s: float | None = None,
 ) -> list[Mapping[str, Json]]:
     """The answers to several requests of one process; raises as `ask` does."""
     documents: list[Json] = [kind.document(request) for request in requests]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from telemetry.requests.kinds import Kind
+from telemetry.requests.kinds import RequestKind
 from telemetry.requests.values import Request
 
 TRAINING = "train_and_score(params, train_idx, test_idx, seed, callback)"
@@ -52,4 +52,4 @@ class CrossValidateRequest(Request):
     app_dir: str = "."
 
 
-KIND = Kind(name="cv", verb="cv.run", request=CrossValidateRequest, room="folds")
+KIND = RequestKind(name="cv", verb="cv.run", request=CrossValidateRequest, room="folds")

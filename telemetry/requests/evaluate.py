@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from telemetry.requests.kinds import Kind
+from telemetry.requests.kinds import RequestKind
 from telemetry.requests.models import ModelRequest
 from telemetry.requests.settings import Batch, Setting
 
@@ -23,4 +23,4 @@ class EvaluateRequest(ModelRequest):
     limit: Annotated[int | None, Setting("The first N examples.", metavar="N", least=1)] = None
 
 
-KIND = Kind(name="evaluate", verb="evaluate", request=EvaluateRequest, room="evaluation")
+KIND = RequestKind(name="evaluate", verb="evaluate", request=EvaluateRequest, room="evaluation")

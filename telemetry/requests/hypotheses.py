@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from telemetry.requests.kinds import Kind
+from telemetry.requests.kinds import RequestKind
 from telemetry.requests.models import ModelRequest
 from telemetry.requests.settings import Batch, Setting
 
@@ -28,4 +28,6 @@ class HypothesesRequest(ModelRequest):
     ] = None
 
 
-KIND = Kind(name="hypotheses", verb="hypotheses.run", request=HypothesesRequest, room="hypotheses")
+KIND = RequestKind(
+    name="hypotheses", verb="hypotheses.run", request=HypothesesRequest, room="hypotheses"
+)

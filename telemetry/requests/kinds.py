@@ -30,7 +30,7 @@ RUN = ".run"  # ends the verbs that have other parts, which need no model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(Generic[R_co]):
+class RequestKind(Generic[R_co]):
     """One kind of question.
 
     Attributes:
@@ -64,7 +64,7 @@ class Kind(Generic[R_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainKind(Kind[E_co]):
+class ExplainKind(RequestKind[E_co]):
     """A kind of question of `telemetry explain`.
 
     Attributes:
@@ -106,7 +106,7 @@ def explain_kind(name: str) -> ExplainKind[ExplainRequest]:
     return kind
 
 
-def requested_kind(document: Mapping[str, Json]) -> Kind[Request]:
+def requested_kind(document: Mapping[str, Json]) -> RequestKind[Request]:
     """The kind of a request that travelled.
 
     Raises:
@@ -116,7 +116,7 @@ def requested_kind(document: Mapping[str, Json]) -> Kind[Request]:
     place = verb.removesuffix(RUN)
     if place in _places():
         kind = getattr(import_module(f"{PACKAGE}.{place}"), "KIND", None)
-        if isinstance(kind, Kind) and kind.verb == verb:
+        if isinstance(kind, RequestKind) and kind.verb == verb:
             return kind
     raise UsageError(f"there is no verb {verb!r}.")
 
