@@ -1,6 +1,5 @@
 """Answers to `telemetry explain input`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json, method_check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.libraries import libraries_text
-from telemetry.explain.results.result import Files, ResultFormat
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.json_values import Json
 from telemetry.requests.explain.input import KIND, WRONG, InputRequest
 
@@ -184,7 +183,6 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
     return [
         {
             "attribution_id": attribution.id,
-            "checkpoint": attribution.origin.checkpoint,
             "dataset": attribution.example.file or attribution.origin.dataset,
             "example_id": attribution.example.id,
             "method": attribution.method,
@@ -206,14 +204,11 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "segment_boxes": json_values.dumps(boxes) if boxes else None,
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
             "method_check": _method_check(attribution),
-            "ok": attribution.ok,
             "forwards": attribution.forwards,
             "seconds": attribution.seconds,
             "seed": attribution.seed,
-            "answer": sentence(attribution),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(attribution, sentence(attribution)),
         }
     ]
 

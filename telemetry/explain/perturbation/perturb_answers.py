@@ -1,14 +1,17 @@
 """Answers to `telemetry explain perturb`: sentence, JSON, rows."""
 
-from datetime import UTC, datetime
-
-from telemetry import json_values
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.perturbation.axes import axis_of
 from telemetry.explain.perturbation.perturbation import Perturbation, perturb, perturb_all
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
-from telemetry.explain.results.result import Files, ResultFormat, no_files, no_picture
+from telemetry.explain.results.result import (
+    Files,
+    ResultFormat,
+    judged_columns,
+    no_files,
+    no_picture,
+)
 from telemetry.json_values import Json
 from telemetry.requests.explain.perturb import KIND, PerturbRequest
 
@@ -147,10 +150,8 @@ def _number(found: Perturbation, value: float) -> str:
 def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_perturbations`, one a value."""
     del files
-    moment = datetime.now(UTC).replace(tzinfo=None)
     common: dict[str, object] = {
         "perturbation_id": found.id,
-        "checkpoint": found.origin.checkpoint,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
         "axis": found.axis.name,
@@ -158,11 +159,8 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
         "label": found.label,
         "threshold": found.threshold,
         "monotone": found.monotone,
-        "ok": found.ok,
         "seed": found.seed,
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "answer": sentence(found),
-        "written_at": moment,
+        **judged_columns(found, sentence(found)),
     }
     return [
         {

@@ -1,6 +1,5 @@
 """Answers to `telemetry explain reduce`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -25,7 +24,7 @@ from telemetry.explain.reduction.reduction import reduce
 from telemetry.explain.reduction.result import Reduction
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, ResultFormat
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.json_values import Json
 from telemetry.requests.explain.reduce import BREAK, KIND, REPAIR, ReduceRequest
 
@@ -120,7 +119,6 @@ def rows_of(found: Reduction, files: Files) -> list[dict[str, object]]:
     is_image = isinstance(found.differences, Cells)
     common: dict[str, object] = {
         "reduction_id": found.id,
-        "checkpoint": found.origin.checkpoint,
         "dataset": found.file or found.origin.dataset,
         "wrong_id": found.wrong.id,
         "right_id": found.twin.id,
@@ -135,12 +133,9 @@ def rows_of(found: Reduction, files: Files) -> list[dict[str, object]]:
         "calls": found.calls,
         "mask_path": files.get("mask"),
         "image_path": files.get("image"),
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
         "forwards": found.forwards,
         "seconds": found.seconds,
-        "answer": sentence(found),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
+        **judged_columns(found, sentence(found)),
     }
     return [
         {

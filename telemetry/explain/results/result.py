@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, TypeVar, cast, overload
 
+from telemetry import json_values
 from telemetry.answer_page import page
 from telemetry.errors import UsageError
 from telemetry.explain.answering import answering
 from telemetry.explain.models.origin import Origin
-from telemetry.explain.results.check import Check
+from telemetry.explain.results.check import Check, check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json
@@ -59,6 +60,21 @@ class ResultFormat(Generic[R]):
         """
         keeper = Keeper.of(keep)
         return {self.kind.key: [self.kept(one, keeper) for one in found]}
+
+
+def judged_columns(found: "Result", answer: str) -> dict[str, object]:
+    """What the rows of every result that is checked have in common.
+
+    Args:
+        found: The result.
+        answer: In words.
+    """
+    return {
+        "checkpoint": found.origin.checkpoint,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "answer": answer,
+    }
 
 
 def no_picture(found: "Result") -> None:

@@ -1,7 +1,5 @@
 """Answers to `telemetry explain coverage`: sentence, JSON, rows."""
 
-from datetime import UTC, datetime
-
 from telemetry import json_values
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
@@ -109,7 +107,6 @@ def where_of(found: Coverage, gap: Gap) -> str:
 def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
     """Rows of table `coverage`, one a comparison."""
     del files
-    moment = datetime.now(UTC).replace(tzinfo=None)
     return [
         {
             "coverage_id": found.id,
@@ -121,7 +118,6 @@ def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
             "example_ids": json_values.dumps(list(found.examples(gap))),
             "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
             "answer": sentence(found),
-            "written_at": moment,
         }
         for gap in found.gaps
     ]

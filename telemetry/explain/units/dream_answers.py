@@ -1,6 +1,5 @@
 """Answers to `telemetry explain dream`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 from torch import Tensor
@@ -15,7 +14,7 @@ from telemetry.explain.pictures.thumbnails import thinned
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, ResultFormat
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.dreams import Dream, dream
 from telemetry.json_values import Json
 from telemetry.requests.explain.dream import KIND, ROW_KIND, DreamRequest
@@ -144,7 +143,6 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
         {
             "viz_id": found.id,
             "kind": ROW_KIND,
-            "checkpoint": found.origin.checkpoint,
             "step": found.origin.step,
             "layer": found.layer,
             "unit": found.unit.index,
@@ -161,12 +159,9 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
             "details": json_values.dumps(details),
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in found.checks]),
-            "ok": found.ok,
             "forwards": found.forwards,
             "seed": found.seed,
-            "answer": sentence(found),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(found, sentence(found)),
         }
     ]
 

@@ -1,7 +1,6 @@
 """Answers to `telemetry explain features`: sentence, JSON, rows, pictures."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
@@ -17,7 +16,7 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, ResultFormat
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.feature_pictures import LEGEND, evolution_png, features_png
 from telemetry.explain.units.layer_evolution import (
     Evolution,
@@ -210,7 +209,6 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
     return {
         "viz_id": _unit_id(found, unit),
         "kind": TOP_EXAMPLES if found.field is None else DECONVOLUTION,
-        "checkpoint": found.origin.checkpoint,
         "step": found.origin.step,
         "layer": found.layer,
         "unit": unit.unit,
@@ -223,11 +221,8 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
         "details": json_values.dumps(details),
         "array_path": files.get(_unit_id(found, unit)),
         "image_path": files.get("image"),
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
         "forwards": found.forwards,
-        "answer": sentence(found),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
+        **judged_columns(found, sentence(found)),
     }
 
 
@@ -300,7 +295,6 @@ def _evolution_rows(
     image: str | None,
 ) -> list[dict[str, object]]:
     """Rows of table `feature_visualizations`, one a layer and checkpoint."""
-    now = datetime.now(UTC).replace(tzinfo=None)
     checks = json_values.dumps([check_json(check) for check in evolved.checks])
     params = json_values.dumps({"checkpoints": len(evolved.moments)})
     return [
@@ -318,7 +312,6 @@ def _evolution_rows(
             "ok": evolved.ok,
             "forwards": evolved.forwards,
             "answer": evolution_sentence(evolved),
-            "written_at": now,
         }
         for course in evolved.courses
         for moment, change in zip(evolved.moments, course.changes, strict=True)

@@ -1,6 +1,5 @@
 """Answers to `telemetry explain weights`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,7 @@ from telemetry.explain.pictures.thumbnails import GRID_SIDE
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, ResultFormat
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.layer_weights import LayerWeights, weights
 from telemetry.json_values import Json
 from telemetry.requests.explain.weights import KIND, ROW_KIND, WeightsRequest
@@ -166,7 +165,6 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
         {
             "viz_id": found.id,
             "kind": ROW_KIND,
-            "checkpoint": found.origin.checkpoint,
             "step": found.origin.step,
             "layer": found.layer,
             "n_units": len(found.weight),
@@ -176,12 +174,9 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
             "details": json_values.dumps(details),
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in found.checks]),
-            "ok": found.ok,
             "forwards": 0,
             "seed": found.seed,
-            "answer": sentence(found),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(found, sentence(found)),
         }
     ]
 
