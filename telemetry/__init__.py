@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from telemetry.diagnose.policy_file import load_policy
     from telemetry.errors import TelemetryError, TrainingStopped
     from telemetry.finding import Finding
-    from telemetry.requests.explain import ExplainSpec
+    from telemetry.requests.models import ExplainSpec
     from telemetry.store.query import query_runs
     from telemetry.store.store import Store
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "ExplainSpec": "telemetry.requests.explain",
+    "ExplainSpec": "telemetry.requests.models",
     "Finding": "telemetry.finding",
     "Policy": "telemetry.diagnose.policy",
     "Store": "telemetry.store.store",

@@ -16,8 +16,9 @@ from watermark import N_TRAIN, Images, digits, network
 
 from telemetry import explain
 from telemetry.explain.perturbation.image_axes import IMAGE_AXES
-from telemetry.explain.perturbation.perturbation import Perturbation, Settings, perturb
+from telemetry.explain.perturbation.perturbation import Perturbation, perturb
 from telemetry.explain.perturbation.sweeps import is_monotone, turns
+from telemetry.requests.explain.perturb import PerturbSettings
 
 STEPS, DENSE = 21, 401
 AXES = ("brightness", "contrast", "noise", "rotate")
@@ -70,9 +71,11 @@ def main() -> None:
             kind = IMAGE_AXES[axis]
             step = (kind.high - kind.low) / (STEPS - 1)
             for index in range(given.examples):
-                found = perturb(subject, str(index), axis, Settings(seed=seed))
+                found = perturb(subject, str(index), axis, PerturbSettings(seed=seed))
                 if found.baseline == 1.0:
-                    dense = perturb(subject, str(index), axis, Settings(steps=DENSE, seed=seed))
+                    dense = perturb(
+                        subject, str(index), axis, PerturbSettings(steps=DENSE, seed=seed)
+                    )
                     compare(count, found, dense, step)
             print(
                 f"seed {seed} {axis:10} {count.examples} examples, {count.turns} turns: within a "

@@ -34,9 +34,10 @@ from watermark import (
 
 from telemetry import explain
 from telemetry.explain.attribution.checks import LEAST_MODELS, SIMILAR, rank_correlation, support_of
-from telemetry.explain.attribution.question import Question, Settings, ask
+from telemetry.explain.attribution.question import AttributionQuestion, ask
 from telemetry.explain.models.random_weights import run_order, with_random_weights
 from telemetry.explain.models.subject import examples_of
+from telemetry.requests.explain.input import InputSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def deep(seed: int, data: Split) -> nn.Module:
     return model
 
 
-def course(question: Question) -> Course:
+def course(question: AttributionQuestion) -> Course:
     """The stages of one question; call it inside `running(gradient=True)`."""
     problem = question.problem()
     found = question.answered(problem)
@@ -99,7 +100,7 @@ def row(title: str, model: nn.Module, data: Split, method: str, n: int) -> None:
     for place in range(n):
         with subject.running(gradient=True):
             example = examples_of(subject).find(str(place))
-            found.append(course(ask(subject, example, "pred", Settings(method=method))))
+            found.append(course(ask(subject, example, "pred", InputSettings(method=method))))
     means = (sum(stage) / n for stage in zip(*(one.stages for one in found), strict=True))
     failed = [sum(one.fails(ends_only=only) for one in found) for only in (True, False)]
     print(

@@ -27,7 +27,8 @@ from telemetry import explain
 from telemetry.errors import Inconclusive
 from telemetry.explain.reduction.differences import Cells
 from telemetry.explain.reduction.reduction import reduce
-from telemetry.explain.reduction.result import Reduction, Settings
+from telemetry.explain.reduction.result import Reduction
+from telemetry.requests.explain.reduce import ReduceSettings
 
 SIDE, CLASSES = 32, ("barred", "plain", "disc", "triangle")
 CHANGED = 0.3
@@ -207,7 +208,7 @@ def images(seed: int, cases: int) -> None:
             n_cases += 1
             subject = explain.load(model, dataset=Given([wrong, twin], [label] * 2, "image"))
             try:
-                found = reduce(subject, "0", "1", Settings(mode="repair"))
+                found = reduce(subject, "0", "1", ReduceSettings(mode="repair"))
             except Inconclusive:
                 refused += 1
                 continue
@@ -270,7 +271,7 @@ def texts(seed: int, cases: int) -> None:
             continue
         n_cases += 1
         subject = explain.load(model, dataset=Given([wrong, twin], [0, 0], "text"))
-        found = reduce(subject, "0", "1", Settings(mode="repair"))
+        found = reduce(subject, "0", "1", ReduceSettings(mode="repair"))
         items = found.repair.items if found.repair else ()
         edits = found.differences.edits(items)
         exact += [edit.name for edit in edits] == [f"token {place}"]
@@ -308,7 +309,9 @@ def rows(seed: int, cases: int) -> None:
     calls = []
     for index in turned.nonzero()[:cases, 0].tolist():
         data = Given([flipped[index], *rest], [int(truths[index]), *truths.tolist()], "tabular")
-        found = reduce(explain.load(model, dataset=data), "0", "nearest", Settings(mode="repair"))
+        found = reduce(
+            explain.load(model, dataset=data), "0", "nearest", ReduceSettings(mode="repair")
+        )
         items = found.repair.items if found.repair else ()
         n_cases += 1
         exact += [edit.name for edit in found.differences.edits(items)] == [str(COLUMNS - 1)]

@@ -24,7 +24,11 @@ from telemetry.evaluate.hypothesis_testing.hypothesis import ACCURACY
 from telemetry.evaluate.hypothesis_testing.measures import measured
 from telemetry.evaluate.hypothesis_testing.pairs import paired_examples
 from telemetry.evaluate.hypothesis_testing.result import Result
-from telemetry.evaluate.hypothesis_testing.verdicts import Question, Rules, judge_questions
+from telemetry.evaluate.hypothesis_testing.verdicts import (
+    HypothesisQuestion,
+    Rules,
+    judge_questions,
+)
 
 Images = npt.NDArray[np.float64]
 N_TRAIN = 900
@@ -92,7 +96,7 @@ def compared(
     for name in TRANSFORMS:
         pairs = paired_examples(examples(base[name]), examples(candidate[name]))
         questions.append(
-            Question(
+            HypothesisQuestion(
                 hypothesis=name,
                 pairs=pairs,
                 metric=ACCURACY,

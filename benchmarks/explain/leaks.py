@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribution.question import Settings, ask, examples_of
+from telemetry.explain.attribution.question import ask, examples_of
+from telemetry.requests.explain.input import InputSettings
 
 WORDS, LENGTH, N_TEXTS = 60, 24, 2_000
 LEAK, MOODS, PLAIN = 1, ((2, 3, 4), (5, 6, 7)), 8  # tokens; 0 hides one
@@ -145,7 +146,7 @@ def first_parts(
     found = []
     with subject.running(gradient=True):
         for example in examples_of(subject).find_all(chosen):
-            settings = Settings(method=method, baseline=baseline, check=False)
+            settings = InputSettings(method=method, baseline=baseline, check=False)
             question = ask(subject, example, "wrong", settings)
             best = int(question.answered(question.problem()).per_segment.argmax())
             found.append(question.segments.names[best])

@@ -22,8 +22,8 @@ from watermark import BATCH, N_TRAIN, STEPS, Images, digits
 
 from telemetry import explain
 from telemetry.explain.units.dream_checks import mean_correlation
-from telemetry.explain.units.dream_making import Settings
 from telemetry.explain.units.dreams import Dream
+from telemetry.requests.explain.dream import DreamSettings
 
 LAYERS = {"c2": "3", "c3": "6", "logits": "9"}
 UNITS = {"c2": 16, "c3": 32, "logits": 10}
@@ -113,7 +113,7 @@ def main() -> None:
             subject = explain.load(model, dataset=data)
             for name, layer in LAYERS.items():
                 units = [str(unit) for unit in range(UNITS[name])]
-                report(f"  {name}", explain.dream(subject, layer, units, Settings()))
+                report(f"  {name}", explain.dream(subject, layer, units, DreamSettings()))
         with tempfile.TemporaryDirectory() as folder:
             model = train(seed, images[train_on], labels[train_on], Path(folder), FROZEN)
             files = sorted(Path(folder).glob("*.pt"))

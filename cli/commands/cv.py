@@ -79,7 +79,7 @@ def compare(
     )
     if html is not None:
         title = f"telemetry cv compare {found.cv_id}"
-        write_page(html, title, "comparisons", [found.to_json()])
+        write_page(html, title, "cv", [found.to_json()])
     if screen.wants_json:
         screen.json(found.to_json())
     else:

@@ -135,10 +135,10 @@ def command(  # noqa: PLR0913 - one argument per option
 
 def changed_slices(settings: Settings, base: str, candidate: str) -> int:
     """`telemetry slices CANDIDATE --base BASE`, where one looks for differences."""
-    from telemetry.evaluate.slicing.slices import Subject, find  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.slicing.slices import SlicedRun, find  # noqa: PLC0415 - duckdb
 
     store = telemetry.Store.open(settings.store)
-    subject = Subject(run=store.select(candidate), base=store.select(base))
+    subject = SlicedRun(run=store.select(candidate), base=store.select(base))
     return present_slices(open_screen(settings), find(store, subject))
 
 

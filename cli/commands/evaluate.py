@@ -23,20 +23,20 @@ import click
 from telemetry.cli.models.child import ask_each
 from telemetry.cli.models.named import AskedModel, asked_models, kept_models
 from telemetry.cli.models.options import (
-    BATCH,
     TIMEOUT,
     as_words,
-    limit_option,
     model_options,
     weights_of,
 )
+from telemetry.cli.models.setting_options import with_settings
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.output.grid import Span, Style
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.screens.evaluation import has_errors, show
 from telemetry.errors import UsageError
-from telemetry.requests.explain import EvaluateRequest, ModelSource
+from telemetry.requests.evaluate import KIND, EvaluateRequest
+from telemetry.requests.models import ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs
 )
 @model_options
-@BATCH
-@limit_option("The first N examples.")
+@with_settings(EvaluateRequest)
 @click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
 @click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
 @TIMEOUT
@@ -82,7 +81,7 @@ def command(  # noqa: PLR0913 - one argument per option
         for model in models
     ]
     with kept_models(() if no_store else models):
-        answers = ask_each(requests, "evaluating", timeout)
+        answers = ask_each(KIND, requests, "evaluating", timeout)
     found = [mappings(answer.get("evaluations")) for answer in answers]
     if screen.wants_json:
         evaluations = [

@@ -12,22 +12,13 @@ Examples:
   telemetry explain list latest
 """
 
-from telemetry.cli.explain.coverage import add_coverage
-from telemetry.cli.explain.dream import add_dream
-from telemetry.cli.explain.features import add_features
-from telemetry.cli.explain.input import add_input
-from telemetry.cli.explain.perturb import add_perturb
-from telemetry.cli.explain.reduce import add_reduce
-from telemetry.cli.explain.stored import add_asked
-from telemetry.cli.explain.weights import add_weights
+from importlib import import_module
+
+from telemetry.cli.explain.stored import add_stored
 from telemetry.cli.options import verb_group
+from telemetry.requests.kinds import explain_kinds
 
 command = verb_group(__name__, __doc__)
-add_coverage(command)
-add_input(command)
-add_perturb(command)
-add_reduce(command)
-add_weights(command)
-add_features(command)
-add_dream(command)
-add_asked(command)
+for kind in explain_kinds():
+    command.add_command(import_module(f"telemetry.cli.explain.{kind.name}").verb)
+add_stored(command)

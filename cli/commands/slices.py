@@ -84,7 +84,7 @@ def command(  # noqa: PLR0913 - one argument per option
         q=q,
         confirm=confirm,
     )
-    subject = slices.Subject(
+    subject = slices.SlicedRun(
         run=store.select(run),
         metric=slices.Metric(metric) if metric else None,
         base=store.select(base) if base else None,

@@ -4,18 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.models.options import BATCH, TOLERANCE, seed_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.output.model_answers import cost, listed, mappings, number
 from telemetry.cli.output.render import Screen
 from telemetry.errors import UsageError
-from telemetry.requests.explain import CoverageRequest
+from telemetry.requests.explain.coverage import KIND, CoverageRequest
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
@@ -26,38 +22,13 @@ SPREAD_WIDTH = 32  # characters of a histogram
 MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
-def add_coverage(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("coverage")(explain_coverage)
-
-
-@RUN
-@click.option("--train", metavar="MODULE:NAME", required=True, help="Training examples.")
-@click.option("--test", metavar="MODULE:NAME", help="Test examples; else --dataset.")
-@click.option(
-    "--layer",
-    metavar="LAYER",
-    help="Its output represents an example; else the input of the last linear layer.",
-)
-@click.option(
-    "--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that count."
-)
-@seed_option("the part of a large training set")
-@BATCH
-@TOLERANCE
+@explain_verb(KIND)
 @hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
-@model_question
-def explain_coverage(  # noqa: PLR0913 - one argument per option
+def verb(
     question: ModelQuestion,
+    request: CoverageRequest,
     /,
     *,
-    train: str,
-    test: str | None,
-    layer: str | None,
-    k: int,
-    seed: int,
-    batch: int,
-    tolerance: float | None,
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
@@ -74,21 +45,10 @@ def explain_coverage(  # noqa: PLR0913 - one argument per option
     """
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis)
-    request = CoverageRequest(
-        source=question.source,
-        train=train,
-        test=test,
-        keep=question.keep,
-        layer=layer,
-        k=k,
-        seed=seed,
-        batch=batch,
-        tolerance=tolerance,
-    )
-    (found,) = answers = question.ask(request, "comparing", "coverages")
-    question.tell("coverages", answers, show)
+    (found,) = answers = question.ask(request)
+    question.tell(answers, show)
     if save_hypothesis is not None:
-        save(file, save_hypothesis, found, tolerance)
+        save(file, save_hypothesis, found, request.settings.tolerance)
         question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
     return EXIT_FOUND if found["finding"] is True else 0
 

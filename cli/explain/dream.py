@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import click
-
-from telemetry.cli.models.options import BATCH, limit_option, seed_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import Align, Column, Grid
 from telemetry.cli.output.model_answers import (
@@ -17,7 +13,7 @@ from telemetry.cli.output.model_answers import (
     show_picture,
 )
 from telemetry.cli.output.render import Screen
-from telemetry.requests.features import DreamRequest
+from telemetry.requests.explain.dream import KIND, DreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,70 +23,8 @@ if TYPE_CHECKING:
 SHOWN_EXAMPLES = 5
 
 
-def add_dream(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("dream")(explain_dream)
-
-
-@RUN
-@click.option(
-    "--layer", metavar="LAYER", required=True, help="A module, or output: before softmax."
-)
-@click.option(
-    "--unit",
-    "units",
-    metavar="U",
-    multiple=True,
-    required=True,
-    help="Channel, feature or class; 7@3,4 is one place. Repeatable.",
-)
-@click.option(
-    "--steps", type=click.IntRange(min=1), default=128, show_default=True, help="Of the ascent."
-)
-@click.option(
-    "--tv",
-    "smooth",
-    type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="Weight of smoothness.",
-)
-@click.option(
-    "--jitter", type=click.IntRange(min=0), help="Most pixels of a shift; else a twelfth."
-)
-@click.option(
-    "--start",
-    metavar="ID|FILE",
-    default="noise",
-    show_default=True,
-    help="noise, or an example or image file to begin with.",
-)
-@click.option(
-    "--octaves",
-    type=click.IntRange(min=1, max=10),
-    default=1,
-    show_default=True,
-    help="From coarse to fine.",
-)
-@limit_option("Real examples it is set beside.", least=2, default=256)
-@seed_option("noise and shifts")
-@BATCH
-@model_question
-def explain_dream(  # noqa: PLR0913 - one argument per option
-    question: ModelQuestion,
-    /,
-    *,
-    layer: str,
-    units: tuple[str, ...],
-    steps: int,
-    smooth: float,
-    jitter: int | None,
-    start: str,
-    octaves: int,
-    limit: int,
-    seed: int,
-    batch: int,
-) -> int:
+@explain_verb(KIND)
+def verb(question: ModelQuestion, request: DreamRequest, /) -> int:
     """Make a picture that excites a unit, and hold it against noise and real examples.
 
     A unit may have several pictures: four are made from other noise. A smooth picture proves
@@ -102,21 +36,7 @@ def explain_dream(  # noqa: PLR0913 - one argument per option
       telemetry explain dream latest --layer output --unit 3 --unit 8
       telemetry explain dream 7f3a --layer conv2 --unit 7 --start 4711 --octaves 3
     """
-    request = DreamRequest(
-        source=question.source,
-        layer=layer,
-        units=units,
-        keep=question.keep,
-        steps=steps,
-        smooth=smooth,
-        jitter=jitter,
-        octaves=octaves,
-        start=start,
-        limit=limit,
-        seed=seed,
-        batch=batch,
-    )
-    return question.tell("dreams", question.ask(request, "dreaming", "dreams"), _show)
+    return question.tell(question.ask(request), _show)
 
 
 def _show(screen: Screen, found: "Mapping[str, Json]") -> None:

@@ -1,59 +1,24 @@
 """`telemetry explain features`: what excites the units of a layer, and how that came about."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from telemetry.cli.models.options import BATCH, limit_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.output.model_answers import checks_grid, listed, mappings, number, show_failures
 from telemetry.cli.output.render import Screen
-from telemetry.errors import UsageError
-from telemetry.requests.explain import matching_files
-from telemetry.requests.features import FeaturesRequest
+from telemetry.requests.explain.features import KIND, FeaturesRequest
+from telemetry.requests.models import matching_files
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
 
-UNITS, UNITS_OF_EVOLUTION = 9, 3
 
-
-def add_features(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("features")(explain_features)
-
-
-@RUN
-@click.option("--layer", metavar="LAYER", required=True, help="A module, or output.")
-@click.option("--units", metavar="U,U", help="Channels, features or classes, such as 0,3,7.")
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Else the N units that stand out most: 9, with --evolution 3.",
-)
-@click.option("--evolution", is_flag=True, help="Also at every checkpoint of the run.")
-@click.option("--checkpoints", metavar="PATTERN", help="Its files; else those that the run names.")
-@limit_option("Search N examples, spread evenly.")
-@BATCH
-@model_question
-def explain_features(  # noqa: PLR0913 - one argument per option
-    question: ModelQuestion,
-    /,
-    *,
-    layer: str,
-    units: str | None,
-    top: int | None,
-    evolution: bool,
-    checkpoints: str | None,
-    limit: int | None,
-    batch: int,
-) -> int:
+@explain_verb(KIND)
+def verb(question: ModelQuestion, request: FeaturesRequest, /) -> int:
     """Show the examples that excite the units of a layer most.
 
     Images are cropped to what a unit sees, beside their deconvolution: the structure that the
@@ -65,30 +30,10 @@ def explain_features(  # noqa: PLR0913 - one argument per option
       telemetry explain features latest --layer conv2 --units 0,3,7 --limit 2000
       telemetry explain features 7f3a --layer conv2 --evolution --checkpoints 'ckpt/*.pt'
     """
-    if units is not None and top is not None:
-        raise UsageError("--units names the units, --top chooses them: give one of the two.")
-    if checkpoints is not None and not evolution:
-        raise UsageError("--checkpoints belongs to --evolution; --checkpoint names one file.")
-    files = question.weights if checkpoints is None else matching_files(checkpoints, Path.cwd())
-    request = FeaturesRequest(
-        source=question.source,
-        layer=layer,
-        units=_units(units),
-        top=top or (UNITS_OF_EVOLUTION if evolution else UNITS),
-        checkpoints=tuple(map(str, files)),
-        evolution=evolution,
-        keep=question.keep,
-        limit=limit,
-        batch=batch,
-    )
-    return question.tell("features", question.ask(request, "searching", "features"), _show)
-
-
-def _units(text: str | None) -> tuple[int, ...]:
-    parts = [] if text is None else [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise UsageError(f"--units {text}: write numbers, such as 0,3,7.")
-    return tuple(map(int, parts))
+    pattern = request.settings.checkpoints
+    files = question.weights if pattern is None else matching_files(pattern, Path.cwd())
+    found = question.ask(replace(request, files=tuple(map(str, files))))
+    return question.tell(found, _show)
 
 
 def _show(screen: Screen, found: "Mapping[str, Json]") -> None:

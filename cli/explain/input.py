@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import click
-
-from telemetry.cli.models.options import BATCH, limit_option, seed_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.output.model_answers import (
@@ -19,75 +15,20 @@ from telemetry.cli.output.model_answers import (
     show_picture,
 )
 from telemetry.cli.output.render import Screen
-from telemetry.errors import UsageError
-from telemetry.requests.explain import AttributeRequest
+from telemetry.requests.explain.input import KIND, InputRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.json_values import Json
 
-METHODS = ("ig", "occlusion", "lime", "kernelshap", "deconv", "guided")
-COMPARED = METHODS[:4]  # the others show structure, no reason
 SHOWN_PARTS, SHOWN_ANSWERS = 5, 4
 MOST_BASELINES = 3  # with a column each
 BAR_WIDTH = 10
 
 
-def add_input(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("input")(explain_input)
-
-
-@RUN
-@click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
-@click.option("--worst", type=click.IntRange(min=1), metavar="N", help="The N largest losses.")
-@click.option(
-    "--input",
-    "files",
-    metavar="FILE",
-    multiple=True,
-    help="An input in a file: .png, .jpg, .npy, .pt, .json, .txt; repeatable.",
-)
-@click.option("--label", metavar="CLASS", help="True class of the input in a file.")
-@click.option(
-    "--target",
-    metavar="WHAT",
-    help="wrong, pred, true, or a class; else wrong, of a file without --label pred.",
-)
-@click.option("--method", type=click.Choice(METHODS), default="ig", show_default=True, help="How.")
-@click.option(
-    "--compare", type=click.Choice(COMPARED), help="Method that must agree; else occlusion."
-)
-@click.option("--segments", metavar="HOW", help="grid:6x6, felzenszwalb, token or feature.")
-@click.option("--baseline", metavar="NAME", help="zero, blur, mean, class-sample:16, ...")
-@click.option("--samples", type=click.IntRange(min=10), metavar="N", help="Of lime, kernelshap.")
-@seed_option("what is drawn")
-@click.option("--embedding", metavar="LAYER", help="Module that embeds tokens.")
-@click.option("--no-checks", is_flag=True, help="Skip the checks that cost most.")
-@BATCH
-@limit_option("With --worst: of the first N.")
-@model_question
-def explain_input(  # noqa: PLR0913 - one argument per option
-    question: ModelQuestion,
-    /,
-    *,
-    examples: tuple[str, ...],
-    worst: int | None,
-    files: tuple[str, ...],
-    label: str | None,
-    target: str | None,
-    method: str,
-    compare: str | None,
-    segments: str | None,
-    baseline: str | None,
-    samples: int | None,
-    seed: int,
-    embedding: str | None,
-    no_checks: bool,
-    batch: int,
-    limit: int | None,
-) -> int:
+@explain_verb(KIND)
+def verb(question: ModelQuestion, request: InputRequest, /) -> int:
     """Say which parts of one input made the model answer as it does.
 
     The default asks about a wrong answer: what pushes towards it and away from the truth. Every
@@ -99,33 +40,7 @@ def explain_input(  # noqa: PLR0913 - one argument per option
       telemetry explain input 7f3a --example 12 --target pred --method lime
       telemetry explain input latest --input photo.png --label cat
     """
-    if [bool(examples), worst is not None, bool(files)].count(True) != 1:
-        raise UsageError("explain which input? Say --example ID, --worst N, or --input FILE.")
-    if label is not None and not files:
-        raise UsageError("--label CLASS: the data set knows it; it is for --input FILE.")
-    if limit is not None and worst is None:
-        raise UsageError("--limit N: of which examples? It is for --worst N.")
-    request = AttributeRequest(
-        source=question.source,
-        examples=examples,
-        files=files,
-        label=label,
-        worst=worst,
-        limit=limit,
-        keep=question.keep,
-        target=target or ("pred" if files and label is None else "wrong"),
-        method=method,
-        compare=compare,
-        segments=segments,
-        baseline=baseline,
-        samples=samples,
-        seed=seed,
-        batch=batch,
-        check=not no_checks,
-        embedding=embedding,
-    )
-    found = question.ask(request, "explaining", "attributions")
-    return question.tell("attributions", found, show)
+    return question.tell(question.ask(request), show)
 
 
 def show(screen: Screen, attribution: "Mapping[str, Json]") -> None:

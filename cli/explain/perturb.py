@@ -3,12 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.models.options import BATCH, TOLERANCE, limit_option, seed_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.output.model_answers import (
@@ -21,7 +17,7 @@ from telemetry.cli.output.model_answers import (
 )
 from telemetry.cli.output.render import Screen
 from telemetry.errors import UsageError
-from telemetry.requests.explain import PerturbRequest
+from telemetry.requests.explain.perturb import KIND, PerturbRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,45 +29,13 @@ _OF_NUMBERS = ("correct", "MARGIN")  # what a stretch has in common, and what is
 KEPT_SHARE = 0.95  # of the answers, by the hypothesis that a threshold becomes
 
 
-def add_perturb(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("perturb")(explain_perturb)
-
-
-@RUN
-@click.option("--example", "examples", metavar="ID", multiple=True, help="Id or place; repeatable.")
-@click.option("--all", "whole", is_flag=True, help="Accuracy of the whole data set.")
-@click.option(
-    "--axis",
-    "axes",
-    metavar="AXIS,AXIS",
-    required=True,
-    help="brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, crop, "
-    "jpeg; token-drop, case, typo, synonym[:FILE.json]; feature:COLUMN.",
-)
-@click.option(
-    "--steps", type=click.IntRange(min=3), default=21, show_default=True, help="Values to try."
-)
-@click.option("--range", "span", metavar="LOW:HIGH", help="Ends of the axis.")
-@seed_option("noise, and of which words change")
-@BATCH
-@limit_option("With --all: the first N.")
-@TOLERANCE
+@explain_verb(KIND)
 @hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
-@model_question
-def explain_perturb(  # noqa: PLR0913 - one argument per option
+def verb(
     question: ModelQuestion,
+    request: PerturbRequest,
     /,
     *,
-    examples: tuple[str, ...],
-    whole: bool,
-    axes: str,
-    steps: int,
-    span: str | None,
-    seed: int,
-    batch: int,
-    limit: int | None,
-    tolerance: float | None,
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
@@ -87,29 +51,12 @@ def explain_perturb(  # noqa: PLR0913 - one argument per option
       telemetry explain perturb 7f3a --all --axis typo,case
       telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
     """
-    if bool(examples) == whole:
-        raise UsageError("change what? Say --example ID, or --all.")
-    names = tuple(filter(None, (name.strip() for name in axes.split(","))))
     if save_hypothesis is not None:
-        if len(names) * max(1, len(examples)) != 1:
+        if len(request.axes) * max(1, len(request.examples)) != 1:
             raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
         check_savable(file, save_hypothesis)
-    low, high = _span(span)
-    request = PerturbRequest(
-        source=question.source,
-        examples=examples,
-        axes=names,
-        keep=question.keep,
-        steps=steps,
-        low=low,
-        high=high,
-        seed=seed,
-        batch=batch,
-        tolerance=tolerance,
-        limit=limit,
-    )
-    found = question.ask(request, "perturbing", "perturbations")
-    code = question.tell("perturbations", found, show)
+    found = question.ask(request)
+    code = question.tell(found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
         question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
@@ -167,16 +114,6 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
             expect=Expectation(metric="accuracy", op=Op.AT_LEAST, value=KEPT_SHARE),
         ),
     )
-
-
-def _span(text: str | None) -> tuple[float | None, float | None]:
-    if text is None:
-        return None, None
-    low, _, high = text.partition(":")
-    try:
-        return float(low), float(high)
-    except ValueError as error:
-        raise UsageError(f"--range {text}: write LOW:HIGH, such as -0.3:0.3.") from error
 
 
 def _course(found: "Mapping[str, Json]") -> Grid:

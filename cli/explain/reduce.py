@@ -3,12 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
-from telemetry.cli.models.options import BATCH, TOLERANCE
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import Align, Cell, Column, Grid
 from telemetry.cli.output.model_answers import (
@@ -22,63 +18,21 @@ from telemetry.cli.output.model_answers import (
 )
 from telemetry.cli.output.render import Screen
 from telemetry.errors import UsageError
-from telemetry.requests.explain import ReduceRequest
+from telemetry.requests.explain.reduce import KIND, MODES, ReduceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry.json_values import Json
 
-MODES = ("repair", "break")
 
-
-def add_reduce(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("reduce")(explain_reduce)
-
-
-@RUN
-@click.option(
-    "--wrong",
-    metavar="ID|FILE",
-    required=True,
-    help="Id, place or file (.png, .npy, .json, .txt) of a wrongly answered input.",
-)
-@click.option("--label", metavar="CLASS", help="True class of the input in a file.")
-@click.option(
-    "--right",
-    metavar="ID|FILE",
-    help="Id, place or file (.png, .npy, .json, ...) of one that is answered with the true class; "
-    "nearest: the most similar; blur, mean, inpaint: the wrong one without details. Else "
-    "nearest, of images blur.",
-)
-@click.option("--mode", type=click.Choice(MODES), help="Search one set only; else both.")
-@click.option("--cell", type=click.IntRange(min=1), metavar="PX", help="Side of a cell; else 2.")
-@click.option("--immutable", metavar="COL,COL", help="Columns that stay as they are.")
-@click.option(
-    "--max-calls",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Mixtures to try in a search.",
-)
-@BATCH
-@TOLERANCE
+@explain_verb(KIND)
 @hypothesis_options("Append the example to the file: it is answered rightly.")
-@model_question
-def explain_reduce(  # noqa: PLR0913 - one argument per option
+def verb(
     question: ModelQuestion,
+    request: ReduceRequest,
     /,
     *,
-    wrong: str,
-    label: str | None,
-    right: str | None,
-    mode: str | None,
-    cell: int | None,
-    immutable: str | None,
-    max_calls: int,
-    batch: int,
-    tolerance: float | None,
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
@@ -96,21 +50,8 @@ def explain_reduce(  # noqa: PLR0913 - one argument per option
     """
     if save_hypothesis is not None:
         check_savable(file, save_hypothesis)
-    request = ReduceRequest(
-        source=question.source,
-        wrong=wrong,
-        label=label,
-        right=right,
-        keep=question.keep,
-        cell=cell,
-        mode=mode,
-        most_calls=max_calls,
-        immutable=tuple(filter(None, (n.strip() for n in (immutable or "").split(",")))),
-        batch=batch,
-        tolerance=tolerance,
-    )
-    found = question.ask(request, "reducing", "reductions")
-    code = question.tell("reductions", found, show)
+    found = question.ask(request)
+    code = question.tell(found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
         question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")

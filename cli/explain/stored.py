@@ -19,7 +19,7 @@ from telemetry.errors import Inconclusive
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from telemetry.evaluate.stored.explanations import Asked
+    from telemetry.evaluate.stored.explanations import StoredExplanation
     from telemetry.json_values import Json
 
 SHOWN_ANSWERS = 20  # to people
@@ -28,27 +28,9 @@ SHORT = 8  # characters of an id, to people
 SHOWN_PARTS = 10
 SHOWN_ITEMS = 5  # of a list in a cell
 MOMENT = "%Y-%m-%d %H:%M"
-# What the rows of an answer are, by the part that wrote them; columns without a value are left out.
-COLUMNS = {
-    "perturb": ("value", "prediction", "p_label", "accuracy", "n"),
-    "reduce": ("mode", "minimal", "minimal_proven", "region_share", "p_before", "p_after"),
-    "coverage": (
-        "attribute",
-        "train_low",
-        "train_high",
-        "outside_n",
-        "outside_share",
-        "error_outside",
-        "error_inside",
-        "finding",
-    ),
-    "weights": ("n_units", "n_dead", "effective_rank"),
-    "features": ("layer", "step", "unit", "objective", "dead", "example_ids", "cka_to_last"),
-    "dream": ("objective", "z", "noise_mean", "noise_sd", "real_max", "example_ids"),
-}
 
 
-def add_asked(group: VerbGroup) -> None:
+def add_stored(group: VerbGroup) -> None:
     """Add both parts to `telemetry explain`."""
     group.part("list")(explain_list)
     group.part("show")(explain_show)
@@ -65,12 +47,12 @@ def explain_list(settings: Settings, *, run: str) -> None:
       telemetry explain list latest
       telemetry explain list 7f3a --json
     """
-    from telemetry.evaluate.stored.explanations import asked_of  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.stored.explanations import stored_explanations  # noqa: PLC0415 - duckdb
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     chosen = store.select(run)
-    found = asked_of(store, [chosen])
+    found = stored_explanations(store, [chosen])
     warn_of_files(screen, [chosen])
     if screen.wants_json:
         screen.json({"run": chosen.run, "stored": True, "asked": [a.to_json() for a in found]})
@@ -102,11 +84,11 @@ def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int
       telemetry explain show 3fa1
       telemetry explain show 3fa1c0de00112233 --json
     """
-    from telemetry.evaluate.stored.explanations import find_asked  # noqa: PLC0415 - duckdb
+    from telemetry.evaluate.stored.explanations import find_explanation  # noqa: PLC0415 - duckdb
 
     check_page(html)
     screen = open_screen(settings)
-    found = find_asked(telemetry.Store.open(settings.store), identity)
+    found = find_explanation(telemetry.Store.open(settings.store), identity)
     warn_of_files(screen, [found.run])
     if html is not None:
         _write_page(html, found, screen)
@@ -120,7 +102,7 @@ def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int
     return Inconclusive.exit_code if found.ok is False else 0
 
 
-def show(screen: Screen, asked: "Asked") -> None:
+def show(screen: Screen, asked: "StoredExplanation") -> None:
     """The answer, what failed, when and of whom it was asked, its numbers, checks and files."""
     screen.paragraph(asked.answer or f"{asked.verb} of {asked.about}")
     show_failures(screen, {"checks": asked.checks})
@@ -142,7 +124,7 @@ def show(screen: Screen, asked: "Asked") -> None:
         screen.paragraph(str(asked.run.ref.path / asked.page), label="page")
 
 
-def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:
+def _write_page(path: Path, asked: "StoredExplanation", screen: Screen) -> None:
     """The same as a page.
 
     Raises:
@@ -161,14 +143,14 @@ def _write_page(path: Path, asked: "Asked", screen: Screen) -> None:
     }
     png = None if picture is None else picture.read_bytes()
     title = f"telemetry explain show {asked.id}"
-    write_page(path, title, "asked", [document], lambda _: png)
+    write_page(path, title, "stored", [document], lambda _: png)
 
 
-def _numbers(asked: "Asked", screen: Screen) -> Grid:
-    return _parts(asked) if asked.verb == "input" else _rows(asked, screen)
+def _numbers(asked: "StoredExplanation", screen: Screen) -> Grid:
+    return _rows(asked, screen) if asked.kind.shown else _parts(asked)
 
 
-def _list(found: "Sequence[Asked]") -> Grid:
+def _list(found: "Sequence[StoredExplanation]") -> Grid:
     columns = (
         Column(header="ID"),
         Column(header="ASKED", rank=2),
@@ -180,7 +162,7 @@ def _list(found: "Sequence[Asked]") -> Grid:
     return Grid(columns=columns, rows=tuple(map(_list_row, found)))
 
 
-def _list_row(asked: "Asked") -> tuple[Cell, ...]:
+def _list_row(asked: "StoredExplanation") -> tuple[Cell, ...]:
     return (
         Span(asked.id[:SHORT], piped=asked.id),
         asked.written_at.strftime(MOMENT),
@@ -197,7 +179,7 @@ def _verdict(ok: bool | None) -> Cell:  # noqa: FBT001 - a value of the table
     return Span("passed", Style.GOOD) if ok else Span("FAILED", Style.ERROR)
 
 
-def _facts(asked: "Asked") -> list[tuple[str, str]]:
+def _facts(asked: "StoredExplanation") -> list[tuple[str, str]]:
     first = asked.rows[0]
     named = {
         "id": asked.id,
@@ -218,7 +200,7 @@ def _facts(asked: "Asked") -> list[tuple[str, str]]:
     return [(name, _cell(value)) for name, value in named.items() if value is not None]
 
 
-def _settings(asked: "Asked") -> str | None:
+def _settings(asked: "StoredExplanation") -> str | None:
     """The settings that were used, but those that are a column; None in rows of older versions."""
     columns = asked.rows[0]
     found = [
@@ -235,7 +217,7 @@ def _setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else _cell(value)
 
 
-def _parts(asked: "Asked") -> Grid:
+def _parts(asked: "StoredExplanation") -> Grid:
     """The parts of an input that speak most for the score."""
     from telemetry.evaluate.stored.explanations import strongest  # noqa: PLC0415 - duckdb
 
@@ -251,14 +233,12 @@ def _parts(asked: "Asked") -> Grid:
     return Grid(columns=columns, rows=rows)
 
 
-def _rows(asked: "Asked", screen: Screen) -> Grid:
+def _rows(asked: "StoredExplanation", screen: Screen) -> Grid:
     """The rows of the table, in those columns that hold something."""
     rows = asked.to_json(whole=True)["rows"]
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     shown = found[:SHOWN_ROWS] if screen.for_people else found
-    names = [
-        name for name in COLUMNS.get(asked.verb, ()) if any(r[name] is not None for r in shown)
-    ]
+    names = [name for name in asked.kind.shown if any(r[name] is not None for r in shown)]
     columns = tuple(
         Column(
             header=name.replace("_", " ").upper(),

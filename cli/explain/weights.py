@@ -1,63 +1,30 @@
 """`telemetry explain weights`: what the weights of a layer look like, and whether they are used."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import click
-
-from telemetry.cli.models.options import names_weights, seed_option
-from telemetry.cli.models.question import RUN, ModelQuestion, model_question
-from telemetry.cli.options import VerbGroup
+from telemetry.cli.models.options import names_weights
+from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
 from telemetry.cli.output.model_answers import listed, number, show_failures, show_picture
 from telemetry.cli.output.render import Screen
 from telemetry.cli.output.texts import plural
 from telemetry.errors import UsageError
-from telemetry.requests.features import WeightsRequest
+from telemetry.requests.explain.weights import KIND, WeightsRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
-    from telemetry.store.store import Store
     from telemetry.store.weight_table import StoredWeights
 
 HISTOGRAM_WIDTH = 24
 MOST_LAYERS = 3  # of a sentence
 
 
-def add_weights(group: VerbGroup) -> None:
-    """Add the part to `telemetry explain`."""
-    group.part("weights")(explain_weights)
-
-
-@RUN
-@click.argument("layer", metavar="[LAYER]", required=False)
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Rows that are drawn, the largest norms first.",
-)
-@click.option(
-    "--step",
-    type=click.IntRange(min=0),
-    metavar="S",
-    help="Norms and histograms that the run recorded at this step.",
-)
-@seed_option("the fresh layers it is set beside")
-@model_question
-def explain_weights(
-    question: ModelQuestion,
-    /,
-    *,
-    layer: str | None,
-    top: int,
-    step: int | None,
-    seed: int,
-) -> int:
+@explain_verb(KIND)
+def verb(question: ModelQuestion, request: WeightsRequest, /) -> int:
     """Show the weights: effective rank, dead rows, near-duplicates; of one layer its picture.
 
     Each number stands beside that of a freshly initialised layer of the same shape. Where neither
@@ -70,24 +37,16 @@ def explain_weights(
       telemetry explain weights 7f3a --checkpoint ckpt/epoch3.pt
       telemetry explain weights 7f3a --step 1200
     """
-    if step is not None or not names_weights(question.run, question.given):
+    if request.step is not None or not names_weights(question.run, question.given):
         if question.html is not None:
             raise UsageError("--html shows weights of a checkpoint: name --model and --checkpoint.")
-        _recorded(question.screen, question.store, question.run, layer, step)
+        _recorded(question, request)
         return 0
     files = question.weights
-    request = WeightsRequest(
-        source=question.source,
-        layer=layer,
-        initial=str(files[0]) if len(files) > 1 else None,
-        keep=question.keep,
-        top=top,
-        seed=seed,
-    )
-    found = question.ask(request, "reading weights", "weights")
-    if layer is None:
-        return question.tell_together("weights", found, _show_all)
-    return question.tell("weights", found, _show_one)
+    found = question.ask(replace(request, initial=str(files[0]) if len(files) > 1 else None))
+    if request.layer is None:
+        return question.tell_together(found, _show_all)
+    return question.tell(found, _show_one)
 
 
 def _counted(found: "Sequence[Mapping[str, Json]]", key: str, noun: str) -> str:
@@ -182,9 +141,7 @@ def _magnitudes(screen: Screen, entry: "Mapping[str, Json]") -> None:
     screen.paragraph(f"{shown} of magnitudes from 2^{low} to 2^{high + 1}", label="octaves")
 
 
-def _recorded(
-    screen: Screen, store: "Store", run: "Run", layer: str | None, step: int | None
-) -> None:
+def _recorded(question: ModelQuestion, request: WeightsRequest) -> None:
     """What the run recorded of its weights.
 
     Raises:
@@ -192,8 +149,9 @@ def _recorded(
     """
     from telemetry.store.weight_table import stored_weights  # noqa: PLC0415 - keeps --help fast
 
-    with store.session([run]) as session:
-        at, shown = stored_weights(session, run, layer=layer, step=step)
+    screen, run = question.screen, question.run
+    with question.store.session([run]) as session:
+        at, shown = stored_weights(session, run, layer=request.layer, step=request.step)
     if screen.wants_json:
         screen.json(
             {"run": run.run, "stored": False, "recorded": [_json(row, at) for row in shown]}

@@ -15,7 +15,8 @@ from telemetry.cli.output.progress import Advance, counted_bar
 from telemetry.errors import Inconclusive, TelemetryError, UsageError
 from telemetry.json_values import Json
 from telemetry.processes import ending
-from telemetry.requests.explain import ANSWERS, INSTALL, MESSAGE_MARK, REQUESTS
+from telemetry.requests.kinds import RequestKind
+from telemetry.requests.models import ANSWERS, INSTALL, MESSAGE_MARK, REQUESTS
 from telemetry.requests.values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
@@ -33,7 +34,7 @@ def ask(
     """The answer to a request, computed by `python -m telemetry.explain`.
 
     Args:
-        request: One of `telemetry.requests.explain`, as JSON.
+        request: One of `telemetry.requests`, as JSON.
         title: What is being done, for the progress bar.
         timeout_s: When to give up; None: never.
 
@@ -61,10 +62,13 @@ def ask(
 
 
 def ask_each(
-    requests: Sequence[Request], title: str, timeout_s: float | None = None
+    kind: RequestKind[Request],
+    requests: Sequence[Request],
+    title: str,
+    timeout_s: float | None = None,
 ) -> list[Mapping[str, Json]]:
     """The answers to several requests of one process; raises as `ask` does."""
-    documents: list[Json] = [request.to_json() for request in requests]
+    documents: list[Json] = [kind.document(request) for request in requests]
     return mappings(ask({REQUESTS: documents}, title, timeout_s)[ANSWERS])
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from telemetry.cli.models.child import ModelDied, ask
-from telemetry.cli.models.options import seed_option
 from telemetry.cli.options import Settings
 from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style
@@ -17,7 +16,7 @@ from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.output.texts import plural
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
-from telemetry.requests.cross_validation import PROJECT, CrossValidateRequest
+from telemetry.requests.cv import KIND, PROJECT, CrossValidateRequest
 
 if TYPE_CHECKING:
     from telemetry.evaluate.cross_validation.parameter_grid import ParameterGrid
@@ -60,7 +59,14 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     show_default=True,
     help="Repetitions with folds of their own; 10 for decisions.",
 )
-@seed_option("folds and trainings")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of folds and trainings.",
+)
 @click.option(
     "--holdout",
     type=click.FloatRange(min=0.05, max=0.5),
@@ -210,7 +216,7 @@ def _cost(n_configurations: int, n_folds: int, n_inner: int) -> str:
 def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Json]":
     """The answer; where there is none, it is said that nothing is lost."""
     try:
-        return ask(request.to_json(), "training folds")
+        return ask(KIND.document(request), "training folds")
     except KeyboardInterrupt:
         screen.warn("what was scored is kept; the same command goes on.")
         raise

@@ -8,12 +8,13 @@ import click
 import telemetry
 from telemetry.cli.models.child import ask_each
 from telemetry.cli.models.named import asked_models, kept_models
-from telemetry.cli.models.options import BATCH, limit_option, model_options, newest_weights
+from telemetry.cli.models.options import model_options, newest_weights
+from telemetry.cli.models.setting_options import with_settings
 from telemetry.cli.options import Settings, VerbGroup, complete_runs
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.screens.hypotheses import show_list
-from telemetry.requests.explain import HypothesesRequest
+from telemetry.requests.hypotheses import KIND, HypothesesRequest
 from telemetry.store.catalog import load_run
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def add_run(group: VerbGroup) -> None:
     show_default=True,
     help="File of hypotheses.",
 )
-@BATCH
-@limit_option("The first N examples of each data set.")
+@with_settings(HypothesesRequest)
 @model_options
 @click.pass_obj
 def run_hypotheses(
@@ -87,7 +87,7 @@ def run_hypotheses(
         for model in models
     ]
     with kept_models(models):
-        answers = ask_each(requests, "testing hypotheses")
+        answers = ask_each(KIND, requests, "testing hypotheses")
     listed = _judged(telemetry.Store.open(settings.store), known, models, answers)
     _warn_of_few(screen, listed)
     if screen.wants_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import telemetry
 from telemetry.cli.models.options import TEXTS, source_of
 from telemetry.errors import RunNotFound, StoreUnreadable, UsageError
-from telemetry.requests.explain import ModelSource
+from telemetry.requests.models import ModelSource
 from telemetry.store.checkpoint_runs import checkpoint_run, kept_run
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import click
 
 from telemetry.errors import UsageError
 from telemetry.format.ownership import doubt
-from telemetry.requests.explain import EXPLAIN_KEY, ModelSource, matching_files
+from telemetry.requests.models import EXPLAIN_KEY, ModelSource, matching_files
 from telemetry.store.catalog import Run
 
 if TYPE_CHECKING:
@@ -46,47 +46,12 @@ OPTIONS = (
     click.option("--trust-run", is_flag=True, help="Follow entry points of a foreign run."),
 )
 
-BATCH = click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=64,
-    show_default=True,
-    help="Inputs a forward.",
-)
 TIMEOUT = click.option(
     "--timeout",
     metavar="S",
     type=click.FloatRange(min=0, min_open=True),
     help="Give up after so many seconds.",
 )
-
-TOLERANCE = click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Error of a regression that is right.",
-)
-
-
-def seed_option(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`--seed`, with what is drawn from it."""
-    return click.option(
-        "--seed", type=int, metavar="N", default=0, show_default=True, help=f"Of {what}."
-    )
-
-
-def limit_option(
-    meaning: str, *, least: int = 1, default: int | None = None
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`--limit`, with the examples that it counts."""
-    return click.option(
-        "--limit",
-        type=click.IntRange(min=least),
-        metavar="N",
-        default=default,
-        show_default=default is not None,
-        help=meaning,
-    )
 
 
 def model_options(body: Callable[P, R]) -> Callable[P, R]:

@@ -12,9 +12,6 @@ from telemetry.store.kept_files import PAGES, keep_file
 if TYPE_CHECKING:
     from telemetry.json_values import Json
 
-# What an answer of `telemetry explain` calls its id.
-IDS = ("attribution_id", "perturbation_id", "reduction_id", "coverage_id", "viz_id")
-
 HTML = click.option(
     "--html",
     metavar="FILE",
@@ -36,7 +33,7 @@ def check_page(path: Path | None) -> None:
 def write_page(
     path: Path,
     title: str,
-    key: str,
+    kind: str,
     answers: "Sequence[Mapping[str, Json]]",
     picture: Callable[[str], bytes | None] = lambda _: None,
 ) -> None:
@@ -48,7 +45,7 @@ def write_page(
     from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
 
     try:
-        path.write_text(page(title, key, answers, picture), "utf-8")
+        path.write_text(page(title, kind, answers, picture), "utf-8")
     except OSError as error:
         raise UsageError(f"--html {path}: cannot be written ({error.strerror}).") from error
 
@@ -56,18 +53,18 @@ def write_page(
 def keep_page(
     run: Path,
     title: str,
-    key: str,
+    kind: str,
     answer: "Mapping[str, Json]",
+    identity: str,
     picture: Callable[[str], bytes | None],
 ) -> str:
-    """Keep the page of one answer in its run, by its id; the place there.
+    """Keep the page of one answer in its run, by what it has under `identity`; the place there.
 
     Raises:
         StoreUnreadable: the disk refuses.
     """
     from telemetry.answer_page import page  # noqa: PLC0415 - keeps --help fast
 
-    identity = next(str(answer[name]) for name in IDS if name in answer)
-    place = f"{PAGES}/{identity}.html"
-    keep_file(run, place, page(title, key, [answer], picture).encode())
+    place = f"{PAGES}/{answer[identity]}.html"
+    keep_file(run, place, page(title, kind, [answer], picture).encode())
     return place

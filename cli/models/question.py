@@ -4,10 +4,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import click
 
@@ -22,12 +21,13 @@ from telemetry.cli.models.options import (
     weights_of,
 )
 from telemetry.cli.models.pages import HTML, check_page, keep_page, write_page
-from telemetry.cli.options import Settings, complete_runs
+from telemetry.cli.models.setting_options import parameters_of, read_settings, with_settings
+from telemetry.cli.options import Settings, Verb, complete_runs
 from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
-from telemetry.requests.explain import Keep, ModelSource
-from telemetry.requests.values import Request
+from telemetry.requests.kinds import ExplainKind
+from telemetry.requests.models import ExplainRequest, Keep, ModelSource
 from telemetry.store.checkpoint_runs import kept_run
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from telemetry.store.store import Store
 
 P = ParamSpec("P")
+E = TypeVar("E", bound=ExplainRequest)
 GIVEN = tuple(ModelSource.__dataclass_fields__)
 SHARED = ("run", "no_store", "out", "html", "timeout", "trust_run", *GIVEN)
 FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
@@ -59,25 +60,25 @@ class ModelQuestion:
     """A question about the model of a run, before and after it is asked.
 
     Attributes:
+        kind: Which kind of question it is.
         screen: Where the answer is shown.
         store: That holds the run.
         run: Whose model is asked about, and which keeps the results.
         given: Fields of `ModelSource` by the options; None for those that were not given.
         trust: Whether entry points of a foreign run may be followed.
         keep: Where results go.
-        part: Which part of `telemetry explain` asks.
         out: Folder that gets copies of pictures and arrays.
         html: File of a page that shows the answers.
         timeout_s: When to give up; None: never.
     """
 
+    kind: ExplainKind[ExplainRequest]
     screen: Screen
     store: "Store"
     run: "Run"
     given: Mapping[str, str | None]
     trust: bool
     keep: Keep
-    part: str
     out: Path | None
     html: Path | None
     timeout_s: float | None
@@ -109,34 +110,31 @@ class ModelQuestion:
         """
         return weights_of(self.stated, Path.cwd())
 
-    def ask(self, request: Request, title: str, key: str) -> "list[Mapping[str, Json]]":
+    def ask(self, request: ExplainRequest) -> "list[Mapping[str, Json]]":
         """The answers to a request, computed by the process that runs the model.
 
         Args:
-            request: What is asked.
-            title: What is being done, for the progress bar.
-            key: Where the document has the answers.
+            request: What is asked; model, weights, data set and keeper are those of this question.
 
         Raises:
             UsageError: the process says what is wrong with the request, or --out cannot be written.
             Inconclusive: it says so, or does not answer in time.
             TelemetryError: it died.
         """
-        found = mappings(ask(request.to_json(), title, self.timeout_s).get(key))
+        document = self.kind.document(replace(request, source=self.source, keep=self.keep))
+        found = mappings(ask(document, self.kind.doing, self.timeout_s).get(self.kind.key))
         if self.out is not None:
             self._copy(self.out, found)
         return found
 
     def tell(
         self,
-        key: str,
         found: "Sequence[Mapping[str, Json]]",
         show: "Callable[[Screen, Mapping[str, Json]], None]",
     ) -> int:
         """Show the answers with the places of their pictures; the exit code of their checks.
 
         Args:
-            key: What the answers are called in JSON.
             found: The answers.
             show: Shows one of them.
         """
@@ -148,19 +146,18 @@ class ModelQuestion:
                     if (place := self._place(picture)) is not None:
                         screen.verbatim(_near(place), label="picture")
 
-        return self.tell_together(key, found, show_each)
+        return self.tell_together(found, show_each)
 
     def tell_together(
         self,
-        key: str,
         found: "Sequence[Mapping[str, Json]]",
         show: "Callable[[Screen, Sequence[Mapping[str, Json]]], None]",
     ) -> int:
         """The same where one table holds all answers."""
-        found = self._with_pages(key, found)
+        found = self._with_pages(found)
         if self.screen.wants_json:
             stored = self.keep.run is not None
-            self.screen.json({"run": self.run.run, "stored": stored, key: [*found]})
+            self.screen.json({"run": self.run.run, "stored": stored, self.kind.key: [*found]})
         else:
             show(self.screen, found)
             if self.html is not None:
@@ -169,17 +166,19 @@ class ModelQuestion:
             0 if all(entry.get("ok", True) is True for entry in found) else Inconclusive.exit_code
         )
 
-    def _with_pages(
-        self, key: str, found: "Sequence[Mapping[str, Json]]"
-    ) -> "list[Mapping[str, Json]]":
+    def _with_pages(self, found: "Sequence[Mapping[str, Json]]") -> "list[Mapping[str, Json]]":
         """Write the page of all answers; the answers with the place of their own in the run."""
-        title = f"{self.part} of {self.run.name} ({self.run.short})"
+        title = f"telemetry explain {self.kind.words} of {self.run.name} ({self.run.short})"
         if self.html is not None:
-            write_page(self.html, title, key, found, self._png)
+            write_page(self.html, title, self.kind.name, found, self._png)
         if self.html is None or self.keep.run is None:
             return [{**entry, "page": None} for entry in found]
         run = Path(self.keep.run)
-        return [{**entry, "page": keep_page(run, title, key, entry, self._png)} for entry in found]
+        name, identity = self.kind.name, self.kind.identity
+        return [
+            {**entry, "page": keep_page(run, title, name, entry, identity, self._png)}
+            for entry in found
+        ]
 
     def _place(self, picture: str) -> Path | None:
         """Where a picture still lies when the command has ended."""
@@ -201,22 +200,35 @@ class ModelQuestion:
             raise UsageError(f"--out {out}: cannot be written ({error.strerror}).") from error
 
 
-def model_question(
-    body: Callable[Concatenate[ModelQuestion, P], int],
-) -> Callable[P, int]:
-    """Adds the options that all parts share; the body gets them, and `RUN`, as a question."""
+def explain_verb(
+    kind: ExplainKind[E],
+) -> Callable[[Callable[Concatenate[ModelQuestion, E, P], int]], Verb]:
+    """Turns a function into the verb of a kind; its docstring is the help.
 
-    @wraps(body)
-    def call(settings: Settings, /, *args: P.args, **options: P.kwargs) -> int:
-        question = _question(settings, {name: options.pop(name) for name in SHARED})
-        return body(question, *args, **options)
+    The options are the settings that the kind declares, those that the function has beside, and
+    those that all kinds share. The function gets `RUN` and the shared ones as a question, and its
+    settings as a request.
+    """
 
-    for option in reversed(OPTIONS):
-        call = option(call)
-    return model_options(click.pass_obj(call))
+    def decorate(body: Callable[Concatenate[ModelQuestion, E, P], int]) -> Verb:
+        def call(settings: Settings, /, *args: P.args, **typed: P.kwargs) -> int:
+            question = _question(kind, settings, {name: typed.pop(name) for name in SHARED})
+            request = read_settings(kind.request, typed)
+            return body(question, request, *args, **typed)
+
+        beside: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
+        own = parameters_of(RUN, with_settings(kind.request))
+        parameters = [*own, *beside, *parameters_of(model_options, *OPTIONS)]
+        verb = Verb(kind.words, doc=body.__doc__ or "", params=parameters)
+        verb.callback = click.pass_obj(call)
+        return verb
+
+    return decorate
 
 
-def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion:
+def _question(
+    kind: ExplainKind[ExplainRequest], settings: Settings, shared: Mapping[str, object]
+) -> ModelQuestion:
     given = cast("Mapping[str, str | None]", {name: shared[name] for name in GIVEN})
     out = cast("Path | None", shared["out"])
     html = cast("Path | None", shared["html"])
@@ -230,13 +242,13 @@ def _question(settings: Settings, shared: Mapping[str, object]) -> ModelQuestion
         if not shared["no_store"]:
             click.get_current_context().with_resource(kept_run(run, spec_of(source)))
     return ModelQuestion(
+        kind=kind,
         screen=screen,
         store=telemetry.Store(settings.store),
         run=run,
         given=given,
         trust=trust,
         keep=_keep(None if shared["no_store"] else run.ref.path, out, html),
-        part=click.get_current_context().command_path,
         out=out,
         html=html,
         timeout_s=cast("float | None", shared["timeout"]),

@@ -8,7 +8,7 @@ from telemetry.cli.output.grid import Align, Column, Grid, Span, Style
 from telemetry.cli.output.model_answers import known_number, mappings, number
 from telemetry.cli.output.render import Screen
 from telemetry.cli.output.texts import plural
-from telemetry.requests.explain import LIVE
+from telemetry.requests.models import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

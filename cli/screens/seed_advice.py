@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from telemetry.compare.settings.config_changes import flat, is_repeat_key
-from telemetry.requests.explain import EXPLAIN_KEY
+from telemetry.requests.models import EXPLAIN_KEY
 from telemetry.store.checkpoint_runs import TAG
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ It knows neither torch nor a terminal: it reads what `telemetry explain --json` 
 
 from collections.abc import Callable, Mapping, Sequence
 
+from telemetry.answer_page.drawings import drawing
 from telemetry.answer_page.html import element, escaped, paragraph
-from telemetry.answer_page.sections import section, summary
+from telemetry.answer_page.sections import section
 from telemetry.answer_page.style import STYLE
 from telemetry.json_values import Json
 
@@ -16,7 +17,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def page(
     title: str,
-    key: str,
+    kind: str,
     answers: Sequence[Mapping[str, Json]],
     picture: Callable[[str], bytes | None],
 ) -> str:
@@ -24,7 +25,7 @@ def page(
 
     Args:
         title: What was asked, of which run.
-        key: What the answers are called in JSON, such as `attributions`.
+        kind: Which kind of answers they are, such as `input`.
         answers: As JSON has them.
         picture: The PNG of a name that an answer gives as its `image`; None: there is none.
     """
@@ -34,11 +35,16 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{escaped(POLICY)}">'
         f"<title>{escaped(title)}</title><style>{STYLE}</style>"
     )
-    body = [element("h1", escaped(title)), summary(key, answers)]
-    body += [section(key, answer, picture) for answer in answers]
+    body = [element("h1", escaped(title)), _above(kind, answers)]
+    body += [section(kind, answer, picture) for answer in answers]
     body += [paragraph("telemetry", "foot")]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><main>\n'
         + "\n".join(filter(None, body))
         + "\n</main></body></html>\n"
     )
+
+
+def _above(kind: str, answers: Sequence[Mapping[str, Json]]) -> str:
+    """What stands above all sections."""
+    return drawing(kind).summary(answers) if answers else paragraph("no answer")

@@ -64,7 +64,16 @@ class Chart:
     marks: Sequence[tuple[float, str]] = ()
 
 
-def drawn(chart: Chart, identity: str) -> str:
+def extremes(curve: Curve) -> str:
+    """The least and the largest value of a curve, in words."""
+    points = [(x, y) for x, y in curve.points if math.isfinite(y)]
+    if not points:
+        return "no value is known."
+    least, most = (pick(points, key=lambda p: p[1]) for pick in (min, max))
+    return f"least {least[1]:.4g} at {least[0]:.4g}, most {most[1]:.4g} at {most[0]:.4g}."
+
+
+def in_svg(chart: Chart, identity: str) -> str:
     """A chart as SVG; nothing where there is no value.
 
     Args:

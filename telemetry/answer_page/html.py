@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from telemetry.json_values import Json
 from telemetry.safe_text import clean
 
+NOTHING = "-"
+
 
 def escaped(text: str) -> str:
     """A text that cannot become a tag, an attribute or a control character."""
@@ -18,6 +20,11 @@ def element(name: str, content: str, kind: str = "") -> str:
     """An element with content that is HTML already; `kind` is its class."""
     attribute = f' class="{escaped(kind)}"' if kind else ""
     return f"<{name}{attribute}>{content}</{name}>"
+
+
+def joined(*pieces: str) -> str:
+    """Pieces that are HTML already, below each other; empty ones leave no trace."""
+    return "\n".join(filter(None, pieces))
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -76,8 +83,20 @@ def image(png: bytes, alt: str) -> str:
 def number(value: Json) -> str:
     """A number of an answer with four digits; those that are not finite travel as texts."""
     if value is None:
-        return "-"
+        return NOTHING
     return f"{float(str(value)):.4g}"
+
+
+def plain(value: Json) -> str:
+    """A number with four digits, anything else as it is."""
+    if value is None:
+        return NOTHING
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def numeric(text: str) -> Cell:
+    """A cell of a number."""
+    return Cell(text, "n")
 
 
 def signed(value: Json) -> str:
@@ -87,7 +106,7 @@ def signed(value: Json) -> str:
 
 def percent(value: Json) -> str:
     """A share."""
-    return "-" if value is None else f"{100 * float(str(value)):.1f} %"
+    return NOTHING if value is None else f"{100 * float(str(value)):.1f} %"
 
 
 def _kind(kind: str) -> str:

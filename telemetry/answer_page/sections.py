@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from telemetry.answer_page import courses, tables
+from telemetry.answer_page.drawings import drawing
 from telemetry.answer_page.html import (
     Cell,
     element,
@@ -11,6 +11,7 @@ from telemetry.answer_page.html import (
     facts,
     figure,
     image,
+    joined,
     number,
     paragraph,
     table,
@@ -47,38 +48,12 @@ FACTS = {
     "seconds": "seconds",
 }
 
-Parts = Mapping[str, Callable[[Answer], str]]
-TABLES: Parts = {
-    "attributions": tables.parts,
-    "perturbations": tables.steps,
-    "reductions": tables.changes,
-    "coverages": tables.gaps,
-    "weights": tables.layer,
-    "features": tables.units,
-    "dreams": tables.real_examples,
-    "comparisons": tables.configurations,
-    "asked": tables.stored,
-}
-CURVES: Parts = {
-    "perturbations": courses.perturbation,
-    "coverages": courses.spreads,
-    "features": courses.evolution,
-    "comparisons": courses.comparison,
-}
 
-
-def summary(key: str, answers: Sequence[Answer]) -> str:
-    """What stands above all sections; of weights the one table of all layers."""
-    if key == "weights" and len(answers) > 1:
-        return tables.layers(answers)
-    return "" if answers else paragraph("no answer")
-
-
-def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) -> str:
+def section(kind: str, answer: Answer, picture: Callable[[str], bytes | None]) -> str:
     """One answer.
 
     Args:
-        key: What kind it is.
+        kind: Which kind it is.
         answer: As JSON has it.
         picture: The PNG of a name.
     """
@@ -97,12 +72,11 @@ def section(key: str, answer: Answer, picture: Callable[[str], bytes | None]) ->
         ),
         _texts(answer),
         *_pictures(answer, sentence, picture),
-        CURVES.get(key, _nothing)(answer),
-        TABLES.get(key, _nothing)(answer),
+        drawing(kind).drawn(answer),
         _checks(answer),
         _facts(answer),
     ]
-    return element("section", "\n".join(filter(None, content)))
+    return element("section", joined(*content))
 
 
 def _pictures(
@@ -169,8 +143,3 @@ def _said(value: Json) -> str:
     if isinstance(value, float):
         return number(value)
     return ", ".join(map(str, listed(value))) if isinstance(value, list | tuple) else str(value)
-
-
-def _nothing(answer: Answer) -> str:
-    del answer
-    return ""

@@ -15,7 +15,7 @@ from telemetry.capture.steps.options import OnFinding
 from telemetry.errors import UsageError
 from telemetry.format.flight_ring import LARGEST_RING
 from telemetry.format.runs import local_folder
-from telemetry.requests.explain import ExplainSpec
+from telemetry.requests.models import ExplainSpec
 
 EXPECTED_OPTIMIZER = (
     "expected a torch.optim.Optimizer or a list of them. Of a wrapper, pass the one inside it "

@@ -46,7 +46,7 @@ from telemetry.capture.writer.writer import RunSettings
 from telemetry.errors import UsageError
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json
-from telemetry.requests.explain import ExplainSpec
+from telemetry.requests.models import ExplainSpec
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ No torch: what ran a model wrote tables, this reads them.
 
 from telemetry import Store, evaluate
 store = Store.open()
-evaluate.slices.find(store, evaluate.slices.Subject(run=store.select("latest"))).answer
+evaluate.slices.find(store, evaluate.slices.SlicedRun(run=store.select("latest"))).answer
 """
 
 from importlib import import_module

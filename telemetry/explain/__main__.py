@@ -4,7 +4,6 @@ Progress and errors are marked lines of JSON on standard error: `{"done", "of"}`
 "exit_code"}`. What the user's code prints goes there, too, without a mark, by whatever way.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -13,56 +12,24 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 from telemetry import json_values
 from telemetry.errors import TelemetryError, UsageError
+from telemetry.explain.answering import answering
 from telemetry.explain.extras import extra_installed
 from telemetry.explain.models.entry_points import application_path
 from telemetry.explain.models.subject import Subject, load_source
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
-from telemetry.requests.cross_validation import CrossValidateRequest
-from telemetry.requests.explain import (
-    ANSWERS,
-    MESSAGE_MARK,
-    REQUESTS,
-    AttributeRequest,
-    CoverageRequest,
-    EvaluateRequest,
-    HypothesesRequest,
-    ModelSource,
-    PerturbRequest,
-    ReduceRequest,
-)
-from telemetry.requests.features import DreamRequest, FeaturesRequest, WeightsRequest
+from telemetry.requests.kinds import requested_kind
+from telemetry.requests.models import ANSWERS, MESSAGE_MARK, REQUESTS, ModelRequest
 from telemetry.requests.values import Request
 
+# What answers a kind of question; its module is loaded then, for the others would cost time.
+Answer = Callable[[ModelRequest, Subject, Progress], dict[str, Json]]
+Training = Callable[[Request, Progress], dict[str, Json]]  # of models that the user's code makes
 
-class Question(Protocol):
-    """A request about the subject that it names."""
-
-    @property
-    def source(self) -> ModelSource:
-        """Model, weights and examples."""
-        ...
-
-
-Answer = Callable[[Question, Subject, Progress], dict[str, Json]]
-
-# What answers each verb. A module is loaded when its verb is asked for: the others would cost time.
-VERBS: Mapping[str, tuple[type[Request], str]] = {
-    "evaluate": (EvaluateRequest, "evaluation.answers:answer_evaluate"),
-    "hypotheses.run": (HypothesesRequest, "hypotheses.answers:answer_hypotheses"),
-    "explain.input": (AttributeRequest, "attribution.answers:answer_input"),
-    "explain.perturb": (PerturbRequest, "perturbation.answers:answer_perturb"),
-    "explain.reduce": (ReduceRequest, "reduction.answers:answer_reduce"),
-    "explain.coverage": (CoverageRequest, "training_gaps.answers:answer_coverage"),
-    "explain.dream": (DreamRequest, "units.dream_answers:answer_dream"),
-    "explain.features": (FeaturesRequest, "units.feature_answers:answer_features"),
-    "explain.weights": (WeightsRequest, "units.weight_answers:answer_weights"),
-}
-TRAINS = "cv.run"
 PARENT_POLL_S = 1.0
 STDOUT, STDERR = 1, 2  # descriptors
 
@@ -93,7 +60,7 @@ def answer_to(
     """The answer to a request, or to each of several, one after the other.
 
     Args:
-        document: One of `telemetry.requests.explain`, as JSON.
+        document: A request of `telemetry.requests`, as JSON, with its verb.
         progress: Told how far it is.
 
     Raises:
@@ -105,20 +72,12 @@ def answer_to(
         return {
             ANSWERS: [answer_to(requests[i], _part(progress, i, len(requests))) for i in places]
         }
-    verb = str(document.get("verb"))
-    if verb == TRAINS:
-        from telemetry.explain.folds.answers import (  # noqa: PLC0415 - as in VERBS
-            answer_cross_validation,
-        )
-
-        return answer_cross_validation(CrossValidateRequest.of(document), progress)
-    if verb not in VERBS:
-        raise UsageError(f"there is no verb {verb!r}.")
-    kind, place = VERBS[verb]
-    request = cast("Question", kind.of(document))
-    module, _, name = place.partition(":")
-    with extra_installed(verb.replace(".", " ")):
-        answer: Answer = getattr(importlib.import_module(f"telemetry.explain.{module}"), name)
+    kind = requested_kind(document)
+    request = kind.read(document)
+    if not isinstance(request, ModelRequest):
+        return cast("Training", answering(kind).answer)(request, progress)
+    with extra_installed(kind.verb.replace(".", " ")):
+        answer = cast("Answer", answering(kind).answer)
         with application_path(Path(request.source.app_dir)):
             return answer(request, load_source(request.source), progress)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from telemetry.errors import UsageError
-from telemetry.requests.explain import INSTALL
+from telemetry.requests.models import INSTALL
 
 PACKAGES = {  # by what is imported
     "PIL": "Pillow",

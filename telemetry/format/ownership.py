@@ -21,7 +21,7 @@ from pathlib import Path
 from telemetry import json_values
 from telemetry.format.regular_files import read_beginning
 from telemetry.json_values import Json
-from telemetry.requests.explain import EXPLAIN_KEY
+from telemetry.requests.models import EXPLAIN_KEY
 
 SIGNATURE_KEY = "explain_signature"  # of run.json
 PURPOSE = "training-telemetry run.json explain 1"  # no other text that the key signs begins so

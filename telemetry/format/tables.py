@@ -54,13 +54,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table: columns in file order, the key that shards are sorted by, and its version."""
+    """One table: columns in file order, the key that shards are sorted by, and its version.
+
+    `view` says what a row of the public view is that shows every row of the table; '' where none
+    does, or where a file of `telemetry.store.views` says more.
+    """
 
     name: str
     version: int
     doc: str
     sort: tuple[str, ...]
     columns: tuple[Column, ...]
+    view: str = ""
 
     def arrow_schema(self) -> pa.Schema:
         """The schema of a shard; every nullable column is always written."""
@@ -135,4 +140,5 @@ def parse_table(text: str) -> Table:
         doc=raw["doc"],
         sort=tuple(raw["sort"]),
         columns=columns,
+        view=raw.get("view", ""),
     )

@@ -15,7 +15,7 @@ from telemetry.format.ownership import doubt, signed
 from telemetry.format.runs import MANIFEST_NAME, RunRef, run_folder
 from telemetry.json_values import Json
 from telemetry.processes import this_process
-from telemetry.requests.explain import EXPLAIN_KEY, file_digest
+from telemetry.requests.models import EXPLAIN_KEY, file_digest
 from telemetry.store.catalog import Run, load_run
 from telemetry.store.locks import LOCK_NAME
 

@@ -25,25 +25,18 @@ from telemetry.store.listing import Listing
 from telemetry.store.rows import SqlValue
 from telemetry.store.session import Session
 from telemetry.store.shard_file import page_fault
+from telemetry.store.sql import shown_tables
 from telemetry.store.store import Store
 
 ExportFormat = Literal["parquet", "csv", "json"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
-# File name: view. The two large tables are exported as the views without superseded rows.
-EXPORTED = {
+# File name: view, beside those that show every row of a table. The two large tables are exported as
+# the views without superseded rows.
+SHAPED = {
     "steps": "steps",
     "metrics": "metrics",
     "events": "events",
     "findings": "findings",
-    "example_evals": "example_evals",
-    "attributions": "attributions",
-    "input_perturbations": "input_perturbations",
-    "input_reductions": "input_reductions",
-    "coverage": "coverage",
-    "feature_visualizations": "feature_visualizations",
-    "hypotheses": "hypotheses",
-    "hypothesis_results": "hypothesis_results",
-    "cv_scores": "cv_scores",
     "tensors": "tensors",
     "modules": "modules",
     "layers": "layers",
@@ -51,6 +44,10 @@ EXPORTED = {
     "tensor_stats": "tensor_rows",
     "module_stats": "module_rows",
 }
+
+
+def _exported() -> dict[str, str]:
+    return {**SHAPED, **{name: name for name in shown_tables()}}
 
 
 def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) -> list[Path]:  # noqa: A002 - the word of the command line
@@ -74,7 +71,7 @@ def export_run(store: Store, run: Run, target: Path, *, format: ExportFormat) ->
     """
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is unknown; choose {', '.join(FORMATS)}.")
-    files = {view: target / f"{name}.{format}" for name, view in EXPORTED.items()}
+    files = {view: target / f"{name}.{format}" for name, view in _exported().items()}
     _check_target(target, [*files.values(), target / MANIFEST_NAME, target / FOLDER])
     _verify(run)
     try:

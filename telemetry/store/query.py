@@ -189,7 +189,7 @@ def _explained(error: Exception, limits: QueryLimits) -> TelemetryError:
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"a query reads the views of this store and nothing else. {message}")
     if isinstance(error, duckdb.CatalogException):
-        return UsageError(f"{message} Views: {', '.join(sql.PUBLIC_VIEWS)}.")
+        return UsageError(f"{message} Views: {', '.join(sql.public_views())}.")
     if isinstance(error, duckdb.Error):
         return UsageError(mistake(error))
     return StoreUnreadable(f"the store could not be read: {message}")

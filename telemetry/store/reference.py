@@ -60,7 +60,7 @@ def tables_markdown() -> str:
     with Session([]) as session:
         columns = _described(session)
     parts = [INTRODUCTION, "## Views\n"]
-    for name in sql.PUBLIC_VIEWS:
+    for name in sql.public_views():
         rows = [(c.column, c.type, c.doc) for c in columns if c.view == name]
         parts.append(f"### {name}\n\n{view_doc(name)}\n")
         parts.append(_grid(("column", "type", "meaning"), rows))
@@ -107,7 +107,7 @@ def _doc(column: Column) -> str:
 
 def _described(session: Session) -> list[ViewColumn]:
     found = []
-    for view in sql.PUBLIC_VIEWS:
+    for view in sql.public_views():
         rows = session.query(f"DESCRIBE {view}").records()
         found += [
             ViewColumn(

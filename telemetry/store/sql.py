@@ -1,6 +1,7 @@
 """Texts of the views, and the one place where a value becomes part of a statement.
 
-Each `views/<name>.sql` is one SELECT in the portable subset; the view has the file's name.
+Each `views/<name>.sql` is one SELECT in the portable subset; the view has the file's name. A table
+whose schema says what its `view` is needs no file: the view shows every row of it.
 """
 
 import os
@@ -10,11 +11,11 @@ from functools import cache
 from importlib import resources
 
 from telemetry.errors import UsageError
-from telemetry.format.tables import PATH_COLUMNS, Table
+from telemetry.format.tables import PATH_COLUMNS, Table, table, table_names
 from telemetry.store.view_columns import expanded
 
 RAW_PREFIX = "raw_"
-PUBLIC_VIEWS = (
+SHAPED_VIEWS = (
     "runs",
     "attempts",
     "files",
@@ -32,15 +33,6 @@ PUBLIC_VIEWS = (
     "events",
     "findings",
     "sketches",
-    "example_evals",
-    "attributions",
-    "input_perturbations",
-    "input_reductions",
-    "coverage",
-    "feature_visualizations",
-    "hypotheses",
-    "hypothesis_results",
-    "cv_scores",
 )
 # Tables whose newest row counts: raw_<table> also says which file a row came from, and its place.
 ORDERED_TABLES = frozenset({"tensors", "modules", "findings"})
@@ -90,10 +82,23 @@ def identifier(name: str) -> str:
 
 
 @cache
+def shown_tables() -> tuple[str, ...]:
+    """The tables whose public view shows every row of them, sorted."""
+    return tuple(name for name in table_names() if table(name).view)
+
+
+@cache
+def public_views() -> tuple[str, ...]:
+    """Every view for users."""
+    return (*SHAPED_VIEWS, *shown_tables())
+
+
+@cache
 def view_names() -> tuple[str, ...]:
     """Every view with a text, sorted."""
     files = resources.files("telemetry.store.views").iterdir()
-    return tuple(sorted(f.name.removesuffix(".sql") for f in files if f.name.endswith(".sql")))
+    shaped = (f.name.removesuffix(".sql") for f in files if f.name.endswith(".sql"))
+    return tuple(sorted([*shaped, *shown_tables()]))
 
 
 @cache
@@ -105,8 +110,19 @@ def view_text(name: str) -> str:
     """
     if name not in view_names():
         raise UsageError(f"view {name!r} is unknown; there are {', '.join(view_names())}.")
+    if name in shown_tables():
+        return _every_row(table(name))
     path = resources.files("telemetry.store.views").joinpath(f"{name}.sql")
     return expanded(path.read_text("utf-8"))
+
+
+def _every_row(schema: Table) -> str:
+    columns = ",\n".join(
+        f"    t.{column}" for column in ("project", "run", *(c.name for c in schema.columns))
+    )
+    return "\n".join(
+        [f"-- {schema.view}", "SELECT", columns, f"FROM {RAW_PREFIX}{schema.name} AS t", ""]
+    )
 
 
 @cache

@@ -1,11 +1,11 @@
 import math
 
-from telemetry.answer_page.curves import Chart, Curve, drawn, ticks
+from telemetry.answer_page.curves import Chart, Curve, in_svg, ticks
 
 
 def chart(*points: tuple[float, float]) -> str:
     curve = Curve(name="loss", points=points)
-    return drawn(Chart(title="t", description="d", x_label="x", y_label="y", curves=[curve]), "id")
+    return in_svg(Chart(title="t", description="d", x_label="x", y_label="y", curves=[curve]), "id")
 
 
 def test_ticks_are_round_and_within() -> None:

@@ -63,7 +63,7 @@ CONFIGURATION: dict[str, Json] = {
     "p": 0.04,
 }
 KINDS: dict[str, dict[str, Json]] = {
-    "attributions": {
+    "input": {
         "top": [
             {
                 "segment": EVIL,
@@ -86,20 +86,20 @@ KINDS: dict[str, dict[str, Json]] = {
             }
         ],
     },
-    "perturbations": {
+    "perturb": {
         "perturbation_id": EVIL,
         "axis": EVIL,
         "unit": EVIL,
         "neutral": 0.0,
         "rows": [{**STEP, "value": 0.0, "correct": True, "margin": 3.0}, STEP],
     },
-    "reductions": {
+    "reduce": {
         "cell": None,
         "repair": {"parts": [EVIL], "edits": [EDIT]},
         "break": None,
         "right_id": EVIL,
     },
-    "coverages": {"attributes": [GAP]},
+    "coverage": {"attributes": [GAP]},
     "weights": {
         "layer": EVIL,
         "shape": [2, 3],
@@ -130,7 +130,7 @@ KINDS: dict[str, dict[str, Json]] = {
             "image": "explain/images/b.png",
         },
     },
-    "comparisons": {
+    "cv": {
         "cv_id": EVIL,
         "metric": EVIL,
         "goal": "max",
@@ -141,7 +141,7 @@ KINDS: dict[str, dict[str, Json]] = {
             {**CONFIGURATION, "ci": [-0.1, 0.3], "difference": 0.1, "verdict": "better"},
         ],
     },
-    "dreams": {"activation": 9.1, "noise_mean": 1.0, "top": [{"example_id": EVIL, "value": 5.2}]},
+    "dream": {"activation": 9.1, "noise_mean": 1.0, "top": [{"example_id": EVIL, "value": 5.2}]},
 }
 
 
@@ -204,7 +204,7 @@ def test_the_answer_its_failures_and_its_picture_are_there(key: str) -> None:
     assert answer in document.texts
     assert f"FAILED {SHOWN}: it failed {SHOWN}" in document.texts
     assert f"note: {SHOWN}" in document.texts
-    n_pictures = {"features": 2, "attributions": 0}.get(key, 1)  # a text is no picture
+    n_pictures = {"features": 2, "input": 0}.get(key, 1)  # a text is no picture
     images = document.all("img")
     assert [image["alt"] for image in images] == [answer] * n_pictures
     assert {b64decode(str(image["src"]).partition(",")[2]) for image in images} <= {PNG}
@@ -213,25 +213,25 @@ def test_the_answer_its_failures_and_its_picture_are_there(key: str) -> None:
 
 
 def test_a_policy_keeps_even_a_forged_tag_from_doing_anything() -> None:
-    (policy,) = [m for m in Document(shown("dreams")).all("meta") if "http-equiv" in m]
+    (policy,) = [m for m in Document(shown("dream")).all("meta") if "http-equiv" in m]
     assert "default-src 'none'" in str(policy["content"])
 
 
 def test_tokens_have_colour_and_signed_value_and_no_other_style() -> None:
-    document = Document(shown("attributions"))
+    document = Document(shown("input"))
     painted = [b.get("style") for b in document.all("b")]
     assert painted == ["background:#2166ac;color:#ffffff", None]
     assert "-0.5" in document.texts
 
 
 def test_parts_have_their_doubts_and_what_each_baseline_says() -> None:
-    document = Document(shown("attributions"))
+    document = Document(shown("input"))
     assert {"+4.4?", "0.25", "4.75", "4.05", "71.0 %", "50.0 %"} <= set(document.texts)
     assert len(document.all("table")) == 3
 
 
 def test_curves_have_axes_units_and_words() -> None:
-    document = Document(shown("perturbations", axis="brightness", unit="of the range"))
+    document = Document(shown("perturb", axis="brightness", unit="of the range"))
     (svg,) = document.all("svg")
     assert svg["role"] == "img"
     assert len(document.all("title")) == 2  # of the page and of the chart
@@ -241,7 +241,7 @@ def test_curves_have_axes_units_and_words() -> None:
 
 
 def test_accuracy_of_a_set_has_its_interval() -> None:
-    document = Document(shown("perturbations", example_id=None))
+    document = Document(shown("perturb", example_id=None))
     assert "50.0 %" in document.texts
     assert "40.0 % .. 60.0 %" in document.texts
     assert any("shaded: 95 % interval" in words for words in document.texts)
@@ -257,7 +257,7 @@ def test_layers_over_checkpoints_differ_by_more_than_colour() -> None:
 
 
 def test_configurations_have_intervals_around_what_is_used() -> None:
-    document = Document(shown("comparisons"))
+    document = Document(shown("cv"))
     (interval,) = [p for p in document.all("path") if str(p.get("d")).count("h10") == 2]
     assert interval["stroke"] == "var(--ink)"
     assert {"-0.1 .. +0.3", "10, 1 lost", "better"} <= set(document.texts)
@@ -265,7 +265,7 @@ def test_configurations_have_intervals_around_what_is_used() -> None:
 
 
 def test_an_answer_without_a_picture_shows_the_rest() -> None:
-    text = page("t", "dreams", [{**COMMON, **KINDS["dreams"]}], lambda _: None)
+    text = page("t", "dream", [{**COMMON, **KINDS["dream"]}], lambda _: None)
     assert "<img" not in text
     assert "9.1" in Document(text).texts
 
@@ -273,7 +273,7 @@ def test_an_answer_without_a_picture_shows_the_rest() -> None:
 def test_both_sets_of_a_gap_are_curves_over_its_values() -> None:
     histogram: Json = {"low": 0.0, "high": 2.0, "train": [3, 1], "test": [0, 5]}
     gap: Json = {**GAP, "train_low": None, "train_high": 1.9, "histogram": histogram}
-    document = Document(shown("coverages", attributes=[gap]))
+    document = Document(shown("coverage", attributes=[gap]))
     assert len(document.all("svg")) == 1
     said = " ".join(document.texts)
     assert "training: least 0.25 at 1.5, most 0.75 at 0.5." in said
@@ -287,8 +287,16 @@ def test_ranges_of_training_are_said_in_words() -> None:
         {**GAP, "train_low": low, "train_high": high}
         for low, high in ((None, None), (None, 0.3), (0.1, 0.3))
     ]
-    texts = Document(shown("coverages", attributes=gaps)).texts
+    texts = Document(shown("coverage", attributes=gaps)).texts
     assert {"hardly any", "up to 0.3", "0.1 .. 0.3"} <= set(texts)
+
+
+def test_a_kind_without_a_drawing_of_its_own_has_tables_of_its_lists() -> None:
+    rows: list[Json] = [{"part": EVIL, "total_share": 0.25, "box": [0, 1]}]
+    answer = {**COMMON, "sums": rows, "box": [1]}
+    document = Document(page("t", "unheard_of", [answer], lambda _: None))
+    assert {"sums", "part", "total share", SHOWN, "0.25"} <= set(document.texts)
+    assert "box" not in document.texts
 
 
 def test_several_layers_have_a_table_of_their_own() -> None:

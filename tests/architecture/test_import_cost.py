@@ -133,7 +133,7 @@ def test_a_question_loads_what_its_method_needs() -> None:
         "import torch\nfrom pictures import Pictures, build\nfrom telemetry import explain\n"
         "subject = explain.load(build(), dataset=Pictures())\n"
         "explain.evaluate(subject)\n"
-        "import sys, telemetry.explain.evaluation.answers\n"
+        "import sys, telemetry.explain.evaluation.evaluate_answers\n"
         "assert not {'PIL', 'duckdb', 'torch._dynamo'} & set(sys.modules), sys.modules.keys()\n"
         "explain.attribute(subject, '0', 'pred', method='guided', check=False)\n"
         "explain.features(subject, '1')\n"

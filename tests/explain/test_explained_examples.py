@@ -10,7 +10,9 @@ import pytest
 
 from telemetry.cli.main import run
 from telemetry.explain.__main__ import answer_to
-from telemetry.requests.explain import AttributeRequest, Keep, ModelSource
+from telemetry.requests.explain.input import KIND as INPUT
+from telemetry.requests.explain.input import InputRequest, InputSettings
+from telemetry.requests.models import ModelSource
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -44,18 +46,18 @@ def test_an_example_is_wrong_for_the_reason_that_it_says(
     weights = max(tmp_path.glob(said["checkpoint"]))
     source = ModelSource(model=said["model"], dataset=said["dataset"], checkpoint=str(weights))
     worst = worst_examples(source)
-    request = AttributeRequest(source=source, examples=worst, check=False, keep=Keep())
-    answer = answer_to(json.loads(json.dumps(request.to_json())))
+    request = InputRequest(source=source, examples=worst, settings=InputSettings(check=False))
+    answer = answer_to(json.loads(json.dumps(INPUT.document(request))))
     named = [attribution["top"][0]["segment"] for attribution in answer["attributions"]]
     assert sum(part in PLANTED[name] for part in named) >= 4, named
 
 
 def worst_examples(source: ModelSource) -> tuple[str, ...]:
     """Ids of the five wrong answers of the largest loss."""
-    from telemetry.requests.explain import EvaluateRequest
+    from telemetry.requests.evaluate import KIND, EvaluateRequest
 
     request = EvaluateRequest(source=source)
-    answer = answer_to(json.loads(json.dumps(request.to_json())))
+    answer = answer_to(json.loads(json.dumps(KIND.document(request))))
     (evaluation,) = answer["evaluations"]
     assert 0.6 <= evaluation["accuracy"] <= 0.95
     return tuple(row["example_id"] for row in evaluation["worst"][:5])

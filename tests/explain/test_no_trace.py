@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import Inconclusive
 from telemetry.explain.inputs.examples import ExampleSet
-from telemetry.explain.training_gaps.training_coverage import Settings as CoverageSettings
-from telemetry.explain.units.ascent import Ascent
-from telemetry.explain.units.dreams import Settings as DreamSettings
+from telemetry.requests.explain.coverage import CoverageSettings
+from telemetry.requests.explain.dream import DreamSettings
 
 pytestmark = pytest.mark.torch
 
@@ -96,7 +95,7 @@ def attribute(method: str, subject: explain.Subject) -> None:
 
 
 def dream(subject: explain.Subject) -> None:
-    explain.dream(subject, "0", ["1"], DreamSettings(ascent=Ascent(steps=2), n_real=4))
+    explain.dream(subject, "0", ["1"], DreamSettings(steps=2, limit=4))
 
 
 Verb = Callable[[explain.Subject], object]

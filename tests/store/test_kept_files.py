@@ -6,9 +6,9 @@ import pytest
 from asked_answers import keep_attribution
 from synthetic import RunBuilder
 
-from telemetry.evaluate.stored.explanations import find_asked
+from telemetry.evaluate.stored.explanations import find_explanation
 from telemetry.explain.results.keeper import Keeper
-from telemetry.requests.explain import Keep
+from telemetry.requests.models import Keep
 from telemetry.store.kept_files import BUDGET_BYTES, keep_within
 from telemetry.store.store import Store
 
@@ -61,10 +61,10 @@ def test_a_run_keeps_its_rows_and_says_that_a_picture_is_gone(tmp_path: Path) ->
     old = file(run, "explain/images/aaaabbbbccccdddd.png", BUDGET_BYTES, age=9)
     keep_attribution(run, "aaaabbbbccccdddd", image_path="explain/images/aaaabbbbccccdddd.png")
     store = Store.open(tmp_path / "store")
-    assert find_asked(store, "aaaa").picture == old
+    assert find_explanation(store, "aaaa").picture == old
     keeper = Keeper.of(Keep(run=str(run), files=str(run)))
     place = keeper.array("new", np.zeros(4, dtype=np.float32))
     assert left(run / "explain") == {"new.npy"}
     assert place == "explain/arrays/new.npy"
-    found = find_asked(store, "aaaa")
+    found = find_explanation(store, "aaaa")
     assert (found.image, found.picture) == ("explain/images/aaaabbbbccccdddd.png", None)

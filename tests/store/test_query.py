@@ -15,7 +15,7 @@ from telemetry.format.runs import new_shard_name
 from telemetry.store import sandbox
 from telemetry.store.datasets import Datasets
 from telemetry.store.query import describe_views, query_runs
-from telemetry.store.sql import PUBLIC_VIEWS
+from telemetry.store.sql import public_views
 from telemetry.store.store import Store
 
 REFUSED_STATEMENTS = [
@@ -169,10 +169,10 @@ def test_what_reads_is_allowed(store: Store, statement: str, n_rows: int) -> Non
 def test_show_tables_shows_the_views(store: Store) -> None:
     names = query_runs(store, "SHOW TABLES").arrow.column("name").to_pylist()
 
-    assert set(PUBLIC_VIEWS) <= set(names)
+    assert set(public_views()) <= set(names)
 
 
-@pytest.mark.parametrize("view", PUBLIC_VIEWS)
+@pytest.mark.parametrize("view", public_views())
 def test_typed_statements_and_the_product_see_the_same_rows(store: Store, view: str) -> None:
     sql = f"SELECT * FROM {view}"  # noqa: S608 - our own name
 
@@ -293,7 +293,7 @@ def test_memory_is_a_quarter_of_a_small_machine(monkeypatch: pytest.MonkeyPatch)
 def test_the_views_are_described_with_types_and_meaning(store: Store) -> None:
     columns = describe_views(store)
 
-    assert [c.view for c in columns if c.column == "project"] == list(PUBLIC_VIEWS)
+    assert [c.view for c in columns if c.column == "project"] == list(public_views())
     update_ratio = next(c for c in columns if c.column == "update_ratio")
     assert (update_ratio.view, update_ratio.type) == ("layers", "DOUBLE")
     assert "weight_norm" in update_ratio.doc

@@ -105,7 +105,7 @@ def test_columns_younger_than_a_file_are_null() -> None:
     ],
 )
 def test_names_are_found_outside_literals_and_comments(statement: str, expected: set[str]) -> None:
-    assert sql.mentioned(statement, sql.PUBLIC_VIEWS) == expected
+    assert sql.mentioned(statement, sql.public_views()) == expected
 
 
 def test_parameters_become_null_but_not_inside_literals() -> None:

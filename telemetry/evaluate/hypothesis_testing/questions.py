@@ -9,7 +9,7 @@ import numpy.typing as npt
 from telemetry.evaluate.hypothesis_testing.hypothesis import ACCURACY, ERROR, LOSS, Hypothesis, Kind
 from telemetry.evaluate.hypothesis_testing.measures import mean_of, measured, part_of
 from telemetry.evaluate.hypothesis_testing.pairs import Pairs, paired_examples
-from telemetry.evaluate.hypothesis_testing.verdicts import Question
+from telemetry.evaluate.hypothesis_testing.verdicts import HypothesisQuestion
 from telemetry.evaluate.stored.evaluations import PLAIN, StoredEvaluation
 from telemetry.store.session import Session
 
@@ -87,7 +87,7 @@ def comparable_keys(
 
 def question_of(
     session: Session, key: Key, sides: Sequence[Passes], seeds: Sequence[Passes]
-) -> Question:
+) -> HypothesisQuestion:
     """The answers of both sides to what is compared, and those of the seed runs.
 
     Args:
@@ -111,7 +111,7 @@ def question_of(
         for passes in seeds
         if kind in passes
     ]
-    return Question(
+    return HypothesisQuestion(
         hypothesis=key.name,
         pairs=pairs,
         metric=metric,
@@ -121,7 +121,7 @@ def question_of(
     )
 
 
-def notes_on(question: Question) -> list[str]:
+def notes_on(question: HypothesisQuestion) -> list[str]:
     """What a reader of a question's numbers must know."""
     pairs = question.pairs
     if pairs.fault:

@@ -57,7 +57,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Question:
+class HypothesisQuestion:
     """One hypothesis with the answers of both models.
 
     Attributes:
@@ -77,7 +77,7 @@ class Question:
     min_size: int = 1
 
 
-def judge_questions(questions: Sequence[Question], rules: Rules) -> list[Result]:
+def judge_questions(questions: Sequence[HypothesisQuestion], rules: Rules) -> list[Result]:
     """A result for each question, corrected for their number, regressions first."""
     if not questions:
         return []
@@ -92,7 +92,7 @@ def judge_questions(questions: Sequence[Question], rules: Rules) -> list[Result]
     return sorted(judged, key=lambda r: (order.index(r.verdict), r.q_value, r.hypothesis))
 
 
-def _measured(question: Question, rules: Rules, level: float) -> Result:
+def _measured(question: HypothesisQuestion, rules: Rules, level: float) -> Result:
     """Numbers of one question, before they are corrected and judged."""
     chosen = np.flatnonzero(np.isfinite(question.values).all(axis=0))
     base, candidate = question.values[:, chosen]
@@ -138,7 +138,7 @@ def _deciding_p(result: Result, rules: Rules) -> float:
     return 1.0 if math.isnan(p) else p
 
 
-def _judged(result: Result, question: Question, rules: Rules) -> Result:
+def _judged(result: Result, question: HypothesisQuestion, rules: Rules) -> Result:
     doubt = _doubt(result, question, rules)
     if doubt:
         return replace(result, verdict=Verdict.INCONCLUSIVE, reason=doubt)
@@ -151,7 +151,7 @@ def _judged(result: Result, question: Question, rules: Rules) -> Result:
     return replace(result, verdict=verdict, reason=f"beyond chance{beyond}")
 
 
-def _doubt(result: Result, question: Question, rules: Rules) -> str:
+def _doubt(result: Result, question: HypothesisQuestion, rules: Rules) -> str:
     """Why no verdict is possible, '' when one is."""
     if question.pairs.fault:
         return question.pairs.fault
@@ -169,7 +169,7 @@ def _doubt(result: Result, question: Question, rules: Rules) -> str:
     return ""
 
 
-def _blank(question: Question, n: int) -> Result:
+def _blank(question: HypothesisQuestion, n: int) -> Result:
     return Result(
         hypothesis=question.hypothesis,
         dataset=question.pairs.base.evaluation.dataset,

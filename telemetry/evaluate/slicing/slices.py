@@ -2,7 +2,7 @@
 
 from telemetry import Store, evaluate
 store = Store.open()
-found = evaluate.slices.find(store, evaluate.slices.Subject(run=store.select("latest")))
+found = evaluate.slices.find(store, evaluate.slices.SlicedRun(run=store.select("latest")))
 found.answer; found.slices[0].where
 """
 
@@ -32,14 +32,24 @@ from telemetry.store.catalog import Run
 from telemetry.store.expressions import matching
 from telemetry.store.store import Store
 
-__all__ = ["Metric", "Search", "Slice", "Slices", "Subject", "find", "measure", "save_hypothesis"]
+__all__ = [
+    "Metric",
+    "Search",
+    "Slice",
+    "SlicedRun",
+    "Slices",
+    "Subject",
+    "find",
+    "measure",
+    "save_hypothesis",
+]
 
 DEFAULT_SEARCH = Search()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What is judged.
+class SlicedRun:
+    """The run that is judged.
 
     Attributes:
         run: Whose newest evaluation.
@@ -56,6 +66,9 @@ class Subject:
     dataset: str | None = None
 
 
+Subject = SlicedRun  # by its first name, for those who wrote it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Material:
     examples: Examples
@@ -65,7 +78,7 @@ class _Material:
     warnings: tuple[str, ...]
 
 
-def find(store: Store, subject: Subject, search: Search = DEFAULT_SEARCH) -> Slices:
+def find(store: Store, subject: SlicedRun, search: Search = DEFAULT_SEARCH) -> Slices:
     """Groups of examples that are worse than the rest, none of which another explains.
 
     Raises:
@@ -95,7 +108,9 @@ def find(store: Store, subject: Subject, search: Search = DEFAULT_SEARCH) -> Sli
     )
 
 
-def measure(store: Store, subject: Subject, where: str, search: Search = DEFAULT_SEARCH) -> Slices:
+def measure(
+    store: Store, subject: SlicedRun, where: str, search: Search = DEFAULT_SEARCH
+) -> Slices:
     """One group of examples against the rest.
 
     Args:
@@ -176,7 +191,7 @@ def _result(material: _Material, q: float) -> Slices:
     )
 
 
-def _material(store: Store, subject: Subject) -> _Material:
+def _material(store: Store, subject: SlicedRun) -> _Material:
     runs = {run.ref.path: run for run in (subject.run, subject.base) if run is not None}
     with store.session(list(runs.values())) as session:
         stored = stored_evaluations(session)

@@ -7,7 +7,16 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from telemetry.errors import UsageError
-from telemetry.evaluate.stored.explanation_tables import TABLES, AskedTable, Record
+from telemetry.evaluate.stored.explanation_tables import (
+    AnyKind,
+    Record,
+    answer_id,
+    answers_sql,
+    json_columns,
+    kind_of_row,
+    kinds_by_table,
+)
+from telemetry.format.tables import table
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.export import plain_value
@@ -18,34 +27,16 @@ from telemetry.store.store import Store
 MIN_PREFIX = 4  # characters of an id
 MOST_NAMES = 8  # of an error
 CLOSEST = 3  # of those that do not fit
-PARTS = frozenset(  # columns that hold JSON
-    {
-        "checks",
-        "method_check",
-        "segment_names",
-        "segment_values",
-        "segment_boxes",
-        "minimal",
-        "edits",
-        "region",
-        "position",
-        "example_ids",
-        "histogram",
-        "neighbours",
-        "details",
-        "params",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class StoredExplanation:
     """One question and its answer.
 
     Attributes:
         id: Of the answer; several rows of a table may have it.
         run: That keeps it.
-        verb: Part of `telemetry explain` that answered.
+        kind: Which kind of question it was.
         about: The example, layer or data set.
         answer: In words; '' in rows of older versions.
         ok: Whether every check passed; None: it has none.
@@ -54,11 +45,16 @@ class Asked:
 
     id: str
     run: Run
-    verb: str
+    kind: AnyKind
     about: str
     answer: str
     ok: bool | None
     rows: tuple[Record, ...]
+
+    @property
+    def verb(self) -> str:
+        """Part of `telemetry explain` that answered."""
+        return self.kind.words
 
     @property
     def checkpoint(self) -> str:
@@ -119,30 +115,32 @@ class Asked:
         }
         if whole:
             found["checks"] = list(self.checks)
+            parts = json_columns(table(self.kind.table))
             found["rows"] = [
-                {name: _json_cell(name, value) for name, value in row.items()} for row in self.rows
+                {name: _json_cell(value, is_json=name in parts) for name, value in row.items()}
+                for row in self.rows
             ]
         return found
 
 
-def asked_of(store: Store, runs: Sequence[Run]) -> list[Asked]:
+def stored_explanations(store: Store, runs: Sequence[Run]) -> list[StoredExplanation]:
     """What has been asked about runs, the newest first.
 
     Args:
         store: Where they lie.
         runs: Which.
     """
-    found: list[Asked] = []
-    for table in TABLES:
-        having = [run for run in runs if (run.ref.path / table.name).is_dir()]
+    found: list[StoredExplanation] = []
+    for name, kinds in kinds_by_table().items():
+        having = [run for run in runs if (run.ref.path / name).is_dir()]
         if having:
             with store.session(having) as session:
-                records = session.query(table.sql).records()
-            found += _answers(table, records, having)
+                records = session.query(answers_sql(kinds[0])).records()
+            found += _answers(kinds, records, having)
     return sorted(found, key=lambda asked: (asked.written_at, asked.id), reverse=True)
 
 
-def find_asked(store: Store, identity: str) -> Asked:
+def find_explanation(store: Store, identity: str) -> StoredExplanation:
     """The one stored answer with an id, or whose id begins so; of several runs the newest.
 
     Args:
@@ -152,7 +150,7 @@ def find_asked(store: Store, identity: str) -> Asked:
     Raises:
         UsageError: there is none, or several.
     """
-    found = asked_of(store, store.runs())
+    found = stored_explanations(store, store.runs())
     fits = [asked for asked in found if asked.id == identity]
     if not fits and len(identity) >= MIN_PREFIX:
         fits = [asked for asked in found if asked.id.startswith(identity)]
@@ -168,24 +166,29 @@ def find_asked(store: Store, identity: str) -> Asked:
     return fits[0]
 
 
-def _answers(table: AskedTable, records: Sequence[Record], runs: Sequence[Run]) -> list[Asked]:
+def _answers(
+    kinds: Sequence[AnyKind], records: Sequence[Record], runs: Sequence[Run]
+) -> list[StoredExplanation]:
     """Records of a table by answer."""
     by_place = {(run.ref.project, run.run): run for run in runs}
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], tuple[AnyKind, list[Record]]] = {}
     for record in records:
-        place = as_text(record["project"]), as_text(record["run"])
-        groups.setdefault((*place, table.identity(record)), []).append(record)
+        kind = kind_of_row(kinds, record)
+        if kind is not None:
+            place = as_text(record["project"]), as_text(record["run"])
+            key = (*place, answer_id(kind, record))
+            groups.setdefault(key, (kind, []))[1].append(record)
     return [
-        Asked(
+        StoredExplanation(
             id=identity,
             run=by_place[project, run],
-            verb=table.verb(rows[0]),
-            about=table.about(rows),
+            kind=kind,
+            about=kind.about(rows),
             answer=as_text(rows[0]["answer"]),
             ok=None if (ok := rows[0].get("ok")) is None else bool(ok),
             rows=tuple(rows),
         )
-        for (project, run, identity), rows in groups.items()
+        for (project, run, identity), (kind, rows) in groups.items()
     ]
 
 
@@ -220,13 +223,13 @@ def parsed(value: SqlValue) -> Json:
     return found
 
 
-def _json_cell(name: str, value: SqlValue) -> Json:
-    if name in PARTS and value is not None:
+def _json_cell(value: SqlValue, *, is_json: bool) -> Json:
+    if is_json and value is not None:
         return parsed(value)
     return plain_value(value)
 
 
-def strongest(asked: Asked) -> list[tuple[str, float, float]]:
+def strongest(asked: StoredExplanation) -> list[tuple[str, float, float]]:
     """Parts of an input by what they say for the score: name, value, share of all that do."""
     names = parsed(asked.rows[0].get("segment_names"))
     values = parsed(asked.rows[0].get("segment_values"))

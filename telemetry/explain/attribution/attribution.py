@@ -143,7 +143,7 @@ class Attribution(Result):
         params: Every setting that it was made with.
     """
 
-    TELLING: ClassVar[str] = "attribution.answers"
+    KIND: ClassVar[str] = "input"
 
     id: str
     origin: Origin

@@ -7,13 +7,15 @@ import torch
 from telemetry.explain.attribution.attribution import AttributionMap
 from telemetry.explain.attribution.hidden_parts import redundant_parts
 from telemetry.explain.attribution.methods import RULES
-from telemetry.explain.attribution.question import REMOVED, Question
+from telemetry.explain.attribution.question import REMOVED, AttributionQuestion
 from telemetry.explain.attribution.verification import Judged
 from telemetry.explain.models.relu_rule import under_rule
 from telemetry.explain.results.check import EMPTY
 
 
-def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
+def warnings_of(
+    question: AttributionQuestion, found: AttributionMap, judged: Judged
+) -> Iterator[str]:
     """One sentence each."""
     if question.segments.note:
         yield question.segments.note
@@ -33,7 +35,9 @@ def warnings_of(question: Question, found: AttributionMap, judged: Judged) -> It
         yield "deletion, insertion, random weights and agreement were not checked"
 
 
-def _of_baselines(question: Question, found: AttributionMap, judged: Judged) -> Iterator[str]:
+def _of_baselines(
+    question: AttributionQuestion, found: AttributionMap, judged: Judged
+) -> Iterator[str]:
     values_by = {**found.by_baseline, **judged.rivals}
     firsts = {name: int(values.argmax()) for name, values in values_by.items()}
     if len({*firsts.values()}) > 1:
@@ -42,7 +46,7 @@ def _of_baselines(question: Question, found: AttributionMap, judged: Judged) -> 
         yield f"the baseline decides: {said}"
 
 
-def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
+def _of_redundancy(question: AttributionQuestion, found: AttributionMap) -> Iterator[str]:
     together = redundant_parts(question.problem(), question.all_references, found.per_segment)
     if together:
         yield (
@@ -51,7 +55,7 @@ def _of_redundancy(question: Question, found: AttributionMap) -> Iterator[str]:
         )
 
 
-def _of_method(question: Question, judged: Judged) -> Iterator[str]:
+def _of_method(question: AttributionQuestion, judged: Judged) -> Iterator[str]:
     found = judged.of_method
     if found is not None and not found.check.ok:
         yield (
@@ -60,7 +64,7 @@ def _of_method(question: Question, judged: Judged) -> Iterator[str]:
         )
 
 
-def _of_rules(question: Question, judged: Judged) -> Iterator[str]:
+def _of_rules(question: AttributionQuestion, judged: Judged) -> Iterator[str]:
     problem, reference = question.problem(), question.all_references[0]
     other = under_rule(question.settings.method, problem.score, reference).values
     if judged.rule is not None and torch.allclose(other, judged.rule.values, atol=EMPTY):

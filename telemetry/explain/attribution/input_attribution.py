@@ -11,14 +11,14 @@ from telemetry.capture.tensors.predictions import class_name
 from telemetry.explain.attribution.attribution import Attribution, AttributionMap, Changed
 from telemetry.explain.attribution.cautions import warnings_of
 from telemetry.explain.attribution.hidden_parts import changed_answers
-from telemetry.explain.attribution.question import Question, Settings, ask
-from telemetry.explain.attribution.score import WRONG
+from telemetry.explain.attribution.question import AttributionQuestion, ask
 from telemetry.explain.attribution.sliding import sliding_occlusion
 from telemetry.explain.attribution.verification import judge, n_runs
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.results.identities import identity_of
 from telemetry.json_values import Json
+from telemetry.requests.explain.input import WRONG, InputSettings
 
 Progress = Callable[[int, int], None]  # runs of methods done, of how many
 
@@ -59,8 +59,7 @@ def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what 
     Raises:
         UsageError: an unknown example, class, method or baseline, or one that does not fit.
     """
-    started = time.perf_counter()
-    settings = Settings(
+    settings = InputSettings(
         method=method,
         segments=segments,
         baseline=baseline,
@@ -71,6 +70,22 @@ def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what 
         check=check,
         embedding=embedding,
     )
+    return attributed(subject, example, target, settings, progress)
+
+
+def attributed(
+    subject: Subject,
+    example: str | Example,
+    target: str,
+    settings: InputSettings,
+    progress: Progress | None = None,
+) -> Attribution:
+    """The same by settings in a record.
+
+    Raises:
+        UsageError: as for `attribute`.
+    """
+    started = time.perf_counter()
     chosen = examples_of(subject).find(example) if isinstance(example, str) else example
     with subject.running(gradient=True):
         question = ask(subject, chosen, target, settings)
@@ -79,7 +94,7 @@ def attribute(  # noqa: PLR0913 - all that one may choose; most is left to what 
         return _answered(question, started)
 
 
-def _answered(question: Question, started: float) -> Attribution:
+def _answered(question: AttributionQuestion, started: float) -> Attribution:
     """Values, checks and what they mean."""
     problem, example = question.problem(), question.example
     found = question.answered(problem)
@@ -115,7 +130,7 @@ def _answered(question: Question, started: float) -> Attribution:
     )
 
 
-def _params(question: Question, found: AttributionMap) -> dict[str, Json]:
+def _params(question: AttributionQuestion, found: AttributionMap) -> dict[str, Json]:
     """What to ask, to ask the same again; defaults as what they came to."""
     settings = question.settings
     return {
@@ -130,7 +145,7 @@ def _params(question: Question, found: AttributionMap) -> dict[str, Json]:
     }
 
 
-def _shown(question: Question, found: AttributionMap) -> Tensor:
+def _shown(question: AttributionQuestion, found: AttributionMap) -> Tensor:
     """The values; of an occluded grid those of a window that slides over it."""
     if question.settings.method != "occlusion" or not question.segments.is_grid:
         return found.values
@@ -139,7 +154,7 @@ def _shown(question: Question, found: AttributionMap) -> Tensor:
     return torch.stack(maps).mean(0)
 
 
-def _changed(question: Question) -> tuple[Changed, ...] | None:
+def _changed(question: AttributionQuestion) -> tuple[Changed, ...] | None:
     """Answers that come instead where parts are hidden: of occlusion, and of classes."""
     if question.settings.method != "occlusion" or question.score.target is None:
         return None
@@ -163,7 +178,7 @@ def _steps(progress: Progress, of: int) -> Callable[[], None]:
     return finished
 
 
-def _identity(question: Question) -> str:
+def _identity(question: AttributionQuestion) -> str:
     settings = question.settings
     return identity_of(
         {

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.segments import Segments
 
-METHODS = ("ig", "occlusion", "lime", "kernelshap", "deconv", "guided")
 RULES = frozenset({"deconv", "guided"})
 OF_ELEMENTS = frozenset({"ig", *RULES})  # the others value whole segments
 COMPLETE = frozenset({"ig", "kernelshap"})  # their values sum to the difference of the scores

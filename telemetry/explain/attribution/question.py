@@ -19,7 +19,6 @@ from telemetry.explain.attribution.baselines import (
 )
 from telemetry.explain.attribution.hidden_parts import without_tokens
 from telemetry.explain.attribution.methods import (
-    METHODS,
     MOST_SEGMENTS,
     OF_ELEMENTS,
     RULES,
@@ -27,64 +26,15 @@ from telemetry.explain.attribution.methods import (
     Problem,
     run,
 )
-from telemetry.explain.attribution.score import WRONG, Score, score_for
+from telemetry.explain.attribution.score import Score, score_for
 from telemetry.explain.inputs.examples import Example, ExampleSet, Modality
 from telemetry.explain.inputs.segments import Segments, segments_of
 from telemetry.explain.models.outputs_reading import read_outputs
 from telemetry.explain.models.reading import Reading
 from telemetry.explain.models.subject import Subject, examples_of
+from telemetry.requests.explain.input import WRONG, InputSettings
 
 REMOVED = "removed"  # beside the baselines of an occluded text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How an attribution is made; None leaves the choice to what the input is.
-
-    Attributes:
-        method: `ig`, `occlusion`, `lime`, `kernelshap`, `deconv` or `guided`.
-        segments: `grid:6x6`, `felzenszwalb`, `token` or `feature`.
-        baseline: What the input is compared with.
-        samples: Of LIME and KernelSHAP.
-        compare: Another method that must name the same part; None: occlusion, unless that is the
-            method.
-        seed: Of what is drawn.
-        batch: Inputs a forward.
-        check: Also hold it against deletion, insertion, random weights and another method.
-        embedding: Name of the module that embeds tokens; None: the first `nn.Embedding`.
-    """
-
-    method: str = "ig"
-    segments: str | None = None
-    baseline: str | None = None
-    samples: int | None = None
-    compare: str | None = None
-    seed: int = 0
-    batch: int = 64
-    check: bool = True
-    embedding: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what is no method.
-
-        Raises:
-            UsageError: an unknown method, or one that cannot be compared with.
-        """
-        if self.method not in METHODS:
-            raise UsageError(f"--method {self.method}: say {', '.join(METHODS)}.")
-        others = [one for one in METHODS if one not in RULES and one != self.method]
-        if self.compare is not None and self.compare not in others:
-            raise UsageError(
-                f"--compare {self.compare}: say another method than --method {self.method}, of "
-                f"{', '.join(others)}."
-            )
-
-    @property
-    def compared(self) -> str | None:
-        """The method that is asked, too; None: none."""
-        if not self.check:
-            return None
-        return self.compare or (None if self.method == "occlusion" else "occlusion")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +45,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Question:
+class AttributionQuestion:
     """What is asked, and the model that answers; use it inside `subject.running()`.
 
     Attributes:
@@ -115,7 +65,7 @@ class Question:
 
     subject: Subject
     example: Example
-    settings: Settings
+    settings: InputSettings
     output: Tensor
     reading: Reading
     score: Score
@@ -200,7 +150,9 @@ class Question:
         return torch.stack(same).all(0)
 
 
-def ask(subject: Subject, example: Example, target: str, settings: Settings) -> Question:
+def ask(
+    subject: Subject, example: Example, target: str, settings: InputSettings
+) -> AttributionQuestion:
     """The question that a target means for one example.
 
     Raises:
@@ -231,7 +183,7 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
     references, rivals, notes = _compared_with(
         made, settings, partial(_is_finite, outputs), is_wrong=is_wrong
     )
-    return Question(
+    return AttributionQuestion(
         subject=subject,
         example=example,
         settings=settings,
@@ -248,7 +200,7 @@ def ask(subject: Subject, example: Example, target: str, settings: Settings) -> 
 
 def _compared_with(
     made: References,
-    settings: Settings,
+    settings: InputSettings,
     is_finite: Callable[[Tensor], bool],
     *,
     is_wrong: bool,

@@ -12,8 +12,8 @@ from telemetry.capture.tensors.predictions import as_logits, class_name
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.reading import Reading
+from telemetry.requests.explain.input import PREDICTED, TRUE, WRONG
 
-WRONG, PREDICTED, TRUE = "wrong", "pred", "true"
 MOST_NAMES = 8  # of a hint
 
 

@@ -11,7 +11,7 @@ from telemetry.explain.attribution.attribution import AttributionMap, Comparison
 from telemetry.explain.attribution.curves import curve_checks
 from telemetry.explain.attribution.local_model import local_fit, stability, unstable_signs
 from telemetry.explain.attribution.methods import COMPLETE, OF_ELEMENTS, RULES, Problem
-from telemetry.explain.attribution.question import Question
+from telemetry.explain.attribution.question import AttributionQuestion
 from telemetry.explain.models.random_weights import run_order, with_random_weights
 from telemetry.explain.models.relu_rule import RuleReport, under_rule
 from telemetry.explain.results.check import Check, MethodCheck, determinism, rule_saw_all
@@ -40,7 +40,9 @@ class Judged:
     rule: RuleReport | None = None
 
 
-def judge(question: Question, found: AttributionMap, differences: dict[str, list[float]]) -> Judged:
+def judge(
+    question: AttributionQuestion, found: AttributionMap, differences: dict[str, list[float]]
+) -> Judged:
     """Every check that fits the method.
 
     Args:
@@ -57,7 +59,7 @@ def judge(question: Question, found: AttributionMap, differences: dict[str, list
     return judged
 
 
-def n_runs(question: Question) -> int:
+def n_runs(question: AttributionQuestion) -> int:
     """How often the method or another runs, the checks among them."""
     settings = question.settings
     n_values = (
@@ -72,22 +74,24 @@ def n_runs(question: Question) -> int:
     )
 
 
-def _key(question: Question) -> tuple[str, str]:
+def _key(question: AttributionQuestion) -> tuple[str, str]:
     return question.subject.identity, question.settings.method
 
 
-def _stages(question: Question) -> int:
+def _stages(question: AttributionQuestion) -> int:
     """How many kinds of random models are asked, but for those that only a failure asks for."""
     if not question.settings.check or _key(question) in question.subject.method_checks:
         return 0
     return 1 + _has_head_stage(question)
 
 
-def _has_head_stage(question: Question) -> bool:
+def _has_head_stage(question: AttributionQuestion) -> bool:
     return question.output.dim() > 1  # else one output an example
 
 
-def _of_method(question: Question, found: AttributionMap, problem: Problem) -> MethodCheck:
+def _of_method(
+    question: AttributionQuestion, found: AttributionMap, problem: Problem
+) -> MethodCheck:
     """Whether maps depend on what was learnt: asked of the first input, and of no other."""
     known, key = question.subject.method_checks, _key(question)
     if key not in known:
@@ -108,7 +112,7 @@ def _of_method(question: Question, found: AttributionMap, problem: Problem) -> M
 
 
 def _cheap(
-    question: Question,
+    question: AttributionQuestion,
     found: AttributionMap,
     problem: Problem,
     differences: dict[str, list[float]],
@@ -137,7 +141,7 @@ def _asked_with(problem: Problem, seed: int) -> Tensor:
 
 
 def _costly(
-    question: Question,
+    question: AttributionQuestion,
     found: AttributionMap,
     problem: Problem,
     judged: Judged,
@@ -152,7 +156,7 @@ def _costly(
         yield check
 
 
-def _layers(question: Question, problem: Problem) -> list[str]:
+def _layers(question: AttributionQuestion, problem: Problem) -> list[str]:
     """The layers that ran up to the last one that the score depends on; empty: not known."""
     model, only = question.model, problem.values[None]
     order = run_order(model, lambda: problem.scores(only))
@@ -166,7 +170,7 @@ def _layers(question: Question, problem: Problem) -> list[str]:
 
 
 def _compared(
-    question: Question, found: AttributionMap, problem: Problem, method: str
+    question: AttributionQuestion, found: AttributionMap, problem: Problem, method: str
 ) -> tuple[Comparison, Check]:
     mine, names = found.per_segment, question.segments.names
     others = question.answered(problem, method).per_segment
@@ -181,7 +185,7 @@ def _compared(
 
 
 def _lime_checks(
-    question: Question, found: AttributionMap, problem: Problem, judged: Judged
+    question: AttributionQuestion, found: AttributionMap, problem: Problem, judged: Judged
 ) -> Iterator[Check]:
     seed = question.settings.seed
     fits = [

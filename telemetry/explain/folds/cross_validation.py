@@ -29,7 +29,7 @@ from telemetry.explain.folds.scores import stored_scores
 from telemetry.explain.folds.training import FAILED, TrainAndScore
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
-from telemetry.requests.cross_validation import PROJECT
+from telemetry.requests.cv import PROJECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

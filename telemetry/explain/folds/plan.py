@@ -16,7 +16,7 @@ from telemetry.errors import UsageError
 from telemetry.explain.folds.folds import Fold, Folds
 from telemetry.explain.folds.training import FoldTask, TrainAndScore
 from telemetry.json_values import Json
-from telemetry.requests.cross_validation import TRAINING
+from telemetry.requests.cv import TRAINING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

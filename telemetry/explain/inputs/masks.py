@@ -1,8 +1,10 @@
-"""Masks of images: how many parts they have, and how they look with a soft edge."""
+"""Places of images: boxes; and masks, how many parts they have, how they look with a soft edge."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Box = tuple[int, int, int, int]  # y0, x0, y1, x1; the ends excluded
 
 
 def components(mask: Tensor) -> int:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
+from telemetry.explain.inputs.masks import Box
+from telemetry.explain.inputs.superpixels import superpixels
 
 DEFAULT_CELLS = 6  # a side
 SIGNAL_DIMENSIONS = 2  # channels x length
 MOST_CELLS, MOST_STRETCHES = 50, 16  # of a signal
-
-Box = tuple[int, int, int, int]  # y0, x0, y1, x1; the ends excluded
 
 _GRID = re.compile(r"grid:(\d{1,3})x(\d{1,3})")
 
@@ -110,8 +110,6 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
         made = _signal if values.dim() == SIGNAL_DIMENSIONS else _grid
         return made(values, int(grid[1]), int(grid[2]))
     if how == "felzenszwalb":
-        from telemetry.explain.inputs.superpixels import superpixels  # noqa: PLC0415 - needs scikit-image
-
         labels, boxes = superpixels(values, most)
         names = tuple(f"region{number}" for number in range(len(boxes)))
         return Segments(labels=labels, names=names, how=how, boxes=boxes)

@@ -1,7 +1,7 @@
 """Parts of an image that follow its edges; needs scikit-image."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS
-
-if TYPE_CHECKING:
-    from telemetry.explain.inputs.segments import Box
+from telemetry.explain.inputs.masks import Box
 
 FIRST_SCALE = 50.0  # doubled until there are few enough parts
 MOST_DOUBLINGS = 16
@@ -29,7 +27,7 @@ class _Felzenszwalb(Protocol):
     ) -> Labels: ...
 
 
-def superpixels(values: Tensor, most: int | None = None) -> tuple[Tensor, "tuple[Box, ...]"]:
+def superpixels(values: Tensor, most: int | None = None) -> tuple[Tensor, tuple[Box, ...]]:
     """Part of each element, of the input's shape, and the smallest box around each part.
 
     Args:
@@ -55,7 +53,7 @@ def superpixels(values: Tensor, most: int | None = None) -> tuple[Tensor, "tuple
     return _parts(method, values, most or MOST)
 
 
-def _parts(method: _Felzenszwalb, values: Tensor, most: int) -> tuple[Tensor, "tuple[Box, ...]"]:
+def _parts(method: _Felzenszwalb, values: Tensor, most: int) -> tuple[Tensor, tuple[Box, ...]]:
     image = np.asarray(values.permute(1, 2, 0).double().numpy(), dtype=np.float64)
     low, high = image.min(), image.max()
     image = (image - low) / (high - low) if high > low else np.zeros_like(image)
@@ -72,6 +70,6 @@ def _parts(method: _Felzenszwalb, values: Tensor, most: int) -> tuple[Tensor, "t
     return flat.expand(values.shape).contiguous(), boxes
 
 
-def _box(mask: Tensor) -> "Box":
+def _box(mask: Tensor) -> Box:
     rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.names import kind_of
-from telemetry.requests.explain import file_digest
+from telemetry.requests.models import file_digest
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "ema")
 STEP_KEYS = ("step", "global_step")

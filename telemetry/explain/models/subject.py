@@ -20,7 +20,7 @@ from telemetry.explain.models.entry_points import application_path, resolve
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.names import kind_of
 from telemetry.json_values import Json
-from telemetry.requests.explain import LIVE, ModelSource
+from telemetry.requests.models import LIVE, ModelSource
 
 if TYPE_CHECKING:
     from telemetry.explain.results.check import MethodCheck

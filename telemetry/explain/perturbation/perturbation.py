@@ -14,7 +14,7 @@ from telemetry.explain.inputs.unit_scale import range_notes
 from telemetry.explain.models.classifier import Classifier
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.models.subject import Subject
-from telemetry.explain.perturbation.axes import STEPS, axis_of
+from telemetry.explain.perturbation.axes import axis_of
 from telemetry.explain.perturbation.axis import Axis
 from telemetry.explain.perturbation.sweeps import (
     Turn,
@@ -29,31 +29,11 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import Check
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
+from telemetry.requests.explain.perturb import PerturbSettings
 
 LEAST_STEPS = 3
 CLIPPED_LIMIT = 0.2  # of the elements; beyond, the picture is saturated, not changed
 CHUNK = 8  # examples whose changed copies are in memory at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How an axis is walked.
-
-    Attributes:
-        steps: Values from end to end.
-        span: Both ends; None: those of the axis.
-        seed: Of noise and dropped tokens.
-        batch: Inputs a forward.
-        limit: The first so many examples of a set only.
-        tolerance: Largest error of a regression that is still right.
-    """
-
-    steps: int = STEPS
-    span: tuple[float, float] | None = None
-    seed: int = 0
-    batch: int = 64
-    limit: int | None = None
-    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +57,7 @@ class Perturbation(Result):
         tolerance: Largest error that is still right; None: of a classifier.
     """
 
-    TELLING: ClassVar[str] = "perturbation.answers"
+    KIND: ClassVar[str] = "perturb"
 
     id: str
     origin: Origin
@@ -132,7 +112,7 @@ class Perturbation(Result):
 
 
 def perturb(
-    subject: Subject, example: str | Example, axis: str, settings: Settings | None = None
+    subject: Subject, example: str | Example, axis: str, settings: PerturbSettings | None = None
 ) -> Perturbation:
     """Walk one example along an axis until its answer turns wrong.
 
@@ -145,7 +125,7 @@ def perturb(
     Raises:
         UsageError: an unknown example or axis, one that does not fit, or a regression.
     """
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or PerturbSettings(), time.perf_counter()
     with subject.running():
         classifier = Classifier(subject, settings.batch, settings.tolerance)
         chosen = classifier.examples.find(example) if isinstance(example, str) else example
@@ -175,7 +155,7 @@ def perturb(
 def perturb_all(
     subject: Subject,
     axis: str,
-    settings: Settings | None = None,
+    settings: PerturbSettings | None = None,
     progress: Progress | None = None,
 ) -> Perturbation:
     """Accuracy of a data set along an axis, and where it has dropped by five points.
@@ -189,7 +169,7 @@ def perturb_all(
     Raises:
         UsageError: as for `perturb`.
     """
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or PerturbSettings(), time.perf_counter()
     with subject.running():
         classifier = Classifier(subject, settings.batch, settings.tolerance)
         line = _axis(classifier, axis, settings)
@@ -218,7 +198,7 @@ def perturb_all(
     )
 
 
-def _axis(classifier: Classifier, name: str, settings: Settings) -> Axis:
+def _axis(classifier: Classifier, name: str, settings: PerturbSettings) -> Axis:
     if settings.steps < LEAST_STEPS:
         raise UsageError(f"--steps {settings.steps}: say {LEAST_STEPS} at least.")
     return axis_of(
@@ -259,7 +239,9 @@ def _clipping(steps: Sequence[Step], axis: Axis, found: Sequence[Turn]) -> list[
     ]
 
 
-def _identity(subject: Subject, examples: Sequence[Example], axis: Axis, settings: Settings) -> str:
+def _identity(
+    subject: Subject, examples: Sequence[Example], axis: Axis, settings: PerturbSettings
+) -> str:
     return identity_of(
         {
             "verb": "explain.perturb",

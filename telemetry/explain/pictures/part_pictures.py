@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from telemetry.explain.inputs.masks import Box
 from telemetry.explain.pictures.colours import (
     RGB,
     hexadecimal,
@@ -37,7 +38,6 @@ NAME_WIDTH = 260
 INK, BOUND = (0, 0, 0), (96, 96, 96)
 UNKNOWN = (200, 200, 200)  # of what has no certain sign
 BARS = 20  # columns of a table that are drawn
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

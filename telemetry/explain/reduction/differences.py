@@ -16,9 +16,9 @@ from torch.nn import functional
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 from telemetry.explain.inputs.inpainting import filled_in
-from telemetry.explain.inputs.masks import like, soft_mask
+from telemetry.explain.inputs.masks import Box, like, soft_mask
 from telemetry.explain.inputs.plain_images import blurred
-from telemetry.explain.inputs.segments import SIGNAL_DIMENSIONS, Box, segments_of
+from telemetry.explain.inputs.segments import SIGNAL_DIMENSIONS, segments_of
 from telemetry.explain.reduction.edits import Edit
 from telemetry.explain.reduction.stretches import stretches_of
 

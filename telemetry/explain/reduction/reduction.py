@@ -15,16 +15,17 @@ from telemetry.explain.inputs.input_files import is_input_file, read_example
 from telemetry.explain.models.classifier import Classifier
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
-from telemetry.explain.reduction.result import BREAK, REPAIR, Reduction, Settings
+from telemetry.explain.reduction.result import Reduction
 from telemetry.explain.reduction.search import Search
 from telemetry.explain.reduction.twins import BLUR, PLAIN
+from telemetry.requests.explain.reduce import BREAK, REPAIR, ReduceSettings
 
 
 def reduce(
     subject: Subject,
     wrong: str | Example,
     right: str | Example | None = None,
-    settings: Settings | None = None,
+    settings: ReduceSettings | None = None,
     *,
     label: str | None = None,
     progress: Progress | None = None,
@@ -47,7 +48,7 @@ def reduce(
             regression without a tolerance.
         Inconclusive: both are answered alike, or nothing that was tried mends the answer.
     """
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or ReduceSettings(), time.perf_counter()
     if settings.mode not in {REPAIR, BREAK, None}:
         raise UsageError(f"--mode {settings.mode}: say {REPAIR} or {BREAK}.")
     with subject.running():
@@ -61,7 +62,7 @@ def flip(
     subject: Subject,
     wrong: str | Example,
     by: str = BLUR,
-    settings: Settings | None = None,
+    settings: ReduceSettings | None = None,
     *,
     label: str | None = None,
 ) -> Reduction:
@@ -81,7 +82,9 @@ def flip(
     """
     if by not in PLAIN:
         raise UsageError(f"flip by {by!r}: say {', '.join(PLAIN)}; `reduce` takes another input.")
-    return reduce(subject, wrong, by, replace(settings or Settings(), mode=REPAIR), label=label)
+    return reduce(
+        subject, wrong, by, replace(settings or ReduceSettings(), mode=REPAIR), label=label
+    )
 
 
 def _chosen(

@@ -11,30 +11,6 @@ from telemetry.explain.reduction.twins import Twin
 from telemetry.explain.results.check import Check
 from telemetry.explain.results.result import Result
 
-REPAIR, BREAK = "repair", "break"
-MOST_CALLS = 2000  # of one search
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How it is searched.
-
-    Attributes:
-        cell: Side of a cell of an image, in pixels; None: 2, or what gives 256 cells.
-        mode: `repair` or `break`; None: both.
-        most_calls: Mixtures that one search may ask about.
-        immutable: Columns that stay as they are.
-        batch: Inputs a forward.
-        tolerance: Largest error of a regression that is still right.
-    """
-
-    cell: int | None = None
-    mode: str | None = None
-    most_calls: int = MOST_CALLS
-    immutable: tuple[str, ...] = ()
-    batch: int = 64
-    tolerance: float | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reduction(Result):
@@ -61,7 +37,7 @@ class Reduction(Result):
         tolerance: Largest error that is still right; None: of a classifier.
     """
 
-    TELLING: ClassVar[str] = "reduction.answers"
+    KIND: ClassVar[str] = "reduce"
 
     id: str
     origin: Origin

@@ -12,10 +12,11 @@ from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
 from telemetry.explain.reduction.ddmin import Items, Judge, Least, Trials, ddmin
 from telemetry.explain.reduction.differences import Cells, differences_of
-from telemetry.explain.reduction.result import BREAK, REPAIR, Reduction, Settings
+from telemetry.explain.reduction.result import Reduction
 from telemetry.explain.reduction.twins import twin_of
 from telemetry.explain.results.check import Check, determinism
 from telemetry.explain.results.identities import identity_of
+from telemetry.requests.explain.reduce import BREAK, REPAIR, ReduceSettings
 
 MOST_SINGLES = 64  # columns or tokens that are tried one by one before sets of them
 LEAST_RISE = 0.05  # nats of the true class, below which no part helps by itself
@@ -50,7 +51,7 @@ class Search:
         classifier: Classifier,
         wrong: tuple[Example, str | None],
         right: str | Example | None,
-        settings: Settings,
+        settings: ReduceSettings,
         progress: Progress | None = None,
     ) -> None:
         self._classifier, self._settings, self._progress = classifier, settings, progress

@@ -3,12 +3,13 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.requests.explain import Keep
+from telemetry.requests.models import Keep
 from telemetry.store.kept_files import ARRAYS, IMAGES, keep_file, write_file
 from telemetry.store.results import append_once
 
@@ -45,9 +46,11 @@ class Keeper:
         )
 
     def rows(self, table: str, rows: Sequence[Mapping[str, object]], *, identity: str) -> None:
-        """Rows of a table, unless the run has these already; see `append_once`."""
+        """Rows of a table, written now, unless the run has these already; see `append_once`."""
         if self.run is not None and rows:
-            append_once(self.run, table, rows, identity=identity)
+            moment = datetime.now(UTC).replace(tzinfo=None)
+            written = [{**row, "written_at": moment} for row in rows]
+            append_once(self.run, table, written, identity=identity)
 
     def image(self, name: str, draw: Callable[[], bytes | None]) -> str | None:
         """Draw a picture and keep it; None where none is kept or there is nothing to draw."""

@@ -1,19 +1,22 @@
 """What all results of explain offer: the answer in words, pictures, a page, and being kept."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, TypeVar, cast, overload
 
+from telemetry import json_values
 from telemetry.answer_page import page
 from telemetry.errors import UsageError
+from telemetry.explain.answering import answering
 from telemetry.explain.models.origin import Origin
-from telemetry.explain.results.check import Check
+from telemetry.explain.results.check import Check, check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json
+from telemetry.requests.kinds import ExplainKind, explain_kind
+from telemetry.requests.models import ExplainRequest, Keep
 from telemetry.store.catalog import Run
 
 R = TypeVar("R", bound="Result")
@@ -22,22 +25,18 @@ KINDS = ("png", "grid", "html")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling(Generic[R]):
+class ResultFormat(Generic[R]):
     """How the results of one kind are told, drawn and kept.
 
     Attributes:
-        key: What the answers are called in JSON.
-        table: That keeps the rows.
-        identity: Its column that tells results apart.
+        kind: What they are called, and which table keeps them.
         picture: A PNG; None where there is nothing to draw.
         files: Keeps pictures and arrays, and says where; paths by the names that JSON gives them.
         document: What JSON has.
         rows: Of the table.
     """
 
-    key: str
-    table: str
-    identity: str
+    kind: ExplainKind[ExplainRequest]
     picture: Callable[[R], bytes | None]
     files: Callable[[R, Keeper], Files]
     document: Callable[[R, Files], dict[str, Json]]
@@ -50,8 +49,32 @@ class Telling(Generic[R]):
             StoreUnreadable: the disk refuses.
         """
         files = self.files(found, keeper)
-        keeper.rows(self.table, self.rows(found, files), identity=self.identity)
+        keeper.rows(self.kind.table, self.rows(found, files), identity=self.kind.identity)
         return self.document(found, files)
+
+    def answers(self, found: Iterable[R], keep: Keep) -> dict[str, Json]:
+        """Keep results, each as it comes, and say what JSON has of them.
+
+        Raises:
+            StoreUnreadable: the disk refuses.
+        """
+        keeper = Keeper.of(keep)
+        return {self.kind.key: [self.kept(one, keeper) for one in found]}
+
+
+def judged_columns(found: "Result", answer: str) -> dict[str, object]:
+    """What the rows of every result that is checked have in common.
+
+    Args:
+        found: The result.
+        answer: In words.
+    """
+    return {
+        "checkpoint": found.origin.checkpoint,
+        "checks": json_values.dumps([check_json(check) for check in found.checks]),
+        "ok": found.ok,
+        "answer": answer,
+    }
 
 
 def no_picture(found: "Result") -> None:
@@ -66,15 +89,16 @@ def no_files(found: "Result", keeper: Keeper) -> Files:
 
 
 class Result:
-    """A result; `TELLING` is the module of `telemetry.explain` that tells it, loaded when used.
+    """A result; what tells it is loaded when used.
 
     Attributes:
+        KIND: Name of the question that it answers.
         origin: Whose answer it is.
         checks: What it was held against.
     """
 
     __slots__ = ()
-    TELLING: ClassVar[str]
+    KIND: ClassVar[str]
     origin: Origin
     checks: tuple[Check, ...]
 
@@ -86,7 +110,7 @@ class Result:
     @property
     def answer(self) -> str:
         """The answer in a sentence."""
-        return str(self._telling.document(self, {})["answer"])
+        return str(self._format.document(self, {})["answer"])
 
     @overload
     def figure(self, kind: Literal["png"]) -> bytes | None: ...
@@ -105,9 +129,9 @@ class Result:
             UsageError: another kind.
         """
         if kind == "png":
-            return self._telling.picture(self)
+            return self._format.picture(self)
         if kind == "grid":
-            return cast("list[list[str]] | None", self._telling.document(self, {}).get("grid"))
+            return cast("list[list[str]] | None", self._format.document(self, {}).get("grid"))
         if kind == "html":
             return self._page()
         raise UsageError(f"figure({kind!r}): say {', '.join(KINDS)}.")
@@ -125,17 +149,18 @@ class Result:
         folder = run.ref.path if isinstance(run, Run) else Path(run)
         if not (folder / MANIFEST_NAME).is_file():
             raise UsageError(f"{folder}: no run; its folder holds {MANIFEST_NAME}.")
-        self._telling.kept(self, Keeper(run=folder, files=folder, takes_large=False))
+        self._format.kept(self, Keeper(run=folder, files=folder, takes_large=False))
 
     @property
-    def _telling(self) -> "Telling[Result]":
-        module = import_module(f"telemetry.explain.{self.TELLING}")
-        return cast("Telling[Result]", module.TELLING)
+    def _format(self) -> "ResultFormat[Result]":
+        return cast("ResultFormat[Result]", answering(explain_kind(self.KIND)).FORMAT)
 
     def _page(self) -> str:
         with tempfile.TemporaryDirectory() as passing:
             folder = Path(passing)
             keeper = Keeper(run=None, files=folder, takes_large=True)
-            document = self._telling.kept(self, keeper)
+            document = self._format.kept(self, keeper)
             title = f"telemetry explain: weights {self.origin.checkpoint}"
-            return page(title, self._telling.key, [document], lambda n: (folder / n).read_bytes())
+            return page(
+                title, self._format.kind.name, [document], lambda n: (folder / n).read_bytes()
+            )

@@ -39,31 +39,12 @@ from telemetry.explain.training_gaps.gaps import (
     with_errors,
 )
 from telemetry.explain.training_gaps.neighbours import listening, nearest_distances
+from telemetry.requests.explain.coverage import CoverageSettings
 
-NEIGHBOURS = 5
 MOST_TRAINING = 100_000  # examples that are searched; of more, a random part
 SHOWN = 5  # uncovered examples of an answer
 LABEL = "label"  # as the column of `example_evals`
 CHUNK = 256  # examples in memory at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How the sets are compared.
-
-    Attributes:
-        layer: Module whose output represents an example; None: the input of the last linear one.
-        k: Neighbours that count.
-        seed: Of the part of a large training set.
-        batch: Inputs a forward.
-        tolerance: Largest error of a regression that is still right.
-    """
-
-    layer: str | None = None
-    k: int = NEIGHBOURS
-    seed: int = 0
-    batch: int = 64
-    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +70,7 @@ class Coverage(Result):
         checks: None: a gap is a statement about data.
     """
 
-    TELLING: ClassVar[str] = "training_gaps.answers"
+    KIND: ClassVar[str] = "coverage"
 
     id: str
     origin: Origin
@@ -142,7 +123,7 @@ def coverage(
     subject: Subject,
     train: object,
     test: object = None,
-    settings: Settings | None = None,
+    settings: CoverageSettings | None = None,
     progress: Progress | None = None,
 ) -> Coverage:
     """Compare a test set with a training set.
@@ -168,10 +149,10 @@ def _compared(
     subject: Subject,
     train: ExampleSet,
     test: ExampleSet,
-    settings: Settings | None,
+    settings: CoverageSettings | None,
     progress: Progress | None,
 ) -> Coverage:
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or CoverageSettings(), time.perf_counter()
     if not 0 < settings.k < len(train):
         raise UsageError(f"--k {settings.k}: the training set has {len(train)} of them.")
     if train.modality is not test.modality:
@@ -227,7 +208,7 @@ class _Told:
             self._progress(self._done, self._of)
 
 
-def _side(subject: Subject, examples: ExampleSet, settings: Settings, told: _Told) -> _Side:
+def _side(subject: Subject, examples: ExampleSet, settings: CoverageSettings, told: _Told) -> _Side:
     """Run every example once; only what is compared is kept."""
     ids: list[str] = []
     digests: list[str] = []
@@ -280,7 +261,7 @@ def _without(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> list[Ma
     return [{key: level for key, level in row.items() if key not in names} for row in rows]
 
 
-def _neighbours(training: _Side, testing: _Side, settings: Settings) -> tuple[Gap, Floats]:
+def _neighbours(training: _Side, testing: _Side, settings: CoverageSettings) -> tuple[Gap, Floats]:
     assert training.vectors is not None  # noqa: S101 - tells the type checker
     assert testing.vectors is not None  # noqa: S101 - tells the type checker
     generator = torch.Generator().manual_seed(settings.seed)
@@ -299,7 +280,7 @@ def _neighbours(training: _Side, testing: _Side, settings: Settings) -> tuple[Ga
     return replace(gap, neighbours=names), far
 
 
-def _identity(subject: Subject, sides: Sequence[_Side], settings: Settings) -> str:
+def _identity(subject: Subject, sides: Sequence[_Side], settings: CoverageSettings) -> str:
     return identity_of(
         {
             "verb": "explain.coverage",

@@ -4,11 +4,12 @@ A picture is x = sigmoid(u), so that it stays between 0 and 1 without clipping.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from telemetry.requests.explain.dream import DreamSettings
 
 Objective = Callable[[Tensor], Tensor]  # pictures (n, channels, height, width) to (n,)
 
@@ -23,26 +24,6 @@ JITTER_SHARE = 12  # of the side
 SHIFTED_SHARE = 0.75  # of the steps: what is judged in the end is a picture at rest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ascent:
-    """How a picture is made.
-
-    Attributes:
-        steps: Of Adam, for each octave.
-        smooth: Weight of the mean absolute difference of neighbours.
-        jitter: Most pixels by which a picture is shifted before it is shown, at first; it falls to
-            none over three quarters of the steps. None: a twelfth of the side.
-        octaves: How often it is made, from coarse to fine.
-        seed: Of noise and shifts.
-    """
-
-    steps: int = 128
-    smooth: float = 1.0
-    jitter: int | None = None
-    octaves: int = 1
-    seed: int = 0
-
-
 def noise_start(n: int, shape: tuple[int, ...], seed: int) -> Tensor:
     """Starts near grey, as u, shape (n, *shape)."""
     generator = torch.Generator().manual_seed(seed)
@@ -55,7 +36,10 @@ def image_start(unit: Tensor) -> Tensor:
 
 
 def ascend(
-    objective: Objective, start: Tensor, how: Ascent, progress: Callable[[], None] | None = None
+    objective: Objective,
+    start: Tensor,
+    how: DreamSettings,
+    progress: Callable[[], None] | None = None,
 ) -> Tensor:
     """Pictures from 0 to 1 on which the objective is large, shape of the start.
 

@@ -1,6 +1,5 @@
 """Answers to `telemetry explain dream`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 from torch import Tensor
@@ -15,38 +14,22 @@ from telemetry.explain.pictures.thumbnails import thinned
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
-from telemetry.explain.units.ascent import Ascent
-from telemetry.explain.units.dream_making import Settings
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.dreams import Dream, dream
 from telemetry.json_values import Json
-from telemetry.requests.features import DreamRequest
+from telemetry.requests.explain.dream import KIND, ROW_KIND, DreamRequest
 
-KIND = "dream"
 SIDE = PANEL // 2  # pixels of a tile
 
 
-def answer_dream(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+def answer(request: DreamRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Make the pictures, and keep them.
 
     Raises:
         UsageError: see `dream`.
     """
-    settings = Settings(
-        ascent=Ascent(
-            steps=request.steps,
-            smooth=request.smooth,
-            jitter=request.jitter,
-            octaves=request.octaves,
-            seed=request.seed,
-        ),
-        start=request.start,
-        n_real=request.limit,
-        batch=request.batch,
-    )
-    keeper = Keeper.of(request.keep)
-    found = dream(subject, request.layer, request.units, settings, progress)
-    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+    found = dream(subject, request.layer, request.units, request.settings, progress)
+    return FORMAT.answers(found, request.keep)
 
 
 def sentence(found: Dream) -> str:
@@ -159,8 +142,7 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
     return [
         {
             "viz_id": found.id,
-            "kind": KIND,
-            "checkpoint": found.origin.checkpoint,
+            "kind": ROW_KIND,
             "step": found.origin.step,
             "layer": found.layer,
             "unit": found.unit.index,
@@ -177,20 +159,15 @@ def rows_of(found: Dream, files: Files) -> list[dict[str, object]]:
             "details": json_values.dumps(details),
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in found.checks]),
-            "ok": found.ok,
             "forwards": found.forwards,
             "seed": found.seed,
-            "answer": sentence(found),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(found, sentence(found)),
         }
     ]
 
 
-TELLING: Telling[Dream] = Telling(
-    key="dreams",
-    table="feature_visualizations",
-    identity="viz_id",
+FORMAT: ResultFormat[Dream] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

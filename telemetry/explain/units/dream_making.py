@@ -1,7 +1,7 @@
 """Makes the pictures of units, and shows them and what they are set beside to the layer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,29 +10,12 @@ from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.models.layers import Layer, Unit
-from telemetry.explain.units.ascent import Ascent, Objective, ascend, image_start, noise_start
+from telemetry.explain.units.ascent import Objective, ascend, image_start, noise_start
+from telemetry.requests.explain.dream import DreamSettings
 
 NOISE_PICTURES = 256
 RIVALS = 8  # units whose pictures are shown to the unit, itself among them
-NOISE = "noise"
 EPSILON = 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How pictures are made and judged.
-
-    Attributes:
-        ascent: Steps, smoothness, jitter, octaves, seed.
-        start: `noise`, the id or place of an example, or a file of an image.
-        n_real: Real examples that they are set beside.
-        batch: Inputs a forward.
-    """
-
-    ascent: Ascent = field(default_factory=Ascent)
-    start: str = NOISE
-    n_real: int = 256
-    batch: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,10 +39,10 @@ def with_rivals(wanted: Sequence[Unit], n_units: int) -> list[Unit]:
     return [*wanted, *(Unit(index=index, position=wanted[0].position) for index in picks)]
 
 
-def n_ticks(n_pictures: int, settings: Settings) -> int:
+def n_ticks(n_pictures: int, settings: DreamSettings) -> int:
     """How often `make` tells of its progress."""
     n_chunks = -(-n_pictures // settings.batch)
-    return n_chunks * settings.ascent.steps * settings.ascent.octaves
+    return n_chunks * settings.steps * settings.octaves
 
 
 def make(
@@ -68,7 +51,7 @@ def make(
     owners: Sequence[int],
     real: Sequence[Example],
     image: Tensor | None,
-    settings: Settings,
+    settings: DreamSettings,
     tick: Callable[[], None],
 ) -> Made:
     """Make pictures; call it inside `running(gradient=True)`.
@@ -90,7 +73,7 @@ def make(
     scale, first = UnitScale.of(examples), real[0].input
     answers = layer.answers(real, settings.batch)
     pictures, from_real = [], []
-    noise = noise_start(len(owners), tuple(first.shape), settings.ascent.seed)
+    noise = noise_start(len(owners), tuple(first.shape), settings.seed)
     for begin in range(0, len(owners), settings.batch):
         part = [units[owner] for owner in owners[begin : begin + settings.batch]]
         objective = _objective(layer, part, answers, scale, first.dtype)
@@ -104,9 +87,9 @@ def make(
         else:
             start = image_start(image).expand_as(start)
         with torch.enable_grad():
-            pictures.append(ascend(objective, start, settings.ascent, tick))
+            pictures.append(ascend(objective, start, settings, tick))
         from_real += is_flat
-    generator = torch.Generator().manual_seed(settings.ascent.seed + 1)
+    generator = torch.Generator().manual_seed(settings.seed + 1)
     grey = torch.rand(NOISE_PICTURES, *first.shape, generator=generator)
     joined = torch.cat(pictures)
     return Made(

@@ -7,7 +7,7 @@ smoothness fits every layer.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,15 +36,15 @@ from telemetry.explain.units.dream_checks import (
 )
 from telemetry.explain.units.dream_making import (
     EPSILON,
-    NOISE,
     Made,
-    Settings,
     make,
     n_ticks,
     with_rivals,
 )
 from telemetry.json_values import Json
+from telemetry.requests.explain.dream import NOISE, DreamSettings
 
+OF_ASCENT = ("steps", "smooth", "jitter", "octaves", "seed")
 SEEDS = 4  # a hidden unit has several modes
 TOP = 9
 
@@ -78,7 +78,7 @@ class Dream(Result):
         params: Settings that they were made with.
     """
 
-    TELLING: ClassVar[str] = "units.dream_answers"
+    KIND: ClassVar[str] = "dream"
 
     id: str
     origin: Origin
@@ -118,7 +118,7 @@ def dream(
     subject: Subject,
     layer: str,
     units: Sequence[str],
-    settings: Settings | None = None,
+    settings: DreamSettings | None = None,
     progress: Progress | None = None,
 ) -> list[Dream]:
     """Make pictures for units of a layer.
@@ -133,9 +133,9 @@ def dream(
     Raises:
         UsageError: no such layer, unit or start, or the inputs are no images.
     """
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or DreamSettings(), time.perf_counter()
     examples = _images(subject)
-    real = spread_examples(examples, settings.n_real)
+    real = spread_examples(examples, settings.limit)
     image = _start(examples, settings.start)
     with subject.running(gradient=True), listening(subject, layer) as heard:
         n_units = heard.check([], real[0])
@@ -149,7 +149,7 @@ def dream(
         of = n_ticks(len(owners), settings) + n_ticks(len(wanted), settings)
         tick = _ticks(of, progress)
         made = make(heard, asked, owners, real, image, settings, tick)
-    other = replace(subject, model=with_random_weights(subject.model, settings.ascent.seed))
+    other = replace(subject, model=with_random_weights(subject.model, settings.seed))
     with other.running(gradient=True), listening(other, layer) as unlearnt:
         random = make(unlearnt, wanted, range(len(wanted)), real, image, settings, tick)
     digest = None if image is None else input_digest(image)
@@ -162,20 +162,20 @@ def dream(
             random_z=_z(random, unit, place),
             forwards=heard.forwards + unlearnt.forwards,
             seconds=time.perf_counter() - started,
-            seed=settings.ascent.seed,
+            seed=settings.seed,
             params=_params(settings),
         )
         for place, unit in enumerate(wanted)
     ]
 
 
-def _params(settings: Settings) -> dict[str, Json]:
+def _params(settings: DreamSettings) -> dict[str, Json]:
     """What to ask, to ask the same again; of a file its name, for a run may go elsewhere."""
     start = settings.start
     return {
-        **asdict(settings.ascent),
+        **{name: getattr(settings, name) for name in OF_ASCENT},
         "start": Path(start).name if is_input_file(start) else start,
-        "limit": settings.n_real,
+        "limit": settings.limit,
     }
 
 
@@ -295,9 +295,9 @@ def _z(made: Made, unit: Unit, place: int) -> float:
 
 
 def _identity(
-    subject: Subject, layer: str, unit: Unit, settings: Settings, start: str | None
+    subject: Subject, layer: str, unit: Unit, settings: DreamSettings, start: str | None
 ) -> str:
-    how = settings.ascent
+    how = settings
     return identity_of(
         {
             "verb": "dream",
@@ -306,7 +306,7 @@ def _identity(
             "layer": layer,
             "unit": str(unit),
             "start": start,
-            "n_real": settings.n_real,
+            "n_real": settings.limit,
             "how": [how.steps, how.smooth, how.jitter, how.octaves, how.seed],
         }
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from telemetry.explain.inputs.masks import Box
 from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.pictures.colours import (
     Bytes,
@@ -22,7 +23,6 @@ from telemetry.explain.pictures.draw import (
     sheet_png,
 )
 from telemetry.explain.units.layer_evolution import Course, Evolution
-from telemetry.explain.units.receptive import Box
 from telemetry.explain.units.unit_features import PATCHES, Features, Patch, UnitFeature
 
 CELL = 16  # pixels, height of a step of a layer

@@ -69,7 +69,7 @@ class LayerWeights(Result):
         seed: Of the fresh layer.
     """
 
-    TELLING: ClassVar[str] = "units.weight_answers"
+    KIND: ClassVar[str] = "weights"
 
     id: str
     origin: Origin

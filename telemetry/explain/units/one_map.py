@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from telemetry.explain.units.receptive import Box
+from telemetry.explain.inputs.masks import Box
 
 SAME = 1e-5  # of the largest value: what sums in another order may make
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from telemetry.errors import UsageError
+from telemetry.explain.inputs.masks import Box
 from telemetry.explain.models.layers import IMAGE, Layer
-
-Box = tuple[int, int, int, int]  # first row and column, and those after the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.inputs.masks import Box
 from telemetry.explain.models.layers import Layer, Unit, listening
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.models.relu_rule import under_rule
@@ -24,29 +25,13 @@ from telemetry.explain.results.check import Check, rule_saw_all
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
 from telemetry.explain.units.one_map import are_one_map, largest
-from telemetry.explain.units.receptive import Box, receptive_fields
+from telemetry.explain.units.receptive import receptive_fields
 from telemetry.json_values import Json
+from telemetry.requests.explain.features import FeaturesSettings
 
 PATCHES = 9
 RULE = "deconv"
 EPSILON = 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Which units are shown, and of how many examples.
-
-    Attributes:
-        units: Which; empty: those that stand out most.
-        top: How many of these.
-        limit: Examples that are searched, spread over the data set; None: all.
-        batch: Inputs a forward.
-    """
-
-    units: tuple[int, ...] = ()
-    top: int = 9
-    limit: int | None = None
-    batch: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +92,7 @@ class Features(Result):
         params: Settings that they were searched with.
     """
 
-    TELLING: ClassVar[str] = "units.feature_answers"
+    KIND: ClassVar[str] = "features"
 
     id: str
     origin: Origin
@@ -143,7 +128,7 @@ class _Peaks:
 def features(
     subject: Subject,
     layer: str,
-    settings: Settings | None = None,
+    settings: FeaturesSettings | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """The examples that excite units of a layer most.
@@ -157,14 +142,14 @@ def features(
     Raises:
         UsageError: no examples, no such layer, or no such unit.
     """
-    settings, started = settings or Settings(), time.perf_counter()
+    settings, started = settings or FeaturesSettings(), time.perf_counter()
     examples = examples_of(subject)
     with subject.running(gradient=True), listening(subject, layer) as heard:
         wanted = [Unit(index=unit) for unit in settings.units]
         n_units = heard.check(wanted, examples.example(0))
         peaks = _peaks(heard, examples, settings, progress)
         dead = (peaks.values.amax(0) - peaks.lows.amin(0)) <= EPSILON
-        chosen = settings.units or standing_out(peaks.values, settings.top)
+        chosen = settings.units or standing_out(peaks.values, settings.n_units)
         found, field, checks = _described(heard, examples, peaks, chosen, dead, settings.batch)
     return Features(
         id=identity_of(
@@ -187,7 +172,7 @@ def features(
         checks=checks,
         forwards=heard.forwards,
         seconds=time.perf_counter() - started,
-        params={"units": list(settings.units), "top": settings.top, "limit": settings.limit},
+        params={"units": list(settings.units), "top": settings.n_units, "limit": settings.limit},
     )
 
 
@@ -231,7 +216,7 @@ def deconvolution(
 
 
 def _peaks(
-    layer: Layer, examples: ExampleSet, settings: Settings, progress: Progress | None
+    layer: Layer, examples: ExampleSet, settings: FeaturesSettings, progress: Progress | None
 ) -> _Peaks:
     n = len(examples) if settings.limit is None else min(settings.limit, len(examples))
     picks = (torch.arange(n) * len(examples)) // n

@@ -11,7 +11,7 @@ from telemetry import ExplainSpec, TelemetryCallback
 from telemetry.errors import CaptureError
 from telemetry.format.manifest import read_manifest
 from telemetry.format.ownership import doubt
-from telemetry.requests.explain import EXPLAIN_KEY
+from telemetry.requests.models import EXPLAIN_KEY
 
 pytestmark = pytest.mark.torch
 

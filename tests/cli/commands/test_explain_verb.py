@@ -6,8 +6,8 @@ import pytest
 import torch
 from command_line import Telemetry, Terminal, validated, widest
 
-from telemetry.cli.explain import input as explain_input
-from telemetry.explain.attribution.methods import METHODS, RULES
+from telemetry.explain.attribution.methods import RULES
+from telemetry.requests.explain.input import COMPARED, METHODS
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "shop", "in_process")]
 
@@ -67,8 +67,7 @@ def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: T
 
 
 def test_the_command_offers_every_method() -> None:
-    assert explain_input.METHODS == METHODS
-    assert tuple(one for one in METHODS if one not in RULES) == explain_input.COMPARED
+    assert tuple(one for one in METHODS if one not in RULES) == COMPARED
 
 
 def test_another_method_can_be_compared(telemetry: Telemetry) -> None:

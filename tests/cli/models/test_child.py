@@ -8,7 +8,8 @@ import pytest
 
 from telemetry.cli.models import child as model_child
 from telemetry.errors import TelemetryError, UsageError
-from telemetry.requests.explain import EvaluateRequest, ModelSource
+from telemetry.requests.evaluate import KIND, EvaluateRequest
+from telemetry.requests.models import ModelSource
 
 pytestmark = pytest.mark.torch
 
@@ -62,7 +63,7 @@ def test_code_that_leaves_is_an_error_of_the_model(
         source=ModelSource(model="leaving:build", dataset="leaving:build", app_dir=str(tmp_path))
     )
     with pytest.raises(UsageError, match=r"ended the process: sys\.exit\(0\)"):
-        model_child.ask(request.to_json(), "asking")
+        model_child.ask(KIND.document(request), "asking")
 
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from synthetic import START, RunBuilder
 from telemetry import Store
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.evaluate.slicing import slices
-from telemetry.evaluate.slicing.slices import Metric, Search, Subject
+from telemetry.evaluate.slicing.slices import Metric, Search, SlicedRun
 
 
 def stored(path: Path, table: Table, **columns: object) -> Store:
@@ -21,8 +21,8 @@ def stored(path: Path, table: Table, **columns: object) -> Store:
     return Store.open(path)
 
 
-def subject(store: Store, **options: object) -> Subject:
-    return Subject(run=store.select("latest"), **options)  # type: ignore[arg-type]
+def subject(store: Store, **options: object) -> SlicedRun:
+    return SlicedRun(run=store.select("latest"), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_column_that_tells_the_answer_explains_no_change_either(tmp_path: Path
     for name, table in (("before", before), ("after", after)):
         judged_run(tmp_path, name, (~table.wrong).tolist(), metadata=table.metadata())
     store = Store.open(tmp_path)
-    found = slices.find(store, Subject(run=store.select("after"), base=store.select("before")))
+    found = slices.find(store, SlicedRun(run=store.select("after"), base=store.select("before")))
     assert found.telling == ("m_verdict",)
 
 
@@ -159,13 +159,13 @@ def test_the_change_since_another_run_has_slices(tmp_path: Path) -> None:
         judged_run(tmp_path, name, (~table.wrong).tolist(), metadata=table.metadata())
     store = Store.open(tmp_path)
 
-    found = slices.find(store, Subject(run=store.select("after"), base=store.select("before")))
+    found = slices.find(store, SlicedRun(run=store.select("after"), base=store.select("before")))
 
     assert [s.conditions for s in found.slices] == [(("m_d", "4"), ("m_g", "0"))]
     change = after.wrong[inside].mean() - before.wrong[inside].mean()
     assert found.slices[0].value == pytest.approx(change)
     assert found.slices[0].rest == pytest.approx(0)
-    same = slices.find(store, Subject(run=store.select("after"), base=store.select("after")))
+    same = slices.find(store, SlicedRun(run=store.select("after"), base=store.select("after")))
     assert not same.is_worse
 
 
@@ -175,7 +175,7 @@ def test_a_change_everywhere_is_no_slice(tmp_path: Path) -> None:
     for name, table in (("before", before), ("after", after)):
         judged_run(tmp_path, name, (~table.wrong).tolist(), metadata=table.metadata())
     store = Store.open(tmp_path)
-    found = slices.find(store, Subject(run=store.select("after"), base=store.select("before")))
+    found = slices.find(store, SlicedRun(run=store.select("after"), base=store.select("before")))
     assert found.overall == pytest.approx(0.18, abs=0.02)
     assert not found.is_worse
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
-from telemetry.explain.attribution.answers import TELLING, sentence
 from telemetry.explain.attribution.checks import rank_correlation
+from telemetry.explain.attribution.input_answers import FORMAT, sentence
 from telemetry.explain.attribution.input_attribution import attribute
-from telemetry.explain.attribution.methods import METHODS
+from telemetry.requests.explain.input import METHODS
 
 pytestmark = pytest.mark.torch
 
@@ -125,7 +125,7 @@ def test_what_computed_it_and_every_setting_are_told(
 ) -> None:
     found = attribute(subject, "0", "wrong", method=method, check=False)
     assert params.items() <= found.params.items()
-    (row,) = TELLING.rows(found, {})
+    (row,) = FORMAT.rows(found, {})
     assert str(row["library"]).startswith(library)
     assert json.loads(str(row["params"])) == found.params
 
@@ -145,7 +145,7 @@ def test_the_checks_pass_where_the_model_has_reasons(subject: explain.Subject) -
         "agreement",
     }
     assert found.ok
-    (row,) = TELLING.rows(found, {})
+    (row,) = FORMAT.rows(found, {})
     assert json.loads(str(row["method_check"]))["name"] == "randomisation"
     again = attribute(subject, "0", "wrong", method="ig", baseline="zero")
     assert again.id == found.id

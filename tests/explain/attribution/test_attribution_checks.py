@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from telemetry import explain
-from telemetry.explain.attribution.answers import sentence
 from telemetry.explain.attribution.attribution import Attribution
 from telemetry.explain.attribution.checks import random_models, randomisation
+from telemetry.explain.attribution.input_answers import sentence
 from telemetry.explain.attribution.input_attribution import attribute
 from telemetry.explain.attribution.local_model import stability, unstable_signs
 from telemetry.explain.results.check import Check, determinism

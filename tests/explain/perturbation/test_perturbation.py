@@ -10,10 +10,9 @@ from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import perturb, perturb_all
 from telemetry.explain.inputs.examples import ExampleSet
-from telemetry.explain.perturbation.answers import answer_perturb
 from telemetry.explain.perturbation.axes import axis_of
-from telemetry.explain.perturbation.perturbation import Settings
-from telemetry.requests.explain import Keep, ModelSource, PerturbRequest
+from telemetry.explain.perturbation.perturb_answers import answer
+from telemetry.requests.explain.perturb import PerturbRequest, PerturbSettings
 
 pytestmark = pytest.mark.torch
 
@@ -88,7 +87,7 @@ def test_what_is_wrong_at_once_says_what_mends_it(subject: explain.Subject) -> N
 
 
 def test_a_set_has_a_curve_and_the_value_of_five_points(subject: explain.Subject) -> None:
-    found = perturb_all(subject, "brightness", Settings(batch=16))
+    found = perturb_all(subject, "brightness", PerturbSettings(batch=16))
     assert found.baseline == pytest.approx(19 / 20)
     # At +0.15 those of 0.455 to 0.485 are called bright, and so is the last, rightly.
     assert found.threshold == pytest.approx(0.15)
@@ -103,11 +102,9 @@ def test_a_mistake_in_the_last_axis_is_said_before_the_first_one_runs(
     subject: explain.Subject,
 ) -> None:
     told: list[int] = []
-    request = PerturbRequest(
-        source=ModelSource(), examples=(), axes=("brightness", "hue"), keep=Keep()
-    )
+    request = PerturbRequest(whole=True, axes=("brightness", "hue"))
     with pytest.raises(UsageError, match="--axis hue: images have 1 channels"):
-        answer_perturb(request, subject, lambda done, _of: told.append(done))
+        answer(request, subject, lambda done, _of: told.append(done))
     assert told == []
 
 
@@ -119,7 +116,7 @@ def test_saturation_is_no_brightness() -> None:
             score = (x >= 1).float().flatten(1).mean(1) - 0.5
             return torch.stack([-score, score], dim=1)
 
-    settings = Settings(span=(0.0, 1.0))
+    settings = PerturbSettings(span=(0.0, 1.0))
     found = perturb(explain.load(Never(), dataset=Photos()), "0", "brightness", settings)
     clipped = next(check for check in found.checks if check.name == "clipped")
     assert clipped.value > 0.2
@@ -161,7 +158,7 @@ def test_a_range_that_was_measured_is_told(subject: explain.Subject) -> None:
 
 def test_noise_and_dropped_tokens_follow_the_seed(subject: explain.Subject) -> None:
     first, again, other = (
-        perturb(subject, "0", "noise", Settings(seed=seed)) for seed in (1, 1, 2)
+        perturb(subject, "0", "noise", PerturbSettings(seed=seed)) for seed in (1, 1, 2)
     )
     assert [step.margin for step in first.steps] == [step.margin for step in again.steps]
     assert first.id == again.id != other.id
@@ -244,9 +241,9 @@ def test_an_axis_that_does_not_fit_is_refused(
 
 def test_what_cannot_be_walked_is_refused(subject: explain.Subject) -> None:
     with pytest.raises(UsageError, match="--steps 2"):
-        perturb(subject, "0", "brightness", Settings(steps=2))
+        perturb(subject, "0", "brightness", PerturbSettings(steps=2))
     with pytest.raises(UsageError, match="--range 1:0 is empty"):
-        perturb(subject, "0", "brightness", Settings(span=(1.0, 0.0)))
+        perturb(subject, "0", "brightness", PerturbSettings(span=(1.0, 0.0)))
     regression = replace(subject, model=nn.Sequential(nn.Flatten(), nn.Linear(64, 1)))
     assert perturb(regression, "0", "noise").label == "dark"  # one logit of two named classes
     columns = explain.load(Income(), dataset=Rows())
@@ -277,7 +274,7 @@ class Age(nn.Module):
 
 def test_a_regression_is_wrong_beyond_its_tolerance() -> None:
     subject = explain.load(Age(), dataset=Ages())
-    found = perturb(subject, "4", "brightness", Settings(tolerance=1.2))
+    found = perturb(subject, "4", "brightness", PerturbSettings(tolerance=1.2))
     assert sorted(turn.wrong for turn in found.turns) == [
         pytest.approx(-0.12, abs=0.0063),
         pytest.approx(0.12, abs=0.0063),
@@ -285,13 +282,15 @@ def test_a_regression_is_wrong_beyond_its_tolerance() -> None:
     assert found.neutral.p_label is None
     assert found.neutral.margin == pytest.approx(1.2)
     assert found.label == "3.45"
-    whole = perturb_all(subject, "brightness", Settings(tolerance=1.2))
+    whole = perturb_all(subject, "brightness", PerturbSettings(tolerance=1.2))
     assert whole.baseline == 1.0
     assert abs(whole.threshold or 0) == pytest.approx(0.15)
     with pytest.raises(UsageError, match="from which error on is it wrong"):
         perturb(subject, "4", "brightness")
     with pytest.raises(UsageError, match="--tolerance is of regressions"):
-        perturb(explain.load(Bright(), dataset=Photos()), "4", "blur", Settings(tolerance=1.0))
+        perturb(
+            explain.load(Bright(), dataset=Photos()), "4", "blur", PerturbSettings(tolerance=1.0)
+        )
 
 
 def test_a_random_model_is_told() -> None:
@@ -332,7 +331,7 @@ def test_signals_are_changed_along_their_samples() -> None:
     offset = perturb(subject, "1", "brightness")
     assert offset.threshold == pytest.approx(-0.1, abs=0.05 / 8 + 1e-6)
     assert "clipped" not in {check.name for check in offset.checks}
-    moved = perturb(subject, "0", "shift", Settings(span=(0.0, 0.5)))
+    moved = perturb(subject, "0", "shift", PerturbSettings(span=(0.0, 0.5)))
     assert moved.threshold == pytest.approx(0.4, abs=0.05)  # 2.4 of the last four are high
     axis = axis_of("shift", ExampleSet(Waves(), "waves"))
     shifted, _ = axis.apply(ExampleSet(Waves(), "waves").example(0), 0.25)

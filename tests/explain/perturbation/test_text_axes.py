@@ -14,7 +14,7 @@ from telemetry.explain import perturb, perturb_all
 from telemetry.explain.hypotheses.transforms import transform_of
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.perturbation.axes import axis_of
-from telemetry.explain.perturbation.perturbation import Settings
+from telemetry.requests.explain.perturb import PerturbSettings
 
 pytestmark = pytest.mark.torch
 
@@ -61,7 +61,9 @@ def test_a_set_has_a_curve_and_says_where_there_was_nothing_to_change(
     found = perturb_all(subject, f"synonym:{tmp_path / 'table.json'}")
     assert found.threshold is None
     assert "has nothing to change in 4 examples" in found.warnings[-1]
-    assert perturb_all(subject, "typo", Settings(steps=3)).at(1.0).accuracy == pytest.approx(0.4)
+    assert perturb_all(subject, "typo", PerturbSettings(steps=3)).at(1.0).accuracy == pytest.approx(
+        0.4
+    )
 
 
 def test_a_hypothesis_takes_the_same_names(tmp_path: Path) -> None:

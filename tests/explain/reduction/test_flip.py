@@ -9,10 +9,10 @@ from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import flip, reduce
 from telemetry.explain.inputs.inpainting import filled_in
-from telemetry.explain.reduction.answers import sentence
 from telemetry.explain.reduction.differences import Cells
 from telemetry.explain.reduction.pictures import picture
-from telemetry.explain.reduction.result import Settings
+from telemetry.explain.reduction.reduce_answers import sentence
+from telemetry.requests.explain.reduce import ReduceSettings
 
 pytestmark = pytest.mark.torch
 
@@ -33,7 +33,7 @@ def test_a_flip_is_the_reduction_against_the_image_made_plain() -> None:
     with pytest.raises(UsageError, match="flip by 'nearest': say blur, mean, inpaint"):
         flip(spotted, "1", "nearest")
     with pytest.raises(UsageError, match="--mode break needs a right input"):
-        reduce(spotted, "1", "blur", Settings(mode="break"))
+        reduce(spotted, "1", "blur", ReduceSettings(mode="break"))
 
 
 def test_what_only_a_sharp_edge_mends_fails_the_control() -> None:
@@ -49,7 +49,7 @@ def test_what_only_a_sharp_edge_mends_fails_the_control() -> None:
         def __init__(self) -> None:
             self.images = torch.linspace(0, 1, SIDE).expand(1, 1, SIDE, SIDE).clone()
 
-    found = flip(explain.load(Edgy(), dataset=Ramp()), "0", "mean", Settings(cell=4))
+    found = flip(explain.load(Edgy(), dataset=Ramp()), "0", "mean", ReduceSettings(cell=4))
     (soft,) = [check for check in found.checks if check.name == "soft_edge"]
     assert 0.2 < soft.value < 0.4  # a step becomes three
     assert not soft.ok

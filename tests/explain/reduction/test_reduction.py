@@ -14,7 +14,8 @@ from telemetry.explain import reduce
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.inputs.masks import components
 from telemetry.explain.reduction.differences import Cells, TokenEdits, differences_of
-from telemetry.explain.reduction.result import Reduction, Settings
+from telemetry.explain.reduction.result import Reduction
+from telemetry.requests.explain.reduce import ReduceSettings
 
 pytestmark = pytest.mark.torch
 
@@ -52,15 +53,15 @@ def test_the_region_is_the_cover_and_the_repair_a_part_of_it(subject: explain.Su
 
 
 def test_one_mode_is_searched_alone(subject: explain.Subject) -> None:
-    only = reduce(subject, "0", "1", Settings(mode="break"))
+    only = reduce(subject, "0", "1", ReduceSettings(mode="break"))
     assert only.repair is None
     assert only.breaking is not None
     assert only.p_after is None
-    assert reduce(subject, "0", "1", Settings(mode="repair")).breaking is None
+    assert reduce(subject, "0", "1", ReduceSettings(mode="repair")).breaking is None
 
 
 def test_images_that_differ_everywhere_have_no_local_difference(subject: explain.Subject) -> None:
-    found = reduce(subject, "0", "2", Settings(mode="repair"))
+    found = reduce(subject, "0", "2", ReduceSettings(mode="repair"))
     failed = {check.name for check in found.checks if not check.ok}
     assert "local" in failed
 
@@ -74,7 +75,7 @@ def test_a_cause_that_no_cell_shows_alone_is_the_union_of_repairs() -> None:
             score = 10 * (2 * (bright > 0.7).float() - 1)
             return torch.stack([-score, score], dim=1)
 
-    found = reduce(explain.load(Both(), dataset=Signs()), "0", "1", Settings(mode="repair"))
+    found = reduce(explain.load(Both(), dataset=Signs()), "0", "1", ReduceSettings(mode="repair"))
     assert found.repair is not None
     assert set(found.repair.items) <= set(found.region)
     assert len(found.repair.items) == 3
@@ -150,9 +151,9 @@ def test_the_column_that_decides_is_the_only_edit() -> None:
     assert edit.after == -float(Rows().rows[0, 3])
     assert found.region == found.repair.items
     with pytest.raises(Inconclusive, match="the pair does not differ in outcome"):
-        reduce(subject, "0", None, Settings(immutable=("leak",)))
+        reduce(subject, "0", None, ReduceSettings(immutable=("leak",)))
     with pytest.raises(UsageError, match="--immutable height: no such column"):
-        reduce(subject, "0", None, Settings(immutable=("height",)))
+        reduce(subject, "0", None, ReduceSettings(immutable=("height",)))
 
 
 def test_of_two_columns_that_do_it_alone_the_stronger_is_named() -> None:
@@ -204,13 +205,13 @@ def test_a_regression_is_mended_within_its_tolerance() -> None:
             return x[:, :2].sum(1) + 100 * x[:, 2]
 
     subject = explain.load(Price(), dataset=Prices())
-    found = reduce(subject, "0", "nearest", Settings(tolerance=0.4))
+    found = reduce(subject, "0", "nearest", ReduceSettings(tolerance=0.4))
     assert found.repair is not None
     assert [edit.name for edit in found.differences.edits(found.repair.items)] == ["odd"]
     assert (found.p_before, found.p_after) == (None, None)
     assert float(found.prediction) > 100
     with pytest.raises(Inconclusive, match=r"no other example of .* is answered rightly"):
-        reduce(subject, "0", "nearest", Settings(tolerance=1e-4))
+        reduce(subject, "0", "nearest", ReduceSettings(tolerance=1e-4))
 
 
 class Reader(nn.Module):
@@ -283,9 +284,9 @@ def test_a_pair_that_cannot_be_mixed_is_refused(subject: explain.Subject) -> Non
     with pytest.raises(Inconclusive, match="does not differ in outcome"):
         reduce(subject, "0", "3")
     with pytest.raises(UsageError, match="--mode mend"):
-        reduce(subject, "0", "1", Settings(mode="mend"))
+        reduce(subject, "0", "1", ReduceSettings(mode="mend"))
     with pytest.raises(UsageError, match="--cell 17"):
-        reduce(subject, "0", "1", Settings(cell=17))
+        reduce(subject, "0", "1", ReduceSettings(cell=17))
     with pytest.raises(UsageError, match="both inputs are equal"):
         reduce(subject, "0", "0")
     columns = explain.load(Leaky(), dataset=Rows())

@@ -9,8 +9,7 @@ from recorded import rows_of
 from telemetry import Store, explain
 from telemetry.errors import UsageError
 from telemetry.explain.results.result import Result
-from telemetry.explain.units.ascent import Ascent
-from telemetry.explain.units.dream_making import Settings as DreamSettings
+from telemetry.requests.explain.dream import DreamSettings
 
 pytestmark = pytest.mark.torch
 
@@ -20,7 +19,7 @@ def results() -> dict[str, Result]:
     """One result of every kind, of one model."""
     subject = explain.load(build(), dataset=Pictures())
     examples = subject.examples
-    settings = DreamSettings(ascent=Ascent(steps=2), n_real=10)
+    settings = DreamSettings(steps=2, limit=10)
     return {
         "input": explain.attribute(subject, example="p0", target="pred", method="occlusion"),
         "perturb": explain.perturb(subject, "p0", "brightness"),

@@ -10,7 +10,8 @@ from telemetry.explain import coverage
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.training_gaps.attributes import image_values, measured
 from telemetry.explain.training_gaps.neighbours import nearest_distances
-from telemetry.explain.training_gaps.training_coverage import Coverage, Settings
+from telemetry.explain.training_gaps.training_coverage import Coverage
+from telemetry.requests.explain.coverage import CoverageSettings
 
 pytestmark = pytest.mark.torch
 
@@ -61,7 +62,7 @@ KNOWN = (0, 1, 2, 3, 4)
 TRAIN = ExampleSet(Blocks(KNOWN, seed=1), "train")
 
 
-def compared(test: Blocks, settings: Settings | None = None) -> Coverage:
+def compared(test: Blocks, settings: CoverageSettings | None = None) -> Coverage:
     return coverage(explain.load(Rows()), TRAIN, ExampleSet(test, "test"), settings)
 
 
@@ -115,12 +116,12 @@ def test_a_class_that_training_lacks_is_far_away_and_answered_wrongly() -> None:
 
 
 def test_a_layer_can_be_named() -> None:
-    found = compared(Blocks(KNOWN, seed=2), Settings(layer="head", k=3))
+    found = compared(Blocks(KNOWN, seed=2), CoverageSettings(layer="head", k=3))
     assert found.distances is not None
     with pytest.raises(UsageError, match="no layer 'tail'; there are head"):
-        compared(Blocks(KNOWN, seed=2), Settings(layer="tail"))
+        compared(Blocks(KNOWN, seed=2), CoverageSettings(layer="tail"))
     with pytest.raises(UsageError, match="--k 200: the training set has 200 of them"):
-        compared(Blocks(KNOWN, seed=2), Settings(k=200))
+        compared(Blocks(KNOWN, seed=2), CoverageSettings(k=200))
 
 
 def test_a_model_without_a_linear_layer_says_so() -> None:
@@ -263,7 +264,7 @@ def test_a_regression_errs_beyond_its_tolerance() -> None:
     train, test = Lights(KNOWN, seed=1), Lights(KNOWN, seed=2)
     test.images[100:] += 0.25
     sets = ExampleSet(train, "train"), ExampleSet(test, "test")
-    found = coverage(explain.load(Light()), *sets, Settings(tolerance=0.05))
+    found = coverage(explain.load(Light()), *sets, CoverageSettings(tolerance=0.05))
     bright = next(gap for gap in found.gaps if gap.attribute == "brightness")
     assert (bright.error_inside, bright.error_outside) == (0.0, 1.0)
     assert bright.is_finding

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.models.subject import Subject, load
-from telemetry.explain.units.ascent import Ascent
 from telemetry.explain.units.dream_checks import mean_correlation, own_unit
-from telemetry.explain.units.dream_making import Settings
 from telemetry.explain.units.dreams import Dream, dream
+from telemetry.requests.explain.dream import DreamSettings
 
 pytestmark = pytest.mark.torch
 
-QUICK = Settings(ascent=Ascent(steps=60), n_real=30)
+QUICK = DreamSettings(steps=60, limit=30)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ def test_a_whole_channel_need_not_agree_pixel_by_pixel() -> None:
 
 
 def test_an_example_to_begin_with_gives_one_picture(subject: Subject) -> None:
-    start = Settings(ascent=Ascent(steps=2, octaves=2), start="p4", n_real=30)
+    start = DreamSettings(steps=2, octaves=2, start="p4", limit=30)
     (found,) = dream(subject, "output", ["0"], start)
     assert len(found.pictures) == 1
     assert found.seed_correlation is None
@@ -125,7 +124,7 @@ def test_a_file_to_begin_with_is_an_image_of_the_same_shape(
     subject: Subject, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "grey.npy", np.full((1, 12, 12), 0.25, dtype=np.float32))
-    start = Settings(ascent=Ascent(steps=1), start=str(tmp_path / "grey.npy"), n_real=30)
+    start = DreamSettings(steps=1, start=str(tmp_path / "grey.npy"), limit=30)
     (found,) = dream(subject, "output", ["0"], start)
     assert torch.allclose(found.pictures[0], torch.tensor(0.25), atol=0.02)
     assert found.params["start"] == "grey.npy"  # a run that goes elsewhere names no folder of here
@@ -156,7 +155,7 @@ def test_model_modes_and_random_states_are_as_before() -> None:
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    dream(load(model, dataset=Pictures()), "0", ["1"], Settings(ascent=Ascent(steps=2)))
+    dream(load(model, dataset=Pictures()), "0", ["1"], DreamSettings(steps=2))
     assert model.training
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -181,7 +180,7 @@ def test_what_is_not_there_is_said(subject: Subject, layer: str, unit: str, comp
 def test_a_class_may_be_called_by_its_name() -> None:
     named = Pictures()
     named.classes = ("left", "middle", "right")  # type: ignore[attr-defined]
-    short = replace(QUICK, ascent=Ascent(steps=2))
+    short = replace(QUICK, steps=2)
     subject = load(build(), dataset=named)
     (found,) = dream(subject, "output", ["right"], short)
     assert found.unit.index == 2

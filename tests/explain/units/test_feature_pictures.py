@@ -10,7 +10,8 @@ from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.models.subject import load
 from telemetry.explain.units.feature_pictures import CELL, TILE_SIDE, evolution_png, features_png
 from telemetry.explain.units.layer_evolution import Course, Evolution, Moment
-from telemetry.explain.units.unit_features import Features, Settings, features
+from telemetry.explain.units.unit_features import Features, features
+from telemetry.requests.explain.features import FeaturesSettings
 
 pytestmark = pytest.mark.torch
 
@@ -30,7 +31,7 @@ class Corner(Pictures):
 def found() -> tuple[Features, UnitScale]:
     subject = load(Edges(), dataset=Corner())
     assert subject.examples is not None
-    return features(subject, "conv", Settings(units=(0,))), UnitScale.of(subject.examples)
+    return features(subject, "conv", FeaturesSettings(units=(0,))), UnitScale.of(subject.examples)
 
 
 def pixels(content: bytes) -> np.ndarray:

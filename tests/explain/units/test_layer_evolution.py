@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from telemetry.errors import UsageError
 from telemetry.explain.models.subject import Subject, load
-from telemetry.explain.units.feature_answers import evolution_sentence
+from telemetry.explain.units.features_answers import evolution_sentence
 from telemetry.explain.units.layer_evolution import (
     Course,
     evolution,

@@ -11,8 +11,8 @@ from telemetry.errors import UsageError
 from telemetry.explain.models.subject import load
 from telemetry.explain.pictures.colours import signed_table
 from telemetry.explain.units.layer_weights import LayerWeights, weights
-from telemetry.explain.units.weight_answers import filter_tiles
 from telemetry.explain.units.weight_measures import effective_rank, octaves, smoothness
+from telemetry.explain.units.weights_answers import filter_tiles
 
 pytestmark = pytest.mark.torch
 

@@ -14,7 +14,8 @@ from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.models.subject import load
 from telemetry.explain.units.dreams import dream
 from telemetry.explain.units.feature_pictures import features_png
-from telemetry.explain.units.unit_features import Settings, features, standing_out
+from telemetry.explain.units.unit_features import features, standing_out
+from telemetry.requests.explain.features import FeaturesSettings
 
 pytestmark = pytest.mark.torch
 
@@ -30,7 +31,7 @@ class Planted(Pictures):
 
 def test_the_planted_example_is_first_cropped_to_what_the_unit_sees() -> None:
     data = Planted()
-    found = features(load(Edges(), dataset=data), "conv", Settings(units=(0, 1, 2)))
+    found = features(load(Edges(), dataset=data), "conv", FeaturesSettings(units=(0, 1, 2)))
     first = found.units[0].patches[0]
     assert (first.example.id, first.place, first.box) == ("p7", (5, 5), (4, 4, 7, 7))
     assert first.value == pytest.approx(3.0)
@@ -40,7 +41,7 @@ def test_the_planted_example_is_first_cropped_to_what_the_unit_sees() -> None:
 
 def test_a_deconvolution_of_a_first_convolution_is_its_kernel() -> None:
     model = Edges()
-    found = features(load(model, dataset=Planted()), "conv", Settings(units=(0,)))
+    found = features(load(model, dataset=Planted()), "conv", FeaturesSettings(units=(0,)))
     map_ = found.units[0].patches[0].deconvolution
     assert map_ is not None
     assert torch.equal(map_[0, 4:7, 4:7], model.conv.weight[0, 0])
@@ -49,7 +50,7 @@ def test_a_deconvolution_of_a_first_convolution_is_its_kernel() -> None:
 
 
 def test_without_a_switch_one_deconvolution_stands_for_all_inputs() -> None:
-    found = features(load(Edges(), dataset=Pictures()), "conv", Settings(units=(0,)))
+    found = features(load(Edges(), dataset=Pictures()), "conv", FeaturesSettings(units=(0,)))
     (unit,) = found.units
     assert len(unit.patches) > 1
     assert unit.has_one_map
@@ -64,7 +65,7 @@ def test_switches_of_pooling_make_deconvolutions_of_their_own() -> None:
     layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3), nn.Flatten())
     model = nn.Sequential(*layers, nn.LazyLinear(2))
     model(Pictures().inputs[:1])
-    found = features(load(model, dataset=Pictures()), "3", Settings(units=(0,)))
+    found = features(load(model, dataset=Pictures()), "3", FeaturesSettings(units=(0,)))
     (unit,) = found.units
     assert not unit.has_one_map
     assert len(unit.shown_maps) == len(unit.patches) > 1
@@ -72,7 +73,7 @@ def test_switches_of_pooling_make_deconvolutions_of_their_own() -> None:
 
 
 def test_a_unit_that_never_moves_is_dead_and_has_no_patches() -> None:
-    found = features(load(Edges(), dataset=Planted()), "conv", Settings(units=(2,)))
+    found = features(load(Edges(), dataset=Planted()), "conv", FeaturesSettings(units=(2,)))
     (unit,) = found.units
     assert unit.is_dead
     assert unit.patches == ()
@@ -81,7 +82,7 @@ def test_a_unit_that_never_moves_is_dead_and_has_no_patches() -> None:
 
 
 def test_a_unit_that_answers_the_edge_of_every_image_is_not_dead() -> None:
-    found = features(load(Edges(), dataset=Planted()), "conv", Settings(units=(1,)))
+    found = features(load(Edges(), dataset=Planted()), "conv", FeaturesSettings(units=(1,)))
     assert found.units[0].patches == ()
     assert not found.units[0].is_dead
 
@@ -92,7 +93,7 @@ def test_only_examples_that_move_a_unit_are_its_patches() -> None:
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([1.0, 0, -1]).expand(1, 1, 3, 3))
         model[0].bias.fill_(-1.0)
-    found = features(load(model, dataset=Planted()), "1", Settings(units=(0,)))
+    found = features(load(model, dataset=Planted()), "1", FeaturesSettings(units=(0,)))
     assert [patch.example.id for patch in found.units[0].patches] == ["p7"]
 
 
@@ -103,7 +104,7 @@ def test_a_relu_in_place_behind_a_layer_is_not_heard() -> None:
     with torch.no_grad():
         model[0].weight.fill_(1.0)
         model[0].bias.fill_(-20.0)
-    found = features(load(model, dataset=Planted()), "0", Settings(units=(0,)))
+    found = features(load(model, dataset=Planted()), "0", FeaturesSettings(units=(0,)))
     assert found.units[0].patches[0].value < 0
 
 
@@ -116,7 +117,7 @@ def test_units_that_stand_out_come_first_and_those_never_above_0_last() -> None:
 def test_rows_have_examples_and_no_pictures() -> None:
     data = Rows()
     subject = load(build_rows(), dataset=data)
-    found = features(subject, "0", Settings(units=(1,)))
+    found = features(subject, "0", FeaturesSettings(units=(1,)))
     with subject.running():
         answers = subject.model[0](data.inputs)[:, 1]  # type: ignore[index]
     assert [p.example.index for p in found.units[0].patches] == answers.topk(9).indices.tolist()
@@ -126,13 +127,13 @@ def test_rows_have_examples_and_no_pictures() -> None:
 
 def test_a_network_without_relus_fails_the_check_of_the_rule() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU(), nn.Flatten(), nn.Linear(200, 3))
-    found = features(load(model, dataset=Pictures()), "1", Settings(units=(0,)))
+    found = features(load(model, dataset=Pictures()), "1", FeaturesSettings(units=(0,)))
     assert not found.ok
     assert "1 Gelu used their own derivative" in found.checks[0].meaning
 
 
 def test_fewer_examples_are_spread_over_the_data_set() -> None:
-    found = features(load(build(), dataset=Pictures()), "output", Settings(limit=10, top=1))
+    found = features(load(build(), dataset=Pictures()), "output", FeaturesSettings(limit=10, top=1))
     assert found.n_examples == 10
     places = [patch.example.index for patch in found.units[0].patches]
     assert set(places) <= set(range(0, 30, 3))
@@ -142,7 +143,7 @@ def test_nothing_of_the_model_changes() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten())
     model.append(nn.Linear(200, 3)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    features(load(model, dataset=Pictures()), "2", Settings(top=1))
+    features(load(model, dataset=Pictures()), "2", FeaturesSettings(top=1))
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not model[2]._forward_hooks
@@ -151,7 +152,7 @@ def test_nothing_of_the_model_changes() -> None:
 def test_the_sheet_shows_patch_over_deconvolution_and_an_empty_tile_for_the_dead() -> None:
     data = Planted()
     subject = load(Edges(), dataset=data)
-    found = features(subject, "conv", Settings(units=(0, 2)))
+    found = features(subject, "conv", FeaturesSettings(units=(0, 2)))
     assert subject.examples is not None
     page = Image.open(io.BytesIO(features_png(found, UnitScale.of(subject.examples))))
     rgb = np.asarray(page.convert("RGB"))
@@ -171,7 +172,7 @@ def test_the_sheet_shows_patch_over_deconvolution_and_an_empty_tile_for_the_dead
 )
 def test_what_is_not_there_is_said(layer: str, units: tuple[int, ...], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        features(load(Edges(), dataset=Pictures()), layer, Settings(units=units))
+        features(load(Edges(), dataset=Pictures()), layer, FeaturesSettings(units=units))
 
 
 def test_a_layer_that_gives_no_tensor_is_refused() -> None:
@@ -240,7 +241,7 @@ class OfBytes(nn.Module):
 
 
 def test_images_of_whole_numbers_have_patches_and_no_deconvolutions() -> None:
-    found = features(load(OfBytes(), dataset=Bytes()), "output", Settings(units=(0, 1)))
+    found = features(load(OfBytes(), dataset=Bytes()), "output", FeaturesSettings(units=(0, 1)))
     assert not found.has_deconvolutions
     assert found.ok
     assert found.units[1].patches[0].example.label == 1
@@ -253,7 +254,7 @@ def test_images_of_whole_numbers_have_patches_and_no_deconvolutions() -> None:
 
 @pytest.mark.parametrize("layer", ["embedding", "gru", "head"])
 def test_texts_of_any_length_have_examples_by_their_strongest_token(layer: str) -> None:
-    found = features(load(Reader(), dataset=Words()), layer, Settings(units=(0,), batch=4))
+    found = features(load(Reader(), dataset=Words()), layer, FeaturesSettings(units=(0,), batch=4))
     assert found.field is None
     assert found.n_examples == 9
     if layer == "embedding":

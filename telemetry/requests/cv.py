@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from telemetry.requests.kinds import RequestKind
 from telemetry.requests.values import Request
 
 TRAINING = "train_and_score(params, train_idx, test_idx, seed, callback)"
@@ -30,7 +31,6 @@ class CrossValidateRequest(Request):
         jobs: Processes that train at the same time.
         project: Project of the runs.
         app_dir: Folder of the user's modules.
-        verb: Tells requests apart.
     """
 
     entry: str
@@ -50,4 +50,6 @@ class CrossValidateRequest(Request):
     jobs: int = 1
     project: str = PROJECT
     app_dir: str = "."
-    verb: str = "cv.run"
+
+
+KIND = RequestKind(name="cv", verb="cv.run", request=CrossValidateRequest, room="folds")

@@ -1,6 +1,5 @@
 """Answers to `telemetry explain reduce`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -22,35 +21,32 @@ from telemetry.explain.reduction.pictures import (
     texts,
 )
 from telemetry.explain.reduction.reduction import reduce
-from telemetry.explain.reduction.result import BREAK, REPAIR, Reduction, Settings
+from telemetry.explain.reduction.result import Reduction
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.json_values import Json
-from telemetry.requests.explain import ReduceRequest
+from telemetry.requests.explain.reduce import BREAK, KIND, REPAIR, ReduceRequest
 
 IN_REGION, IN_REPAIR = 1, 2  # of the mask
 
 
-def answer_reduce(request: ReduceRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
+def answer(request: ReduceRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Reduce one pair and keep what is found.
 
     Raises:
         UsageError: see `reduce`.
         Inconclusive: see `reduce`.
     """
-    settings = Settings(
-        cell=request.cell,
-        mode=request.mode,
-        most_calls=request.most_calls,
-        immutable=request.immutable,
-        tolerance=request.tolerance,
-        batch=request.batch,
-    )
     found = reduce(
-        subject, request.wrong, request.right, settings, label=request.label, progress=progress
+        subject,
+        request.wrong,
+        request.right,
+        request.settings,
+        label=request.label,
+        progress=progress,
     )
-    return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
+    return FORMAT.answers([found], request.keep)
 
 
 def document(found: Reduction, files: Files) -> dict[str, Json]:
@@ -123,7 +119,6 @@ def rows_of(found: Reduction, files: Files) -> list[dict[str, object]]:
     is_image = isinstance(found.differences, Cells)
     common: dict[str, object] = {
         "reduction_id": found.id,
-        "checkpoint": found.origin.checkpoint,
         "dataset": found.file or found.origin.dataset,
         "wrong_id": found.wrong.id,
         "right_id": found.twin.id,
@@ -138,12 +133,9 @@ def rows_of(found: Reduction, files: Files) -> list[dict[str, object]]:
         "calls": found.calls,
         "mask_path": files.get("mask"),
         "image_path": files.get("image"),
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
         "forwards": found.forwards,
         "seconds": found.seconds,
-        "answer": sentence(found),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
+        **judged_columns(found, sentence(found)),
     }
     return [
         {
@@ -253,10 +245,8 @@ def _kept(found: Reduction, keeper: Keeper) -> Files:
     }
 
 
-TELLING: Telling[Reduction] = Telling(
-    key="reductions",
-    table="input_reductions",
-    identity="reduction_id",
+FORMAT: ResultFormat[Reduction] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

@@ -1,15 +1,14 @@
 """Answers to `telemetry explain input`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from telemetry import json_values
 from telemetry.errors import UsageError
 from telemetry.explain.attribution.attribution import Attribution, Changed, Comparison
-from telemetry.explain.attribution.input_attribution import attribute
+from telemetry.explain.attribution.input_attribution import attributed
 from telemetry.explain.attribution.pictures import grid, legend, marks, picture, texts
-from telemetry.explain.attribution.score import WRONG, ScoreKind
+from telemetry.explain.attribution.score import ScoreKind
 from telemetry.explain.evaluation.evaluation import evaluate
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.input_files import read_example
@@ -18,42 +17,31 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json, method_check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.libraries import libraries_text
-from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.json_values import Json
-from telemetry.requests.explain import AttributeRequest
+from telemetry.requests.explain.input import KIND, WRONG, InputRequest
 
 SHOWN_SEGMENTS = 10
 
 
-def answer_input(
-    request: AttributeRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: InputRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Attribute the answers to some examples, and keep what is found.
 
     Raises:
         UsageError: see `attribute` and `read_input`.
     """
     asked = _asked(request, subject, progress)
-    keeper = Keeper.of(request.keep)
-    found: list[Json] = []
-    for place, example in enumerate(asked):
-        attribution = attribute(
+    found = (
+        attributed(
             subject,
             example,
-            request.target,
-            method=request.method,
-            segments=request.segments,
-            baseline=request.baseline,
-            samples=request.samples,
-            compare=request.compare,
-            seed=request.seed,
-            batch=request.batch,
-            check=request.check,
-            embedding=request.embedding,
-            progress=_within(place, len(asked), progress),
+            request.wanted,
+            request.settings,
+            _within(place, len(asked), progress),
         )
-        found.append(TELLING.kept(attribution, keeper))
-    return {TELLING.key: found}
+        for place, example in enumerate(asked)
+    )
+    return FORMAT.answers(found, request.keep)  # each is kept before the next is computed
 
 
 def _within(place: int, of: int, progress: Progress) -> Progress:
@@ -61,7 +49,7 @@ def _within(place: int, of: int, progress: Progress) -> Progress:
     return lambda done, steps: progress(place * steps + done, of * steps)
 
 
-def _asked(request: AttributeRequest, subject: Subject, progress: Progress) -> list[Example]:
+def _asked(request: InputRequest, subject: Subject, progress: Progress) -> list[Example]:
     """The inputs; all are read before one is explained."""
     examples = examples_of(subject)
     files = (read_example(Path(file), examples, request.label) for file in request.files)
@@ -69,15 +57,16 @@ def _asked(request: AttributeRequest, subject: Subject, progress: Progress) -> l
     return [*examples.find_all(names), *files]
 
 
-def _worst(request: AttributeRequest, subject: Subject, progress: Progress) -> list[str]:
+def _worst(request: InputRequest, subject: Subject, progress: Progress) -> list[str]:
     """Ids of the examples of the largest loss; where a wrong answer is asked about, of these.
 
     Raises:
         UsageError: no answer is wrong.
     """
-    evaluation = evaluate(subject, batch=request.batch, limit=request.limit, progress=progress)
+    batch = request.settings.batch
+    evaluation = evaluate(subject, batch=batch, limit=request.limit, progress=progress)
     worst = evaluation.worst(len(evaluation.rows))
-    if request.target == WRONG:
+    if request.wanted == WRONG:
         worst = [row for row in worst if row.get("correct") is not True]
     if not worst:
         raise UsageError(
@@ -194,7 +183,6 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
     return [
         {
             "attribution_id": attribution.id,
-            "checkpoint": attribution.origin.checkpoint,
             "dataset": attribution.example.file or attribution.origin.dataset,
             "example_id": attribution.example.id,
             "method": attribution.method,
@@ -216,14 +204,11 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "segment_boxes": json_values.dumps(boxes) if boxes else None,
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in attribution.checks]),
             "method_check": _method_check(attribution),
-            "ok": attribution.ok,
             "forwards": attribution.forwards,
             "seconds": attribution.seconds,
             "seed": attribution.seed,
-            "answer": sentence(attribution),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(attribution, sentence(attribution)),
         }
     ]
 
@@ -242,10 +227,8 @@ def _kept(attribution: Attribution, keeper: Keeper) -> Files:
     return found
 
 
-TELLING: Telling[Attribution] = Telling(
-    key="attributions",
-    table="attributions",
-    identity="attribution_id",
+FORMAT: ResultFormat[Attribution] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

@@ -7,14 +7,12 @@ from telemetry.explain.evaluation.evaluation import Evaluation, evaluate, write_
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
-from telemetry.requests.explain import EvaluateRequest
+from telemetry.requests.evaluate import EvaluateRequest
 
 WORST = 10  # examples of an answer
 
 
-def answer_evaluate(
-    request: EvaluateRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: EvaluateRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Evaluate the weights of the subject, or each of the files that are named.
 
     Raises:

@@ -1,6 +1,5 @@
 """Answers to `telemetry explain weights`: sentence, JSON, rows, picture."""
 
-from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -14,21 +13,18 @@ from telemetry.explain.pictures.thumbnails import GRID_SIDE
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.layer_weights import LayerWeights, weights
 from telemetry.json_values import Json
-from telemetry.requests.features import WeightsRequest
+from telemetry.requests.explain.weights import KIND, ROW_KIND, WeightsRequest
 
-KIND = "weights"
 TILES_A_ROW = 8
 MOST_COLUMNS = 512  # of a heat map; neighbours beyond are drawn as the larger of them
 UNDRAWN: dict[str, Json] = {"norms": [], "grid": None, "marks": []}  # one layer of many
 NAMED = 8  # rows and pairs of a sentence
 
 
-def answer_weights(
-    request: WeightsRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: WeightsRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Describe the layers, and keep what is found; one layer alone is drawn, too.
 
     Raises:
@@ -42,12 +38,11 @@ def answer_weights(
         initial=request.initial,
         progress=progress,
     )
-    keeper = Keeper.of(request.keep)
     if request.layer is not None:
-        return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+        return FORMAT.answers(found, request.keep)
     rows = [row for entry in found for row in rows_of(entry, {})]
-    keeper.rows(TELLING.table, rows, identity=TELLING.identity)
-    return {TELLING.key: [{**document(entry, {}), **UNDRAWN} for entry in found]}
+    Keeper.of(request.keep).rows(KIND.table, rows, identity=KIND.identity)
+    return {KIND.key: [{**document(entry, {}), **UNDRAWN} for entry in found]}
 
 
 def sentence(found: LayerWeights) -> str:
@@ -169,8 +164,7 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
     return [
         {
             "viz_id": found.id,
-            "kind": KIND,
-            "checkpoint": found.origin.checkpoint,
+            "kind": ROW_KIND,
             "step": found.origin.step,
             "layer": found.layer,
             "n_units": len(found.weight),
@@ -180,12 +174,9 @@ def rows_of(found: LayerWeights, files: Files) -> list[dict[str, object]]:
             "details": json_values.dumps(details),
             "array_path": files.get("array"),
             "image_path": files.get("image"),
-            "checks": json_values.dumps([check_json(check) for check in found.checks]),
-            "ok": found.ok,
             "forwards": 0,
             "seed": found.seed,
-            "answer": sentence(found),
-            "written_at": datetime.now(UTC).replace(tzinfo=None),
+            **judged_columns(found, sentence(found)),
         }
     ]
 
@@ -206,10 +197,8 @@ def _kept(found: LayerWeights, keeper: Keeper) -> Files:
     }
 
 
-TELLING: Telling[LayerWeights] = Telling(
-    key="weights",
-    table="feature_visualizations",
-    identity="viz_id",
+FORMAT: ResultFormat[LayerWeights] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

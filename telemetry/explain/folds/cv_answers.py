@@ -15,10 +15,10 @@ from telemetry.explain.models.entry_points import application_path, resolve
 from telemetry.explain.names import kind_of
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
-from telemetry.requests.cross_validation import CrossValidateRequest
+from telemetry.requests.cv import KIND, CrossValidateRequest
 
 
-def answer_cross_validation(request: CrossValidateRequest, progress: Progress) -> dict[str, Json]:
+def answer(request: CrossValidateRequest, progress: Progress) -> dict[str, Json]:
     """The answer to a request, once every fold has been tried.
 
     Raises:
@@ -71,7 +71,7 @@ def _document(found: CrossValidated, request: CrossValidateRequest) -> dict[str,
     shared = shared_parameters([entry.parameters for entry in found.configurations])
     configurations = [_configuration(entry, found, shared) for entry in found.configurations]
     return {
-        "verb": request.verb,
+        "verb": KIND.verb,
         "cv_id": found.cv_id,
         "entry": request.entry,
         "fold_digest": found.folds.digest,

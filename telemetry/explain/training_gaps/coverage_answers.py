@@ -1,38 +1,26 @@
 """Answers to `telemetry explain coverage`: sentence, JSON, rows."""
 
-from datetime import UTC, datetime
-
 from telemetry import json_values
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
-from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling, no_files, no_picture
+from telemetry.explain.results.result import Files, ResultFormat, no_files, no_picture
 from telemetry.explain.training_gaps.gaps import Gap
-from telemetry.explain.training_gaps.training_coverage import Coverage, Settings, coverage
+from telemetry.explain.training_gaps.training_coverage import Coverage, coverage
 from telemetry.json_values import Json
-from telemetry.requests.explain import CoverageRequest
+from telemetry.requests.explain.coverage import KIND, CoverageRequest
 
 MOST_NAMED = 200  # examples of a condition that names them one by one
 METADATA = "m_"
 
 
-def answer_coverage(
-    request: CoverageRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: CoverageRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Compare both sets and keep what is found.
 
     Raises:
         UsageError: no test set, or as for `coverage`.
     """
-    settings = Settings(
-        layer=request.layer,
-        k=request.k,
-        seed=request.seed,
-        batch=request.batch,
-        tolerance=request.tolerance,
-    )
-    found = coverage(subject, request.train, request.test, settings, progress)
-    return {TELLING.key: [TELLING.kept(found, Keeper.of(request.keep))]}
+    found = coverage(subject, request.train, request.test, request.settings, progress)
+    return FORMAT.answers([found], request.keep)
 
 
 def document(found: Coverage, files: Files) -> dict[str, Json]:
@@ -119,7 +107,6 @@ def where_of(found: Coverage, gap: Gap) -> str:
 def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
     """Rows of table `coverage`, one a comparison."""
     del files
-    moment = datetime.now(UTC).replace(tzinfo=None)
     return [
         {
             "coverage_id": found.id,
@@ -131,7 +118,6 @@ def rows_of(found: Coverage, files: Files) -> list[dict[str, object]]:
             "example_ids": json_values.dumps(list(found.examples(gap))),
             "neighbours": json_values.dumps(_neighbours(gap)) if gap.neighbours else None,
             "answer": sentence(found),
-            "written_at": moment,
         }
         for gap in found.gaps
     ]
@@ -190,10 +176,8 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-TELLING: Telling[Coverage] = Telling(
-    key="coverages",
-    table="coverage",
-    identity="coverage_id",
+FORMAT: ResultFormat[Coverage] = ResultFormat(
+    kind=KIND,
     picture=no_picture,
     files=no_files,
     document=document,

@@ -3,17 +3,15 @@
 from pathlib import Path
 
 from telemetry.evaluate.hypothesis_testing.file import parse_hypotheses
-from telemetry.explain.evaluation.answers import evaluation_answer
+from telemetry.explain.evaluation.evaluate_answers import evaluation_answer
 from telemetry.explain.hypotheses.hypothesis_runs import run_hypotheses
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
 from telemetry.json_values import Json
-from telemetry.requests.explain import HypothesesRequest
+from telemetry.requests.hypotheses import HypothesesRequest
 
 
-def answer_hypotheses(
-    request: HypothesesRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: HypothesesRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Run the data set of each hypothesis.
 
     Raises:

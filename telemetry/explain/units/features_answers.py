@@ -1,7 +1,6 @@
 """Answers to `telemetry explain features`: sentence, JSON, rows, pictures."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
@@ -17,7 +16,7 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling
+from telemetry.explain.results.result import Files, ResultFormat, judged_columns
 from telemetry.explain.units.feature_pictures import LEGEND, evolution_png, features_png
 from telemetry.explain.units.layer_evolution import (
     Evolution,
@@ -27,47 +26,46 @@ from telemetry.explain.units.layer_evolution import (
 )
 from telemetry.explain.units.unit_features import (
     Features,
-    Settings,
     UnitFeature,
     deconvolution,
     features,
 )
 from telemetry.json_values import Json
-from telemetry.requests.features import FeaturesRequest
+from telemetry.requests.explain.features import (
+    DECONVOLUTION,
+    EVOLUTION,
+    KIND,
+    TOP_EXAMPLES,
+    FeaturesRequest,
+)
 
-TABLE = "feature_visualizations"
 NAMED = 5  # layers of a sentence
 
 
-def answer_features(
-    request: FeaturesRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: FeaturesRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Find what excites the units, follow it over checkpoints if asked, and keep it.
 
     Raises:
         UsageError: see `features` and `evolution`.
     """
-    key, evolved = request.source.state_key, None
-    if request.evolution:
+    key, settings, evolved = request.source.state_key, request.settings, None
+    if settings.evolution:
         evolved = evolution(
-            subject, request.checkpoints, state_key=key, batch=request.batch, progress=progress
+            subject, request.files, state_key=key, batch=settings.batch, progress=progress
         )
         last = evolved.moments[-1].path
         subject = at_checkpoints(subject).with_weights(last, state_key=key)
-    settings = Settings(
-        units=request.units, top=request.top, limit=request.limit, batch=request.batch
-    )
     found = features(subject, request.layer, settings, progress)
     keeper = Keeper.of(request.keep)
-    answer = TELLING.kept(found, keeper)
+    told = FORMAT.kept(found, keeper)
     if evolved is not None:
         course, forwards = _evolution_answer(found, evolved, subject, request, keeper)
-        answer["evolution"] = course
-        answer["forwards"] = found.forwards + forwards
-        answer["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
-        answer["ok"] = found.ok and evolved.ok
-        answer["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
-    return {TELLING.key: [answer]}
+        told["evolution"] = course
+        told["forwards"] = found.forwards + forwards
+        told["answer"] = f"{sentence(found)} {evolution_sentence(evolved)}"
+        told["ok"] = found.ok and evolved.ok
+        told["checks"] = [check_json(check) for check in (*found.checks, *evolved.checks)]
+    return {KIND.key: [told]}
 
 
 def sentence(found: Features) -> str:
@@ -210,8 +208,7 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
     ]
     return {
         "viz_id": _unit_id(found, unit),
-        "kind": "top_examples" if found.field is None else "deconv",
-        "checkpoint": found.origin.checkpoint,
+        "kind": TOP_EXAMPLES if found.field is None else DECONVOLUTION,
         "step": found.origin.step,
         "layer": found.layer,
         "unit": unit.unit,
@@ -224,11 +221,8 @@ def _row(found: Features, unit: UnitFeature, files: Files) -> dict[str, object]:
         "details": json_values.dumps(details),
         "array_path": files.get(_unit_id(found, unit)),
         "image_path": files.get("image"),
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "ok": found.ok,
         "forwards": found.forwards,
-        "answer": sentence(found),
-        "written_at": datetime.now(UTC).replace(tzinfo=None),
+        **judged_columns(found, sentence(found)),
     }
 
 
@@ -253,7 +247,8 @@ def _evolution_answer(
             forwards += more
         page = evolution_png(found, evolved, drawn, scale, identity)
         image = keeper.image(identity, lambda: page)
-    keeper.rows(TABLE, _evolution_rows(evolved, identity, subject, image), identity="viz_id")
+    rows = _evolution_rows(evolved, identity, subject, image)
+    keeper.rows(KIND.table, rows, identity=KIND.identity)
     shown: dict[str, Json] = {
         "viz_id": identity,
         "steps": list(evolved.steps),
@@ -300,13 +295,12 @@ def _evolution_rows(
     image: str | None,
 ) -> list[dict[str, object]]:
     """Rows of table `feature_visualizations`, one a layer and checkpoint."""
-    now = datetime.now(UTC).replace(tzinfo=None)
     checks = json_values.dumps([check_json(check) for check in evolved.checks])
     params = json_values.dumps({"checkpoints": len(evolved.moments)})
     return [
         {
             "viz_id": identity,
-            "kind": "evolution",
+            "kind": EVOLUTION,
             "checkpoint": moment.digest,
             "step": moment.step if evolved.has_steps else None,
             "layer": course.layer,
@@ -318,7 +312,6 @@ def _evolution_rows(
             "ok": evolved.ok,
             "forwards": evolved.forwards,
             "answer": evolution_sentence(evolved),
-            "written_at": now,
         }
         for course in evolved.courses
         for moment, change in zip(evolved.moments, course.changes, strict=True)
@@ -330,10 +323,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-TELLING: Telling[Features] = Telling(
-    key="features",
-    table=TABLE,
-    identity="viz_id",
+FORMAT: ResultFormat[Features] = ResultFormat(
+    kind=KIND,
     picture=picture,
     files=_kept,
     document=document,

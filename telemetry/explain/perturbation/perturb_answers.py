@@ -1,35 +1,28 @@
 """Answers to `telemetry explain perturb`: sentence, JSON, rows."""
 
-from datetime import UTC, datetime
-
-from telemetry import json_values
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.perturbation.axes import axis_of
-from telemetry.explain.perturbation.perturbation import Perturbation, Settings, perturb, perturb_all
+from telemetry.explain.perturbation.perturbation import Perturbation, perturb, perturb_all
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
-from telemetry.explain.results.keeper import Keeper
-from telemetry.explain.results.result import Files, Telling, no_files, no_picture
+from telemetry.explain.results.result import (
+    Files,
+    ResultFormat,
+    judged_columns,
+    no_files,
+    no_picture,
+)
 from telemetry.json_values import Json
-from telemetry.requests.explain import PerturbRequest
+from telemetry.requests.explain.perturb import KIND, PerturbRequest
 
 
-def answer_perturb(
-    request: PerturbRequest, subject: Subject, progress: Progress
-) -> dict[str, Json]:
+def answer(request: PerturbRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Walk every example, or the set, along every axis, and keep what is found.
 
     Raises:
         UsageError: see `perturb`.
     """
-    settings = Settings(
-        steps=request.steps,
-        span=None if request.low is None or request.high is None else (request.low, request.high),
-        seed=request.seed,
-        batch=request.batch,
-        limit=request.limit,
-        tolerance=request.tolerance,
-    )
+    settings = request.settings
     for axis in request.axes:  # a mistake in the last one is said before the first one runs
         axis_of(axis, examples_of(subject), steps=settings.steps, span=settings.span)
     found: list[Perturbation] = []
@@ -39,8 +32,7 @@ def answer_perturb(
         for done, example in enumerate(request.examples):
             progress(done, len(request.examples))
             found.append(perturb(subject, example, axis, settings))
-    keeper = Keeper.of(request.keep)
-    return {TELLING.key: [TELLING.kept(entry, keeper) for entry in found]}
+    return FORMAT.answers(found, request.keep)
 
 
 def document(found: Perturbation, files: Files) -> dict[str, Json]:
@@ -158,10 +150,8 @@ def _number(found: Perturbation, value: float) -> str:
 def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_perturbations`, one a value."""
     del files
-    moment = datetime.now(UTC).replace(tzinfo=None)
     common: dict[str, object] = {
         "perturbation_id": found.id,
-        "checkpoint": found.origin.checkpoint,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
         "axis": found.axis.name,
@@ -169,11 +159,8 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
         "label": found.label,
         "threshold": found.threshold,
         "monotone": found.monotone,
-        "ok": found.ok,
         "seed": found.seed,
-        "checks": json_values.dumps([check_json(check) for check in found.checks]),
-        "answer": sentence(found),
-        "written_at": moment,
+        **judged_columns(found, sentence(found)),
     }
     return [
         {
@@ -193,10 +180,8 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     ]
 
 
-TELLING: Telling[Perturbation] = Telling(
-    key="perturbations",
-    table="input_perturbations",
-    identity="perturbation_id",
+FORMAT: ResultFormat[Perturbation] = ResultFormat(
+    kind=KIND,
     picture=no_picture,
     files=no_files,
     document=document,

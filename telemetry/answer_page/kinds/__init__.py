@@ -1,0 +1,1 @@
+"""What the page of each kind of answer draws, one kind a file: its curves and its tables."""

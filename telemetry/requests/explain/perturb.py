@@ -1,0 +1,89 @@
+"""`telemetry explain perturb`: change one thing of examples until the answer turns wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from telemetry.errors import UsageError
+from telemetry.requests.kinds import ExplainKind, Row
+from telemetry.requests.models import ExplainRequest
+from telemetry.requests.settings import Batch, Setting, Tolerance, names
+
+
+def both_ends(text: str) -> tuple[float, float]:
+    """Both ends of LOW:HIGH.
+
+    Raises:
+        ValueError: it says no two numbers.
+    """
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError as error:
+        raise ValueError("write LOW:HIGH, such as -0.3:0.3") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbSettings:
+    """How an axis is walked; without a span over all of it."""
+
+    steps: Annotated[int, Setting("Values to try.", least=3)] = 21
+    span: Annotated[
+        tuple[float, float] | None,
+        Setting("Ends of the axis.", flag="--range", metavar="LOW:HIGH", read=both_ends),
+    ] = None
+    seed: Annotated[int, Setting("Of noise, and of which words change.", metavar="N")] = 0
+    batch: Batch = 64
+    limit: Annotated[int | None, Setting("With --all: the first N.", metavar="N", least=1)] = None
+    tolerance: Tolerance = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbRequest(ExplainRequest):
+    """Change one thing of examples, more and more, until the answer turns wrong."""
+
+    examples: Annotated[
+        tuple[str, ...], Setting("Id or place; repeatable.", flag="--example", metavar="ID")
+    ] = ()
+    whole: Annotated[bool, Setting("Accuracy of the whole data set.", flag="--all")] = False
+    axes: Annotated[
+        tuple[str, ...],
+        Setting(
+            "brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, "
+            "crop, jpeg; token-drop, case, typo, synonym[:FILE.json]; feature:COLUMN.",
+            flag="--axis",
+            metavar="AXIS,AXIS",
+            read=names,
+        ),
+    ]
+    settings: PerturbSettings = PerturbSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse what names nothing to change.
+
+        Raises:
+            UsageError: neither examples nor the data set, or both.
+        """
+        if bool(self.examples) == self.whole:
+            raise UsageError("change what? Say --example ID, or --all.")
+
+
+def _about(rows: Sequence[Row]) -> str:
+    row = rows[0]
+    who = f"example {row['example_id']}" if row["example_id"] else row["dataset"]
+    return f"{who}, {row['axis']}"
+
+
+KIND = ExplainKind(
+    name="perturb",
+    verb="explain.perturb",
+    request=PerturbRequest,
+    room="perturbation",
+    doing="perturbing",
+    key="perturbations",
+    table="input_perturbations",
+    identity="perturbation_id",
+    order=("value",),
+    shown=("value", "prediction", "p_label", "accuracy", "n"),
+    about=_about,
+)
