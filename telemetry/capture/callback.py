@@ -140,14 +140,11 @@ class TelemetryCallback:
             activations=checked_switch("activations", activations),
             flight_recorder=checked_flight(flight_recorder),
             strict=checked_switch("strict", strict),
+            total_steps=checked_total(total_steps),
             probe=None if probe is None else ProbeBatch.of(probe),
             on_finding=checked_reaction(on_finding),
         )
-        folder, labels, n_steps = (
-            checked_store(store),
-            checked_tags(tags),
-            checked_total(total_steps),
-        )
+        folder, labels = checked_store(store), checked_tags(tags)
         group = checked_project(project)
         self._model = model
         self._recording: Recording | None = None
@@ -169,7 +166,7 @@ class TelemetryCallback:
             name=None if name is None else str(name),
             config=flatten_config(config),
             tags=labels,
-            total_steps=n_steps,
+            total_steps=options.total_steps,
             environment=capture_environment(),
             explain=None if spec is None else spec.to_json(),
             run_id=None,

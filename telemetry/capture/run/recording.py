@@ -6,8 +6,7 @@ event of the run, and never reaches the loop (unless `strict`).
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +14,7 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.activations.watch import ModuleWatch
+from telemetry.capture.budget.clocks import Clocks
 from telemetry.capture.budget.costs import Costs
 from telemetry.capture.budget.hash_purse import WINDOW_STEPS
 from telemetry.capture.catalogue.catalogue import Catalogue
@@ -27,12 +27,7 @@ from telemetry.capture.isolation.torch_state import in_backward, in_transform, i
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
 from telemetry.capture.run.observers import step_observers
-from telemetry.capture.steps import (
-    backward,
-    backward_graph,
-    entry_hook,
-    optimizer_hooks,
-)
+from telemetry.capture.steps import backward, backward_graph, entry_hook, optimizer_hooks
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
 from telemetry.capture.steps.ledger import StepLedger, StepRecord
 from telemetry.capture.steps.observer import Surroundings, Watch
@@ -62,16 +57,16 @@ class Recording:
         options: Options,
         writer: RunWriter,
         start: Continuation = BEGINNING,
-        clock: Callable[[], float] = time.perf_counter,
+        clocks: Clocks | None = None,
         dispatch_s: float = 0.0,
     ) -> None:
         self.writer = writer
-        self._clock = clock
+        clocks = clocks or Clocks.of_system()
+        self._clock = clock = clocks.wall
         self._optimizers = list(optimizers)
-        self._costs = Costs(options, clock, dispatch_s=dispatch_s)
+        self._costs = Costs(options, clocks, dispatch_s=dispatch_s)
         meter = self._costs.meter
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
-        self._governor = self._costs.governor
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
         self._ledger = StepLedger(n_optimizers=len(self._optimizers), now_s=clock())
         self._scalars = ScalarLog(self._ledger, now_s=clock())
@@ -88,15 +83,15 @@ class Recording:
         self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._news = FindingNews(writer.ref.short, options.on_finding, self._guard)
         writer.judge(self._news, options)
+        writer.tell_changes(self._costs.governor.training_has_changed)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
         self._hashes = False  # the batches of the step in progress
         self._window_is_open = True  # of 64 steps whose batches are hashed
-        flight = writer.flight
-        self._keepers: tuple[tuple[str, Call], ...] = (
-            () if flight is None else (("flight recorder", cast("Call", flight.note)),)
-        )
+        self._keepers: tuple[tuple[str, Call], ...] = ()
+        if writer.flight is not None:
+            self._keepers = (("flight recorder", cast("Call", writer.flight.note)),)
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._waiting: backward.Waiting = []  # for the end of the backward pass
         self._place(start)
@@ -109,13 +104,12 @@ class Recording:
         """A `step()` call of the loop: the loss of this step, metrics, and perhaps its end."""
         ledger = self._ledger
         never = ledger.never_stepped
-        former = None if ledger.called else ledger.ended_before_calls
+        former = ledger.ended_before_calls
         ends = ledger.call(self._scalars.known_loss(loss))
         if former is not None:
             self._guard.run(self._keepers, (former,))
         if metrics:
-            step = ledger.last_begun.step
-            self._scalars.add(metrics, step=step, closes_evaluation=False)
+            self._scalars.add(metrics, step=ledger.last_begun.step, closes_evaluation=False)
         if ledger.never_stepped and not never:
             self.emit(NEVER_STEPPED)
         if ends:
@@ -359,7 +353,7 @@ class Recording:
             self._watch.step_ended(record)
         now_s = self._clock()
         self._end_record(record, now_s)
-        change = self._governor.step_ended(record.step)
+        change = self._costs.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
         if self._scalars.is_due(now_s):
@@ -378,7 +372,7 @@ class Recording:
 
     def _begin_step(self) -> None:
         record = self._ledger.current
-        record.sampled = self._governor.sampled(record.step)
+        record.sampled = self._costs.sampled(record.step)
         if record.step % WINDOW_STEPS == 0:
             self._window_is_open = self._costs.hashes(record.step)
         self._hashes = self._window_is_open or record.sampled
@@ -402,5 +396,5 @@ class Recording:
         self.writer.emit(event, step=self._ledger.current.step)
 
     def _failed(self, part: str, error: Exception) -> None:
-        message = f"{part} switched off: {type(error).__name__}: {error}"
-        self.emit(Event(kind="telemetry_error", severity="warning", message=message))
+        text = f"{part} switched off: {type(error).__name__}: {error}"
+        self.emit(Event(kind="telemetry_error", severity="warning", message=text))

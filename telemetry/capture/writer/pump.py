@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from telemetry.capture.budget.changes import ChangeWatch
 from telemetry.capture.environment.numerics import library_versions
 from telemetry.capture.environment.repository import git_state
 from telemetry.capture.isolation.contained import contained
@@ -51,6 +52,7 @@ class Pump:
     Attributes:
         first_bad_loss: The first step whose loss is not finite; None: none so far.
         n_alarms: How often everything was written at once because the training is about to end.
+        changes: Notices that the training begins to behave otherwise.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Pump:
         self._alarm_due_s = -float("inf")
         self.first_bad_loss: int | None = None
         self.n_alarms = 0
+        self.changes = ChangeWatch()
 
     @property
     def n_shards(self) -> int:
@@ -192,6 +195,7 @@ class Pump:
     def _watch_steps(self, rows: pa.Table) -> None:
         if self._flight is not None:
             self._flight.settle(rows)
+        self.changes.see(rows)
         if self._alarm is None:
             self._alarm = _first_not_finite(rows, "loss")
             if self._alarm is not None and self.first_bad_loss is None:

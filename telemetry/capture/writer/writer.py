@@ -209,6 +209,10 @@ class RunWriter:
             started_s=self._clock(),
         )
 
+    def tell_changes(self, tell: Callable[[], None]) -> None:
+        """Call this, on the writer thread, when the training begins to behave otherwise."""
+        self._pump.changes.tell = tell
+
     def add_summary(self, **values: Json) -> None:
         """Values for the summary in run.json, from the next heartbeat on."""
         self._summary.update(values)
@@ -242,6 +246,8 @@ class RunWriter:
         if not self._is_owned or self._is_finished:
             return
         self._end = self._end or (status, error)
+        if self.flight is not None:
+            self.flight.write_kept()
         self._inbox.is_open = False
         self._inbox.wake.set()
         self._thread.join(timeout_s)
