@@ -87,7 +87,8 @@ def n_sampled(store: Path) -> int:
 @contextmanager
 def busy(n_processes: int) -> Iterator[None]:
     """So many processes that do nothing but compute."""
-    started = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_processes)]
+    command = [sys.executable, "-c", BUSY]
+    started = [subprocess.Popen(command) for _ in range(n_processes)]  # noqa: S603 - ours
     try:
         yield
     finally:
@@ -101,7 +102,8 @@ def count(name: str, *, niceness: int) -> int:
     with tempfile.TemporaryDirectory() as store:
         command = [sys.executable, __file__, "--train", name, "--store", store]
         command += ["--niceness", str(niceness)]
-        subprocess.run(command, check=True, env={**os.environ, "TELEMETRY_COMPACT": "off"})
+        environment = {**os.environ, "TELEMETRY_COMPACT": "off"}
+        subprocess.run(command, check=True, env=environment)  # noqa: S603 - ours
         return n_sampled(Path(store))
 
 

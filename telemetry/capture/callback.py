@@ -77,9 +77,10 @@ class TelemetryCallback:
         name: Display name; default is the script's name.
         config: Hyperparameters: a mapping, dataclass or namespace; nested keys are joined by dots.
         tags: Free labels; `gan`, `rl`, `overfit-one-batch`, `fine-tune` are understood by diagnose.
-        total_steps: Planned optimizer steps, for rules that speak of a share of the plan.
-        every: Sample each N-th optimizer step, or a multiple where the budget asks for it; "auto":
-            as often as the budget allows.
+        total_steps: Planned optimizer steps, for rules that speak of a share of the plan; samples
+            that every run has are spread over them.
+        every: Sample each N-th optimizer step, or a multiple where the budget asks for it, which
+            one line says; "auto": as often as the budget allows, and at least 24 times.
         overhead_budget: Share of the elapsed time that recording may cost; None: no limit.
         overhead_allowance_s: Seconds that recording may cost in any case, so that short runs are
             observed closely.

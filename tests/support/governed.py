@@ -67,7 +67,7 @@ class Loop:
         return [step for step, _ in self.samples if not floor.has(step)]
 
     def allowed_steps(self) -> bool:
-        """Whether every sample that nobody owed lies on a multiple of the cadence of its time, as events tell it."""
+        """Whether every sample that the budget has paid lies on the cadence that events tell."""
         cadence = {change.step: change.after for change in self.changes}
         current = self.every or 1
         last = 0

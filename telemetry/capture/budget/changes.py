@@ -21,8 +21,8 @@ LEVELS = ("loss", "grad_norm_total")  # columns of `steps`
 STALE = "stale_grad_share"
 N_BEFORE, N_NEW = 64, 16
 # Of white noise the median of 16 values strays by a third of its standard deviation.
-SHIFT_SPREADS = 5.0
-WIDER = 5.0
+SHIFT_SPREADS = 4.0
+WIDER = 4.0
 LEAST_SPREAD_SHARE = 0.01  # of the level: a loss that has come to rest is not shifted by a hair
 TO_DEVIATION = 1.4826  # from a median deviation, of normal noise
 STALE_LIMIT = 0.5

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from loops import records
 from provenance import column, opened, scalar, tensors, x
@@ -153,3 +154,23 @@ def test_an_optimizer_that_steps_after_all_is_sampled_once_a_step(tmp_path: Path
         row["n_zero"] for (_, _, kind), row in sorted(rows.items(), key=str) if kind == "update"
     ]
     assert sorted(map(str, updates)) == ["0"] * 10 + ["1"] * 6
+
+
+def test_a_cadence_that_the_budget_forbids_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = recorded(tmp_path, 400, step_s=0.01, every=5)
+    (line,) = (r.getMessage() for r in caplog.records if "every=5" in r.getMessage())
+    event = next(row for row in records(run, "events") if row["kind"] == "cadence")
+    after = json.loads(str(event["payload"]))["after"]
+    assert f"from step {int(str(event['step'])) + 1} on, 1 step in {after} is sampled" in line
+    assert json.loads((run / "run.json").read_text())["summary"]["every"] == 5
+    assert 24 <= n_sampled(run) < 80
+
+
+def test_a_cadence_that_costs_little_needs_no_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded(tmp_path, 40, step_s=10.0, every=5)
+    recorded(tmp_path, 400, step_s=0.01)  # nothing was asked for
+    assert caplog.records == []
