@@ -83,7 +83,7 @@ def _level_and_spread(values: FloatArray) -> tuple[float, float]:
 
 def _known(rows: pa.Table, column: str) -> FloatArray:
     """Finite values of a column, shape (n,); others have an alarm of their own."""
-    values = rows[column].drop_null().to_numpy()
+    values: FloatArray = rows[column].drop_null().to_numpy()
     return values[np.isfinite(values)]
 
 
