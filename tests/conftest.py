@@ -82,16 +82,19 @@ def _no_git() -> Iterator[None]:
 def _no_time_but_our_own() -> Iterator[None]:
     """What telemetry does by the clock is done by the processor time of this process.
 
-    Rows are flushed after a second, samples that are dear become rare, a slow flight recorder is
-    off: what else the machine does must not decide it.
+    Rows are flushed after a second, samples that are dear become rare, a slow flight recorder
+    pauses: what else the machine does must not decide it.
     """
     # It loads torch: only if it is there.
     recording = sys.modules.get("telemetry.capture.run.recording")
-    clocks = SimpleNamespace(perf_counter=time.process_time)
+    clocks = SimpleNamespace(perf_counter=time.process_time, thread_time=time.thread_time)
     with pytest.MonkeyPatch.context() as patch:
         if recording is not None:
-            for owner in (recording.Recording, recording.RunWriter):
-                patch.setitem(owner.__init__.__kwdefaults__, "clock", time.process_time)
+            ours = recording.Clocks(
+                wall=time.process_time, processor=time.thread_time, queued=lambda: 0.0
+            )
+            patch.setitem(recording.Recording.__init__.__kwdefaults__, "clocks", ours)
+            patch.setitem(recording.RunWriter.__init__.__kwdefaults__, "clock", time.process_time)
             for name in ("activations.functions", "writer.writer"):
                 patch.setattr(sys.modules[f"telemetry.capture.{name}"], "time", clocks)
         yield

@@ -22,6 +22,7 @@ from telemetry.cli.screens.run_lines import (
     cadence_of,
     capture_line,
     count_attempts,
+    every_of,
     headline,
     lost_lines,
     model_line,
@@ -88,8 +89,10 @@ class Summary:
             "optimizers": self.description.optimizers,
             "capture": {
                 "cadence": cadence_of(self.run, self.description),
+                "every": every_of(self.run),
                 "overhead_share": overhead_of(self.run, timing),
                 "n_samples": self.footprint.n_samples,
+                "n_steps": self.run.steps,
                 "n_bytes": self.footprint.n_bytes,
                 "n_tensor_rows": self.footprint.n_tensor_rows,
                 "bytes_per_tensor_row": self.footprint.bytes_per_tensor_row,

@@ -126,23 +126,39 @@ def _setting(value: Json) -> str:
 def capture_line(
     run: "Run", description: "Description", timing: "Timing", footprint: "Footprint"
 ) -> str:
-    """`every 10 steps, 1 000 samples, overhead 0.6 %, 31 MB, 71 B per tensor row`."""
+    """`22 of 516 steps sampled, every 10 steps, overhead 0.6 %, 31 MB, 71 B per tensor row`."""
     cadence, overhead = cadence_of(run, description), overhead_of(run, timing)
     per_row = footprint.bytes_per_tensor_row
     parts = [
-        "" if cadence is None else f"every {plural(cadence, 'step') if cadence > 1 else 'step'}",
-        plural(footprint.n_samples, "sample"),
-        "" if overhead is None else _overhead(overhead, timing.elapsed_s),
+        f"{footprint.n_samples} of {plural(run.steps, 'step')} sampled",
+        _cadence(cadence, every_of(run)),
+        "" if overhead is None else _overhead(run, overhead, timing.elapsed_s),
         numbers.size(footprint.n_bytes),
         "" if per_row is None else f"{per_row:.0f} B per tensor row",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def _overhead(share: float, elapsed_s: float) -> str:
+def _cadence(cadence: int | None, asked: int | None) -> str:
+    if cadence is None:
+        return ""
+    text = f"every {plural(cadence, 'step') if cadence > 1 else 'step'}"
+    is_refused = asked is not None and asked < cadence
+    return f"{text} at the end where every {asked} was asked for" if is_refused else text
+
+
+def _overhead(run: "Run", share: float, elapsed_s: float) -> str:
     # The seconds as well: of a short run an allowance of two seconds is a large share.
+    stated = json_number(run.manifest.summary.get("overhead_s")) if run.manifest else None
+    spent_s = share * elapsed_s if stated is None else stated
     text = f"overhead {numbers.percent(share)}"
-    return f"{text} ({numbers.duration(share * elapsed_s)})" if elapsed_s > 0 else text
+    return f"{text} ({numbers.duration(spent_s)})" if spent_s > 0 else text
+
+
+def every_of(run: "Run") -> int | None:
+    """Every which step was to be sampled; None: the budget decides, or nobody says."""
+    stated = run.manifest.summary.get("every") if run.manifest else None
+    return json_integer(stated, least=1)
 
 
 def cadence_of(run: "Run", description: "Description") -> int | None:

@@ -77,9 +77,10 @@ class TelemetryCallback:
         name: Display name; default is the script's name.
         config: Hyperparameters: a mapping, dataclass or namespace; nested keys are joined by dots.
         tags: Free labels; `gan`, `rl`, `overfit-one-batch`, `fine-tune` are understood by diagnose.
-        total_steps: Planned optimizer steps, for rules that speak of a share of the plan.
-        every: Sample each N-th optimizer step, or a multiple where the budget asks for it; "auto":
-            as often as the budget allows.
+        total_steps: Planned optimizer steps, for rules that speak of a share of the plan; samples
+            that every run has are spread over them.
+        every: Sample each N-th optimizer step, or a multiple where the budget asks for it, which
+            one line says; "auto": as often as the budget allows, and at least 24 times.
         overhead_budget: Share of the elapsed time that recording may cost; None: no limit.
         overhead_allowance_s: Seconds that recording may cost in any case, so that short runs are
             observed closely.
@@ -140,14 +141,11 @@ class TelemetryCallback:
             activations=checked_switch("activations", activations),
             flight_recorder=checked_flight(flight_recorder),
             strict=checked_switch("strict", strict),
+            total_steps=checked_total(total_steps),
             probe=None if probe is None else ProbeBatch.of(probe),
             on_finding=checked_reaction(on_finding),
         )
-        folder, labels, n_steps = (
-            checked_store(store),
-            checked_tags(tags),
-            checked_total(total_steps),
-        )
+        folder, labels = checked_store(store), checked_tags(tags)
         group = checked_project(project)
         self._model = model
         self._recording: Recording | None = None
@@ -169,7 +167,7 @@ class TelemetryCallback:
             name=None if name is None else str(name),
             config=flatten_config(config),
             tags=labels,
-            total_steps=n_steps,
+            total_steps=options.total_steps,
             environment=capture_environment(),
             explain=None if spec is None else spec.to_json(),
             run_id=None,

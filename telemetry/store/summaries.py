@@ -266,7 +266,7 @@ def run_description(session: Session, run: Run) -> Description:
     for record in records:
         if record["attempt"] == records[-1]["attempt"]:
             found[as_text(record["kind"])].append(parsed_object(as_text(record["payload"])))
-    cadence = found["cadence"][-1].get("cadence") if found["cadence"] else None
+    cadence = found["cadence"][-1].get("after") if found["cadence"] else None
     return Description(
         model=found["attach"][-1] if found["attach"] else {},
         optimizers=tuple(found["optimizer"]),

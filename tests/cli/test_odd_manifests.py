@@ -33,6 +33,8 @@ ODD: dict[str, dict[str, object]] = {
         "summary": {
             "steps": HUGE,
             "cadence": HUGE,
+            "every": HUGE,
+            "overhead_s": HUGE,
             "overhead_share": HUGE,
             "metrics": {"loss": {"last": HUGE, "best": DEEP, "best_step": HUGE}},
             "findings": {"error": 2**40, "warning": HUGE, "info": True},

@@ -89,9 +89,9 @@ def test_values_of_ranks_are_averaged(tmp_path: Path) -> None:
 
 def test_a_description_is_that_of_the_last_attempt(tmp_path: Path) -> None:
     first = RunBuilder(store=tmp_path).losses([1.0])
-    first.event("attach", model="Old").event("cadence", cadence=5).write()
+    first.event("attach", model="Old").event("cadence", after=5).write()
     second = RunBuilder(store=tmp_path, attempt=2).losses([1.0, 0.5])
-    second.event("attach", model="New").event("cadence", cadence=2)
+    second.event("attach", model="New").event("cadence", after=2)
     second.write()
     store = Store.open(tmp_path)
     run = store.select("latest")

@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
+from telemetry.capture.budget.floor import Floor
 from telemetry.capture.budget.governor import CadenceChange, Governor
 
 
@@ -14,6 +15,7 @@ class Loop:
     every: int | None = None
     budget_share: float | None = 0.01
     allowance_s: float = 2.0
+    total_steps: int | None = None
     now_s: float = 100.0
     step: int = 0
     samples: list[tuple[int, float]] = field(default_factory=list)
@@ -25,8 +27,11 @@ class Loop:
             every=self.every,
             budget_share=self.budget_share,
             allowance_s=self.allowance_s,
+            total_steps=self.total_steps,
             clock=lambda: self.now_s,
         )
+
+        self.floor = Floor(every=self.every or 1, total_steps=self.total_steps)
 
     def spend(self, seconds: float) -> None:
         self.now_s += seconds
@@ -34,7 +39,9 @@ class Loop:
 
     def run(self, n_steps: int, *, step_s: float, sample_s: float, base_s: float = 0.0) -> "Loop":
         for _ in range(n_steps):
-            if self.governor.sampled(self.step):
+            is_owed = self.floor.has(self.step)
+            is_sampled = self.governor.sampled(self.step)
+            if is_sampled:
                 self.spend(sample_s)
                 self.samples.append((self.step, self.governor.elapsed_s))
             self.now_s += step_s
@@ -43,17 +50,28 @@ class Loop:
             change = self.governor.step_ended(self.step)
             if change is not None:
                 self.changes.append(change)
-            promised_s = max(self.allowance_s, (self.budget_share or 0) * self.governor.elapsed_s)
-            self.worst_excess_s = max(self.worst_excess_s, self.governor.cost_s - promised_s)
+            if is_sampled and not is_owed:
+                self._look_at_the_promise()
             self.step += 1
         return self
 
+    def _look_at_the_promise(self) -> None:
+        """After a sample that nobody owed: those of the floor are taken whatever they cost."""
+        promised_s = max(self.allowance_s, (self.budget_share or 0) * self.governor.elapsed_s)
+        self.worst_excess_s = max(self.worst_excess_s, self.governor.cost_s - promised_s)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Steps of the samples that the budget has paid."""
+        floor = Floor(every=self.every or 1, total_steps=self.total_steps)
+        return [step for step, _ in self.samples if not floor.has(step)]
+
     def allowed_steps(self) -> bool:
-        """Whether every sample lies on a multiple of the cadence of its time, as events tell it."""
+        """Whether every sample that the budget has paid lies on the cadence that events tell."""
         cadence = {change.step: change.after for change in self.changes}
         current = self.every or 1
         last = 0
-        for step, _ in self.samples:
+        for step in self.chosen:
             for between in range(last, step):
                 current = cadence.get(between, current)
             if step % current:

@@ -146,7 +146,7 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         contained: A block that keeps what goes wrong in here from the operation that ran.
 
     Attributes:
-        cost_s: Seconds spent in here, the operations themselves left out.
+        cost_s: Seconds of processor time spent in here, the operations themselves left out.
     """
 
     supports_higher_order_operators = True
@@ -187,12 +187,12 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run the operation as it is; look at what it read or returned."""
         del types
         result = func(*args, **(kwargs or {}))
-        started_s = time.perf_counter()
+        started_s = time.thread_time()
         look = self._looks.get(func)
         if look is not None:
             with self._contained:
                 look(args, kwargs or {}, result)
-        self.cost_s += time.perf_counter() - started_s + DISPATCH_S
+        self.cost_s += time.thread_time() - started_s + DISPATCH_S
         return result
 
     def _activation(self, site: str, family: Family) -> Look:

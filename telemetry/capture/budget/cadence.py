@@ -51,6 +51,10 @@ class Promise:
             return self.budget_share
         return ALLOWANCE_EXPONENT * self.allowed_s(elapsed_s) / max(elapsed_s, INSTANT_S)
 
+    def share(self, part: float) -> "Promise":
+        """A part of it."""
+        return Promise(allowance_s=part * self.allowance_s, budget_share=part * self.budget_share)
+
     def for_samples(self, base_share: float) -> "Promise":
         """What is left of it for samples.
 

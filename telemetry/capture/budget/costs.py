@@ -1,16 +1,28 @@
 """What recording one run costs the training thread: of samples, of hashing, of the present step."""
 
-from collections.abc import Callable
+import logging
+import statistics
+from collections import deque
 from dataclasses import replace
 
-from telemetry.capture.budget.charged import Charged
-from telemetry.capture.budget.governor import Governor
+from telemetry.capture.budget.clocks import Clocks
+from telemetry.capture.budget.governor import CadenceChange, Governor
 from telemetry.capture.budget.hash_purse import HASH_SHARE, HashPurse
 from telemetry.capture.environment.peak_memory import peak_memory
-from telemetry.capture.isolation.meter import Meter
+from telemetry.capture.isolation.meter import Exactly, Meter
 from telemetry.capture.steps.continuation import Continuation
 from telemetry.capture.steps.options import Options
 from telemetry.json_values import Json
+
+logger = logging.getLogger(__name__)
+
+# Hooks of steps that are not sampled are timed by the clock on the wall, which is cheap and goes on
+# while the thread waits for a core. So one such step in sixteen is timed by processor time, and the
+# others count as at most four times as much as those: some milliseconds of waiting are left out.
+EXACT_EVERY, EXACT_PHASE = 16, 7
+N_EXACT = 5  # their median
+LEAST_LIMIT_S = 0.0005
+LIMIT_FACTOR = 4.0
 
 
 class Costs:
@@ -18,7 +30,7 @@ class Costs:
 
     Args:
         options: What recording may cost.
-        clock: Monotonic seconds.
+        clocks: Say what it costs.
         dispatch_s: Seconds of the way to one hook and back.
 
     Attributes:
@@ -27,38 +39,65 @@ class Costs:
         meter: Times whatever the training runs of telemetry.
     """
 
-    def __init__(
-        self, options: Options, clock: Callable[[], float], *, dispatch_s: float = 0.0
-    ) -> None:
+    def __init__(self, options: Options, clocks: Clocks, *, dispatch_s: float = 0.0) -> None:
         budget = options.overhead_budget
         self.governor = Governor(
             every=options.every,
             budget_share=None if budget is None else (1 - HASH_SHARE) * budget,
             allowance_s=(1 - HASH_SHARE) * options.overhead_allowance_s,
-            clock=clock,
+            total_steps=options.total_steps,
+            clock=clocks.unhindered,
         )
         self.purse = HashPurse(self.governor)
-        self.meter = Meter(clock, dispatch_s=dispatch_s)
-        self._clock = clock
-        self._hashing_s = 0.0  # of the step in progress; the meter counts it as well
+        self.meter = Meter(clocks.wall, processor=clocks.processor, dispatch_s=dispatch_s)
+        self._options = options
+        self._is_refusal_told = False
+        self._hashing_s = 0.0  # of the step in progress
+        self._is_sampled = False
+        self._plain_s: deque[float] = deque(maxlen=N_EXACT)  # steps without a sample, exact
 
     @property
     def total_s(self) -> float:
-        """Seconds of the training thread that recording has taken so far."""
-        return self.governor.cost_s + self.purse.cost_s + self.meter.spent_s - self._hashing_s
+        """Seconds of processor time that recording has taken the training thread so far."""
+        governor = self.governor
+        return governor.set_up_s + governor.cost_s + self.purse.cost_s + self.meter.spent_s
 
     @property
     def share(self) -> float:
-        """Its share of the elapsed time."""
-        return self.total_s / max(self.governor.elapsed_s, 1e-9)
+        """Its share of the time that the training thread had."""
+        return self.total_s / max(self.governor.elapsed_s + self.governor.set_up_s, 1e-9)
 
     def summary(self) -> dict[str, Json]:
         """For the summary of the run."""
         return {
             "overhead_share": self.share,
+            "overhead_s": self.total_s,
             "cadence": self.governor.cadence,
+            "every": self._options.every,
             **peak_memory(),
         }
+
+    def step_ended(self, step: int) -> CadenceChange | None:
+        """Note the end of a step; says if the cadence is another from the next step on."""
+        change = self.governor.step_ended(step)
+        if change is not None and not self._is_refusal_told:
+            self._tell_refusal(change)
+        return change
+
+    def _tell_refusal(self, change: CadenceChange) -> None:
+        """That the budget forbids the cadence that was asked for, once."""
+        asked, budget = self._options.every, self._options.overhead_budget
+        if asked is None or change.after <= asked:
+            return
+        self._is_refusal_told = True
+        logger.warning(
+            "telemetry: every=%d costs more than overhead_budget=%g allows: from step %d on, "
+            "1 step in %d is sampled; overhead_budget=None samples what was asked for",
+            asked,
+            budget,
+            change.step + 1,
+            change.after,
+        )
 
     def reached(self, step: int, samples: int, epochs: int) -> Continuation:
         """Where a later attempt goes on that begins at this step, after all these."""
@@ -81,16 +120,36 @@ class Costs:
         """Whether the batches of a step are hashed although it is not sampled."""
         return self.purse.wanted(step)
 
-    def hashing(self) -> Charged:
+    def hashing(self) -> Exactly:
         """A block that hashes, which has a purse of its own."""
-        return Charged(self._charge_hashing, self._clock)
+        return self.meter.exactly(self._charge_hashing)
+
+    def sampled(self, step: int) -> bool:
+        """Whether a step that begins is sampled; its hooks are timed accordingly."""
+        self._is_sampled = self.governor.sampled(step)
+        self.meter.be_exact(
+            wanted=self._is_sampled
+            or step % EXACT_EVERY == EXACT_PHASE
+            or len(self._plain_s) < N_EXACT
+        )
+        return self._is_sampled
 
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
-        seconds = self.meter.take()
-        self.governor.charge(seconds - self._hashing_s)
-        self._hashing_s = 0.0
-        return seconds
+        if self.meter.is_exact:
+            seconds = self.meter.take()
+            if not self._is_sampled:
+                self._plain_s.append(seconds)
+        else:
+            seconds = self.meter.take(limit_s=self._limit_s)
+        self.governor.charge(seconds)
+        hashing_s, self._hashing_s = self._hashing_s, 0.0
+        return seconds + hashing_s
+
+    @property
+    def _limit_s(self) -> float:
+        """What a step that is neither sampled nor exact counts as at most."""
+        return max(LIMIT_FACTOR * statistics.median(self._plain_s or (0.0,)), LEAST_LIMIT_S)
 
     def _charge_hashing(self, seconds: float) -> None:
         self.purse.charge(seconds)

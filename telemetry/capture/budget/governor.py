@@ -1,7 +1,11 @@
 """The governor: measured cost of recording in, cadence of the samples out.
 
 It keeps cost <= max(allowance, budget * elapsed) and spends the allowance so that no stretch of a
-run stays unobserved (`cadence.py` decides, this module measures).
+run stays unobserved (`cadence.py` decides, this module measures). Three things stand beside the
+cadence. What the first sampled step costs is set-up, imports and allocations, and decides nothing.
+The samples of the floor (`floor.py`) are taken whatever they cost, and others wait until they are
+paid. Where the training changes (`changes.py`), a stretch is looked at closely, from a tenth of the
+promise that is kept for it.
 """
 
 import math
@@ -11,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from telemetry.capture.budget.cadence import Promise, Spending, next_cadence
+from telemetry.capture.budget.floor import PATTERN, SHORT_RUN, Floor
 from telemetry.capture.steps.continuation import Continuation
 from telemetry.json_values import Json
 
@@ -22,6 +27,9 @@ DECISION_EVERY = 64  # steps, also without a sample: steps may have become slowe
 CREDIBLE_S = 60.0  # of one piece of recording; a longer one counts as so many of the dearest sample
 CREDIBLE_FACTOR = 10.0
 OTHERS_SHARE_LIMIT = 0.5
+CLOSER_SHARE = 0.1  # of the promise, for looking closely where the training changes
+CLOSER_DISTANCE = 128  # steps, and an eighth of those done: so often at most
+CLOSER_GROWTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +65,13 @@ class Governor:
         every: The finest cadence in steps; None: every step as long as the budget allows.
         budget_share: What recording may cost of the elapsed time; None: no limit.
         allowance_s: Seconds that recording may cost in any case.
-        clock: Monotonic seconds.
+        total_steps: Planned steps of the run; None: not known.
+        clock: Seconds that the training had, monotonic.
 
     Attributes:
         cadence: Steps between samples: a step is sampled if it is a multiple, so ranks share steps.
-        cost_s: Seconds of the training thread spent on recording so far.
+        cost_s: Seconds of the training thread spent on recording so far, without the set-up.
+        set_up_s: Seconds that recording has taken until the end of the first sampled step.
     """
 
     def __init__(
@@ -70,20 +80,28 @@ class Governor:
         every: int | None,
         budget_share: float | None,
         allowance_s: float,
+        total_steps: int | None = None,
         clock: Callable[[], float],
     ) -> None:
         self.cadence = every or 1
         self.cost_s = 0.0
+        self.set_up_s = 0.0
         self._finest = self.cadence
         self._promise = (
             None
             if budget_share is None
             else Promise(allowance_s=allowance_s, budget_share=budget_share)
         )
+        self._may_spend = self._promise is None or allowance_s > 0 or budget_share != 0
+        self._floor = Floor(every=self._finest, total_steps=total_steps)
         self._clock = clock
         self._started_s = self._now_s = clock()
         self._decided_step = -1
-        self._is_sampled = False
+        self._is_sampled = self._is_refused = self._is_closer = False
+        self._is_set_up = False
+        # Told by another thread: that the training has changed, looked at when a step begins.
+        self._has_changed = False
+        self._closer_from: int | None = None
         # At the last decision and before the step in progress: step, elapsed and cost.
         self._window = (-1, 0.0, 0.0)
         self._cost_before_step_s = 0.0
@@ -91,6 +109,7 @@ class Governor:
         self._step_s: deque[float] = deque(maxlen=N_REMEMBERED)
         self._base_s: deque[float] = deque(maxlen=N_REMEMBERED)
         self._samples_s = 0.0
+        self._closer_s = 0.0  # of those, samples of stretches looked at closely
 
     @property
     def elapsed_s(self) -> float:
@@ -104,8 +123,8 @@ class Governor:
     @property
     def overhead_share(self) -> float:
         """Share of the elapsed time that recording took on the training thread."""
-        elapsed_s = self.elapsed_s
-        return self.cost_s / elapsed_s if elapsed_s > 0 else 0.0
+        elapsed_s = self.elapsed_s + self.set_up_s
+        return (self.set_up_s + self.cost_s) / elapsed_s if elapsed_s > 0 else 0.0
 
     @property
     def allowed_s(self) -> float:
@@ -133,8 +152,14 @@ class Governor:
         """Whether a step is sampled; asked again for the same step, the answer is the same."""
         if step != self._decided_step:
             self._decided_step = step
-            self._is_sampled = step % self.cadence == 0 and self._is_affordable()
+            if self._has_changed:
+                self._look_closer(step)
+            self._is_sampled = self._is_wanted(step)
         return self._is_sampled
+
+    def training_has_changed(self) -> None:
+        """Look closely at the steps that come, if there was no such stretch a short while ago."""
+        self._has_changed = True
 
     def charge(self, seconds: float) -> None:
         """Add time that the training thread has just spent on recording."""
@@ -145,18 +170,59 @@ class Governor:
     def step_ended(self, step: int) -> CadenceChange | None:
         """Note the end of a step; says if the cadence is another from the next step on."""
         sampled = self._is_sampled and step == self._decided_step
-        if self._promise is None or not (sampled or step % DECISION_EVERY == 0):
+        if sampled and not self._is_set_up:
+            self._end_set_up(step)
+            return None
+        is_due = sampled or self._is_refused or step % DECISION_EVERY == 0
+        if self._promise is None or not is_due:
             self._cost_before_step_s = self.cost_s
             return None
         elapsed_s = self.elapsed_s
         self._measure(step, elapsed_s, sampled=sampled)
         before = self.cadence
-        self.cadence = next_cadence(before, self._finest, self._spending(elapsed_s), self._promise)
+        regular = self._promise.share(1 - CLOSER_SHARE)
+        self.cadence = next_cadence(before, self._finest, self._spending(elapsed_s), regular)
         if self.cadence == before:
             return None
         return CadenceChange(
             step=step, before=before, after=self.cadence, cost_s=self.cost_s, elapsed_s=elapsed_s
         )
+
+    def _end_set_up(self, step: int) -> None:
+        """Imports, allocations and caches: what the first sample takes tells nothing of others."""
+        self._is_set_up = True
+        before_s = self._window[2]  # of earlier attempts
+        self.set_up_s = self.cost_s - before_s
+        self.cost_s = self._cost_before_step_s = before_s
+        self._started_s += self.set_up_s  # nor is it a time in which the run has earned samples
+        self._window = (step, self.elapsed_s, before_s)
+
+    def _is_wanted(self, step: int) -> bool:
+        """Whether a step that begins is to be sampled."""
+        is_of_floor = self._floor.has(step)
+        self._is_refused = self._is_closer = False
+        if not self._may_spend:
+            return False
+        if self._promise is None or is_of_floor:
+            return is_of_floor or step % self.cadence == 0
+        if step % self.cadence == 0:
+            if self._is_affordable(closer=False):
+                return True
+            self._is_refused = True
+        self._is_closer = self._is_in_closer(step) and self._is_affordable(closer=True)
+        return self._is_closer
+
+    def _look_closer(self, step: int) -> None:
+        self._has_changed = False
+        since = self._closer_from
+        if since is None or step - since >= max(CLOSER_DISTANCE, step // CLOSER_GROWTH):
+            self._closer_from = step
+
+    def _is_in_closer(self, step: int) -> bool:
+        since = self._closer_from
+        if since is None or step - since >= SHORT_RUN * self._finest:
+            return False
+        return step % self._finest == 0 and (step - since) // self._finest in PATTERN
 
     def _credible_s(self, seconds: float) -> float:
         """Of a time that cannot be: a clock was set, or a machine slept during a sample."""
@@ -164,23 +230,30 @@ class Governor:
             seconds = min(seconds, CREDIBLE_FACTOR * max(self._sample_s))
         return max(seconds, 0.0)
 
-    def _is_affordable(self) -> bool:
+    def _is_affordable(self, *, closer: bool) -> bool:
         """Whether a sample as dear as the dearest of the last ones keeps the promise."""
-        if self._promise is None:
+        if self._promise is None or not self._sample_s:
             return True
-        if not self._sample_s:
-            return self._promise.allowance_s > 0 or self._promise.budget_share > 0
         elapsed_s = self.elapsed_s
         spending = self._spending(elapsed_s)
-        net = self._promise.for_samples(spending.base_share)
-        return spending.samples_s(self._promise) + max(self._sample_s) <= net.limit_s(elapsed_s)
+        promise = self._promise if closer else self._promise.share(1 - CLOSER_SHARE)
+        net = promise.for_samples(spending.base_share)
+        spent_s = spending.samples_s(promise) + (self._closer_share_s(elapsed_s) if closer else 0.0)
+        return spent_s + max(self._sample_s) <= net.limit_s(elapsed_s)
+
+    def _closer_share_s(self, elapsed_s: float) -> float:
+        """What looking closely has cost of the part of the promise that is kept for it."""
+        if self._promise is None:
+            return 0.0
+        return min(self._closer_s, CLOSER_SHARE * self._promise.limit_s(elapsed_s))
 
     def _counted_s(self, elapsed_s: float) -> float:
         """What counts against the promise: samples, and of the rest what makes room for them."""
         if self._promise is None:
             return self.cost_s
         limit_s = OTHERS_SHARE_LIMIT * self._promise.limit_s(elapsed_s)
-        return self._samples_s + min(self.cost_s - self._samples_s, limit_s)
+        samples_s = self._samples_s - self._closer_share_s(elapsed_s)
+        return samples_s + min(self.cost_s - self._samples_s, limit_s)
 
     def _measure(self, step: int, elapsed_s: float, *, sampled: bool) -> None:
         """What the steps since the last decision say about the costs."""
@@ -196,6 +269,8 @@ class Governor:
             sample_s = max(in_last_step_s - base_s, 0.0)
             self._sample_s.append(sample_s)
             self._samples_s += sample_s
+            if self._is_closer:
+                self._closer_s += sample_s
         own_s = elapsed_s - last_elapsed_s - (self.cost_s - last_cost_s)
         self._step_s.append(max(own_s, 0.0) / n_steps)
         self._window = (step, elapsed_s, self.cost_s)

@@ -104,7 +104,8 @@ class OriginObserver(StepObserver):
             if number is None:
                 self._look_late(record)
             elif not math.isfinite(number):
-                self._search(record, roots)
+                with self.around.guard.meter.exactly():
+                    self._search(record, roots)
                 return
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
@@ -115,7 +116,8 @@ class OriginObserver(StepObserver):
             if clip is None
             else self._are_finite(clip, optimizer)
         ):
-            self._search_gradients(record)
+            with self.around.guard.meter.exactly():
+                self._search_gradients(record)
         if self._found is None:
             self._n_searches = 0
         self._last_step = record.step

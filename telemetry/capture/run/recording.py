@@ -5,8 +5,7 @@ event of the run, and never reaches the loop (unless `strict`).
 """
 
 import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +13,7 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
 
 from telemetry.capture.activations.watch import ModuleWatch
+from telemetry.capture.budget.clocks import Clocks
 from telemetry.capture.budget.costs import Costs
 from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.catalogue.group_settings import number_of
@@ -54,13 +54,14 @@ class Recording:
         options: Options,
         writer: RunWriter,
         start: Continuation = BEGINNING,
-        clock: Callable[[], float] = time.perf_counter,
+        clocks: Clocks | None = None,
         dispatch_s: float = 0.0,
     ) -> None:
         self.writer = writer
-        self._clock = clock
+        clocks = clocks or Clocks.of_system()
+        self._clock = clock = clocks.wall
         self._optimizers = list(optimizers)
-        self._costs = Costs(options, clock, dispatch_s=dispatch_s)
+        self._costs = Costs(options, clocks, dispatch_s=dispatch_s)
         meter = self._costs.meter
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
@@ -82,13 +83,13 @@ class Recording:
         self._watch = Watch(step_observers(self._surroundings()), self._guard)
         self._news = FindingNews(writer.ref.short, options.on_finding, self._guard)
         writer.judge(self._news, options)
+        writer.tell_changes(self._costs.governor.training_has_changed)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
-        flight = writer.flight
-        self._keepers: tuple[tuple[str, Call], ...] = (
-            () if flight is None else (("flight recorder", cast("Call", flight.note)),)
-        )
+        self._keepers: tuple[tuple[str, Call], ...] = ()
+        if writer.flight is not None:
+            self._keepers = (("flight recorder", cast("Call", writer.flight.note)),)
         self._reevaluates = False  # a closure, within the step of its optimizer
         self._waiting: backward.Waiting = []  # for the end of the backward pass
         self._place(start)
@@ -101,13 +102,12 @@ class Recording:
         """A `step()` call of the loop: the loss of this step, metrics, and perhaps its end."""
         ledger = self._ledger
         never = ledger.never_stepped
-        former = None if ledger.called else ledger.ended_before_calls
+        former = ledger.ended_before_calls
         ends = ledger.call(self._scalars.known_loss(loss))
         if former is not None:
             self._guard.run(self._keepers, (former,))
         if metrics:
-            step = ledger.last_begun.step
-            self._scalars.add(metrics, step=step, closes_evaluation=False)
+            self._scalars.add(metrics, step=ledger.last_begun.step, closes_evaluation=False)
         if ledger.never_stepped and not never:
             self.emit(NEVER_STEPPED)
         if ends:
@@ -349,7 +349,7 @@ class Recording:
             self._watch.step_ended(record)
         now_s = self._clock()
         self._end_record(record, now_s)
-        change = self._costs.governor.step_ended(record.step)
+        change = self._costs.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
         if self._scalars.is_due(now_s):
@@ -368,7 +368,7 @@ class Recording:
 
     def _begin_step(self) -> None:
         record = self._ledger.current
-        record.sampled = self._costs.governor.sampled(record.step)
+        record.sampled = self._costs.sampled(record.step)
         self._samples.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)
@@ -390,5 +390,5 @@ class Recording:
         self.writer.emit(event, step=self._ledger.current.step)
 
     def _failed(self, part: str, error: Exception) -> None:
-        message = f"{part} switched off: {type(error).__name__}: {error}"
-        self.emit(Event(kind="telemetry_error", severity="warning", message=message))
+        text = f"{part} switched off: {type(error).__name__}: {error}"
+        self.emit(Event(kind="telemetry_error", severity="warning", message=text))

@@ -14,7 +14,8 @@ OnFinding: TypeAlias = Callable[[Finding], object] | Literal["warn", "stop"]
 class Options:
     """What is recorded, and what it may cost.
 
-    `every` None lets the budget decide; `flight_recorder` is a number of steps, 0 for none.
+    `every` None lets the budget decide; `flight_recorder` is a number of steps, 0 for none;
+    `total_steps` are planned, None if nobody knows.
     """
 
     every: int | None
@@ -24,5 +25,6 @@ class Options:
     activations: bool
     flight_recorder: int
     strict: bool
+    total_steps: int | None = None
     probe: ProbeBatch | None = None
     on_finding: OnFinding | None = None

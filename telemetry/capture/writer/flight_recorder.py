@@ -1,5 +1,8 @@
 """The flight recorder: the last steps in a small file, written as each of them ends.
 
+Where writing is slow, on a file system that asks a server every time, steps are kept in memory and
+written together after a pause, until writing takes no more than a thousandth of the time.
+
 Rows of `steps` reach the disk in shards, half a minute apart. What was not written when the process
 dies without a chance to write it (SIGKILL, SIGSEGV, os._exit) is in this file: nothing waits for
 the disk, for the page cache of the kernel outlives the process. It is written with pwrite, not by
@@ -31,11 +34,13 @@ from telemetry.format.runs import FILE_MODE, remove_quietly
 logger = logging.getLogger(__name__)
 
 CLOSED = -1
-# A page cache answers in a microsecond or two; a file system that asks a server at every write
-# must not slow the training down.
-GRACE_S = 0.25
-SLOW_WRITE_S = 50e-6
-SLOW_SHARE = 0.001  # of the time, so that slow steps may have slow writes
+# A page cache answers in a few microseconds; a file system that asks a server takes long at every
+# write. One slow write says nothing: the thread waits for a core now and then, on a busy machine.
+SLOW_WRITE_S = 0.0005
+CERTAIN = 4  # slow writes in a row
+SLOW_SHARE = 0.001  # of the time, for writes that are slow
+FIRST_PAUSE_S = 0.1  # doubled while the writes after it are slow, or fail
+LONGEST_PAUSE_S = 60.0
 
 
 class FlightRecorder:
@@ -50,7 +55,7 @@ class FlightRecorder:
 
     Attributes:
         path: The ring file.
-        is_on: Whether steps are kept.
+        is_on: Whether steps are kept: the file is there, and the last write was done.
     """
 
     def __init__(
@@ -69,45 +74,64 @@ class FlightRecorder:
         self._descriptor = CLOSED
         self._settled = bytearray(SLOT_BYTES * n_slots)
         self._is_behind = False  # some values were still on a device when their step ended
-        self._n_notes = 0
-        self._cost_s = 0.0
+        self._kept = bytearray(SLOT_BYTES * n_slots)  # steps that wait for the end of a pause
+        self._first_kept: int | None = None
+        self._last_kept = 0
+        self._due_s = 0.0  # elapsed time of the run from which on steps are written
+        self._pause_s = FIRST_PAUSE_S
+        self._n_slow = 0  # writes in a row
+        self._is_told = False
         try:
             self._create(empty_ring(n_slots, attempt=attempt, rank=rank))
         except OSError as error:
-            self._off(error.strerror or str(error))
+            self._tell_off(error)
             self.close(keep=False)
 
     def note(self, record: StepRecord) -> None:
         """Keep a step that has ended, or has learnt more since; on the training thread."""
-        if not self.is_on:
+        if self._descriptor == CLOSED:
+            return
+        if record.elapsed_s < self._due_s:
+            self._keep(record.step, self._encoded(record))
             return
         started_s = self._clock()
-        losses, norm, coefficient = record.losses, record.grad_norm_total, record.clip_coefficient
-        # Most steps have one loss, a number, and what is not there need not be asked for.
-        content = encoded_record(
-            record.step,
-            record.wall_time_s,
-            elapsed_s=record.elapsed_s,
-            loss=losses[0] if len(losses) == 1 and type(losses[0]) is float else self._loss(record),
-            lr=record.lr if type(record.lr) is float else self._number(record.lr),
-            step_s=record.step_s,
-            overhead_s=record.overhead_s,
-            grad_norm_total=None if norm is None else self._number(norm),
-            clip_coefficient=None if coefficient is None else self._number(coefficient),
-            samples=record.samples or None,
-            backward_calls=record.backward_calls or None,
-            epoch=record.epoch,
-            flags=int(record.flags),
-        )
-        self._write(content, slot_offset(record.step, self._n_slots, settled=False))
-        self._n_notes += 1
-        self._cost_s += self._clock() - started_s
-        if self._cost_s > GRACE_S:
-            self._check_speed(record.elapsed_s)
+        content = self._encoded(record)
+        if self._first_kept is None:
+            is_written = self._write(
+                content, slot_offset(record.step, self._n_slots, settled=False)
+            )
+        else:
+            self._keep(record.step, content)
+            is_written = self.write_kept()
+        if not is_written:
+            self._keep(record.step, content)
+            self._pause(record.elapsed_s, LONGEST_PAUSE_S)
+            return
+        took_s = self._clock() - started_s
+        if took_s <= SLOW_WRITE_S:
+            self._n_slow, self._pause_s = 0, FIRST_PAUSE_S
+            return
+        self._n_slow += 1
+        if self._n_slow >= CERTAIN:
+            self._pause(record.elapsed_s, min(took_s / SLOW_SHARE, LONGEST_PAUSE_S))
+
+    def write_kept(self) -> bool:
+        """Write what waits for the end of a pause; whether it is in the file."""
+        first, n_slots = self._first_kept, self._n_slots
+        if first is None:
+            return True
+        if self._descriptor == CLOSED:
+            return False
+        begin = max(first, self._last_kept + 1 - n_slots) % n_slots
+        end = self._last_kept % n_slots + 1
+        parts = [(begin, end)] if begin < end else [(begin, n_slots), (0, end)]
+        if all(self._write_part(part) for part in parts):
+            self._first_kept = None
+        return self._first_kept is None
 
     def settle(self, rows: pa.Table) -> None:
         """Keep rows of `steps` whose values have left their device; on the writer thread."""
-        if not (self.is_on and self._is_behind):
+        if self._descriptor == CLOSED or not self._is_behind:
             return
         newest = rows.slice(max(rows.num_rows - self._n_slots, 0))
         for row in newest.select(["step", "wall_time", *COLUMNS]).to_pylist():
@@ -139,10 +163,41 @@ class FlightRecorder:
         if os.write(self._descriptor, content) != len(content):
             raise OSError("the file could not be written whole")
 
-    def _check_speed(self, elapsed_s: float) -> None:
-        usual_s = max(SLOW_WRITE_S * self._n_notes, SLOW_SHARE * elapsed_s)
-        if self.is_on and self._cost_s > GRACE_S + usual_s:
-            self._off(f"each write takes {1e6 * self._cost_s / self._n_notes:.0f} microseconds")
+    def _encoded(self, record: StepRecord) -> bytes:
+        losses, norm, coefficient = record.losses, record.grad_norm_total, record.clip_coefficient
+        # Most steps have one loss, a number, and what is not there need not be asked for.
+        return encoded_record(
+            record.step,
+            record.wall_time_s,
+            elapsed_s=record.elapsed_s,
+            loss=losses[0] if len(losses) == 1 and type(losses[0]) is float else self._loss(record),
+            lr=record.lr if type(record.lr) is float else self._number(record.lr),
+            step_s=record.step_s,
+            overhead_s=record.overhead_s,
+            grad_norm_total=None if norm is None else self._number(norm),
+            clip_coefficient=None if coefficient is None else self._number(coefficient),
+            samples=record.samples or None,
+            backward_calls=record.backward_calls or None,
+            epoch=record.epoch,
+            flags=int(record.flags),
+        )
+
+    def _keep(self, step: int, content: bytes) -> None:
+        offset = SLOT_BYTES * (step % self._n_slots)
+        self._kept[offset : offset + len(content)] = content
+        first = self._first_kept
+        self._first_kept = step if first is None else min(first, step)
+        self._last_kept = step
+
+    def _write_part(self, slots: tuple[int, int]) -> bool:
+        begin, end = slots
+        content = bytes(self._kept[SLOT_BYTES * begin : SLOT_BYTES * end])
+        return self._write(content, slot_offset(begin, self._n_slots, settled=False))
+
+    def _pause(self, elapsed_s: float, longest_s: float) -> None:
+        """Keep steps in memory for a while; the longer, the more often the file was slow."""
+        self._due_s = elapsed_s + min(self._pause_s, longest_s)
+        self._pause_s = min(2 * self._pause_s, longest_s)
 
     def _loss(self, record: StepRecord) -> float | None:
         """The mean of what was reported, else the sum of closures or unscaled roots."""
@@ -171,19 +226,22 @@ class FlightRecorder:
             self._is_behind = True
         return number
 
-    def _write(self, content: bytes, offset: int) -> None:
+    def _write(self, content: bytes, offset: int) -> bool:
         try:
             os.pwrite(self._descriptor, content, offset)
         except OSError as error:
-            self._off(error.strerror or str(error))
+            self._tell_off(error)
+            return False
+        self.is_on = True
+        return True
 
-    def _off(self, reason: str) -> None:
-        logger.warning(
-            "telemetry: %s: the flight recorder is off (%s); a process that is killed loses what "
-            "it recorded since the last flush",
-            self.path,
-            reason,
-        )
-        # The descriptor stays: the other thread may be writing, and numbers of closed files are
-        # given to other files.
+    def _tell_off(self, error: OSError) -> None:
         self.is_on = False
+        if not self._is_told:
+            self._is_told = True
+            logger.warning(
+                "telemetry: %s: the flight recorder cannot write (%s); a process that is killed "
+                "meanwhile loses what it recorded since the last flush",
+                self.path,
+                error.strerror or str(error),
+            )

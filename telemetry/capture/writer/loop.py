@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from telemetry.capture.budget.changes import ChangeWatch
 from telemetry.capture.environment.numerics import library_versions
 from telemetry.capture.environment.repository import git_state
 from telemetry.capture.isolation.contained import contained
@@ -127,6 +128,7 @@ class WriterLoop:
         queue: What training has put.
         summary: Values for the manifest's summary; training adds to it.
         alarms: What says that the training is about to end.
+        changes: Notices that the training begins to behave otherwise.
         requests: Everything is to be written now; oldest first.
         live: Has the run judged meanwhile; None: nobody does.
         end: How the run has ended, and by which error; None: it goes on.
@@ -145,6 +147,7 @@ class WriterLoop:
         self.queue = PacketQueue()
         self.summary: dict[str, Json] = {}
         self.alarms = Alarms()
+        self.changes = ChangeWatch()
         self.requests: deque[FlushRequest] = deque()
         self.live: LiveDiagnosis | None = None
         self.end: tuple[Status, Mapping[str, Json] | None] | None = None
@@ -318,6 +321,7 @@ class WriterLoop:
                 if self._flight is not None:
                     self._flight.settle(rows)
                 self.alarms.watch(rows)
+                self.changes.see(rows)
 
     def _forget_merged(self) -> None:
         """Leave shards that were merged and removed out of the manifest."""

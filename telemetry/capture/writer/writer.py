@@ -195,6 +195,10 @@ class RunWriter:
             started_s=self._clock(),
         )
 
+    def tell_changes(self, tell: Callable[[], None]) -> None:
+        """Call this, on the writer thread, when the training begins to behave otherwise."""
+        self._loop.changes.tell = tell
+
     def add_summary(self, **values: Json) -> None:
         """Values for the summary in run.json, from the next heartbeat on."""
         self._loop.summary.update(values)
@@ -229,6 +233,8 @@ class RunWriter:
         if not self._is_owned or loop.is_finished:
             return
         loop.end = loop.end or (status, error)
+        if self.flight is not None:
+            self.flight.write_kept()
         loop.queue.is_open = False
         loop.queue.wake.set()
         self._thread.join(timeout_s)

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from loops import records
 from provenance import column, opened, scalar, tensors, x
 from recorded import run_settings
 from torch import nn
 
+from telemetry.capture.budget.clocks import Clocks
+from telemetry.capture.budget.floor import Floor
 from telemetry.capture.run.recording import Recording
 from telemetry.capture.steps.options import Options
 from telemetry.capture.writer.writer import RunWriter
@@ -52,7 +55,7 @@ def recorded(store: Path, n_steps: int, *, step_s: float, **changes: object) -> 
         [optimizer],
         options=Options(**options),  # type: ignore[arg-type]
         writer=writer,
-        clock=clock,
+        clocks=Clocks.alone(clock),
     )
     for _ in range(n_steps):
         model(torch.ones(2, 4)).sum().backward()
@@ -67,11 +70,12 @@ def test_cadence_changes_are_events_and_samples_lie_on_the_cadence(tmp_path: Pat
     events = [row for row in records(run, "events") if row["kind"] == "cadence"]
     assert events
     changes = {row["step"]: json.loads(str(row["payload"])) for row in events}
-    cadence, n_found = 1, 0
+    cadence, n_found, floor = 1, 0, Floor(every=1, total_steps=None)
     for row in records(run, "steps"):
         is_sampled = bool(int(str(row["flags"])) & StepFlag.SAMPLED)
         n_found += is_sampled
-        assert not is_sampled or int(str(row["step"])) % cadence == 0
+        step = int(str(row["step"]))
+        assert not is_sampled or step % cadence == 0 or floor.has(step)
         if row["step"] in changes:
             change = changes[row["step"]]
             assert change["before"] == cadence
@@ -163,3 +167,23 @@ def test_what_optimizers_that_never_step_share_is_sampled_after_each_pass(tmp_pa
     sampled = {(step, name) for step, name, kind in tensors(telemetry) if kind == "gradient"}
     names = {name for name, _ in model.named_parameters()}
     assert {(step, name) for step in (1, 2) for name in names} <= sampled
+
+
+def test_a_cadence_that_the_budget_forbids_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = recorded(tmp_path, 400, step_s=0.01, every=5)
+    (line,) = (r.getMessage() for r in caplog.records if "every=5" in r.getMessage())
+    event = next(row for row in records(run, "events") if row["kind"] == "cadence")
+    after = json.loads(str(event["payload"]))["after"]
+    assert f"from step {int(str(event['step'])) + 1} on, 1 step in {after} is sampled" in line
+    assert json.loads((run / "run.json").read_text())["summary"]["every"] == 5
+    assert 24 <= n_sampled(run) < 80
+
+
+def test_a_cadence_that_costs_little_needs_no_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded(tmp_path, 40, step_s=10.0, every=5)
+    recorded(tmp_path, 400, step_s=0.01)  # nothing was asked for
+    assert caplog.records == []

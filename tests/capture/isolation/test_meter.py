@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from telemetry.capture.budget.clocks import Clocks
 from telemetry.capture.budget.dispatch_cost import dispatch_s, measured_dispatch_s
 from telemetry.capture.isolation.meter import Meter, Metered
 from telemetry.capture.run.recording import Recording
@@ -49,7 +50,7 @@ def overheads(store: Path, *, dispatch_s: float, n_forwards: int = 1) -> list[fl
             strict=True,
         ),
         writer=writer,
-        clock=Clock(),
+        clocks=Clocks.alone(Clock()),
         dispatch_s=dispatch_s,
     )
     for _ in range(8):

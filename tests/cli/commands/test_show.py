@@ -126,7 +126,7 @@ def test_clipping_groups_and_train_metrics_are_told(
         "class": "AdamW",
         "groups": [{"lr": 3e-4, "betas": [0.9, 0.95], "weight_decay": 0}, {"lr": 1e-3}],
     }
-    builder.event("optimizer", **payload).event("cadence", step=2, cadence=2)
+    builder.event("optimizer", **payload).event("cadence", step=2, after=2)
     builder.write()
     done = telemetry("show", "clipped")
     assert "AdamW lr 0.0003, betas 0.9 0.95, 2 groups" in done.out
@@ -182,3 +182,17 @@ def test_many_metrics_are_cut_for_people_and_whole_for_programs(
     assert telemetry("show", "talkative").out.count("val_metric_") == 40
     terminal(100)
     assert "19 more with --json" in telemetry("show", "talkative").out
+
+
+def test_a_cadence_that_the_budget_has_forbidden_is_said(
+    telemetry: Telemetry, example: Path
+) -> None:
+    builder = RunBuilder(store=example, run="20260103-000000-xxxxxx", name="refused")
+    builder.losses([2.0, 1.0, 0.5, 0.4])
+    builder.summary.update(every=5, cadence=25, overhead_share=0.02, overhead_s=0.5)
+    builder.write()
+    text = telemetry("show", "refused").out
+    assert "0 of 4 steps sampled, every 25 steps at the end where every 5 was asked for" in text
+    assert "(500ms)" in text
+    capture = validated("show", telemetry("show", "refused", "--json").out)["capture"]
+    assert (capture["n_samples"], capture["n_steps"], capture["every"]) == (0, 4, 5)
