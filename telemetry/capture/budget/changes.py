@@ -82,7 +82,9 @@ def _level_and_spread(values: FloatArray) -> tuple[float, float]:
 
 
 def _known(rows: pa.Table, column: str) -> FloatArray:
-    """Finite values of a column, shape (n,); others have an alarm of their own."""
+    """Finite values of a column, shape (n,), none without it; others have an alarm of their own."""
+    if column not in rows.column_names:
+        return np.empty(0)
     values: FloatArray = rows[column].drop_null().to_numpy()
     return values[np.isfinite(values)]
 

@@ -51,6 +51,8 @@ class Costs:
         self.purse = HashPurse(self.governor)
         self.meter = Meter(clocks.wall, processor=clocks.processor, dispatch_s=dispatch_s)
         self._options = options
+        self._wall = clocks.wall
+        self._started_s = clocks.wall()
         self._is_refusal_told = False
         self._hashing_s = 0.0  # of the step in progress
         self._is_sampled = False
@@ -105,13 +107,14 @@ class Costs:
             step=step,
             samples=samples,
             epochs=epochs,
-            elapsed_s=self.governor.elapsed_s,
+            elapsed_s=self._wall() - self._started_s,
             cost_s=self.total_s,
             cadence=self.governor.cadence,
         )
 
     def go_on(self, at: Continuation) -> None:
         """Count on from what earlier attempts of the run have spent, divided as it is allowed."""
+        self._started_s = self._wall() - at.elapsed_s
         hashing_s = HASH_SHARE * at.cost_s
         self.purse.go_on(hashing_s)
         self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))

@@ -146,12 +146,12 @@ def _has_ring(folder: Path) -> bool:
 @cache
 def _version() -> str:
     """Hash of the text of what reads and compares: another text, other facts."""
-    compare = Path(__file__).parent
-    store, loss = compare.parent / "store", compare.parent / "run_loss.py"
+    package = Path(__file__).parents[2]
     digest = hashlib.blake2b(digest_size=8)
-    texts = *compare.glob("*.py"), *store.rglob("*.py"), *store.rglob("*.sql"), loss
-    for path in sorted(texts):
-        digest.update(path.name.encode() + path.read_bytes())
+    for room in ("compare", "format", "store"):
+        for path in sorted((package / room).rglob("*")):
+            if path.suffix in {".py", ".sql"}:
+                digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

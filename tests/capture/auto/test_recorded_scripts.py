@@ -95,7 +95,7 @@ RECORD = ("-m", "telemetry", "record")
 @pytest.mark.parametrize(
     ("way", "words", "code", "status"),
     [
-        ("record", ["my train.py", "--lr", "0.1", "-m", "exit", "--"], 7, Status.FINISHED),
+        ("record", ["my train.py", "--lr", "0.1", "-m", "exit", "--"], 7, Status.FAILED),
         ("record", ["-m", "package.train", "--every", "7", "fail"], 1, Status.FAILED),
         ("variable", ["./my train.py", "-x"], 0, Status.FINISHED),
     ],
@@ -111,7 +111,7 @@ def test_output_exit_code_and_traceback_are_those_of_python(
         watched = started(folder, *words, TELEMETRY_AUTO="1")
     assert ended(watched) == alone
     assert recorded(folder) == [(status, 5)]
-    assert ("on purpose" in alone[2]) == (status is Status.FAILED)
+    assert ("on purpose" in alone[2]) == (code == 1)
 
 
 def test_a_launcher_that_was_asked_for_does_not_say_that_nothing_was_recorded(
@@ -119,7 +119,7 @@ def test_a_launcher_that_was_asked_for_does_not_say_that_nothing_was_recorded(
 ) -> None:
     code, _, err = ended(started(folder, *RECORD, "launch.py", "my train.py", "exit"))
     assert (code, err) == (7, "")
-    assert recorded(folder) == [(Status.FINISHED, 5)]
+    assert recorded(folder) == [(Status.FAILED, 5)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

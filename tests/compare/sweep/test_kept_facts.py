@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compare.run_makers import builder
+from run_makers import builder
 
 from telemetry import json_values
 from telemetry.compare.sweep import (
