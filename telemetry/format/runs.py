@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from telemetry.errors import UsageError
@@ -85,6 +85,14 @@ def new_run_id(now: datetime) -> str:
     """`YYYYMMDD-HHMMSS-<6 characters of Crockford base32>`; the random part is not torch's."""
     token = "".join(secrets.choice(CROCKFORD_BASE32) for _ in range(SHORT_ID_LENGTH))
     return f"{now:%Y%m%d-%H%M%S}-{token}"
+
+
+def start_in_id(run: str) -> str:
+    """When an id was made, ISO-8601 in UTC to the second; '' where it does not say it."""
+    with contextlib.suppress(ValueError):
+        made = datetime.strptime(run.rpartition("-")[0], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        return made.isoformat()
+    return ""
 
 
 def check_run_id(run: str) -> str:

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from telemetry.errors import StoreUnreadable
 from telemetry.format.manifest import Manifest, Status, inferred_status, read_manifest
-from telemetry.format.runs import ID_PATTERN, MANIFEST_NAME, RunRef
+from telemetry.format.runs import ID_PATTERN, MANIFEST_NAME, RunRef, start_in_id
 from telemetry.json_values import NOT_FINITE, Json, json_integer, json_number
 from telemetry.store.kept_manifests import KeptManifests
 
@@ -56,8 +56,8 @@ class Run:
 
     @property
     def started(self) -> str:
-        """ISO-8601 start in UTC, '' when unknown."""
-        return self.manifest.started if self.manifest else ""
+        """ISO-8601 start in UTC, '' when unknown; without a manifest it is that of the id."""
+        return self.manifest.started if self.manifest else start_in_id(self.run)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def test_an_unreadable_run_is_listed_with_the_reason(tmp_path: Path) -> None:
 
     assert run.status is Status.UNREADABLE
     assert "expected an object" in run.reason
-    assert (run.name, run.project, run.started) == (run.run, "demo", "")
+    assert (run.name, run.project) == (run.run, "demo")
+    assert run.started == "2026-01-02T03:04:05+00:00", "its id says so"
     assert (run.steps, run.tags, run.config, run.metrics) == (0, (), {}, {})
     assert run.finding_counts is None
 

@@ -182,11 +182,19 @@ def test_the_shortest_selector_selects_the_run(tmp_path: Path) -> None:
         assert select_run(runs, shortest_selector(runs, run)) is run
 
 
-def test_an_unreadable_run_is_selected_by_its_id_and_never_filtered_by_age(tmp_path: Path) -> None:
+def test_an_unreadable_run_is_selected_by_its_id_which_says_its_age_too(tmp_path: Path) -> None:
     path = RunBuilder(store=tmp_path).write()
     (path / "run.json").write_text("{")
     runs = list_runs(tmp_path)
 
     assert select_run(runs, "aaaaaa").status == "unreadable"
-    assert filter_runs(runs, since="2000-01-01") == []
+    assert filter_runs(runs, since="2026-01-02") == runs
+    assert filter_runs(runs, since="2026-01-03") == []
     assert issubclass(RunNotFound, TelemetryError)
+
+
+def test_the_latest_run_is_the_latest_though_its_manifest_cannot_be_read(tmp_path: Path) -> None:
+    RunBuilder(store=tmp_path, run="20260102-030405-aaaaaa").write()
+    newest = RunBuilder(store=tmp_path, run="20260103-030405-bbbbbb").write()
+    (newest / "run.json").write_text("[]")
+    assert select_run(list_runs(tmp_path), "latest").run == newest.name.removeprefix("run=")
