@@ -10,6 +10,7 @@ from pathlib import Path
 
 from telemetry.capture.environment.ranks import given_run_id
 from telemetry.capture.event import Event
+from telemetry.capture.isolation.contained import contained
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.live.diagnosis import (
     LiveDiagnosis,
@@ -234,7 +235,8 @@ class RunWriter:
             return
         loop.end = loop.end or (status, error)
         if self.flight is not None:
-            self.flight.write_kept()
+            with contained(self._flight_failed):  # the shards come first
+                self.flight.write_kept()
         loop.queue.is_open = False
         loop.queue.wake.set()
         self._thread.join(timeout_s)
@@ -247,6 +249,9 @@ class RunWriter:
             raise CaptureError(
                 f"run {self.ref.run}: not everything was recorded: {loop.failure}"
             ) from loop.failure
+
+    def _flight_failed(self, error: Exception) -> None:
+        logger.warning("telemetry: run %s: the flight recorder failed: %s", self.ref.run, error)
 
     def disown(self) -> None:
         """Become harmless in a forked child: nothing is written, no lock is waited for."""
