@@ -3,7 +3,7 @@
 A kind is a module of `telemetry.requests`, named by its verb, that holds `KIND`. Whoever has a part
 in answering finds that part by the kind's name, so that no list of kinds exists: the computation is
 `telemetry/explain/<room>/<name>_answers.py`; of `telemetry explain` the verb and its screen are
-`cli/explain/<name>.py`, and what its page draws is `telemetry/answer_page/explain/<name>.py`.
+`cli/explain/<name>.py`, and what its page draws is `telemetry/answer_page/kinds/<name>.py`.
 """
 
 import pkgutil

@@ -105,6 +105,11 @@ class CatalogueFile:
             return {}
 
 
+def place_of(folder: Path) -> str:
+    """Where a run lies in its store, `project=<p>/run=<id>`."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
 def state_of(path: str | os.PathLike[str]) -> os.stat_result | None:
     """What the file system says of a file; links are followed."""
     try:

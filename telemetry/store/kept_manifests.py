@@ -15,7 +15,7 @@ from telemetry.errors import StoreUnreadable
 from telemetry.format.manifest import Manifest, parse_manifest, read_document
 from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json, json_object
-from telemetry.store.catalogue_file import CatalogueFile, is_settled, state_of, state_text
+from telemetry.store.catalogue_file import CatalogueFile, is_settled, place_of, state_of, state_text
 
 NAME = "catalogue"
 VERSION = "1"
@@ -36,7 +36,7 @@ class KeptManifests:
             StoreUnreadable: as `read_manifest`.
         """
         path = f"{folder}/{MANIFEST_NAME}"
-        place = f"{folder.parent.name}/{folder.name}"
+        place = place_of(folder)
         before = state_of(path)
         state = "" if before is None else state_text(before)
         line = self._file.get(place)

@@ -57,6 +57,7 @@ class Costs:
         self._hashing_s = 0.0  # of the step in progress
         self._is_sampled = False
         self._plain_s: deque[float] = deque(maxlen=N_EXACT)  # steps without a sample, exact
+        self._limit_s = LEAST_LIMIT_S  # of a step that is neither sampled nor exact
 
     @property
     def total_s(self) -> float:
@@ -143,16 +144,13 @@ class Costs:
             seconds = self.meter.take()
             if not self._is_sampled:
                 self._plain_s.append(seconds)
+                usual_s = statistics.median(self._plain_s)
+                self._limit_s = max(LIMIT_FACTOR * usual_s, LEAST_LIMIT_S)
         else:
             seconds = self.meter.take(limit_s=self._limit_s)
         self.governor.charge(seconds)
         hashing_s, self._hashing_s = self._hashing_s, 0.0
         return seconds + hashing_s
-
-    @property
-    def _limit_s(self) -> float:
-        """What a step that is neither sampled nor exact counts as at most."""
-        return max(LIMIT_FACTOR * statistics.median(self._plain_s or (0.0,)), LEAST_LIMIT_S)
 
     def _charge_hashing(self, seconds: float) -> None:
         self.purse.charge(seconds)

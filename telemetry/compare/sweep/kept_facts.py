@@ -29,7 +29,7 @@ from telemetry.format.flight_ring import parse_ring_name
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json, json_list, json_object
 from telemetry.store.catalog import Run
-from telemetry.store.catalogue_file import SETTLED_S, CatalogueFile
+from telemetry.store.catalogue_file import SETTLED_S, CatalogueFile, place_of
 from telemetry.store.folder_state import FolderState, folder_state, shard_names
 from telemetry.store.folders import SERVICE_FOLDER
 
@@ -57,7 +57,7 @@ class KeptFacts:
 
     def get(self, run: Run) -> Known | None:
         """What is known of a run, if its files are what they were."""
-        line = self._file.get(_place(run))
+        line = self._file.get(place_of(run.ref.path))
         if line is None or not _is_over(run):
             return None
         try:
@@ -97,7 +97,7 @@ class KeptFacts:
             "facts": known.facts.to_json(),
         }
         text = json.dumps(document, separators=(",", ":"))
-        self._file.put(_place(run), before.text, text.encode())
+        self._file.put(place_of(run.ref.path), before.text, text.encode())
 
     def weighed(
         self, runs: Sequence[Run], outcomes: str, compute: Callable[[], Weighed]
@@ -128,10 +128,6 @@ class KeptFacts:
     def save(self) -> None:
         """Keep it for the next sweep."""
         self._file.save()
-
-
-def _place(run: Run) -> str:
-    return f"{run.ref.path.parent.name}/{run.ref.path.name}"
 
 
 def _is_over(run: Run) -> bool:
