@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -290,8 +289,6 @@ def test_a_consequence_that_comes_later_names_its_cause(
 def test_the_status_line_never_wraps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        render.shutil, "get_terminal_size", lambda _default: os.terminal_size((20, 10))
-    )
+    monkeypatch.setenv("COLUMNS", "20")
     render.write_over("x" * 100)
     assert capsys.readouterr().err == "\r\x1b[2K" + "x" * 19
