@@ -169,7 +169,7 @@ def _report(error: Exception) -> int:
         render.complain(error.format_message(), hint)
         return EXIT_ERROR
     first_line = (str(error).splitlines() or ["no message"])[0]
-    hint = "this is a defect of telemetry; --debug shows where"
+    hint = "this is a bug in telemetry; --debug shows where"
     render.complain(f"{type(error).__name__}: {first_line}", hint)
     return EXIT_ERROR
 

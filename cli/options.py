@@ -94,14 +94,14 @@ def common_options() -> list[click.Parameter]:
         ["--store"],
         metavar="DIR",
         type=click.Path(),
-        help=f"Folder of the runs; else ${STORE_VARIABLE}, `store` of telemetry.toml, or "
-        f"./{DEFAULT_STORE}.",
+        help=f"Folder of the runs (default: ${STORE_VARIABLE}, `store` of telemetry.toml, or "
+        f"./{DEFAULT_STORE}).",
         expose_value=False,
         callback=_remember(_with_store),
     )
     flags = (
-        ("--json", _with_json, "One JSON object instead of a screen."),
-        ("--no-color", _without_color, "No colour, as with $NO_COLOR."),
+        ("--json", _with_json, "Print one JSON object instead of the screen."),
+        ("--no-color", _without_color, "Print without colour, as with $NO_COLOR."),
         ("--wide", _with_width, "Use the whole width of the terminal."),
         ("--debug", _with_debug, "Show the traceback of an error."),
     )
@@ -121,7 +121,7 @@ def markdown_option(body: Callable[P, int | None]) -> Callable[P, int | None]:
     option = click.option(
         "--markdown",
         is_flag=True,
-        help="Markdown instead of a screen.",
+        help="Print Markdown instead of the screen.",
         expose_value=False,
         callback=_remember(_with_markdown),
     )

@@ -40,7 +40,7 @@ def sorted_runs(runs: Sequence[Run], column: str | None) -> list[Run]:
     metrics = sorted({name for run in runs for name in run.metrics})
     settings = sorted({key for run in runs for key in run.config})
     raise UsageError(
-        f"--sort {column!r} is no column, metric or setting; there are "
+        f"--sort {column!r} is not a column, metric or setting; choose "
         f"{', '.join([*COLUMNS, *metrics, *settings])}."
     )
 

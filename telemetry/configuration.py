@@ -49,14 +49,14 @@ class Configuration:
         if value is None or self.path is None:
             return None
         if not isinstance(value, str) or not value:
-            raise self.error("store", value, "give the folder of the runs as text")
+            raise self.error("store", value, "write the folder of the runs as text")
         try:
             return self.path.parent / local_folder(value).expanduser()
         except UsageError as error:
-            remedy = "a store is a folder, and addresses are not supported"
+            remedy = "a store must be a folder; addresses are not supported"
             raise self.error("store", value, remedy) from error
         except RuntimeError as error:  # there is no home
-            raise self.error("store", value, "give a folder without ~") from error
+            raise self.error("store", value, "write a folder without ~") from error
 
     @property
     def fail_on(self) -> str | None:

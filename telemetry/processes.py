@@ -46,7 +46,9 @@ def ending(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (
+        (", perhaps because memory ran out") if name == "SIGKILL" else ""
+    )
 
 
 def is_running(process: ProcessIdentity) -> bool | None:

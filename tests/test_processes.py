@@ -86,7 +86,7 @@ def test_a_system_without_proc_has_empty_identities(monkeypatch: pytest.MonkeyPa
     [
         (7, "ended with exit code 7"),
         (None, "ended with exit code ?"),
-        (-9, "was killed by SIGKILL, perhaps for want of memory"),
+        (-9, "was killed by SIGKILL, perhaps because memory ran out"),
         (-11, "was killed by SIGSEGV"),
         (-999, "was killed by signal 999"),
     ],

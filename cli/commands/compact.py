@@ -1,7 +1,7 @@
-"""Merge the many small files of runs into few large ones; the rows stay the same.
+"""Merge the many small files of a run into a few large ones; the rows stay the same.
 
-A run is merged by itself when it ends. This does it for runs that were killed, or recorded where
-no child process could be started. Also removes what killed processes have left half written.
+A run is merged automatically when it ends. Use this command for runs that were killed, or recorded
+where no child process could be started. It also removes half-written files of killed processes.
 
 Examples:
   telemetry compact
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--now",
     is_flag=True,
-    help="Remove the merged files at once; without it they stay for a minute, so that a query "
-    "that is reading them can finish.",
+    help="Remove the merged files at once (by default they stay for a minute, so that running "
+    "queries can finish reading them).",
 )
 @click.pass_obj
 def command(settings: Settings, *, selectors: tuple[str, ...], now: bool) -> None:
@@ -61,8 +61,8 @@ def command(settings: Settings, *, selectors: tuple[str, ...], now: bool) -> Non
             screen.warn(str(error))
         except OSError as error:
             raise StoreUnreadable(
-                f"{run.run} is not merged ({error.strerror or error}); what was merged before "
-                "stays. Make room or check the permissions of the store."
+                f"{run.run} was not merged ({error.strerror or error}); runs merged before stay "
+                "merged. Free some disk space or check the permissions of the store."
             ) from error
     n_leftovers = remove_leftovers(store.path, now_s=time.time())
     if screen.wants_json:

@@ -1,6 +1,6 @@
-"""Cross-validate configurations, and hold them against the one that is used.
+"""Cross-validate configurations, and compare them with the one in use.
 
-Each fold is a run; a comparison pairs the folds and knows that they share their training data.
+Each fold is a run. A comparison pairs the folds and accounts for their shared training data.
 
 Examples:
   telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
@@ -43,7 +43,7 @@ command.part("run")(cv_run.run)
 @click.option(
     "--incumbent",
     metavar="NAME=VALUE",
-    help="Parameters of the configuration that is used; else the one scored first.",
+    help="Parameters of the configuration in use (default: the one scored first).",
 )
 @HTML
 @click.pass_obj
@@ -56,7 +56,7 @@ def compare(
     incumbent: str | None,
     html: Path | None,
 ) -> int:
-    """Say whether a configuration is better than the incumbent, and which to take.
+    """Show whether a configuration is better than the incumbent, and which one to use.
 
     Intervals are corrected for folds that share their training data (Nadeau and Bengio), p values
     for the number of configurations (Holm). A fold that diverged or failed is never left out.
@@ -119,12 +119,12 @@ def show(screen: Screen, found: "CrossValidation") -> None:
     if found.nested is not None:
         screen.paragraph(found.nested.answer, indent=2, label="NESTED")
     seen = [e.detectable for e in found.configurations if not math.isnan(e.detectable)]
-    basis = f"{goal} {found.metric} over {found.n_folds} folds; the winner is selected on these "
-    basis += "folds, so its score there is optimistic"
+    basis = f"{goal} {found.metric} over {found.n_folds} folds. The winner is selected on these "
+    basis += "folds, so its score is optimistic"
     if not found.has_holdout and found.nested is None:
-        basis += " (`cv run --holdout 0.2` or `--nested 3` gives one that is not)"
+        basis += " (`cv run --holdout 0.2` or `--nested 3` gives an unbiased one)"
     if seen:
-        basis += f"; differences from {numbers.number(max(seen))} on would have been seen"
+        basis += f"; differences of at least {numbers.number(max(seen))} would have been detected"
     screen.paragraph(basis, indent=2)
 
 
@@ -132,8 +132,11 @@ def _held_out(found: "CrossValidation") -> str:
     """What the winner scores on the examples that no fold has."""
     score, winner = found.holdout, found.winner
     if score is None or winner is None:
-        return "another configuration was scored there, not the winner; see --metric of `cv run`"
-    examples = f"{plural(int(score.n_test), 'example')} that no fold has"
+        return (
+            "another configuration than the winner was scored on the holdout; see --metric of "
+            "`cv run`"
+        )
+    examples = f"{plural(int(score.n_test), 'example')} outside all folds"
     if math.isnan(score.value):
         return f"{winner.title} {score.status}, trained on all folds for {examples}"
     return (

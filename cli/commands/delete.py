@@ -1,4 +1,4 @@
-"""Delete runs: lists them and asks on a terminal, needs --yes elsewhere.
+"""Delete runs, after a confirmation on a terminal; elsewhere --yes is needed.
 
 Examples:
   telemetry delete 7f3a
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.argument(
     "selectors", metavar="RUN...", shell_complete=complete_runs, nargs=-1, required=True
 )
-@click.option("--dry-run", is_flag=True, help="List what would be deleted, and stop.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also runs that are still running.")
+@click.option("--dry-run", is_flag=True, help="List what would be deleted and delete nothing.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+@click.option("--force", is_flag=True, help="Also delete runs that are still running.")
 @click.pass_obj
 def command(
     settings: Settings, *, selectors: tuple[str, ...], dry_run: bool, yes: bool, force: bool
@@ -55,8 +55,8 @@ def command(
 def _ask(runs: Sequence["Run"]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{plural(len(runs), 'run')} would be deleted; there is no terminal to ask on, so add "
-            "--yes, or --dry-run to look first."
+            f"{plural(len(runs), 'run')} would be deleted, but there is no terminal to ask for "
+            "confirmation; add --yes, or use --dry-run to look first."
         )
     click.confirm(f"delete {plural(len(runs), 'run')}?", abort=True, err=True)
 
@@ -90,5 +90,5 @@ def _report(screen: Screen, runs: Sequence["Run"], *, deleted: bool) -> None:
     if screen.wants_json:
         screen.json({"runs": [run.run for run in runs], "deleted": deleted})
     else:
-        words = "deleted" if deleted else "would be deleted; nothing was changed"
+        words = "deleted" if deleted else "would be deleted; nothing was deleted"
         screen.note(Span(f"{plural(len(runs), 'run')} {words}", Style.STRONG))

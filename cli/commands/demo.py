@@ -1,8 +1,8 @@
 """Train nineteen small networks and show what telemetry says about them.
 
-On handwritten digits, in about a minute: a healthy convnet with three seeds, the same with a
-regression, a deep sigmoid network that does not learn, and a sweep of learning rate and width.
-Without --store the runs go into a new temporary folder, which is named.
+It trains on handwritten digits for about a minute: a healthy convnet with three seeds, the same
+with a regression, a deep sigmoid network that does not learn, and a sweep of learning rate and
+width. Without --store, the runs are stored in a new temporary folder, whose name is shown.
 
 Examples:
     telemetry demo
@@ -113,7 +113,7 @@ def command(context: click.Context) -> int:
         screen.line(f"$ {main.PROGRAM} {shlex.join(arguments)}")
         main.run([*arguments, *flags])
     screen.line("")
-    screen.line("The runs stay where they are; to look at them without --store:")
+    screen.line("The runs are kept. To look at them without --store:")
     screen.verbatim(f"$ export TELEMETRY_STORE={shlex.quote(str(folder.absolute()))}")
     return 0
 
@@ -131,7 +131,7 @@ def _tour(runs: list[TrainedRun]) -> Iterator[list[str]]:
 def _require_packages() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"demo trains with {' and '.join(missing)}, not installed; {INSTALL}")
+        raise UsageError(f"demo needs {' and '.join(missing)}, which is not installed; {INSTALL}")
 
 
 def _store_was_given(context: click.Context) -> bool:
@@ -150,7 +150,9 @@ def _make_folder(store: Path | None) -> Path:
     try:
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnreadable(f"{store}: cannot be made a folder ({error.strerror}).") from error
+        raise StoreUnreadable(
+            f"{store}: the folder cannot be created ({error.strerror})."
+        ) from error
     return store
 
 

@@ -40,7 +40,7 @@ def complete_detectors(
 
 @verb(__name__, __doc__)
 @click.argument("name", required=False, shell_complete=complete_detectors)
-@click.option("--tags", is_flag=True, help="Tags of a run that change the diagnosis, and how.")
+@click.option("--tags", is_flag=True, help="List the run tags that change the diagnosis, and how.")
 @click.pass_obj
 def command(settings: Settings, *, name: str | None, tags: bool) -> None:
     """One page for one detector, one line each for all, or the tags."""
@@ -129,7 +129,7 @@ def _list_tags(screen: Screen, meanings: "Sequence[Meaning]") -> None:
     )
     rows = tuple((meaning.tag, meaning.says, effect(meaning)) for meaning in meanings)
     screen.grid(Grid(columns=columns, rows=rows), indent=0)
-    screen.note(Span('TelemetryCallback(..., tags=("gan",)) tags a run', Style.FAINT))
+    screen.note(Span('to tag a run: TelemetryCallback(..., tags=("gan",))', Style.FAINT))
 
 
 def effect(meaning: "Meaning") -> str:

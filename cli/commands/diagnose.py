@@ -1,4 +1,4 @@
-"""Say what is wrong with a run, in which layer, since which step, and what to do.
+"""Show what is wrong with a run, in which layer, since which step, and what to do.
 
 Examples:
   telemetry diagnose latest
@@ -48,31 +48,31 @@ EXIT_NOTHING_CHECKED = 3
     "detectors",
     metavar="ID",
     multiple=True,
-    help="Only this rule, which also describes a healthy run.",
+    help="Run only this detector, and also describe what a healthy run shows.",
 )
 @click.option(
     "--since",
     metavar="STEP",
     type=click.IntRange(0),
-    help="What ended before this step is over.",
+    help="Ignore problems that ended before STEP.",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
-    help="Exit with 1 from this severity on; with --follow, at once. Else `fail_on` of "
-    "telemetry.toml at the end, or warning.",
+    help="Exit with 1 for findings of at least this severity; with --follow, exit at once "
+    "(default: `fail_on` of telemetry.toml, or warning).",
 )
 @click.option(
     "--follow",
     is_flag=True,
-    help="Judge a running run again whenever it has written, show what changes, until it ends. "
-    "Where no run is running, `latest` waits for the next one.",
+    help="Diagnose a running run again whenever it writes, and show what changes until it ends. "
+    "If no run is running, `latest` waits for the next one.",
 )
 @click.option(
     "--explain",
     metavar="N",
-    help="The numbers behind finding N, as the screen counts them, or of a detector; what is "
-    "normal, and how to check a change.",
+    help="Show the numbers behind finding N of the screen, or behind a detector's finding, what "
+    "is normal, and how to check a fix.",
 )
 @click.pass_obj
 def command(
@@ -88,7 +88,9 @@ def command(
     """Judge, show, and fail if something is wrong."""
     screen = open_screen(settings)
     if follow and explain is not None:
-        raise UsageError("--follow and --explain exclude each other; explain after the run's end.")
+        raise UsageError(
+            "--follow and --explain exclude each other; use --explain after the run has ended."
+        )
     store, chosen = _followed(screen, settings, run) if follow else _selected(settings, run)
     warn_of_files(screen, [chosen])
     level = fail_on or find_configuration().fail_on or USUAL_FAIL_ON
@@ -280,7 +282,7 @@ def _show_outcomes(screen: Screen, diagnosis: Diagnosis) -> None:
     finding_lines.show_suppressed(screen, diagnosis.suppressed)
     absent = [entry.detector for entry in diagnosis.not_checked if entry.absent]
     if absent:
-        screen.paragraph(f"nothing to check for {', '.join(absent)}", indent=2)
+        screen.paragraph(f"not applicable: {', '.join(absent)}", indent=2)
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in diagnosis.not_checked:
         if not entry.absent:

@@ -1,4 +1,4 @@
-"""Compare two runs, or two groups of runs: is the candidate worse, where did they part, and why.
+"""Compare two runs or groups of runs: is the candidate worse, where do they first differ, and why?
 
 Examples:
   telemetry diff base candidate
@@ -29,55 +29,70 @@ FAIL_ON = ("inconclusive", "regression", "never")
 
 @verb(__name__, __doc__)
 @click.argument("runs", metavar="[BASE CANDIDATE]", shell_complete=complete_runs, nargs=-1)
-@click.option("--base", metavar="SELECTOR", help="What to compare with: a run, tag=x, 'sweep/*'.")
-@click.option("--candidate", metavar="SELECTOR", help="What to judge.")
+@click.option(
+    "--base", metavar="SELECTOR", help="Compare with this run or group: RUN, tag=x, 'sweep/*'."
+)
+@click.option("--candidate", metavar="SELECTOR", help="Compare this run or group.")
 @click.option(
     "--baseline-file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="In place of the base: what `telemetry export RUN... --baseline FILE` wrote.",
+    help="Use a file of `telemetry export RUN... --baseline FILE` as the base.",
 )
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="The first one decides.")
+@click.option(
+    "--metric",
+    "metrics",
+    metavar="NAME",
+    multiple=True,
+    help="Compare this metric; the first one decides the verdict.",
+)
 @click.option(
     "--margin",
     metavar="SHARE",
     default="1%",
     show_default=True,
-    help="Relative change that matters in practice.",
+    help="Smallest relative change that matters in practice.",
 )
 @click.option(
-    "--direction", "directions", metavar="METRIC=higher", multiple=True, help="Which way is better."
+    "--direction",
+    "directions",
+    metavar="METRIC=higher",
+    multiple=True,
+    help="Which direction of a metric is better.",
 )
 @click.option(
     "--by",
     type=click.Choice([axis.value for axis in Axis]),
     default=Axis.STEP.value,
     show_default=True,
-    help="What places the curves beside each other; samples where batch sizes differ.",
+    help="Axis to compare curves along (default step; samples if batch sizes differ).",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
     default=FAIL_ON[0],
     show_default=True,
-    help="Verdicts that end with an exit code: both, a regression alone, or none.",
+    help="Verdicts that give a nonzero exit code: both, only a regression, or none.",
 )
 @markdown_option
 @click.option(
     "--github",
     is_flag=True,
-    help="Annotations instead of a screen, and Markdown in the summary of the job.",
+    help="Print GitHub annotations instead of the screen, and write Markdown to the job summary.",
 )
 @click.option(
     "--junit",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write JUnit XML besides, a test a metric.",
+    help="Also write JUnit XML, with one test per metric.",
 )
 @click.option(
     "--slices",
     is_flag=True,
-    help="Groups of evaluated examples on which the candidate became worse, instead of metrics.",
+    help=(
+        "Find groups of evaluated examples on which the candidate became worse, instead of "
+        "comparing metrics."
+    ),
 )
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
@@ -102,12 +117,14 @@ def command(  # noqa: PLR0913 - one argument per option
     selectors = chosen_sides(runs, base, candidate, baseline_file)
     if slices:
         if baseline_file or metrics or github or junit or settings.output_markdown:
-            raise UsageError("--slices compares evaluated examples; give it two runs alone.")
+            raise UsageError(
+                "--slices compares evaluated examples, not metrics; use it with two runs only."
+            )
         return changed_slices(settings, *selectors)
     share, ways = parse_margin(margin), parse_directions(directions)
     screen = open_screen(settings)
     if github and (settings.output_json or settings.output_markdown):
-        raise UsageError("--github writes annotations to stdout; leave --json or --markdown out.")
+        raise UsageError("--github writes annotations to stdout; remove --json or --markdown.")
     kept = None if baseline_file is None else telemetry.read_baseline(baseline_file)
     store = telemetry.Store.open(settings.store)
     known = store.runs()
@@ -165,8 +182,8 @@ def chosen_sides(
     given = [side for side in (base, *runs, candidate) if side is not None]
     if base is not None or len(given) != 1:
         raise UsageError(
-            f"--baseline-file is the base, so one candidate is compared, {len(given)} given; write "
-            "`telemetry diff --baseline-file FILE CANDIDATE`."
+            f"--baseline-file is the base, so diff needs one candidate, but got {len(given)}; "
+            "write `telemetry diff --baseline-file FILE CANDIDATE`."
         )
     return (given[0],)
 
@@ -180,8 +197,8 @@ def two_sides(runs: Sequence[str], base: str | None, candidate: str | None) -> t
     given = [side for side in (base, *runs, candidate) if side is not None]
     if len(given) != 2:  # noqa: PLR2004 - base and candidate
         raise UsageError(
-            f"diff compares two, {len(given)} given; write `telemetry diff BASE CANDIDATE`, or "
-            "--base and --candidate."
+            f"diff compares two runs, but got {len(given)}; write `telemetry diff BASE "
+            "CANDIDATE`, or use --base and --candidate."
         )
     return given[0], given[1]
 

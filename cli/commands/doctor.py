@@ -1,7 +1,7 @@
-"""Look for damage in a store: torn, changed, lost and foreign files.
+"""Look for damage in a store: incomplete, changed, lost and foreign files.
 
-Nothing is changed. Without --verify only names, sizes and footers are looked at; with it every
-file is read and held against its checksums. Exit code 1: something is wrong.
+Nothing is changed. Without --verify, only names, sizes and footers are checked; with it, every
+file is read and compared with its checksums. Exit code 1 means that something is wrong.
 
 Examples:
   telemetry doctor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @verb(__name__, __doc__)
 @click.argument("selectors", metavar="[RUN]...", shell_complete=complete_runs, nargs=-1)
-@click.option("--verify", is_flag=True, help="Read every file and check its content.")
+@click.option("--verify", is_flag=True, help="Read every file and check its contents.")
 @click.pass_context
 def command(context: click.Context, *, selectors: tuple[str, ...], verify: bool) -> None:
     """Examine, show, and end with 1 where something is wrong."""
@@ -58,6 +58,10 @@ def _show(screen: Screen, found: Sequence["Complaint"], *, n_runs: int, verify: 
         return
     for one in found:
         screen.paragraph(one.text)
-    how = "every file read" if verify else "names, sizes and footers; --verify reads every file"
-    problems = plural(len(found), "problem") if found else "no problem"
+    how = (
+        "every file was read"
+        if verify
+        else "checked names, sizes and footers; --verify reads every file"
+    )
+    problems = plural(len(found), "problem") if found else "no problems"
     screen.line(Span(f"{plural(n_runs, 'run')}: {problems} ({how})", Style.STRONG))

@@ -1,11 +1,11 @@
-"""Run every example of a data set through a trained model, and keep one row for each.
+"""Run every example of a data set through a trained model, and store one row for each.
 
-The rows lie in the run as table `example_evals`: `telemetry query` reads them, `slices` finds the
-groups that do worst. Model, weights and data set are those that the run names
-(`TelemetryCallback(explain=...)`), else those that the options name.
+The rows are stored in the run as table `example_evals`: `telemetry query` reads them, and `slices`
+finds the groups with the worst results. Options name the model, weights and data set; by default
+they are those that the run names (`TelemetryCallback(explain=...)`).
 
-A file of weights gets a run of its own, with the tag `checkpoint`: the same weights are the same
-run, and what needs no model (`slices`, `hypotheses compare`) takes it like any other.
+A file of weights gets its own run, with the tag `checkpoint`. The same weights always get the same
+run, and commands that need no model (`slices`, `hypotheses compare`) can use it like any other run.
 
 Examples:
   telemetry evaluate latest
@@ -108,7 +108,7 @@ def _weights(source: ModelSource, *, every: bool) -> tuple[str, ...]:
     """
     weights = weights_of(source, Path.cwd())
     if every and not weights:
-        raise UsageError("--every-checkpoint of what? Give a pattern: --checkpoint 'ckpt/*.pt'.")
+        raise UsageError("--every-checkpoint needs a pattern: --checkpoint 'ckpt/*.pt'.")
     return tuple(map(str, weights if every else weights[-1:]))
 
 
@@ -124,7 +124,7 @@ def _say_what_next(
     screen.blank()
     if model.is_bare and is_kept:
         known_as = (
-            f"{model.run.name} is kept as run {model.run.short}, which builds its model again"
+            f"{model.run.name} is saved as run {model.run.short}, which can rebuild its model"
         )
         screen.paragraph(known_as, indent=2, label="RUN")
     if has_errors(last) and (is_kept or not model.is_bare):

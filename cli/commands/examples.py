@@ -1,6 +1,6 @@
 """Show which examples a run learned late, forgot, or still gets wrong with confidence.
 
-Reads what `TelemetryCallback.log_examples` and `telemetry evaluate` have kept at several steps.
+It reads what `TelemetryCallback.log_examples` and `telemetry evaluate` stored at several steps.
 
 Examples:
   telemetry examples latest
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # of a terminal; a pipe gets all
 NO_STEPS = (
-    "What was learned late or forgotten shows where checkpoints say their step, as in "
-    '{"step": 100, "model": model.state_dict()}, and --every-checkpoint evaluates them.'
+    'To see what was learned late or forgotten, save the step in checkpoints, as in {"step": '
+    '100, "model": model.state_dict()}, and evaluate them with --every-checkpoint.'
 )
 
 
 @verb(__name__, __doc__)
 @click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
-@click.option("--dataset", metavar="NAME", help="The data set, where several were evaluated.")
+@click.option("--dataset", metavar="NAME", help="Use this data set if several were evaluated.")
 @click.pass_obj
 def command(settings: Settings, *, run: str, dataset: str | None) -> None:
     """Read the history of every example, and show those that stand out."""
@@ -52,7 +52,7 @@ def show(screen: Screen, history: "History") -> None:
     """The answer in a sentence, then a table for each kind."""
     n_steps = len(history.steps)
     wrong = f"{len(history.never)} wrong"
-    sure = f"{len(history.surely_wrong)} of them with a confidence of 90 % and more"
+    sure = f"{len(history.surely_wrong)} of them with at least 90 % confidence"
     what = f"{plural(len(history.fates), 'example')} of {history.dataset}"
     if n_steps:
         screen.paragraph(

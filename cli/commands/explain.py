@@ -1,7 +1,7 @@
-"""Ask a trained model why it answers as it does.
+"""Find out why a trained model answers as it does.
 
-Model, weights and data set are those that the run names (`TelemetryCallback(explain=...)`), else
-those that the options name. What is found lies in the run: `list` and `show` read it again.
+Options name the model, weights and data set; by default they are those that the run names
+(`TelemetryCallback(explain=...)`). Answers are stored in the run: `list` and `show` read them.
 
 Examples:
   telemetry explain input latest --example 4711

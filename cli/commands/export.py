@@ -1,4 +1,4 @@
-"""Write the tables of a run into a folder, or runs into a small baseline file to keep in git.
+"""Write the tables of a run to a folder, or runs to a small baseline file to keep in git.
 
 Examples:
   telemetry export latest ./exported
@@ -30,19 +30,21 @@ FORMATS = ("parquet", "csv", "json")
 
 @verb(__name__, __doc__)
 @click.argument("words", metavar="RUN... [DIR]", shell_complete=complete_runs, nargs=-1)
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="Of the files; else parquet.")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="File format (default parquet)."
+)
 @click.option(
     "--baseline",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write what `diff --baseline-file` compares with, of one run or a group.",
+    help="Write a baseline of one run or a group, for `diff --baseline-file`.",
 )
 @click.option(
     "--metric",
     "metrics",
     metavar="NAME",
     multiple=True,
-    help="For a baseline: to keep besides the loss and all evaluated metrics.",
+    help="Metric to add to a baseline (the loss and all evaluated metrics are included).",
 )
 @click.pass_obj
 def command(
@@ -57,11 +59,15 @@ def command(
     screen = open_screen(settings)
     if baseline is not None:
         if format_ is not None:
-            raise UsageError("a baseline is JSON; --format belongs to an export into a folder.")
+            raise UsageError(
+                "a baseline is always JSON; --format is only for exports into a folder."
+            )
         _export_baseline(screen, settings, words, baseline, metrics)
         return
     if metrics:
-        raise UsageError("--metric belongs to --baseline; a folder gets every metric.")
+        raise UsageError(
+            "--metric is only for --baseline; an export into a folder has every metric."
+        )
     if len(words) != 2:  # noqa: PLR2004 - run and folder
         raise UsageError(
             "export needs a run and a folder: `telemetry export RUN DIR`, or "

@@ -1,7 +1,7 @@
-"""Say which hypotheses about a model hold, and which a candidate breaks.
+"""Test which hypotheses about a model hold, and which ones a candidate breaks.
 
-A hypothesis is a statement that a data set can refute, kept in hypotheses.toml; `telemetry slices
---save-hypothesis` writes one.
+A hypothesis is a statement that a data set can refute. Hypotheses are kept in hypotheses.toml;
+`telemetry slices --save-hypothesis` writes one.
 
 Examples:
   telemetry hypotheses run latest --file hypotheses.toml
@@ -44,7 +44,7 @@ command = verb_group(__name__, __doc__)
 FILE = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of hypotheses, beside those that runs keep.",
+    help="File with hypotheses, in addition to those stored with runs.",
 )
 
 
@@ -54,19 +54,19 @@ FILE = click.option(
 @click.option(
     "--seeds",
     metavar="RUN,RUN,RUN",
-    help="Runs of the base's recipe with other seeds; else those whose configuration says so.",
+    help="Runs of the base's recipe with other seeds (default: found by their configuration).",
 )
 @FILE
 @click.option(
-    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false finds."
+    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false discoveries."
 )
-@click.option("--mid-p", is_flag=True, help="The mid-p value of McNemar's test: less strict.")
+@click.option("--mid-p", is_flag=True, help="Use the less strict mid-p value of McNemar's test.")
 @click.option(
     "--no-seed-baseline",
     is_flag=True,
-    help="The question is about these two checkpoints, not about their recipes.",
+    help="Compare only these two checkpoints, not their recipes.",
 )
-@click.option("--no-store", is_flag=True, help="Keep no rows in the candidate's run.")
+@click.option("--no-store", is_flag=True, help="Do not save the result in the candidate's run.")
 @click.pass_obj
 def compare(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -80,10 +80,10 @@ def compare(  # noqa: PLR0913 - one argument per option
     no_seed_baseline: bool,
     no_store: bool,
 ) -> int:
-    """Judge a candidate against a base on every hypothesis, and fail if one is broken.
+    """Compare a candidate with a base on every hypothesis, and fail if one is broken.
 
-    Both were evaluated before, by `telemetry evaluate`. Two seeds of one recipe nearly always
-    differ, so a change counts when it is beyond chance and beyond the seeds of the base.
+    Both must have been evaluated with `telemetry evaluate`. Two seeds of one recipe nearly always
+    differ, so a change only counts when it is larger than chance and seed variation explain.
 
     Examples:
       telemetry hypotheses compare main latest
@@ -115,11 +115,14 @@ def compare(  # noqa: PLR0913 - one argument per option
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help=f"File of hypotheses, beside those that runs keep; else {DEFAULT_FILE}, if there is one.",
+    help=(
+        f"File with hypotheses, in addition to those stored with runs (default {DEFAULT_FILE} "
+        "if it exists)."
+    ),
 )
 @click.pass_obj
 def list_(settings: Settings, *, file: Path | None) -> None:
-    """List the hypotheses, what the newest run makes of each, and its last comparison.
+    """List the hypotheses, the result of the newest run for each, and its last comparison.
 
     Examples:
       telemetry hypotheses list
@@ -155,7 +158,7 @@ def show_comparison(
         Column(header="CAND", align=Align.RIGHT),
         Column(header="CHANGE 95 %", align=Align.RIGHT, rank=2),
         Column(header="Q", align=Align.RIGHT, rank=4),
-        Column(header="SEEN FROM", align=Align.RIGHT, rank=3 if are_mixed else 1),
+        Column(header="DETECTABLE", align=Align.RIGHT, rank=3 if are_mixed else 1),
         Column(header="VERDICT"),
     )
     rows = tuple(_row(result, with_metric=are_mixed) for result in found.results)
@@ -164,11 +167,11 @@ def show_comparison(
     for reason, names in _doubts(found).items():
         screen.paragraph(f"{reason} ({', '.join(names)})", indent=2, label="UNDECIDED")
     if is_alone:
-        basis = "the question is about these two checkpoints: no seeds"
+        basis = "only these two checkpoints are compared, so no seeds are needed"
     else:
         basis = f"{plural(len(found.seeds), 'seed run')} of the base's recipe"
         if len(found.seeds) < ADVISED_SEEDS:
-            basis += f"; {ADVISED_SEEDS} see smaller changes"
+            basis += f"; {ADVISED_SEEDS} would detect smaller changes"
     screen.paragraph(f"{basis}, q {found.q:g}", indent=2)
     if not is_alone and len(found.seeds) < MIN_SEEDS:
         _say_how_to_get_seeds(screen, found, file)
@@ -178,16 +181,14 @@ def _say_how_to_get_seeds(screen: Screen, found: "Comparison", file: Path | None
     """The commands that would supply a seed baseline, or do without."""
     lacking = MIN_SEEDS - len(found.seeds)
     screen.paragraph(
-        f"{plural(lacking, 'more seed run')} of {found.base.name} would decide, "
-        f"{ADVISED_SEEDS - len(found.seeds)} are advised; for each:",
+        f"{plural(lacking, 'more seed run')} of {found.base.name} would decide "
+        f"({ADVISED_SEEDS - len(found.seeds)} recommended); for each:",
         indent=2,
         label="NEXT",
     )
     for line in seed_advice.commands(found, None if file is None else str(file)):
         screen.verbatim(line, indent=4)
-    screen.paragraph(
-        "or say --no-seed-baseline if the question is about these two checkpoints alone.", indent=12
-    )
+    screen.paragraph("or use --no-seed-baseline to compare only these two checkpoints.", indent=12)
 
 
 def _row(result: "Result", *, with_metric: bool) -> tuple[Cell, ...]:

@@ -58,20 +58,30 @@ class Request:
     "--step",
     metavar="STEP",
     type=click.IntRange(0),
-    help="This sampled step; the last one otherwise.",
+    help="Show this sampled step (default: the last one).",
 )
 @click.option(
-    "--around", metavar="STEP", type=click.IntRange(0), help="The sampled step nearest to this one."
+    "--around",
+    metavar="STEP",
+    type=click.IntRange(0),
+    help="Show the sampled step nearest to this one.",
 )
-@click.option("--range", "range_", metavar="A:B", help="Medians over the samples of these steps.")
+@click.option(
+    "--range", "range_", metavar="A:B", help="Show medians over the samples of these steps."
+)
 @click.option(
     "--sort",
     type=click.Choice([IN_ORDER, *SORTS]),
     default=IN_ORDER,
-    help="Largest first; else in order of execution.",
+    help="Sort by this column, largest first (default: order of execution).",
 )
-@click.option("--quantiles", is_flag=True, help="Add quantiles of gradients and weights.")
-@click.option("--all", "show_all", is_flag=True, help="Biases and norms too, every row.")
+@click.option("--quantiles", is_flag=True, help="Also show quantiles of gradients and weights.")
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Show every row, also biases and normalisation layers.",
+)
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -103,8 +113,8 @@ def command(  # noqa: PLR0913 - one argument per option
     show_warnings(screen, warnings)
     if not rows:
         raise Inconclusive(
-            f"run {chosen.name} ({chosen.short}) has no parameter and no activation in its "
-            f"samples; `telemetry show {chosen.short}` shows its losses."
+            f"run {chosen.name} ({chosen.short}) has no samples of parameters or activations; "
+            f"`telemetry show {chosen.short}` shows its losses."
         )
     rows = ordered(rows, sort)
     if screen.wants_json:
@@ -133,14 +143,14 @@ def window(steps: Sequence[int], request: Request) -> "Window":
 
     given = [v for v in (request.step, request.around, request.range_) if v is not None]
     if len(given) > 1:
-        raise UsageError("--step, --around and --range exclude each other; give one of them.")
+        raise UsageError("--step, --around and --range exclude each other; use one of them.")
     sampled = np.asarray(steps, dtype=np.int64)
     if request.range_ is not None:
         first, last = parse_range(request.range_)
         inside = [s for s in steps if first <= s and (last is None or s <= last)]
         if not inside:
             raise UsageError(
-                f"no step of {request.range_} was sampled; the samples lie in "
+                f"no step in {request.range_} was sampled; sampled steps are "
                 f"{numbers.steps(steps[0], steps[-1])}."
             )
         return Window(first=inside[0], last=inside[-1])
@@ -293,11 +303,11 @@ def _footer(screen: Screen, rows: Sequence["LayerRow"], kept: Sequence["LayerRow
     if len(kept) < len(rows):
         notes.append(f"{plural(len(rows), 'row')}, {len(kept)} shown, --all for every parameter")
     if any(row.nonfinite for row in kept):
-        notes.append("NAN/INF: elements that are not finite; norms are those of the others")
+        notes.append("NAN/INF: number of non-finite elements; norms are over the others")
     matrices = [row for row in main_rows(rows) if row.grad_norm and row.depth is not None]
     if len(matrices) > 1:
         by_depth = sorted(matrices, key=lambda row: row.depth or 0)
         ratio = (by_depth[0].grad_norm or 0) / (by_depth[-1].grad_norm or 1)
-        notes.append(f"gradient norm of the first layer over the last: {ratio:.2g}")
+        notes.append(f"gradient norm of the first layer / last layer: {ratio:.2g}")
     if notes:
         screen.note(Span("; ".join(notes), Style.FAINT))

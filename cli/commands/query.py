@@ -1,4 +1,4 @@
-"""Run one SELECT over the views of the store; it can read runs and do nothing else.
+"""Run one SELECT over the views of the store; it can only read runs.
 
 Examples:
   telemetry query "select layer, max(grad_norm) from layers group by 1"
@@ -45,27 +45,31 @@ FINDINGS = "findings"  # a view that is filled when it is first asked for
     metavar="RUN",
     shell_complete=complete_runs,
     multiple=True,
-    help="Only these runs; tag=x and patterns too.",
+    help="Query only these runs; tag=x and patterns also work.",
 )
-@click.option("--project", metavar="NAME", help="Only runs of this project.")
-@click.option("--since", metavar="AGE", help="Only runs started since 12h, 2d or 2026-01-31.")
+@click.option("--project", metavar="NAME", help="Query only runs of this project.")
+@click.option("--since", metavar="AGE", help="Query only runs started since 12h, 2d or 2026-01-31.")
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), help="How to write the rows; else a table."
+    "--format", "format_", type=click.Choice(FORMATS), help="Output format (default: a table)."
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@click.option("--schema", is_flag=True, help="List the views; with a name, its columns.")
-@click.option("--limit", metavar="N", type=click.IntRange(0), help="Most rows.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the rows to this file.",
+)
+@click.option("--schema", is_flag=True, help="List the views, or the columns of one view.")
+@click.option("--limit", metavar="N", type=click.IntRange(0), help="Return at most N rows.")
 @click.option(
     "--timeout",
     metavar="SECONDS",
     default=DEFAULT_TIMEOUT_S,
     show_default=True,
-    help="Longest time, until the last row is written.",
+    help="Stop the query after this time, counted to its last row.",
 )
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Most memory, such as 4GB, for DuckDB and for rows that are held.",
+    help="Use at most this much memory, such as 4GB, for DuckDB and buffered rows.",
 )
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
@@ -88,7 +92,7 @@ def command(  # noqa: PLR0913 - one argument per option
         reference.show_views(screen, telemetry.Store(settings.store), sql)
         return
     if sql is None:
-        raise UsageError("no SQL is given; telemetry query --schema lists the views.")
+        raise UsageError("no SQL was given; `telemetry query --schema` lists the views.")
     statement = sys.stdin.read() if sql == "-" else sql
     form = format_ or ("json" if screen.wants_json else "table")
     if form == "parquet" and output is None:
@@ -161,8 +165,8 @@ def _show(screen: Screen, result: "QueryResult") -> None:
     show_warnings(screen, result.warnings)
     n_left_out = screen.grid(query_cells.grid(result), indent=0)
     if n_left_out:
-        left_out = f"{n_left_out} of {len(result.columns)} columns have no place here"
-        screen.note(Span(f"{left_out}: name some, or --format csv", Style.FAINT))
+        left_out = f"{n_left_out} of {len(result.columns)} columns do not fit"
+        screen.note(Span(f"{left_out}; select fewer, or use --format csv", Style.FAINT))
     if result.truncated:
-        shown = f"the first {result.arrow.num_rows} rows; --limit shows more"
+        shown = f"first {result.arrow.num_rows} rows; --limit shows more"
         screen.note(Span(shown, Style.FAINT))

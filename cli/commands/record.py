@@ -1,7 +1,7 @@
-"""Record a training script as it is, without a line added to it.
+"""Record a training script without changing it.
 
-The script runs as under `python script.py arguments`, with the same output, exit code and
-traceback; everything after its name is its own. `telemetry show latest` shows the run.
+The script runs as with `python script.py arguments`, with the same output, exit code and
+traceback; everything after its name is passed to it. `telemetry show latest` shows the run.
 
 Examples:
   telemetry record train.py --lr 0.1
@@ -35,12 +35,16 @@ PYTHON_SUFFIXES = (".py", ".pyw", ".pyc")
 
 
 @verb(__name__, __doc__)
-@click.option("-m", "as_module", is_flag=True, help="Run a module instead of a file.")
-@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Sample each N-th step.")
-@click.option("--project", metavar="NAME", default="default", help="Groups runs.")
-@click.option("--name", metavar="NAME", help="Of the run; else the script's.")
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Label; may be repeated.")
-@click.option("--total-steps", type=click.IntRange(min=1), metavar="N", help="Planned steps.")
+@click.option("-m", "as_module", is_flag=True, help="Run a module instead of a script file.")
+@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Sample every N-th step.")
+@click.option("--project", metavar="NAME", default="default", help="Project that groups the runs.")
+@click.option("--name", metavar="NAME", help="Name of the run (default: the script's name).")
+@click.option(
+    "--tag", "tags", metavar="TAG", multiple=True, help="Tag for the run; can be repeated."
+)
+@click.option(
+    "--total-steps", type=click.IntRange(min=1), metavar="N", help="Number of planned steps."
+)
 @click.argument("words", metavar="SCRIPT [ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
@@ -56,7 +60,7 @@ def command(  # noqa: PLR0913 - one argument per option
 ) -> int:
     """Become the script's Python process, told by a variable to record."""
     if not words:
-        raise UsageError("record what? Name a script, or -m and a module.")
+        raise UsageError("no script was given; name a script, or use -m and a module.")
     (_check_module if as_module else _check_script)(words[0])
     if not start_file_is_installed():
         raise UsageError(f"{START_FILE} is not installed; run `pip install` of telemetry again.")
@@ -82,7 +86,7 @@ command.allow_interspersed_args = False  # the script's options are its own
 def _check_script(script: str) -> None:
     path = Path(script)
     if path.is_dir():
-        raise UsageError(f"{script} is a folder; name a script in it, or -m and a package.")
+        raise UsageError(f"{script} is a folder; name a script in it, or use -m and a package.")
     try:
         source = read_regular(path, limit_bytes=SCRIPT_BYTES)
     except OSError as error:

@@ -41,23 +41,31 @@ Counts = Callable[[Run], Mapping[str, Json] | None]
 
 
 @verb(__name__, __doc__)
-@click.option("--project", metavar="NAME", help="Only this project; a pattern such as 'lm-*'.")
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only runs with this tag.")
 @click.option(
-    "--status", type=click.Choice([s.value for s in Status]), help="Only runs in this state."
+    "--project", metavar="NAME", help="Show only runs of this project or pattern, such as 'lm-*'."
 )
-@click.option("--since", metavar="AGE", help="Started since 12h, 2d or 2026-01-31.")
-@click.option("--where", metavar="SQL", help="Only runs for which this holds in view runs.")
-@click.option("--sort", metavar="COLUMN", help="started, name, steps, a metric or a setting.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Show only runs with this tag.")
+@click.option(
+    "--status",
+    type=click.Choice([s.value for s in Status]),
+    help="Show only runs with this status.",
+)
+@click.option("--since", metavar="AGE", help="Show only runs started since 12h, 2d or 2026-01-31.")
+@click.option(
+    "--where", metavar="SQL", help="Show only runs that meet this SQL condition on the view runs."
+)
+@click.option(
+    "--sort", metavar="COLUMN", help="Sort by started, name, steps, a metric or a setting."
+)
 @click.option(
     "--limit",
     metavar="N",
     default=DEFAULT_LIMIT,
     type=click.IntRange(1),
     show_default=True,
-    help="Most runs.",
+    help="Show at most N runs.",
 )
-@click.option("--all", "show_all", is_flag=True, help="Every run, however many.")
+@click.option("--all", "show_all", is_flag=True, help="Show all runs.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -231,14 +239,14 @@ def _age(run: Run, moment: datetime) -> str:
 def _footer(screen: Screen, runs: Sequence[Run], counts: Counts, *, n_more: int) -> None:
     notes = []
     if any(run.steps >= SMOOTHED_FROM and LOSS in run.metrics for run in runs):
-        notes.append("LOSS: mean of the last tenth of the steps")
+        notes.append("LOSS: mean over the last tenth of the steps")
     if n_more:
         notes.append(f"{n_more} more, use --all")
     if any(run.status is Status.KILLED for run in runs):
-        notes.append("killed: process gone without an end record")
+        notes.append("killed: the process ended without an end record")
     if any(counts(run) is None for run in runs):
-        notes.append("?: not diagnosed yet, telemetry diagnose RUN")
+        notes.append("?: not diagnosed yet (telemetry diagnose RUN)")
     if notes:
         screen.note(Span("; ".join(notes), Style.FAINT))
     if not runs:
-        screen.note("no run fits these filters")
+        screen.note("no run matches these filters")

@@ -25,33 +25,44 @@ METRICS = ("error", "loss")
 @verb(__name__, __doc__)
 @click.argument("run", metavar="[RUN]", shell_complete=complete_runs, default="latest")
 @click.option(
-    "--metric", type=click.Choice(METRICS), help="Else losses where nothing is right or wrong."
+    "--metric",
+    type=click.Choice(METRICS),
+    help="Metric to compare (default: error; loss if no answer is right or wrong).",
 )
 @click.option(
     "--by",
     metavar="COL,COL",
-    help="Columns to group by; else the label and all metadata of the data set.",
+    help="Columns to group by (default: the label and all metadata of the data set).",
 )
-@click.option("--where", metavar="SQL", help="Measure the examples that fulfil this condition.")
-@click.option("--depth", type=int, default=2, show_default=True, help="Most conditions of a group.")
+@click.option("--where", metavar="SQL", help="Measure only the examples that meet this condition.")
 @click.option(
-    "--min-size", type=int, metavar="N", help="Fewest examples of a group; else 50, or 1 %."
+    "--depth",
+    type=int,
+    default=2,
+    show_default=True,
+    help="Maximum number of conditions per group.",
 )
 @click.option(
-    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false finds."
+    "--min-size",
+    type=int,
+    metavar="N",
+    help="Minimum number of examples per group (default 50 or 1 %).",
+)
+@click.option(
+    "--q", type=float, default=0.05, show_default=True, help="Allowed share of false discoveries."
 )
 @click.option(
     "--base",
     metavar="RUN",
     shell_complete=complete_runs,
-    help="Where did it become worse since this run?",
+    help="Find groups that became worse since this run.",
 )
 @click.option(
-    "--confirm", is_flag=True, help="Search one half of the examples, judge on the other."
+    "--confirm", is_flag=True, help="Search in one half of the examples and test on the other."
 )
-@click.option("--dataset", metavar="NAME", help="The data set, where several were evaluated.")
-@click.option("--eval", "eval_id", metavar="ID", help="Another evaluation than the newest.")
-@hypothesis_options("Append the worst group to the file: no worse than the rest.")
+@click.option("--dataset", metavar="NAME", help="Use this data set if several were evaluated.")
+@click.option("--eval", "eval_id", metavar="ID", help="Use this evaluation instead of the newest.")
+@hypothesis_options("Append a hypothesis to the file: the worst group is no worse than the rest.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -74,7 +85,9 @@ def command(  # noqa: PLR0913 - one argument per option
     from telemetry.evaluate.slicing import slices  # noqa: PLC0415 - duckdb
 
     if save_hypothesis is not None and base is not None:
-        raise UsageError("a change between two runs is no hypothesis; leave out --base.")
+        raise UsageError(
+            "a change between two runs cannot be saved as a hypothesis; remove --base."
+        )
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     search = slices.Search(
@@ -99,8 +112,10 @@ def command(  # noqa: PLR0913 - one argument per option
     if save_hypothesis is not None and found.slices:
         slices.save_hypothesis(file, save_hypothesis, found)
     elif save_hypothesis is not None:
-        screen.warn(f"no group is worse than the rest, so {save_hypothesis} is not kept.")
+        screen.warn(
+            f"no group is worse than the rest, so the hypothesis {save_hypothesis} is not saved."
+        )
     code = present(screen, found)
     if save_hypothesis is not None and found.slices and not screen.wants_json:
-        screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+        screen.note(f"  hypothesis {save_hypothesis} is saved in {file}")
     return code

@@ -1,4 +1,4 @@
-"""Read the runs of a sweep: which parameters matter, where the best region lies, why runs failed.
+"""Analyse the runs of a sweep: which parameters matter, which region is best, why runs failed.
 
 Examples:
   telemetry sweep demo-sweep
@@ -27,10 +27,18 @@ GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
 
 @verb(__name__, __doc__)
 @click.argument("name", metavar="[PROJECT]", required=False)
-@click.option("--project", metavar="NAME", help="Runs of this project; a pattern such as 'lr-*'.")
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Runs with this tag.")
-@click.option("--metric", metavar="NAME", help="What ranks the runs; else a validation loss.")
-@click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
+@click.option(
+    "--project", metavar="NAME", help="Use runs of this project or pattern, such as 'lr-*'."
+)
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Use runs with this tag.")
+@click.option(
+    "--metric", metavar="NAME", help="Metric that ranks the runs (default: a validation loss)."
+)
+@click.option(
+    "--goal",
+    type=click.Choice(list(GOALS)),
+    help="Which direction is better (default: from the metric's name).",
+)
 @click.option("--folds", is_flag=True, help="Average over the folds of each configuration.")
 @markdown_option
 @click.pass_obj
@@ -48,7 +56,7 @@ def command(
     from telemetry.store.select import filter_runs  # noqa: PLC0415 - keeps --help fast
 
     if name is not None and project is not None and name != project:
-        raise UsageError(f"two projects are given, {name!r} and {project!r}; give one.")
+        raise UsageError(f"two projects were given, {name!r} and {project!r}; use one.")
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
     known = store.runs()

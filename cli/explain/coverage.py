@@ -32,11 +32,11 @@ def verb(
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
-    """Say what the test examples have that the training examples lack.
+    """Show what the test examples have that the training examples lack.
 
-    Attributes (brightness, length, columns, numbers of the metadata), nearest neighbours in what
-    the model makes of an example, and groups of label and metadata are compared. A gap is a
-    statement about data; where the model is also wrong more often it is a finding: exit code 1.
+    This compares attributes (brightness, length, columns, numbers of the metadata), nearest
+    neighbours in the model's representation, and groups of label and metadata. A gap is a statement
+    about the data; if the model is also wrong more often there, the exit code is 1.
 
     Examples:
       telemetry explain coverage latest --train shop.data:train --test shop.data:night
@@ -131,7 +131,9 @@ def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | 
 
     gaps = _gaps(found)
     if not gaps:
-        raise UsageError(f"nothing was found that training lacks, so {name} is not kept.")
+        raise UsageError(
+            f"no gap was found in the training data, so the hypothesis {name} is not saved."
+        )
     first = gaps[0]
     error = first["error_inside"]
     limit = 1 - number(found["accuracy"]) if error is None else number(error)

@@ -27,9 +27,9 @@ SHOWN_EXAMPLES = 5
 def verb(question: ModelQuestion, request: DreamRequest, /) -> int:
     """Make a picture that excites a unit, and hold it against noise and real examples.
 
-    A unit may have several pictures: four are made from other noise. A smooth picture proves
-    nothing, so it must beat noise, every real example and the pictures of other units; beside it
-    stands what a network with random weights reaches.
+    A unit may have several pictures, so four are made from different noise. A smooth picture proves
+    nothing, so it must beat noise, every real example and the pictures of other units. For
+    comparison, the result of a network with random weights is shown.
 
     Examples:
       telemetry explain dream latest --layer conv2 --unit 7

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def verb(question: ModelQuestion, request: FeaturesRequest, /) -> int:
     """Show the examples that excite the units of a layer most.
 
-    Images are cropped to what a unit sees, beside their deconvolution: the structure that the
-    network passes on to the unit, which is no reason for a class. With --evolution it says of
-    every layer at which step it has settled, and draws the same patches at each checkpoint.
+    Images are cropped to what a unit sees and shown with their deconvolution: the structure that
+    the network passes on to the unit, which is not a reason for a class. With --evolution, the step
+    at which each layer has settled is shown, with the same patches at each checkpoint.
 
     Examples:
       telemetry explain features latest --layer conv2

@@ -31,8 +31,8 @@ BAR_WIDTH = 10
 def verb(question: ModelQuestion, request: InputRequest, /) -> int:
     """Say which parts of one input made the model answer as it does.
 
-    The default asks about a wrong answer: what pushes towards it and away from the truth. Every
-    answer is held against checks; one that fails is said, and ends with exit code 3.
+    By default, this explains a wrong answer: what pushes towards it and away from the truth. Every
+    explanation is checked; a failed check is shown and gives exit code 3.
 
     Examples:
       telemetry explain input latest --example 4711

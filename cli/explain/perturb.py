@@ -39,10 +39,10 @@ def verb(
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
-    """Change one thing of an input, more and more: when does its answer turn wrong?
+    """Change one thing of an input more and more: when does its answer become wrong?
 
-    Images are changed before normalisation, in shares of their range of values; values that leave
-    it are clipped, and their share is shown. The threshold is found to an eighth of a step.
+    Images are changed before normalisation, in shares of their value range; values outside it are
+    clipped, and their share is shown. The threshold is accurate to an eighth of a step.
 
     Examples:
       telemetry explain perturb latest --example 4711 --axis brightness,hue
@@ -59,7 +59,7 @@ def verb(
     code = question.tell(found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
-        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+        question.screen.note(f"  hypothesis {save_hypothesis} is saved in {file}")
     return code
 
 
@@ -95,9 +95,14 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
 
     threshold, axis = found["threshold"], str(found["axis"])
     if threshold is None:
-        raise UsageError(f"{axis} turns no right answer wrong, so {name} is not kept.")
+        raise UsageError(
+            f"{axis} makes no correct answer wrong, so the hypothesis {name} is not saved."
+        )
     if threshold == found["neutral"]:
-        raise UsageError(f"{axis} has no value up to which all is right, so {name} is not kept.")
+        raise UsageError(
+            f"{axis} has no value up to which all answers are correct, so the hypothesis "
+            f"{name} is not saved."
+        )
     transform = f"{axis}:{number(threshold):+.6g}"
     unit = f" ({found['unit']})" if found["unit"] else ""
     tolerance = known_number(found["tolerance"])

@@ -36,11 +36,11 @@ def verb(
     save_hypothesis: str | None,
     file: Path,
 ) -> int:
-    """Find the least that must change in a wrongly answered input to make the answer right.
+    """Find the smallest change of a wrongly answered input that makes the answer right.
 
-    The wrong input is mixed with a right one: cell by cell of an image, token by token, column by
-    column. The repair is the least set that mends the answer; of an image the region says where
-    the cause lies. Name a right twin where there is one: a blurred image finds less.
+    The wrong input is mixed with a correctly answered one: cells of an image, tokens or columns.
+    The repair is the smallest set that corrects the answer; for an image, the region shows where
+    the cause is. Name a correctly answered twin if you have one: a blurred image finds less.
 
     Examples:
       telemetry explain reduce latest --wrong 4711 --right 4712
@@ -54,7 +54,7 @@ def verb(
     code = question.tell(found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
-        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+        question.screen.note(f"  hypothesis {save_hypothesis} is saved in {file}")
     return code
 
 
@@ -73,7 +73,7 @@ def show(screen: Screen, found: "Mapping[str, Json]") -> None:
     screen.grid(checks_grid(found))
     for mode, entry in sets:
         if entry["proven"] is not True:
-            screen.paragraph(f"{mode}: cut short by --max-calls, a smaller set may do", indent=2)
+            screen.paragraph(f"{mode}: stopped by --max-calls; a smaller set may suffice", indent=2)
     calls = numbers.count(int(number(found["calls"])))
     tried = f"{calls} mixtures tried in {cost(found)}"
     screen.paragraph(f"{_probabilities(found)}{tried}", indent=2)
@@ -86,7 +86,9 @@ def save(file: Path, name: str, found: "Mapping[str, Json]") -> None:
         UsageError: the file cannot take it, or the input is in no data set.
     """
     if found["file"] is not None:
-        raise UsageError(f"{found['file']} is in no data set, so {name} is not kept.")
+        raise UsageError(
+            f"{found['file']} is not in a data set, so the hypothesis {name} is not saved."
+        )
     from telemetry.evaluate.hypothesis_testing.file import append_hypothesis  # noqa: PLC0415 - as above
     from telemetry.evaluate.hypothesis_testing.hypothesis import (  # noqa: PLC0415 - keeps --help fast
         Expectation,

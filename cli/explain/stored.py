@@ -39,9 +39,9 @@ def add_stored(group: VerbGroup) -> None:
 @click.argument("run", metavar="RUN", shell_complete=complete_runs)
 @click.pass_obj
 def explain_list(settings: Settings, *, run: str) -> None:
-    """List what has been asked about a run, the newest first.
+    """List the stored answers about a run, newest first.
 
-    Nothing is computed: the answers lie in the run.
+    Nothing is computed: the answers are read from the run.
 
     Examples:
       telemetry explain list latest
@@ -59,14 +59,19 @@ def explain_list(settings: Settings, *, run: str) -> None:
         return
     if not found:
         screen.paragraph(
-            f"{chosen.name} ({chosen.short}) keeps no answer; `telemetry explain --help` says "
-            "what can be asked."
+            f"{chosen.name} ({chosen.short}) has no stored answers; `telemetry explain --help` "
+            "shows what you can ask."
         )
         return
     shown = found[:SHOWN_ANSWERS] if screen.for_people else found
     screen.grid(_list(shown), indent=0)
     if len(found) > len(shown):
-        screen.note(Span(f"and {len(found) - len(shown)} older ones: pipe it", Style.FAINT))
+        screen.note(
+            Span(
+                f"and {len(found) - len(shown)} older ones; pipe the output to see all",
+                Style.FAINT,
+            )
+        )
     screen.note(Span("`telemetry explain show ID` shows one again", Style.FAINT))
 
 
@@ -74,11 +79,11 @@ def explain_list(settings: Settings, *, run: str) -> None:
 @HTML
 @click.pass_obj
 def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int:
-    """Show a stored answer again: its numbers, its checks and where its files lie.
+    """Show a stored answer again: its numbers, its checks and where its files are.
 
-    ID, or its beginning, is that of `telemetry explain list`, and the name of its picture. Nothing
-    is computed; asking the same once more runs the model as it is by then. An answer with a failed
-    check ends with exit code 3, as it did.
+    ID is an id of `telemetry explain list`, or its beginning; it is also the name of the picture.
+    Nothing is computed; to ask again with the current model, repeat the original command. An answer
+    with a failed check gives exit code 3, as it did before.
 
     Examples:
       telemetry explain show 3fa1
@@ -118,7 +123,8 @@ def show(screen: Screen, asked: "StoredExplanation") -> None:
         screen.paragraph(str(asked.picture), label="picture")
     elif asked.image is not None:
         screen.paragraph(
-            "gone: removed for room, or by hand; ask again to draw it", label="picture"
+            "the picture was removed to free space, or by hand; ask again to draw it",
+            label="picture",
         )
     if asked.page is not None:
         screen.paragraph(str(asked.run.ref.path / asked.page), label="page")

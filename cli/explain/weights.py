@@ -27,8 +27,8 @@ MOST_LAYERS = 3  # of a sentence
 def verb(question: ModelQuestion, request: WeightsRequest, /) -> int:
     """Show the weights: effective rank, dead rows, near-duplicates; of one layer its picture.
 
-    Each number stands beside that of a freshly initialised layer of the same shape. Where neither
-    you nor the run names model and checkpoint, the norms and histograms that the run recorded are
+    Each number is shown with that of a freshly initialised layer of the same shape. If neither you
+    nor the run names a model and checkpoint, the norms and histograms that the run recorded are
     shown.
 
     Examples:
@@ -77,7 +77,7 @@ def _show_all(screen: Screen, found: "Sequence[Mapping[str, Json]]") -> None:
         Column(header="MOST", align=Align.RIGHT, rank=2),
     )
     screen.grid(Grid(columns=columns, rows=tuple(map(_line, found))))
-    screen.note("  name a layer to see its picture; RANK: directions in use, FRESH: untrained")
+    screen.note("  name a layer to see its picture; RANK: directions used, FRESH: if untrained")
 
 
 def _line(entry: "Mapping[str, Json]") -> tuple[Cell, ...]:
@@ -157,10 +157,10 @@ def _recorded(question: ModelQuestion, request: WeightsRequest) -> None:
             {"run": run.run, "stored": False, "recorded": [_json(row, at) for row in shown]}
         )
         return
-    screen.paragraph(f"weights of {len(shown)} parameters as the run recorded them at step {at}")
+    screen.paragraph(f"weights of {len(shown)} parameters, recorded at step {at}")
     screen.blank()
     screen.grid(_recorded_grid(screen, shown))
-    screen.note("  name --model and --checkpoint for ranks, dead rows and pictures")
+    screen.note("  add --model and --checkpoint for ranks, dead rows and pictures")
 
 
 def _recorded_grid(screen: Screen, rows: "Sequence[StoredWeights]") -> Grid:

@@ -44,7 +44,7 @@ def ask(
         ModelDied: the child did.
     """
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"running a model needs torch, not installed; {INSTALL}")
+        raise UsageError(f"running a model needs torch, which is not installed; {INSTALL}")
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as question,
         tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
@@ -106,10 +106,10 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
                 raise ERRORS.get(message["exit_code"], TelemetryError)(error)
             advance(message["done"], message["of"])
         if child.wait() != 0 and is_late.is_set():
-            raise Inconclusive(f"--timeout {timeout_s:g}: no answer after so many seconds.")
+            raise Inconclusive(f"--timeout {timeout_s:g}: no answer after {timeout_s:g} seconds.")
         if child.returncode != 0:
             how = ending(child.returncode)
-            raise ModelDied(f"the process that ran the model {how}; its last words: {last}")
+            raise ModelDied(f"the process that ran the model {how}; its last output: {last}")
     finally:
         clock.cancel()
         _end(child)

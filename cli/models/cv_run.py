@@ -27,11 +27,17 @@ EXIT_FAILED = 3
 SHOWN_ID = 8  # characters
 
 GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
-METRIC = click.option("--metric", metavar="NAME", help="The score, where the folds have several.")
-GOAL = click.option("--goal", type=click.Choice(list(GOALS)), help="Else by the metric's name.")
+METRIC = click.option("--metric", metavar="NAME", help="Use this score if the folds have several.")
+GOAL = click.option(
+    "--goal",
+    type=click.Choice(list(GOALS)),
+    help="Which direction is better (default: from the metric's name).",
+)
 
 ENTRY = "MODULE:NAME"
-UNCOUNTED = "how many examples are there? Say --n, or name their classes by --labels MODULE:NAME."
+UNCOUNTED = (
+    "the number of examples is not known; use --n, or name their classes with --labels MODULE:NAME."
+)
 
 
 @click.option(
@@ -44,20 +50,28 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     "--params",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Grid: [params] with a list for each, and [fixed].",
+    help="Grid file: [params] with a list for each, and [fixed].",
 )
-@click.option("--n", type=click.IntRange(min=1), metavar="N", help="Examples there are.")
-@click.option("--labels", metavar=ENTRY, help="Their classes: each fold gets its share.")
-@click.option("--groups", metavar=ENTRY, help="Their groups: none is split between folds.")
+@click.option("--n", type=click.IntRange(min=1), metavar="N", help="Number of examples.")
 @click.option(
-    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of a repetition."
+    "--labels", metavar=ENTRY, help="Class of each example; each fold gets its share of each."
+)
+@click.option(
+    "--groups", metavar=ENTRY, help="Group of each example; no group is split between folds."
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Number of folds per repetition.",
 )
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Repetitions with folds of their own; 10 for decisions.",
+    help="Number of repetitions with new folds; use 10 for decisions.",
 )
 @click.option(
     "--seed",
@@ -71,13 +85,13 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     "--holdout",
     type=click.FloatRange(min=0.05, max=0.5),
     metavar="SHARE",
-    help="Of the examples, kept from the folds: their winner is scored there, once.",
+    help="Keep this share of the examples out of all folds and score the winner there once.",
 )
 @click.option(
     "--nested",
     type=click.IntRange(min=2),
     metavar="K",
-    help="Inner folds that choose what each fold judges: 1 + K times the trainings.",
+    help="Choose the configuration of each fold by K inner folds (1 + K times as many trainings).",
 )
 @METRIC
 @GOAL
@@ -86,18 +100,22 @@ UNCOUNTED = "how many examples are there? Say --n, or name their classes by --la
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Folds trained at the same time.",
+    help="Number of folds to train at the same time.",
 )
 @click.option(
     "--from-finding",
     metavar="DETECTOR",
-    help="Try what exploding_gradient or vanishing_gradient advises.",
+    help="Try the advice of exploding_gradient or vanishing_gradient.",
 )
 @click.option("--project", default=PROJECT, show_default=True, help="Project of the runs.")
 @click.option(
-    "--app-dir", metavar="DIR", default=".", show_default=True, help="Folder of your modules."
+    "--app-dir",
+    metavar="DIR",
+    default=".",
+    show_default=True,
+    help="Folder that contains your modules.",
 )
-@click.option("--yes", is_flag=True, help=f"Train more than {MOST_CONFIGURATIONS} configurations.")
+@click.option("--yes", is_flag=True, help=f"Allow more than {MOST_CONFIGURATIONS} configurations.")
 @click.pass_obj
 def run(  # noqa: PLR0913 - one argument per option
     settings: Settings,
@@ -122,14 +140,14 @@ def run(  # noqa: PLR0913 - one argument per option
 ) -> int:
     """Train each configuration of a grid on each fold, with the same folds and seeds for all.
 
-    Each fold is a run, tagged cv=ID and config=ID. The same command again trains only folds that
-    lack a score; other code makes another cross-validation. A fold that diverges counts as the
-    worst possible; one that fails as well, until it is trained again.
+    Each fold is a run, tagged cv=ID and config=ID. Running the same command again trains only the
+    folds without a score; other code starts another cross-validation. A fold that diverges counts
+    as the worst possible one, and so does a failed fold until it is trained again.
 
-    The winner's score on the folds that chose it is too good. --holdout scores it once on examples
-    kept apart; --nested K says what choosing itself scores: for each fold, K folds of its training
-    examples choose, and the fold judges. With 5 folds twice and K = 3, a configuration takes 40
-    trainings instead of 10.
+    The winner's score on the folds that chose it is too optimistic. --holdout scores the winner
+    once on examples outside all folds. --nested K measures the whole way of choosing: in each fold,
+    K inner folds of its training examples choose the configuration that the fold tests. With 5
+    folds, 2 repetitions and K = 3, a configuration takes 40 trainings instead of 10.
 
     Examples:
       telemetry cv run --entry shop:train_and_score --params grid.toml --labels shop:labels
@@ -185,7 +203,7 @@ def _grid(params: Path | None, from_finding: str | None) -> "ParameterGrid":
     )
 
     if params is None and from_finding is None:
-        raise UsageError("train which configurations? Name a file by --params, see --help.")
+        raise UsageError("no configurations were given; name a file with --params (see --help).")
     given = ParameterGrid() if params is None else load_grid(params)
     return given if from_finding is None else advised_grid(given, from_finding)
 
@@ -207,9 +225,9 @@ def _cost(n_configurations: int, n_folds: int, n_inner: int) -> str:
     """What a nested choice takes, said before it begins."""
     n_trainings = n_configurations * n_folds * (1 + n_inner)
     return (
-        f"{n_trainings} trainings, without those that have a score: "
-        f"{plural(n_configurations, 'configuration')} on {n_folds} folds, and on {n_inner} inner "
-        "folds of each."
+        f"{n_trainings} trainings, not counting those that already have a score: "
+        f"{plural(n_configurations, 'configuration')} on {n_folds} folds, and on {n_inner} "
+        "inner folds of each."
     )
 
 
@@ -218,11 +236,12 @@ def _trained(screen: Screen, request: CrossValidateRequest) -> "Mapping[str, Jso
     try:
         return ask(KIND.document(request), "training folds")
     except KeyboardInterrupt:
-        screen.warn("what was scored is kept; the same command goes on.")
+        screen.warn("finished scores are kept; run the same command to continue.")
         raise
     except ModelDied as error:
         raise ModelDied(
-            f"{error}. What was scored is kept; with --jobs 2 a fold that dies costs itself alone."
+            f"{error}. Finished scores are kept; with --jobs 2, a fold that dies does not stop "
+            "the others."
         ) from error
 
 
@@ -257,7 +276,9 @@ def show(screen: Screen, answer: "Mapping[str, Json]", metric: str | None = None
     for note in listed(answer["notes"]):
         screen.paragraph(str(note), indent=2, label="note")
     if _any_failed(answer):
-        screen.paragraph("the same command trains those that failed again", indent=2, label="NEXT")
+        screen.paragraph(
+            "run the same command to train the failed folds again", indent=2, label="NEXT"
+        )
     if len([entry for entry in entries if entry["means"]]) > 1:
         command = f"telemetry cv compare {str(answer['cv_id'])[:SHOWN_ID]}"
         command += f" --metric {metric or metrics[0]}" if len(metrics) > 1 else ""
@@ -268,9 +289,9 @@ def sentence(answer: "Mapping[str, Json]") -> str:
     """What has happened, in one sentence."""
     n_configurations = len(mappings(answer["configurations"]))
     kept, trained = answer["kept"], int(str(answer["trained"]))
-    before = f"; {kept} had a score before" if kept else ""
+    before = f"; {kept} already had a score" if kept else ""
     lost = _count(answer, "lost")
-    ending = f"; {lost} of all diverged or failed" if lost else ""
+    ending = f"; {lost} of all folds diverged or failed" if lost else ""
     return (
         f"cross-validation {str(answer['cv_id'])[:SHOWN_ID]}: {plural(trained, 'fold')} trained "
         f"for {plural(n_configurations, 'configuration')}{before}{ending}."
@@ -312,7 +333,7 @@ def _held_out(entry: "Mapping[str, Json]") -> str:
     if not told:
         told = str(entry["status"]) + (f" ({entry['error']})" if entry["error"] else "")
     n = plural(int(str(entry["examples"])), "example")
-    return f"{entry['title']} won; trained on all folds, on {n} that no fold has: {told}"
+    return f"{entry['title']} won; trained on all folds and scored on {n} outside all folds: {told}"
 
 
 def _nested(nested: "Mapping[str, Json]") -> str:

@@ -44,7 +44,7 @@ def add_run(group: VerbGroup) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default=DEFAULT_FILE,
     show_default=True,
-    help="File of hypotheses.",
+    help="File with hypotheses.",
 )
 @with_settings(HypothesesRequest)
 @model_options
@@ -62,8 +62,8 @@ def run_hypotheses(
 ) -> int:
     """Test models on the data set of every hypothesis, and fail if one does not hold.
 
-    The rows lie in the runs, so that `hypotheses compare` can hold one against another. A file of
-    weights that no run names gets a run of its own, with the tag `checkpoint`.
+    The rows are stored in the runs, so `hypotheses compare` can compare them later. A file of
+    weights that no run names gets its own run, with the tag `checkpoint`.
 
     Examples:
       telemetry hypotheses run latest
@@ -149,5 +149,6 @@ def _warn_of_few(screen: Screen, listed: "Sequence[Listed]") -> None:
     few = dict.fromkeys(entry.hypothesis.name for entry in listed if 0 < entry.n < FEW)
     if few:
         screen.warn(
-            f"{', '.join(few)}: fewer than {FEW} examples; only large changes can be seen later."
+            f"{', '.join(few)}: fewer than {FEW} examples, so a later comparison can only "
+            "detect large changes."
         )

@@ -25,7 +25,7 @@ def hypothesis_options(meaning: str) -> Callable[[Callable[P, R]], Callable[P, R
             type=click.Path(path_type=Path, dir_okay=False),
             default=FILE,
             show_default=True,
-            help="File of hypotheses.",
+            help="File with hypotheses.",
         )(body)
         return click.option("--save-hypothesis", metavar="NAME", help=meaning)(body)
 

@@ -87,7 +87,7 @@ def run_or_weights(store: Path, name: str) -> "tuple[Run, Path | None]":
         if file.is_file():
             return checkpoint_run(store, file), file
         if file.suffix in SUFFIXES:
-            told = f"{name}: there is no such checkpoint, and no run of that name."
+            told = f"{name}: there is neither a checkpoint file nor a run with that name."
             raise UsageError(told) from error
         raise
 
@@ -99,7 +99,7 @@ def with_weights(given: Mapping[str, str | None], file: Path) -> Mapping[str, st
         UsageError: they name another.
     """
     if given.get("checkpoint") is not None:
-        raise UsageError(f"{file} is a checkpoint itself; leave out --checkpoint.")
+        raise UsageError(f"{file} is already a checkpoint; remove --checkpoint.")
     return {**given, "checkpoint": glob.escape(str(file.absolute()))}
 
 

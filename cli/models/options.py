@@ -28,29 +28,41 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OPTIONS = (
-    click.option("--model", metavar="MODULE:NAME", help="Callable that builds the model."),
-    click.option("--model-args", metavar="JSON", help="Its arguments, as a JSON object."),
-    click.option("--checkpoint", metavar="FILE", help="Weights; a pattern means the newest."),
-    click.option("--state-key", metavar="KEY", help="Where in the file the state dict lies."),
-    click.option("--dataset", metavar="MODULE:NAME", help="Examples, or a callable for them."),
-    click.option("--device", default="cpu", show_default=True, help="Where the model runs."),
-    click.option("--output-key", metavar="KEY", help="Part of an output that is no tensor."),
-    click.option("--output-fn", metavar="MODULE:NAME", help="Takes the output to a tensor."),
+    click.option("--model", metavar="MODULE:NAME", help="Function that builds the model."),
+    click.option(
+        "--model-args", metavar="JSON", help="Arguments of the model function, as a JSON object."
+    ),
+    click.option(
+        "--checkpoint", metavar="FILE", help="File with weights; a pattern selects the newest."
+    ),
+    click.option("--state-key", metavar="KEY", help="Key of the state dict in the file."),
+    click.option(
+        "--dataset", metavar="MODULE:NAME", help="Data set, or a function that returns it."
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Device to run the model on."),
+    click.option(
+        "--output-key", metavar="KEY", help="Part of the output to use, if it is not a tensor."
+    ),
+    click.option(
+        "--output-fn", metavar="MODULE:NAME", help="Function that turns the output into a tensor."
+    ),
     click.option(
         "--app-dir",
         metavar="DIR",
         default=".",
         show_default=True,
-        help="Folder of your modules.",
+        help="Folder that contains your modules.",
     ),
-    click.option("--trust-run", is_flag=True, help="Follow entry points of a foreign run."),
+    click.option(
+        "--trust-run", is_flag=True, help="Run the code that a run recorded elsewhere names."
+    ),
 )
 
 TIMEOUT = click.option(
     "--timeout",
     metavar="S",
     type=click.FloatRange(min=0, min_open=True),
-    help="Give up after so many seconds.",
+    help="Give up after this many seconds.",
 )
 
 
@@ -83,14 +95,14 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     entries = [used[name] for name in ENTRIES if name in used]
     if run is not None and entries and not is_trusted:
         raise UsageError(
-            f"{run.run} names the code {', '.join(entries)}, which running its model runs, and "
-            f"{reason}. If you trust it say --trust-run, or name --model and --dataset."
+            f"{run.run} names the code {', '.join(entries)}, which would run with its model, "
+            f"and {reason}. If you trust it, use --trust-run, or name --model and --dataset."
         )
     source = ModelSource(**{**used, **asked})
     if source.model is None:
         raise UsageError(
-            "which model? Name it by --model package.module:callable, or record the run with "
-            "TelemetryCallback(explain=ExplainSpec(model=...))."
+            "no model was given; name it with --model package.module:callable, or record the "
+            "run with TelemetryCallback(explain=ExplainSpec(model=...))."
         )
     return source
 
@@ -122,7 +134,7 @@ def weights_of(source: ModelSource, folder: Path) -> list[Path]:
         return []
     found = matching_files(source.checkpoint, folder)
     if not found:
-        raise UsageError(f"--checkpoint {source.checkpoint}: no file fits, seen from {folder}.")
+        raise UsageError(f"--checkpoint {source.checkpoint}: no file matches in {folder}.")
     return found
 
 

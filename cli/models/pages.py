@@ -16,7 +16,7 @@ HTML = click.option(
     "--html",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page with pictures, too.",
+    help="Also write an HTML page with pictures.",
 )
 
 

@@ -43,12 +43,12 @@ FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
 
 RUN = click.argument("run", metavar="RUN|CKPT", shell_complete=complete_runs)
 OPTIONS = (
-    click.option("--no-store", is_flag=True, help="Show the result and keep nothing."),
+    click.option("--no-store", is_flag=True, help="Show the result without saving it."),
     click.option(
         "--out",
         metavar="DIR",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Copy pictures and arrays here, too.",
+        help="Also copy pictures and arrays to this folder.",
     ),
     HTML,
     TIMEOUT,

@@ -40,7 +40,9 @@ def annotations(diff: Diff, *, fails: bool) -> Iterator[str]:
     for metric in diff.metrics[1:]:
         if metric.verdict is Verdict.REGRESSION:
             yield annotation(
-                Level.WARNING, f"{metric.name} is worse", f"{metric.reason} It does not decide."
+                Level.WARNING,
+                f"{metric.name} is worse",
+                f"{metric.reason} This does not affect the verdict.",
             )
     serious = [found for found in diff.new_findings if found.severity is not Severity.INFO]
     for finding in serious[:MOST_FINDINGS]:

@@ -160,7 +160,7 @@ def open_screen(settings: Settings) -> Screen:
     """
     if settings.output_markdown:
         if settings.output_json:
-            raise UsageError("--json and --markdown are two forms of one result; choose one.")
+            raise UsageError("--json and --markdown exclude each other; choose one.")
         from telemetry.cli.output.markdown import MarkdownScreen  # noqa: PLC0415 - it is a Screen itself
 
         return MarkdownScreen(settings)
@@ -191,7 +191,8 @@ def terminal_width(settings: Settings) -> int:
 
 def leading(*, indent: int, label: str) -> str:
     """What stands before a labelled text."""
-    return " " * indent + (f"{label:<{LABEL_WIDTH}}" if label else "")
+    padded = f"{label:<{LABEL_WIDTH}}" if len(label) < LABEL_WIDTH else f"{label}  "
+    return " " * indent + (padded if label else "")
 
 
 def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:

@@ -32,7 +32,7 @@ def show(screen: Screen, diff: Diff) -> None:
     """The verdict first, then what differs, from cause to effect."""
     screen.line(Span("VERDICT", Style.STRONG), Span(diff.verdict, VERDICT_STYLES[diff.verdict]))
     screen.paragraph(diff.reason, indent=2)
-    kept = f", kept in {diff.baseline_file}" if diff.baseline_file else ""
+    kept = f", from {diff.baseline_file}" if diff.baseline_file else ""
     screen.paragraph(_group(diff.base) + kept, indent=2, label="base")
     screen.paragraph(_group(diff.candidate), indent=2, label="candidate")
     shown = MOST_SHOWN if screen.for_people else None
@@ -46,7 +46,7 @@ def show(screen: Screen, diff: Diff) -> None:
         screen.grid(cost_grid(diff.costs))
     _show_layers(screen, diff.layers)
     _show_findings(screen, diff)
-    screen.paragraph(_parted(diff), indent=2, label="parted")
+    screen.paragraph(_first_difference(diff), indent=2, label="first difference")
     for warning in diff.warnings if screen.keeps_warnings else ():
         screen.paragraph(warning, indent=2, label="warning")
 
@@ -120,7 +120,7 @@ def _finding_text(finding: "Finding") -> str:
     return f"{severity} {finding.detector} {finding_lines.place(finding)}: {finding.message}"
 
 
-def _parted(diff: Diff) -> str:
+def _first_difference(diff: Diff) -> str:
     found = diff.first_divergence
     is_group = len(diff.base) + len(diff.candidate) > 2  # noqa: PLR2004 - one against one
     names = [run[-SHORT_ID_LENGTH:] for run in (found.base, found.candidate)]
@@ -131,7 +131,7 @@ def _parted(diff: Diff) -> str:
 def divergence(found: Divergence) -> str:
     """When and by what the runs first differ, in words."""
     if found.kind is DivergenceKind.NONE:
-        return "nowhere: the recorded numbers are equal"
+        return "none: the recorded numbers are equal"
     where = "" if found.layer is None else f", layer {found.layer or '(root)'}"
     until = "" if found.equal_until is None else f", equal up to {numbers.count(found.equal_until)}"
     when = "" if found.step is None else f"step {numbers.count(found.step)}{where}{until}: "

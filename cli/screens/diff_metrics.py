@@ -53,7 +53,8 @@ def power_text(metric: "MetricChange") -> str:
     told = power(metric)
     parts = ["" if told in metric.reason else told]
     if math.isfinite(metric.effect_size) and metric.verdict is not Verdict.NO_CHANGE:
-        parts.append(f"this one is {abs(metric.effect_size):.1f} deviations of a run (Hedges' g)")
+        times = f"{float(f'{abs(metric.effect_size):.2g}'):g}"  # as 120, not 1.2e+02
+        parts.append(f"this change is {times}x the seed-to-seed noise")
     return "; ".join(filter(None, parts))
 
 

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from telemetry.cli.output import numbers
-from telemetry.compare.settings.changed import Sort, by_sort, plain_key, shortened
+from telemetry.compare.settings.changed import (
+    DATA_HASH,
+    OTHER_DATA,
+    Sort,
+    by_sort,
+    plain_key,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from telemetry.compare.diff.result import Diff
@@ -40,13 +47,19 @@ def setting_lines(diff: "Diff", *, shown: int | None) -> Iterator[tuple[str, str
 
 
 def _texts(changes: Sequence["ConfigChange"], shown: int | None) -> list[str]:
-    texts = [
-        f"{_name(change.key)} {_setting(change.key, change.base, change.candidate)} -> "
-        f"{_setting(change.key, change.candidate, change.base)}"
-        for change in changes[:shown]
-    ]
+    texts = [_text(change) for change in changes[:shown]]
     more = len(changes) - len(texts)
     return [*texts, f"{more} more with --json"] if more else texts
+
+
+def _text(change: "ConfigChange") -> str:
+    """Name and both values; of a hash only what it says to a person."""
+    if change.key == DATA_HASH:
+        return OTHER_DATA
+    return (
+        f"{_name(change.key)} {_setting(change.key, change.base, change.candidate)} -> "
+        f"{_setting(change.key, change.candidate, change.base)}"
+    )
 
 
 def _name(key: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Evaluation = Mapping[str, Json]
 
-RANDOM = "asked twice, the model answers otherwise: is a dropout on, or something drawn?"
+RANDOM = "the model gives different answers when run twice: is dropout on, or is something random?"
 SHOWN = 5  # worst examples on a terminal
 
 
@@ -42,10 +42,10 @@ def sentence(evaluation: "Evaluation") -> str:
     accuracy = known_number(evaluation.get("accuracy"))
     what = f"{plural(n, 'example')} of {evaluation['dataset']}: {_quality(evaluation)}"
     if (n_lost := int(str(evaluation["not_finite"]))) > 0:
-        what += f", {n_lost} answered with NaN or infinity"
+        what += f", {n_lost} answers are NaN or infinite"
     where = f"weights {evaluation['checkpoint']}"
     if str(evaluation["checkpoint"]).startswith(f"{LIVE}:"):
-        where = "weights as the model is built, for no --checkpoint is named"
+        where = "initial weights of the model, because no --checkpoint was given"
     if evaluation.get("step") is not None:
         where += f" of step {evaluation['step']}"
     if evaluation.get("probabilities") is True:
@@ -56,7 +56,7 @@ def sentence(evaluation: "Evaluation") -> str:
     wrong = round(n * (1 - accuracy))
     loss = numbers.number(known_number(evaluation["loss"]))
     return (
-        f"{what}, loss {loss}; {wrong} wrong, {sure} of them with a confidence of 90 % and more "
+        f"{what}, loss {loss}; {wrong} wrong, {sure} of them with at least 90 % confidence "
         f"({where})."
     )
 
@@ -88,7 +88,7 @@ def _quality(evaluation: "Evaluation") -> str:
     accuracy = known_number(evaluation.get("accuracy"))
     if accuracy is None:
         return f"mean squared error {numbers.number(known_number(evaluation['loss']))}"
-    return f"{100 * accuracy:.1f} % right"
+    return f"{100 * accuracy:.1f} % correct"
 
 
 def _step(evaluation: "Evaluation") -> str:

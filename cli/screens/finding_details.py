@@ -105,7 +105,7 @@ def show(screen: Screen, run: "Run", diagnosis: "Diagnosis", explained: "Explana
     if finding.consequence_of is not None and not finding_lines.stands_alone(
         finding, diagnosis.suppressed
     ):
-        cause = f"{finding.consequence_of}: explain and mend that first"
+        cause = f"{finding.consequence_of}: look at that finding and fix it first"
         screen.paragraph(cause, indent=2, label="cause")
     finding_lines.show_hidden_cause(screen, finding, diagnosis.suppressed)
     screen.blank()
@@ -139,11 +139,15 @@ def how_to_check(explained: "Explanation") -> str:
     """How long to train again, and what should be different then."""
     finding, column = explained.finding, explained.column
     first = finding.first_step
-    since = f" The finding held from step {numbers.count(first)} on:" if first else ""
-    length = f"{since} {numbers.count(max(100, ENOUGH * first))} steps tell." if first else ""
+    since = f" The finding began at step {numbers.count(first)}, so" if first else ""
+    length = (
+        f"{since} {numbers.count(max(100, ENOUGH * first))} steps show whether it is gone."
+        if first
+        else ""
+    )
     better = "higher" if explained.low_is_worse else "lower"
     what = f" {column} should be {better}" if column and explained.limit is not None else ""
-    goal = f"{what}, beyond {numbers.number(explained.limit)}." if what else ""
+    goal = f"{what} than {numbers.number(explained.limit)}." if what else ""
     return f"Change one thing and train again.{length}{goal}"
 
 
@@ -152,7 +156,9 @@ def _show_series(screen: Screen, explained: "Explanation") -> None:
     screen.blank()
     if not explained.series or scale is None:
         n_rows = plural(explained.n_rows, "row")
-        text = f"the evidence has {n_rows} and no number to draw" if explained.sql else "none kept"
+        text = (
+            f"the evidence has {n_rows} but no numbers to draw" if explained.sql else "not recorded"
+        )
         screen.paragraph(text, indent=2, label="numbers")
         return
     shown = explained.series[:SHOWN_SERIES] if screen.for_people else explained.series

@@ -96,7 +96,7 @@ def when(finding: Finding) -> str:
 def silence(diagnosis: Diagnosis) -> Span:
     """What no finding means: health, or that there was nothing to look at."""
     if diagnosis.n_steps == 0:
-        return Span("no step was recorded, nothing could be judged", Style.WARNING)
+        return Span("no step was recorded, so nothing could be diagnosed", Style.WARNING)
     return Span("no findings", Style.GOOD)
 
 

@@ -42,14 +42,14 @@ def newest_run(screen: Screen, store: "Store") -> "Run":
     """The newest run that is being recorded; where there is none, the wait for one is announced."""
 
     def waits(latest: "Run | None") -> None:
-        how_to_stop = "this waits for the next run to begin. Ctrl-C stops"
+        how_to_stop = "waiting for the next run to start; press Ctrl-C to stop"
         if latest is None:
-            screen.tell(f"{store.path} holds no run yet; {how_to_stop}.")
+            screen.tell(f"{store.path} contains no run yet; {how_to_stop}.")
             return
         how = ENDS.get(latest.status, f"is {latest.status}")
         screen.tell(
-            f"the latest run, {latest.name} ({latest.short}), {how}; {how_to_stop}, "
-            f"`telemetry diagnose {latest.short}` judges that one."
+            f"the latest run, {latest.name} ({latest.short}), {how}; {how_to_stop}. `telemetry "
+            f"diagnose {latest.short}` diagnoses the latest run."
         )
 
     return run_to_follow(store, waits=waits, pause=pause)
@@ -98,7 +98,7 @@ class StatusLine:
         age = numbers.age(time.monotonic() - self._seen_s)
         return (
             f"{self._name}: {numbers.count(seen.n_steps)} steps, {seen.state}, {n_findings}, "
-            f"judged {age} ago; Ctrl-C stops"
+            f"diagnosed {age} ago; Ctrl-C stops"
         )
 
 

@@ -10,14 +10,17 @@ from telemetry.cli.output.render import Screen
 if TYPE_CHECKING:
     from telemetry.evaluate.hypothesis_testing.stored import Listed
 
-BASIS = "SEEN FROM: the drop that a comparison shows if 5 % of the answers differ; seeds hide more"
+BASIS = (
+    "DETECTABLE: smallest drop that a comparison can detect if 5 % of the answers differ; seed "
+    "noise can hide more"
+)
 
 
 def show_list(screen: Screen, listed: "list[Listed]", *, by_run: bool = False) -> None:
     """A line for each hypothesis, or for each of them and each run."""
     if not listed:
         screen.paragraph(
-            "no hypothesis is known; name a --file, or write one by `telemetry slices "
+            "no hypotheses were found; name a --file, or create one with `telemetry slices "
             "--save-hypothesis NAME`"
         )
         return
@@ -28,7 +31,7 @@ def show_list(screen: Screen, listed: "list[Listed]", *, by_run: bool = False) -
         Column(header="EXPECTED"),
         Column(header="VALUE", align=Align.RIGHT),
         Column(header="N", align=Align.RIGHT, rank=2),
-        Column(header="SEEN FROM", align=Align.RIGHT, rank=1),
+        Column(header="DETECTABLE", align=Align.RIGHT, rank=1),
         *(() if by_run else (Column(header="RUN", rank=3),)),
         Column(header="HOLDS"),
         Column(header="LAST COMPARISON", rank=5),

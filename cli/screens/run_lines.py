@@ -76,7 +76,7 @@ def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
     refused = [f"{plural(n_values, 'value')} of losses and metrics: no single number"]
     return [*dropped, *(refused if n_values else [])] + [
         f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
-        f"not on the disk when the process of attempt {hole.attempt} ended"
+        f"not yet on disk when the process of attempt {hole.attempt} ended"
         for hole in lost
     ]
 

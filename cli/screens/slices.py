@@ -35,8 +35,8 @@ def show(screen: Screen, found: "Slices") -> None:
     screen.paragraph(_basis(found), indent=2)
     for column in found.telling:
         screen.paragraph(
-            f"{column} tells by itself whether an answer is right; it explains nothing and is set "
-            "apart.",
+            f"{column} alone determines whether an answer is correct, so it explains nothing "
+            "and is not used.",
             indent=2,
         )
     if found.slices and not found.measured:
@@ -85,7 +85,7 @@ def _basis(found: "Slices") -> str:
     at = "" if found.evaluation.step is None else f" at step {numbers.count(found.evaluation.step)}"
     searched = found.slices and not found.measured  # else the answer says how many
     tested = f", {numbers.count(found.tested)} groups tested" if searched else ""
-    half = ", numbers from the half that did not search" if found.confirmed else ""
+    half = ", numbers are from the half that was not searched" if found.confirmed else ""
     return (
         f"{numbers.count(found.n)} examples of {found.evaluation.dataset}{at}, overall "
         f"{found.unit} {found.number(found.overall)}{tested}{half}"

@@ -26,8 +26,8 @@ STEPS = {
     Step.KEEP: "keep",
 }
 METHODS = {
-    Method.FOREST: "importance: share of the order of the runs, by a random forest (fANOVA)",
-    Method.RANK_CORRELATION: "importance: share of the order of the runs, by rank correlation",
+    Method.FOREST: ("importance: share of the ranking explained, by random forest (fANOVA)"),
+    Method.RANK_CORRELATION: ("importance: share of the ranking explained, by rank correlation"),
 }
 
 
@@ -45,7 +45,7 @@ def show(screen: Screen, sweep: "Sweep") -> None:
         screen.paragraph(text, indent=2, label="NEXT")
     if len(sweep.front) > 1 and not sweep.configurations:  # folds of one are alike in cost
         screen.blank()
-        screen.note(Span("  metric against cost: no run is better in all of these", Style.FAINT))
+        screen.note(Span("  metric against cost: best trade-offs (Pareto front)", Style.FAINT))
         screen.grid(front_grid(sweep))
     shown = sweep.runs[:SHOWN_RUNS] if screen.for_people else sweep.runs
     screen.blank()
@@ -69,7 +69,7 @@ def _headline(sweep: "Sweep") -> list[Span]:
         *([Span(f"{n_failed} failed", Style.ERROR)] if n_failed else []),
         *([Span(f"{n_diverged} diverged", Style.ERROR)] if n_diverged else []),
         Span(f"{goal} {sweep.metric}{' of training' if sweep.of_training else ''}"),
-        *([_best(finite[0])] if finite else [Span("none is finite")]),
+        *([_best(finite[0])] if finite else [Span("no finite value")]),
         *([Span(f"seed noise {numbers.number(sweep.seed_noise)}")] if sweep.seed_noise else []),
     ]
 
@@ -88,7 +88,7 @@ def _show_configurations(screen: Screen, sweep: "Sweep") -> None:
     alike = sum(one.behind_low <= 0 for one in others)
     text = f"the best of {plural(len(sweep.configurations), 'configuration')}"
     if alike:
-        text += f"; {alike} of the others cannot be told from it with these folds"
+        text += f"; {alike} of the others cannot be distinguished from it with these folds"
     elif others:
         text += ", better than each of the others"
     folds = plural(best.folds, "fold")
@@ -121,11 +121,14 @@ def _show_parameters(screen: Screen, sweep: "Sweep") -> None:
     screen.grid(Grid(columns=columns, rows=rows))
     screen.note(Span(f"  {METHODS[sweep.method]}", Style.FAINT))
     for pair in sweep.interactions:
-        text = f"{pair.first} and {pair.second} matter together beyond their sum ({pair.share:.2f})"
+        text = (
+            f"{pair.first} and {pair.second} interact: together they explain {pair.share:.2f} "
+            "more than separately"
+        )
         screen.paragraph(text, indent=2, label="TOGETHER")
     for entry in sweep.parameters:
         if entry.condition:
-            text = f"{entry.name} counts only where {entry.condition}"
+            text = f"{entry.name} only matters where {entry.condition}"
             screen.paragraph(text, indent=2, label="ONLY")
 
 
@@ -143,10 +146,10 @@ def _show_failures(screen: Screen, failures: Sequence["Failure"]) -> None:
         screen.blank()
     for entry in failures:
         rule = (
-            f"where {entry.rule} ({entry.matching_runs} of {entry.rule_runs} there, "
+            f", where {entry.rule} ({entry.matching_runs} of {entry.rule_runs} there, "
             f"{entry.failed_runs - entry.matching_runs} elsewhere)"
             if entry.conditions
-            else "under no simple rule"
+            else "; no single parameter explains it"
         )
-        text = f"{entry.detector} in {plural(entry.failed_runs, 'run')}, {rule}"
+        text = f"{entry.detector} in {plural(entry.failed_runs, 'run')}{rule}"
         screen.paragraph(text, indent=2, label="FAILURE")

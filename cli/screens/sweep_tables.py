@@ -116,7 +116,10 @@ def _behind(one: Configuration, best: Configuration) -> list[Cell]:
 
 
 def _status(entry: SweepRun) -> str:
-    notes = [*(["diverged"] if entry.diverged else []), *(["cut short"] if _pruned(entry) else [])]
+    notes = [
+        *(["diverged"] if entry.diverged else []),
+        *([("stopped early")] if _pruned(entry) else []),
+    ]
     return ", ".join([str(entry.run.status), *notes])
 
 

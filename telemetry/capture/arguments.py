@@ -18,8 +18,9 @@ from telemetry.format.runs import local_folder
 from telemetry.requests.models import ExplainSpec
 
 EXPECTED_OPTIMIZER = (
-    "expected a torch.optim.Optimizer or a list of them. Of a wrapper, pass the one inside it "
-    "(often `wrapper.optimizer`); a loop without any passes None and calls step() itself."
+    "expected a torch.optim.Optimizer or a list of them. For a wrapper, pass the optimizer "
+    "inside it (often `wrapper.optimizer`); without an optimizer, pass None and call step() "
+    "yourself."
 )
 
 Every = int | Literal["auto"]
@@ -84,7 +85,9 @@ def checked_share(share: float | None) -> float | None:
         return None
     number = _real("overhead_budget", share, expected="a share of the elapsed time or None")
     if not 0 <= number <= 1:
-        raise UsageError(f"overhead_budget={share} is a share of the elapsed time: 0 to 1.")
+        raise UsageError(
+            f"overhead_budget={share} must be a share of the elapsed time, from 0 to 1."
+        )
     return number
 
 
@@ -181,7 +184,7 @@ def checked_resume(resume: str | None) -> str | None:
     if resume is not None and not isinstance(resume, str):
         raise TypeError(f"resume is {resume!r}, expected 'auto', the id of a run, or None.")
     if resume == "":
-        raise UsageError("resume='' names no run: pass 'auto', the id of a run, or None.")
+        raise UsageError("resume='' does not name a run: pass 'auto', the id of a run, or None.")
     return resume
 
 

@@ -291,7 +291,9 @@ class TelemetryCallback:
             TypeError: it is no mapping.
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"state is a {type(state).__name__}, expected what state_dict() gave.")
+            raise TypeError(
+                f"state is a {type(state).__name__}, expected the result of state_dict()."
+            )
         recording = self._open
         if recording is None or self._opening is None:
             self._loaded = dict(state)
@@ -350,7 +352,7 @@ class TelemetryCallback:
             raise UsageError(
                 "another TelemetryCallback records this model; close() it before making a new one."
             )
-        logger.warning("another TelemetryCallback recorded this model: its run is closed")
+        logger.warning("another TelemetryCallback recorded this model; its run was closed")
         former.close()
 
 
@@ -390,4 +392,4 @@ def _log_examples(log: ExampleLog, recording: Recording | None, batch: ExampleBa
 
 
 def _log_failed_close(error: Exception) -> None:
-    logger.warning("telemetry: close() was not completed: %s", error)
+    logger.warning("telemetry: close() did not complete: %s", error)

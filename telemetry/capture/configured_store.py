@@ -18,5 +18,5 @@ def configured_store() -> Path:
     try:
         return store_folder()
     except UsageError as error:
-        logger.warning("%s The run goes into ./%s.", error, DEFAULT_STORE)
+        logger.warning("%s The run is stored in ./%s.", error, DEFAULT_STORE)
         return Path(DEFAULT_STORE)

@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--close",
         action="store_true",
-        help="the run has ended: merge its shards and keep its findings in it",
+        help="the run has ended: merge its shards and store the findings in it",
     )
     parser.add_argument(
-        "--live", type=Path, metavar="FILE", help="the run goes on: write its findings there"
+        "--live", type=Path, metavar="FILE", help="the run is still going: write its findings there"
     )
     given = parser.parse_args(arguments)
     folder = given.run.resolve()

@@ -55,9 +55,9 @@ class Need(StrEnum):
 # What many networks have none of, rather than what was not recorded.
 ABSENT = frozenset({Need.DEAD, Need.SATURATED})
 _REMEDIES = {
-    Need.LOSS: "no loss was recorded; pass it: telemetry.step(loss=loss)",
+    Need.LOSS: "no loss was recorded; call telemetry.step(loss=loss)",
     Need.GRADIENT: "no unclipped gradient norm was recorded; pass the optimizer that the loop "
-    "steps to TelemetryCallback, and clip by norm, not by value",
+    "steps to TelemetryCallback and clip by norm instead of by value",
     Need.UPDATE: "no update was recorded; pass the optimizer that the loop steps",
     Need.WEIGHT: "no weight norm was recorded; pass the optimizer that the loop steps",
     Need.DEAD: "no ReLU-like activation was observed in training; record with activations=True",
@@ -338,21 +338,26 @@ def _judged_progress(
         return found
     unjudged = sorted(tags & UNJUDGED)
     if unjudged:
-        return _unknown(found, f"tag {unjudged[0]}: its loss does not measure progress")
+        return _unknown(
+            found, f"the run has the tag {unjudged[0]}: its loss does not measure progress"
+        )
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
-        return _unknown(found, "models or optimizers with losses of their own: perhaps adversaries")
+        return _unknown(
+            found,
+            "several models or optimizers have their own losses: perhaps they are adversaries",
+        )
     return found
 
 
 def _changed(samples: FloatArray, inputs: Rows) -> str:
     """Why the losses at the end are of something else than those at the start; else empty."""
     if has_grown(samples):
-        return "steps forward more than at the start: their loss is another one"
+        return "steps run more forward passes than at the start, so their losses cannot be compared"
     ops = np.array(inputs.texts("loss_op"))
     read = (np.array(inputs.texts("site")) == "target") & np.isin(ops, list(SQUARED | HUBER))
     sizes = np.sqrt(inputs.floats("sumsq")[read] / np.fmax(1.0, inputs.floats("n")[read]))
     if targets_grow(sizes):
-        return "the targets grow: the model makes them itself, or they are of a trend"
+        return "the targets grow: either the model makes them itself, or they follow a trend"
     return ""
 
 

@@ -148,7 +148,7 @@ def _verdict(
     except TelemetryError:
         raise
     except Exception as error:  # noqa: BLE001 - a rule that fails must not silence forty others
-        failure = f"({type(error).__name__}: {error}), which is a defect of telemetry"
+        failure = f"({type(error).__name__}: {error}), which is a bug in telemetry"
         warnings.warn(f"the rule {detector.id} failed {failure}", RuntimeWarning, stacklevel=2)
         return NotChecked(detector=detector.id, reason=f"the rule failed {failure}")
 

@@ -114,12 +114,12 @@ def chosen_finding(diagnosis: Diagnosis, wanted: str) -> tuple[Finding, int | No
     """
     numbered = list(enumerate(diagnosis.findings, start=1))
     there = ", ".join(f"{place} {finding.detector}" for place, finding in numbered)
-    known = f"the findings are {there}." if there else "the run has no findings."
+    known = f"its findings are {there}." if there else "the run has no findings."
     if wanted.isdecimal():
         for place, finding in numbered:
             if place == int(wanted):
                 return finding, place
-        raise UsageError(f"there is no finding {wanted} to explain; {known}")
+        raise UsageError(f"the run has no finding {wanted} to explain; {known}")
     detector = find_detector(wanted).id
     for place, finding in numbered:
         if finding.detector == detector:
@@ -128,7 +128,7 @@ def chosen_finding(diagnosis: Diagnosis, wanted: str) -> tuple[Finding, int | No
         if entry.finding.detector == detector:
             return entry.finding, None
     outcome = "passed" if detector in diagnosis.passed else "was not checked"
-    raise UsageError(f"{detector} {outcome}, there is nothing to explain; {known}")
+    raise UsageError(f"{detector} {outcome}, so there is nothing to explain; {known}")
 
 
 def explanation(session: Querying, finding: Finding, *, place: int | None = None) -> Explanation:
@@ -164,7 +164,7 @@ def explanation(session: Querying, finding: Finding, *, place: int | None = None
 def normal(detector: Detector, finding: Finding) -> str:
     """What a healthy run shows, and the limit."""
     if not finding.threshold:  # 0: of what must not be at all
-        return detector.shown.normal or f"A healthy run shows none of it: {detector.title}."
+        return detector.shown.normal or f"A healthy run does not show this: {detector.title}."
     limit = f"{number(finding.threshold)} {finding.unit}".rstrip()
     if detector.shown.normal:
         return f"{detector.shown.normal} The limit is {limit}."

@@ -186,5 +186,5 @@ def _look(ref: RunRef, diagnose: Callable[[Run], Diagnosis], known: Diagnosis | 
 
 def _status(ref: RunRef) -> Status:
     if not is_real_folder(ref.path):
-        raise StoreUnreadable(f"{ref.path}: the run was deleted while it was followed.")
+        raise StoreUnreadable(f"{ref.path}: the run was deleted while telemetry followed it.")
     return run_status(ref.path)

@@ -82,7 +82,9 @@ def _detector_tables(configuration: Configuration) -> "Iterator[tuple[str, Detec
         if not isinstance(entries, Mapping):
             raise configuration.error(key, entries, f"write a table [{key}]")
         if detector.id in seen:
-            raise configuration.error(key, entries, f"{detector.id} is given twice; keep one table")
+            raise configuration.error(
+                key, entries, f"{detector.id} is configured twice; keep one table"
+            )
         seen.add(detector.id)
         yield key, detector, entries
 
@@ -135,8 +137,8 @@ def _suppressions(configuration: Configuration) -> Iterator[Suppression]:
         for needed in ("detector", "reason"):
             if needed not in texts:
                 raise UsageError(
-                    f"{configuration.path}: {key} has no {needed}; a suppression needs a detector "
-                    "and the reason why its finding is accepted."
+                    f"{configuration.path}: {key} has no {needed}; a suppression needs a "
+                    "detector and a reason to accept its finding."
                 )
         detector = _detector(configuration, f"{key}.detector", texts["detector"])
         yield Suppression(
@@ -151,5 +153,5 @@ def _suppressions(configuration: Configuration) -> Iterator[Suppression]:
 
 def _text(configuration: Configuration, key: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise configuration.error(key, value, "write a text that is not empty")
+        raise configuration.error(key, value, "write a non-empty text")
     return value.strip()

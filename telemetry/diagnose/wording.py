@@ -1,12 +1,17 @@
 """How findings say numbers, layers and the query behind them."""
 
+import math
 from collections.abc import Sequence
 
 from telemetry.diagnose.finding import Severity
-from telemetry.diagnose.judgement.progress import Progress
+from telemetry.diagnose.judgement.loss_units import BINARY, CROSS_ENTROPIES
+from telemetry.diagnose.judgement.progress import Baseline, Progress
 from telemetry.store.sql import quoted
 
 MATRICES = "parameter not like '%bias'"  # of the evidence: what carries the signal
+MOST_BITS = 1000.0  # a float holds no larger power of two than 1023
+MILLION = 1e6
+MOST_NATS = 30.0  # e^30 classes are more than any classifier has
 
 
 def number(value: float) -> str:
@@ -14,6 +19,37 @@ def number(value: float) -> str:
     text = f"{value:.3g}"
     is_everyday = 1e3 <= abs(float(text)) < 1e6  # noqa: PLR2004 - a thousand, a million
     return f"{float(text):,.0f}".replace(",", " ") if is_everyday else text
+
+
+def times(bits: float) -> str:
+    """A ratio given in bits as a factor: `7x`, `130x`; two decimals below two, as `1.52x`."""
+    factor = 2.0 ** min(bits, MOST_BITS)
+    two_digits = float(f"{factor:.2g}")
+    if MILLION <= two_digits < MILLION**2:
+        return f"{two_digits:,.0f}x".replace(",", " ")
+    return f"{number(two_digits)}x" if factor >= 2 else f"{factor:.2f}x"  # noqa: PLR2004
+
+
+def guess(levels: Baseline) -> str:
+    """The answer that `levels.naive` is the score of."""
+    guesses = levels.kind in CROSS_ENTROPIES | BINARY
+    return "random guessing" if guesses else "always answering zero"
+
+
+def guessing_score(levels: Baseline) -> str:
+    """What the best answer that ignores the input scores: `random guessing scores 2.30 (ln 10)`."""
+    naive, constant = levels.naive, levels.constant
+    level = constant or naive
+    if level is None:
+        return ""
+    if levels.kind not in CROSS_ENTROPIES | BINARY or naive is None:
+        answer = "the best constant answer" if constant else guess(levels)
+        return f"{answer} scores {number(level)}"
+    n_classes = round(math.exp(min(naive, MOST_NATS)))
+    if f"{level:.2f}" == f"{naive:.2f}" == f"{math.log(max(n_classes, 1)):.2f}":
+        return f"random guessing scores {level:.2f} (ln {n_classes})"
+    answer = "guessing by the frequencies of the labels" if constant else guess(levels)
+    return f"{answer} scores {number(level)}"
 
 
 def and_more(names: Sequence[str]) -> str:

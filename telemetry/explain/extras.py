@@ -31,4 +31,4 @@ def extra_installed(what: str) -> Iterator[None]:
         package = PACKAGES.get((error.name or "").partition(".")[0])
         if package is None:  # the user's own import
             raise
-        raise UsageError(f"{what} needs {package}, not installed; {INSTALL}") from error
+        raise UsageError(f"{what} needs {package}, which is not installed; {INSTALL}") from error

@@ -179,14 +179,14 @@ def _is_whole(content: bytes, size: int) -> bool:
 
 def _parse_header(content: bytes) -> tuple[int, int, int]:
     if len(content) < SLOT_BYTES or not _is_whole(content, _HEADER.size):
-        raise StoreUnreadable("not a ring of the flight recorder.")
+        raise StoreUnreadable("not a flight recorder file.")
     magic, version, slot_bytes, n_slots, attempt, rank = _HEADER.unpack_from(content)
     if magic != _MAGIC:
-        raise StoreUnreadable("not a ring of the flight recorder.")
+        raise StoreUnreadable("not a flight recorder file.")
     if version != VERSION:
-        raise StoreUnreadable(f"version {version}, this one reads {VERSION}.")
+        raise StoreUnreadable(f"version {version}, but this telemetry reads version {VERSION}.")
     if slot_bytes != SLOT_BYTES or not 1 <= n_slots <= LARGEST_RING:
-        raise StoreUnreadable("not a ring of the flight recorder.")
+        raise StoreUnreadable("not a flight recorder file.")
     return n_slots, attempt, rank
 
 

@@ -66,4 +66,4 @@ def read_findings(path: Path) -> LiveFindings:
             n_steps=json_values.json_integer(raw["n_steps"], least=0) or 0,
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreUnreadable(f"{path}: no findings can be read ({error}).") from error
+        raise StoreUnreadable(f"{path}: the findings cannot be read ({error}).") from error

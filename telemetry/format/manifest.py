@@ -160,12 +160,12 @@ def parse_manifest(raw: Mapping[str, Json], *, where: str) -> Manifest:
     version = json_integer(raw.get("format"))
     if version is None or version > FORMAT:
         raise StoreUnreadable(
-            f"{where}: format {raw.get('format')!r}, this version reads {FORMAT}; upgrade "
-            "training-telemetry."
+            f"{where}: format {raw.get('format')!r}, but this version reads format {FORMAT}; "
+            "upgrade training-telemetry."
         )
     run, name = json_text(raw.get("run")), json_text(raw.get("name"))
     if run is None:
-        raise StoreUnreadable(f"{where}: not a manifest of telemetry (it names no run).")
+        raise StoreUnreadable(f"{where}: not a telemetry manifest (it names no run).")
     fields = Manifest.__dataclass_fields__
     return Manifest(
         run=run,

@@ -54,16 +54,18 @@ def doubt(run: str, project: str, document: Mapping[str, Json]) -> str | None:
     """
     signature = document.get(SIGNATURE_KEY)
     if not isinstance(signature, str):
-        return "it has no signature of yours: recorded elsewhere, or by an older version"
+        return "it does not have your signature: it was recorded elsewhere, or by an older version"
     key = _key()
     if key is None:
         return (
-            f"its signature cannot be checked: your key {key_path() or ''} is absent, damaged, or "
-            "open to others"
+            f"its signature cannot be checked: your key {key_path() or ''} is missing, damaged, "
+            "or readable by others"
         )
     expected = _signature(key, run, project, document.get(EXPLAIN_KEY))
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
-        return "its signature is not yours: recorded elsewhere, or run.json was changed by hand"
+        return (
+            "its signature is not yours: it was recorded elsewhere, or run.json was changed by hand"
+        )
     return None
 
 

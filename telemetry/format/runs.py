@@ -69,8 +69,8 @@ def local_folder(store: str | os.PathLike[str]) -> Path:
     scheme = _SCHEME_PATTERN.match(text)
     if scheme:
         raise UsageError(
-            f"store {text!r}: a store is a folder, and {scheme[1]} addresses are not supported; "
-            "name a folder of this machine or of a file system that is mounted."
+            f"store {text!r}: a store must be a folder, and {scheme[1]} addresses are not "
+            "supported; name a folder on this machine or on a mounted file system."
         )
     return Path(text)
 

@@ -113,7 +113,9 @@ def table(name: str) -> Table:
         UsageError: no schema file has that name.
     """
     if name not in table_names():
-        raise UsageError(f"table {name!r} has no schema; known are {', '.join(table_names())}.")
+        raise UsageError(
+            f"table {name!r} has no schema; known tables are {', '.join(table_names())}."
+        )
     text = resources.files("telemetry.schemas").joinpath(f"{name}.toml").read_text("utf-8")
     return parse_table(text)
 

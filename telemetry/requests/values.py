@@ -32,7 +32,7 @@ class Request:
             return _record(cls, document)
         except TypeError as error:
             shown = json.dumps(document)[:SHOWN_CHARACTERS]
-            raise UsageError(f"no {cls.__name__}: {error}; it says {shown}") from error
+            raise UsageError(f"not a {cls.__name__}: {error}; found {shown}") from error
 
 
 def _record(kind: type[T], document: Json) -> T:

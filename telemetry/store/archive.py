@@ -44,13 +44,15 @@ def _check(store: Store, run: Run, *, force: bool) -> None:
     if folders != (path.parent.name, path.name) or not all(map(ID_PATTERN.fullmatch, names)):
         raise UsageError(f"{where} is not named like the folder of a run.")
     if os.path.realpath(path) != str(Path(os.path.realpath(store.path)).joinpath(*folders)):
-        raise UsageError(f"{where} does not lie in the store {store.path}.")
+        raise UsageError(f"{where} is not in the store {store.path}.")
     try:
         manifest = read_manifest(path)
     except StoreUnreadable as error:
-        raise UsageError(f"{where} cannot be recognised ({error}); remove it by hand.") from error
+        raise UsageError(
+            f"{where} cannot be identified as a run ({error}); remove it by hand."
+        ) from error
     if manifest.run != names[1]:
-        raise UsageError(f"{where} holds the manifest of {manifest.run!r}; remove it by hand.")
+        raise UsageError(f"{where} contains the manifest of {manifest.run!r}; remove it by hand.")
     if run.status is Status.RUNNING and not force:
         raise UsageError(f"{run.run} is still running; stop it first, or use --force.")
 
@@ -63,10 +65,10 @@ def _to_trash(store: Store, run: Run) -> Path:
         for folder in (trash.parent, trash):
             folder.mkdir(exist_ok=True)
             if not is_real_folder(folder):
-                raise UsageError(f"{folder} is a link; nothing is moved there.")
+                raise UsageError(f"{folder} is a link, so nothing is moved there.")
         run.ref.path.rename(target)
     except OSError as error:
-        raise StoreUnreadable(f"{run.ref.path} is not deleted: {error.strerror}.") from error
+        raise StoreUnreadable(f"{run.ref.path} was not deleted: {error.strerror}.") from error
     return target
 
 
@@ -75,5 +77,5 @@ def _remove(target: Path, run: Run) -> None:
         shutil.rmtree(target)  # removes links, never what they point to
     except OSError as error:
         raise StoreUnreadable(
-            f"{run.run} is deleted, but its files still lie in {target} ({error.strerror})."
+            f"{run.run} is deleted, but its files are still in {target} ({error.strerror})."
         ) from error

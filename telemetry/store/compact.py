@@ -73,7 +73,9 @@ def compact_run(
     before = live_sizes(ref)
     with run_lock(ref.path) as held:
         if not held:
-            return Compaction(before=before, after=before, reason="another process is at it")
+            return Compaction(
+                before=before, after=before, reason=("another process is compacting it")
+            )
         sweep_parts(ref.path, older_than_s=PART_AGE_S, now_s=clock())
         sweep_merged_parts(ref)
         merged = merge_shards(ref, is_over=is_over(manifest))

@@ -226,14 +226,14 @@ def _rows(path: Path, schema: Table) -> pa.Table | None:
             return None  # merging would lose its new columns
         return sorted_rows(schema, read_shard(path))
     except (StoreUnreadable, SchemaMismatch) as error:
-        logger.debug("%s is not merged: %s", path, error)
+        logger.debug("%s was not merged: %s", path, error)
         return None
 
 
 def _holds(wanted: tuple[int, int]) -> Callable[[Path], None]:
     def check(path: Path) -> None:
         if content_hash(read_shard(path)) != wanted:
-            raise OSError(f"{path}: the merged shard does not hold the rows of its inputs")
+            raise OSError(f"{path}: the merged shard does not contain the rows of its inputs")
 
     return check
 

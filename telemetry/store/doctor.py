@@ -67,6 +67,6 @@ def _holes(run: Run, files: Sequence[ShardFile]) -> Iterator[str]:
         for left, right in pairwise(found):
             if right.name.first > left.name.last + 1:
                 yield (
-                    f"{run.run}/{table_name}/rank={rank}: nothing was written from step "
-                    f"{left.name.last + 1} to {right.name.first - 1}; a shard is lost."
+                    f"{run.run}/{table_name}/rank={rank}: steps {left.name.last + 1} to "
+                    f"{right.name.first - 1} are missing; a shard is lost."
                 )

@@ -109,7 +109,9 @@ def _check_target(target: Path, files: Sequence[Path]) -> None:
         raise UsageError(f"{target} is a file; an export needs a folder.")
     taken = [path for path in files if path.exists() or path.is_symlink()]
     if taken:
-        raise UsageError(f"{taken[0]} exists and is not overwritten; choose another folder.")
+        raise UsageError(
+            f"{taken[0]} already exists and is not overwritten; choose another folder."
+        )
 
 
 def _verify(run: Run) -> None:
@@ -124,7 +126,7 @@ def _verify(run: Run) -> None:
     faults += listing.skipped
     if faults:
         raise StoreUnreadable(
-            f"{run.run} is not exported, for {len(faults)} of its shards cannot be trusted: "
+            f"{run.run} was not exported because {len(faults)} of its shards cannot be trusted: "
             f"{faults[0]} Move them out of the run folder to export the rest."
         )
 

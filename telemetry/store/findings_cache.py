@@ -124,7 +124,7 @@ def store_findings(
             _write(run.ref, rows, keys)
             _write_counts(run.ref.path, rows, options_hash)
     except (OSError, StoreUnreadable) as error:
-        logger.debug("findings of %s not stored: %s", run.run, error)
+        logger.debug("the findings of %s were not stored: %s", run.run, error)
         return False
     return True
 

@@ -127,7 +127,7 @@ def _rings(run: Run, warn: Callable[[str], None]) -> Iterator[Ring]:
             warn(f"{run.run}/{name} ignored: it belongs to another attempt.")
             continue
         if ring.n_torn:
-            warn(f"{run.run}/{name}: {ring.n_torn} torn records left out.")
+            warn(f"{run.run}/{name}: {ring.n_torn} incomplete records were skipped.")
         yield ring
 
 

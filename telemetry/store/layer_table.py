@@ -193,8 +193,8 @@ def sampled_steps(session: Session, run: Run) -> npt.NDArray[np.int64]:
     steps = session.query(SAMPLED_STEPS_SQL, _key(run)).ints("step")
     if not steps.size:
         raise Inconclusive(
-            f"run {run.name} ({run.short}) has no sampled step: layers are recorded on samples. "
-            "Train it for longer, or with every=1."
+            f"run {run.name} ({run.short}) has no sampled step; layers are recorded on sampled "
+            "steps only. Train longer, or with every=1."
         )
     return steps
 
@@ -212,7 +212,7 @@ def exact_step(steps: npt.NDArray[np.int64], wanted: int) -> int:
     """
     if wanted not in steps:
         near = nearest_step(steps, wanted)
-        raise UsageError(f"step {wanted} was not sampled; the nearest that was is {near}.")
+        raise UsageError(f"step {wanted} was not sampled; the nearest sampled step is {near}.")
     return wanted
 
 

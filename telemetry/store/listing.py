@@ -33,7 +33,7 @@ class Listing:
         self._skipped: list[str] = []
         for run in self.runs:
             if run.manifest is None:
-                self.warn(f"{run.run}: {run.reason} Its tables are read by listing.")
+                self.warn(f"{run.run}: {run.reason} Its tables are found by listing the folder.")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -141,8 +141,8 @@ class Listing:
         version, n_rows = known
         if version > schema.version:
             self.warn(
-                f"{run.run}/{schema.name} was written by a newer version (schema {version}, this "
-                f"one reads {schema.version}): its new columns are not shown."
+                f"{run.run}/{schema.name} was written by a newer version (schema {version}, "
+                f"this version reads {schema.version}): its new columns are not shown."
             )
         return ShardFile(
             run=run,

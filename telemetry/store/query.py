@@ -134,8 +134,8 @@ def stream_query(
             raise _explained(failure, limits) from failure
         if limits.n_rows and not can_repeat:
             raise StoreUnreadable(
-                f"a shard broke after {limits.n_rows} rows were written ({first_line(failure)}); "
-                "--output FILE leaves such shards out."
+                f"a shard could not be read after {limits.n_rows} rows were written "
+                f"({first_line(failure)}); --output FILE skips such shards."
             ) from failure
         if not listing.exclude_unreadable():
             raise _explained(failure, limits) from failure
@@ -187,7 +187,7 @@ def _explained(error: Exception, limits: QueryLimits) -> TelemetryError:
     if is_out_of_memory(error):
         return limits.too_much()
     if isinstance(error, duckdb.PermissionException):
-        return UsageError(f"a query reads the views of this store and nothing else. {message}")
+        return UsageError(f"a query can only read the views of this store. {message}")
     if isinstance(error, duckdb.CatalogException):
         return UsageError(f"{message} Views: {', '.join(sql.public_views())}.")
     if isinstance(error, duckdb.Error):

@@ -24,7 +24,7 @@ INTRODUCTION = """\
 
 Made from `schemas/*.toml` and `telemetry/store/views/*.sql` by `python -m tests.update_docs`.
 
-`telemetry query` reads the views. The tables are what lies in the folders of a run, one folder
+`telemetry query` reads the views. The tables are the files in the folders of a run, one folder
 each; there, `project`, `run` and `rank` are parts of the path, not columns of the files.
 """
 

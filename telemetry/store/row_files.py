@@ -47,6 +47,6 @@ def _like(schema: pa.Schema, group: pa.Table) -> pa.Table:
         return group.cast(schema)
     except pa.ArrowInvalid as error:
         raise UsageError(
-            f"an integer has more than 64 bits, and those before it were written as INT64 "
+            "an integer has more than 64 bits, but earlier rows were written as INT64 "
             f"({error}); cast the column to DOUBLE or VARCHAR in the statement."
         ) from error

@@ -17,7 +17,7 @@ from telemetry.store.sandbox import default_memory_bytes
 DEFAULT_TIMEOUT_S = 60.0
 BATCH_ROWS = 10_000
 INTERRUPT_AGAIN_S = 0.05
-FEWER = "ask for fewer rows with --limit or an aggregate, or narrow --run or --since"
+FEWER = "request fewer rows with --limit or an aggregate, or narrow --run or --since"
 
 
 class ReadFailed(Exception):  # noqa: N818 - caught by the one who reads again

@@ -36,7 +36,9 @@ def select_run(runs: Sequence[Run], selector: str) -> Run:
         RunNotFound: no run fits, or several do; candidates are selectors of one run each.
     """
     if not runs:
-        raise RunNotFound(f"no run fits {printable(selector)!r}: there is no run to choose from.")
+        raise RunNotFound(
+            f"no run matches {printable(selector)!r}: there are no runs to choose from."
+        )
     latest = _LATEST.fullmatch(selector)
     if latest:
         return _latest(runs, int(latest[1] or 0))
@@ -108,7 +110,7 @@ def filter_runs(
         UsageError: status or since cannot be understood.
     """
     if status is not None and status not in set(Status):
-        raise UsageError(f"status {status!r} is none of {', '.join(Status)}.")
+        raise UsageError(f"status {status!r} is unknown; use {', '.join(Status)}.")
     earliest = None if since is None else parse_since(since, now=now or datetime.now(UTC))
     wanted = set(tags)
     return [
@@ -134,8 +136,8 @@ def parse_since(text: str, *, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"since {text!r} is not understood; write an age such as 90s, 30m, 12h, 2d, 1w "
-            "or a date such as 2026-01-31."
+            f"cannot understand since {text!r}; write an age such as 90s, 30m, 12h, 2d, 1w or a "
+            "date such as 2026-01-31."
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -170,7 +172,7 @@ def _latest(runs: Sequence[Run], back: int) -> Run:
     ordered = sorted(runs, key=lambda run: (run.started, run.run), reverse=True)
     if back >= len(ordered):
         raise RunNotFound(
-            f"latest~{back} reaches back too far: there are {len(ordered)} runs.",
+            f"latest~{back} goes back too far: there are only {len(ordered)} runs.",
             (f"latest~{len(ordered) - 1}",),
         )
     return ordered[back]
@@ -197,7 +199,7 @@ def _several(runs: Sequence[Run], found: Sequence[Run], selector: str) -> RunNot
     ]
     if len(found) > len(shown):
         lines.append(f"  and {len(found) - len(shown)} more")
-    head = f"{printable(selector)!r} fits {len(found)} runs; choose one:"
+    head = f"{printable(selector)!r} matches {len(found)} runs; choose one:"
     return RunNotFound("\n".join([head, *lines]), candidates)
 
 
@@ -210,7 +212,7 @@ def _none(runs: Sequence[Run], selector: str) -> RunNotFound:
     candidates = tuple(dict.fromkeys(near))
     hint = f" Nearest: {', '.join(printable(name) for name in candidates)}." if candidates else ""
     return RunNotFound(
-        f"no run fits {printable(selector)!r}.{hint} `telemetry runs` lists all {len(runs)}.",
+        f"no run matches {printable(selector)!r}.{hint} `telemetry runs` lists all {len(runs)}.",
         candidates,
     )
 

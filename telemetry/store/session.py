@@ -188,9 +188,9 @@ def _as_ours(error: Exception, sql: str) -> UsageError | StoreUnreadable:
     message = first_line(error)
     if is_out_of_memory(error):
         return UsageError(
-            f"these runs need more than {size_text(shared_memory_bytes())} of memory, the share of "
-            "this machine that a reader may take beside a training; name fewer runs, or read the "
-            "store on a machine with more memory."
+            f"these runs need more than {size_text(shared_memory_bytes())} of memory, the share "
+            "that a reader may use on this machine beside a training; name fewer runs, or read "
+            "the store on a machine with more memory."
         )
     if isinstance(error, duckdb.IOException | pa.ArrowException):
         return StoreUnreadable(f"the store could not be read: {message}")

@@ -56,7 +56,7 @@ def checked_footer(path: Path, schema: Table) -> tuple[str, Footer | None]:
         if column.since <= footer.version and column.name not in footer.columns
     ]
     if lacking:
-        return f"column {lacking[0]} is missing; it is not a shard of {schema.name}.", None
+        return f"column {lacking[0]} is missing, so it is not a shard of {schema.name}.", None
     for column in schema.columns:
         found = footer.columns.get(column.name)
         if found is not None and not _is_alike(found, column.arrow_type):

@@ -58,7 +58,7 @@ def quoted(text: str) -> str:
     except UnicodeEncodeError as error:
         raise UsageError(f"{text!r} is not valid Unicode; rename the folder.") from error
     if "\0" in text:
-        raise UsageError(f"{text!r} holds a NUL character; no path does.")
+        raise UsageError(f"{text!r} contains a NUL character, which no path can.")
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -70,8 +70,8 @@ def quoted_path(path: str) -> str:
     """
     if os.sep == "/" and "\\" in path and _GLOB.search(path):
         raise UsageError(
-            f"{path!r} has a backslash and one of * ? [, which DuckDB cannot read together; rename "
-            "the folder."
+            f"{path!r} has a backslash and one of * ? [, a combination that DuckDB cannot read; "
+            "rename the folder."
         )
     return quoted(_GLOB.sub(r"[\g<0>]", path))
 

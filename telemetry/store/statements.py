@@ -34,13 +34,13 @@ def one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.
     except duckdb.Error as error:
         raise UsageError(first_line(error)) from error
     if len(found) != 1:
-        raise UsageError(f"one statement is expected, {len(found)} are given.")
+        raise UsageError(f"expected one statement, got {len(found)}.")
     word = sql.first_word(statement)
     # DuckDB 1.5 classes `PRAGMA database_list` as SELECT, hence the word as well.
     if found[0].type != duckdb.StatementType.SELECT or word not in READING_WORDS:
         raise UsageError(
-            f"{word or found[0].type.name} is refused: only {', '.join(READING_WORDS[:-1])} read "
-            "runs. PIVOT works as `FROM (PIVOT ... ON column IN (...) USING ...)`."
+            f"{word or found[0].type.name} is refused: only {', '.join(READING_WORDS[:-1])} can "
+            "read runs. PIVOT works as `FROM (PIVOT ... ON column IN (...) USING ...)`."
         )
     return found[0]
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from telemetry.store.session import Session
 
 HINT = (
-    "Record a first run with `telemetry record train.py` or `TelemetryCallback(model, optimizer)`, "
-    "look at those of `telemetry demo`, or name another store with --store or TELEMETRY_STORE."
+    "Record a first run with `telemetry record train.py` or `TelemetryCallback(model, "
+    "optimizer)`, try `telemetry demo`, or name another store with --store or TELEMETRY_STORE."
 )
 
 
@@ -35,9 +35,9 @@ class Store:
         """
         store = cls.expected(path)
         if not store.path.exists():
-            raise StoreUnreadable(f"{store.path}: there is no store. {HINT}")
+            raise StoreUnreadable(f"{store.path}: the store does not exist. {HINT}")
         if next(run_folders(store.path), None) is None:
-            raise StoreUnreadable(f"{store.path}: holds no run. {HINT}")
+            raise StoreUnreadable(f"{store.path}: the store contains no runs. {HINT}")
         return store
 
     @classmethod
@@ -56,7 +56,7 @@ class Store:
             pass
         except NotADirectoryError as error:
             raise StoreUnreadable(
-                f"{folder}: a store is a folder, this is a file. {HINT}"
+                f"{folder}: a store must be a folder, but this is a file. {HINT}"
             ) from error
         except OSError as error:
             raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error

@@ -75,7 +75,7 @@ def stored_weights(
     shown = [entry for entry in found if layer is None or layer in {entry.layer, entry.parameter}]
     if not shown:
         names = ", ".join(sorted({entry.layer for entry in found})[:NAMED])
-        raise UsageError(f"the run has recorded no layer {layer!r}; there are {names}.")
+        raise UsageError(f"the run has recorded no layer {layer!r}; recorded layers are {names}.")
     return at, shown
 
 

@@ -139,7 +139,7 @@ def test_a_second_callback_on_a_model_closes_the_first_with_a_warning(
     first = TelemetryCallback(training.model, training.optimizer, store=tmp_path)
     with caplog.at_level(logging.WARNING):
         second = TelemetryCallback(training.model, training.optimizer, store=tmp_path)
-    assert "its run is closed" in caplog.text
+    assert "its run was closed" in caplog.text
     assert first.path is not None
     assert read_manifest(first.path).status is Status.FINISHED
     with pytest.raises(UsageError, match="another TelemetryCallback"):
@@ -312,7 +312,7 @@ def test_an_unusable_id_of_the_environment_stops_no_training(
     with TelemetryCallback(training.model, training.optimizer, store=tmp_path) as telemetry:
         pass
     assert telemetry.run is not None
-    assert [r.message for r in caplog.records if "TELEMETRY_RUN_ID is left aside" in r.message]
+    assert [r.message for r in caplog.records if "TELEMETRY_RUN_ID is ignored" in r.message]
     with pytest.raises(UsageError, match="'a b' is not usable"):
         TelemetryCallback(training.model, training.optimizer, store=tmp_path, strict=True)
 
@@ -339,7 +339,7 @@ class Wrapper:
 def test_a_wrapper_of_an_optimizer_is_refused_and_told_what_to_pass() -> None:
     model = mlp()
     wrapper = Wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(TypeError, match=r"a Wrapper, .* `wrapper\.optimizer`.* passes None"):
+    with pytest.raises(TypeError, match=r"a Wrapper, .* `wrapper\.optimizer`.* pass None"):
         TelemetryCallback(model, wrapper)  # type: ignore[arg-type]
 
 

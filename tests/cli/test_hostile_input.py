@@ -130,16 +130,16 @@ def refused(done: Done, example: Path) -> str:
         (("--checkpoint", "five.pt"), "Save model.state_dict()"),
         (("--checkpoint", "torn.pt"), "Save model.state_dict()"),
         (("--checkpoint", "wide.pt"), "3x4 in the file, 2x4 in the model"),
-        (("--checkpoint", "none.pt"), "no file fits"),
-        (("--checkpoint", ""), "no file fits"),
+        (("--checkpoint", "none.pt"), "no file matches"),
+        (("--checkpoint", ""), "no file matches"),
         (("--model", "hostile:nothing"), "hostile has no nothing"),
         (("--model", "nowhere:build"), "nowhere cannot be imported"),
         (("--model", "hostile:HOSTILE"), "hostile has no HOSTILE"),
-        (("--model", "hostile:Rows"), "gave a Rows, expected an nn.Module"),
+        (("--model", "hostile:Rows"), "returned a Rows, expected an nn.Module"),
         (("--model", "hostile:broken"), "no disk"),
-        (("--model", "hostile:Many"), "gives shape (1, 2, 2)"),
+        (("--model", "hostile:Many"), "returns shape (1, 2, 2)"),
         (("--model", "hostile:Named"), "--output-key"),
-        (("--model", "hostile:build_five"), "names 2 classes, the model has 5"),
+        (("--model", "hostile:build_five"), "names 2 classes, but the model has 5"),
         (("--dataset", "hostile:Empty"), "is empty"),
         (("--dataset", "hostile:Alone"), "expected (input, label)"),
         (("--dataset", "hostile:Strange"), "has the label 7"),
@@ -151,7 +151,7 @@ def refused(done: Done, example: Path) -> str:
             "or occlusion, or name the module that embeds",
         ),
         (("--target", "cat"), "no such class"),
-        (("--target", "wrong"), "is answered rightly"),
+        (("--target", "wrong"), "is answered correctly"),
     ],
 )
 def test_what_cannot_be_explained_is_one_line(
@@ -169,7 +169,7 @@ def test_what_cannot_be_explained_is_one_line(
         (("explain", "features", "base", "--layer", "output", "--units", 9), "no unit 9"),
         (("explain", "input", "base", "--input", "trap_input.pt"), "cannot be read as an input"),
         (("explain", "input", "base", "--input", "nan.json"), "not finite"),
-        (("explain", "input", "nobody", "--example", 0), "no run fits 'nobody'"),
+        (("explain", "input", "nobody", "--example", 0), "no run matches 'nobody'"),
         (("explain", "perturb", "base", "--example", 5, "--axis", "glow"), "--axis glow"),
         (("evaluate", "base", "--checkpoint", "trap.pt"), "Save model.state_dict()"),
     ],
@@ -199,7 +199,7 @@ def test_a_run_of_somebody_else_cannot_name_the_code_that_runs(
     assert "--trust-run" in line
     assert Path("precious/thesis.txt").exists()
     line = refused(telemetry("explain", part, "base", *words, "--trust-run"), example)
-    assert "model shutil:rmtree is a part of Python" in line
+    assert "model shutil:rmtree is part of Python" in line
     assert Path("precious/thesis.txt").exists()
 
 

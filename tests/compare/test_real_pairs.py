@@ -145,7 +145,7 @@ def test_a_replay_parts_nowhere(compare: Compare) -> None:
 def test_another_order_of_the_data_is_named(compare: Compare) -> None:
     found = compare(replace(BASE, order=1)).first_divergence
     assert (found.kind, found.step) == (DivergenceKind.DATA, 0)
-    assert "the same samples in another order; the weights are equal" in found.detail
+    assert "the samples are the same but in another order; the weights are equal" in found.detail
 
 
 def test_other_samples_are_named(compare: Compare) -> None:
@@ -168,21 +168,23 @@ def test_equal_weights_of_which_one_side_froze_some_are_no_other_weights(
     frozen = replace(BASE, n_frozen=2)
     found = (compare(frozen) if side == "base" else compare(BASE, frozen)).first_divergence
     assert (found.kind, found.step) == (DivergenceKind.OPTIMIZATION, 0)
-    assert found.detail == f"2 parameters are trained in the {side} only: 0.bias, 0.weight."
+    assert found.detail == f"2 parameters are trained only in the {side}: 0.bias, 0.weight."
 
 
 def test_other_weights_are_told_where_one_side_froze_some(compare: Compare) -> None:
     found = compare(replace(BASE, initialisation=1, n_frozen=2)).first_divergence
     assert found.kind is DivergenceKind.INITIAL_WEIGHTS
     assert found.layers == ("3", "5")
-    assert "2 parameters are trained in the base only: 0.bias, 0.weight" in found.detail
+    assert "2 parameters are trained only in the base: 0.bias, 0.weight" in found.detail
 
 
 def test_another_result_of_weights_that_both_froze_is_not_explained(compare: Compare) -> None:
     frozen = replace(BASE, n_frozen=2)
     found = compare(frozen, replace(frozen, other_frozen=True)).first_divergence
     assert (found.kind, found.step) == (DivergenceKind.UNKNOWN, 0)
-    assert found.detail.startswith("equal recorded weights and batch, but 0 (Linear)")
+    assert found.detail.startswith(
+        "recorded weights and batch are equal, but the output of 0 (Linear) differs"
+    )
     assert "the values of 0.bias, 0.weight were not sampled in both runs" in found.detail
 
 
@@ -200,7 +202,7 @@ def test_another_loss_function_is_a_change_of_code(compare: Compare) -> None:
     finally:
         git(Path.cwd(), "reset", "-q", "--hard", "HEAD~1")
     assert (found.kind, found.step, found.layer) == (DivergenceKind.CODE, 0, None)
-    assert "outputs of modules and batch, but another loss" in found.detail
+    assert "module outputs and batch are equal, but the loss differs" in found.detail
     assert "git_commit" in found.detail
 
 
@@ -223,8 +225,8 @@ def test_other_random_numbers_of_dropout_are_no_change_of_code(compare: Compare)
     dropout = replace(BASE, dropout=0.5)
     found = compare(replace(dropout, draws=1), dropout).first_divergence
     assert (found.kind, found.step, found.layer) == (DivergenceKind.NONDETERMINISM, 0, "2")
-    assert "2 (Dropout) puts out another result" in found.detail
-    assert "it draws other random numbers" in found.detail
+    assert "the output of 2 (Dropout) differs" in found.detail
+    assert "it draws different random numbers" in found.detail
 
 
 def test_dropout_inside_of_an_attention_is_no_change_of_code(compare: Compare) -> None:

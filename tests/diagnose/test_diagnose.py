@@ -69,7 +69,7 @@ def test_a_rule_that_fails_is_told_and_silences_no_other(
     with pytest.warns(RuntimeWarning, match=r"the rule loss_spike failed \(ZeroDivisionError: by"):
         result = diagnosed(vanishing(chain(8)))
     assert result.findings[0].detector == "vanishing_gradient"
-    assert "a defect of telemetry" in not_checked(result, "loss_spike").reason
+    assert "a bug in telemetry" in not_checked(result, "loss_spike").reason
 
 
 def test_rules_share_the_rows_that_the_first_of_them_read(

@@ -143,9 +143,9 @@ def test_findings_are_chosen_by_number_and_by_detector() -> None:
     assert chosen_finding(diagnosis, "dead_units") == (first, 1)
     assert chosen_finding(diagnosis, "overfitting") == (third, None)
     for wanted, message in [
-        ("0", "no finding 0 to explain; the findings are 1 dead_units, 2 loss_spike"),
+        ("0", "no finding 0 to explain; its findings are 1 dead_units, 2 loss_spike"),
         ("3", "no finding 3 to explain"),
-        ("update_ratio", "update_ratio passed, there is nothing to explain; the findings are 1"),
+        ("update_ratio", "update_ratio passed, so there is nothing to explain; its findings are 1"),
         ("schedule", "schedule was not checked"),
         ("dead_unit", "did you mean dead_units"),
         ("-1", "unknown"),

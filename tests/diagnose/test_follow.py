@@ -74,7 +74,7 @@ def test_a_run_whose_process_died_has_ended(running: RunningRun) -> None:
 
 
 def test_a_deleted_run_is_an_error_that_says_so(running: RunningRun) -> None:
-    with pytest.raises(StoreUnreadable, match="deleted while it was followed"):
+    with pytest.raises(StoreUnreadable, match="deleted while telemetry followed it"):
         list(looks(running, [nothing, running.delete]))
 
 
@@ -83,7 +83,7 @@ def test_a_run_deleted_while_it_is_judged_as_well(running: RunningRun) -> None:
         running.delete()
         raise StoreUnreadable(f"{run.run}: no such file")
 
-    with pytest.raises(StoreUnreadable, match="deleted while it was followed"):
+    with pytest.raises(StoreUnreadable, match="deleted while telemetry followed it"):
         list(looks(running, [], judge=judge))
 
 

@@ -109,9 +109,12 @@ def test_a_relative_store_lies_beside_the_file(
         ("[[suppress]]\nreason = 'x'", r"suppress\[0\] has no detector"),
         ("[[suppress]]\ndetector = 'dead_units'", r"suppress\[0\] has no reason"),
         ("[[suppress]]\ndetector = 'dead'\nreason = 'x'", r'suppress\[0\]\.detector = "dead"'),
-        ("[[suppress]]\ndetector = 'dead_units'\nreason = ' '", r"reason = .*not empty"),
+        ("[[suppress]]\ndetector = 'dead_units'\nreason = ' '", r"reason = .*non-empty"),
         ("[[suppress]]\nlayers = 'x'", r"suppress\[0\]\.layers is unknown; did you mean layer\?"),
-        ("[[suppress]]\ndetector = 3\nreason = 'x'", r"suppress\[0\]\.detector = 3: write a text"),
+        (
+            "[[suppress]]\ndetector = 3\nreason = 'x'",
+            r"suppress\[0\]\.detector = 3: write a non-empty text",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:

@@ -1,22 +1,58 @@
-"""How findings say numbers."""
+"""How findings say ratios and what guessing scores."""
 
 import math
 
 import pytest
 
-from telemetry.diagnose.wording import number
+from telemetry.diagnose.judgement.progress import Baseline
+from telemetry.diagnose.wording import guess, guessing_score, times
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("bits", "said"),
     [
-        (0.0123, "0.0123"),
-        (999.6, "1 000"),
-        (-12_345, "-12 300"),
-        (1.28e7, "1.28e+07"),
-        (math.inf, "inf"),
-        (math.nan, "nan"),
+        (2.8, "7x"),
+        (7.0, "130x"),
+        (1.0, "2x"),
+        (0.6, "1.52x"),
+        (14.0, "16 000x"),
+        (24.0, "17 000 000x"),
+        (0.0, "1.00x"),
+        (1e9, "1.1e+301x"),
     ],
 )
-def test_thousands_are_written_out(value: float, text: str) -> None:
-    assert number(value) == text
+def test_bits_are_said_as_a_factor(bits: float, said: str) -> None:
+    assert times(bits) == said
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (
+            Baseline(naive=math.log(10), constant=2.3, kind="cross_entropy"),
+            "random guessing scores 2.30 (ln 10)",
+        ),
+        (
+            Baseline(naive=math.log(10), kind="cross_entropy"),
+            "random guessing scores 2.30 (ln 10)",
+        ),
+        (  # labels of uneven frequency are guessed better than at random
+            Baseline(naive=math.log(10), constant=1.2, kind="cross_entropy"),
+            "guessing by the frequencies of the labels scores 1.2",
+        ),
+        (  # a sum over 64 samples is the logarithm of no number of classes
+            Baseline(naive=64 * math.log(10), kind="cross_entropy"),
+            "random guessing scores 147",
+        ),
+        (Baseline(naive=4.0, constant=1.0, kind="mse_loss"), "the best constant answer scores 1"),
+        (Baseline(naive=4.0, kind="mse_loss"), "always answering zero scores 4"),
+        (Baseline(), ""),
+    ],
+)
+def test_guessing_is_named_by_what_it_is(levels: Baseline, said: str) -> None:
+    assert guessing_score(levels) == said
+
+
+def test_a_regression_is_not_guessed_at_random() -> None:
+    assert guess(Baseline(naive=4.0, kind="mse_loss")) == "always answering zero"
+    assert guess(Baseline(naive=0.69, kind="binary_cross_entropy")) == "random guessing"

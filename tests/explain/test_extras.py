@@ -36,7 +36,8 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     ):
         explain.attribute(subject, "3", "pred", method=method, check=False)
     said = (
-        f"explain input needs {package}, not installed; pip install 'training-telemetry[explain]'"
+        f"explain input needs {package}, which is not installed; "
+        "pip install 'training-telemetry[explain]'"
     )
     assert str(refused.value) == said
 

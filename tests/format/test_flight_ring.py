@@ -114,10 +114,10 @@ def test_every_single_wrong_byte_costs_its_record_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a ring"),
-        (b"x" * 4096, "not a ring"),
-        (bytes(4096), "not a ring"),
-        (empty_ring(4, attempt=1, rank=0)[:20], "not a ring"),
+        (b"", "not a flight recorder file"),
+        (b"x" * 4096, "not a flight recorder file"),
+        (bytes(4096), "not a flight recorder file"),
+        (empty_ring(4, attempt=1, rank=0)[:20], "not a flight recorder file"),
     ],
 )
 def test_a_foreign_file_is_no_ring(content: bytes, reason: str) -> None:
@@ -135,7 +135,7 @@ def test_a_newer_ring_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("telemetry.format.flight_ring.VERSION", 9)
     content = empty_ring(4, attempt=1, rank=0)
     monkeypatch.undo()
-    with pytest.raises(StoreUnreadable, match="version 9, this one reads 2"):
+    with pytest.raises(StoreUnreadable, match="version 9, but this telemetry reads version 2"):
         parse_ring(content)
 
 

@@ -124,7 +124,7 @@ def test_undecodable_bytes_of_a_command_line_survive(tmp_path: Path) -> None:
         (b'{"run": "r"', "not readable as JSON"),
         (b"\xff\xfe", "not readable as JSON"),
         (b"[" * 100_000, "not readable as JSON"),
-        (b"[1]", "holds a list"),
+        (b"[1]", "contains a list"),
         (b"{}", "format None"),
         (b'{"format": 2}', "upgrade training-telemetry"),
         (b'{"format": 1}', "names no run"),

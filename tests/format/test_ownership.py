@@ -62,7 +62,7 @@ def test_what_a_reader_of_the_file_has_is_what_was_signed(tmp_path: Path) -> Non
 def test_another_user_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = signed(RUN, PROJECT, SPEC)
     monkeypatch.setenv("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", str(tmp_path / "other"))
-    assert "absent" in why(own)
+    assert "is missing" in why(own)
     assert doubt(RUN, PROJECT, signed(RUN, PROJECT, SPEC)) is None
     assert "not yours" in why(own)
 
@@ -93,7 +93,7 @@ def test_a_key_that_proves_nothing_signs_nothing_and_is_not_replaced(
     else:
         key.write_bytes(b"abcd" if damage == "short" else b"\xff" * 64)
     before = None if damage == "folder" else key.read_bytes()
-    assert f"your key {key} is absent, damaged, or open to others" in why(own)
+    assert f"your key {key} is missing, damaged, or readable by others" in why(own)
     assert signed(RUN, PROJECT, SPEC)["explain_signature"] is None
     assert (None if damage == "folder" else key.read_bytes()) == before
 
@@ -114,7 +114,7 @@ def test_where_no_key_can_be_kept_there_is_no_signature(
     monkeypatch.setattr(Path, "home", homeless)
     assert key_path() is None
     assert signed(RUN, PROJECT, SPEC)["explain_signature"] is None
-    assert "absent" in why({"explain": SPEC, "explain_signature": "ab"})
+    assert "is missing" in why({"explain": SPEC, "explain_signature": "ab"})
 
 
 @needs_modes

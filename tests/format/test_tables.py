@@ -59,7 +59,7 @@ def test_arrow_schema_prototype_and_encodings_agree(name: str) -> None:
 
 
 def test_an_unknown_table_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"known are .*tensor_stats"):
+    with pytest.raises(UsageError, match=r"known tables are .*tensor_stats"):
         table("gradients")
 
 

@@ -166,6 +166,6 @@ def test_files_that_stay_in_the_trash_are_named(
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
 
-    with pytest.raises(StoreUnreadable, match=r"still lie in .*trash"):
+    with pytest.raises(StoreUnreadable, match=r"are still in .*trash"):
         delete_runs(store, [store.select("one")])
     assert left(store) == {"two"}

@@ -180,7 +180,7 @@ def test_a_merged_file_that_lacks_a_row_never_becomes_visible(
         return whole(schema, rows) if calls <= 3 else whole(schema, rows.slice(1))  # type: ignore[arg-type]
 
     monkeypatch.setattr(compaction, "sorted_rows", torn)
-    with pytest.raises(OSError, match="does not hold the rows"):
+    with pytest.raises(OSError, match="does not contain the rows"):
         merge(path)
     assert shards(path) == before
     assert list(path.glob("*/rank=0/.*.part")) == []

@@ -108,8 +108,8 @@ def test_steps_that_a_later_attempt_repeated_are_hidden(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "warning"),
     [
-        (lambda path: path.write_bytes(b"notes"), "ignored: not a ring"),
-        (lambda path: path.write_bytes(b""), "ignored: not a ring"),
+        (lambda path: path.write_bytes(b"notes"), "ignored: not a flight recorder file"),
+        (lambda path: path.write_bytes(b""), "ignored: not a flight recorder file"),
         (lambda path: path.rename(path.with_name(ring_name(1, 5))), "belongs to another attempt"),
         (lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "ignored: it is a link"),
         (lambda path: (path.unlink(), path.mkdir()), "ignored: Is a directory"),
@@ -135,7 +135,9 @@ def test_a_torn_record_is_left_out(tmp_path: Path) -> None:
     path.write_bytes(content)
     rows, warnings = steps_of(run)
     assert rows.ints("step").tolist() == [0, 1, 3]
-    assert warnings == (f"{run.name.removeprefix('run=')}/{path.name}: 1 torn records left out.",)
+    assert warnings == (
+        f"{run.name.removeprefix('run=')}/{path.name}: 1 incomplete records were skipped.",
+    )
 
 
 def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_steps_are_found_or_refused(store: Store) -> None:
     assert steps.tolist() == list(range(0, 200, 20))
     assert layer_table.nearest_step(steps, 70) == 60
     assert layer_table.exact_step(steps, 80) == 80
-    with pytest.raises(UsageError, match="nearest that was is 80"):
+    with pytest.raises(UsageError, match="nearest sampled step is 80"):
         layer_table.exact_step(steps, 81)
 
 

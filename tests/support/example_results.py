@@ -278,8 +278,8 @@ def sweep_of(runs: Sequence[Run]) -> Sweep:
                 step=Step.NARROW,
                 range="0.001 .. 0.01",
                 reason=(
-                    "the best runs lie at 0.01 .. 0.1; 4 of 4 runs with >= 0.1 have "
-                    "exploding_gradient."
+                    "the best runs are at 0.01 .. 0.1; exploding_gradient occurs in 4 of 4 runs "
+                    "with >= 0.1."
                 ),
             ),
         ),

@@ -148,7 +148,7 @@ def is_plain(module: nn.Module) -> bool:
 def unobservable(module: nn.Module, *, runs_eagerly: bool = False) -> str | None:
     """Why no hook may stand on a module or inside it; None if it may."""
     if isinstance(module, torch.jit.ScriptModule):
-        return "TorchScript runs without hooks"
+        return "TorchScript modules run without hooks"
     if runs_eagerly:
         return None
     compiled = (

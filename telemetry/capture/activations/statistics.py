@@ -56,11 +56,11 @@ def unreadable(values: Tensor) -> str | None:
     if not values.numel() or not (values.is_floating_point() or values.is_complex()):
         return None
     if type(values) not in {Tensor, nn.Parameter}:
-        return f"outputs of type {type(values).__name__} are not read"
+        return f"outputs of type {type(values).__name__} are not supported"
     if values.is_nested or values.layout is not torch.strided:
-        return "nested and sparse outputs are not read"
+        return "nested and sparse outputs are not supported"
     if values.dtype not in FLOATING:
-        return f"outputs of {dtype_name(values)} are not read"
+        return f"outputs of type {dtype_name(values)} are not supported"
     return None
 
 

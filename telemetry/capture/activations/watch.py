@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 OF_COMPILER = {COMPILED, NOTHING_SEEN}
-BY_PROBE = "TelemetryCallback(..., probe=batch) observes an eager forward of a small batch instead"
-PROBED = "Rows of the phase probe show it on the batch given as probe="
+BY_PROBE = (
+    "TelemetryCallback(..., probe=batch) observes an eager forward pass of a small batch instead"
+)
+PROBED = "Rows of phase probe show it for the batch passed as probe="
 
 
 class ModuleWatch:

@@ -43,14 +43,14 @@ logger = logging.getLogger(__name__)
 
 CALL_ATTRIBUTE = "_compiled_call_impl"
 NEVER_TRAINED = (
-    "nothing was recorded: the script made an optimizer and trained nothing with it; what is not "
-    "seen to train needs telemetry = TelemetryCallback(model, optimizer)"
+    "nothing was recorded: the script made an optimizer but telemetry saw no training with it; "
+    "add telemetry = TelemetryCallback(model, optimizer) to the script"
 )
 NO_LOSS = (
-    "no loss was recorded: the script called no backward(); it is named by "
-    "telemetry = TelemetryCallback(model, optimizer), and telemetry.step(loss=loss) after each step"
+    "no loss was recorded because the script never called backward(); use telemetry = "
+    "TelemetryCallback(model, optimizer), and telemetry.step(loss=loss) after each step"
 )
-OWN_CALLBACK = "the script makes a TelemetryCallback of its own, which counts: {options} not used"
+OWN_CALLBACK = "the script makes its own TelemetryCallback, which is used; {options} not used"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ MODULE = "torch.optim"
 WORKER_COMMAND = "from multiprocessing."
 NO_TORCH = "nothing was recorded: the script never imported torch"
 NO_OPTIMIZER = (
-    "nothing was recorded: the script made no torch optimizer; a loop of its own needs "
-    "telemetry = TelemetryCallback(model, None), and telemetry.step(loss=loss) after each update"
+    "nothing was recorded: the script made no torch optimizer; a custom loop needs telemetry = "
+    "TelemetryCallback(model, None), and telemetry.step(loss=loss) after each update"
 )
 
 _started: list["AutoStart"] = []  # one at most, however often the start file is read

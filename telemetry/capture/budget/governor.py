@@ -46,7 +46,10 @@ class CadenceChange:
         share = self.cost_s / self.elapsed_s if self.elapsed_s else 0.0
         every = "every step" if self.after == 1 else f"every {self.after} steps"
         before = "every step" if self.before == 1 else f"every {self.before}"
-        return f"sampling {every}, before {before}: recording took {share:.1%} of the time so far"
+        return (
+            f"sampling {every} instead of {before}: recording has taken {share:.1%} of the time "
+            "so far"
+        )
 
     def payload(self) -> dict[str, Json]:
         """The numbers of the event."""

@@ -301,7 +301,9 @@ class IdRegistry:
         salted = parts
         while self._names.setdefault(hash_id(*salted), parts) != parts:
             salted = (*salted, "salt")
-            logger.warning("the id of %s is taken by another name; it is salted", parts)
+            logger.warning(
+                "the id of %s is already used by another name; it gets a different one", parts
+            )
         return self._ids.setdefault(parts, hash_id(*salted))
 
 

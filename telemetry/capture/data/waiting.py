@@ -203,5 +203,5 @@ class DataWatch(StepObserver):
 
 def _sentence(facts: LoaderFacts) -> str:
     size = "an unknown number of" if facts.dataset_size is None else str(facts.dataset_size)
-    passes = "" if facts.batches is None else f", {facts.batches} batches in an epoch"
-    return f"training reads {facts.dataset} of {size} samples{passes}"
+    passes = "" if facts.batches is None else f", {facts.batches} batches per epoch"
+    return f"training reads {facts.dataset} with {size} samples{passes}"

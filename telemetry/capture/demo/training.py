@@ -155,7 +155,7 @@ def train(
         total_steps=experiment.steps,
     ) as telemetry:
         if telemetry.run is None:
-            raise CaptureError(f"{store}: nothing can be recorded here; choose another --store.")
+            raise CaptureError(f"{store}: runs cannot be recorded here; choose another --store.")
         for step, (images, labels) in enumerate(_batches(digits, experiment.steps), start=1):
             loss = nn.functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()

@@ -149,4 +149,4 @@ def _n_bytes(value: Json) -> int:
 
 
 def _log_broken_config(error: Exception) -> None:
-    logger.warning("the configuration could not be read to its end: %s", error)
+    logger.warning("the configuration could not be read completely: %s", error)

@@ -72,7 +72,7 @@ def given_run_id(*, strict: bool) -> str | None:
     except UsageError as error:
         if strict:
             raise
-        logger.warning("$%s is left aside: %s", RUN_ID_VARIABLE, error)
+        logger.warning("$%s is ignored: %s", RUN_ID_VARIABLE, error)
         return None
 
 
@@ -114,9 +114,9 @@ def shared_run_id(
         if job and job != "none":
             return f"job-{job}"
     logger.warning(
-        "rank %d of %d records a run of its own: neither a process group nor a job id says which "
-        "run the ranks share; make the callback after torch.distributed.init_process_group(), or "
-        "set %s to the same id for all of them",
+        "rank %d of %d records its own run: neither a process group nor a job id says which run "
+        "the ranks share; create the callback after torch.distributed.init_process_group(), or "
+        "set %s to the same id on all ranks",
         rank,
         world_size,
         RUN_ID_VARIABLE,
@@ -149,7 +149,7 @@ def exchanged_run_id(
     try:
         store.wait([key], wait_limit)
     except RuntimeError:  # torch.distributed.DistStoreError is one
-        logger.warning("rank 0 records no run: rank %d records one of its own", rank)
+        logger.warning("rank 0 records no run, so rank %d records its own", rank)
         return None
     return store.get(key).decode()
 

@@ -326,7 +326,7 @@ def _tell(call: ClipCall, touched: frozenset[int]) -> None:
 
 
 def _log_failure(error: Exception) -> None:
-    logger.warning("telemetry: a clipping of gradients was not noted: %s", error)
+    logger.warning("telemetry: a gradient clipping was not recorded: %s", error)
 
 
 def _read_once(parameters: _Parameters) -> tuple[_Parameters, frozenset[int]]:

@@ -20,8 +20,9 @@ from telemetry.format.step_flags import StepFlag
 
 COMPILED_CLIPPING = Event(
     kind="not_observed",
-    message="clipping inside a function that is compiled: gradients are recorded as they are after "
-    "it, their norms before it are not known. Call clip_grad_norm_ outside of that function.",
+    message="gradients are clipped inside a compiled function: they are recorded after "
+    "clipping, and their norms before it are not known. Call clip_grad_norm_ outside "
+    "that function.",
 )
 
 

@@ -87,8 +87,9 @@ class SharedLosses(StepObserver):
         self.around.emit(
             Event(
                 kind="shared_loss",
-                message=f"a loss of this model reaches the parameters of {' and '.join(others)}, "
-                "recorded by a callback of its own; one of them is trained by another loss as well",
+                message="a loss of this model reaches the parameters of "
+                f"{' and '.join(others)}, recorded by another callback; one of these "
+                "models is trained by another loss as well",
                 payload={"models": list(others)},
             )
         )

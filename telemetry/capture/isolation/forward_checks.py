@@ -59,7 +59,7 @@ def check_reads_only(model: nn.Module) -> None:
 
 
 def _writes(name: str) -> str:
-    return f"the forward writes into {name}; such a model runs in its training only."
+    return f"forward() writes into {name}; such a model can only run in its training."
 
 
 def check_alone(model: nn.Module) -> None:
@@ -69,8 +69,8 @@ def check_alone(model: nn.Module) -> None:
         return
     if distributed.get_world_size() > 1 and _needs_others(tuple(model.modules())):
         raise RuntimeError(
-            "the forward communicates (SyncBatchNorm or sharded parameters); one that runs alone "
-            "would wait for ever."
+            "forward() communicates (SyncBatchNorm or sharded parameters); on a single process "
+            "it would wait forever."
         )
 
 

@@ -175,13 +175,13 @@ class LiveDiagnosis:
         self._deliver(found)
 
     def _failed(self, reason: str) -> None:
-        logger.debug("a diagnosis of the running run has failed: %s", reason)
+        logger.debug("a diagnosis of the running run failed: %s", reason)
         self._n_failures += 1
         if self._n_failures >= FAILURES_LIMIT:
             self._is_over = True
             self._give_up(
-                f"{FAILURES_LIMIT} diagnoses in a row have failed ({reason}); "
-                "`telemetry diagnose` of this run shows why"
+                f"{FAILURES_LIMIT} diagnoses in a row failed ({reason}); run `telemetry "
+                "diagnose` on this run to see why"
             )
 
 
@@ -199,9 +199,9 @@ def why_impossible() -> str | None:
     if importlib.util.find_spec("duckdb") is None:
         return "duckdb is not installed"
     if not sys.executable:
-        return "this program is no Python interpreter that could be started once more"
+        return "this program is not a Python interpreter that can be started again"
     if not hasattr(os, "posix_spawn"):
-        return "this system cannot start a process without a fork"
+        return "this system cannot start a process without fork()"
     return None
 
 

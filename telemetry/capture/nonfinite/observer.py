@@ -188,7 +188,7 @@ class OriginObserver(StepObserver):
                 if seen.birth is not None:
                     self._found = _of_birth(seen.birth, record.step)
                     return
-        note = f"{found.note}; the forward, run again, {self._failure}"
+        note = f"{found.note}; when the forward pass ran again, it {self._failure}"
         self._found = replace(found, note=note) if self._failure else found
 
     def _finite_gradients(self) -> set[int]:
@@ -220,7 +220,7 @@ class OriginObserver(StepObserver):
 
     def _of_loss(self, step: int, roots: Sequence[Tensor]) -> Origin:
         if not self._forwards or not forward_is_plain():
-            note = "its forward could not be seen (compiled, or run in another thread)"
+            note = "its forward pass could not be seen (compiled, or run in another thread)"
             return Origin(what=What.LOSS, how=How.NOT_OBSERVED, step=step, note=note)
         self._failure = ""
         for forward in self._forwards:
@@ -228,7 +228,7 @@ class OriginObserver(StepObserver):
             if seen is not None and seen.is_bad:
                 return _of_birth(seen.birth, step)
         if self._failure:
-            note = f"the forward, run again, {self._failure}"
+            note = f"when the forward pass ran again, it {self._failure}"
             return Origin(what=What.LOSS, how=How.NOT_REPRODUCED, step=step, note=note)
         return _of_loss(step, roots)
 
@@ -269,7 +269,7 @@ def _same_states(before: tuple[Tensor | None, ...], now: tuple[Tensor | None, ..
 
 def _of_birth(birth: Birth | None, step: int) -> Origin:
     if birth is None:
-        note = "the operation could not be told"
+        note = "the operation is not known"
         return Origin(what=What.OUTPUT, how=How.OBSERVED, step=step, module="", note=note)
     is_weight = birth.what is What.WEIGHT
     return Origin(
@@ -287,13 +287,11 @@ def _of_loss(step: int, roots: Sequence[Tensor]) -> Origin:
     """The model returns finite values: what is left is what is made of them, and the target."""
     losses = losses_of(roots)
     if any(tally_of(loss.scores).n_nan for loss in losses):
-        note = (
-            "the model returned values that are not finite, and finite ones when it was run again"
-        )
+        note = "the model returned non-finite values, but finite ones when it ran again"
         return Origin(what=What.OUTPUT, how=How.NOT_REPRODUCED, step=step, module="", note=note)
     tallies = [tally_of(loss.target) for loss in losses if loss.target is not None]
     bad = next((tally for tally in tallies if tally.is_bad), None)
-    note = "what the model returns, run again, is finite"
+    note = "when the model ran again, its output was finite"
     if bad is not None:
         note = "the target holds values that are not finite"
     return Origin(what=What.LOSS, how=How.OBSERVED, step=step, tally=bad, note=note)

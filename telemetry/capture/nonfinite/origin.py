@@ -91,7 +91,7 @@ class Origin:
     def message(self) -> str:
         """One sentence."""
         note = f"; {self.note}" if self.note else ""
-        return f"the first value that is not finite arose in step {self.step}: {self.place}{note}"
+        return f"the first non-finite value appeared in step {self.step}: {self.place}{note}"
 
     @property
     def place(self) -> str:
@@ -203,7 +203,7 @@ def _without_gradient(poisoned: Sequence[ParameterFacts], *, step: int, last_ste
         return _of(first, What.UPDATE, last_step, "gradient and state are finite, and eps is 0")
     if first.may_overflow:
         return _of(first, What.UPDATE, last_step, "gradient and state are finite: an overflow")
-    note = "gradient and optimizer state are finite: it was written by something else"
+    note = "gradient and optimizer state are finite: something else wrote the value"
     return _of(first, What.WEIGHT, step, note)
 
 
@@ -222,7 +222,7 @@ def by_gradients(parameters: Sequence[ParameterFacts], *, step: int, spread: boo
     if len(bad) == len(graded) and len(bad) > 1:
         note = "its value is finite, its derivative is not"
         if spread:
-            note = "clipping by norm has spread it over all gradients; the model alone has none"
+            note = "clipping by norm spread it to all gradients; the model itself produces none"
         return Origin(what=What.LOSS, how=How.TRACED_BACK, step=step, note=note)
     return _of_gradient(bad, parameters, step)
 
@@ -234,12 +234,12 @@ def _of_gradient(
     last = poisoned[-1]
     trained = [p for p in parameters if p.is_trained]
     if len(poisoned) > 1 and len(poisoned) >= len(trained):
-        note = "every parameter holds it: it came from the loss, or clipping by norm spread it"
+        note = "every parameter has it: it came from the loss, or clipping by norm spread it"
         return Origin(what=What.LOSS, how=How.TRACED_BACK, step=step, note=note)
     if len(poisoned) > 1 or poisoned[0] is trained[0]:
-        note = "the parameters of the modules after it are finite: it arose there or just behind"
+        note = "the parameters of the modules after it are finite: it arose there or right after it"
     else:
-        note = "nothing before it is affected: its gradient or its optimizer state"
+        note = "nothing before it is affected, so it came from its gradient or its optimizer state"
     return _of(last, What.GRADIENT, step, note)
 
 

@@ -59,4 +59,4 @@ def is_short(ref: RunRef) -> bool:
 
 
 def _not_started(error: Exception) -> None:
-    logger.warning("the diagnosis after close was not started: %s", error)
+    logger.warning("the diagnosis after close could not be started: %s", error)

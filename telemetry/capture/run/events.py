@@ -37,8 +37,8 @@ PLAIN_KEYS = (
 NEVER_STEPPED = Event(
     kind="optimizer_never_stepped",
     severity="warning",
-    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
-    "here; pass the optimizer that the loop steps.",
+    message="no observed optimizer has stepped in 64 calls of step(), so from now on each call "
+    "counts as a step; pass the optimizer that the loop steps.",
 )
 
 
@@ -74,7 +74,7 @@ def attach_event(model: nn.Module, optimizers: Sequence[Optimizer]) -> Event:
         "lazy_tensors": n_lazy,
     }
     count = payload["parameters"]
-    lazy = f" and {n_lazy} tensors that the first forward makes" if n_lazy else ""
+    lazy = f" and {n_lazy} tensors that the first forward pass creates" if n_lazy else ""
     return Event(
         kind="attach",
         message=f"{type(model).__name__} with {len(parameters)} tensors, {count} parameters{lazy}",
@@ -124,15 +124,16 @@ def warnings_at_attach(model: nn.Module, optimizers: Sequence[Optimizer]) -> Ite
         yield Event(
             kind="attach",
             severity="warning",
-            message="the model has no trainable parameters: gradients and updates cannot be "
-            "recorded; loss and metrics are.",
+            message="the model has no trainable parameters: loss and metrics are recorded, but "
+            "gradients and updates cannot be.",
         )
     if held and not held & own:
         yield Event(
             kind="attach",
             severity="warning",
-            message="no parameter of the optimizer belongs to the model: build the optimizer from "
-            "model.parameters() of the model that is passed here, after moving or wrapping it.",
+            message="no parameter of the optimizer belongs to the model: build the optimizer "
+            "from model.parameters() of the model passed here, after moving or wrapping "
+            "it.",
         )
 
 

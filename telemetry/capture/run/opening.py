@@ -121,7 +121,9 @@ class Opening:
         try:
             return run_to_resume(self.settings, run) == run
         except (RunNotFound, StoreUnreadable, UsageError) as error:
-            logger.warning("telemetry: the run of the checkpoint is not gone on with: %s", error)
+            logger.warning(
+                "telemetry starts a new run; the checkpoint's run cannot be resumed: %s", error
+            )
             return False
 
     def _open(self, run: str | None, start: Start) -> Recording | None:
@@ -164,7 +166,7 @@ class Opening:
             return
         after = self.settings.config
         changes = config_changes(claim.previous.config, after) if after else []
-        text = f"attempt {claim.attempt} goes on at step {at.step}"
+        text = f"attempt {claim.attempt} continues at step {at.step}"
         if changes:
             text += f"; config: {described(changes)}"
         event = _resumed(text, at)
@@ -187,15 +189,15 @@ def _after_the_last_step(writer: RunWriter) -> Continuation:
 def _resumed(text: str, at: Continuation) -> Event:
     return Event(
         kind="resume",
-        message=f"{text}: what was recorded from step {at.step} on is superseded",
+        message=f"{text}: steps recorded before from step {at.step} on are replaced",
         payload={"step": at.step},
     )
 
 
 def _tell_other_run(recording: Recording, run: str, at: Continuation) -> None:
     own = recording.writer.ref.run
-    text = f"the checkpoint is of run {run}: steps of run {own} are counted on from step {at.step}"
-    logger.warning("telemetry: %s; to go on with that run, pass resume=%r", text, run)
+    text = f"the checkpoint belongs to run {run}: run {own} counts its steps from step {at.step}"
+    logger.warning("telemetry: %s; to continue that run, pass resume=%r", text, run)
     payload: dict[str, Json] = {"run": run, "step": at.step}
     recording.emit(Event(kind="resume", severity="warning", message=text, payload=payload))
 

@@ -56,7 +56,8 @@ def run_to_resume(settings: RunSettings, text: str) -> str:
     if len(found) > 1:
         candidates = tuple(sorted(ref.run for ref in found))[:MAX_CANDIDATES]
         raise RunNotFound(
-            f"resume={text!r} fits {len(found)} runs: {', '.join(candidates)}; pass the whole id.",
+            f"resume={text!r} matches {len(found)} runs: {', '.join(candidates)}; pass the "
+            "whole id.",
             candidates,
         )
     (ref,) = found
@@ -65,7 +66,7 @@ def run_to_resume(settings: RunSettings, text: str) -> str:
         writer = manifest.owner
         by = f"process {writer.pid} on {writer.host}" if writer else "another process"
         raise UsageError(
-            f"run {ref.run} is being recorded by {by}; end it first, or begin a run of its own."
+            f"run {ref.run} is being recorded by {by}; stop that process first, or start a new run."
         )
     return ref.run
 
@@ -86,8 +87,8 @@ def latest_unfinished(settings: RunSettings) -> str | None:
     if unlike is not None:
         run, changes = unlike
         logger.warning(
-            "a new run begins: the unfinished run %s has another config (%s); to go on with it, "
-            "pass resume=%r or load the state of its checkpoint",
+            "telemetry starts a new run because the unfinished run %s has another config (%s); "
+            "to continue that run, pass resume=%r or load the state of its checkpoint",
             run,
             described(changes),
             run,
@@ -146,13 +147,13 @@ def _not_found(settings: RunSettings, text: str) -> RunNotFound:
             other = path.parent.name.removeprefix("project=")
             return RunNotFound(
                 f"resume={text!r}: no run of {where}; run {run} is in project {other!r}: pass "
-                "project=... as it was.",
+                "project=... with that name.",
                 (run,),
             )
     short = f" At least {MIN_PREFIX} characters are needed." if len(text) < MIN_PREFIX else ""
     return RunNotFound(
-        f"resume={text!r} fits no run of {where}.{short} `telemetry runs` lists them; "
-        "resume='auto' goes on with an unfinished one, if there is any."
+        f"resume={text!r} matches no run of {where}.{short} `telemetry runs` lists them; "
+        "resume='auto' continues an unfinished run, if there is one."
     )
 
 

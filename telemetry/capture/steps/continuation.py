@@ -60,11 +60,11 @@ def parse_state(state: Mapping[str, object]) -> tuple[str, Continuation]:
     """
     version, run = state.get("version"), state.get("run")
     if not isinstance(version, int) or not isinstance(run, str):
-        raise UsageError("the state is not one that TelemetryCallback.state_dict() returned.")
+        raise UsageError("the state was not returned by TelemetryCallback.state_dict().")
     if version > VERSION:
         raise UsageError(
-            f"the state has version {version}, this one reads {VERSION}: upgrade "
-            "training-telemetry, or load no state."
+            f"the state has version {version}, but this telemetry reads version {VERSION}: upgrade "
+            "training-telemetry, or do not load the state."
         )
     return run, Continuation(
         step=int(_number(state, "step")),

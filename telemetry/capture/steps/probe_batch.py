@@ -43,7 +43,9 @@ class ProbeBatch:
                 "model's forward as a tuple or a dict of names."
             )
         if next(tensors_in((given.args, given.kwargs)), None) is None:
-            raise UsageError("probe holds no tensor: pass a batch as the model's forward takes it.")
+            raise UsageError(
+                "probe contains no tensor: pass a batch as the model's forward() expects it."
+            )
         with undispatched():
             return given.copied(None)
 

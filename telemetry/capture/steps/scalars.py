@@ -117,7 +117,9 @@ class ScalarLog:
         self._n_refused += 1
         if name not in self._refused:
             self._refused.add(name)
-            logger.warning("%r is a %s, not a number: not recorded", name, type(value).__name__)
+            logger.warning(
+                "%r is a %s, not a number, so it is not recorded", name, type(value).__name__
+            )
 
 
 def _is_scalar(value: object) -> TypeGuard[Tensor | float]:

@@ -228,7 +228,7 @@ def _metadata(node: Node) -> dict[str, object]:
 def _saved(node: Node, name: str) -> Tensor:
     value = getattr(node, f"_saved_{name}")
     if not isinstance(value, Tensor):
-        raise RuntimeError(f"{node.name()} saved no {name}; the loss cannot be read.")  # noqa: TRY004 - as torch itself does for a freed one
+        raise RuntimeError(f"{node.name()} saved no {name}, so the loss cannot be read.")  # noqa: TRY004 - as torch itself does for a freed one
     return value.detach()
 
 

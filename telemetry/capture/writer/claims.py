@@ -106,7 +106,7 @@ def claim_run(store: Path, project: str, run: str | None, *, rank: int, strict: 
         except OSError as error:
             raise CaptureError(
                 f"{path}: the run folder cannot be written ({error.strerror or error}); pass "
-                "store=... or set TELEMETRY_STORE to a folder that can."
+                "store=... or set TELEMETRY_STORE to a writable folder."
             ) from error
         if isinstance(claim, Claim):
             return claim

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.tensors.host import host_number
+from telemetry.capture.writer.publisher import FLUSH_INTERVAL_S
 from telemetry.format.flight_ring import (
     COLUMNS,
     SLOT_BYTES,

@@ -188,8 +188,9 @@ class Publisher:
         reason = error.strerror or str(error)
         is_new = self.warn_once(
             f"errno {error.errno}",
-            f"{reason}: {name} was not written; rows are kept in memory, up to 64 MiB, and tried "
-            f"again. Make room or repair {self._folder.path}; training goes on.",
+            f"{reason}: {name} was not written; rows are kept in memory, up to 64 MiB, and "
+            f"writing is tried again. Free some disk space or repair {self._folder.path}; "
+            "training continues.",
         )
         if is_new:
             self.event(

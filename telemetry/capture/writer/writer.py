@@ -178,7 +178,7 @@ class RunWriter:
             return
         reason = why_impossible()
         if reason is not None:
-            text = f"nothing is judged while it trains: {reason}"
+            text = f"the run is not diagnosed while it trains: {reason}"
             logger.warning("telemetry: run %s: %s", self.ref.run, text)
             self.event("telemetry_error", text, step=0, severity="warning")
             return

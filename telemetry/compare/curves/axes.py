@@ -16,9 +16,9 @@ from telemetry.errors import UsageError
 
 TICKS_PER_S = 1_000  # positions are whole numbers; a millisecond of a training is exact enough
 ADVICE = {
-    Axis.SAMPLES: "the forwards of the training were not observed",
+    Axis.SAMPLES: "forward passes were not observed during training",
     Axis.TOKENS: 'log how many were seen, as telemetry.log({"tokens": n})',
-    Axis.TIME: "the log it comes from holds no times",
+    Axis.TIME: "its source log contains no times",
 }
 
 Clocks = Mapping[Axis, Series]
@@ -43,9 +43,7 @@ def along(curves: Mapping[str, Series], clocks: Clocks, axis: Axis, run: str) ->
         return dict(curves)
     clock = clocks.get(axis)
     if clock is None or not len(clock):
-        raise UsageError(
-            f"{run} has no {axis} recorded to compare by: {ADVICE[axis]}; or compare by step."
-        )
+        raise UsageError(f"{run} has no {axis} to compare by: {ADVICE[axis]}; or compare by step.")
     return {name: _placed(series, clock) for name, series in curves.items()}
 
 

@@ -59,8 +59,8 @@ class Baseline:
         for name in names:
             if name not in known:
                 raise UsageError(
-                    f"{self.path} keeps no metric {name!r}, only {', '.join(known)}; export it "
-                    f"again with --metric {name}, if its runs have that."
+                    f"{self.path} has no metric {name!r}, only {', '.join(known)}; export it "
+                    f"again with --metric {name} if its runs have that metric."
                 )
 
     def seen_alike(self, side: Side) -> Side:
@@ -106,7 +106,7 @@ def write_baseline(
         StoreUnreadable: the file cannot be written.
     """
     if not runs:
-        raise UsageError("no run is given; `telemetry runs` lists what there is.")
+        raise UsageError("no run was given; `telemetry runs` lists all runs.")
     _check_target(path)
     with store.session(runs) as session:
         side = read_side(store, session, runs, metrics, policy)
@@ -137,22 +137,21 @@ def read_baseline(path: Path) -> Baseline:
     raw = _object(path)
     if raw.get("format") != FORMAT_NAME:
         raise StoreUnreadable(
-            f"{path}: not a baseline of telemetry; `telemetry export RUN --baseline FILE` writes "
-            "one."
+            f"{path}: not a telemetry baseline; `telemetry export RUN --baseline FILE` writes one."
         )
     version = raw.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise StoreUnreadable(
-            f"{path}: baseline of version {version!r}, this telemetry reads {SCHEMA_VERSION}; "
-            "upgrade training-telemetry, or export the baseline again."
+            f"{path}: the baseline has version {version!r}, but this telemetry reads version "
+            f"{SCHEMA_VERSION}; upgrade training-telemetry, or export the baseline again."
         )
     try:
         read = [summary_from_json(entry) for entry in _runs(raw)]
         rules = str(raw["rules"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StoreUnreadable(
-            f"{path}: a baseline whose contents are damaged ({type(error).__name__}: {error}); "
-            "restore it or export it again."
+            f"{path}: the baseline is damaged ({type(error).__name__}: {error}); restore it or "
+            "export it again."
         ) from error
     return Baseline(
         path=path,
@@ -171,17 +170,23 @@ def parted_at_kept_steps(base: Summary, candidate: Summary) -> Divergence:
     """
     curves = [summary.curves.get(LOSS) for summary in (base, candidate)]
     if curves[0] is None or curves[1] is None:
-        return _parted(None, None, "a baseline file keeps no single steps")
+        return _parted(None, None, "a baseline file does not contain single steps")
     steps, left, right = np.intersect1d(
         curves[0].steps, curves[1].steps, assume_unique=True, return_indices=True
     )
     values = curves[0].values[left], curves[1].values[right]
     differ = np.flatnonzero((values[0] != values[1]) & ~(np.isnan(values[0]) & np.isnan(values[1])))
     if not differ.size:
-        return _parted(None, None, f"the losses are equal at all {steps.size} steps that are kept")
+        return _parted(
+            None, None, f"the losses are equal at all {steps.size} steps in the baseline"
+        )
     first = int(differ[0])
     before = int(steps[first - 1]) if first else None
-    return _parted(int(steps[first]), before, "the losses differ first there, of the steps kept")
+    return _parted(
+        int(steps[first]),
+        before,
+        "this is the first step in the baseline at which the losses differ",
+    )
 
 
 def _parted(step: int | None, equal_until: int | None, detail: str) -> Divergence:
@@ -190,7 +195,7 @@ def _parted(step: int | None, equal_until: int | None, detail: str) -> Divergenc
         kind=DivergenceKind.UNKNOWN,
         layer=None,
         equal_until=equal_until,
-        detail=f"{detail}; the recorded run would tell why.",
+        detail=f"{detail}; compare with the recorded run to see why.",
     )
 
 
@@ -202,7 +207,7 @@ def rules_of(policy: Policy) -> str:
 def _runs(raw: Mapping[str, Json]) -> Sequence[Json]:
     runs = raw["runs"]
     if not isinstance(runs, list) or not runs:
-        raise TypeError("runs is not a list with a run")
+        raise TypeError("`runs` is not a list with at least one run")
     return runs
 
 
@@ -210,14 +215,14 @@ def _object(path: Path) -> Mapping[str, Json]:
     try:
         raw = json_values.loads(read_regular(path, limit_bytes=SIZE_LIMIT_BYTES))
     except OSError as error:
-        raise StoreUnreadable(f"{path}: {error.strerror}; not a readable baseline.") from error
+        raise StoreUnreadable(f"{path}: the baseline cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise StoreUnreadable(
-            f"{path}: torn, or not JSON ({error}); restore it or export it again with "
-            "`telemetry export RUN --baseline FILE`."
+            f"{path}: the file is incomplete or not JSON ({error}); restore it or export it "
+            "again with `telemetry export RUN --baseline FILE`."
         ) from error
     if not isinstance(raw, dict):
-        raise StoreUnreadable(f"{path}: holds a {type(raw).__name__}, expected an object.")
+        raise StoreUnreadable(f"{path}: contains a {type(raw).__name__}, expected an object.")
     return raw
 
 
@@ -228,7 +233,7 @@ def _check_target(path: Path) -> None:
         UsageError: the path is taken by something else, or its folder is missing.
     """
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is no folder; make it, or name another file.")
+        raise UsageError(f"{path.parent} is not a folder; create it, or name another file.")
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -236,4 +241,6 @@ def _check_target(path: Path) -> None:
     except StoreUnreadable:
         known = False
     if not known:
-        raise UsageError(f"{path} exists and is no baseline, so it is kept; name another file.")
+        raise UsageError(
+            f"{path} exists and is not a baseline, so it is not overwritten; name another file."
+        )

@@ -66,7 +66,7 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         for name, curve in _mapping(entry["curves"]).items()
     }
     if not curves or not all(map(len, curves.values())):
-        raise ValueError("a run without a curve, or a curve without a point")
+        raise ValueError("a run has no curve, or a curve has no point")
     fewer = {
         name
         for name, curve in _mapping(entry["curves"]).items()
@@ -122,20 +122,20 @@ def _whole(clock: Series) -> Series:
 def _clocks(raw: Mapping[str, Json]) -> Clocks:
     clocks = {Axis(name): _series(_mapping(clock)) for name, clock in raw.items()}
     if any(not len(clock) or np.any(np.diff(clock.values) < 0) for clock in clocks.values()):
-        raise ValueError("a clock that stands empty or runs backwards")
+        raise ValueError("a clock is empty or runs backwards")
     return clocks
 
 
 def _series(raw: Mapping[str, Json]) -> Series:
     steps, values = _list(raw["steps"]), _list(raw["values"])
     if not all(type(step) is int for step in steps):
-        raise TypeError("a step is no integer")
+        raise TypeError("a step is not an integer")
     read = Series(
         steps=np.array(steps, dtype=np.int64),
         values=np.array([_number(value) for value in values], dtype=np.float64),
     )
     if read.steps.size != read.values.size or np.any(np.diff(read.steps) <= 0):
-        raise ValueError("steps do not increase, or are not as many as values")
+        raise ValueError("steps do not increase, or there are not as many steps as values")
     return read
 
 
@@ -145,7 +145,7 @@ def _number(raw: Json) -> float:
         isinstance(raw, int | float) and not isinstance(raw, bool)
     ):
         return float(raw)
-    raise TypeError(f"{raw!r} is no number")
+    raise TypeError(f"{raw!r} is not a number")
 
 
 def _layers(raw: Json) -> LayerCurves:
@@ -167,14 +167,14 @@ def _costs(raw: Mapping[str, Json]) -> RunCosts:
     if costs and STEP_S not in costs:
         raise ValueError(f"costs without {STEP_S}")
     if any(cost.value < 0 or (cost.value == 0 and name != DATA_S) for name, cost in costs.items()):
-        raise ValueError("a cost that is not above zero")
+        raise ValueError("a cost is not above zero")
     return costs
 
 
 def _labels(raw: Mapping[str, Json]) -> RunLabels:
     steps = raw["steps"]
     if not isinstance(steps, int):
-        raise TypeError("the number of steps is no integer")
+        raise TypeError("the number of steps is not an integer")
     return RunLabels(
         run=_text(raw["run"]),
         project=_text(raw["project"]),
@@ -190,17 +190,17 @@ def _labels(raw: Mapping[str, Json]) -> RunLabels:
 
 def _text(raw: Json) -> str:
     if not isinstance(raw, str):
-        raise TypeError(f"{type(raw).__name__} in place of a text")
+        raise TypeError(f"found a {type(raw).__name__}, expected a text")
     return raw
 
 
 def _list(raw: Json) -> list[Json]:
     if not isinstance(raw, list):
-        raise TypeError(f"{type(raw).__name__} in place of a list")
+        raise TypeError(f"found a {type(raw).__name__}, expected a list")
     return raw
 
 
 def _mapping(raw: Json) -> Mapping[str, Json]:
     if not isinstance(raw, Mapping):
-        raise TypeError(f"{type(raw).__name__} in place of an object")
+        raise TypeError(f"found a {type(raw).__name__}, expected an object")
     return raw

@@ -33,11 +33,12 @@ from telemetry.store.store import Store
 
 DEFAULT_MARGIN = 0.01  # relative change that matters in practice
 NO_METRIC = (
-    "no metric is recorded in both; pass telemetry.step(loss=loss) or telemetry.log(...) in each."
+    "the runs have no metric in common; call telemetry.step(loss=loss) or telemetry.log(...) in "
+    "both."
 )
 OTHER_RULES = (
-    "{path} was written under other rules or settings of the diagnosis: findings may be new or "
-    "fixed by that alone; export the baseline again."
+    "{path} was written with other diagnosis rules or settings: findings may be new or fixed "
+    "for that reason alone; export the baseline again."
 )
 
 
@@ -86,7 +87,7 @@ def diff_runs(  # noqa: PLR0913 - each keyword is one criterion
         Inconclusive: a run recorded neither a loss nor an evaluation.
     """
     if not margin >= 0:
-        raise UsageError(f"margin {margin} is not a share of at least 0; give 0.01 for 1 %.")
+        raise UsageError(f"margin {margin} is not a share of at least 0; write 0.01 for 1 %.")
     asked = Criteria(metrics=metrics, margin=margin, directions=directions, axis=axis)
     if isinstance(base, Baseline):
         return _against_file(store, base, as_runs(candidate), asked, policy)
@@ -180,8 +181,8 @@ def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question
         for where, known in zip(("base", "candidate"), names, strict=True):
             if name not in known:
                 raise UsageError(
-                    f"metric {name!r} is not recorded in the {where}; both have "
-                    f"{', '.join(common) or 'none in common'}."
+                    f"metric {name!r} is not recorded in the {where}; metrics in both: "
+                    f"{', '.join(common) or 'none'}."
                 )
     chosen = list(dict.fromkeys(criteria.metrics)) if criteria.metrics else common
     return [
@@ -232,14 +233,14 @@ def _guessed(deciding: Sequence[MetricChange]) -> Iterator[str]:
     for change in deciding:
         if change.direction_from is DirectionSource.ASSUMED:
             yield (
-                f"lower {change.name} is taken to be better, which its name does not tell; say so "
-                f"with --direction {change.name}=lower, or =higher."
+                f"telemetry assumes that lower {change.name} is better, which its name does not "
+                f"say; confirm it with --direction {change.name}=lower, or use =higher."
             )
 
 
 def _regressed_besides(changes: Sequence[MetricChange]) -> list[str]:
     return [
-        f"{change.reason} It does not decide."
+        f"{change.reason} This does not affect the verdict."
         for change in changes[1:]
         if change.verdict is Verdict.REGRESSION and changes[0].verdict is not Verdict.REGRESSION
     ]

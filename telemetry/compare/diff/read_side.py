@@ -42,9 +42,8 @@ def read_side(
     for run, found in zip(runs, curves, strict=True):
         if not found:
             raise Inconclusive(
-                f"{run.name} ({run.short}): no step with a loss and no evaluation was "
-                "recorded, so there is nothing to compare; pass telemetry.step(loss=loss) or "
-                "telemetry.log(...)."
+                f"{run.name} ({run.short}) recorded neither a loss nor an evaluation, so there "
+                "is nothing to compare; call telemetry.step(loss=loss) or telemetry.log(...)."
             )
     return tuple(
         Summary(

@@ -9,7 +9,7 @@ from telemetry.compare.statistics.intervals import Estimate
 from telemetry.compare.statistics.power import MOST_REPLICATES, replicates_needed
 from telemetry.compare.terms import Axis, Verdict
 
-MORE_RUNS = "record more seeds of each and compare the groups (--base tag=... --candidate tag=...)"
+MORE_RUNS = "record more seeds of both and compare the groups (--base tag=... --candidate tag=...)"
 
 
 def percent(share: float) -> str:
@@ -50,44 +50,47 @@ def power(change: MetricChange) -> str:
     """What the runs at hand could have shown: `with 3 runs a side a change of 4.1 % ...`."""
     if not math.isfinite(change.detectable) or change.detectable == 0:
         return ""
-    runs = f"{_runs(change.n_base)} a side"
+    runs = f"{_runs(change.n_base)} per side"
     if change.n_base != change.n_candidate:
         runs = f"{_runs(change.n_base)} against {change.n_candidate}"
     pairs = ", paired by seed," if change.paired else ""
     least = _rounded(100 * change.detectable, 2)
-    return f"with {runs}{pairs} a change of {least} % would be seen in 80 %"
+    return f"with {runs}{pairs} a change of {least} % would be detected 80 % of the time"
 
 
 def diverged(side: str, n_runs: int, position: int | None, axis: Axis = Axis.STEP) -> str:
     """Why survival decides."""
     since = "" if position is None else f" from {place(axis, position)} on"
-    return f"{_runs(n_runs)} of the {side} ended in values that are not finite{since}."
+    return f"{_runs(n_runs)} of the {side} diverged to non-finite values{since}."
 
 
 def both_diverged(name: str) -> str:
     """Why nothing can be compared."""
-    return f"{name} cannot be compared: runs of both sides ended in values that are not finite."
+    return f"{name} cannot be compared: runs on both sides diverged to non-finite values."
 
 
 def some_diverged(n_candidate: int, reason: str) -> str:
     """Why a candidate does not pass although its surviving runs would."""
     return (
-        f"{_runs(n_candidate)} of the candidate ended in values that are not finite; of the "
-        f"others: {reason}"
+        f"{_runs(n_candidate)} of the candidate diverged to non-finite values; for the others: "
+        f"{reason}"
     )
 
 
 def too_few_points() -> str:
     """Why two curves say nothing."""
     return (
-        "fewer than three common points: the noise of the values is unknown; evaluate more often, "
-        f"or {MORE_RUNS}."
+        "the runs have fewer than three common points, so the noise of the values is unknown; "
+        f"evaluate more often, or {MORE_RUNS}."
     )
 
 
 def not_certain_among(n_metrics: int, p: float, reason: str) -> str:
     """Why a change that looks certain alone does not count; `p` is the corrected value."""
-    return f"{reason} As one of {n_metrics} metrics it may be chance ({p_value(p)} by Holm)."
+    return (
+        f"{reason} With {n_metrics} metrics compared, this may be chance ({p_value(p)} with "
+        "Holm's correction)."
+    )
 
 
 def _how_much(change: MetricChange, margin: float) -> str:
@@ -97,10 +100,10 @@ def _how_much(change: MetricChange, margin: float) -> str:
         nearest = min(abs(change.ci_low), abs(change.ci_high))
         if nearest >= margin:
             return f", and by more than {limit}."
-        return f"; by the best estimate by more than {limit}, which the interval leaves open."
+        return f"; the best estimate exceeds {limit}, but the interval includes smaller changes."
     return (
-        f" in the one-sided test; by how much is uncertain: the best estimate exceeds {limit}, "
-        "the two-sided interval holds 0."
+        f" in the one-sided test; the size is uncertain: the best estimate exceeds {limit}, but "
+        "the two-sided interval contains 0."
     )
 
 
@@ -110,8 +113,8 @@ def _equal(change: MetricChange, margin: float) -> str:
     if max(abs(change.ci_low), abs(change.ci_high)) <= margin:
         return f"equal within {limit} ({p_value(change.p)})."
     return (
-        f"equal within {limit} by two one-sided tests ({p_value(change.p)}), though the wider "
-        "two-sided interval reaches beyond it."
+        f"equal within {limit} according to two one-sided tests ({p_value(change.p)}), although "
+        "the wider two-sided interval reaches beyond it."
     )
 
 
@@ -125,20 +128,20 @@ def _what_is_open(
     beyond = f"whether this is beyond the margin of {100 * margin:.3g} %"
     if single is not None:
         noisy = single.noise > math.sqrt(2) * single.seed_allowance
-        open_still = "this from another seed" if _holds_zero(change) else beyond
-        noise = "the values themselves are noisy: evaluate on more data or more often, and "
+        open_still = "this change from a change of seed" if _holds_zero(change) else beyond
+        noise = "evaluate on more data or more often, because the values themselves are noisy, and "
         return (
-            f"one run a side cannot tell {open_still}; the interval allows for seed "
-            f"noise. To settle it {noise if noisy else ''}{MORE_RUNS}."
+            f"one run per side cannot show {open_still}; the interval allows for seed noise. To "
+            f"settle it, {noise if noisy else ''}{MORE_RUNS}."
         )
     smaller = min(change.n_base, change.n_candidate)
     needed = replicates_needed(estimate, margin * abs(change.base))
     if needed is None:
-        settle = f"over {MOST_REPLICATES} runs a side or a wider --margin would settle it"
+        settle = f"more than {MOST_REPLICATES} runs per side, or a wider --margin, would settle it"
     else:
-        settle = f"about {max(needed, smaller + 1)} runs a side would settle it"
+        settle = f"about {max(needed, smaller + 1)} runs per side would settle it"
     open_still = "whether there is a change" if _holds_zero(change) else beyond
-    parts = [f"the runs cannot tell {open_still}", power(change), settle]
+    parts = [f"the runs cannot show {open_still}", power(change), settle]
     return f"{'; '.join(filter(None, parts))}."
 
 

@@ -37,12 +37,12 @@ def check_sides(base: Sequence[Run] | None, candidate: Sequence[Run]) -> None:
     """
     for name, side in (("base", base), ("candidate", candidate)):
         if side is not None and not side:
-            raise UsageError(f"no run is given as {name}; `telemetry runs` lists what there is.")
+            raise UsageError(f"no run was given as {name}; `telemetry runs` lists all runs.")
     both = {run.ref.path for run in base or ()} & {run.ref.path for run in candidate}
     if both:
         names = ", ".join(sorted(run.run for run in candidate if run.ref.path in both))
         raise UsageError(
-            f"{names} is base and candidate at once; choose different runs, such as latest~1 and "
+            f"{names} is both base and candidate; choose different runs, such as latest~1 and "
             "latest."
         )
 
@@ -61,8 +61,8 @@ def without_twins(side: Side) -> tuple[Side, tuple[str, ...]]:
             kept.append(member)
         else:
             warnings.append(
-                f"{member.labels.label} repeats {twin.labels.label} exactly (same seed?); "
-                "both count once."
+                f"{member.labels.label} repeats {twin.labels.label} exactly (same seed?); they "
+                "count as one run."
             )
     return tuple(kept), tuple(warnings)
 
@@ -94,8 +94,8 @@ def side_warnings(
     """
     members = [*base, *candidate]
     warnings = [
-        f"{member.labels.label} is {member.labels.status}; "
-        f"its values are those of {place(axis, member.last_step)}."
+        f"{member.labels.label} is {member.labels.status}; its values are from "
+        f"{place(axis, member.last_step)}."
         for member in members
         if member.labels.status not in ALIVE
     ]
@@ -110,8 +110,8 @@ def side_warnings(
     ]
     if max(ends) + 1 > LENGTHS_DIFFER_FROM * (min(ends) + 1):
         warnings.append(
-            f"{deciding} ends at {place(axis, ends[0])} in the base and {place(axis, ends[1])} in "
-            f"the candidate; the values compared are those up to {place(axis, min(ends))}."
+            f"{deciding} ends at {place(axis, ends[0])} in the base and {place(axis, ends[1])} "
+            f"in the candidate; values up to {place(axis, min(ends))} are compared."
         )
     return warnings
 

@@ -191,9 +191,9 @@ def _initial_weights(evidence: Evidence) -> Divergence | None:
     elif weights:
         more = len(weights) - 1
         others = f" and {more} more parameters start" if more else " starts"
-        detail = f"{weights[0].name}{others} from other values"
+        detail = f"{weights[0].name}{others} from different values"
     elif evidence.checksum_differs:
-        detail = "the weights start from other values"
+        detail = "the weights start from different values"
     else:
         return None
     if is_start and "data" in evidence.differs:
@@ -213,10 +213,10 @@ def _no_difference(evidence: Evidence) -> Divergence:
     last = evidence.last_step
     if evidence.weights_known or evidence.batch_known:
         kind = DivergenceKind.NONE
-        detail = f"equal in every recorded number up to step {last}."
+        detail = f"the runs are equal in every recorded number up to step {last}."
     else:
         kind = DivergenceKind.UNKNOWN
-        detail = "losses are equal where recorded; weights and batches were not."
+        detail = "the recorded losses are equal; weights and batches were not recorded."
     return Divergence(step=None, kind=kind, layer=None, detail=detail, equal_until=last)
 
 
@@ -248,19 +248,22 @@ def _what(evidence: Evidence, stage: Stage) -> str:
     """What differs first, in words."""
     step, places = evidence.step, _places(evidence, stage)
     if stage is Stage.UPDATE:
-        return "the gradients are equal, the updates are not"
+        return "the gradients are equal, but the updates differ"
     if stage is Stage.FORMER_UPDATE:
-        return f"the weights of step {step} differ after equal losses: the update before it did"
+        return (
+            f"the weights at step {step} differ although earlier losses are equal: the update "
+            "before this step differed"
+        )
     size = _size(evidence)
     if stage is Stage.FORWARD and places and places[0].kind == OUTPUT:
         module = f"{places[0].layer or 'the model'} ({places[0].name})"
-        return f"equal {evidence.weights} and batch, but {module} puts out another result{size}"
+        return f"{evidence.weights} and batch are equal, but the output of {module} differs{size}"
     if stage is Stage.FORWARD:
-        outputs = ", outputs of modules" if evidence.equal(OUTPUT) else ""
-        return f"equal {evidence.weights}{outputs} and batch, but another loss{size}"
+        outputs = ", module outputs" if evidence.equal(OUTPUT) else ""
+        return f"{evidence.weights}{outputs} and batch are equal, but the loss differs{size}"
     if stage is Stage.BACKWARD:
-        return f"equal loss, but another gradient{size}"
-    return f"another loss{size}; the weights of this step were not sampled in both"
+        return f"the loss is equal, but the gradient differs{size}"
+    return f"the loss differs{size}; the weights at this step were not sampled in both runs"
 
 
 def _kind(evidence: Evidence, stage: Stage) -> tuple[DivergenceKind, str]:
@@ -276,10 +279,10 @@ def _kind(evidence: Evidence, stage: Stage) -> tuple[DivergenceKind, str]:
             names = listed(evidence.trained.unread)
             return DivergenceKind.UNKNOWN, f"the values of {names} were not sampled in both runs"
         if not evidence.batch_known:
-            reason = "the batch of this step was not fingerprinted in both runs"
+            reason = "the batch of this step has no fingerprint in one of the runs"
             return DivergenceKind.UNKNOWN, reason
     if stage is Stage.UPDATE and is_large(evidence) and not evidence.changes(Sort.CODE):
-        return DivergenceKind.OPTIMIZATION, "the optimizer does something else"
+        return DivergenceKind.OPTIMIZATION, "the optimizer computes a different update"
     return _explained(evidence, stage)
 
 
@@ -288,7 +291,7 @@ def _explained(evidence: Evidence, stage: Stage) -> tuple[DivergenceKind, str]:
     model = evidence.changes(Sort.MODEL)
     settings = evidence.changes(Sort.SETTING, Sort.OPTIMIZER)
     if _draws_random_numbers(evidence, stage) and not model:
-        return DivergenceKind.NONDETERMINISM, "it draws other random numbers"
+        return DivergenceKind.NONDETERMINISM, "it draws different random numbers"
     if settings:
         modules = f"; modules differ: {model}" if model else ""
         return DivergenceKind.OPTIMIZATION, f"settings differ: {settings}{modules}"
@@ -307,14 +310,20 @@ def _beyond_rounding(evidence: Evidence) -> tuple[DivergenceKind, str]:
     if code:
         return DivergenceKind.CODE, f"code differs: {code}"
     if seeds:
-        return DivergenceKind.NONDETERMINISM, f"random numbers of the step differ: {seeds}"
+        return DivergenceKind.NONDETERMINISM, f"the random numbers of this step differ: {seeds}"
     if not evidence.same_code:
-        reason = "no recorded setting differs and this is beyond rounding: the code differs"
+        reason = (
+            "no recorded setting differs and the difference is larger than rounding, so the "
+            "code must differ"
+        )
         return DivergenceKind.CODE, reason
     environment = evidence.changes(Sort.ENVIRONMENT)
     if environment:
         return DivergenceKind.ENVIRONMENT, f"environments differ: {environment}"
-    reason = "nothing recorded differs: random numbers of the step, or data that the loss reads"
+    reason = (
+        "nothing else recorded differs: the cause is random numbers in this step, or other data "
+        "that the loss reads"
+    )
     return DivergenceKind.NONDETERMINISM, reason
 
 
@@ -323,8 +332,8 @@ def _like_rounding(evidence: Evidence) -> tuple[DivergenceKind, str]:
     if environment:
         return DivergenceKind.ENVIRONMENT, f"environments differ: {environment}"
     if code:
-        return DivergenceKind.NONDETERMINISM, f"this may be rounding; code differs too: {code}"
-    reason = "all recorded settings are equal: an operation is not deterministic"
+        return DivergenceKind.NONDETERMINISM, f"this may be rounding; the code differs too: {code}"
+    reason = "all recorded settings are equal, so an operation is not deterministic"
     return DivergenceKind.NONDETERMINISM, reason
 
 

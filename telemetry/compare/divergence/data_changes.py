@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from telemetry.compare.divergence.bitwise import CommonSteps
-from telemetry.compare.settings.changed import named
+from telemetry.compare.settings.changed import DATA_HASH, OTHER_DATA, named
 from telemetry.compare.settings.config_changes import ConfigChange
 from telemetry.diagnose.evidence.sample_sets import SampleSet, sample_sets, united
 from telemetry.store.catalog import Run
@@ -68,18 +68,21 @@ def data_difference(
     """
     sizes = [side[int(np.searchsorted(common.steps, step))] for side in common.floats("samples")]
     if np.isfinite(sizes).all() and sizes[0] != sizes[1]:
-        return f"batches of {sizes[0]:.0f} samples in the base and {sizes[1]:.0f} in the candidate"
+        return (
+            f"batches have {sizes[0]:.0f} samples in the base and {sizes[1]:.0f} in the candidate"
+        )
     if changes:
-        return f"other data: {named(changes)}"
+        described = [change for change in changes if change.key != DATA_HASH]
+        return f"{OTHER_DATA}: {named(described)}" if described else OTHER_DATA
     if common.shared_batches() >= SAME_SHARE:
-        return "the same batches in another order"
+        return "the batches are the same but in another order"
     sets = [_trained_on(session, run) for run in runs]
     if sets[0] is None or sets[1] is None:
         return "the batches differ"
     share = shared_samples(sets[0], sets[1])
     if share >= SAME_SHARE:
-        return "the same samples in another order"
-    return f"the batches differ: {100 * share:.0f} % of the samples that were seen are in both runs"
+        return "the samples are the same but in another order"
+    return f"the batches differ: both runs saw {100 * share:.0f} % of all samples seen"
 
 
 def shared_samples(base: SampleSet, candidate: SampleSet) -> float:

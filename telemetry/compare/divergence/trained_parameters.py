@@ -76,7 +76,7 @@ class Trained:
         """`2 parameters are trained in the base only: 0.weight, 0.bias`; empty if none is."""
         sides = (("base", self.base_only), ("candidate", self.candidate_only))
         return "; ".join(
-            f"{_counted(names)} trained in the {side} only: {listed(names)}"
+            f"{_counted(names)} trained only in the {side}: {listed(names)}"
             for side, names in sides
             if names
         )

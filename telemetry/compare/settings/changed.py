@@ -14,6 +14,8 @@ from telemetry.json_values import Json
 
 MODEL, OPTIMIZER, DATA = "model", "optimizer", "data"
 SHOWN = 2  # changes that a sentence names
+DATA_HASH = f"{RECORDED_PREFIX}{DATA}.fingerprint"
+OTHER_DATA = "the training data differ"  # a hash says no more
 COMMIT_LENGTH = 9  # characters of a commit in a sentence
 TEXT_LIMIT = 40  # characters of a value in a sentence
 CODE_KEYS = frozenset({"git_commit", "git_dirty", "git_diff", "script", "script_hash"})

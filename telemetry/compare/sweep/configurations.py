@@ -73,8 +73,8 @@ def number_of_folds(configs: Sequence[Mapping[str, Json]]) -> int:
     count = max([len(seen), *stated])
     if not seen or count < 2:  # noqa: PLR2004 - one fold repeats nothing
         raise UsageError(
-            f"--folds needs runs whose settings number their folds, found {len(seen)} of them; "
-            "record TelemetryCallback(config={'fold': fold, ...})."
+            "--folds needs runs whose settings contain the number of their fold, found "
+            f"{len(seen)}; record it: TelemetryCallback(config={{'fold': fold, ...}})."
         )
     return count
 
@@ -84,8 +84,9 @@ def _refuse_mixture(entries: Sequence[SweepRun]) -> None:
     outer = {fold_of(run.config, inner=False) for run in inner} - {None}
     if len(outer) > 1:
         raise UsageError(
-            f"the runs are inner folds of {len(outer)} outer folds, which are no repetitions of "
-            "each other; choose those of one by --tag, or add the runs of the outer folds."
+            f"the runs are inner folds of {len(outer)} outer folds, which do not repeat each "
+            "other; choose the inner folds of one outer fold with --tag, or add the runs of the "
+            "outer folds."
         )
 
 

@@ -103,7 +103,7 @@ def choose(facts: Collection[Facts], metric: str | None) -> Choice:
     offered = {name: n for name, n in counts.items() if name in evaluated}
     if not offered:
         raise Inconclusive(
-            "the runs recorded neither a loss nor an evaluation; pass telemetry.step(loss=loss) "
+            "the runs recorded neither a loss nor an evaluation; call telemetry.step(loss=loss) "
             "or telemetry.log(val_loss=...)."
         )
     most = max(offered.values())

@@ -57,8 +57,8 @@ class Barred:
     def __str__(self) -> str:
         """`2 of 2 runs with >= 1 have exploding_gradient`; empty without a rule."""
         return "; ".join(
-            f"{rule.matching_runs} of {rule.rule_runs} runs with {self._condition(rule)} have "
-            f"{rule.detector}"
+            f"{rule.detector} occurs in {rule.matching_runs} of {rule.rule_runs} runs with "
+            f"{self._condition(rule)}"
             for rule in self.rules
         )
 
@@ -131,9 +131,9 @@ def _kept(parameter: Varied, region: Region, barred: Barred) -> Suggestion | Non
     left = barred.texts(region.labels)
     if not left:
         return None
-    reason = "their runs rank best; the other values cost."
+    reason = "runs with this value rank best; other values are worse."
     if len(left) < len(region.labels):
-        reason = f"their runs rank best, of those that do not fail; {barred}."
+        reason = f"runs with this value rank best among those that do not fail; {barred}."
     return Suggestion(
         parameter=parameter.name, step=Step.KEEP, range=", ".join(left), reason=reason
     )
@@ -161,7 +161,7 @@ def _in_range(
             parameter=parameter.name,
             step=Step.AVOID,
             range=range_text(float(kept[0]), float(kept[-1])),
-            reason=f"{barred}, though the best runs lie at {region.text}.",
+            reason=f"{barred}, although the best runs are at {region.text}.",
         )
     at_top, at_bottom = last == parameter.n_ranges - 1, first == 0
     if at_top and not at_bottom and not barred.upwards:
@@ -171,12 +171,12 @@ def _in_range(
     low = _edge(parameter, max(first - 1, 0), upper=not at_bottom)
     high = _edge(parameter, min(last + 1, parameter.n_ranges - 1), upper=at_top)
     ends = max(low, float(kept[0])), min(high, float(kept[-1]))
-    why = f"; {barred}" if barred.rules else ", inside what was tried"
+    why = f"; {barred}" if barred.rules else ", inside the tried range"
     return Suggestion(
         parameter=parameter.name,
         step=Step.NARROW,
         range=range_text(*ends),
-        reason=f"the best runs lie at {region.text}{why}.",
+        reason=f"the best runs are at {region.text}{why}.",
     )
 
 
@@ -199,7 +199,7 @@ def _extended(
         parameter=parameter.name,
         step=Step.EXTEND,
         range=range_text(min(inner, new), max(inner, new)),
-        reason=f"the best runs lie at the {side} end of what was tried, {number_text(end)}.",
+        reason=f"the best runs are at the {side} end of the tried range, {number_text(end)}.",
     )
 
 

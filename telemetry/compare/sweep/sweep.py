@@ -68,7 +68,9 @@ def sweep_runs(
     """
     runs = list({run.ref.path: run for run in runs}.values())
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
-        raise UsageError(f"a sweep needs two runs at least, got {len(runs)}; see `telemetry runs`.")
+        raise UsageError(
+            f"a sweep needs at least two runs, found {len(runs)}; see `telemetry runs`."
+        )
     runs = store.with_metrics(runs)
     read = read_sweep(store, runs, metric, policy, progress)
     curves = read.curves

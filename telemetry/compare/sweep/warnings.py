@@ -29,15 +29,17 @@ def run_warnings(entries: Sequence[SweepRun], curves: SweepCurves, goal: Directi
     lacking = [e.run.short for e in entries if e.value is None and not e.diverged]
     if lacking:
         warnings.append(
-            f"{curves.metric} is missing in {_some(lacking)}; they take no part in the importance."
+            f"{curves.metric} is missing in {_some(lacking)}; these runs do not count in the "
+            "importance."
         )
     running = [entry.run.short for entry in entries if entry.run.status is Status.RUNNING]
     if running:
-        warnings.append(f"still running: {_some(running)}; their values are those of now.")
+        warnings.append(f"still running: {_some(running)}; their current values are used.")
     short = [e.run.short for e in entries if e.cut_short and e.run.status is not Status.RUNNING]
     if short:
         warnings.append(
-            f"cut short: {_some(short)}; each is compared with the others at the step it reached."
+            f"stopped early: {_some(short)}; each is compared with the others at the step it "
+            "reached."
         )
     return [*warnings, *_crossing(entries, curves, goal)]
 
@@ -45,22 +47,27 @@ def run_warnings(entries: Sequence[SweepRun], curves: SweepCurves, goal: Directi
 def parameter_warnings(parameters: Sequence[Varied], n_rows: int) -> list[str]:
     """Too few runs, parameters that vary together, a forest that cannot be grown."""
     if not parameters:
-        return ["no parameter differs between the runs; record it: TelemetryCallback(config=...)."]
+        return [
+            (
+                "no parameter differs between the runs; record parameters with "
+                "TelemetryCallback(config=...)."
+            )
+        ]
     warnings: list[str] = []
     needed = runs_needed(len(parameters))
     if n_rows < needed:
         warnings.append(
-            f"{n_rows} runs are too few to tell the importance of "
+            f"{n_rows} runs are too few to estimate the importance of "
             f"{'1 parameter' if len(parameters) == 1 else f'{len(parameters)} parameters'}; "
-            f"about {needed} would do."
+            f"about {needed} are needed."
         )
     if n_rows >= FEWEST_RUNS and not is_available():
         warnings.append(
-            "scikit-learn is not installed: importance is by rank correlation, which tells "
-            "several parameters less well apart; pip install 'training-telemetry[sweep]'."
+            "scikit-learn is not installed: importance uses rank correlation, which separates "
+            "several parameters less well; pip install 'training-telemetry[sweep]'."
         )
     warnings += [
-        f"{left} and {right} vary together; their effects cannot be told apart."
+        f"{left} and {right} vary together, so their effects cannot be separated."
         for left, right in inseparable(parameters)
     ]
     return warnings
@@ -69,8 +76,8 @@ def parameter_warnings(parameters: Sequence[Varied], n_rows: int) -> list[str]:
 def failure_warnings(failures: Sequence[Failure]) -> list[str]:
     """Rules that chance gives as well."""
     return [
-        f"{failure.detector}: a rule as good as {failure.rule!r} comes up by chance in "
-        f"{100 * failure.chance:.0f} % of shuffled sweeps of this size."
+        f"{failure.detector}: {failure.rule!r} is weak evidence: {100 * failure.chance:.0f} % "
+        "chance of coincidence (a rule as good appears in that share of shuffled sweeps)."
         for failure in failures
         if failure.rule and failure.chance > CHANCE_TO_MENTION
     ]
@@ -83,8 +90,8 @@ def share_warnings(n_left_out: int) -> list[str]:
     are = "1 run is" if n_left_out == 1 else f"{n_left_out} runs are"
     return [
         (
-            f"{are} of inner folds or of a holdout and trained on another share of the data; "
-            "listed only, and counted neither in the importance nor in the folds."
+            f"{are} of inner folds or of a holdout and used another share of the data; they are "
+            "listed, but count neither in the importance nor in the folds."
         )
     ]
 
@@ -94,22 +101,22 @@ def fold_warnings(sweep: Sweep) -> list[str]:
     if not sweep.configurations:
         keys = {key for entry in sweep.runs for key in flat(entry.parameters)}
         folds = sorted(key for key in keys if key.lower().rpartition(".")[2] == "fold")
-        return [f"the runs differ by {folds[0]}; --folds averages over it."] if folds else []
+        return [f"the runs differ in {folds[0]}; --folds averages over it."] if folds else []
     n_missing = sum(bool(one.missing) for one in sweep.configurations)
     lacking = f"{n_missing} of {len(sweep.configurations)} configurations lack folds"
-    return [f"{lacking}; means over different folds are not alike."] if n_missing else []
+    return [f"{lacking}, so their means are over different folds."] if n_missing else []
 
 
 def _of_training(curves: SweepCurves) -> list[str]:
     if curves.source is MetricSource.EVALUATION:
         return []
-    told = f"ranked by {curves.metric}, which was measured in training"
+    told = f"the runs are ranked by {curves.metric}, which was measured in training"
     if curves.source is MetricSource.TRAINING:
-        return [f"{told} and does not tell what runs do on other data."]
+        return [f"{told} and does not show how well runs do on other data."]
     return [
         (
-            f"{told}: no validation metric was recorded, and a low one may be overfitting; log "
-            "one: telemetry.log(val_loss=...)."
+            f"{told} because no validation metric was recorded; a good value may be "
+            "overfitting. Log one: telemetry.log(val_loss=...)."
         )
     ]
 
@@ -128,9 +135,9 @@ def _crossing(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction)
         "" if leader == winner else f" (at step {order.early_step} {leader} was ahead of {winner})"
     )
     text = (
-        f"ranked at step {order.last_step}; the order still changes{ahead}: learning curves cross, "
-        f"the ranks at step {order.early_step} correlate with the last ones by "
-        f"{order.correlation:.2f} only; longer runs may rank differently."
+        f"the runs are ranked at step {order.last_step}, but the order still changes{ahead}: "
+        f"ranks at step {order.early_step} and at the end have a correlation of only "
+        f"{order.correlation:.2f}. Longer runs may rank differently."
     )
     return [text]
 

@@ -14,7 +14,7 @@ from telemetry.diagnose.evidence.weight_gains import first_gains, first_loops, t
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.judgement.progress import BASELINE_SHARE
 from telemetry.diagnose.judgement.robust import median
-from telemetry.diagnose.wording import and_more, gated, number
+from telemetry.diagnose.wording import and_more, gated, guess, number, times
 from telemetry.store.rows import Rows
 
 START_LOSS_LIMIT = 14.0  # regressions by He's start: up to 6.9, cross-entropies up to 4.5
@@ -68,9 +68,9 @@ def usual_gain(
     layers = gains.beyond(limit, large=large)
     return BadStart(
         severity=Severity.INFO if undone else severity,
-        message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: their "
-        f"usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit {number(limit)}; 0.6 to "
-        f"1.7 by common initialisations), and {said}",
+        message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: "
+        f"their usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit "
+        f"{number(limit)}; common initialisations give 0.6 to 1.7), and {said}",
         layers=layers,
         value=gains.usual,
         threshold=limit,
@@ -128,9 +128,9 @@ def saturating_layer(
     value = float(gains.values[gains.layers.index(found[0])])
     return BadStart(
         severity=Severity.WARNING,
-        message=f"the weights of {and_more(found)} start large: their gain, RMS x sqrt(fan-in), is "
-        f"{number(value)} (limit {number(limit)}; {number(gains.usual)} in the median layer), and "
-        f"the activation behind them is saturated",
+        message=f"the weights of {and_more(found)} start large: their gain, RMS x sqrt(fan-in), "
+        f"is {number(value)} (limit {number(limit)}; {number(gains.usual)} in the "
+        "median layer), and the activation after them is saturated",
         layers=tuple(found),
         value=value,
         threshold=limit,
@@ -161,8 +161,9 @@ def recurrent_gain(
     return BadStart(
         severity=Severity.WARNING,
         message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS x "
-        f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; 0.6 to 1 by "
-        f"common initialisations), and the state adds {number(signal)} to pre-activations",
+        f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; "
+        f"common initialisations give 0.6 to 1), and the state adds {number(signal)} to "
+        "pre-activations",
         layers=(loops.layers[worst],),
         value=value,
         threshold=limits["large_gain"],
@@ -197,8 +198,8 @@ def start_loss(signals: Mapping[str, Grid], context: RunContext, limits: Limits)
     extreme = ratio >= START_LOSS_ANY or worst >= EXTREME_GAIN * limits["large_gain"]
     return BadStart(
         severity=gated(context.progress, extreme=extreme),
-        message=f"the first loss is {number(context.first_loss)}, {number(ratio)} x what knowing "
-        f"nothing costs ({number(naive)}; limit {number(limit)} x)" + said,
+        message=f"the first loss is {number(context.first_loss)}, {number(ratio)}x the score of "
+        f"{guess(context.baseline)} ({number(naive)}; limit {number(limit)}x)" + said,
         layers=layers,
         value=ratio,
         threshold=limit,

@@ -16,27 +16,27 @@ SPOILED = {
     "weight": "parameters are not finite",
 }
 OPERATIONS = (
-    (("softmax", "attention"), "Guard softmax rows that are masked as a whole."),
+    (("softmax", "attention"), "Guard softmax rows that are masked completely."),
     (("log",), "Add an epsilon to the logarithm, or use log_softmax or logsigmoid."),
     (
         ("sqrt", "norm", "pow", "rsqrt"),
-        "Add an epsilon under the root or to the norm: its derivative at zero is infinite.",
+        "Add an epsilon under the square root or to the norm: its derivative at zero is infinite.",
     ),
     (("div", "reciprocal"), "Add an epsilon to the divisor, or clamp it."),
-    (("exp", "cosh", "sinh"), "Clamp what the exponential is taken of."),
+    (("exp", "cosh", "sinh"), "Clamp the argument of the exponential."),
     (
         ("mm", "linear", "conv", "mul"),
         "The product is too large for its type: lower the learning rate, or use bf16 for fp16.",
     ),
 )
 REPAIRS = {
-    "gradient": "Look for sqrt(0), 0/0 or log(0) in its derivative, and at hooks on gradients.",
+    "gradient": "Look for sqrt(0), 0/0 or log(0) in its derivative, and for hooks on gradients.",
     "input": "The batch itself is not finite: check the data, not the model.",
     "loss": "Look at the target, and at what the loss divides by or takes the logarithm of.",
     "optimizer_state": "Look at what loads or writes the optimizer's state.",
-    "output": "Add an epsilon or clamp to its log, division, square root or power; use bf16 if it "
-    "overflows in fp16.",
-    "update": "Look at the learning rate, its schedule, and the eps of the optimizer.",
+    "output": "Add an epsilon or a clamp to its log, division, square root or power; use bf16 "
+    "if it overflows in fp16.",
+    "update": "Look at the learning rate, its schedule, and the optimizer's eps.",
     "weight": "Look at what writes into the parameter outside the optimizer.",
 }
 

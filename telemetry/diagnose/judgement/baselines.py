@@ -85,7 +85,7 @@ def baseline(
     targets = [entry for entry in inputs if entry.site == "target"]
     levels = _levels(op, [e for e in inputs if e.site == "logits"], targets)
     if levels is None:
-        return Baseline(kind=op, reason=f"no level is known for {op}")
+        return Baseline(kind=op, reason=f"the score of random guessing is not known for {op}")
     unit = unit_of(op, pairs, levels[0])
     if unit is None:
         opposite = [replace(pair, loss=-pair.loss) for pair in pairs]
@@ -93,7 +93,7 @@ def baseline(
             kind=op,
             negated=all(pair.loss < 0 for pair in pairs)
             and unit_of(op, opposite, levels[0]) is not None,
-            reason=f"the loss is not {op} alone, nor its mean nor its sum",
+            reason=f"the loss is neither the mean nor the sum of {op} alone",
         )
     naive, constant = levels
     return Baseline(

@@ -113,11 +113,11 @@ def improvement(rows: Rows, *, first_loss: float, levels: Baseline) -> Improveme
             continue
         main = own.min() >= 0 and MAIN_SHARE * first_loss <= own[0] <= PART_SHARE * first_loss
         if main and own[-1] <= CONVERGED_SHARE * own[0] and _improves(own, least=LARGE_DROP):
-            text = f"the main part of the loss, {_told(name, own)}"
+            text = f"the main part of the loss improved: {_told(name, own)}"
             return Improvement(words=text, is_part=True)
     policy, value = ([n for n in names if known.search(n)] for known in (POLICY, VALUE))
     if policy and value:
-        text = f"metrics named {policy[0]} and {value[0]}: perhaps reinforcement learning"
+        text = f"the metrics {policy[0]} and {value[0]} suggest reinforcement learning"
         return Improvement(words=text)
     return None
 
@@ -131,7 +131,7 @@ def _is_of(values: FloatArray, first_loss: float, level: float) -> bool:
 def _told(name: str, values: FloatArray) -> str:
     k = max(1, values.size // 3)
     first, last = float(np.median(values[:k])), float(np.median(values[-k:]))
-    return f"{name}, went from {first:.3g} to {last:.3g}"
+    return f"{name} went from {first:.3g} to {last:.3g}"
 
 
 def _improves(values: FloatArray, *, least: float) -> bool:

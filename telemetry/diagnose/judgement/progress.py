@@ -121,7 +121,10 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
         return Progress(
             state=State.UNKNOWN,
             measurable=False,
-            reason=f"{finite.size} losses, {MIN_LOSSES} are needed to see progress",
+            reason=(
+                f"{finite.size} losses were recorded; at least {MIN_LOSSES} are needed to see "
+                "progress"
+            ),
         )
     curve = _Curve(finite)
     if (finite < 0).any():
@@ -129,8 +132,8 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
     return curve.progress(_state(curve, baseline), reason=NOISY, measurable=True)
 
 
-NOISY = "the loss is too noisy to tell"
-SIGNED = "the loss has negative values: it has no level to compare with"
+NOISY = "the loss is too noisy to see progress"
+SIGNED = "the loss has negative values, so there is no level to compare it with"
 
 
 def _window(n: int) -> int:

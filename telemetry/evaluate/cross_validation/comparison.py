@@ -65,7 +65,8 @@ def compare(
     found = configurations(scores)
     if len(found) < 2:  # noqa: PLR2004 - two are compared
         raise Inconclusive(
-            f"the cross-validation has one configuration, {found[0].title}: nothing to compare."
+            f"the cross-validation has only one configuration, {found[0].title}, so there is "
+            "nothing to compare."
         )
     goal = goal or goal_of(scores)
     places = places_of(scores)
@@ -95,7 +96,7 @@ def _incumbent(found: Sequence[Configuration], wanted: str | None) -> Configurat
     fits = [entry for entry in found if entry.config_id == wanted or pairs <= entry.settings]
     if len(fits) != 1:
         there = "; ".join(entry.title for entry in found[:8])
-        raise UsageError(f"--incumbent {wanted!r} fits {len(fits)} configurations of: {there}.")
+        raise UsageError(f"--incumbent {wanted!r} matches {len(fits)} configurations of: {there}.")
     return fits[0]
 
 

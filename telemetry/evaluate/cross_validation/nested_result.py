@@ -62,19 +62,20 @@ class Nested:
         """The outcome in one sentence."""
         if self.n_missing:
             return (
-                f"{self.n_missing} trainings in inner folds are missing; "
-                f"`telemetry cv run --nested {self.inner_folds}` goes on"
+                f"{self.n_missing} trainings in inner folds are missing; `telemetry cv run "
+                f"--nested {self.inner_folds}` trains them"
             )
         n_folds = len(self.choices)
         if self.n_lost:
             return (
-                f"the choice itself was lost in {self.n_lost} of {n_folds} folds, where nothing "
-                "could be chosen or what was chosen did not finish"
+                f"nested cross-validation failed in {self.n_lost} of {n_folds} folds: no "
+                "configuration could be chosen, or the chosen one did not finish"
             )
         return (
-            f"the choice itself scores {self.metric} {self.mean:.4g} (95 % {self.ci_low:.4g} .. "
-            f"{self.ci_high:.4g}) on examples that it did not see: of {n_folds} folds each judges "
-            f"what {self.inner_folds} folds of its training examples chose, {self._chosen()}"
+            f"choosing this way scores {self.metric} {self.mean:.4g} (95 % {self.ci_low:.4g} .. "
+            f"{self.ci_high:.4g}) on unseen examples: each of {n_folds} folds tests the "
+            f"configuration that {self.inner_folds} inner folds of its training examples chose, "
+            f"{self._chosen()}"
         )
 
     def _chosen(self) -> str:

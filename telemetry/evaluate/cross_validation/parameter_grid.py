@@ -11,7 +11,10 @@ from pathlib import Path
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 
-SHAPE = "[params] with a list for each parameter, as in lr = [0.1, 0.01], and perhaps [fixed]"
+SHAPE = (
+    "a table [params] with a list for each parameter, such as lr = [0.1, 0.01], and optionally "
+    "a table [fixed]"
+)
 REPEAT_NAMES = frozenset({"fold", "repeat", "seed"})  # in the config of each run: ours
 
 LR_FACTORS = (1.0, 0.3, 0.1)
@@ -57,13 +60,17 @@ def load_grid(path: Path) -> ParameterGrid:
         document = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: the grid cannot be read ({reason}); write {SHAPE}.") from error
+        raise UsageError(
+            f"{path}: the grid cannot be read ({reason}); it needs {SHAPE}."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML ({error}).") from error
     unknown = sorted(set(document) - {"params", "fixed"})
     tables = [document.get(name, {}) for name in ("params", "fixed")]
     if unknown or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: {', '.join(unknown) or 'no tables'}; a grid is {SHAPE}.")
+        raise UsageError(
+            f"{path}: found {', '.join(unknown) or 'no tables'}; a grid needs {SHAPE}."
+        )
     return checked_grid(*tables, source=str(path))
 
 
@@ -77,10 +84,10 @@ def checked_grid(
     """
     for name, values in params.items():
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise UsageError(f"{source}: params.{name} is {values!r}; write {SHAPE}.")
+            raise UsageError(f"{source}: params.{name} is {values!r}; a grid needs {SHAPE}.")
         texts = [_checked(value, name, source) for value in values]
         if len(set(texts)) < len(texts):
-            raise UsageError(f"{source}: params.{name} has a value twice: {list(values)!r}.")
+            raise UsageError(f"{source}: params.{name} contains a value twice: {list(values)!r}.")
     for name, value in fixed.items():
         _checked(value, name, source)
     both = sorted(params.keys() & fixed.keys())
@@ -101,8 +108,8 @@ def advised_grid(given: ParameterGrid, detector: str) -> ParameterGrid:
     """
     if detector not in ADVISED:
         raise UsageError(
-            f"--from-finding {detector!r}: a grid follows from {' and '.join(ADVISED)} only; "
-            "write the values to try into the file of --params."
+            f"--from-finding {detector!r}: a grid can be derived only from "
+            f"{' and '.join(ADVISED)}; write the values to try into the --params file."
         )
     if detector == "exploding_gradient":
         advised = _against_explosion(given.fixed)
@@ -110,8 +117,8 @@ def advised_grid(given: ParameterGrid, detector: str) -> ParameterGrid:
         advised = _against_vanishing(given.fixed)
         if not advised and not given.params:
             raise UsageError(
-                "--from-finding vanishing_gradient: name what your function understands of "
-                "init, normalisation and activation under [fixed] of the file of --params."
+                "--from-finding vanishing_gradient: under [fixed] of the --params file, set "
+                "those of init, normalisation and activation that your function understands."
             )
     advised = {name: values for name, values in advised.items() if name not in given.params}
     return ParameterGrid(
@@ -150,10 +157,11 @@ def _checked(value: Json, name: str, source: str) -> str:
         UsageError: it cannot stand in the parameters of a run.
     """
     if name in REPEAT_NAMES:
-        raise UsageError(f"{source}: {name} is no parameter: every fold has its own.")
+        raise UsageError(f"{source}: {name} cannot be a parameter: every fold has its own.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(
-            f'{source}: {name} is {value}; write a text that you know, such as "none".'
+            f"{source}: {name} is {value}; write a text that your function understands, such as "
+            '"none".'
         )
     try:
         return json.dumps(value, sort_keys=True)

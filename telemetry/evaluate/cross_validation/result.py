@@ -104,16 +104,19 @@ class CrossValidation:
         if self.winner is None:
             return "no configuration finished every fold"
         if self.winner.config_id == incumbent.config_id:
-            return f"keep {incumbent.title}: none is better by more than its standard error"
+            return (
+                f"keep {incumbent.title}: no other configuration is better by more than its "
+                "standard error"
+            )
         chosen = next(e for e in self.configurations if e.configuration == self.winner)
         title = self.winner.title
         if math.isnan(chosen.difference):
-            return f"take {title}: the best of those that finished every fold"
+            return f"use {title}: it is the best of those that finished every fold"
         if chosen.verdict is Standing.BETTER:
-            return f"take {title}: significantly better than {incumbent.title}"
+            return f"use {title}: it is significantly better than {incumbent.title}"
         return (
-            f"take {title}: better than {incumbent.title} by more than the standard error, though "
-            "not significantly"
+            f"use {title}: it is better than {incumbent.title} by more than the standard error, "
+            "but not significantly"
         )
 
     def to_json(self) -> dict[str, Json]:

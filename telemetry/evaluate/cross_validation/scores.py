@@ -158,14 +158,14 @@ def scores_of(scores: Sequence[FoldScore], cv_id: str) -> list[FoldScore]:
     """
     ids = list(dict.fromkeys(score.cv_id for score in reversed(scores)))
     if not ids:
-        raise UsageError("no cross-validation is stored; `telemetry cv run` makes one.")
+        raise UsageError("no cross-validation is stored; start one with `telemetry cv run`.")
     fits = ids[:1] if cv_id == LATEST else [found for found in ids if found == cv_id]
     if not fits and len(cv_id) >= MIN_PREFIX:
         fits = [found for found in ids if found.startswith(cv_id)]
     if len(fits) != 1:
         raise UsageError(
-            f"cross-validation {cv_id!r} fits {len(fits)}; {nearest(cv_id, ids)} `latest` is the "
-            "newest."
+            f"cross-validation {cv_id!r} matches {len(fits)}; {nearest(cv_id, ids)} `latest` is "
+            "the newest."
         )
     return newest_scores([score for score in scores if score.cv_id == fits[0]])
 
@@ -187,7 +187,9 @@ def scores_by_metric(scores: Sequence[FoldScore], metric: str | None) -> list[Fo
     """
     names = sorted({score.metric for score in scores})
     if metric is None and len(names) > 1:
-        raise UsageError(f"the folds have several scores; name one by --metric: {', '.join(names)}")
+        raise UsageError(
+            f"the folds have several scores; choose one with --metric: {', '.join(names)}"
+        )
     if metric is not None and metric not in names:
         raise UsageError(f"the folds have no score {metric!r}; {nearest(metric, names)}")
     return [score for score in scores if metric in {None, score.metric}]
@@ -204,7 +206,7 @@ def configurations(scores: Sequence[FoldScore]) -> list[Configuration]:
     if len({score.fold_digest for score in scores}) > 1:
         raise Inconclusive(
             "the configurations were scored on different folds, so they cannot be paired; run "
-            "them again by one `telemetry cv run`."
+            "them again with one `telemetry cv run`."
         )
     found: dict[str, list[FoldScore]] = {}
     shared = shared_parameters([score.parameters for score in scores])

@@ -106,7 +106,9 @@ def _against(base: Compared, entry: Compared, places: Sequence[tuple[int, int]])
     """A configuration with its difference to the incumbent, where there is one."""
     n_missing = [len(places) - one.n_folds for one in (base, entry)]
     if any(n_missing):
-        reason = f"{max(n_missing)} of {len(places)} folds are missing; `telemetry cv run` resumes"
+        reason = (
+            f"{max(n_missing)} of {len(places)} folds are missing; `telemetry cv run` trains them"
+        )
         return replace(entry, reason=reason)
     if base.n_lost or entry.n_lost:
         return _by_losses(base, entry, places)
@@ -146,10 +148,12 @@ def _by_losses(base: Compared, entry: Compared, places: Sequence[tuple[int, int]
 
 def _with_verdict(entry: Compared, goal: Direction) -> Compared:
     if entry.p > ALPHA:
-        return replace(entry, verdict=Standing.NO_DIFFERENCE, reason="no more than the folds vary")
+        return replace(
+            entry, verdict=Standing.NO_DIFFERENCE, reason="within the variation between folds"
+        )
     is_better = (entry.difference > 0) == (goal is Direction.HIGHER)
     verdict = Standing.BETTER if is_better else Standing.WORSE
-    return replace(entry, verdict=verdict, reason="beyond the variation over folds")
+    return replace(entry, verdict=verdict, reason="larger than the variation between folds")
 
 
 def winner(judged: Sequence[Compared], n_folds: int, goal: Direction) -> Configuration | None:

@@ -92,7 +92,7 @@ def compare(
         UsageError: both are the same run, or nothing was evaluated on both sides.
     """
     if base.ref == candidate.ref:
-        raise UsageError(f"{base.run} is base and candidate at once; choose two runs.")
+        raise UsageError(f"{base.run} is both base and candidate; choose two different runs.")
     others = same_recipe(store.runs(), base) if seeds is None else list(seeds)
     is_seed = any(run.ref == candidate.ref for run in others)
     others = [run for run in others if run.ref != candidate.ref]

@@ -56,14 +56,14 @@ def load_hypotheses(path: Path) -> list[Hypothesis]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: hypotheses cannot be read ({getattr(error, 'strerror', None) or error}); "
-            "`telemetry slices RUN --save-hypothesis NAME` writes a first one."
+            "`telemetry slices RUN --save-hypothesis NAME` creates a first one."
         ) from error
     found = parse_hypotheses(text, str(path))
     for hypothesis in found:  # of a file alone: a run may have kept one before this was refused
         if hypothesis.kind is Kind.MIN and hypothesis.expect.is_relative:
             raise UsageError(
-                f"{path}: {hypothesis.name}: kind min starts from no other data set, and none is "
-                'worse than itself; write op = ">=" or "<=" and the limit as value.'
+                f"{path}: {hypothesis.name}: kind min does not compare with another data set, "
+                'so it needs a limit; write op = ">=" or "<=" and the limit as value.'
             )
     return found
 
@@ -85,7 +85,7 @@ def parse_hypotheses(text: str, source: str) -> list[Hypothesis]:
     names = [hypothesis.name for hypothesis in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"{source}: two hypotheses are called {twice[0]}; names are unique.")
+        raise UsageError(f"{source}: two hypotheses are called {twice[0]}; names must be unique.")
     return found
 
 
@@ -111,7 +111,7 @@ def check_new(path: Path, name: str) -> None:
     """
     check_name(name, "the hypothesis")
     if path.exists() and name in {entry.name for entry in load_hypotheses(path)}:
-        raise UsageError(f"{path} has a hypothesis {name}; choose another name.")
+        raise UsageError(f"{path} already has a hypothesis {name}; choose another name.")
 
 
 def check_name(name: object, place: str) -> str:
@@ -122,7 +122,7 @@ def check_name(name: object, place: str) -> str:
     """
     if isinstance(name, str) and NAME.fullmatch(name):
         return name
-    raise UsageError(f"{place}: name is {name!r}, expected small letters, digits and hyphens.")
+    raise UsageError(f"{place}: name is {name!r}, expected lower-case letters, digits and hyphens.")
 
 
 def _hypothesis(entry: object, place: str) -> Hypothesis:
@@ -153,7 +153,9 @@ def _hypothesis(entry: object, place: str) -> Hypothesis:
 def _size(value: object, place: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    raise UsageError(f"{place}: min_size is {value!r}, expected a number of examples from 1.")
+    raise UsageError(
+        f"{place}: min_size is {value!r}, expected a number of examples of at least 1."
+    )
 
 
 def _tolerance(value: object, place: str) -> float | None:
@@ -188,7 +190,9 @@ def _expectation(entry: object, place: str) -> Expectation:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"{place}.value is {value!r}, expected a number.")
     if entry.get("versus", BASE) != BASE or ("versus" in entry and op not in RELATIVE):
-        raise UsageError(f'{place}.versus is "base", and only with no_worse_than or unchanged.')
+        raise UsageError(
+            f'{place}.versus can only be "base", and only with no_worse_than or unchanged.'
+        )
     return Expectation(metric=metric, op=op, value=float(value))
 
 

@@ -34,18 +34,18 @@ class Pairs:
         n_all = len(self) + self.n_alone + self.n_changed
         if self.n_changed > UNPAIRED_LIMIT * n_all:
             return (
-                f"the input of {self.n_changed} of {n_all} examples differs although their ids are "
-                "equal; does the data set augment at random?"
+                f"{self.n_changed} of {n_all} examples have the same id but a different input; "
+                "does the data set augment at random?"
             )
         if self.n_alone > UNPAIRED_LIMIT * n_all:
-            return f"{self.n_alone} of {n_all} examples were judged on one side only"
-        return "" if len(self) else "no example was judged on both sides"
+            return f"{self.n_alone} of {n_all} examples were evaluated on one side only"
+        return "" if len(self) else "no example was evaluated on both sides"
 
     @property
     def note(self) -> str:
         """What was left out, '' when nothing was."""
         n_left = self.n_alone + self.n_changed
-        return f"{n_left} examples have no partner and are left out" if n_left else ""
+        return f"{n_left} examples have no partner and are not used" if n_left else ""
 
 
 def paired_examples(base: Examples, candidate: Examples) -> Pairs:

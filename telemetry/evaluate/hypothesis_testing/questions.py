@@ -58,10 +58,13 @@ def comparable_keys(
         if name not in excluded
     ]
     warnings = [
-        *(f"{name or of} was evaluated on one side only and is left out." for of, name in alone),
         *(
-            f"{name} was another hypothesis when the base was tested and is left out; "
-            "`telemetry hypotheses run` tests both by one file."
+            f"{name or of} was evaluated on one side only and is not compared."
+            for of, name in alone
+        ),
+        *(
+            f"{name} was a different hypothesis when the base was tested, so it is not "
+            "compared; `telemetry hypotheses run` tests both with the same file."
             for name in sorted(excluded)
         ),
     ]
@@ -81,7 +84,9 @@ def comparable_keys(
                 )
             )
         else:
-            warnings.append(f"{hypothesis.name} was not evaluated on both sides and is left out.")
+            warnings.append(
+                f"{hypothesis.name} was not evaluated on both sides and is not compared."
+            )
     return keys, list(dict.fromkeys(warnings))
 
 
@@ -131,8 +136,8 @@ def notes_on(question: HypothesisQuestion) -> list[str]:
     n_sources = len(set(pairs.base.sources))
     if n_sources < len(pairs):
         notes.append(
-            f"{name}: {len(pairs)} examples come from {n_sources} originals; the interval counts "
-            "that, the test takes them as independent."
+            f"{name}: {len(pairs)} examples come from {n_sources} originals; the interval "
+            "accounts for that, but the test treats them as independent."
         )
     return notes
 

@@ -32,9 +32,10 @@ def of_other_code(base: Run, seeds: Sequence[Run]) -> list[str]:
     if not other:
         return []
     told = (
-        f"the script of {', '.join(other)} is not that of {base.name}, though the configuration is"
+        f"{', '.join(other)} ran another script than {base.name}, although the configuration is "
+        "the same"
     )
-    return [f"{told} but for the seed; name the seed runs that count by --seeds."]
+    return [f"{told} except for the seed; name the seed runs to use with --seeds."]
 
 
 def of_other_names(runs: Sequence[Run], base: Run) -> list[str]:
@@ -49,9 +50,9 @@ def of_other_names(runs: Sequence[Run], base: Run) -> list[str]:
         if run.project == base.project and len(keys) == 1 and (key := keys.pop()) in own:
             found.setdefault(key, {}).setdefault(own[key], run)
     return [
-        f"{', '.join(run.name for run in others.values())} would be seeds of {base.name} but for "
-        f"{key}, which is another text in each; if that is no part of the recipe, name them by "
-        "--seeds."
+        f"{', '.join(run.name for run in others.values())} would be seeds of {base.name} "
+        f"except for {key}, which has another text in each; if it is not part of the recipe, "
+        "name the runs with --seeds."
         for key, others in sorted(found.items())
         if len(others) >= MIN_SEEDS - 1
         and all(_is_text(run, key) for run in (base, *others.values()))

@@ -143,11 +143,11 @@ def _judged(result: Result, question: HypothesisQuestion, rules: Rules) -> Resul
     if doubt:
         return replace(result, verdict=Verdict.INCONCLUSIVE, reason=doubt)
     if result.q_value > rules.q:
-        reason = "no more than chance or seeds explain"
+        reason = "within chance or seed variation"
         return replace(result, verdict=Verdict.NO_CHANGE, reason=reason)
     is_worse = (result.delta > 0) == (result.metric != ACCURACY)
     verdict = Verdict.REGRESSION if is_worse else Verdict.IMPROVEMENT
-    beyond = f" and beyond {result.n_seeds} seeds" if rules.needs_seeds else ""
+    beyond = f" and beyond the variation of {result.n_seeds} seeds" if rules.needs_seeds else ""
     return replace(result, verdict=verdict, reason=f"beyond chance{beyond}")
 
 
@@ -158,14 +158,16 @@ def _doubt(result: Result, question: HypothesisQuestion, rules: Rules) -> str:
     if not result.n:
         return "no example has a finite value on both sides"
     if result.n < question.min_size:
-        return f"{result.n} examples, {question.min_size} are asked for"
+        return f"{result.n} examples; {question.min_size} are required"
     if result.metric == ACCURACY and result.n < SMALL_N:
         differing = (result.n_base_right_only or 0) + (result.n_cand_right_only or 0)
         needed = discordant_needed(DEFAULT_Q)
         if differing < needed:
-            return f"{differing} of {result.n} answers differ; fewer than {needed} say nothing"
+            return (
+                f"{differing} of {result.n} answers differ; at least {needed} are needed to decide"
+            )
     if rules.needs_seeds and result.n_seeds < MIN_SEEDS:
-        return f"no seed baseline: {result.n_seeds} of {MIN_SEEDS} seed runs"
+        return f"no seed baseline: {result.n_seeds} of {MIN_SEEDS} required seed runs"
     return ""
 
 

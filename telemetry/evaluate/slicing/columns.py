@@ -48,16 +48,16 @@ def slicing_columns(
         levels = column_levels(name, examples.table.column(name))
         fault = _fault(levels, label)
         if fault and by:
-            raise UsageError(f"slices by {name}: {fault} Choose another column.")
+            raise UsageError(f"cannot slice by {name}: {fault} Choose another column.")
         if fault:
-            warnings.append(f"{name} is left out: {fault}")
+            warnings.append(f"{name} is not used: {fault}")
         elif errors is not None and _tells(levels, errors) > TELLING_LIMIT:
             telling.append(name)
         elif len(levels.levels) > 1:
             used.append(levels)
     if not used and not telling:
         raise UsageError(
-            "the examples have no column to group them by; let the data set give metadata: "
+            "the examples have no column to group by; make the data set return metadata: "
             "(input, label, {'time': 'night'})."
         )
     return Columns(used=tuple(used), telling=tuple(telling), warnings=tuple(warnings))
@@ -86,13 +86,14 @@ def _fault(levels: Levels, label: Levels) -> str:
     """Why a column cannot make groups, '' when it can."""
     if levels.distinct_share > DISTINCT_LIMIT and levels.name != label.name:
         return (
-            f"{100 * levels.distinct_share:.0f} % of its values are distinct, so it names examples."
+            f"{100 * levels.distinct_share:.0f} % of its values are distinct, so it identifies "
+            "single examples."
         )
     if levels.name in {label.name, *ON_REQUEST} or len(label.levels) <= 1:
         return ""
     pairs = len(set(zip(levels.codes.tolist(), label.codes.tolist(), strict=True)))
     if pairs == len(levels.levels) == len(label.levels):
-        return "it is the label under another name."
+        return "it repeats the label under another name."
     return ""
 
 

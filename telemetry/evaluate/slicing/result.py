@@ -115,7 +115,8 @@ class Slices:
             since = f" since {self.base.run.name}" if self.base else ""
             verb = "became" if self.base else "is"
             return (
-                f"no group of examples {verb} worse than the rest{since}: {self.tested} were tested"
+                f"no group of examples {verb} worse than the rest{since}; {self.tested} groups "
+                "were tested"
             )
         worst = self.slices[0]
         return (
@@ -125,7 +126,7 @@ class Slices:
 
     def _measured_answer(self) -> str:
         (found,) = self.slices
-        verdict = "is worse than" if self.is_worse else "does not differ for the worse from"
+        verdict = "is worse than" if self.is_worse else "is not worse than"
         return (
             f"where {found.title} {verdict} the rest: {self.unit} {self.number(found.value)} on "
             f"{found.n} examples, {self.number(found.rest)} elsewhere"

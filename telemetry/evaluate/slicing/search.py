@@ -55,7 +55,9 @@ class Search:
         if not 1 <= self.depth <= MAX_DEPTH:
             raise UsageError(f"depth is {self.depth}, expected 1 to {MAX_DEPTH} conditions.")
         if self.min_size is not None and self.min_size < 1:
-            raise UsageError(f"min-size is {self.min_size}, expected a number of examples from 1.")
+            raise UsageError(
+                f"min-size is {self.min_size}, expected a number of examples of at least 1."
+            )
         if not 0 < self.q < 1:
             raise UsageError(f"q is {self.q:g}, expected a share between 0 and 1, such as 0.05.")
 

@@ -90,8 +90,9 @@ def find(store: Store, subject: SlicedRun, search: Search = DEFAULT_SEARCH) -> S
     size = search.size(n // 2 if search.confirm else n)
     if n < size * (4 if search.confirm else 2):
         raise Inconclusive(
-            f"{n} examples are too few: a group has at least {size}, and so has the rest"
-            f"{' of each half' if search.confirm else ''}; evaluate more or lower --min-size."
+            f"{n} examples are too few: a group and the rest need at least {size} "
+            f"each{' in each half' if search.confirm else ''}; evaluate more examples or lower "
+            "--min-size."
         )
     errors = material.examples.errors  # a column that tells them explains no change or loss either
     is_known = bool(np.isfinite(errors).all())
@@ -128,8 +129,8 @@ def measure(
     n, n_all, size = int(inside.sum()), len(inside), search.min_size or MIN_SIZE
     if n < size or n_all - n < size:
         raise Inconclusive(
-            f"{where} holds for {n} of {n_all} examples; at least {size} inside and outside are "
-            "needed, or a lower --min-size."
+            f"{where} holds for {n} of {n_all} examples; it needs at least {size} inside and "
+            "outside, or a lower --min-size."
         )
     judged = material.judged
     log_p = judged.log_p(n, judged.totals[inside].sum(axis=0).tolist())
@@ -160,9 +161,11 @@ def save_hypothesis(path: Path, name: str, found: Slices) -> Hypothesis:
         UsageError: there is no slice, the name is taken or none, or the file cannot be written.
     """
     if not found.slices:
-        raise UsageError(f"no group is worse than the rest, so {name} is not kept.")
+        raise UsageError(f"no group is worse than the rest, so the hypothesis {name} is not saved.")
     if found.base is not None:
-        raise UsageError("a change between two runs is no hypothesis; leave out --base.")
+        raise UsageError(
+            "a change between two runs cannot be saved as a hypothesis; remove --base."
+        )
     worst = found.slices[0]
     hypothesis = Hypothesis(
         name=name,
@@ -241,12 +244,11 @@ def _judged(
     if not known.any():
         other = Metric.LOSS if metric is Metric.ERROR else Metric.ERROR
         raise UsageError(
-            f"no example has a finite {metric}; --metric {other} may be known, or another "
-            "evaluation."
+            f"no example has a finite {metric}; try --metric {other} or another evaluation."
         )
     n_left = int((~known).sum())
     if n_left:
-        notes = (*notes, f"{n_left} examples without a finite {metric} are left out.")
+        notes = (*notes, f"{n_left} examples without a finite {metric} are not used.")
     kinds = {Metric.ERROR: Errors, Metric.LOSS: Losses}
     kind = kinds[metric] if base is None else Changes
     return _Material(

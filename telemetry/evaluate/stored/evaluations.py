@@ -181,15 +181,17 @@ def choose_evaluation(
     newest = [entry for entry in plain if entry.eval_id == latest]
     if len(newest) > 1:
         names = ", ".join(entry.dataset for entry in newest)
-        raise UsageError(f"the evaluation covers several data sets; name one by --dataset: {names}")
+        raise UsageError(
+            f"the evaluation covers several data sets; choose one with --dataset: {names}"
+        )
     return newest[0]
 
 
 def nothing_evaluated(run: Run) -> str:
     """What every question about examples says of a run that has none."""
     return (
-        f"run {run.name} ({run.short}) has no evaluated examples; write them by `telemetry "
-        f"evaluate {run.short}`, or while it trains by TelemetryCallback.log_examples."
+        f"run {run.name} ({run.short}) has no evaluated examples; create them with `telemetry "
+        f"evaluate {run.short}`, or during training with TelemetryCallback.log_examples."
     )
 
 
@@ -230,7 +232,7 @@ def _by_id(plain: Sequence[StoredEvaluation], eval_id: str) -> list[StoredEvalua
         fits = [e for e in plain if e.eval_id.startswith(eval_id)]
     ids = list(dict.fromkeys(e.eval_id for e in fits or plain))
     if not fits or len(ids) > 1:
-        raise UsageError(f"evaluation {eval_id!r} fits none or several; {nearest(eval_id, ids)}")
+        raise UsageError(f"evaluation {eval_id!r} matches none or several; {nearest(eval_id, ids)}")
     return fits
 
 
@@ -238,5 +240,5 @@ def _by_dataset(plain: Sequence[StoredEvaluation], dataset: str) -> list[StoredE
     fits = [entry for entry in plain if entry.dataset == dataset]
     if not fits:
         names = dict.fromkeys(entry.dataset for entry in plain)
-        raise UsageError(f"no evaluation of data set {dataset!r}; {nearest(dataset, names)}")
+        raise UsageError(f"data set {dataset!r} was not evaluated; {nearest(dataset, names)}")
     return fits

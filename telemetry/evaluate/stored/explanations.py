@@ -157,11 +157,11 @@ def find_explanation(store: Store, identity: str) -> StoredExplanation:
     ids = list(dict.fromkeys(asked.id for asked in fits))
     if len(ids) > 1:
         shown = ", ".join(ids[:MOST_NAMES]) + (", ..." if len(ids) > MOST_NAMES else "")
-        raise UsageError(f"{identity!r} begins several ids: {shown}.")
+        raise UsageError(f"{identity!r} matches several ids: {shown}.")
     if not fits:
         known = list(dict.fromkeys(asked.id for asked in found))
         if not known:
-            raise UsageError(f"there is no answer {identity!r}: no run of the store keeps any.")
+            raise UsageError(f"there is no answer {identity!r}: no run in the store has any.")
         raise UsageError(f"there is no answer {identity!r}; {_closest(identity, known)}")
     return fits[0]
 
@@ -200,7 +200,7 @@ def _closest(identity: str, known: Sequence[str]) -> str:
         return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(identity), len(other)))
 
     closest = sorted(known, key=shared, reverse=True)[:CLOSEST]
-    return f"the closest are {', '.join(closest)}; `telemetry explain list RUN` has all."
+    return f"the closest are {', '.join(closest)}; `telemetry explain list RUN` lists all."
 
 
 def _moment(row: Record) -> datetime:

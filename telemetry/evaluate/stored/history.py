@@ -201,8 +201,9 @@ def read_history(store: Store, run: Run, *, dataset: str | None = None) -> Histo
     known = np.isfinite(rows.floats("correct"))
     if not known.any():
         raise UsageError(
-            f"{run.name} ({run.short}): nothing says which answers about {chosen} are right; give "
-            f"it labels, or, of a regression, judge losses by `telemetry slices {run.short}`."
+            f"{run.name} ({run.short}): it is not known which answers on {chosen} are right; "
+            "give the data set labels or, for a regression, look at losses with `telemetry "
+            f"slices {run.short}`."
         )
     fates = _fates(rows, known)
     if not n_steps:
@@ -219,7 +220,7 @@ def _chosen(session: Session, run: Run, dataset: str | None) -> tuple[str, int]:
         raise UsageError(nothing_evaluated(run))
     chosen = next(iter(n_steps)) if dataset is None else dataset
     if chosen not in n_steps:
-        raise UsageError(f"no evaluation of data set {dataset!r}; {nearest(chosen, [*n_steps])}")
+        raise UsageError(f"data set {dataset!r} was not evaluated; {nearest(chosen, [*n_steps])}")
     return chosen, n_steps[chosen]
 
 

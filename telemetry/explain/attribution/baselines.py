@@ -93,7 +93,7 @@ class References:
             found = self._sampled(sample[1], int(sample[2]))
             if not found:
                 of = f" of class {self.example.label}" if sample[1] == "class-sample" else ""
-                how = " that is answered rightly" if of else ""
+                how = " that is answered correctly" if of else ""
                 raise UsageError(
                     f"there is no other example{of}{how}; choose another --baseline, such as zero."
                 )
@@ -110,7 +110,7 @@ class References:
         }
         if name not in simple:
             known = ", ".join((*simple, "train-sample:16", "class-sample:16", "bins:16"))
-            raise UsageError(f"--baseline {name}: say {known}.")
+            raise UsageError(f"--baseline {name}: choose {known}.")
         return [simple[name]()]
 
     @cached_property
@@ -130,7 +130,7 @@ class References:
         if not self._others:
             raise UsageError(f"--baseline {name}: the data set has no other input of this shape.")
         if not self.example.input.is_floating_point():
-            raise UsageError(f"--baseline {name}: the input holds integers; say mask.")
+            raise UsageError(f"--baseline {name}: the input contains integers; use mask.")
         return [other.input for other in self._others]
 
     def _frequent(self) -> Tensor:
@@ -144,7 +144,7 @@ class References:
             UsageError: the input is no text, or all its tokens are special.
         """
         if self.example.input.is_floating_point():
-            raise UsageError(f"--baseline {FREQUENT}: the input holds no tokens.")
+            raise UsageError(f"--baseline {FREQUENT}: the input contains no tokens.")
         n_texts = min(len(self.examples), SEARCHED)
         texts = [self.examples.example(place).input for place in range(n_texts)]
         counts: Counter[int] = Counter(
@@ -208,14 +208,17 @@ def usable_references(
     lost = [name for name in found if name not in usable]
     if not lost:
         return found, ()
-    complaint = f"the model gives no finite number for the baseline {', '.join(lost)}"
+    complaint = f"the model returns no finite number for the baseline {', '.join(lost)}"
     if usable:
         return usable, (f"{complaint}: only {', '.join(usable)} is shown",)
     if lost == ["mask"]:
         replacement = made.named(FREQUENT)
         if all(map(is_finite, replacement)):
             (token,) = made.examples.tokens(torch.tensor([made.frequent_token]))
-            note = f"{complaint}: hidden tokens are {token!r} instead; a mask_id would do better"
+            note = (
+                f"{complaint}: hidden tokens are replaced by {token!r} instead; a mask_id would "
+                "work better"
+            )
             return {FREQUENT: replacement}, (note,)
     raise UsageError(f"{complaint}; choose another --baseline.")
 

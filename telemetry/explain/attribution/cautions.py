@@ -23,11 +23,11 @@ def warnings_of(
     yield from _of_baselines(question, found, judged)
     for check in judged.checks:
         if check.name == "local_fit" and check.ok and check.value < check.threshold:
-            yield f"the linear model of LIME fits only in part (R2 {check.value:.2f})"
+            yield f"LIME's linear model fits only partly (R2 {check.value:.2f})"
     if question.settings.method == "occlusion":
         yield from _of_redundancy(question, found)
         if question.takes_out_tokens and REMOVED not in found.raw:
-            yield "the model takes no shorter text: tokens are masked, and not taken out"
+            yield "the model cannot process a shorter text, so tokens are masked instead of removed"
     if question.settings.method in RULES:
         yield from _of_rules(question, judged)
     yield from _of_method(question, judged)
@@ -50,8 +50,8 @@ def _of_redundancy(question: AttributionQuestion, found: AttributionMap) -> Iter
     together = redundant_parts(question.problem(), question.all_references, found.per_segment)
     if together:
         yield (
-            f"redundant evidence: {', '.join(together)} do more together than each alone; ask "
-            "--method kernelshap"
+            f"redundant evidence: {', '.join(together)} have more effect together than alone; "
+            "try --method kernelshap"
         )
 
 
@@ -68,9 +68,12 @@ def _of_rules(question: AttributionQuestion, judged: Judged) -> Iterator[str]:
     problem, reference = question.problem(), question.all_references[0]
     other = under_rule(question.settings.method, problem.score, reference).values
     if judged.rule is not None and torch.allclose(other, judged.rule.values, atol=EMPTY):
-        yield "no switch or gate of the network depends on the input: every input has this picture"
+        yield (
+            "no switch or gate of the network depends on the input, so every input gives this "
+            "picture"
+        )
     else:
-        yield "structure of the input that the network passes, no reason for the class"
+        yield "this shows structure that the network passes on, not a reason for the class"
     if judged.rule is not None and judged.rule.replaced and judged.rule.others:
         others = ", ".join(f"{count} {name}" for name, count in judged.rule.others.items())
-        yield f"the rule is one for ReLUs; {others} used their own derivative"
+        yield f"this rule is meant for ReLUs; {others} used their own derivative"

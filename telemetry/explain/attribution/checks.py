@@ -58,11 +58,13 @@ def completeness(
 
 
 def _why_not(half: torch.dtype | None) -> str:
-    steps = f"not even with {MOST_STEPS} steps"
+    steps = f"even with {MOST_STEPS} steps"
     if half is None:
         return steps
     name = str(half).removeprefix("torch.")
-    return f"{steps}; the model computes in {name}, whose rounding adds up: load it in float32"
+    return (
+        f"{steps}; the model computes in {name} and its rounding errors add up: load it in float32"
+    )
 
 
 def randomisation(
@@ -122,7 +124,7 @@ def randomisation(
         value=max(whole, last),
         threshold=SIMILAR,
         ok=max(whole, last) < SIMILAR,
-        meaning=f"a model with {which} gives much the same picture",
+        meaning=f"a model with {which} gives nearly the same picture",
     )
 
 

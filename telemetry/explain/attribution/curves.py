@@ -45,14 +45,20 @@ def curve_checks(
         value=float(deletion[0]),
         threshold=float(deletion[1:].min()),
         ok=_is_below(deletion),
-        meaning="removing the marked parts first changes the answer no faster than chance",
+        meaning=(
+            "removing the marked parts first changes the answer no faster than removing random "
+            "parts"
+        ),
     )
     yield Check(
         name="insertion",
         value=float(insertion[0]),
         threshold=float(insertion[1:].max()),
         ok=_is_below(-insertion),
-        meaning="revealing the marked parts first brings the answer no faster than chance",
+        meaning=(
+            "revealing the marked parts first restores the answer no faster than revealing "
+            "random parts"
+        ),
     )
 
 

@@ -70,8 +70,8 @@ def _worst(request: InputRequest, subject: Subject, progress: Progress) -> list[
         worst = [row for row in worst if row.get("correct") is not True]
     if not worst:
         raise UsageError(
-            f"all {len(evaluation.rows)} examples of {evaluation.dataset} are answered rightly; "
-            "say --target pred."
+            f"all {len(evaluation.rows)} examples of {evaluation.dataset} are answered "
+            "correctly; use --target pred."
         )
     return [str(row["example_id"]) for row in worst[: request.worst]]
 
@@ -154,7 +154,9 @@ def sentence(attribution: Attribution) -> str:
         against = f'against "{score.other_name}"' if score.other_name else "against the others"
         evidence = f'of the evidence for "{score.target_name}" {against}'
     who = attribution.example.file or f"example {attribution.example.id}"
-    holds = f"{top.segment} holds {100 * top.share:.0f} %" if top.value > 0 else "no part holds any"
+    holds = (
+        f"{top.segment} carries {100 * top.share:.0f} %" if top.value > 0 else "no part carries any"
+    )
     return f"{who} {said}; {holds} {evidence}{_verdict(attribution)}."
 
 

@@ -67,10 +67,10 @@ def stability(maps: Sequence[Tensor], names: Sequence[str]) -> Check:
         for other in tops[1:]
     )
     firsts = sorted({int(values.argmax()) for values in maps if _has_first(values)})
-    meaning = "other random samples give other parts: ask for more --samples"
+    meaning = "other random samples give other parts: increase --samples"
     if value >= SIMILAR:
         equals = " and ".join(names[first] for first in firsts)
-        meaning = f"{equals} are too close to say which is first: other random samples differ"
+        meaning = f"{equals} are too close to rank: other random samples give another order"
     return Check(
         name="stability",
         value=value,

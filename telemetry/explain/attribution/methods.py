@@ -104,8 +104,8 @@ def run(method: str, problem: Problem, references: Sequence[Tensor]) -> Valued:
     needs_gradient = method in OF_ELEMENTS
     if needs_gradient and not problem.values.is_floating_point() and problem.embedding is None:
         raise UsageError(
-            f"--method {method}: integers have no gradient; say --method lime or occlusion, or "
-            "name the module that embeds them by --embedding."
+            f"--method {method}: integers have no gradient; use --method lime or occlusion, or "
+            "name the module that embeds them with --embedding."
         )
     with torch.random.fork_rng():
         torch.manual_seed(problem.seed)

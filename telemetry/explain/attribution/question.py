@@ -161,14 +161,15 @@ def ask(
     examples, cost = examples_of(subject), Cost()
     if settings.method in RULES and examples.modality is not Modality.IMAGE:
         raise UsageError(
-            f"--method {settings.method} shows structure of images; say --method ig or occlusion."
+            f"--method {settings.method} shows the structure of images; use --method ig or "
+            "occlusion."
         )
     outputs = counted(subject, cost)
     with torch.no_grad():
         output = outputs(example.input[None]).detach().cpu()
         reading = read_outputs(outputs, examples)
     if not bool(torch.isfinite(output).all()):
-        raise UsageError(f"the model answers example {example.id} with no finite number.")
+        raise UsageError(f"the model returns no finite number for example {example.id}.")
     score = score_for(target, output, example, reading)
     methods = {settings.method, settings.compared}
     most = MOST_SEGMENTS if methods & SAMPLED else None

@@ -90,7 +90,7 @@ def score_for(target: str, output: Tensor, example: Example, reading: Reading) -
             sign = -1 if float(output[0]) < offset else 1
             return _regression(ScoreKind.RESIDUAL, offset, reading, sign)
         if target != PREDICTED:
-            raise UsageError(f"--target {target}: a regression has no classes; say pred or wrong.")
+            raise UsageError(f"--target {target}: a regression has no classes; use pred or wrong.")
         return _regression(ScoreKind.VALUE, 0.0, reading)
     logits = as_logits(output, are_probabilities=reading.are_probabilities)[0]
     predicted = int(logits.argmax())
@@ -98,8 +98,9 @@ def score_for(target: str, output: Tensor, example: Example, reading: Reading) -
         truth = reading.label_index(example)
         if truth == predicted:
             raise UsageError(
-                f"example {example.id} is answered rightly ({class_name(truth, reading.classes)}); "
-                "--target wrong asks about a wrong answer. Say --target pred."
+                f"example {example.id} is answered correctly "
+                f"({class_name(truth, reading.classes)}), but --target wrong needs a wrong "
+                "answer. Use --target pred."
             )
         return _contrast(predicted, truth, reading)
     if target == PREDICTED:
@@ -131,7 +132,7 @@ def _named(target: str, reading: Reading) -> int:
 def _hint(target: str, classes: Sequence[str], n_classes: int) -> str:
     near = difflib.get_close_matches(target, classes, n=MOST_NAMES)
     if near:
-        return f"no such class; near are {', '.join(near)}."
+        return f"no such class; the nearest are {', '.join(near)}."
     more = f" and {len(classes) - MOST_NAMES} more" if len(classes) > MOST_NAMES else ""
     names = ", ".join(classes[:MOST_NAMES]) + more
     return f"no such class; there are {names or f'0 to {n_classes - 1}'}."

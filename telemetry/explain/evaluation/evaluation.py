@@ -114,7 +114,7 @@ def evaluate(
         UsageError: no data set, or labels and outputs do not belong together.
     """
     if batch < 1:
-        raise UsageError(f"batch is {batch}, expected a number of examples from 1 on.")
+        raise UsageError(f"batch is {batch}, expected a number of examples of at least 1.")
     examples = examples_of(subject)
     n_all = len(examples) if limit is None else min(limit, len(examples))
     rows: list[Row] = []

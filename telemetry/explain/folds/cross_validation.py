@@ -156,9 +156,11 @@ def _check(train_and_score: object, jobs: int) -> None:
     """
     as_training(train_and_score)
     if jobs < 1:
-        raise UsageError(f"jobs={jobs}; at least one process trains.")
+        raise UsageError(f"jobs={jobs}: at least one process is needed.")
     if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
-        raise UsageError("a fold is a run, but recording is off; unset TELEMETRY_DISABLED.")
+        raise UsageError(
+            "every fold is recorded as a run, but recording is off; unset TELEMETRY_DISABLED."
+        )
 
 
 def _make_writable(store: Path) -> None:
@@ -170,7 +172,9 @@ def _make_writable(store: Path) -> None:
     try:
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnreadable(f"{store}: cannot be made ({error.strerror}).") from error
+        raise StoreUnreadable(
+            f"{store}: the folder cannot be created ({error.strerror})."
+        ) from error
     if not os.access(store, os.W_OK):
         raise StoreUnreadable(f"{store}: runs cannot be written there; check its permissions.")
 

@@ -95,9 +95,11 @@ def make_folds(  # noqa: PLR0913 - what a user states of them
     """
     n_examples = _number_of(n, labels, groups)
     if folds < 2 or repeats < 1:  # noqa: PLR2004 - one part has no rest
-        raise UsageError(f"folds={folds}, repeats={repeats}; at least 2 folds and 1 repetition.")
+        raise UsageError(
+            f"folds={folds}, repeats={repeats}: at least 2 folds and 1 repetition are needed."
+        )
     if nested is not None and nested < 2:  # noqa: PLR2004 - as above
-        raise UsageError(f"nested={nested}; at least 2 inner folds.")
+        raise UsageError(f"nested={nested}: at least 2 inner folds are needed.")
     whole = _Examples(places=np.arange(n_examples, dtype=np.int64), labels=labels, groups=groups)
     kept, aside = (whole, None) if holdout is None else _set_aside(whole, holdout, seed)
     found = tuple(
@@ -191,10 +193,12 @@ def _number_of(n: int | None, labels: Labels | None, groups: Labels | None) -> i
     }
     known = {name: size for name, size in sizes.items() if size is not None}
     if not known:
-        raise UsageError("how many examples are there? Give n, or the labels of all of them.")
+        raise UsageError(
+            "the number of examples is not known; pass n, or the labels of all examples."
+        )
     if len(set(known.values())) > 1:
         told = ", ".join(f"{name} of {size}" for name, size in known.items())
-        raise UsageError(f"{told}: one for each example, so they must be as many.")
+        raise UsageError(f"{told}: there must be one for each example.")
     return next(iter(known.values()))
 
 
@@ -208,11 +212,14 @@ def _parted(
     """
     n = len(examples.places)
     if n < parts:
-        raise UsageError(f"{n} examples make no {parts} {what}; give more, or {REMEDIES[what]}.")
+        raise UsageError(
+            f"{n} examples cannot be split into {parts} {what}; use more examples, or "
+            f"{REMEDIES[what]}."
+        )
     if examples.groups is not None and (n_groups := len(set(examples.groups))) < parts:
         raise UsageError(
-            f"{n_groups} groups make no {parts} {what}: a group is never split; "
-            f"give {REMEDIES[what]}."
+            f"{n_groups} groups cannot be split into {parts} {what} because a group is never "
+            f"split; use {REMEDIES[what]}."
         )
     for rest, part in _split(n, examples.labels, examples.groups, parts, seed):
         yield examples.at(rest), examples.at(part)
@@ -258,11 +265,11 @@ def _rare_classes(labels: Labels | None, folds: int) -> tuple[str, ...]:
     if not rare:
         return ()
     if len(rare) == len(counts):  # numbers to predict, perhaps
-        return (f"no class has {folds} examples, so that folds do not keep their shares",)
+        return (f"no class has {folds} examples, so the folds cannot keep the class shares",)
     shown = ", ".join(map(str, rare[:MOST_NAMES])) + (", ..." if len(rare) > MOST_NAMES else "")
     note = (
-        f"{len(rare)} of {len(counts)} classes have fewer examples than there are folds ({shown}): "
-        "not every fold has them"
+        f"{len(rare)} of {len(counts)} classes have fewer examples than there are folds "
+        f"({shown}), so some folds lack them"
     )
     return (note,)
 

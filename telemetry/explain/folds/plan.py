@@ -88,9 +88,7 @@ def as_training(train_and_score: object) -> TrainAndScore:
         UsageError: it cannot.
     """
     if not callable(train_and_score):
-        raise UsageError(
-            f"{train_and_score!r} cannot be called; the training is a function {TRAINING}."
-        )
+        raise UsageError(f"{train_and_score!r} cannot be called; it must be a function {TRAINING}.")
     try:
         inspect.signature(train_and_score).bind({}, (), (), 0, None)
     except TypeError as error:
@@ -115,7 +113,7 @@ def plain_values(
     if not isinstance(found, list) or not all(
         isinstance(value, int | float | str) for value in found
     ):
-        raise UsageError("labels and groups are one number or text for each example.")
+        raise UsageError("labels and groups must have one number or text for each example.")
     return found
 
 

@@ -65,10 +65,10 @@ class FoldRuns:
         failed = {s.run.ref.path for s in of_folds if s.status == FAILED and s.config_id in own}
         metrics = sorted({score.metric for score in of_folds})
         if failed:  # they are trained again, and another may win then
-            return (f"the holdout waits until the folds that failed ({len(failed)}) are trained",)
+            return (f"the holdout is scored once the {len(failed)} failed folds are trained",)
         if metric is None and len(metrics) > 1:
             names = ", ".join(metrics)
-            return (f"the winner by which score is scored on the holdout? Name one: {names}",)
+            return (f"the folds have several scores; choose the winner with --metric: {names}",)
         self.winner = choose(of_folds, metric=metric, goal=goal)
         if self.winner is None:
             return ("no configuration finished every fold, so none was scored on the holdout",)
@@ -94,7 +94,8 @@ class FoldRuns:
         scores = [score for score in self._stored() if score.config_id in own]
         metrics = sorted({score.metric for score in scores})
         if metric is None and len(metrics) > 1:
-            return None, (f"the choice by which score is judged? Name one: {', '.join(metrics)}",)
+            names = ", ".join(metrics)
+            return None, (f"the folds have several scores; judge the choice by --metric: {names}",)
         scores = scores_by_metric(scores, metric)
         return nested_score(scores, goal or goal_of(scores), inner_folds=inner[0].inner[1]), ()
 

@@ -113,7 +113,9 @@ class FoldCallback:
             UsageError: the fold has one already: it is one run.
         """
         if self._made is not None:
-            raise UsageError("callback(model, optimizer) was called twice: a fold is one run.")
+            raise UsageError(
+                "callback(model, optimizer) was called twice, but a fold is a single run."
+            )
         task = self._task
         self._made = TelemetryCallback(
             model,
@@ -142,7 +144,8 @@ class FoldCallback:
             made.fail(error)
         if made.path is None:
             raise StoreUnreadable(
-                f"{self._task.store}: the run of a fold could not be recorded; can it be written?"
+                f"{self._task.store}: the run of a fold could not be recorded; is the folder "
+                "writable?"
             )
         return made.path
 

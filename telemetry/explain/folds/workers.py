@@ -71,9 +71,9 @@ class _Worker:
         except (EOFError, ConnectionResetError) as error:
             self.process.join(DEATH_SECONDS)
             raise UsageError(
-                f"a process that was to train {ending(self.process.exitcode)} before it began. It "
-                "imports the module of the training once more: what that module starts must stand "
-                'below `if __name__ == "__main__":`.'
+                f"a training process {ending(self.process.exitcode)} before it began. It "
+                "imports your module again, so code that starts a training there must be below "
+                '`if __name__ == "__main__":`.'
             ) from error
         self.has_begun = True
 

@@ -134,21 +134,21 @@ def _holds(
     if hypothesis.kind is Kind.INVARIANCE:
         if is_number != (hypothesis.tolerance is not None):
             raise UsageError(
-                f"{name}: the model gives numbers, and no two are equal; say from which change on "
-                "they differ by tolerance = 0.1, or state it as kind direction or min."
+                f"{name}: the model returns numbers, which are never exactly equal; set the "
+                "change that matters, such as tolerance = 0.1, or use kind direction or min."
                 if is_number
-                else f"{name}: tolerance is of models that give a number, and this one has "
-                "classes; remove it."
+                else f"{name}: tolerance is only for models that return a number, but this "
+                "model returns classes; remove it."
             )
         if hypothesis.tolerance is None:
             return after["prediction"] == before["prediction"]
         return abs(_change(after, before, "predicted_value")) <= hypothesis.tolerance
     if hypothesis.towards is Towards.TRUTH:
         if not all(isinstance(row.get("loss"), int | float) for row in (after, before)):
-            raise UsageError(f"{name}: a direction needs labels, and the data set has none.")
+            raise UsageError(f"{name}: kind direction needs labels, but the data set has none.")
         return _change(after, before, "loss") <= 0
     if not is_number:
-        raise UsageError(f"{name}: the model gives classes, which go neither up nor down.")
+        raise UsageError(f"{name}: the model returns classes, which can go neither up nor down.")
     change = _change(after, before, "predicted_value")
     return change >= 0 if hypothesis.towards is Towards.UP else change <= 0
 

@@ -52,7 +52,9 @@ def _by_hand(example: Example, function: UserFunction, name: str, examples: Exam
             f"transform {name} fails on example {example.id} ({type(error).__name__}: {error})."
         ) from error
     if not isinstance(found, tuple | list) or len(found) != TRIPLE:
-        raise UsageError(f"transform {name} gives no (input, label, metadata) for {example.id}.")
+        raise UsageError(
+            f"transform {name} does not return (input, label, metadata) for {example.id}."
+        )
     changed = examples.checked(found, example.index)
     return replace(changed, id=example.id)
 

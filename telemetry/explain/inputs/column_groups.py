@@ -44,4 +44,4 @@ def _column(stated: object, known: Sequence[str], place: str) -> int:
         return known.index(stated)
     if isinstance(stated, int) and stated >= 0 and (not known or stated < len(known)):
         return stated
-    raise UsageError(f"{place} names {stated!r}, which is no column.")
+    raise UsageError(f"{place} names {stated!r}, which is not a column.")

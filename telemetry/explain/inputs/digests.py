@@ -9,8 +9,8 @@ from telemetry.capture.tensors.predictions import ID_CHARACTERS, input_digest
 
 DIGEST = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}")
 NO_SUCH_INPUT = (
-    ", nor an input of this digest: what `log_examples` was given has other bytes, as after "
-    "augmentation, or is of another data set; give it ids="
+    ", and no input with this digest: the inputs passed to `log_examples` were changed, for "
+    "example by augmentation, or belong to another data set; pass ids= to it"
 )
 
 

@@ -106,7 +106,7 @@ class ExampleSet:
         if isinstance(names, Mapping):  # name to number
             names = sorted(names, key=names.__getitem__)
         if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
-            raise UsageError(f"data set {self.name}: classes is no list of names.")
+            raise UsageError(f"data set {self.name}: classes is not a list of names.")
         return tuple(map(str, names))
 
     @cached_property
@@ -154,7 +154,7 @@ class ExampleSet:
             if part.numel() not in {1, n_channels}:
                 raise UsageError(
                     f"data set {self.name}: {name} has {part.numel()} numbers, expected one, or "
-                    f"{n_channels} as an input of shape {tuple(first.shape)} has."
+                    f"{n_channels} for inputs of shape {tuple(first.shape)}."
                 )
         return found
 
@@ -181,7 +181,9 @@ class ExampleSet:
         if said is not None:
             if said not in list(Modality):
                 known = ", ".join(Modality)
-                raise UsageError(f"data set {self.name}: modality {said!r} is none of {known}.")
+                raise UsageError(
+                    f"data set {self.name}: modality {said!r} is unknown; use {known}."
+                )
             return Modality(str(said))
         first = self.example(0).input
         if not first.is_floating_point() and first.dim() == 1:
@@ -259,8 +261,8 @@ class ExampleSet:
             seen[found.id] = n_before + 1
             if n_before and stated_id(self.source, index) is not None:
                 raise UsageError(
-                    f"data set {self.name}: example_id({index}) is {found.id!r}, the id of an "
-                    "earlier example; give each its own."
+                    f"data set {self.name}: example_id({index}) is {found.id!r}, which an "
+                    "earlier example has too; ids must be unique."
                 )
             yield replace(found, id=f"{found.id}-{n_before + 1}") if n_before else found
 
@@ -307,12 +309,12 @@ class ExampleSet:
         if example_id.isdigit() and int(example_id) < len(self):
             return self.example(int(example_id))
         path = Path(example_id)
-        no_file = ", nor is there such a file" if path.suffix and not path.is_file() else ""
+        no_file = ", and there is no such file" if path.suffix and not path.is_file() else ""
         if is_digest(example_id):
             no_file += NO_SUCH_INPUT
         raise UsageError(
             f"data set {self.name} has no example {example_id!r}{no_file}; `telemetry evaluate` "
-            f"lists ids, and 0 to {len(self) - 1} are places."
+            f"lists the ids; positions are 0 to {len(self) - 1}."
         )
 
     def _token(self, name: str) -> int | None:

@@ -80,7 +80,7 @@ def read_input(path: Path, examples: ExampleSet) -> Tensor:
 def _read(path: Path, examples: ExampleSet) -> Tensor:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UsageError(f"{path}: of what kind? Say a {', '.join(READERS)} file.")
+        raise UsageError(f"{path}: unknown kind of file; use {', '.join(READERS)}.")
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file.")
     try:
@@ -89,8 +89,8 @@ def _read(path: Path, examples: ExampleSet) -> Tensor:
         raise
     except Exception as error:  # readers of foreign files raise anything
         raise UsageError(
-            f"{path}: cannot be read as an input ({type(error).__name__}): torn, or more than one "
-            "plain array of numbers."
+            f"{path}: cannot be read as an input ({type(error).__name__}): the file is "
+            "incomplete, or is not a single plain array of numbers."
         ) from error
 
 
@@ -100,11 +100,11 @@ def _misfit(values: Tensor, first: Tensor) -> str | None:
     if not values.numel():
         return "is empty"
     if values.is_complex():
-        return "holds complex numbers"
+        return "contains complex numbers"
     if first.is_floating_point():
         return None if shape == expected else f"shape {shape}, expected {expected}"
     if values.is_floating_point():
-        return "holds fractions, expected tokens"
+        return "contains fractions, expected tokens"
     if len(shape) != len(expected):
         return f"shape {shape}, expected such as {expected}"
     return None
@@ -112,7 +112,7 @@ def _misfit(values: Tensor, first: Tensor) -> str | None:
 
 def _check_values(path: Path, values: Tensor, examples: ExampleSet) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise UsageError(f"{path}: holds values that are not finite.")
+        raise UsageError(f"{path}: contains values that are not finite.")
     complaint = examples.outside_range(values) if values.is_floating_point() else None
     if complaint is not None:
         raise UsageError(f"{path}: {complaint}.")
@@ -157,8 +157,8 @@ def _listed(path: Path, examples: ExampleSet) -> Tensor:
 def _text(path: Path, examples: ExampleSet) -> Tensor:
     if not callable(stated(examples.source, "encode")):
         raise UsageError(
-            f"{path}: data set {examples.name} has no encode(words) -> tokens; give it one, or "
-            "write the tokens as a .json list."
+            f"{path}: data set {examples.name} has no encode(words) -> tokens; add it, or write "
+            "the tokens as a .json list."
         )
     words = path.read_text("utf-8").split()
     if not words:
@@ -172,7 +172,7 @@ def _text(path: Path, examples: ExampleSet) -> Tensor:
 def _picture(path: Path, examples: ExampleSet) -> Tensor:
     first = examples.example(0).input
     if first.dim() != IMAGE_DIMENSIONS:
-        raise UsageError(f"{path}: a picture, but inputs have shape {tuple(first.shape)}.")
+        raise UsageError(f"{path}: is an image, but inputs have shape {tuple(first.shape)}.")
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # no picture is that large
         with Image.open(path) as picture:

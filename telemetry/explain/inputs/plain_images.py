@@ -18,7 +18,7 @@ def blurred(values: Tensor) -> Tensor:
     """
     if values.dim() != IMAGE_DIMENSIONS:
         raise UsageError(
-            f"an input of shape {tuple(values.shape)} is no image: it cannot be blurred."
+            f"an input of shape {tuple(values.shape)} is not an image, so it cannot be blurred."
         )
     size = max(3, round(BLUR_SHARE * min(values.shape[1:])) | 1)
     padded = functional.pad(_fractions(values)[None], [size // 2] * 4, mode="replicate")
@@ -33,7 +33,7 @@ def mean_colour(values: Tensor) -> Tensor:
     """
     if values.dim() != IMAGE_DIMENSIONS:
         raise UsageError(
-            f"an input of shape {tuple(values.shape)} is no image: it has no mean colour."
+            f"an input of shape {tuple(values.shape)} is not an image, so it has no mean colour."
         )
     mean = _fractions(values).mean((1, 2), keepdim=True)
     return like(mean.expand_as(values).contiguous(), values)

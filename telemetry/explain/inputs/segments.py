@@ -87,11 +87,11 @@ def segments_of(
         return found
     if how is None and examples.modality is Modality.TEXT:
         return _phrases(found, examples.tokens(values), most)
-    advice = "say grid:6x6" if found.boxes else "say --method ig or occlusion"
+    advice = "use grid:6x6" if found.boxes else "use --method ig or occlusion"
     if examples.modality is Modality.TABULAR:
-        advice += ", or join columns by `categorical` of the data set"
+        advice += ", or group columns with `categorical` of the data set"
     raise UsageError(
-        f"{len(found)} parts are too many for lime and kernelshap, which tell {most} apart; "
+        f"{len(found)} parts are too many for lime and kernelshap, which can separate {most}; "
         f"{advice}."
     )
 
@@ -114,12 +114,12 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
         names = tuple(f"region{number}" for number in range(len(boxes)))
         return Segments(labels=labels, names=names, how=how, boxes=boxes)
     if how not in {"token", "feature"}:
-        raise UsageError(f"--segments {how}: say grid:6x6, felzenszwalb, token or feature.")
+        raise UsageError(f"--segments {how}: choose grid:6x6, felzenszwalb, token or feature.")
     if values.dim() != 1:
         advice = (
-            "say grid:6x6"
+            "use grid:6x6"
             if values.dim() in {SIGNAL_DIMENSIONS, IMAGE_DIMENSIONS}
-            else "give rows or images, and a --model that shapes them"
+            else "pass rows or images, and a --model that reshapes them"
         )
         raise UsageError(
             f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; {advice}."
@@ -163,8 +163,8 @@ def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
         labels=torch.div(torch.arange(n), size, rounding_mode="floor"),
         names=tuple(names),
         how=f"phrases of {size}",
-        note=f"{n} tokens are joined to {len(names)} phrases of {size}: the method tells {most} "
-        "parts apart",
+        note=f"{n} tokens are joined into {len(names)} phrases of {size} because the method can "
+        f"separate {most} parts",
     )
 
 

@@ -52,9 +52,9 @@ def unreadable(source: object) -> str:
     """Why something has no items that can be counted and read, and what to do."""
     kind = f"{kind_of(source)}, expected __len__ and __getitem__(i) -> {ITEM}"
     if isinstance(source, torch.utils.data.DataLoader):
-        return f"{kind}; give its data set, without batches"
+        return f"{kind}; pass its data set, without batches"
     if hasattr(source, "__iter__"):
-        return f"{kind}; give a list of its items"
+        return f"{kind}; pass a list of its items"
     return kind
 
 
@@ -65,7 +65,7 @@ def no_item(item: object) -> str:
         label = next((key for key in keys if key in LABEL_KEYS), "label")
         values = next((key for key in keys if key != label), "input")
         return (
-            f"a dictionary of {', '.join(keys)}, expected {ITEM}; give a data set that returns "
+            f"a dictionary of {', '.join(keys)}, expected {ITEM}; use a data set that returns "
             f'item["{values}"], item["{label}"]'
         )
     size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
@@ -76,18 +76,18 @@ def no_input(value: object) -> str:
     """What something is that is no input, and what to do."""
     kind = f"{kind_of(value)}, expected numbers as a tensor or array"
     if hasattr(value, "convert") and hasattr(value, "getbands"):  # of Pillow
-        return f"{kind}; give channels x height x width, as torchvision's ToTensor does"
+        return f"{kind}; return channels x height x width, as torchvision's ToTensor does"
     if isinstance(value, str):
-        return f"{kind}; give the numbers of its tokens"
+        return f"{kind}; return the numbers of its tokens"
     if isinstance(value, tuple | list | Mapping):
-        return f"{kind}; give one tensor, and a --model that parts it again"
+        return f"{kind}; return one tensor, and use a --model that splits it again"
     return kind
 
 
 def no_metadata(value: object) -> str:
     """What something is that is no metadata, and what to do."""
     kind = f"{kind_of(value)}, expected a dictionary"
-    return f"{kind}; a model of two inputs needs them as one tensor, and a --model that parts it"
+    return f"{kind}; combine two inputs into one tensor, and use a --model that splits it"
 
 
 def no_label(value: object) -> str:
@@ -96,10 +96,11 @@ def no_label(value: object) -> str:
         parts = np.asarray(value.cpu() if isinstance(value, Tensor) else value).ravel()
         is_code = parts.dtype.kind in "biuf" and parts.size > 1
         if is_code and int((parts == 1).sum()) == 1 == int(np.count_nonzero(parts)):
-            return f"one-hot ({parts.size} numbers), expected a class; give its argmax"
+            return f"one-hot ({parts.size} numbers), expected a class; return its argmax"
         return (
-            f"{kind_of(value)} of {parts.size} values, expected one: ask about one at a time, "
-            "label[k] in the data set and output[:, k] by --output-fn package.module:function"
+            f"{kind_of(value)} of {parts.size} values, expected one: explain one output at a "
+            "time, with label[k] in the data set and output[:, k] from --output-fn "
+            "package.module:function"
         )
     return f"{kind_of(value)}, expected a class, its name, or a finite number"
 

@@ -43,7 +43,7 @@ def superpixels(values: Tensor, most: int | None = None) -> tuple[Tensor, tuple[
         method = cast("_Felzenszwalb", import_module("skimage.segmentation").felzenszwalb)
     except ImportError as error:
         raise UsageError(
-            "--segments felzenszwalb needs scikit-image: pip install scikit-image; or say grid:6x6."
+            "--segments felzenszwalb needs scikit-image: pip install scikit-image; or use grid:6x6."
         ) from error
     if values.dim() != IMAGE_DIMENSIONS:
         raise UsageError(

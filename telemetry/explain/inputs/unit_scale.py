@@ -15,7 +15,7 @@ def range_notes(examples: ExampleSet) -> list[str]:
         return []
     low, high = examples.value_range
     note = (
-        f"values from {low:.4g} to {high:.4g}, as some examples have: give the data set value_range"
+        f"some examples have values from {low:.4g} to {high:.4g}: add value_range to the data set"
     )
     if low < 0 and examples.normalisation[0] is None:
         note += ", and mean and std if its items are normalised"

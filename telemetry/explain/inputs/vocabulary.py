@@ -28,7 +28,7 @@ def encoded(words: Sequence[str], examples: ExampleSet) -> Tensor:
         ) from error
     if found.dim() != 1 or found.is_floating_point() or not len(found):
         raise UsageError(
-            f"encode(words) of data set {examples.name} gives {found.dtype} of shape "
+            f"encode(words) of data set {examples.name} returns {found.dtype} of shape "
             f"{tuple(found.shape)}, expected one row of tokens."
         )
     return found.detach().cpu().to(examples.example(0).input.dtype)
@@ -50,8 +50,9 @@ class Vocabulary:
         lacking = [name for name in (READS, WRITES) if not callable(stated(examples.source, name))]
         if lacking:
             raise UsageError(
-                f"{what} needs words: give data set {examples.name} {' and '.join(lacking)}; "
-                "tokens(x) names the tokens of a text, encode(words) makes a text of such names."
+                f"{what} needs words: add {' and '.join(lacking)} to data set {examples.name}; "
+                "tokens(x) returns the names of a text's tokens, encode(words) turns such names "
+                "into a text."
             )
 
     def words(self, values: Tensor) -> list[str]:
@@ -64,8 +65,8 @@ class Vocabulary:
         if not torch.equal(self.encoded(words), values):
             raise UsageError(
                 f"data set {self._examples.name}: encode(tokens(x)) is not x for "
-                f"{' '.join(words[:SHOWN])!r} ..., so that {self._what} would change more than it "
-                "says."
+                f"{' '.join(words[:SHOWN])!r} ..., so {self._what} would change more than "
+                "intended."
             )
         return words
 

@@ -90,12 +90,12 @@ def _content(path: Path) -> object:
         foreign = _FOREIGN.search(str(error))
         if foreign is not None:
             raise UsageError(
-                f"{path}: holds a {foreign[1]}, and what is more than tensors is not read, for it "
+                f"{path}: contains a {foreign[1]}; anything but tensors is not read because it "
                 "could run code. Save model.state_dict()."
             ) from error
         raise UsageError(
-            f"{path}: cannot be read as weights ({type(error).__name__}); it is torn, or no file "
-            "of torch.save. Save model.state_dict()."
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is incomplete, or "
+            "was not written by torch.save. Save model.state_dict()."
         ) from error
 
 
@@ -103,7 +103,9 @@ def _safetensors(path: Path) -> object:
     try:
         from safetensors.torch import load_file  # noqa: PLC0415 - a package that may be missing
     except ImportError as error:
-        raise UsageError(f"{path}: needs the package safetensors, not installed.") from error
+        raise UsageError(
+            f"{path}: needs the package safetensors, which is not installed."
+        ) from error
     try:
         return load_file(path)
     except Exception as error:  # its errors share no base class
@@ -115,7 +117,7 @@ def _safetensors(path: Path) -> object:
 def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, Tensor]:
     if not isinstance(content, Mapping):
         raise UsageError(
-            f"{path}: holds {kind_of(content)}, expected a state dict; save model.state_dict()."
+            f"{path}: contains {kind_of(content)}, expected a state dict; save model.state_dict()."
         )
     if state_key is not None:
         entry = content.get(state_key, _below(content, state_key))
@@ -128,7 +130,7 @@ def _state(content: object, path: Path, state_key: str | None) -> Mapping[str, T
         return whole
     parts = [part for key in STATE_KEYS if (part := _as_state(content.get(key))) is not None]
     if len(parts) != 1:
-        raise UsageError(f"{path}: which entry is the model? {_which(content)}.")
+        raise UsageError(f"{path}: it is not clear which entry is the model. {_which(content)}.")
     return parts[0]
 
 
@@ -151,7 +153,7 @@ def _which(content: Mapping[object, object]) -> str:
     found = _state_keys(content)
     if not found:
         return f"None looks like a state dict: {_keys(content)}; save model.state_dict()"
-    return f"Say --state-key {' or '.join(found)}"
+    return f"Use --state-key {' or '.join(found)}"
 
 
 def _state_keys(content: Mapping[object, object], prefix: str = "") -> list[str]:
@@ -168,7 +170,7 @@ def _state_keys(content: Mapping[object, object], prefix: str = "") -> list[str]
 
 
 def _keys(content: Mapping[object, object]) -> str:
-    return f"it holds {_some([str(key) for key in content])}" if content else "it is empty"
+    return f"it contains {_some([str(key) for key in content])}" if content else "it is empty"
 
 
 def _step(content: object) -> int | None:

@@ -110,11 +110,11 @@ class Classifier:
         self.forwards += min(READ_EXAMPLES, len(examples))
         if reading.n_classes is None and not (self.tolerance or 0) > 0:
             raise UsageError(
-                "the model gives one number an example: from which error on is it wrong? Say it by "
-                "--tolerance."
+                "the model returns one number per example; set the largest error of a correct "
+                "answer with --tolerance."
             )
         if reading.n_classes is not None and self.tolerance is not None:
-            raise UsageError("--tolerance is of regressions, and this model has classes.")
+            raise UsageError("--tolerance is only for regressions, but this model returns classes.")
         return reading
 
     def _batches(self, inputs: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -30,7 +30,7 @@ def application_path(folder: Path) -> Iterator[None]:
         UsageError: it is no folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"--app-dir {folder}: no such folder; name the one that holds your code.")
+        raise UsageError(f"--app-dir {folder}: no such folder; name the folder with your code.")
     before = list(sys.path)
     sys.path.insert(0, str(folder.resolve()))
     try:
@@ -52,7 +52,7 @@ def resolve(entry: str, what: str) -> object:
     match = _ENTRY.fullmatch(entry)
     if match is None:
         raise UsageError(
-            f"{what} {entry!r} is not package.module:name; write it as in shop.net:build_model."
+            f"{what} {entry!r} is not package.module:name; write it like shop.net:build_model."
         )
     module = _imported(match["module"], entry, what)
     try:
@@ -60,12 +60,12 @@ def resolve(entry: str, what: str) -> object:
     except AttributeError as error:
         known = [name for name in vars(module) if not name.startswith("_")]
         near = difflib.get_close_matches(match["name"], known, n=MOST_NAMES, cutoff=0.5)
-        hint = f"; near are {', '.join(near)}" if near else ""
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise UsageError(
             f"{what} {entry}: {match['module']} has no {match['name']}{hint}."
         ) from error
     if _is_of_python(found):
-        raise UsageError(f"{what} {entry} is a part of Python and no code of yours; it is not run.")
+        raise UsageError(f"{what} {entry} is part of Python, not your code, so it is not run.")
     return found
 
 
@@ -86,5 +86,5 @@ def _imported(name: str, entry: str, what: str) -> ModuleType:
     except Exception as error:  # the user's code may raise anything
         raise UsageError(
             f"{what} {entry}: {name} cannot be imported ({type(error).__name__}: {error}); is "
-            "--app-dir the folder that holds it?"
+            "--app-dir the folder that contains it?"
         ) from error

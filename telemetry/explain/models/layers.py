@@ -88,7 +88,7 @@ class Layer:
         found = self.heard if self.module is not None else output
         answers = units_first(found, self.module, len(inputs))
         if answers is None:
-            what = "is not run" if found is None else f"gives a {_said(found)}"
+            what = "is not run" if found is None else f"returns a {_said(found)}"
             raise UsageError(
                 f"layer {self.name} {what}, expected a tensor of (n, units), (n, places, units) or "
                 "(n, units, height, width); name another layer."
@@ -103,7 +103,7 @@ class Layer:
         """
         shapes = {tuple(example.input.shape) for example in examples}
         if len(shapes) > 1:
-            raise UsageError("the inputs have several shapes; this needs inputs of one shape.")
+            raise UsageError("the inputs have several shapes; this needs inputs of the same shape.")
         found = []
         with torch.no_grad():
             for start in range(0, len(examples), batch):
@@ -127,7 +127,7 @@ class Layer:
             if unit.position is None:
                 continue
             if len(places) != len(unit.position):
-                raise UsageError(f"layer {self.name} has no rows; ask for unit {unit.index}.")
+                raise UsageError(f"layer {self.name} has no rows; use unit {unit.index}.")
             if unit.position[0] >= places[0] or unit.position[1] >= places[1]:
                 raise UsageError(
                     f"layer {self.name} has {places[0]} rows and {places[1]} columns, "

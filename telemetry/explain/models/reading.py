@@ -71,7 +71,8 @@ class Reading:
             n_classes = BINARY if all(map(_is_whole, group)) else None
         if n_classes is not None and named and len(named) != n_classes:
             raise UsageError(
-                f"data set {examples.name} names {len(named)} classes, the model has {n_classes}."
+                f"data set {examples.name} names {len(named)} classes, but the model has "
+                f"{n_classes}."
             )
         return cls(
             n_classes=n_classes,
@@ -112,7 +113,7 @@ class Reading:
             advice = (
                 ""
                 if self.classes or not isinstance(example.label, str)
-                else ("; name them in this order by `classes` of the data set")
+                else "; list them in this order in `classes` of the data set"
             )
             raise UsageError(
                 f"example {example.id} has the label {example.label!r}; the model has the classes "
@@ -131,8 +132,9 @@ class Reading:
             raise UsageError(_unlabelled(example))
         if isinstance(example.label, str):
             raise UsageError(
-                f"example {example.id} has the label {example.label!r}, and the model gives one "
-                "number an example; name the two classes of the data set, or give numbers."
+                f"example {example.id} has the label {example.label!r}, but the model returns "
+                "one number per example; name the two classes of the data set, or use numbers "
+                "as labels."
             )
         return float(example.label)
 
@@ -142,4 +144,4 @@ def _is_whole(example: Example) -> bool:
 
 
 def _unlabelled(example: Example) -> str:
-    return f"example {example.id} has no label: what is its truth? Say --label CLASS."
+    return f"example {example.id} has no label; set its true class with --label CLASS."

@@ -139,14 +139,14 @@ class Subject:
         output = self._read(raw)
         if not isinstance(output, Tensor):
             raise UsageError(
-                f"the model gives {kind_of(output)}, expected a tensor; {_advice(output)}."
+                f"the model returns {kind_of(output)}, expected a tensor; {_advice(output)}."
             )
         if output.dim() == MATRIX and output.shape[1] == 1:
             output = output[:, 0]
         if output.dim() not in {1, MATRIX} or len(output) != len(inputs):
             raise UsageError(
-                f"the model gives shape {tuple(output.shape)} for {len(inputs)} inputs, expected "
-                f"({len(inputs)}, classes) or ({len(inputs)},); see --output-fn."
+                f"the model returns shape {tuple(output.shape)} for {len(inputs)} inputs, "
+                f"expected ({len(inputs)}, classes) or ({len(inputs)},); see --output-fn."
             )
         return output if output.dtype is torch.float64 else output.float()
 
@@ -157,7 +157,7 @@ class Subject:
             raise
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
-                f"--output-fn cannot take what the model gives, {kind_of(raw)} "
+                f"--output-fn cannot process the model's output, {kind_of(raw)} "
                 f"({type(error).__name__}: {error})."
             ) from error
 
@@ -213,7 +213,7 @@ def load_source(source: ModelSource) -> Subject:
         UsageError: as for `load`; or no model is named.
     """
     if source.model is None:
-        raise UsageError("which model? Name it by --model package.module:callable.")
+        raise UsageError("no model was given; name it with --model package.module:callable.")
     return load(
         source.model,
         checkpoint=source.checkpoint,
@@ -231,9 +231,9 @@ def _arguments(text: str) -> Mapping[str, Json]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--model-args {text!r} is no JSON ({error}).") from error
+        raise UsageError(f"--model-args {text!r} is not JSON ({error}).") from error
     if not isinstance(found, dict):
-        raise UsageError(f"--model-args {text!r} is no JSON object; write '{{\"width\": 8}}'.")
+        raise UsageError(f"--model-args {text!r} is not a JSON object; write '{{\"width\": 8}}'.")
     return found
 
 
@@ -254,7 +254,7 @@ def _built(model: str | nn.Module, arguments: Mapping[str, Json]) -> nn.Module:
             f"model {model} cannot be built ({type(error).__name__}: {error})."
         ) from error
     if not isinstance(built, nn.Module):
-        raise UsageError(f"model {model} gave {kind_of(built)}, expected an nn.Module.")
+        raise UsageError(f"model {model} returned {kind_of(built)}, expected an nn.Module.")
     return built
 
 
@@ -281,7 +281,7 @@ def example_set(dataset: object) -> ExampleSet:
             found = found()
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
-                f"data set {dataset} cannot be made ({type(error).__name__}: {error})."
+                f"data set {dataset} cannot be created ({type(error).__name__}: {error})."
             ) from error
     return ExampleSet(found, dataset)
 
@@ -290,7 +290,7 @@ def _reader(key: str | None, function: str | ReadOutput | None) -> ReadOutput:
     if isinstance(function, str):
         found = resolve(function, "--output-fn")
         if not callable(found):
-            raise UsageError(f"--output-fn {function} is {kind_of(found)}, no callable.")
+            raise UsageError(f"--output-fn {function} is {kind_of(found)}, not a callable.")
         function = found
     if function is not None:
         return function
@@ -301,10 +301,10 @@ def _doubt(inputs: Tensor) -> str:
     """Why inputs may not be what the model takes."""
     shape = tuple(inputs.shape)
     if len(shape) == IMAGE_BATCH and shape[1] not in IMAGE_CHANNELS and shape[-1] in IMAGE_CHANNELS:
-        return "images are channels x height x width, as values.permute(2, 0, 1) makes them."
+        return "images must be channels x height x width; use values.permute(2, 0, 1)."
     if not inputs.is_floating_point() and inputs.dim() > 2:  # noqa: PLR2004 - texts are rows
-        return f"they are {inputs.dtype}: give images as fractions, as values.float() / 255."
-    return "does the data set belong to it?"
+        return f"they are {inputs.dtype}; pass images as fractions: values.float() / 255."
+    return "does the data set belong to this model?"
 
 
 def _advice(output: object) -> str:
@@ -317,18 +317,18 @@ def _advice(output: object) -> str:
     elif is_dataclass(output):
         parts = ((part.name, getattr(output, part.name)) for part in fields(output))
     tensors = {str(name): tuple(part.shape) for name, part in parts if isinstance(part, Tensor)}
-    function = "a function by --output-fn package.module:function"
+    function = "a function with --output-fn package.module:function"
     if not tensors:
         return f"name {function}"
     shapes = ", ".join(f"{name} of shape {shape}" for name, shape in tensors.items())
-    return f"name its part by --output-key ({shapes}), or {function}"
+    return f"choose its part with --output-key ({shapes}), or {function}"
 
 
 def _entry(output: object, key: str) -> object:
     if isinstance(output, Mapping):
         if key in output:
             return output[key]
-        raise UsageError(f"--output-key {key}: the model gives {', '.join(map(str, output))}.")
+        raise UsageError(f"--output-key {key}: the model returns {', '.join(map(str, output))}.")
     if isinstance(output, tuple | list) and key.isdigit() and int(key) < len(output):
         return output[int(key)]
     found = getattr(output, key, None)
@@ -344,5 +344,5 @@ def examples_of(subject: Subject) -> ExampleSet:
         UsageError: it has none.
     """
     if subject.examples is None:
-        raise UsageError("which examples? Name them by --dataset package.module:name.")
+        raise UsageError("no examples were given; name them with --dataset package.module:name.")
     return subject.examples

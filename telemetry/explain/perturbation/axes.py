@@ -45,7 +45,7 @@ def axis_of(
         return text_axis(name, examples, steps, span, seed)
     if name.startswith(FEATURE):
         return _column_axis(name, examples, steps, span)
-    raise UsageError(f"--axis {name}: say {', '.join(AXES)}.")
+    raise UsageError(f"--axis {name}: choose {', '.join(AXES)}.")
 
 
 def _column_axis(
@@ -53,7 +53,7 @@ def _column_axis(
 ) -> Axis:
     first = examples.example(0).input
     if examples.modality is not Modality.TABULAR or first.dim() != 1:
-        raise UsageError(f"--axis {name}: inputs of shape {tuple(first.shape)} are no rows.")
+        raise UsageError(f"--axis {name}: inputs of shape {tuple(first.shape)} are not rows.")
     names = examples.element_names(first)
     wanted = name.removeprefix(FEATURE)
     if wanted not in names:

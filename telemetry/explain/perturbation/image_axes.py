@@ -73,7 +73,7 @@ def image_axis(
     is_image = examples.modality is Modality.IMAGE and len(shape) == IMAGE_DIMENSIONS
     if not is_image and not is_signal:
         raise UsageError(
-            f"--axis {name}: inputs of shape {shape} are no images; {_instead(examples)}."
+            f"--axis {name}: inputs of shape {shape} are not images; {_instead(examples)}."
         )
     if kind.channels is not None and shape[0] != kind.channels:
         raise UsageError(
@@ -128,13 +128,16 @@ def _outside(unit: Tensor) -> Tensor:
 def _instead(examples: ExampleSet) -> str:
     """What can be changed of inputs that are no images."""
     if examples.example(0).input.dim() == IMAGE_DIMENSIONS:
-        return 'if they are, of channels x height x width, say modality = "image" in the data set'
+        return (
+            'if they are images of channels x height x width, set modality = "image" in the '
+            "data set"
+        )
     if examples.modality is Modality.IMAGE:
-        return "write them as channels, height and width"
+        return "pass them as channels x height x width"
     if examples.modality is Modality.TEXT:
-        return "of texts say token-drop, case, typo or synonym"
+        return "for texts, use token-drop, case, typo or synonym"
     if _are_signals(examples):
-        return f"of signals say {', '.join(sorted(SIGNAL_AXES))}"
+        return f"for signals, use {', '.join(sorted(SIGNAL_AXES))}"
     if examples.example(0).input.dim() == 1:
-        return "of rows say feature:COLUMN"
-    return "a hypothesis tests such inputs under a transform of your own"
+        return "for rows, use feature:COLUMN"
+    return "test such inputs with a hypothesis and your own transform"

@@ -85,16 +85,16 @@ def sentence(found: Perturbation) -> str:
     if found.example is None:
         who = f"accuracy on {found.neutral.n} examples, {100 * found.baseline:.1f} % unchanged,"
         if not found.neutral.right:  # of a column whose middle does harm by itself
-            return f"{who} drops by 5 points with every row at {_at(found, axis.neutral)}."
+            return f"{who} drops by 5 points when every row has {_at(found, axis.neutral)}."
         if not found.turns:
             return f"{who} stays within 5 points {_whole(found)}."
         return f"{who} drops by 5 points at {_both(found)}."
     who = f"example {found.example.id} ({_answer(found, found.label)})"
     if not found.neutral.right:
         called = _answer(found, found.neutral.prediction)
-        return f"{who} is answered wrongly, as {called}, without any change; {_cured(found)}."
+        return f"{who} is answered wrongly, as {called}, even without a change; {_cured(found)}."
     if not found.turns:
-        return f"{who} is answered rightly {_whole(found)}."
+        return f"{who} is answered correctly {_whole(found)}."
     return f"{who} is answered wrongly from {_both(found)} on{_again(found)}."
 
 
@@ -121,13 +121,13 @@ def _answer(found: Perturbation, answer: str | None) -> str:
 def _cured(found: Perturbation) -> str:
     right = [step.value for step in found.steps if step.right]
     if not right:
-        return f"{found.axis.name} from {_span(found)} does not mend it"
+        return f"no {found.axis.name} from {_span(found)} corrects it"
     nearest = min(right, key=lambda value: abs(value - found.axis.neutral))
-    return f"{_at(found, nearest)} mends it"
+    return f"{_at(found, nearest)} corrects it"
 
 
 def _again(found: Perturbation) -> str:
-    return "" if found.monotone else ", rightly again farther out"
+    return "" if found.monotone else ", and correctly again farther out"
 
 
 def _whole(found: Perturbation) -> str:

@@ -200,7 +200,7 @@ def perturb_all(
 
 def _axis(classifier: Classifier, name: str, settings: PerturbSettings) -> Axis:
     if settings.steps < LEAST_STEPS:
-        raise UsageError(f"--steps {settings.steps}: say {LEAST_STEPS} at least.")
+        raise UsageError(f"--steps {settings.steps}: use at least {LEAST_STEPS}.")
     return axis_of(
         name,
         classifier.examples,
@@ -231,8 +231,8 @@ def _clipping(steps: Sequence[Step], axis: Axis, found: Sequence[Turn]) -> list[
             value=step.clipped,
             threshold=CLIPPED_LIMIT,
             ok=step.clipped <= CLIPPED_LIMIT,
-            meaning="at the threshold so many values left their range that the input is "
-            "saturated, and not only changed",
+            meaning="at the threshold, so many values left their range that the input is "
+            "saturated rather than only changed",
         )
         for step in steps
         if step.value == threshold and axis.can_clip

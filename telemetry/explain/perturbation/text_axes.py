@@ -41,9 +41,9 @@ def text_axis(
     """
     kind, _, file = name.partition(":")
     if examples.modality is not Modality.TEXT:
-        raise UsageError(f"--axis {name}: the data set is no text, but {examples.modality}.")
+        raise UsageError(f"--axis {name}: the data set has modality {examples.modality}, not text.")
     if file and kind != SYNONYM:
-        raise UsageError(f"--axis {name}: say --axis {kind}.")
+        raise UsageError(f"--axis {name}: write --axis {kind}.")
     low, high = span or (0.0, 1.0)
     if low < 0 or high > 1:
         raise UsageError(f"--range {low:g}:{high:g}: --axis {name} is a share from 0 to 1.")
@@ -117,8 +117,8 @@ def _synonyms(file: str, examples: ExampleSet) -> changes.Synonyms:
         raise UsageError(f"--axis {SYNONYM}:{file}: cannot be read as JSON ({error}).") from error
     if found is None:
         raise UsageError(
-            f"--axis {SYNONYM}: which words? Give the data set synonyms = {{'film': ['movie']}}, "
-            f"or say --axis {SYNONYM}:FILE.json."
+            f"--axis {SYNONYM}: no synonyms are known; add synonyms = {{'film': ['movie']}} to "
+            f"the data set, or use --axis {SYNONYM}:FILE.json."
         )
     if not isinstance(found, Mapping):
         raise UsageError(f"{place} is {kind_of(found)}, expected {{word: [words]}}.")

@@ -147,7 +147,7 @@ def text_png(texts: Sequence[WordLine], caption: str, identity: str) -> bytes:
         sheet.add(text)
     words = [word for text in texts for word in text.words]
     unknown = any(not can_draw(word.text) for word in words)
-    note = "; #N: token N, in letters that a picture lacks" if unknown else ""
+    note = "; #N: token N, whose letters cannot be drawn" if unknown else ""
     return sheet.png(caption + note, identity)
 
 
@@ -160,7 +160,7 @@ def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
     half = (WIDTH - left - GAP) // 2 - number_width
     middle = left + number_width + half
     rest = len(order) - len(shown)
-    note = f"; {rest} columns of less are left out" if rest else ""
+    note = f"; {rest} smaller columns are not shown" if rest else ""
     lines = folded(caption + note, WIDTH - 2 * GAP)
     height = GAP + LINE * (len(shown) + 1)
     page = Image.new("RGB", (WIDTH, height + LINE * len(lines) + GAP), PAPER)

@@ -45,21 +45,24 @@ def picture(found: Reduction) -> bytes | None:
     region, least = (_mask_of(found, items) for items in (found.region, least_of(found)))
     shown = outlined(fitted(marked(found.differences.wrong, region), PANEL), least)
     names = f"wrong: {found.prediction}; right: {found.label}"
-    caption = f"{names}; orange: where the cause lies; blue line: {_change(found)}"
+    caption = f"{names}; orange: where the cause is; blue line: {_change(found)}"
     return page_png([wrong, right, shown], caption, found.id)
 
 
 def legend(found: Reduction) -> str:
     """What colours and characters mean; empty for a row."""
     if isinstance(found.differences, TokenEdits):
-        return f"orange (-): taken out, blue (+): put in, by {_change(found)}"
+        return f"orange (-): removed, blue (+): inserted, by {_change(found)}"
     if not isinstance(found.differences, Cells):
         return ""
-    return f"orange (o): where the cause lies; blue (#): {_change(found)}"
+    return f"orange (o): where the cause is; blue (#): {_change(found)}"
 
 
 def _change(found: Reduction) -> str:
-    return f"the least change that {'mends' if found.repair is not None else 'spoils'} it"
+    return (
+        f"the smallest change that {'corrects' if found.repair is not None else 'breaks'} the "
+        "answer"
+    )
 
 
 def grid(found: Reduction) -> Json:
@@ -85,7 +88,7 @@ def texts(found: Reduction) -> list[WordLine]:
         return []
     against, neutral, speaks_for = ends_rgb()
     before, after = found.differences.told(least_of(found))
-    names = ("wrong", "mended") if found.repair is not None else ("wrong", "spoiled")
+    names = ("wrong", "corrected") if found.repair is not None else ("wrong", "broken")
     return [
         WordLine(name=names[0], words=_words(before, "-", against, neutral)),
         WordLine(name=names[1], words=_words(after, "+", speaks_for, neutral)),

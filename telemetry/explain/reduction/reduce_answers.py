@@ -101,10 +101,10 @@ def sentence(found: Reduction) -> str:
         said.append(_mending(found, found.repair))
     if found.breaking is not None:
         what = _named(found, found.breaking.items, forwards=False)
-        said.append(f"putting {what} into {found.twin.name} makes that wrong")
+        said.append(f"putting {what} into {found.twin.name} makes its answer wrong")
     if isinstance(found.differences, Cells) and found.twin.is_real:
         share = _share(found, found.region)
-        said.append(f"the cause lies in {_where(found)} ({100 * (share or 0):.1f} % of the pixels)")
+        said.append(f"the cause is in {_where(found)} ({100 * (share or 0):.1f} % of the pixels)")
     return "; ".join(said) + "."
 
 
@@ -174,9 +174,9 @@ def _edits(found: Reduction, items: Items) -> list[Json]:
 def _mending(found: Reduction, least: Least) -> str:
     named = _named(found, least.items, forwards=True)
     if not found.twin.is_real:
-        return f"with {named} {found.twin.name} it is right"
+        return f"with {named} {found.twin.name} the answer is right"
     nearest = ", the nearest of that class," if found.twin.is_nearest else ""
-    return f"taking {named} from {found.twin.name}{nearest} makes it right"
+    return f"taking {named} from {found.twin.name}{nearest} makes the answer right"
 
 
 def _named(found: Reduction, items: Items, *, forwards: bool) -> str:

@@ -50,7 +50,7 @@ def reduce(
     """
     settings, started = settings or ReduceSettings(), time.perf_counter()
     if settings.mode not in {REPAIR, BREAK, None}:
-        raise UsageError(f"--mode {settings.mode}: say {REPAIR} or {BREAK}.")
+        raise UsageError(f"--mode {settings.mode}: choose {REPAIR} or {BREAK}.")
     with subject.running():
         classifier = Classifier(subject, settings.batch, settings.tolerance)
         chosen = _chosen(wrong, label, classifier.examples)
@@ -98,7 +98,7 @@ def _chosen(
     if isinstance(wrong, str) and label is not None and Path(wrong).suffix:
         return read_example(Path(wrong), examples, label), Path(wrong).name
     if isinstance(wrong, str) and is_input_file(wrong):
-        raise UsageError(f"--wrong {wrong}: what would be right? Say --label CLASS.")
+        raise UsageError(f"--wrong {wrong}: set the true class with --label CLASS.")
     if label is not None:
-        raise UsageError(f"--label {label}: it is for --wrong FILE; the data set has labels.")
+        raise UsageError(f"--label {label} is only for --wrong FILE; the data set has labels.")
     return (examples.find(wrong) if isinstance(wrong, str) else wrong), None

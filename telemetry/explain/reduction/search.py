@@ -26,8 +26,8 @@ NOTABLE_LIMIT = 0.6  # share of cells beyond which the difference of two images 
 KEPT_SHARE = 0.5  # of what a repair does for the margin, once its edge is soft
 N_SEARCHES = 2  # for a repair and for a break
 MEANINGS = {
-    "region_mends": "the region taken from the right image does not mend the answer",
-    "soft_edge": "with a soft edge the cells do not mend the answer: their sharp edge does",
+    "region_mends": "the region taken from the right image does not correct the answer",
+    "soft_edge": "with a soft edge the cells do not correct the answer: their sharp edge does",
 }
 
 
@@ -63,9 +63,9 @@ class Search:
         self._prediction = classifier.name(before.predictions[0])
         if bool(before.right[0]):
             raise Inconclusive(
-                f"{self._file or f'example {self._wrong.id}'} is answered rightly "
-                f"({self._prediction}); there is nothing to mend. `telemetry explain input RUN "
-                "--worst 1` shows wrong ones."
+                f"{self._file or f'example {self._wrong.id}'} is answered correctly "
+                f"({self._prediction}), so there is nothing to correct. `telemetry explain "
+                "input RUN --worst 1` shows wrong answers."
             )
         self._twin = twin_of(right, self._wrong, classifier)
         self._differences = differences_of(
@@ -77,7 +77,9 @@ class Search:
             immutable=settings.immutable,
         )
         if settings.mode == BREAK and not self._twin.is_real:
-            raise UsageError(f"--mode {BREAK} needs a right input: name one by --right.")
+            raise UsageError(
+                f"--mode {BREAK} needs a correctly answered input: name one with --right."
+            )
         self._everything = tuple(range(len(self._differences)))
         self._calls = 0
 
@@ -124,7 +126,7 @@ class Search:
         if self._twin.is_real:
             hint = " with the columns that may change" if self._settings.immutable else ""
             raise Inconclusive(
-                f"the pair does not differ in outcome: {self._twin.name}{hint} is not answered "
+                f"both inputs are answered wrongly: {self._twin.name}{hint} is not answered "
                 f'"{self._classifier.name(self._truth)}"; choose another --right.'
             )
         order = self._rises().argsort(descending=True).tolist()
@@ -133,8 +135,8 @@ class Search:
         found = next(hits, None)
         if found is None:
             raise Inconclusive(
-                f"no set of cells mends the answer when {self._twin.name}; name an example that "
-                "is answered rightly by --right."
+                f"no set of cells corrects the answer when {self._twin.name}; name a correctly "
+                "answered example with --right."
             )
         return found
 
@@ -245,7 +247,10 @@ class Search:
             value=share,
             threshold=KEPT_SHARE,
             ok=share >= KEPT_SHARE,
-            meaning="with a soft edge the cells do less than half of it: their sharp edge does",
+            meaning=(
+                "with a soft edge the cells have less than half of the effect: their sharp edge "
+                "has the rest"
+            ),
         )
 
     def _identity(self, subject: Subject) -> str:
@@ -275,6 +280,6 @@ def _local(cells: Cells) -> Check:
         value=share,
         threshold=NOTABLE_LIMIT,
         ok=share <= NOTABLE_LIMIT,
-        meaning="no local difference: both images differ nearly everywhere, perhaps they are not "
-        "aligned",
+        meaning="the difference is not local: both images differ nearly everywhere; perhaps "
+        "they are not aligned",
     )

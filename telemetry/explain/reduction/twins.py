@@ -68,8 +68,8 @@ def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier)
     if right in PLAIN:
         if not is_image:
             raise UsageError(
-                f"--right {right}: an input of shape {tuple(wrong.input.shape)} "
-                "is no image; say --right nearest."
+                f"--right {right}: an input of shape {tuple(wrong.input.shape)} is not an "
+                "image; use --right nearest."
             )
         return _plain(str(right), wrong.input)
     if right == NEAREST:
@@ -108,7 +108,7 @@ def _nearest(wrong: Example, classifier: Classifier) -> Twin:
     if not right:
         raise Inconclusive(
             f"no other example of {classifier.name(truth)} among the first {SEARCHED} is "
-            "answered rightly; name an input by --right."
+            "answered correctly; name an input with --right."
         )
     distances = _text_distances(wrong, right) if is_text else _distances(wrong, right)
     best = right[min(range(len(right)), key=distances.__getitem__)]

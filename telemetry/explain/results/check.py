@@ -44,18 +44,18 @@ def determinism(first: Tensor, second: Tensor) -> Check:
         value=value,
         threshold=SAME,
         ok=value <= SAME,
-        meaning="two identical calls differ: something in the model is random",
+        meaning="two identical calls give different results: something in the model is random",
     )
 
 
 def rule_saw_all(report: RuleReport) -> Check:
     """Every ReLU had the other derivative, and the output is what it was."""
     blind = report.missed if report.replaced else max(report.missed, 1)
-    meaning = "ReLUs were run where the rule cannot see them"
+    meaning = "ReLUs ran where this rule cannot see them"
     if not report.replaced and not report.missed:
         others = ", ".join(f"{count} {name}" for name, count in report.others.items())
         kept = f": {others} used their own derivative" if others else ""
-        meaning = f"the rule is one for ReLUs, and none was seen{kept}"
+        meaning = f"this rule is meant for ReLUs, but none was seen{kept}"
     return Check(
         name="rule_saw_all",
         value=float(blind),

@@ -134,7 +134,7 @@ class Result:
             return cast("list[list[str]] | None", self._format.document(self, {}).get("grid"))
         if kind == "html":
             return self._page()
-        raise UsageError(f"figure({kind!r}): say {', '.join(KINDS)}.")
+        raise UsageError(f"figure({kind!r}): choose {', '.join(KINDS)}.")
 
     def save(self, run: str | Path | Run) -> None:
         """Keep rows, pictures and arrays in a run; what it has already stays.

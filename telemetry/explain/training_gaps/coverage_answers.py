@@ -69,7 +69,7 @@ def _nothing(found: Coverage) -> str:
         *(["attributes within a class"] if found.has_labels else []),
     ]
     unseen = " and ".join([", ".join(blind[:-1]), blind[-1]] if len(blind) > 1 else blind)
-    return f"nothing found in {total} ({', '.join(looked)}); {unseen} were not looked at"
+    return f"nothing found in {total} ({', '.join(looked)}); {unseen} were not examined"
 
 
 def _counted(n: int, noun: str) -> str:

@@ -31,7 +31,9 @@ class Representation:
         """Keep an output; maps and sequences are averaged over places."""
         found = value[0] if isinstance(value, tuple) else value
         if not isinstance(found, Tensor) or found.dim() < 2:  # noqa: PLR2004 - batch and features
-            raise UsageError("--layer: its output is no tensor of a row an example; name another.")
+            raise UsageError(
+                "--layer: its output is not a tensor with one row per example; name another layer."
+            )
         if found.dim() == MAP_DIMENSIONS:
             found = found.mean((2, 3))
         elif found.dim() == SEQUENCE_DIMENSIONS:

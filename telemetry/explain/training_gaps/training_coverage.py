@@ -140,7 +140,7 @@ def coverage(
             regression without a tolerance.
     """
     if test is None and subject.examples is None:
-        raise UsageError("which test examples? Name them by --test package.module:name.")
+        raise UsageError("no test examples were given; name them with --test package.module:name.")
     asked = subject.examples if test is None else test
     return _compared(subject, example_set(train), example_set(asked), settings, progress)
 
@@ -154,10 +154,11 @@ def _compared(
 ) -> Coverage:
     settings, started = settings or CoverageSettings(), time.perf_counter()
     if not 0 < settings.k < len(train):
-        raise UsageError(f"--k {settings.k}: the training set has {len(train)} of them.")
+        raise UsageError(f"--k {settings.k}: the training set has only {len(train)} examples.")
     if train.modality is not test.modality:
         raise UsageError(
-            f"training set {train.name} is {train.modality}, test set {test.name} {test.modality}."
+            f"training set {train.name} has modality {train.modality}, but test set {test.name} "
+            f"has {test.modality}."
         )
     told = _Told(progress, len(train) + len(test))
     training, testing = (_side(subject, part, settings, told) for part in (train, test))
@@ -168,15 +169,19 @@ def _compared(
         *attribute_gaps(*measured(train, test)),
     ]
     warnings = range_notes(train)
-    warnings += [f"{name} has too many levels to make groups of" for name in names]
+    warnings += [f"{name} has too many values to form groups" for name in names]
     distances: Floats | None = None
     if training.vectors is None or testing.vectors is None:
-        warnings.append("the model has no linear layer: name --layer to compare neighbours")
+        warnings.append(
+            "the model has no linear layer; choose one with --layer to compare neighbours"
+        )
     else:
         gap, distances = _neighbours(training, testing, settings)
         gaps.append(gap)
         if len(train) > MOST_TRAINING:
-            warnings.append(f"neighbours were searched among {MOST_TRAINING} of {len(train)}")
+            warnings.append(
+                f"neighbours were searched among {MOST_TRAINING} of {len(train)} training examples"
+            )
     return Coverage(
         id=_identity(subject, (training, testing), settings),
         origin=subject.origin,

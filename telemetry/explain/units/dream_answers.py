@@ -39,20 +39,25 @@ def sentence(found: Dream) -> str:
     if found.layer == "output" and found.unit.index < len(classes):
         who += f' ("{classes[found.unit.index]}")'
     if found.is_dead:
-        return f"{who} is dead: it answers the same to all of {found.n_real} real examples."
-    began = " Noise leaves it off: the picture began as a real example." if found.from_real else ""
+        return f"{who} is dead: its activation is the same for all {found.n_real} real examples."
+    began = (
+        " Noise does not activate it, so the picture started from a real example."
+        if found.from_real
+        else ""
+    )
     twin = ""
     if found.best_unit != found.unit.index:
         twin = (
-            f" The picture of unit {found.best_unit} excites it even more: both look for nearly "
-            "the same."
+            f" The picture of unit {found.best_unit} activates it even more: both units look "
+            "for nearly the same."
         )
     best = found.activations[0]
     side = "above" if best > found.real_max else "below the best of"
     return (
-        f"{who} answers {best:.3g} to the picture made for it, {found.z:.1f} standard deviations "
-        f"above noise and {side} {found.n_real} real examples (most: {found.real_max:.3g}); a "
-        f"network with random weights reaches {found.random_z:.1f} above noise.{began}{twin}"
+        f"{who} reaches an activation of {best:.3g} for the picture made for it, {found.z:.1f} "
+        f"standard deviations above noise and {side} {found.n_real} real examples (most: "
+        f"{found.real_max:.3g}); a network with random weights reaches {found.random_z:.1f} "
+        f"above noise.{began}{twin}"
     )
 
 

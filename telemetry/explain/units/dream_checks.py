@@ -18,7 +18,7 @@ def above_noise(z: float) -> Check:
         value=z,
         threshold=LEAST_Z,
         ok=z >= LEAST_Z,
-        meaning="the unit answers the picture hardly more than noise: ask for more --steps",
+        meaning="the picture activates the unit hardly more than noise does: increase --steps",
     )
 
 
@@ -29,7 +29,7 @@ def above_real(activation: float, real_max: float) -> Check:
         value=activation,
         threshold=real_max,
         ok=activation > real_max,
-        meaning="a real example excites the unit more than the picture made for it",
+        meaning="a real example activates the unit more than the picture made for it",
     )
 
 
@@ -47,8 +47,8 @@ def own_unit(lead: float, rise: float, rival: int) -> Check:
         value=lead,
         threshold=most,
         ok=lead <= most,
-        meaning=f"the picture made for unit {rival} excites the unit much more than its own: the "
-        "ascent has not found what the unit looks for; ask for more --steps",
+        meaning=f"the picture made for unit {rival} activates the unit much more than its own: "
+        "the search has not found what the unit looks for; increase --steps",
     )
 
 

@@ -121,7 +121,7 @@ def _objective(
     def objective(pictures: Tensor) -> Tensor:
         heard = layer(scale.input(pictures, dtype))
         if not heard.requires_grad:
-            raise UsageError(f"layer {layer.name} passes no gradient to its inputs.")
+            raise UsageError(f"layer {layer.name} passes no gradient back to its inputs.")
         own = [unit.read(heard[place : place + 1])[0] for place, unit in enumerate(owners)]
         return torch.stack(own).float().cpu() / size
 

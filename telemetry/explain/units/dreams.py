@@ -191,13 +191,13 @@ def _images(subject: Subject) -> ExampleSet:
     first = examples.example(0).input
     if not first.is_floating_point() and examples.modality is Modality.IMAGE:
         raise UsageError(
-            f"images of whole numbers ({first.dtype}) pass no gradient, by which pictures are "
-            "made; let the data set give fractions, and the model take them."
+            f"images of whole numbers ({first.dtype}) have no gradient, which is needed to make "
+            "pictures; make the data set return fractions, and the model accept them."
         )
     if examples.modality is not Modality.IMAGE or first.dim() != IMAGE_DIMENSIONS:
         raise UsageError(
-            f"inputs of shape {tuple(first.shape)} are no images, and only these can be dreamt; "
-            "`telemetry explain features` names the examples that excite a unit."
+            f"inputs of shape {tuple(first.shape)} are not images, but `dream` makes images "
+            "only; `telemetry explain features` names the examples that activate a unit."
         )
     return examples
 

@@ -30,9 +30,9 @@ AROUND = 224  # grey where a patch reaches over the edge of its image
 TILE_SIDE = 72
 ONE_MAP = "the same for every input"
 LEGEND = (
-    "above, the patches that excite a unit, each with its activation; below, their deconvolution, "
-    "the structure that the network passes: blue raises the unit, orange lowers it; each row of "
-    "these has a scale of its own"
+    "above: the patches that activate a unit most, each with its activation; below: their "
+    "deconvolution, the structure that the network passes on: blue raises the unit, orange "
+    "lowers it; each of these rows has its own scale"
 )
 
 
@@ -44,7 +44,7 @@ def features_png(found: Features, scale: UnitScale) -> bytes:
         maps = [patch.deconvolution for patch in unit.patches]
         if any(values is not None for values in maps):
             rows.append(_maps(found, unit, maps, ONE_MAP if unit.has_one_map else ""))
-    told = LEGEND if found.has_deconvolutions else "patches that excite a unit"
+    told = LEGEND if found.has_deconvolutions else "patches that activate a unit most"
     caption = f"layer {found.layer}: {told}"
     return sheet_png(rows, caption, found.id, side=TILE_SIDE)
 

@@ -74,12 +74,12 @@ def sentence(found: Features) -> str:
     units = "1 unit" if found.n_units == 1 else f"{found.n_units} units"
     said = f"{found.layer} has {units}, {dead} on {found.n_examples} examples"
     if found.field is not None:
-        said += f"; each place sees {found.field[0]} x {found.field[1]} pixels"
+        said += f"; each position sees {found.field[0]} x {found.field[1]} pixels"
     alive = [unit for unit in found.units if unit.patches]
     if not alive:
         return said + "."
     unit = alive[0]
-    excited = f"{said}. Unit {unit.unit} is excited most by {unit.patches[0].example.id}"
+    excited = f"{said}. Unit {unit.unit} is activated most by {unit.patches[0].example.id}"
     values = [p.example.label for p in unit.patches if isinstance(p.example.label, float)]
     if values:
         said = f"{excited}; its patches have values from {min(values):.4g} to {max(values):.4g}."
@@ -120,7 +120,7 @@ def evolution_sentence(evolved: Evolution) -> str:
     for at, layers in sorted(settled.items()):
         ending = "s" if len(layers) == 1 else ""
         if at == evolved.steps[-1]:  # far from what it becomes at the checkpoint before
-            said.append(f"{_some(layers)} still move{ending} at the end")
+            said.append(f"{_some(layers)} still change{ending} at the end")
         else:
             said.append(f"{_some(layers)} settle{ending} at {word} {at}")
     return f"Of {word}s {evolved.steps[0]} to {evolved.steps[-1]}: {'; '.join(said)}."

@@ -105,8 +105,8 @@ def moments(paths: Sequence[Path], *, state_key: str | None = None) -> tuple[lis
     """
     if len(paths) < LEAST_CHECKPOINTS:
         raise UsageError(
-            f"--evolution needs {LEAST_CHECKPOINTS} checkpoints or more, there are {len(paths)}; "
-            "name them by --checkpoints 'ckpt/*.pt'."
+            f"--evolution needs at least {LEAST_CHECKPOINTS} checkpoints, found {len(paths)}; "
+            "name them with --checkpoints 'ckpt/*.pt'."
         )
     found: list[Moment] = []
     has_steps = True
@@ -161,7 +161,9 @@ def evolution(
     """
     examples = spread_examples(examples_of(subject), EXAMPLES)
     if len({tuple(example.input.shape) for example in examples}) > 1:
-        raise UsageError("--evolution: the inputs have several shapes; it needs inputs of one.")
+        raise UsageError(
+            "--evolution: the inputs have several shapes; it needs inputs of the same shape."
+        )
     found, has_steps = moments([Path(path) for path in checkpoints], state_key=state_key)
     seen: list[Represented] = []
     other = at_checkpoints(subject)
@@ -174,7 +176,9 @@ def evolution(
     again = represented(other, examples, batch)
     names = [name for name in seen[-1] if all(name in part for part in seen)]
     if not names:
-        raise UsageError("--evolution: no layer with weights gives a tensor of a row an example.")
+        raise UsageError(
+            "--evolution: no layer with weights returns a tensor with one row per example."
+        )
     return Evolution(
         moments=tuple(found),
         has_steps=has_steps,
@@ -198,7 +202,7 @@ def _same_twice(last: Represented, again: Represented, names: Sequence[str]) -> 
         value=worst,
         threshold=SAME,
         ok=worst <= SAME,
-        meaning="the last checkpoint answers otherwise when it is asked again",
+        meaning="the last checkpoint gives other answers when it is run again",
     )
 
 

@@ -58,7 +58,7 @@ def sentence(found: LayerWeights) -> str:
     if not found.dead and found.twins == ():
         said.append("none dead, no duplicates")
     if found.drift is not None:
-        said.append(f"training has moved it by {100 * found.drift:.0f} % of its first norm")
+        said.append(f"training has changed it by {100 * found.drift:.0f} % of its first norm")
     return "; ".join(said) + "."
 
 

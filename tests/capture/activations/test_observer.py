@@ -85,7 +85,7 @@ def test_an_output_without_elements_or_real_values_is_left_out_and_told() -> Non
     rows = observed_step(model, lambda: model(normal(3, 2)), observer=observer)
     assert {path for path, name, _ in rows if name == "output"} == {"linear"}
     # Nothing is empty because somebody failed to look.
-    assert observer.not_observed == {"complex": "outputs of complex64 are not read"}
+    assert observer.not_observed == {"complex": "outputs of type complex64 are not supported"}
 
 
 def test_outputs_of_other_types_are_told() -> None:
@@ -115,8 +115,8 @@ def test_outputs_of_other_types_are_told() -> None:
     rows = observed_step(model, lambda: model(normal(3, 2)), observer=observer)
     assert {path for path, name, _ in rows if name == "output"} == {"linear"}
     assert observer.not_observed == {
-        "other": "outputs of type Other are not read",
-        "sparse": "nested and sparse outputs are not read",
+        "other": "outputs of type Other are not supported",
+        "sparse": "nested and sparse outputs are not supported",
     }
 
 

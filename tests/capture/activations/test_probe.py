@@ -374,5 +374,5 @@ def test_what_is_no_batch_is_a_type_error(wrong: object) -> None:
 @pytest.mark.parametrize("empty", [(), {}, [1, 2], {"values": None}])
 def test_a_batch_without_a_tensor_is_a_usage_error(empty: object) -> None:
     model = nn.Linear(2, 2)
-    with pytest.raises(UsageError, match="holds no tensor"):
+    with pytest.raises(UsageError, match="contains no tensor"):
         TelemetryCallback(model, torch.optim.SGD(model.parameters()), probe=empty)

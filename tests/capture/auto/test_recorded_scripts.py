@@ -153,7 +153,7 @@ torch.optim.SGD([weight]).step()
     ("source", "reason"),
     [
         ("print(1)", "nothing was recorded: the script never imported torch.\n"),
-        (NO_BACKWARD, "no loss was recorded: the script called no backward(); "),
+        (NO_BACKWARD, "no loss was recorded because the script never called backward(); "),
     ],
 )
 def test_what_is_not_recorded_is_told_in_one_line_at_the_end(

@@ -43,7 +43,7 @@ def test_every_change_is_told_with_its_numbers() -> None:
     assert change.before == 1
     assert change.after > 1
     assert [b.before for b in loop.changes[1:]] == [a.after for a in loop.changes[:-1]]
-    assert str(change).startswith(f"sampling every {change.after} steps, before every step: ")
+    assert str(change).startswith(f"sampling every {change.after} steps instead of every step: ")
     assert change.payload() == {
         "before": 1,
         "after": change.after,
@@ -56,7 +56,8 @@ def test_every_change_is_told_with_its_numbers() -> None:
 def test_a_return_to_every_step_reads_well() -> None:
     change = CadenceChange(step=9, before=2, after=1, cost_s=0.0, elapsed_s=0.0)
     assert (
-        str(change) == "sampling every step, before every 2: recording took 0.0% of the time so far"
+        str(change)
+        == "sampling every step instead of every 2: recording has taken 0.0% of the time so far"
     )
 
 

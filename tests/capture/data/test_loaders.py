@@ -120,7 +120,7 @@ def test_subclasses_are_seen(kind: type[DataLoader[Tensor]], tmp_path: Path) -> 
     assert column(telemetry, "epoch") == [0, 0, 1, 1]
     assert all(float(str(seconds)) > 0 for seconds in column(telemetry, "data_s")[:1])
     (event,) = epoch_events(telemetry)
-    assert event["message"] == "training reads Tensor of 4 samples, 2 batches in an epoch"
+    assert event["message"] == "training reads Tensor with 4 samples, 2 batches per epoch"
     assert "__wrapped__" not in vars(vars(kind)["__iter__"])
 
 

@@ -162,8 +162,8 @@ def test_a_stream_without_a_length_counts_its_batches(loop: Loop, clock: Clock) 
     assert column(telemetry, "epoch") == [0, 0, 0, 1, 1, 1]
     messages = [event["message"] for event in epoch_events(telemetry)]
     assert messages == [
-        "training reads Stream of an unknown number of samples",
-        "training reads Stream of an unknown number of samples, 3 batches in an epoch",
+        "training reads Stream with an unknown number of samples",
+        "training reads Stream with an unknown number of samples, 3 batches per epoch",
     ]
 
 

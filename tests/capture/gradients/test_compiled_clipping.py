@@ -82,7 +82,7 @@ def test_what_was_clipped_in_a_compiled_function_is_not_called_unclipped(
     assert telemetry.path is not None
     events = [row for row in records(telemetry.path, "events") if row["kind"] == "not_observed"]
     assert len(events) == 1
-    assert "clipping inside a function that is compiled" in str(events[0]["message"])
+    assert "clipped inside a compiled function" in str(events[0]["message"])
 
 
 def test_what_was_compiled_before_the_callback_is_noticed_too(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def test_without_duckdb_training_goes_on_with_one_warning(
     monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda _name: None)
     run = Loop(fault=True).run(tmp_path, on_finding="stop")
     (message,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert message.endswith("nothing is judged while it trains: duckdb is not installed")
+    assert message.endswith("the run is not diagnosed while it trains: duckdb is not installed")
     assert children == []
     assert len(records(run, "steps")) == N_STEPS
 

@@ -114,7 +114,7 @@ def test_without_a_state_it_goes_on_after_the_last_step_of_the_flight_recorder(
     assert steps_by_attempt(store) == [*known, (70, 2), (71, 2), (72, 2)]
     assert job.telemetry.path is not None
     assert messages(job.telemetry.path) == [
-        "attempt 2 goes on at step 70: what was recorded from step 70 on is superseded"
+        "attempt 2 continues at step 70: steps recorded before from step 70 on are replaced"
     ]
 
 
@@ -260,8 +260,8 @@ def test_going_back_within_a_process_is_another_attempt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"weights": 1}, "not one that TelemetryCallback.state_dict"),
-        ({"version": 99, "run": "r"}, "version 99, this one reads 1"),
+        ({"weights": 1}, "not returned by TelemetryCallback.state_dict"),
+        ({"version": 99, "run": "r"}, "version 99, but this telemetry reads version 1"),
         ({"version": 1, "run": "r", "step": -1}, "step -1"),
         ({"version": 1, "run": "r", "step": "x"}, "step 'x'"),
         ({"version": 1, "run": "r", "step": 1, "samples": float("nan")}, "samples nan"),

@@ -76,7 +76,7 @@ def test_a_new_config_of_a_resumed_run_is_told(tmp_path: Path) -> None:
     job.telemetry.close()
     assert job.telemetry.path is not None
     (event,) = [row for row in records(job.telemetry.path, "events") if row["kind"] == "resume"]
-    assert "attempt 2 goes on at step 2; config: lr 0.1 → 0.2" in str(event["message"])
+    assert "attempt 2 continues at step 2; config: lr 0.1 → 0.2" in str(event["message"])
     assert json.loads(str(event["payload"])) == {
         "step": 2,
         "attempt": 2,
@@ -95,19 +95,21 @@ def test_a_run_that_cannot_be_resumed_is_an_error_that_says_why(tmp_path: Path) 
         Job(tmp_path, resume=run)
     with pytest.raises(RunNotFound, match=rf"run {run} is in project 'default': pass project"):
         Job(tmp_path, resume=run, project="other")
-    with pytest.raises(RunNotFound, match="fits no run of project 'default'"):
+    with pytest.raises(RunNotFound, match="matches no run of project 'default'"):
         Job(tmp_path, resume="2001-nothing")
     with pytest.raises(RunNotFound, match="At least 4 characters"):
         Job(tmp_path, resume=run[:3])
     open_one.telemetry.close()
     second = Job(tmp_path).train(1)
     second.telemetry.close()
-    with pytest.raises(RunNotFound, match=r"fits 2 runs: .*; pass the whole id") as caught:
+    with pytest.raises(RunNotFound, match=r"matches 2 runs: .*; pass the whole id") as caught:
         Job(tmp_path, resume=run[:8])
     assert set(caught.value.candidates) == {run, second.telemetry.run}
     manifest = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(StoreUnreadable, match="format 99, this version reads 1; upgrade"):
+    with pytest.raises(
+        StoreUnreadable, match="format 99, but this version reads format 1; upgrade"
+    ):
         Job(tmp_path, resume=run)
     assert len(list(path.parent.iterdir())) == len(before) + 1
 
@@ -136,7 +138,7 @@ def test_the_state_of_another_run_gives_the_step_alone(
     assert f"pass resume='{first.telemetry.run}'" in caplog.text
     assert job.telemetry.path is not None
     (message,) = messages(job.telemetry.path)
-    assert f"the checkpoint is of run {first.telemetry.run}" in message
+    assert f"the checkpoint belongs to run {first.telemetry.run}" in message
 
 
 def test_auto_goes_over_to_the_run_of_the_checkpoint(

@@ -173,7 +173,7 @@ def test_a_model_of_torch_script_has_everything_but_activations(
     assert telemetry.path is not None
     assert records(telemetry.path, "module_stats") == []
     reasons = [row["message"] for row in records(telemetry.path, "events")]
-    assert any("TorchScript runs without hooks" in str(reason) for reason in reasons)
+    assert any("TorchScript modules run without hooks" in str(reason) for reason in reasons)
 
 
 @pytest.fixture

@@ -49,9 +49,9 @@ def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare", "absent"], "cross-validation 'absent' fits 0"),
+        (["compare", "absent"], "cross-validation 'absent' matches 0"),
         (["compare", "--metric", "f1"], "the folds have no score 'f1'"),
-        (["compare", "--incumbent", "clip=none"], "fits 3 configurations"),
+        (["compare", "--incumbent", "clip=none"], "matches 3 configurations"),
         (["compare", "--goal", "up"], "Invalid value for '--goal'"),
         (["win"], "No such command"),
     ],
@@ -70,7 +70,7 @@ def test_intervals_lie_around_the_incumbent_and_on_a_page(telemetry: Telemetry) 
     assert better[place - 1 : place + 2] == "-o-"
     text = Path("cv.html").read_text("utf-8")
     assert "<svg" in text
-    assert "take lr=0.03" in text
+    assert "use lr=0.03" in text
     assert done.out.endswith("page\tcv.html\n")
 
 

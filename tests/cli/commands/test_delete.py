@@ -40,7 +40,7 @@ def test_a_dry_run_changes_nothing(
     terminal(80)
     done = telemetry("delete", "demo/*", "--dry-run", "--no-color")
     assert done.code == 0
-    assert "5 runs would be deleted; nothing was changed" in done.out
+    assert "5 runs would be deleted; nothing was deleted" in done.out
     assert len(left(example)) == 6
     golden("cli/delete-80.txt", steady(done.out))
 

@@ -157,5 +157,5 @@ def test_a_run_without_a_step_is_not_called_healthy(telemetry: Telemetry) -> Non
     for verb, code in (("diagnose", 3), ("show", 0)):
         done = telemetry(verb, "nothing")
         assert done.code == code
-        assert "no step was recorded, nothing could be judged" in done.out
+        assert "no step was recorded, so nothing could be diagnosed" in done.out
         assert "no findings" not in done.out

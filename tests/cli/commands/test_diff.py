@@ -121,11 +121,11 @@ def test_a_baseline_file_stands_for_the_base(telemetry: Telemetry, tmp_path: Pat
         document = validated("diff", same.out)
         assert (document["verdict"], document["baseline_file"]) == ("no_change", str(file))
     worse = telemetry("diff", "--baseline-file", file, "wide", "--margin", "0.5%", *options)
-    assert f"kept in {file}" in worse.out
+    assert f", from {file}" in worse.out
     file.write_text(file.read_text("utf-8")[:-10])
     torn = telemetry("diff", "--baseline-file", file, "wide", *options)
     assert torn.code == 2
-    assert "torn" in torn.err
+    assert "incomplete" in torn.err
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_options_reach_the_comparison(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["base"], "diff compares two, 1 given"),
-        (["base", "wide", "broken"], "diff compares two, 3 given"),
+        (["base"], "diff compares two runs, but got 1"),
+        (["base", "wide", "broken"], "diff compares two runs, but got 3"),
         (["base", "wide", "--margin", "wide"], "is not a share"),
         (["base", "wide", "--margin", "150%"], "is not a share"),
         (["base", "wide", "--direction", "loss=up"], "is not METRIC=higher"),
         (["base", "tag=absent"], "no run has the tag"),
-        (["base", "base"], "base and candidate at once"),
-        (["--baseline-file", "b.json"], "one candidate is compared, 0 given"),
+        (["base", "base"], "is both base and candidate"),
+        (["--baseline-file", "b.json"], "diff needs one candidate, but got 0"),
         (["--baseline-file", "b.json", "--base", "base"], "--baseline-file is the base"),
-        (["--baseline-file", "b.json", "base"], "b.json: No such file"),
+        (["--baseline-file", "b.json", "base"], "b.json: the baseline cannot be read"),
     ],
 )
 def test_what_cannot_be_compared_is_named(
@@ -194,7 +194,7 @@ def test_margins_are_shares_or_percentages() -> None:
 @pytest.mark.parametrize(
     ("kind", "step", "layer", "text"),
     [
-        (DivergenceKind.NONE, None, None, "nowhere: the recorded numbers are equal"),
+        (DivergenceKind.NONE, None, None, "none: the recorded numbers are equal"),
         (DivergenceKind.UNKNOWN, None, None, "unknown (why)"),
         (DivergenceKind.INITIAL_WEIGHTS, 0, "net.0", "step 0, layer net.0: initial weights (why)"),
     ],

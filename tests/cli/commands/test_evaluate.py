@@ -22,7 +22,7 @@ PARTS = ("--model", "shop:build", "--dataset", "shop:valid")
 def test_every_example_becomes_a_row_that_query_reads(telemetry: Telemetry) -> None:
     done = telemetry("evaluate", "base", *PARTS)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("12 examples of shop:valid: 83.3 % right, loss ")
+    assert done.out.startswith("12 examples of shop:valid: 83.3 % correct, loss ")
     assert len(done.out.splitlines()) == 12  # the sentence, the header, ten rows
     sql = "SELECT label, COUNT(*) AS n FROM example_evals WHERE NOT correct GROUP BY label"
     assert (
@@ -34,7 +34,7 @@ def test_every_example_becomes_a_row_that_query_reads(telemetry: Telemetry) -> N
 def test_what_the_child_says_is_wrong_is_said_here(telemetry: Telemetry) -> None:
     done = telemetry("evaluate", "base", "--model", "shop:bild", "--dataset", "shop:valid")
     assert (done.code, done.out) == (2, "")
-    assert "shop has no bild; near are build" in done.err
+    assert "shop has no bild; the nearest are build" in done.err
     assert len(done.err.splitlines()) == 1
 
 
@@ -53,14 +53,14 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "which model?"),
-        (("--model", "shop:build"), "which examples?"),
+        ((), "no model was given"),
+        (("--model", "shop:build"), "no examples were given"),
         (("--model", "shop", "--dataset", "shop:valid"), "is not package.module:name"),
         (("--model", "shop:build", "--dataset", "shop:broken"), "no such disk"),
-        ((*PARTS, "--model-args", "{"), "is no JSON"),
-        ((*PARTS, "--checkpoint", "missing.pt"), "no file fits"),
+        ((*PARTS, "--model-args", "{"), "is not JSON"),
+        ((*PARTS, "--checkpoint", "missing.pt"), "no file matches"),
         ((*PARTS, "--checkpoint", "shop.py"), "Save model.state_dict()"),
-        ((*PARTS, "--every-checkpoint"), "Give a pattern"),
+        ((*PARTS, "--every-checkpoint"), "needs a pattern"),
         ((*PARTS, "--device", "nowhere"), "--device nowhere"),
         ((*PARTS, "--app-dir", "elsewhere"), "no such folder"),
     ],
@@ -95,12 +95,12 @@ def test_a_run_that_names_its_model_needs_no_options_unless_it_is_foreign(
     assert telemetry("evaluate", "base", "--no-store").out.startswith("12 examples of shop:valid")
     state(spec, explain=pick)
     done = telemetry("evaluate", "base", "--no-store")
-    assert "code shop:build, shop:valid, shop:first, which running its model runs" in done.err
+    assert "code shop:build, shop:valid, shop:first, which would run with its model" in done.err
     assert "recorded elsewhere, or run.json was changed by hand" in done.err
     state(spec, explain_signature=None)
     done = telemetry("evaluate", "base", "--no-store")
     assert done.code == 2
-    assert "no signature of yours: recorded elsewhere, or by an older version" in done.err
+    assert "not have your signature: it was recorded elsewhere, or by an older version" in done.err
     assert telemetry("evaluate", "base", "--no-store", "--trust-run").code == 0
     assert telemetry("evaluate", "base", "--no-store", *PARTS).code == 0
 
@@ -118,7 +118,9 @@ def test_every_checkpoint_is_an_evaluation_with_its_step(telemetry: Telemetry) -
     found = {e["step"]: e["accuracy"] for e in document["evaluations"]}
     assert found == {3: pytest.approx(2 / 12), 7: pytest.approx(10 / 12)}
     shown = telemetry("evaluate", "base", *words, "--every-checkpoint").out
-    assert shown.startswith("2 checkpoints on shop:valid: 16.7 % right at step 3, 83.3 % right at ")
+    assert shown.startswith(
+        "2 checkpoints on shop:valid: 16.7 % correct at step 3, 83.3 % correct at "
+    )
     newest = json.loads(telemetry("evaluate", "base", *words, "--json").out)
     assert [e["step"] for e in newest["evaluations"]] == [7]
 
@@ -129,7 +131,7 @@ def test_people_are_told_what_to_ask_next_and_which_weights_ran(
 ) -> None:
     terminal(80)
     done = telemetry("evaluate", "base", *PARTS, "--no-store")
-    assert "weights as the model is built, for no --checkpoint is named" in " ".join(
+    assert "initial weights of the model, because no --checkpoint was given" in " ".join(
         done.out.split()
     )
     assert f"telemetry explain input aaaaaa --worst 1 {' '.join(PARTS)}" in done.out
@@ -209,13 +211,16 @@ def test_a_bare_checkpoint_has_a_run_of_its_own(telemetry: Telemetry, empty: Pat
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("good.pt",), "which model?"),
-        (("good.pt", "--model", "shop:build"), "which examples?"),
-        (("good.pt", *PARTS, "--checkpoint", "bad[1].pt"), "good.pt is a checkpoint itself"),
+        (("good.pt",), "no model was given"),
+        (("good.pt", "--model", "shop:build"), "no examples were given"),
+        (("good.pt", *PARTS, "--checkpoint", "bad[1].pt"), "good.pt is already a checkpoint"),
         (("wide.pt", *PARTS), "wide.pt: not a checkpoint of this model"),
-        (("absent.pt", *PARTS), "absent.pt: there is no such checkpoint, and no run of that name"),
+        (
+            ("absent.pt", *PARTS),
+            "absent.pt: there is neither a checkpoint file nor a run with that name",
+        ),
         (("./shop.py", *PARTS), "Save model.state_dict()"),
-        (("absent", *PARTS), "there is no store"),
+        (("absent", *PARTS), "the store does not exist"),
         ((), "Missing argument"),
     ],
 )

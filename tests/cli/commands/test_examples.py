@@ -47,7 +47,7 @@ def test_without_steps_nothing_is_said_of_learning(store: Path, telemetry: Telem
     lines = telemetry("examples", "plain").out.splitlines()
     assert (
         lines[0]
-        == "2 examples of shop.data:valid: 1 wrong, 1 of them with a confidence of 90 % and more."
+        == "2 examples of shop.data:valid: 1 wrong, 1 of them with at least 90 % confidence."
     )
     assert lines[2].split("\t") == ["EXAMPLE", "LABEL", "ANSWER", "CONFIDENCE", "LOSS"]
     assert "--every-checkpoint" in lines[-1]

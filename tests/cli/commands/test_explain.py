@@ -68,7 +68,7 @@ def test_the_command_behind_it_runs(telemetry: Telemetry) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("broken", "--explain", "2"), "no finding 2 to explain; the findings are 1 non_finite"),
+        (("broken", "--explain", "2"), "no finding 2 to explain; its findings are 1 non_finite"),
         (("base", "--explain", "1"), "the run has no findings"),
         (("broken", "--explain", "non_finit"), "did you mean non_finite"),
         (("broken", "--explain", "1", "--follow"), "exclude each other"),

@@ -108,7 +108,7 @@ def test_the_worst_are_the_wrong_ones_of_the_first_examples(telemetry: Telemetry
     )
     done = telemetry("explain", "input", "base", *words, "--worst", 1, "--dataset", "right:Right")
     assert done.code == 2
-    assert "all 10 examples of right:Right are answered rightly" in done.err
+    assert "all 10 examples of right:Right are answered correctly" in done.err
 
 
 def test_a_failed_check_is_said_and_ends_with_3(telemetry: Telemetry, example: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_input_in_a_file_is_asked_about_its_answer(telemetry: Telemetry) -> N
     assert done.code == 0
     (found,) = validated("explain", done.out)["attributions"]
     assert (found["file"], found["label"], found["prediction"]) == ("new.json", None, "high")
-    assert found["answer"].startswith('new.json is called "high"; 2 holds')
+    assert found["answer"].startswith('new.json is called "high"; 2 carries')
     assert found["score"]["target"] == "high"
     sql = "SELECT dataset, example_id, label FROM attributions"
     row = telemetry("query", sql).out.splitlines()[1].split("\t")
@@ -154,7 +154,7 @@ def test_with_a_label_it_is_asked_why_a_file_is_wrong(telemetry: Telemetry) -> N
         (("--input", "new.json", "--baseline", "class-sample:4"), "choose another --baseline"),
         (("--input", "new.json", "--label", "blue"), "the label 'blue'"),
         (("--input", "none.npy"), "none.npy: there is no such file"),
-        (("--input", "new.json", "--example", 0), "explain which input?"),
+        (("--input", "new.json", "--example", 0), "no input was given"),
         (("--example", 0, "--label", "low"), "--label CLASS"),
     ],
 )
@@ -172,16 +172,16 @@ def test_a_file_that_cannot_be_explained_is_one_line(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (PARTS, "explain which input?"),
-        ((*PARTS, "--example", 5), "is answered rightly"),
-        ((*PARTS, "--example", 0, "--worst", 1), "explain which input?"),
-        ((*PARTS, "--example", 0, "--limit", 1), "--limit N: of which examples?"),
+        (PARTS, "no input was given"),
+        ((*PARTS, "--example", 5), "is answered correctly"),
+        ((*PARTS, "--example", 0, "--worst", 1), "no input was given"),
+        ((*PARTS, "--example", 0, "--limit", 1), "--limit N is only for --worst N."),
         ((*PARTS, "--example", 99), "has no example '99'"),
         ((*PARTS, "--example", 0, "--target", "blue"), "no such class"),
         ((*PARTS, "--example", 0, "--compare", "ig"), "another method than --method ig"),
-        ((*PARTS, "--example", 0, "--method", "deconv"), "shows structure of images"),
+        ((*PARTS, "--example", 0, "--method", "deconv"), "shows the structure of images"),
         ((*PARTS, "--example", 0, "--segments", "grid:2x2"), "expected channels x height x width"),
-        (("--example", 0), "which model?"),
+        (("--example", 0), "no model was given"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
@@ -206,7 +206,7 @@ def test_a_terminal_of_80_columns_holds_it(telemetry: Telemetry, terminal: Termi
 def test_a_first_word_alone_lists_its_verbs(telemetry: Telemetry) -> None:
     done = telemetry("explain", "--help")
     assert done.code == 0
-    assert "Ask a trained model why it answers as it does." in done.out
+    assert "Find out why a trained model answers as it does." in done.out
     assert "  input " in done.out
     assert telemetry("explain", "nothing").code == 2
 
@@ -220,9 +220,9 @@ def test_a_bare_checkpoint_is_asked_like_a_run(
     question = ("explain", "input", "turned.pt", "--example", 4, "--no-checks")
 
     for words, complaint in (
-        (question, "which model?"),
-        ((*question, "--model", "shop:build"), "which examples?"),
-        ((*question, *PARTS, "--checkpoint", "turned.pt"), "leave out --checkpoint"),
+        (question, "no model was given"),
+        ((*question, "--model", "shop:build"), "no examples were given"),
+        ((*question, *PARTS, "--checkpoint", "turned.pt"), "remove --checkpoint"),
     ):
         refused = telemetry(*words)
         assert (refused.code, refused.out) == (2, "")

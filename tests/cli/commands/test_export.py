@@ -48,10 +48,10 @@ def test_a_baseline_is_written_of_a_group(telemetry: Telemetry, tmp_path: Path) 
     [
         (["base"], "needs a run and a folder"),
         (["base", "wide", "out"], "needs a run and a folder"),
-        (["base", "out", "--metric", "loss"], "--metric belongs to --baseline"),
-        (["base", "--baseline", "b.json", "--format", "csv"], "a baseline is JSON"),
+        (["base", "out", "--metric", "loss"], "--metric is only for --baseline"),
+        (["base", "--baseline", "b.json", "--format", "csv"], "a baseline is always JSON"),
         (["base", "--baseline", "b.json", "--metric", "absent"], "'absent' is not recorded"),
-        (["--baseline", "b.json"], "no run is given"),
+        (["--baseline", "b.json"], "no run was given"),
         (["absent", "--baseline", "b.json"], "absent"),
     ],
 )

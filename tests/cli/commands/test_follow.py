@@ -91,8 +91,8 @@ def test_where_no_run_is_running_the_next_one_is_waited_for(
     assert done.out.splitlines()[0].split("\t")[:2] == ["next", "bbbbbb"]
     assert "non_finite" not in done.out
     assert done.err == (
-        "telemetry: the latest run, base (aaaaaa), has finished; this waits for the next run to "
-        "begin. Ctrl-C stops, `telemetry diagnose aaaaaa` judges that one.\n"
+        "telemetry: the latest run, base (aaaaaa), has finished; waiting for the next run to "
+        "start; press Ctrl-C to stop. `telemetry diagnose aaaaaa` diagnoses the latest run.\n"
     )
 
 
@@ -123,8 +123,8 @@ def test_the_first_run_of_a_store_is_waited_for(
     assert done.code == 0
     [document] = [validated("diagnose", line) for line in done.out.splitlines()]
     assert document["follow"]["is_last"] is True
-    assert f"{store.absolute()} holds no run yet; this waits" in done.err
-    assert "Ctrl-C stops" in done.err
+    assert f"{store.absolute()} contains no run yet; waiting" in done.err
+    assert "press Ctrl-C to stop" in done.err
 
 
 def test_ctrl_c_ends_the_wait_for_a_run(
@@ -148,7 +148,7 @@ def test_a_run_chosen_by_name_is_judged_though_it_has_ended(
 
 
 @pytest.mark.parametrize(
-    ("selector", "said"), [("absent", "there is no store"), ("latest", "this is a file")]
+    ("selector", "said"), [("absent", "the store does not exist"), ("latest", "this is a file")]
 )
 def test_what_cannot_be_followed_is_said_at_once(
     store: Path, telemetry: Telemetry, selector: str, said: str
@@ -233,7 +233,7 @@ def test_a_deleted_run_is_named(
     happens(running.delete)
     done = telemetry("diagnose", "latest", "--follow")
     assert done.code == 2
-    assert "was deleted while it was followed" in done.err
+    assert "was deleted while telemetry followed it" in done.err
 
 
 def test_a_terminal_shows_a_status_line_that_makes_room(
@@ -257,7 +257,7 @@ def test_a_terminal_shows_a_status_line_that_makes_room(
         "",
         "base: waiting for its first step; Ctrl-C stops",
         "",
-        "base: 100 steps, learning, 0 findings, judged 0s ago; Ctrl-C stops",
+        "base: 100 steps, learning, 0 findings, diagnosed 0s ago; Ctrl-C stops",
         "",
         "",
     ]

@@ -109,8 +109,8 @@ def test_a_comparison_is_kept_unless_that_is_refused(telemetry: Telemetry) -> No
 def test_without_seeds_the_answer_is_undecided(telemetry: Telemetry) -> None:
     done = telemetry("hypotheses", "compare", "seed-0", "candid", "--seeds", "seed-0,seed-1")
     assert done.code == 3
-    assert "no seed baseline: 2 of 3 seed runs" in done.out
-    assert "1 more seed run of seed-0 would decide, 4 are advised" in done.out
+    assert "no seed baseline: 2 of 3 required seed runs" in done.out
+    assert "1 more seed run of seed-0 would decide (4 recommended)" in done.out
     assert "python TRAIN.py    # as seed-0, but not seed=0" in done.out
     assert "telemetry hypotheses run latest --model MODULE:NAME" in done.out
     assert "telemetry hypotheses compare seed-0 candid    # at last" in done.out
@@ -195,8 +195,8 @@ def test_a_store_without_hypotheses_says_how_to_make_one(telemetry: Telemetry) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare", "seed-0", "seed-0"], "base and candidate at once"),
-        (["compare", "seed-0", "nobody"], "no run fits 'nobody'"),
+        (["compare", "seed-0", "seed-0"], "is both base and candidate"),
+        (["compare", "seed-0", "nobody"], "no run matches 'nobody'"),
         (["compare", "seed-0", "candid", "--q", "2"], "q is 2"),
         (["compare", "seed-0", "candid", "--file", "absent.toml"], "cannot be read"),
         (["compare", "seed-0"], "Missing argument"),
@@ -212,7 +212,7 @@ def test_what_cannot_be_is_named(arguments: list[str], words: str, telemetry: Te
 def test_the_parts_explain_themselves(telemetry: Telemetry) -> None:
     whole = telemetry("hypotheses", "--help")
     assert whole.code == 0
-    assert "compare  Judge a candidate against a base" in whole.out
+    assert "compare  Compare a candidate with a base" in whole.out
     part = telemetry("hypotheses", "compare", "--help")
     assert part.code == 0
     assert "--no-seed-baseline" in part.out

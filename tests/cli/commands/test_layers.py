@@ -110,8 +110,8 @@ def test_an_activation_without_parameters_has_a_row(telemetry: Telemetry, exampl
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--step", "41"], "the nearest that was is 40"),
-        (["--range", "41:59"], "no step of 41:59 was sampled"),
+        (["--step", "41"], "the nearest sampled step is 40"),
+        (["--range", "41:59"], "no step in 41:59 was sampled"),
         (["--range", "9:1"], "is not A:B"),
         (["--range", "ten:"], "is not A:B"),
         (["--range", "5"], "is not A:B"),
@@ -142,7 +142,7 @@ def test_a_model_without_parameters_is_inconclusive(telemetry: Telemetry, exampl
     run.module("").activation("", "output", 0).write()
     done = telemetry("layers", "bare")
     assert (done.code, done.out) == (3, "")
-    assert "has no parameter and no activation" in done.err
+    assert "has no samples of parameters or activations" in done.err
 
 
 def test_long_models_are_cut_for_people_only(

@@ -83,7 +83,7 @@ def test_the_hole_before_the_ring_is_told(killed: Path, telemetry: Telemetry) ->
     shown = validated("show", telemetry("show", "--json").out)
     assert shown["run"]["steps"] == 1_504
     assert shown["lost_steps"] == [{"attempt": 1, "first": 4, "last": 1_499}]
-    text = "4-1 499: not on the disk when the process of attempt 1 ended"
+    text = "4-1 499: not yet on disk when the process of attempt 1 ended"
     assert f"lost\t1496 steps, {text}" in telemetry("show").out
 
 

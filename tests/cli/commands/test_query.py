@@ -118,7 +118,7 @@ def test_a_terminal_shows_the_first_rows_and_says_so(
     terminal(80)
     out = telemetry("query", sql).out
     assert len(out.splitlines()) == 1 + 200 + 1
-    assert "the first 200 rows" in out
+    assert "first 200 rows" in out
 
 
 def test_a_terminal_shows_the_first_columns_whole_and_says_so(
@@ -128,7 +128,7 @@ def test_a_terminal_shows_the_first_columns_whole_and_says_so(
     header, *_, last = telemetry("query", "from steps limit 2", "--no-color").out.splitlines()
     assert header.split()[:3] == ["project", "run", "rank"]
     assert "…" not in header
-    assert re.fullmatch(r"\d+ of \d+ columns have no place here: name some, or --format csv", last)
+    assert re.fullmatch(r"\d+ of \d+ columns do not fit; select fewer, or use --format csv", last)
 
 
 def test_runs_are_chosen_by_selector_project_and_age(telemetry: Telemetry) -> None:
@@ -157,7 +157,7 @@ def test_findings_are_made_when_they_are_asked_for(telemetry: Telemetry) -> None
         ("", "one statement"),
         ("copy (select 1) to 'stolen.csv'", "COPY is refused"),
         ("with x as (copy (select 1) to 'stolen.csv') select 1", ""),
-        ("select * from read_csv('/etc/passwd')", "nothing else"),
+        ("select * from read_csv('/etc/passwd')", "only read the views"),
         ("attach 'x.db'", "ATTACH is refused"),
         ("set threads = 9", "SET is refused"),
     ],

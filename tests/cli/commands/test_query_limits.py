@@ -29,7 +29,7 @@ def _two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TWO_BATCHES = ("--timeout", str(3.5 * TICK_S))
-STOPPED = f"more than 3500 s (after {2 * BATCH_ROWS} rows); ask for fewer rows with --limit"
+STOPPED = f"more than 3500 s (after {2 * BATCH_ROWS} rows); request fewer rows with --limit"
 
 
 @pytest.mark.usefixtures("_two_batches")

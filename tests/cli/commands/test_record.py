@@ -73,10 +73,10 @@ def test_a_script_without_a_suffix_is_one_if_python_can_read_it(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "record what? Name a script, or -m and a module"),
-        (["-m"], "record what?"),
+        ([], "no script was given; name a script, or use -m and a module"),
+        (["-m"], "no script was given"),
         (["absent.py"], "absent.py: cannot be read (No such file or directory)"),
-        (["."], ". is a folder; name a script in it, or -m and a package"),
+        (["."], ". is a folder; name a script in it, or use -m and a package"),
         (["notes.txt"], "notes.txt is not a Python file"),
         (["-m", "no_such_module.train"], "there is no module no_such_module to run"),
         (["--every", "0", "train.py"], "0 is not in the range x>=1"),

@@ -80,7 +80,7 @@ def test_no_fitting_run_is_said_and_is_no_error(telemetry: Telemetry, terminal: 
     terminal(80)
     done = telemetry("runs", "--tag", "absent")
     assert done.code == 0
-    assert "no run fits" in done.out
+    assert "no run matches" in done.out
 
 
 @pytest.mark.parametrize(("sort", "header"), [("val_loss", "VAL_LOSS"), ("seed", "SEED")])
@@ -97,7 +97,7 @@ def test_what_runs_are_sorted_by_is_shown_on_a_narrow_terminal(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--sort", "speed"], "there are started, steps, name"),
+        (["--sort", "speed"], "choose started, steps, name"),
         (["--where", "speed > 3"], "speed"),
         (["--where", "1); DROP TABLE runs; --"], "Parser Error"),
         (["--since", "yesterday"], "2026-01-31"),

@@ -93,7 +93,7 @@ def test_an_ambiguous_run_names_the_candidates(telemetry: Telemetry, example: Pa
     trained(example, "base", hours=5).write()
     done = telemetry("show", "base")
     assert done.code == 2
-    assert "fits 2 runs" in done.err
+    assert "matches 2 runs" in done.err
     assert "  aaaaaa  demo/base  started 2026-01-02T03:04:05" in done.err.splitlines()
 
 

@@ -51,7 +51,7 @@ def test_nothing_found_is_no_failure(telemetry: Telemetry) -> None:
     done = telemetry("slices", "before")
     assert done.code == 0
     first, second = done.out.splitlines()
-    assert first.startswith("no group of examples is worse than the rest: ")
+    assert first.startswith("no group of examples is worse than the rest; ")
     assert ", overall error " in second
     assert "tested" not in second
 
@@ -77,10 +77,10 @@ def test_diff_shows_the_same_change(telemetry: Telemetry) -> None:
     assert validated("slices", done.out)["base"] == "20260102-030405-before"
     better = telemetry("diff", "after", "before", "--slices")
     assert better.code == 0
-    assert better.out.startswith("no group of examples became worse than the rest since after: ")
+    assert better.out.startswith("no group of examples became worse than the rest since after; ")
     refused = telemetry("diff", "after", "before", "--slices", "--metric", "loss")
     assert refused.code == 2
-    assert "give it two runs alone" in refused.err
+    assert "use it with two runs only" in refused.err
 
 
 def test_the_worst_group_becomes_a_hypothesis(telemetry: Telemetry, tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_the_worst_group_becomes_a_hypothesis(telemetry: Telemetry, tmp_path: Pa
         (["after", "--where", "TRUE; DROP TABLE x"], 2, "cannot be used"),
         (["after", "--depth", "4"], 2, "depth is 4"),
         (["after", "--q", "0"], 2, "q is 0"),
-        (["after", "--dataset", "shop"], 2, "no evaluation of data set 'shop'"),
+        (["after", "--dataset", "shop"], 2, "data set 'shop' was not evaluated"),
         (["after", "--min-size", "1500"], 3, "too few"),
-        (["before", "--save-hypothesis", "x"], 0, "so x is not kept"),
-        (["after", "--save-hypothesis", "No Name"], 2, "small letters"),
-        (["after", "--base", "before", "--save-hypothesis", "x"], 2, "leave out --base"),
+        (["before", "--save-hypothesis", "x"], 0, "so the hypothesis x is not saved"),
+        (["after", "--save-hypothesis", "No Name"], 2, "lower-case letters"),
+        (["after", "--base", "before", "--save-hypothesis", "x"], 2, "remove --base"),
     ],
 )
 def test_what_cannot_be_is_named(

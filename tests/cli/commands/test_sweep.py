@@ -114,10 +114,13 @@ def test_runs_metric_and_goal_are_chosen(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["absent"], "no run has project 'absent'; there are the projects demo, weird/../project"),
-        (["demo", "--tag", "gone"], "no run has project 'demo' and tag 'gone'; there are"),
-        (["demo", "--project", "other"], "two projects are given"),
-        (["--tag", "main"], "two runs at least"),
+        (
+            ["absent"],
+            "no run has project 'absent'; the store has the projects demo, weird/../project",
+        ),
+        (["demo", "--tag", "gone"], "no run has project 'demo' and tag 'gone'; the store has"),
+        (["demo", "--project", "other"], "two projects were given"),
+        (["--tag", "main"], "at least two runs"),
         (["demo", "--metric", "speed"], "speed"),
     ],
 )

@@ -12,7 +12,7 @@ PARTS = ("--model", "pictures:build", "--dataset", "pictures:Pictures")
 def test_a_picture_is_made_and_kept(telemetry: Telemetry, example: Path) -> None:
     done = telemetry(*VERB, "--layer", "output", "--unit", 0, *PARTS)
     assert done.code == 0
-    assert done.out.startswith('unit 0 of output ("left") answers')
+    assert done.out.startswith('unit 0 of output ("left") reaches')
     assert "own_unit\t" in done.out
     assert list(example.glob("*/*/explain/images/*.png"))
     sql = "SELECT kind, layer, unit, ok, z > 5 AS above FROM feature_visualizations"
@@ -47,8 +47,8 @@ def test_a_dead_unit_ends_with_3(telemetry: Telemetry) -> None:
         (("--layer", "output", "--unit", 7, *PARTS), "units 0 to 2, no unit 7"),
         (("--layer", "output", "--unit", "x", *PARTS), "write a number"),
         (("--layer", "output", "--unit", 0, "--start", "nobody", *PARTS), "no example 'nobody'"),
-        (("--layer", "output", "--unit", 0), "which model?"),
-        (("--layer", "output", "--unit", 0, "--model", "shop:build"), "which examples?"),
+        (("--layer", "output", "--unit", 0), "no model was given"),
+        (("--layer", "output", "--unit", 0, "--model", "shop:build"), "no examples were given"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -87,11 +87,11 @@ def test_the_json_document_has_its_published_shape(
         (("--layer", "conv9", *PARTS), "no layer 'conv9'"),
         (("--layer", "2", "--units", "4", *PARTS), "units 0 to 3, no unit 4"),
         (("--layer", "2", "--units", "a", *PARTS), "write numbers, such as 0,3,7"),
-        (("--layer", "2", "--units", "1", "--top", 2, *PARTS), "give one of the two"),
-        (("--layer", "2", "--checkpoints", "*.pt", *PARTS), "belongs to --evolution"),
-        (("--layer", "2", *PARTS, *EVOLUTION), "needs 3 checkpoints or more, there are 0"),
-        (("--layer", "2"), "which model?"),
-        (("--layer", "output", "--model", "shop:build"), "which examples?"),
+        (("--layer", "2", "--units", "1", "--top", 2, *PARTS), "use only one of the two"),
+        (("--layer", "2", "--checkpoints", "*.pt", *PARTS), "is only for --evolution"),
+        (("--layer", "2", *PARTS, *EVOLUTION), "needs at least 3 checkpoints, found 0"),
+        (("--layer", "2"), "no model was given"),
+        (("--layer", "output", "--model", "shop:build"), "no examples were given"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

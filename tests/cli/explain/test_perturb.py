@@ -72,7 +72,7 @@ def test_a_regression_needs_a_tolerance(telemetry: Telemetry, store: Path) -> No
     parts = ("--model", "shop:add", "--dataset", "shop:sums", "--example", 5, *COLUMN)
     refused = telemetry(*VERB, *parts)
     assert refused.code == 2
-    assert "Say it by --tolerance" in refused.err
+    assert "set the largest error of a correct answer with --tolerance" in refused.err
     done = telemetry(*VERB, *parts, "--tolerance", 0.5, "--json")
     (found,) = validated("explain", done.out)["perturbations"]
     assert found["tolerance"] == 0.5
@@ -91,7 +91,7 @@ def test_a_threshold_of_a_regression_is_run_as_a_test(telemetry: Telemetry, stor
     near = ("--tolerance", 0.5, "--save-hypothesis", "near")
     refused = telemetry(*VERB, *parts, "--all", *COLUMN, *near)
     assert refused.code == 2
-    assert "feature:0 has no value up to which all is right" in refused.err
+    assert "feature:0 has no value up to which all answers are correct" in refused.err
     keep = ("--tolerance", 2, "--save-hypothesis", "near")
     assert telemetry(*VERB, *parts, "--all", *COLUMN, *keep).code == 0
     (kept,) = load_hypotheses(store.parent / "hypotheses.toml")
@@ -114,15 +114,15 @@ def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (COLUMN, "change what?"),
-        ((*COLUMN, "--example", 0, "--all"), "change what?"),
+        (COLUMN, "no examples were given"),
+        ((*COLUMN, "--example", 0, "--all"), "no examples were given"),
         ((*COLUMN, "--example", 99), "has no example '99'"),
-        (("--axis", "brightness", "--all"), "are no images; of rows say feature:COLUMN"),
+        (("--axis", "brightness", "--all"), "are not images; for rows, use feature:COLUMN"),
         (("--axis", "feature:9", "--all"), "no such column; there are 0, 1, 2, 3"),
         ((*COLUMN, "--all", "--range", "3"), "write LOW:HIGH"),
         ((*COLUMN, "--all", "--range", "3:1"), "--range 3:1 is empty"),
-        (("--axis", "feature:0,feature:1", "--all", "--save-hypothesis", "x"), "name one axis"),
-        ((*COLUMN, "--all", "--save-hypothesis", "No Name"), "expected small letters"),
+        (("--axis", "feature:0,feature:1", "--all", "--save-hypothesis", "x"), "use one axis"),
+        ((*COLUMN, "--all", "--save-hypothesis", "No Name"), "expected lower-case letters"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -71,7 +71,7 @@ def test_a_covered_sign_is_reduced_and_kept(telemetry: Telemetry, example: Path)
     assert done.code == 0
     first = done.out.splitlines()[0]
     assert first.startswith('example covered is called "other", not "sign"; taking 2 of 36 cells')
-    assert "the cause lies in rows 4-7, columns 6-9 (11.1 % of the pixels)." in first
+    assert "the cause is in rows 4-7, columns 6-9 (11.1 % of the pixels)." in first
     sql = "SELECT mode, right_id, region_share, mask_path, image_path FROM input_reductions"
     rows = [line.split("\t") for line in telemetry("query", sql).out.splitlines()[1:]]
     assert sorted(row[:2] for row in rows) == [["break", "it's plain"], ["repair", "it's plain"]]
@@ -100,7 +100,7 @@ def test_the_right_twin_may_lie_in_a_file(telemetry: Telemetry, store: Path) -> 
     np.save(store.parent / "clean.npy", clean)
     done = telemetry(*VERB, "--wrong", 0, "--right", "clean.npy", *PARTS, "--no-store")
     assert done.code == 0
-    assert "from clean.npy makes it right" in done.out.splitlines()[0]
+    assert "from clean.npy makes the answer right" in done.out.splitlines()[0]
     absent = telemetry(*VERB, "--wrong", 0, "--right", "absent.npy", *PARTS)
     assert absent.code == 2
     assert "has no example 'absent.npy'" in absent.err
@@ -110,7 +110,7 @@ def test_the_right_twin_may_lie_in_a_file(telemetry: Telemetry, store: Path) -> 
 def test_columns_are_named(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--wrong", 0, *ROWS, "--mode", "repair")
     assert done.code == 0
-    assert "the nearest of that class, makes it right." in done.out.splitlines()[0]
+    assert "the nearest of that class, makes the answer right." in done.out.splitlines()[0]
     assert "repair\t" in done.out
     words = (*VERB, "--wrong", 0, *ROWS, "--json")
     (found,) = validated("explain", telemetry(*words).out)["reductions"]
@@ -146,19 +146,19 @@ def test_a_file_is_reduced_and_called_by_its_name(telemetry: Telemetry, store: P
     assert found["answer"].startswith('photo.npy is called "other", not "sign"; taking')
     refused = telemetry(*words)
     assert (refused.code, refused.out) == (2, "")
-    assert "Say --label CLASS" in refused.err
+    assert "set the true class with --label CLASS" in refused.err
     kept = telemetry(*words, "--label", "sign", "--save-hypothesis", "photo")
     assert kept.code == 2
-    assert "is in no data set" in kept.err
+    assert "is not in a data set" in kept.err
 
 
 def test_what_is_not_local_ends_with_3(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--wrong", 1, "--right", 0, *PARTS)
     assert (done.code, done.out) == (3, "")
-    assert "is answered rightly" in done.err
+    assert "is answered correctly" in done.err
     same = telemetry(*VERB, "--wrong", 0, *PARTS)
     assert same.code == 3
-    assert "no set of cells mends the answer" in same.err
+    assert "no set of cells corrects the answer" in same.err
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_is_not_local_ends_with_3(telemetry: Telemetry) -> None:
         (("--wrong", 0, "--right", 9), "has no example '9'"),
         (("--wrong", 0, "--right", 1, "--cell", 99), "--cell 99"),
         (("--wrong", 0, "--right", 1, "--mode", "mend"), "--mode"),
-        (("--wrong", 0, "--save-hypothesis", "No Name"), "expected small letters"),
+        (("--wrong", 0, "--save-hypothesis", "No Name"), "expected lower-case letters"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -92,7 +92,7 @@ def test_a_failed_check_is_said_again_and_ends_with_3(telemetry: Telemetry) -> N
 
 
 def test_a_picture_that_is_gone_is_no_broken_path(telemetry: Telemetry, run: Path) -> None:
-    assert "picture\tgone" in telemetry("explain", "show", FEATURES).out
+    assert "picture\tthe picture was removed" in telemetry("explain", "show", FEATURES).out
     page = run / "explain" / "images" / f"{FEATURES}.png"
     page.parent.mkdir(parents=True)
     page.write_bytes(b"png")
@@ -105,7 +105,7 @@ def test_a_path_out_of_the_run_is_not_followed(telemetry: Telemetry, run: Path) 
     for minute, place in enumerate(("../other.png", str((run.parent / "other.png").resolve()))):
         keep_attribution(run, f"{minute}badbadbadbadbad", 9, image_path=place)
         done = telemetry("explain", "show", f"{minute}badbadbadbadbad")
-        assert "picture\tgone" in done.out
+        assert "picture\tthe picture was removed" in done.out
         assert "other.png" not in done.out
 
 
@@ -122,10 +122,10 @@ def test_a_torn_file_is_said_and_the_rest_is_listed(telemetry: Telemetry, run: P
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("show", "a1b2"), f"'a1b2' begins several ids: {PERTURB}, {INPUT}"),
+        (("show", "a1b2"), f"'a1b2' matches several ids: {PERTURB}, {INPUT}"),
         (("show", "a1b"), "there is no answer 'a1b'; the closest are a1b2"),
         (("show", "0129"), f"there is no answer '0129'; the closest are {COVERAGE}, "),
-        (("list", "nobody"), "no run fits 'nobody'"),
+        (("list", "nobody"), "no run matches 'nobody'"),
     ],
 )
 @pytest.mark.usefixtures("run")
@@ -139,8 +139,8 @@ def test_an_unknown_id_is_answered_with_those_that_are_closest(
 
 @pytest.mark.usefixtures("example")
 def test_a_run_without_answers_says_so(telemetry: Telemetry) -> None:
-    assert "keeps no answer" in telemetry("explain", "list", "base").out
-    assert "no run of the store keeps any" in telemetry("explain", "show", "a1b2c3").err
+    assert "has no stored answers" in telemetry("explain", "list", "base").out
+    assert "no run in the store has any" in telemetry("explain", "show", "a1b2c3").err
     assert json.loads(telemetry("explain", "list", "base", "--json").out)["asked"] == []
 
 

@@ -57,7 +57,7 @@ def test_the_json_document_has_its_published_shape(
 def test_without_a_model_recorded_histograms_are_shown(telemetry: Telemetry) -> None:
     done = telemetry(*VERB)
     assert done.code == 0
-    assert "as the run recorded them at step" in done.out
+    assert "recorded at step" in done.out
     document = validated("explain", telemetry(*VERB, "--json").out)
     row = document["recorded"][0]
     assert sum(count for _, count in row["octaves"]) == pytest.approx(row["n"], rel=0.1)
@@ -78,7 +78,7 @@ def test_python_reads_what_a_run_recorded_too(store: Path) -> None:
         (("conv9", *MODEL), "no layer 'conv9'; there are weight"),
         (("conv9",), "has recorded no layer 'conv9'"),
         (("--step", 3), "step 3 was not sampled"),
-        ((*MODEL, "--checkpoint", "gone.pt"), "no file fits"),
+        ((*MODEL, "--checkpoint", "gone.pt"), "no file matches"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -31,7 +31,7 @@ def test_an_error_of_several_lines_is_said_in_one(monkeypatch: pytest.MonkeyPatc
             "^none$",
         ),
         ("sys.exit(0)", "ended before it answered"),
-        ("sys.stderr.write('no disk'); sys.exit(3)", "exit code 3; its last words: no disk"),
+        ("sys.stderr.write('no disk'); sys.exit(3)", "exit code 3; its last output: no disk"),
     ],
 )
 def test_an_end_without_an_answer_is_said(
@@ -68,5 +68,7 @@ def test_code_that_leaves_is_an_error_of_the_model(
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"needs torch, not installed; pip install 'training-tele"):
+    with pytest.raises(
+        UsageError, match=r"needs torch, which is not installed; pip install 'training-tele"
+    ):
         model_child.ask({}, "asking")

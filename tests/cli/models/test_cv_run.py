@@ -59,7 +59,7 @@ def test_what_was_trained_is_told_and_can_be_compared(telemetry: Telemetry) -> N
     assert command.startswith("telemetry cv compare ")
     compared = telemetry(*command.split()[1:])
     assert compared.code == 0
-    assert compared.out.startswith("take gain=0.5: significantly better")
+    assert compared.out.startswith("use gain=0.5: it is significantly better")
 
 
 @in_process
@@ -94,10 +94,12 @@ def test_the_winner_is_scored_on_the_holdout_and_the_comparison_says_so(
     done = telemetry(*WORDS, "--n", 12, "--holdout", 0.25)
     assert done.code == 0
     assert (
-        "HOLDOUT\tgain=0.5 won; trained on all folds, on 3 examples that no fold has: "
+        "HOLDOUT\tgain=0.5 won; trained on all folds and scored on 3 examples outside all folds: "
         "accuracy 0.5315"
     ) in done.out.splitlines()
-    words = "gain=0.5 has the accuracy 0.5315 on 3 examples that no fold has, trained on all others"
+    words = (
+        "gain=0.5 has the accuracy 0.5315 on 3 examples outside all folds, trained on all others"
+    )
     assert words in telemetry("cv", "compare").out
     document = validated("cv", telemetry("cv", "compare", "--json").out)
     assert document["winner"]["holdout"]["value"] == pytest.approx(0.5315)
@@ -113,19 +115,19 @@ def test_what_the_choice_scores_is_told_and_its_cost_before_it_begins(
 ) -> None:
     done = telemetry(*WORDS, "--n", 12, "--nested", 2)
     assert done.code == 0
-    cost = "18 trainings, without those that have a score: 2 configurations on 3 folds, and on 2"
+    cost = "18 trainings, not counting those that already have a score: 2 configurations on 3 folds"
     assert cost in done.err
     choice = (
-        "NESTED\tthe choice itself scores accuracy 0.5105 (95 % 0.4711 .. 0.5499) on examples that "
-        "it did not see: of 3 folds each judges what 2 folds of its training examples chose, "
-        "gain=0.5 3 times"
+        "NESTED\tchoosing this way scores accuracy 0.5105 (95 % 0.4711 .. 0.5499) on unseen "
+        "examples: each of 3 folds tests the configuration that 2 inner folds of its training "
+        "examples chose, gain=0.5 3 times"
     )
     assert choice in done.out.splitlines()
     document = validated("cv", telemetry(*WORDS, "--n", 12, "--nested", 2, "--json").out)
     assert (document["trained"], document["kept"], document["nested"]["failed"]) == (0, 18, 0)
     compared = telemetry("cv", "compare").out
     assert choice in compared.splitlines()
-    assert "gives one that is not" not in compared
+    assert "gives an unbiased one" not in compared
     document = validated("cv", telemetry("cv", "compare", "--json").out)
     assert [c["value"] for c in document["nested"]["choices"]] == pytest.approx([0.5, 0.5115, 0.52])
     terminal(80)
@@ -140,8 +142,8 @@ def test_trainings_that_fail_in_inner_folds_alone_are_told(
     done = telemetry(*WORDS, "--n", 12, "--nested", 2)
     assert done.code == 3
     assert "6 trainings in inner folds failed: RuntimeError: seed 4 (trainings.py:" in done.out
-    assert "the choice itself was lost in 3 of 3 folds" in done.out
-    assert "NEXT\tthe same command trains those that failed again" in done.out
+    assert "nested cross-validation failed in 3 of 3 folds" in done.out
+    assert "NEXT\trun the same command to train the failed folds again" in done.out
 
 
 @in_process
@@ -167,8 +169,8 @@ def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "how many examples are there? Say --n"),
-        (("--n", 2), "2 examples make no 3 folds"),
+        ((), "the number of examples is not known; use --n"),
+        (("--n", 2), "2 examples cannot be split into 3 folds"),
         (("--n", 12, "--entry", "trainings:absent"), "trainings has no absent"),
         (("--n", 12, "--entry", "absent:f"), "absent cannot be imported"),
         (("--n", 12, "--entry", "trainings:labels"), "cannot be called"),
@@ -178,12 +180,15 @@ def test_a_large_grid_needs_a_yes(telemetry: Telemetry, store: Path) -> None:
         (("--labels", "trainings:ragged"), "one number or text for each example"),
         (("--n", 11, "--labels", "trainings:labels"), "n of 11, labels of 12"),
         (("--n", 12, "--params", "absent.toml"), "absent.toml: the grid cannot be read"),
-        (("--n", 12, "--from-finding", "loss_spike"), "a grid follows from exploding_gradient"),
+        (
+            ("--n", 12, "--from-finding", "loss_spike"),
+            "a grid can be derived only from exploding_gradient",
+        ),
         (("--n", 12, "--app-dir", "absent"), "no such folder"),
         (("--n", 12, "--holdout", 0.9), "Invalid value for '--holdout'"),
-        (("--n", 4, "--holdout", 0.2), "4 examples make no 5 parts for the holdout"),
+        (("--n", 4, "--holdout", 0.2), "4 examples cannot be split into 5 parts for the holdout"),
         (("--n", 12, "--nested", 1), "Invalid value for '--nested'"),
-        (("--n", 12, "--nested", 9), "8 examples make no 9 inner folds"),
+        (("--n", 12, "--nested", 9), "8 examples cannot be split into 9 inner folds"),
         (("--n", 12, "--jobs", 0), "Invalid value for '--jobs'"),
     ],
 )
@@ -199,8 +204,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (KeyboardInterrupt(), 130, "what was scored is kept; the same command goes on."),
-        (ModelDied("it died"), 2, "with --jobs 2 a fold that dies costs itself alone"),
+        (KeyboardInterrupt(), 130, "finished scores are kept; run the same command to continue."),
+        (ModelDied("it died"), 2, "with --jobs 2, a fold that dies does not stop the others"),
     ],
 )
 def test_a_command_that_ends_early_says_that_nothing_is_lost(
@@ -223,7 +228,7 @@ def test_a_command_that_ends_early_says_that_nothing_is_lost(
 def test_a_configuration_must_be_named(telemetry: Telemetry) -> None:
     done = telemetry("cv", "run", "--entry", "trainings:train_and_score", "--n", 12)
     assert done.code == 2
-    assert "train which configurations? Name a file by --params" in done.err
+    assert "no configurations were given; name a file with --params" in done.err
 
 
 @in_process

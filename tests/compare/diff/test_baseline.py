@@ -131,12 +131,14 @@ def test_a_finding_under_other_settings_of_the_diagnosis_is_doubted(
 
     def doubted() -> bool:
         found = diff_runs(store, read_baseline(file), other, policy=policy)
-        return any("under other rules" in warning for warning in found.warnings)
+        return any("other diagnosis rules" in warning for warning in found.warnings)
 
     assert not doubted()
     undiagnosed[other.run] = (DEAD,)
     assert doubted()
-    assert not any("other rules" in text for text in against(file, tmp_path, other).warnings)
+    assert not any(
+        "other diagnosis rules" in text for text in against(file, tmp_path, other).warnings
+    )
 
 
 def test_values_that_are_not_finite_survive(tmp_path: Path, file: Path) -> None:
@@ -145,7 +147,7 @@ def test_values_that_are_not_finite_survive(tmp_path: Path, file: Path) -> None:
     assert "NaN" not in file.read_text("utf-8")
     found = against(file, tmp_path, trained(tmp_path, 1))
     assert found.verdict is Verdict.IMPROVEMENT
-    assert "not finite" in found.reason
+    assert "non-finite values" in found.reason
 
 
 def test_other_metrics_are_kept_on_request(tmp_path: Path, file: Path) -> None:
@@ -156,7 +158,7 @@ def test_other_metrics_are_kept_on_request(tmp_path: Path, file: Path) -> None:
         runs.append(load_run(built.metric("train_accuracy", values, phase="train").write()))
     store = Store.open(tmp_path)
     write_baseline(store, runs[:1], file)
-    with pytest.raises(UsageError, match="keeps no metric 'train_accuracy', only loss; export it"):
+    with pytest.raises(UsageError, match="has no metric 'train_accuracy', only loss; export it"):
         against(file, tmp_path, runs[1], metrics=["train_accuracy"])
     write_baseline(store, runs[:1], file, metrics=["train_accuracy"])
     found = against(file, tmp_path, runs[1], metrics=["train_accuracy"])
@@ -178,12 +180,12 @@ def test_only_a_baseline_is_replaced(tmp_path: Path, file: Path) -> None:
     assert write_baseline(store, [run], file) > 0
     script = tmp_path / "train.py"
     script.write_text("precious")
-    with pytest.raises(UsageError, match="is no baseline, so it is kept"):
+    with pytest.raises(UsageError, match="is not a baseline, so it is not overwritten"):
         write_baseline(store, [run], script)
     assert script.read_text() == "precious"
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         write_baseline(store, [run], tmp_path / "absent" / "b.json")
-    with pytest.raises(UsageError, match="no run is given"):
+    with pytest.raises(UsageError, match="no run was given"):
         write_baseline(store, [], file)
 
 
@@ -211,13 +213,13 @@ def first_curve(document: dict[str, Json]) -> dict[str, Json]:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda document: json.dumps(document)[:-40], "torn, or not JSON"),
-        (lambda _: "", "torn, or not JSON"),
-        (lambda _: "[" * 100_000, "torn, or not JSON"),
-        (lambda _: "[]", "holds a list"),
-        (lambda _: '{"verdict": "no_change"}', "not a baseline of telemetry"),
-        (changed(lambda d: d.update(schema_version=2)), "baseline of version 2"),
-        (changed(lambda d: d.update(schema_version="1")), "baseline of version '1'"),
+        (lambda document: json.dumps(document)[:-40], "incomplete or not JSON"),
+        (lambda _: "", "incomplete or not JSON"),
+        (lambda _: "[" * 100_000, "incomplete or not JSON"),
+        (lambda _: "[]", "contains a list"),
+        (lambda _: '{"verdict": "no_change"}', "not a telemetry baseline"),
+        (changed(lambda d: d.update(schema_version=2)), "baseline has version 2"),
+        (changed(lambda d: d.update(schema_version="1")), "baseline has version '1'"),
         (changed(lambda d: d.update(runs=[])), "damaged"),
         (changed(lambda d: d.pop("rules")), "damaged"),
         (changed(lambda d: d["runs"][0].update(curves={})), "damaged"),
@@ -243,7 +245,7 @@ def test_a_file_that_is_torn_foreign_or_newer_is_refused(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TelemetryError, match=r"absent\.json: No such file"):
+    with pytest.raises(TelemetryError, match=r"absent\.json: the baseline cannot be read"):
         read_baseline(tmp_path / "absent.json")
 
 

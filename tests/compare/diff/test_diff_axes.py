@@ -51,7 +51,7 @@ def test_time_and_tokens_are_axes_too(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     ends = [diff_runs(store, *runs, axis=axis).metrics[0].end for axis in (Axis.TIME, Axis.TOKENS)]
     assert ends == [2.0, 32_000.0]
-    with pytest.raises(UsageError, match="no tokens recorded"):
+    with pytest.raises(UsageError, match="no tokens to compare by"):
         diff_runs(store, runs[0], trained(tmp_path, 7), axis=Axis.TOKENS)
 
 
@@ -91,7 +91,7 @@ def test_an_open_verdict_tells_what_the_runs_could_have_shown(tmp_path: Path) ->
     other = [trained(tmp_path, 3 + i) for i in range(3)]
     deciding = diff_runs(Store.open(tmp_path), base, other).metrics[0]
     assert deciding.verdict is Verdict.INCONCLUSIVE
-    assert "with 3 runs a side a change of" in deciding.reason
+    assert "with 3 runs per side a change of" in deciding.reason
     assert "would settle it" in deciding.reason
     assert deciding.detectable > 0.01
     assert 0.04 < deciding.p <= 1.0

@@ -58,8 +58,8 @@ def test_a_change_of_thousands_is_no_power_of_ten(share: float, text: str) -> No
             -0.05,
             Verdict.IMPROVEMENT,
             (
-                "better (p 0.019); by the best estimate by more than the margin of 1 %, which the "
-                "interval leaves open."
+                "better (p 0.019); the best estimate exceeds the margin of 1 %, but the "
+                "interval includes smaller changes."
             ),
         ),
         (
@@ -67,8 +67,8 @@ def test_a_change_of_thousands_is_no_power_of_ten(share: float, text: str) -> No
             0.041,
             Verdict.REGRESSION,
             (
-                "worse (p 0.033) in the one-sided test; by how much is uncertain: the best "
-                "estimate exceeds the margin of 1 %, the two-sided interval holds 0."
+                "worse (p 0.033) in the one-sided test; the size is uncertain: the best "
+                "estimate exceeds the margin of 1 %, but the two-sided interval contains 0."
             ),
         ),
         (0.001, 0.0, Verdict.NO_CHANGE, "equal within the margin of 1 % (p < 0.001)."),
@@ -77,8 +77,8 @@ def test_a_change_of_thousands_is_no_power_of_ten(share: float, text: str) -> No
             0.0,
             Verdict.NO_CHANGE,
             (
-                "equal within the margin of 1 % by two one-sided tests (p 0.033), though the wider "
-                "two-sided interval reaches beyond it."
+                "equal within the margin of 1 % according to two one-sided tests (p 0.033), "
+                "although the wider two-sided interval reaches beyond it."
             ),
         ),
     ],
@@ -95,14 +95,16 @@ def test_a_change_that_many_metrics_make_uncertain_shows_the_corrected_p_value()
     change = measured(spread=0.02, shift=0.05)
     held = corrected([change] * 5)[-1]
     assert held.verdict is Verdict.INCONCLUSIVE
-    assert held.reason.endswith("As one of 4 metrics it may be chance (p 0.075 by Holm).")
+    assert held.reason.endswith(
+        "With 4 metrics compared, this may be chance (p 0.075 with Holm's correction)."
+    )
 
 
 @pytest.mark.parametrize(
     ("spread", "shift", "text"),
     [
-        (0.5, 0.1, "the runs cannot tell whether there is a change; with 3 runs a side"),
-        (0.0035, 0.009, "the runs cannot tell whether this is beyond the margin of 1 %; with 3"),
+        (0.5, 0.1, "the runs cannot show whether there is a change; with 3 runs per side"),
+        (0.0035, 0.009, "the runs cannot show whether this is beyond the margin of 1 %; with 3"),
     ],
 )
 def test_an_open_verdict_says_what_the_runs_cannot_tell(

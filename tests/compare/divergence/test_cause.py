@@ -71,7 +71,7 @@ def test_half_precision_rounds_more() -> None:
 
 
 def test_what_was_not_sampled_is_not_claimed() -> None:
-    assert "weights of this step were not sampled" in parted(magnitude=1e-7)[1]
+    assert "weights at this step were not sampled" in parted(magnitude=1e-7)[1]
     assert parted(batch_known=False)[0] is DivergenceKind.UNKNOWN
     assert parted(step=0, weights_known=False)[0] is DivergenceKind.UNKNOWN
 
@@ -81,14 +81,14 @@ def test_a_module_that_draws_random_numbers_needs_no_other_cause() -> None:
     sampled = SampledStep(step=4, recorded=WEIGHTS_AND_OUTPUTS, differing=(dropout,))
     kind, detail = parted("environment.torch", sampled=sampled)
     assert kind is DivergenceKind.NONDETERMINISM
-    assert "drop (Dropout) puts out another result" in detail
+    assert "the output of drop (Dropout) differs" in detail
     assert parted("recorded.model.drop", sampled=sampled)[0] is DivergenceKind.CODE
 
 
 def test_a_gradient_norm_alone_is_a_backward_pass() -> None:
     kind, detail = parted(differs=frozenset({"grad_norm"}), magnitude=1e-7)
     assert kind is DivergenceKind.NONDETERMINISM
-    assert "equal loss, but another gradient (1e-07 apart)" in detail
+    assert "the loss is equal, but the gradient differs (1e-07 apart)" in detail
 
 
 def test_an_unknown_size_is_not_called_large() -> None:

@@ -148,7 +148,7 @@ def test_another_update_from_equal_gradients_is_optimization_where_settings_diff
     assert "lr 0.1 -> 0.2" in found.detail
     silent = divergence(tmp_path, base, other)
     assert silent.kind is DivergenceKind.OPTIMIZATION
-    assert "the optimizer does something else" in silent.detail
+    assert "the optimizer computes a different update" in silent.detail
     rounded = recorded(tmp_path, 3, updates={("body", 0): 0.1 * (1 + 1e-6)}, losses={1: 9.0})
     assert divergence(tmp_path, base, rounded).kind is DivergenceKind.NONDETERMINISM
 
@@ -194,7 +194,7 @@ def test_a_gradient_that_parts_alone_arises_in_the_last_layer_that_has_it(tmp_pa
     found = divergence(tmp_path, recorded(tmp_path, 1), other)
     assert (found.kind, found.step) == (DivergenceKind.NONDETERMINISM, 4)
     assert found.layers == ("body", "stem")
-    assert "equal loss, but another gradient" in found.detail
+    assert "the loss is equal, but the gradient differs" in found.detail
 
 
 def test_a_forward_that_parts_is_named_by_the_first_module_inside(tmp_path: Path) -> None:
@@ -202,35 +202,46 @@ def test_a_forward_that_parts_is_named_by_the_first_module_inside(tmp_path: Path
     other = recorded(tmp_path, 2, outputs=changed, losses={4: 9.0})
     found = divergence(tmp_path, recorded(tmp_path, 1), other)
     assert (found.kind, found.step, found.layers) == (DivergenceKind.CODE, 4, ("body", "head"))
-    assert "body (Linear) puts out another result" in found.detail
+    assert "the output of body (Linear) differs" in found.detail
 
 
 def test_equal_outputs_and_another_loss_are_the_loss_itself(tmp_path: Path) -> None:
     other = recorded(tmp_path, 2, losses={4: 0.3}, gradients={("head", 4): 2.5})
     found = divergence(tmp_path, recorded(tmp_path, 1), other)
     assert (found.kind, found.layer) == (DivergenceKind.CODE, None)
-    assert "outputs of modules and batch, but another loss" in found.detail
+    assert "module outputs and batch are equal, but the loss differs" in found.detail
 
 
 def test_weights_that_differ_after_equal_losses_parted_in_an_update(tmp_path: Path) -> None:
     built = [recorded(tmp_path, i, later_weight=value) for i, value in ((1, 1.0), (2, 1.5))]
     found = divergence(tmp_path, *built, LEARNING_RATE)
     assert (found.kind, found.step, found.layer) == (DivergenceKind.OPTIMIZATION, 6, "stem")
-    assert "the update before it did" in found.detail
+    assert "the update before this step differed" in found.detail
 
 
 def test_the_data_are_told_apart_by_order_size_and_source(tmp_path: Path) -> None:
     base = recorded(tmp_path, 1)
     order = {step: 2**61 + (N_STEPS - 1 - step) for step in range(N_STEPS)}
     other = recorded(tmp_path, 2, batches=order)
-    assert "the same batches in another order" in divergence(tmp_path, base, other).detail
+    assert (
+        "the batches are the same but in another order" in divergence(tmp_path, base, other).detail
+    )
     smaller = recorded(tmp_path, 3, samples=32)
     found = divergence(tmp_path, base, smaller)
     assert found.kind is DivergenceKind.DATA
-    assert "batches of 64 samples in the base and 32 in the candidate" in found.detail
+    assert "batches have 64 samples in the base and 32 in the candidate" in found.detail
     source = (ConfigChange(key="recorded.data.dataset_size", base=600, candidate=500),)
     found = divergence(tmp_path, base, recorded(tmp_path, 4, batches={0: 1}), source)
-    assert "other data: data.dataset_size 600 -> 500" in found.detail
+    assert "the training data differ: data.dataset_size 600 -> 500" in found.detail
+
+
+def test_hashes_of_the_data_set_are_not_said(tmp_path: Path) -> None:
+    base = recorded(tmp_path, 0)
+    other = recorded(tmp_path, 1, batches={0: 1})
+    source = (ConfigChange(key="recorded.data.fingerprint", base="3fa1", candidate="c0de"),)
+    detail = divergence(tmp_path, base, other, source).detail
+    assert detail.startswith("the training data differ;")
+    assert "3fa1" not in detail
 
 
 def test_a_loss_that_turns_into_nan_is_a_difference(tmp_path: Path) -> None:
@@ -249,7 +260,7 @@ def test_without_batch_hashes_the_cause_is_unknown(tmp_path: Path) -> None:
     base = recorded(tmp_path, 1, hashed=False)
     found = divergence(tmp_path, base, recorded(tmp_path, 2, hashed=False, losses={4: 9.0}))
     assert (found.kind, found.step) == (DivergenceKind.UNKNOWN, 4)
-    assert "fingerprinted" in found.detail
+    assert "has no fingerprint" in found.detail
 
 
 def test_without_sampled_weights_a_difference_at_the_start_is_unknown(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_missing_and_diverged_folds_are_named_and_cost(tmp_path: Path) -> None:
 def test_the_number_of_folds_is_stated_or_counted() -> None:
     assert number_of_folds([{"fold": 0, "n_folds": 5}, {"fold": 1, "n_folds": 5}]) == 5
     assert number_of_folds([{"data": {"fold": "a"}}, {"data": {"fold": "b"}}]) == 2
-    with pytest.raises(UsageError, match="number their folds, found 0"):
+    with pytest.raises(UsageError, match="the number of their fold, found 0"):
         number_of_folds([{"lr": 1}, {"lr": 2}])
     with pytest.raises(UsageError, match="found 1"):
         number_of_folds([{"fold": 3}])

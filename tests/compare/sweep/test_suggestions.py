@@ -78,7 +78,7 @@ def test_no_range_holds_what_fails(
     found = suggested(DECADES, ranks, failures=(failing(relation, limit),))
     assert found is not None
     assert (found.step, found.range) == (step, text)
-    told = f"2 of 2 runs with {relation} {limit:g} have exploding_gradient"
+    told = f"exploding_gradient occurs in 2 of 2 runs with {relation} {limit:g}"
     assert (told in found.reason) == (step is not Step.EXTEND)
 
 

@@ -31,7 +31,7 @@ def test_an_evaluation_that_becomes_better_contradicts_a_loss_that_stays(
 ) -> None:
     run = measured(chain(2).losses(stalled(5.0, 200)), name, values)
     diagnosis = diagnosed(run)
-    assert f"{name}, went from" in not_checked(diagnosis, ID).reason
+    assert f"{name} went from" in not_checked(diagnosis, ID).reason
     assert diagnosis.findings == ()
 
 
@@ -93,7 +93,7 @@ def test_the_names_of_a_policy_and_of_its_values_say_that_the_loss_measures_noth
     run = chain(2).losses(stalled(43.0, 200))
     for name in ("policy_loss", "value_loss"):
         run.metric(name, dict(enumerate(stalled(20.0, 200))), phase="train")
-    assert "perhaps reinforcement learning" in not_checked(diagnosed(run), ID).reason
+    assert "suggest reinforcement learning" in not_checked(diagnosed(run), ID).reason
 
 
 @pytest.mark.parametrize(("start", "is_main"), [(0.9, True), (0.3, False)])

@@ -41,7 +41,7 @@ def test_the_better_configuration_wins(tmp_path: Path) -> None:
     }
     assert found.winner is not None
     assert found.winner.parameters == {"lr": 0.01}
-    assert found.answer == "take lr=0.01: significantly better than lr=0.1"
+    assert found.answer == "use lr=0.01: it is significantly better than lr=0.1"
     assert (found.metric, found.goal, found.n_folds) == ("accuracy", Direction.HIGHER, 10)
     best = found.configurations[1]
     assert best.difference == pytest.approx(0.05)
@@ -88,7 +88,7 @@ def test_losing_almost_every_fold_is_worse(tmp_path: Path, monkeypatch: pytest.M
     add_folds(tmp_path, {"lr": 0.1}, BASE, order=1)
     found = compared(tmp_path)
     assert standings(found)["lr=0.1"] is Standing.BETTER
-    assert found.answer == "take lr=0.1: the best of those that finished every fold"
+    assert found.answer == "use lr=0.1: it is the best of those that finished every fold"
 
 
 def test_missing_folds_decide_nothing(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     add_folds(tmp_path, {"lr": 0.01}, BETTER, order=1)
     store = Store.open(tmp_path)
     assert crossval.compare(store, CV_ID[:5]).cv_id == CV_ID
-    with pytest.raises(UsageError, match="cross-validation 'zzzz' fits 0"):
+    with pytest.raises(UsageError, match="cross-validation 'zzzz' matches 0"):
         crossval.compare(store, "zzzz")
     with pytest.raises(UsageError, match="no score 'acuracy'; did you mean accuracy"):
         crossval.compare(store, "latest", metric="acuracy")
-    with pytest.raises(UsageError, match="'lr=5' fits 0 configurations"):
+    with pytest.raises(UsageError, match="'lr=5' matches 0 configurations"):
         crossval.compare(store, "latest", incumbent="lr=5")
 
 

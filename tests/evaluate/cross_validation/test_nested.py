@@ -104,11 +104,11 @@ def test_each_fold_judges_what_its_inner_folds_chose(scores: list[FoldScore]) ->
     mean, half = sum(values) / 3, t_quantile(0.975, 2) * error
     assert (found.mean, found.ci_low) == pytest.approx((mean, mean - half))
     assert found.answer.startswith(
-        f"the choice itself scores accuracy {mean:.4g} (95 % {mean - half:.4g} .. "
+        f"choosing this way scores accuracy {mean:.4g} (95 % {mean - half:.4g} .. "
     )
     assert found.answer.endswith(
-        "on examples that it did not see: of 3 folds each judges what 2 folds of its training "
-        "examples chose, x=1 2 times, x=0 once"
+        "on unseen examples: each of 3 folds tests the configuration that 2 inner folds of its "
+        "training examples chose, x=1 2 times, x=0 once"
     )
 
 
@@ -118,7 +118,7 @@ def test_a_missing_training_is_told_and_nothing_is_judged_by_the_rest(
     found = judged(scores[:-2])
     assert (found.n_missing, found.choices) == (2, ())
     assert found.answer == (
-        "2 trainings in inner folds are missing; `telemetry cv run --nested 2` goes on"
+        "2 trainings in inner folds are missing; `telemetry cv run --nested 2` trains them"
     )
     assert nested_score([s for s in scores if s.is_of_fold], Direction.HIGHER) is None
 
@@ -133,7 +133,7 @@ def test_a_choice_that_diverged_counts_and_is_never_dropped(scores: list[FoldSco
     found = judged(lost)
     assert (found.n_lost, found.mean) == (1, -math.inf)
     assert math.isnan(found.ci_low)
-    assert "lost in 1 of 3 folds" in found.answer
+    assert "failed in 1 of 3 folds" in found.answer
 
 
 def test_what_diverged_in_an_inner_fold_is_not_chosen(scores: list[FoldScore]) -> None:

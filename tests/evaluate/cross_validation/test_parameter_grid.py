@@ -37,16 +37,16 @@ def test_without_lists_there_is_one_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("lr = [0.1]", "grid.toml: lr; a grid is [params] with a list for each"),
-        ("[params]\nlr = 0.1", "params.lr is 0.1; write [params] with a list"),
+        ("lr = [0.1]", "grid.toml: found lr; a grid needs a table [params] with a list for each"),
+        ("[params]\nlr = 0.1", "params.lr is 0.1; a grid needs a table [params] with a list"),
         ('[params]\nlr = "0.1"', "params.lr is '0.1'"),
         ("[params]\nlr = []", "params.lr is []"),
-        ("[params]\nlr = [0.1, 0.1]", "params.lr has a value twice"),
-        ("[params]\nlr = [nan]", "lr is nan; write a text that you know"),
+        ("[params]\nlr = [0.1, 0.1]", "params.lr contains a value twice"),
+        ("[params]\nlr = [nan]", "lr is nan; write a text that your function understands"),
         ("[params]\nday = [2026-01-02]", "use numbers, texts or lists"),
-        ("[params]\nseed = [1, 2]", "seed is no parameter: every fold has its own"),
+        ("[params]\nseed = [1, 2]", "seed cannot be a parameter: every fold has its own"),
         ("[params]\nlr = [0.1]\n[fixed]\nlr = 0.1", "lr is both in params and fixed"),
-        ("params = 3", "no tables; a grid is"),
+        ("params = 3", "no tables; a grid needs"),
         ("[params", "not TOML"),
     ],
 )
@@ -91,8 +91,11 @@ def test_a_vanishing_gradient_asks_for_what_the_function_has_a_name_for() -> Non
 @pytest.mark.parametrize(
     ("detector", "complaint"),
     [
-        ("loss_spike", "a grid follows from exploding_gradient and vanishing_gradient only"),
-        ("vanishing_gradient", "name what your function understands of init"),
+        (
+            "loss_spike",
+            "a grid can be derived only from exploding_gradient and vanishing_gradient",
+        ),
+        ("vanishing_gradient", "set those of init"),
     ],
 )
 def test_advice_without_a_grid_is_refused(detector: str, complaint: str) -> None:

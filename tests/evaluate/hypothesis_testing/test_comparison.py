@@ -100,7 +100,7 @@ def test_another_seed_is_no_regression_though_mcnemar_sees_one(folder: Path) -> 
 def test_without_seeds_nothing_is_decided_unless_it_is_about_two_files(folder: Path) -> None:
     two = compared(folder, seeds=seeds(folder, ["seed-0", "seed-1"]))
     assert set(verdicts(two).values()) == {Verdict.INCONCLUSIVE}
-    assert two.results[0].reason == "no seed baseline: 2 of 3 seed runs"
+    assert two.results[0].reason == "no seed baseline: 2 of 3 required seed runs"
     assert min(result.p_mcnemar for result in two.results) < 1e-10  # numbers are shown
     alone = compared(folder, seeds=[], rules=Rules(needs_seeds=False))
     assert verdicts(alone)["noise"] is Verdict.REGRESSION
@@ -122,7 +122,7 @@ def test_seeds_that_ran_another_script_are_told(tmp_path: Path) -> None:
         builder.environment = {"script": "train.py", "script_hash": script}
         builder.write()
     found = compared(tmp_path)
-    assert any("the script of seed-2 is not that of seed-0" in told for told in found.warnings)
+    assert any("seed-2 ran another script than seed-0" in told for told in found.warnings)
     chosen = compared(tmp_path, seeds=seeds(tmp_path, ["seed-0", "seed-1", "seed-2"]))
     assert not chosen.warnings
 
@@ -155,7 +155,7 @@ def test_runs_whose_texts_alone_differ_are_told_where_seeds_lack(tmp_path: Path)
     other.config = {"lr": 0.3, "seed": 0, "out": "runs/0"}
     other.write()
     (told,) = compared(tmp_path).warnings
-    assert told.startswith("seed-3, seed-2, seed-1 would be seeds of seed-0 but for out, which is")
+    assert told.startswith("seed-3, seed-2, seed-1 would be seeds of seed-0 except for out, which")
     assert not compared(tmp_path, seeds=seeds(tmp_path, ["seed-0"])).warnings
 
 
@@ -199,7 +199,7 @@ def test_a_data_set_that_changed_is_not_compared(tmp_path: Path) -> None:
     write(tmp_path, "candid", answers(1), input_digest=changed)
     found = compared(tmp_path, rules=Rules(needs_seeds=False))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "the input of 90 of 900 examples differs" in found.results[0].reason
+    assert "90 of 900 examples have the same id but a different input" in found.results[0].reason
 
 
 def test_examples_whose_inputs_were_not_kept_are_paired_by_id(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_few_examples_without_partner_are_left_out_and_counted(tmp_path: Path) -
     assert "40 examples have no partner" in found.warnings[0]
     write(tmp_path, "other0", plain, example_id=[f"{name}x" for name in names])
     alone = compared(tmp_path, "other0", rules=Rules(needs_seeds=False))
-    assert "judged on one side only" in alone.results[0].reason
+    assert "evaluated on one side only" in alone.results[0].reason
 
 
 def test_copies_of_one_original_are_told(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_few_examples_decide_nothing(tmp_path: Path) -> None:
         add_examples(builder, right).write()
     (found,) = compared(tmp_path, rules=Rules(needs_seeds=False)).results
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.reason == "5 of 100 answers differ; fewer than 6 say nothing"
+    assert found.reason == "5 of 100 answers differ; at least 6 are needed to decide"
 
 
 def test_a_comparison_is_kept_once(folder: Path) -> None:
@@ -270,7 +270,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     write(tmp_path, "seed-0", {"": np.ones(N, dtype=np.bool_)})
     RunBuilder(store=tmp_path, run="20260102-030405-plain0", name="plain").losses([1.0]).write()
     write(tmp_path, "other1", {"": np.ones(N, dtype=np.bool_)}, dataset="other:set")
-    with pytest.raises(UsageError, match="base and candidate at once"):
+    with pytest.raises(UsageError, match="is both base and candidate"):
         compared(tmp_path, "seed-0")
     with pytest.raises(UsageError, match=r"plain .* has no evaluated examples"):
         compared(tmp_path, "plain")

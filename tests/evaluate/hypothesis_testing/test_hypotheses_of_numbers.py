@@ -103,7 +103,7 @@ def test_answers_under_another_rule_are_no_pairs(tmp_path: Path) -> None:
     found = compared(tmp_path)
     assert [result.hypothesis for result in found.results] == [""]
     (told,) = found.warnings
-    assert told.startswith("steady was another hypothesis when the base was tested")
+    assert told.startswith("steady was a different hypothesis when the base was tested")
 
 
 def test_a_relative_expectation_holds_against_the_whole_data_set(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_an_expectation_is_held_against_a_value(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('name = "right-shift"', 'name = "Right shift"', "expected small letters"),
+        ('name = "right-shift"', 'name = "Right shift"', "expected lower-case letters"),
         ('name = "right-shift"', "", "hypothesis 1: name is None"),
         ("night-images", "right-shift", "two hypotheses are called right-shift"),
         ('kind = "min"', 'kind = "max"', "(occluded-signs): kind is 'max', expected one of min"),
@@ -159,7 +159,7 @@ def test_a_mistake_is_named(old: str, new: str, words: str) -> None:
 def test_a_minimum_is_not_held_against_itself(tmp_path: Path) -> None:
     file = tmp_path / "hypotheses.toml"
     file.write_text(EXAMPLE.replace('op = "<="', 'op = "no_worse_than"'))
-    with pytest.raises(UsageError, match=r"occluded-signs: kind min starts from no other"):
+    with pytest.raises(UsageError, match=r"occluded-signs: kind min does not compare with another"):
         load_hypotheses(file)
 
 

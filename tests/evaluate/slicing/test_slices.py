@@ -63,13 +63,13 @@ def test_the_condition_of_a_slice_measures_the_same_slice(planted: Store) -> Non
 def test_a_group_like_the_rest_is_not_worse(planted: Store) -> None:
     found = slices.measure(planted, subject(planted), "m_a = '1'")
     assert not found.is_worse
-    assert "does not differ for the worse" in found.answer
+    assert "is not worse than" in found.answer
 
 
 def test_other_columns_do_not_show_it(planted: Store) -> None:
     found = slices.find(planted, subject(planted), Search(by=("a", "m_c")))
     assert found.slices == ()
-    assert found.answer.startswith("no group of examples is worse than the rest: ")
+    assert found.answer.startswith("no group of examples is worse than the rest; ")
 
 
 def test_three_conditions_do_not_repeat_what_two_explain(planted: Store) -> None:
@@ -126,7 +126,7 @@ def test_columns_of_every_kind_make_levels(tmp_path: Path) -> None:
     assert worst.conditions[0][1].startswith("< 0.19")
     assert worst.where.startswith("m_brightness < 0.19")
     assert slices.measure(store, subject(store), worst.where).slices[0].n == worst.n
-    assert [w.partition(" is left out: ")[0] for w in found.warnings] == ["m_Class", "m_file"]
+    assert [w.partition(" is not used: ")[0] for w in found.warnings] == ["m_Class", "m_file"]
     tested = 10 + 5 + 2 + 20  # labels, bins, truth values, 19 cameras and the others
     assert found.tested == tested
 
@@ -244,7 +244,7 @@ def test_the_newest_evaluation_counts_unless_another_is_named(tmp_path: Path) ->
     for wrong, words in (
         ({}, "several data sets"),
         ({"dataset": "shop.data:vald"}, "did you mean shop.data:valid?"),
-        ({"eval_id": "cccc"}, "fits none or several"),
+        ({"eval_id": "cccc"}, "matches none or several"),
     ):
         with pytest.raises(UsageError) as refused:
             slices.find(store, subject(store, **wrong))

@@ -82,18 +82,18 @@ def test_data_sets_are_chosen_by_their_number_of_evaluations_or_by_name(tmp_path
     builder.write()
     assert history(tmp_path).dataset == DATASET
     assert len(history(tmp_path, dataset="other").fates) == 1
-    with pytest.raises(UsageError, match="no evaluation of data set 'othr'"):
+    with pytest.raises(UsageError, match="data set 'othr' was not evaluated"):
         history(tmp_path, dataset="othr")
 
 
 def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     RunBuilder(tmp_path, name="none").write()
-    with pytest.raises(UsageError, match="has no evaluated examples; write them by"):
+    with pytest.raises(UsageError, match="has no evaluated examples; create them with"):
         history(tmp_path)
     builder = RunBuilder(tmp_path / "other", name="unlabelled")
     add_examples(builder, [True], correct=None)
     builder.write()
-    with pytest.raises(UsageError, match="nothing says which answers"):
+    with pytest.raises(UsageError, match="it is not known which answers"):
         history(tmp_path / "other")
 
 

@@ -209,7 +209,7 @@ def test_baselines_that_disagree_are_told() -> None:
 
 
 def test_the_right_answer_is_not_asked_about_as_wrong(subject: explain.Subject) -> None:
-    with pytest.raises(UsageError, match="is answered rightly"):
+    with pytest.raises(UsageError, match="is answered correctly"):
         attribute(subject, "3", "wrong")
     with pytest.raises(UsageError, match="no such class; there are plain, marked"):
         attribute(subject, "3", "striped")
@@ -244,7 +244,7 @@ def test_an_answer_that_is_no_number_is_not_explained() -> None:
             return x[:, :2] / 0.0
 
     rows = torch.utils.data.TensorDataset(torch.zeros(3, 4), torch.tensor([0, 1, 0]))
-    with pytest.raises(UsageError, match="with no finite number"):
+    with pytest.raises(UsageError, match="returns no finite number"):
         attribute(explain.load(Broken(), dataset=rows), "0", "pred")
 
 

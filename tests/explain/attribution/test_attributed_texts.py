@@ -89,7 +89,7 @@ def test_texts_of_padding_alone_are_no_reference_where_the_model_says_nan(method
     found = attribute(subject, "0", "wrong", method=method, samples=100)
     assert found.top(1)[0].segment == "3:word7"
     assert (
-        "no finite number for the baseline mask: hidden tokens are 'word1' instead"
+        "no finite number for the baseline mask: hidden tokens are replaced by 'word1' instead"
         in (found.warnings[0])
     )
     assert all(math.isfinite(check.value) for check in found.checks)

@@ -127,7 +127,7 @@ def test_a_deconvolution_that_no_input_changes_is_said_to_be_one_picture() -> No
     torch.manual_seed(0)
     pooled = asked(trained(), method="deconv", check=False)
     n_places = (SIDE - 2) ** 2
-    said = "every input has this picture"
+    said = "every input gives this picture"
     assert not any(said in text for text in pooled.warnings)
     layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * n_places, 2))
     items = [
@@ -170,7 +170,7 @@ def test_how_deep_random_weights_leave_a_map_the_same_is_said(
 
     found = randomisation(explained, model, own, own >= 0, ["0", "1", "2", "3"])
     assert found.ok == (said is None)
-    assert said is None or found.meaning == f"a model with {said} gives much the same picture"
+    assert said is None or found.meaning == f"a model with {said} gives nearly the same picture"
     assert len(asked_about) == n_asked
 
 
@@ -328,7 +328,7 @@ def test_an_answer_that_nothing_speaks_for_says_so() -> None:
             score = 500 - x.flatten(1).sum(1)
             return torch.stack([score] + [score * 0] * 9, dim=1)
 
-    assert "no part holds any of the evidence" in sentence(asked(Against(), check=False))
+    assert "no part carries any of the evidence" in sentence(asked(Against(), check=False))
 
 
 def test_spread_evidence_that_moves_is_unstable() -> None:
@@ -345,7 +345,7 @@ def test_another_first_part_is_unstable_however_close() -> None:
     found = stability([first, second], NAMES)
     assert found.value > 0.9
     assert not found.ok
-    assert "a and b are too close to say which is first" in found.meaning
+    assert "a and b are too close to rank" in found.meaning
 
 
 def test_parts_whose_sign_depends_on_the_draw_are_marked() -> None:

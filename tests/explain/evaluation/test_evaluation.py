@@ -84,12 +84,12 @@ def test_labels_that_are_no_class_of_the_model_are_refused() -> None:
         explain.evaluate(explain.load(build_sum(), dataset=rows))
     rows.classes = ()  # type: ignore[assignment]
     rows.labels = ["low"] * 12  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="the classes 0 to 1; name them in this order by"):
+    with pytest.raises(UsageError, match="the classes 0 to 1; list them in this order in"):
         explain.evaluate(explain.load(build_sum(), dataset=rows))
     wide = nn.Linear(4, 3)
-    with pytest.raises(UsageError, match="names 2 classes, the model has 3"):
+    with pytest.raises(UsageError, match="names 2 classes, but the model has 3"):
         explain.evaluate(explain.load(wide, dataset=Rows()))
-    with pytest.raises(UsageError, match="which examples"):
+    with pytest.raises(UsageError, match="no examples were given"):
         explain.evaluate(explain.load(wide))
 
 

@@ -242,7 +242,7 @@ def test_the_holdout_is_of_the_score_that_is_named(
     found = validate(of_two_scores, {"gain": [1, 4]}, **words)
     assert found.holdout is None
     assert found.notes == (
-        "the winner by which score is scored on the holdout? Name one: accuracy, loss",
+        "the folds have several scores; choose the winner with --metric: accuracy, loss",
     )
     with pytest.raises(UsageError, match="no score 'acuracy'"):
         validate(of_two_scores, {"gain": [1, 4]}, metric="acuracy", **words)
@@ -266,7 +266,7 @@ def test_the_holdout_waits_for_folds_that_failed(
     words: dict[str, object] = {"n": 20, "holdout": 0.2}
     first = validate(weak, {"gain": [1, 4]}, **words)
     assert first.holdout is None
-    assert first.notes == ("the holdout waits until the folds that failed (2) are trained",)
+    assert first.notes == ("the holdout is scored once the 2 failed folds are trained",)
     (tmp_path / "mended").touch()
     assert validate(weak, {"gain": [1, 4]}, **words).holdout is not None
 
@@ -344,8 +344,8 @@ def test_what_is_no_score_is_told(
         (fold_trainings.NOT_A_FUNCTION, {}, "3 cannot be called"),
         (fold_trainings.of_two_arguments, {}, "of_two_arguments does not fit train_and_score"),
         (fold_trainings.instant, {"params": {"gain": 1}}, "params.gain is 1"),
-        (fold_trainings.instant, {"jobs": 0}, "jobs=0; at least one"),
-        (fold_trainings.instant, {"n": 2}, "2 examples make no 3 folds"),
+        (fold_trainings.instant, {"jobs": 0}, "jobs=0: at least one"),
+        (fold_trainings.instant, {"n": 2}, "2 examples cannot be split into 3 folds"),
         (fold_trainings.instant, {"labels": [[1]] * 6}, "one number or text for each example"),
         (lambda *_: 1.0, {"jobs": 2}, "define it in a module"),
     ],
@@ -374,5 +374,5 @@ def test_recording_that_is_off_is_refused(
 
 def test_a_store_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnreadable, match="cannot be made"):
+    with pytest.raises(StoreUnreadable, match="cannot be created"):
         explain.cross_validate(exits, {"a": [1]}, n=6, store=tmp_path / "file" / "store")

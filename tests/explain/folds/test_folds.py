@@ -45,7 +45,7 @@ def test_folds_and_seeds_follow_from_the_seed_alone() -> None:
 def test_classes_that_are_not_in_every_fold_are_told() -> None:
     found = make_folds(labels=[0] * 20 + [1] * 20 + [2], folds=5)
     assert found.notes == (
-        "1 of 3 classes have fewer examples than there are folds (2): not every fold has them",
+        "1 of 3 classes have fewer examples than there are folds (2), so some folds lack them",
     )
     several = make_folds(labels=[0] * 20 + list(range(1, 10)), folds=5)
     assert (
@@ -54,7 +54,7 @@ def test_classes_that_are_not_in_every_fold_are_told() -> None:
     )
     each_its_own = make_folds(labels=list(range(10)), folds=5)
     assert each_its_own.notes == (
-        "no class has 5 examples, so that folds do not keep their shares",
+        "no class has 5 examples, so the folds cannot keep the class shares",
     )
 
 
@@ -89,20 +89,23 @@ def test_no_group_is_both_in_the_holdout_and_in_a_fold() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"n": 6, "nested": 1}, "nested=1; at least 2 inner folds"),
-        ({"n": 6, "nested": 5}, "4 examples make no 5 inner folds; give more, or fewer of them"),
+        ({"n": 6, "nested": 1}, "nested=1: at least 2 inner folds"),
+        (
+            {"n": 6, "nested": 5},
+            "4 examples cannot be split into 5 inner folds; use more examples, or fewer of them",
+        ),
         ({"n": 20, "holdout": 0.6}, "holdout=0.6; set aside a share from 0.05 to 0.5"),
         ({"n": 20, "holdout": 0.0}, "holdout=0; set aside"),
         ({"n": 20, "holdout": float("nan")}, "holdout=nan; set aside"),
         (
             {"groups": [0, 0, 1, 1, 2, 2], "holdout": 0.2, "folds": 2},
-            "3 groups make no 5 parts for the holdout: a group is never split; give a larger share",
+            "3 groups cannot be split into 5 parts for the holdout because a group is never split",
         ),
-        ({"n": 6, "holdout": 0.5, "folds": 4}, "3 examples make no 4 folds"),
-        ({}, "how many examples are there"),
-        ({"n": 3}, "3 examples make no 5 folds"),
+        ({"n": 6, "holdout": 0.5, "folds": 4}, "3 examples cannot be split into 4 folds"),
+        ({}, "the number of examples is not known"),
+        ({"n": 3}, "3 examples cannot be split into 5 folds"),
         ({"n": 9, "labels": [0] * 10}, "n of 9, labels of 10"),
-        ({"groups": [0, 0, 0, 1, 1, 1]}, "2 groups make no 5 folds"),
+        ({"groups": [0, 0, 0, 1, 1, 1]}, "2 groups cannot be split into 5 folds"),
         ({"n": 9, "folds": 1}, "at least 2 folds"),
         ({"n": 9, "repeats": 0}, "at least 2 folds and 1 repetition"),
     ],

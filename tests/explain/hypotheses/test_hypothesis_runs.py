@@ -100,15 +100,15 @@ def test_changed_examples_keep_their_ids_and_tell_their_inputs_apart() -> None:
 
 def test_what_cannot_be_tested_is_refused() -> None:
     examples = ExampleSet(Rows(), "rows")
-    with pytest.raises(UsageError, match=r"gives no \(input, label, metadata\)"):
+    with pytest.raises(UsageError, match=r"does not return \(input, label, metadata\)"):
         transform_of("explainable:torn", examples)(examples.example(0))
-    with pytest.raises(UsageError, match=r"inputs of shape .* are no images"):
+    with pytest.raises(UsageError, match=r"inputs of shape .* are not images"):
         transform_of("brightness:+0.2", examples)
     with pytest.raises(UsageError, match="cannot be imported"):
         transform_of("no_such_module:shift", examples)
-    with pytest.raises(UsageError, match=r"no two are equal; .* tolerance = 0\.1"):
+    with pytest.raises(UsageError, match=r"never exactly equal; .* tolerance = 0\.1"):
         of_numbers(Kind.INVARIANCE, "explainable:mirrored")
-    with pytest.raises(UsageError, match="this one has classes"):
+    with pytest.raises(UsageError, match="this model returns classes"):
         accuracies(replace(hypothesis(Kind.INVARIANCE, "explainable:mirrored"), tolerance=0.1))
 
 

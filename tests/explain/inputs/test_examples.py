@@ -70,8 +70,11 @@ def test_equal_inputs_are_numbered_and_own_ids_must_differ() -> None:
         ((torch.ones(3), None), "the label of item 0 is None, expected a class"),
         ((torch.ones(3), float("inf")), "finite number"),
         ((torch.ones(3), 1, ["a"]), "third part of item 0 is a list, expected a dictionary"),
-        ((torch.ones(3), torch.ones(3), 1), "third part of item 0 is an int.*two inputs needs"),
-        (((torch.ones(3), torch.ones(2)), 1), "is a tuple.*give one tensor, and a --model that"),
+        ((torch.ones(3), torch.ones(3), 1), "third part of item 0 is an int.*combine two inputs"),
+        (
+            ((torch.ones(3), torch.ones(2)), 1),
+            "is a tuple.*return one tensor, and use a --model that",
+        ),
         ((Image.new("RGB", (2, 2)), 1), "is an Image.*channels x height x width"),
         ((torch.ones(3), ["a", "b"]), "is a list of 2 values, expected one"),
         ((torch.full((3,), 9.0), 1), "outside value_range 0 to 1"),
@@ -88,7 +91,7 @@ def test_what_is_no_data_set_is_refused() -> None:
     with pytest.raises(UsageError, match="data set d is empty"):
         ExampleSet([], "d")
     broken = ExampleSet(Listed([(torch.ones(1), 1)], classes="ab"), "d")
-    with pytest.raises(UsageError, match="classes is no list"):
+    with pytest.raises(UsageError, match="classes is not a list"):
         _ = broken.classes
 
 
@@ -171,7 +174,7 @@ def test_a_subset_says_what_the_whole_says() -> None:
     ("item", "complaint"),
     [
         ({"label": 2, "image": 1}, r"is a dictionary of label, image.*item..image..,"),
-        ((torch.ones(3), torch.tensor([0.0, 1, 0])), "is one-hot .3 numbers.*give its argmax"),
+        ((torch.ones(3), torch.tensor([0.0, 1, 0])), "is one-hot .3 numbers.*return its argmax"),
         ((torch.ones(3), np.array([1, 0, 1])), r"is a ndarray of 3 values.*label\[k\]"),
     ],
 )
@@ -182,9 +185,9 @@ def test_items_of_other_libraries_are_refused_with_the_remedy(item: object, comp
 
 def test_a_loader_or_a_stream_is_refused_with_the_remedy() -> None:
     rows = torch.utils.data.TensorDataset(torch.ones(2, 3), torch.tensor([0, 1]))
-    with pytest.raises(UsageError, match=r"is a DataLoader.*give its data set, without batches"):
+    with pytest.raises(UsageError, match=r"is a DataLoader.*pass its data set, without batches"):
         ExampleSet(torch.utils.data.DataLoader(rows), "d")
-    with pytest.raises(UsageError, match=r"is a generator.*give a list of its items"):
+    with pytest.raises(UsageError, match=r"is a generator.*pass a list of its items"):
         ExampleSet((i for i in range(3)), "d")
     assert ExampleSet(rows, "d").example(1).label == 1
 
@@ -238,7 +241,7 @@ def test_digests_of_logged_inputs_are_found_whatever_the_ids_and_the_type(source
     for examples in (ExampleSet(source, "logged"), ExampleSet(Wide(), "wide")):
         logged = [input_digest(torch.tensor([float(index)])) for index in (4, 1)]
         assert [example.index for example in examples.find_all(logged)] == [4, 1]
-        with pytest.raises(UsageError, match=r"other bytes, as after augmentation, .* ids="):
+        with pytest.raises(UsageError, match=r"were changed, for example by augmentation, .* ids="):
             examples.find("0123456789abcdef")
 
 

@@ -116,7 +116,7 @@ def test_tokens_are_a_list_of_any_length(tmp_path: Path) -> None:
     path.write_text(json.dumps([4, 5, 6, 7]), "utf-8")
     assert read_input(path, TEXTS).tolist() == [4, 5, 6, 7]
     path.write_text(json.dumps([4.5]), "utf-8")
-    with pytest.raises(UsageError, match="holds fractions, expected tokens"):
+    with pytest.raises(UsageError, match="contains fractions, expected tokens"):
         read_input(path, TEXTS)
 
 
@@ -124,10 +124,10 @@ def test_tokens_are_a_list_of_any_length(tmp_path: Path) -> None:
     ("name", "content", "complaint"),
     [
         ("absent.npy", None, "there is no such file"),
-        ("photo.bmp", b"BM", "of what kind"),
+        ("photo.bmp", b"BM", "unknown kind of file"),
         ("words.txt", b"a b", r"data set photos has no encode\(words\)"),
         ("object.npy", OBJECTS, "cannot be read as an input"),
-        ("complex.npy", COMPLEX, "holds complex numbers"),
+        ("complex.npy", COMPLEX, "contains complex numbers"),
         ("large.png", LARGE, "300 x 2 pixels, expected 4 x 2; resize it"),
         ("bomb.png", BOMB, "cannot be read as an input .DecompressionBomb"),
         ("deep.png", DEEP, "more than 8 bits"),
@@ -212,5 +212,5 @@ def test_a_file_is_explained_from_python_as_well(tmp_path: Path) -> None:
     assert found.answer.startswith('row.json is called "high"')
     with pytest.raises(UsageError, match=r"has no example '.*row.json'; `telemetry evaluate`"):
         explain.attribute(subject, str(path), "pred")
-    with pytest.raises(UsageError, match=r"has no example 'gone.json', nor is there such a file"):
+    with pytest.raises(UsageError, match=r"has no example 'gone.json', and there is no such file"):
         explain.attribute(subject, "gone.json", "pred")

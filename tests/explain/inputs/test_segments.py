@@ -50,8 +50,8 @@ def test_groups_without_names_are_named_by_their_columns() -> None:
 @pytest.mark.parametrize(
     ("categorical", "complaint"),
     [
-        ({"colour": ["red", "violet"]}, "names 'violet', which is no column"),
-        ({"colour": [1, 9]}, "names 9, which is no column"),
+        ({"colour": ["red", "violet"]}, "names 'violet', which is not a column"),
+        ({"colour": [1, 9]}, "names 9, which is not a column"),
         ([[1, 2], [2, 3]], "twice"),
         ({"colour": "red"}, "where a list of columns is expected"),
         (7, "expected {name: columns}"),
@@ -98,7 +98,7 @@ def test_long_texts_are_joined_to_phrases_for_methods_that_draw() -> None:
     assert len(found) == 40
     assert found.names[0] == "0-2:w0 w1 w2"
     assert found.labels[:4].tolist() == [0, 0, 0, 1]
-    assert "120 tokens are joined to 40 phrases of 3" in found.note
+    assert "120 tokens are joined into 40 phrases of 3" in found.note
     assert len(segments_of(tokens, examples)) == 120
     with pytest.raises(UsageError, match="120 parts are too many for lime and kernelshap"):
         segments_of(tokens, examples, "token", 50)
@@ -111,7 +111,7 @@ def test_a_text_of_fifty_tokens_stays_as_it_is() -> None:
 
 def test_too_many_cells_and_columns_are_refused_with_a_remedy() -> None:
     image, row = torch.rand(1, 8, 8), torch.rand(60)
-    with pytest.raises(UsageError, match=r"64 parts are too many.*say grid:6x6"):
+    with pytest.raises(UsageError, match=r"64 parts are too many.*use grid:6x6"):
         segments_of(image, data(image), "grid:8x8", 50)
     with pytest.raises(UsageError, match=r"60 parts are too many.*`categorical`"):
         segments_of(row, data(row), None, 50)
@@ -170,7 +170,7 @@ def test_a_signal_has_stretches_of_its_channels() -> None:
     with pytest.raises(UsageError, match="a signal of 2 channels and 128 samples has no such"):
         segments_of(signal, data(signal), "grid:6x6")
     volume = torch.zeros(1, 2, 3, 4)
-    with pytest.raises(UsageError, match="give rows or images, and a --model that shapes them"):
+    with pytest.raises(UsageError, match="pass rows or images, and a --model that reshapes them"):
         segments_of(volume, data(volume))
 
 

@@ -80,9 +80,9 @@ def test_entry_points_are_resolved_from_the_application_folder(tmp_path: Path) -
         ("explainable", "is not package.module:name"),
         ("os:system('ls')", "is not package.module:name"),
         ("no_such_module:build", "cannot be imported"),
-        ("explainable:bild", "has no bild; near are build"),
+        ("explainable:bild", "has no bild; the nearest are build"),
         ("explainable:CLASSES", "is a tuple, expected a callable"),
-        ("explainable:Rows", "gave a Rows, expected an nn.Module"),
+        ("explainable:Rows", "returned a Rows, expected an nn.Module"),
     ],
 )
 def test_entry_points_that_are_none_are_refused(entry: str, complaint: str) -> None:
@@ -98,7 +98,7 @@ def test_what_python_itself_brings_builds_no_model(
 ) -> None:
     (tmp_path / "borrowed.py").write_text("from shutil import rmtree\n", "utf-8")
     monkeypatch.delitem(sys.modules, "borrowed", raising=False)
-    with pytest.raises(UsageError, match=f"model {entry} is a part of Python"):
+    with pytest.raises(UsageError, match=f"model {entry} is part of Python"):
         explain.load(entry, app_dir=tmp_path)
 
 
@@ -138,24 +138,24 @@ class Telling(nn.Module):
 
 def test_parts_of_an_output_are_named() -> None:
     batch = torch.randn(3, 4)
-    with pytest.raises(UsageError, match=r"gives a dict.*--output-key .logits of shape .3, 2.,"):
+    with pytest.raises(UsageError, match=r"returns a dict.*--output-key .logits of shape .3, 2.,"):
         explain.load(Telling()).outputs(batch)
     assert explain.load(Telling(), output_key="logits").outputs(batch).shape == (3, 2)
-    with pytest.raises(UsageError, match="the model gives logits, other"):
+    with pytest.raises(UsageError, match="the model returns logits, other"):
         explain.load(Telling(), output_key="logit").outputs(batch)
     summed = explain.load(Telling(), output_fn=lambda output: output["other"].sum(1))
     assert summed.outputs(batch).shape == (3,)
 
 
 def test_shapes_that_are_no_answers_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"gives shape \(3, 2, 2\) for 3 inputs"):
+    with pytest.raises(UsageError, match=r"returns shape \(3, 2, 2\) for 3 inputs"):
         explain.load(nn.Unflatten(1, (2, 2))).outputs(torch.randn(3, 4))
     with pytest.raises(UsageError, match=r"cannot be run on inputs of shape \(3, 5\)"):
         explain.load(build()).outputs(torch.randn(3, 5))
     convolution = explain.load(nn.Conv2d(3, 2, 3))
-    with pytest.raises(UsageError, match=r"images are channels x height x width.*permute"):
+    with pytest.raises(UsageError, match=r"images must be channels x height x width.*permute"):
         convolution.outputs(torch.rand(2, 8, 8, 3))
-    with pytest.raises(UsageError, match=r"they are torch.uint8: give images as fractions"):
+    with pytest.raises(UsageError, match=r"they are torch.uint8; pass images as fractions"):
         convolution.outputs(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
@@ -180,9 +180,9 @@ class Output:
 @pytest.mark.parametrize(
     ("output", "advice"),
     [
-        (lambda x: (x[:, :2], None), r"gives a tuple.*--output-key \(0 of shape \(3, 2\)\)"),
-        (lambda x: Output(x[:, :2]), r"gives an Output.*\(logits of shape \(3, 2\)\)"),
-        (lambda _x: "text", "gives a str, expected a tensor; name a function by --output-fn"),
+        (lambda x: (x[:, :2], None), r"returns a tuple.*--output-key \(0 of shape \(3, 2\)\)"),
+        (lambda x: Output(x[:, :2]), r"returns an Output.*\(logits of shape \(3, 2\)\)"),
+        (lambda _x: "text", "returns a str, expected a tensor; name a function with --output-fn"),
     ],
 )
 def test_parts_that_may_be_meant_are_listed(
@@ -198,7 +198,7 @@ def test_parts_that_may_be_meant_are_listed(
 
 def test_a_reader_of_outputs_that_fails_is_named() -> None:
     asked = explain.load(nn.Linear(4, 2), output_fn=lambda _output: [].pop())
-    with pytest.raises(UsageError, match="--output-fn cannot take what the model gives, a Tensor"):
+    with pytest.raises(UsageError, match="--output-fn cannot process the model's output, a Tensor"):
         asked.outputs(torch.randn(3, 4))
 
 

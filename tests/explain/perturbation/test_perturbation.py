@@ -153,7 +153,7 @@ def test_a_range_that_was_measured_is_told(subject: explain.Subject) -> None:
 
     assert perturb(subject, "0", "blur").warnings == ()
     (note,) = perturb(explain.load(Bright(), dataset=Unstated()), "0", "blur").warnings
-    assert "as some examples have: give the data set value_range, and mean and std" in note
+    assert "add value_range to the data set, and mean and std" in note
 
 
 def test_noise_and_dropped_tokens_follow_the_seed(subject: explain.Subject) -> None:
@@ -226,10 +226,10 @@ def test_a_column_runs_over_its_quantiles_from_its_own_value() -> None:
 @pytest.mark.parametrize(
     ("axis", "complaint"),
     [
-        ("sharpness", "--axis sharpness: say brightness"),
+        ("sharpness", "--axis sharpness: choose brightness"),
         ("hue", "images have 1 channels"),
-        ("token-drop", "the data set is no text"),
-        ("feature:age", "are no rows"),
+        ("token-drop", "the data set has modality image, not text"),
+        ("feature:age", "are not rows"),
     ],
 )
 def test_an_axis_that_does_not_fit_is_refused(
@@ -285,7 +285,7 @@ def test_a_regression_is_wrong_beyond_its_tolerance() -> None:
     whole = perturb_all(subject, "brightness", PerturbSettings(tolerance=1.2))
     assert whole.baseline == 1.0
     assert abs(whole.threshold or 0) == pytest.approx(0.15)
-    with pytest.raises(UsageError, match="from which error on is it wrong"):
+    with pytest.raises(UsageError, match="set the largest error of a correct answer"):
         perturb(subject, "4", "brightness")
     with pytest.raises(UsageError, match="--tolerance is of regressions"):
         perturb(
@@ -337,5 +337,5 @@ def test_signals_are_changed_along_their_samples() -> None:
     shifted, _ = axis.apply(ExampleSet(Waves(), "waves").example(0), 0.25)
     assert shifted.shape == (1, 16)
     assert shifted[0].tolist() == pytest.approx([0.0] * 12 + [1.0] * 4, abs=1e-5)
-    with pytest.raises(UsageError, match="of signals say blur, brightness, contrast"):
+    with pytest.raises(UsageError, match="for signals, use blur, brightness, contrast"):
         perturb(subject, "0", "rotate")

@@ -99,12 +99,12 @@ class Wrong(Mute):
 @pytest.mark.parametrize(
     ("source", "axis", "complaint"),
     [
-        (Mute(), "case", "--axis case needs words: give data set s encode"),
+        (Mute(), "case", "--axis case needs words: add encode to data set s"),
         (Forgetful(), "typo", r"encode\(tokens\(x\)\) is not x for 'the film is good"),
-        (Wrong(), "typo", r"gives torch.float32 of shape \(1, 6\)"),
-        (Sentences(), "case:x", "say --axis case"),
+        (Wrong(), "typo", r"returns torch.float32 of shape \(1, 6\)"),
+        (Sentences(), "case:x", "write --axis case"),
         (Sentences(), "synonym:absent.json", "cannot be read as JSON"),
-        (Sentences(), "brightness", "are no images"),
+        (Sentences(), "brightness", "are not images"),
     ],
 )
 def test_what_cannot_be_is_refused(source: object, axis: str, complaint: str) -> None:
@@ -117,7 +117,7 @@ def test_no_table_and_a_range_beyond_all_are_refused() -> None:
     class Plain(Sentences):
         synonyms = None  # type: ignore[assignment]
 
-    with pytest.raises(UsageError, match="which words"):
+    with pytest.raises(UsageError, match="no synonyms are known"):
         axis_of("synonym", ExampleSet(Plain(), "s"))
     with pytest.raises(UsageError, match="is a share from 0 to 1"):
         axis_of("typo", ExampleSet(Plain(), "s"), span=(0.0, 2.0))

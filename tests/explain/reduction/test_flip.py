@@ -30,7 +30,7 @@ def test_a_flip_is_the_reduction_against_the_image_made_plain() -> None:
     assert found.repair == reduce(spotted, "1", "mean").repair
     assert found.breaking is None
     assert {check.name for check in found.checks} == {"determinism", "soft_edge"}
-    with pytest.raises(UsageError, match="flip by 'nearest': say blur, mean, inpaint"):
+    with pytest.raises(UsageError, match="flip by 'nearest': choose blur, mean, inpaint"):
         flip(spotted, "1", "nearest")
     with pytest.raises(UsageError, match="--mode break needs a right input"):
         reduce(spotted, "1", "blur", ReduceSettings(mode="break"))
@@ -90,5 +90,5 @@ def test_a_spot_is_mended_by_what_lies_around_it() -> None:
     assert [found.differences.boxes[item] for item in found.repair.items] == [(4, 8, 6, 10)]
     assert torch.allclose(found.differences.mixed(found.repair.items), torch.tensor(0.6))
     assert found.ok
-    assert "filled in from around them it is right" in sentence(found)
+    assert "filled in from around them the answer is right" in sentence(found)
     assert picture(found) is not None

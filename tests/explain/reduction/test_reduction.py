@@ -110,7 +110,7 @@ def test_without_a_twin_cells_are_blurred() -> None:
 
 
 def test_what_no_blur_mends_is_told(subject: explain.Subject) -> None:
-    with pytest.raises(Inconclusive, match="no set of cells mends the answer when blurred"):
+    with pytest.raises(Inconclusive, match="no set of cells corrects the answer when blurred"):
         reduce(subject, "0")
 
 
@@ -279,9 +279,9 @@ def test_large_images_get_larger_cells() -> None:
 
 
 def test_a_pair_that_cannot_be_mixed_is_refused(subject: explain.Subject) -> None:
-    with pytest.raises(Inconclusive, match="is answered rightly"):
+    with pytest.raises(Inconclusive, match="is answered correctly"):
         reduce(subject, "1", "0")
-    with pytest.raises(Inconclusive, match="does not differ in outcome"):
+    with pytest.raises(Inconclusive, match="both inputs are answered wrongly"):
         reduce(subject, "0", "3")
     with pytest.raises(UsageError, match="--mode mend"):
         reduce(subject, "0", "1", ReduceSettings(mode="mend"))
@@ -290,7 +290,7 @@ def test_a_pair_that_cannot_be_mixed_is_refused(subject: explain.Subject) -> Non
     with pytest.raises(UsageError, match="both inputs are equal"):
         reduce(subject, "0", "0")
     columns = explain.load(Leaky(), dataset=Rows())
-    with pytest.raises(UsageError, match="is no image; say --right nearest"):
+    with pytest.raises(UsageError, match="is not an image; use --right nearest"):
         reduce(columns, "0", "blur")
 
 
@@ -314,13 +314,13 @@ def test_an_image_of_a_file_is_reduced_once_its_class_is_said(
     assert found.name == "photo.npy"
     assert expected.name.startswith("example ")
     assert (found.repair, found.region) == (expected.repair, expected.region)
-    with pytest.raises(UsageError, match=r"photo.npy: what would be right\? Say --label CLASS"):
+    with pytest.raises(UsageError, match=r"photo.npy: set the true class with --label CLASS"):
         reduce(subject, str(path), "1")
     with pytest.raises(UsageError, match="there is no such file"):
         reduce(subject, str(tmp_path / "gone.npy"), "1", label="sign")
-    with pytest.raises(UsageError, match="is for --wrong FILE"):
+    with pytest.raises(UsageError, match="is only for --wrong FILE"):
         reduce(subject, "0", "1", label="sign")
-    with pytest.raises(Inconclusive, match="is answered rightly"):
+    with pytest.raises(Inconclusive, match="is answered correctly"):
         reduce(subject, str(path), "1", label="other")
 
 

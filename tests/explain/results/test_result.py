@@ -53,7 +53,7 @@ def test_what_is_drawn_is_drawn_in_both_ways(results: dict[str, Result]) -> None
     assert grid is not None
     assert (len(grid), len(grid[0])) == (12, 12)
     assert results["perturb"].figure("grid") is None
-    with pytest.raises(UsageError, match="say png, grid, html"):
+    with pytest.raises(UsageError, match="choose png, grid, html"):
         results["dream"].figure("svg")
 
 
@@ -68,5 +68,5 @@ def test_a_result_is_kept_in_a_run_as_the_command_keeps_it(
     assert Image.open(picture).text["telemetry"] == picture.stem
     rows = rows_of(run.ref.path, "feature_visualizations")
     assert [row["kind"] for row in rows] == ["dream"]
-    with pytest.raises(UsageError, match=r"no run; its folder holds run\.json"):
+    with pytest.raises(UsageError, match=r"not a run; the folder of a run contains run\.json"):
         results["dream"].save(tmp_path / "nothing")

@@ -73,7 +73,7 @@ def test_a_control_is_covered() -> None:
     assert all(gap.outside_share <= 0.02 for gap in found.gaps)
     assert found.accuracy == 1.0
     assert found.forwards == 400 + 64  # 32 of each set tell how outputs are read
-    assert found.warnings == ("m_file has too many levels to make groups of",)
+    assert found.warnings == ("m_file has too many values to form groups",)
 
 
 def test_data_sets_are_objects_entry_points_or_that_of_the_subject() -> None:
@@ -81,7 +81,7 @@ def test_data_sets_are_objects_entry_points_or_that_of_the_subject() -> None:
     found = coverage(subject, Blocks(KNOWN, seed=1))
     assert (found.train, found.train_n) == ("data", len(Blocks(KNOWN, seed=1)))
     assert len(found.test_ids) == len(Blocks(KNOWN, seed=2))
-    with pytest.raises(UsageError, match="which test examples"):
+    with pytest.raises(UsageError, match="no test examples were given"):
         coverage(explain.load(Rows()), Blocks(KNOWN, seed=1))
 
 
@@ -131,7 +131,7 @@ def test_a_model_without_a_linear_layer_says_so() -> None:
 
     found = coverage(explain.load(Plain()), TRAIN, ExampleSet(Blocks(KNOWN, seed=2), "test"))
     assert found.distances is None
-    assert any("name --layer" in warning for warning in found.warnings)
+    assert any("choose one with --layer" in warning for warning in found.warnings)
 
 
 class Texts:
@@ -273,5 +273,7 @@ def test_a_regression_errs_beyond_its_tolerance() -> None:
 
 def test_sets_of_other_kinds_are_not_compared() -> None:
     texts = ExampleSet(Texts([[1, 2]] * 9), "texts")
-    with pytest.raises(UsageError, match="training set train is image, test set texts text"):
+    with pytest.raises(
+        UsageError, match="training set train has modality image, but test set texts has text"
+    ):
         coverage(explain.load(Rows()), TRAIN, texts)

@@ -60,7 +60,7 @@ def test_real_examples_stand_beside_it_the_largest_first(
 
 def test_the_answer_says_what_it_is_worth(dreams: list[Dream]) -> None:
     said = dreams[0].answer
-    assert said.startswith('unit 0 of output ("left") answers ')
+    assert said.startswith('unit 0 of output ("left") reaches an activation of ')
     assert "above 30 real examples" in said
     assert "random weights reaches" in said
 
@@ -68,7 +68,7 @@ def test_the_answer_says_what_it_is_worth(dreams: list[Dream]) -> None:
 def test_units_that_look_for_nearly_the_same_are_named(dreams: list[Dream]) -> None:
     said = replace(dreams[0], best_unit=2).answer
     assert said.endswith(
-        "The picture of unit 2 excites it even more: both look for nearly the same."
+        "The picture of unit 2 activates it even more: both units look for nearly the same."
     )
     assert "nearly the same" not in dreams[0].answer
 
@@ -96,7 +96,7 @@ def test_a_unit_that_noise_leaves_off_is_climbed_from_a_real_example() -> None:
     assert found.from_real
     assert found.ok
     assert found.activations[0] > 2 * found.real_max
-    assert found.answer.endswith("the picture began as a real example.")
+    assert found.answer.endswith("the picture started from a real example.")
 
 
 def test_one_place_of_a_channel_has_its_pattern_there() -> None:
@@ -191,7 +191,7 @@ def test_a_class_may_be_called_by_its_name() -> None:
 def test_places_outside_a_channel_and_inputs_that_are_no_images_are_refused() -> None:
     with pytest.raises(UsageError, match="12 rows and 12 columns, no unit 0@12,0"):
         dream(load(Edges(), dataset=Pictures()), "conv", ["0@12,0"], QUICK)
-    with pytest.raises(UsageError, match="are no images"):
+    with pytest.raises(UsageError, match="are not images"):
         dream(load(build_rows(), dataset=Rows()), "0", ["0"], QUICK)
 
 

@@ -110,7 +110,7 @@ def test_a_frozen_layer_is_unchanged_and_the_others_settle_where_planted(
     assert evolution_sentence(evolved) == ("Of steps 0 to 64: 0 unchanged; 2, 4 settle at step 32.")
     late = [replace(c, changes=(*c.changes[:3], c.changes[0], 0.0)) for c in evolved.courses]
     assert evolution_sentence(replace(evolved, courses=tuple(late))).endswith(
-        "2, 4 still move at the end."
+        "2, 4 still change at the end."
     )
     now = subject.model.state_dict()
     assert all(torch.equal(before[name], value) for name, value in now.items())
@@ -125,7 +125,7 @@ def test_files_without_steps_are_numbered(subject: Subject, tmp_path: Path) -> N
 
 def test_too_few_checkpoints_are_refused(subject: Subject, tmp_path: Path) -> None:
     save(subject, tmp_path, {0: 0.0, 1: 1.0})
-    with pytest.raises(UsageError, match="needs 3 checkpoints or more, there are 2"):
+    with pytest.raises(UsageError, match="needs at least 3 checkpoints, found 2"):
         moments(sorted(tmp_path.glob("*.pt")))
 
 

@@ -154,7 +154,7 @@ def test_drift_counts_from_the_weights_of_step_0_only(tmp_path: Path) -> None:
         model[0].weight.mul_(1.5)
     (since,) = weights(load(model), initial=str(tmp_path / "0.pt"))
     assert since.drift == pytest.approx(0.5)
-    assert "moved it by 50 %" in since.answer
+    assert "changed it by 50 %" in since.answer
     (unknown,) = weights(load(model), initial=str(tmp_path / "5.pt"))
     assert unknown.drift is None
 

@@ -184,7 +184,7 @@ def test_a_layer_that_gives_no_tensor_is_refused() -> None:
         def forward(self, named: dict[str, Tensor]) -> Tensor:
             return named["images"].flatten(1)
 
-    with pytest.raises(UsageError, match="layer 0 gives a dict, expected a tensor"):
+    with pytest.raises(UsageError, match="layer 0 returns a dict, expected a tensor"):
         features(load(nn.Sequential(Named(), First()), dataset=Pictures()), "0")
 
 

@@ -36,7 +36,7 @@ from telemetry.diagnose.judgement.robust import (
     median,
 )
 from telemetry.diagnose.step_finding import step_finding
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import example, gated, number, times
 from telemetry.store.rows import Rows
 
 ID = "input_scale"
@@ -177,9 +177,9 @@ def _phases_differ(
         severity=severity,
         message=f"inputs have a standard deviation of {number(median(evaluated.std))} in "
         f"evaluation and of {number(median(train.std))} in training: they differ by "
-        f"{abs(apart):.1f} bits (limit {bits:g})",
+        f"{times(abs(apart))} (limit {times(bits)})",
         advice="Apply the same normalisation, with the statistics of the training data, before "
-        "every forward of training and evaluation.",
+        "every forward pass in training and evaluation.",
         value=abs(apart),
         threshold=bits,
         unit="bits",
@@ -205,7 +205,8 @@ def _out_of_scale(
             severity=severity,
             message=f"the inputs have a root mean square of {number(rms)} (limit {number(limit)})",
             advice="Standardise the inputs: subtract the mean and divide by the standard "
-            "deviation of the training data (images of 0 to 255: also divide by 255).",
+            "deviation of the training data (divide images with values from 0 to 255 by "
+            "255 first).",
             value=rms,
             threshold=limit,
             unit="rms",
@@ -234,11 +235,11 @@ def _targets_are_far(
         targets.steps,
         severity=Severity.WARNING,
         message=f"the targets have a root mean square of {number(size)} (limit "
-        f"{number(limits['large_rms'])}), and the answers of the last layer have come to "
-        f"{number(reached)}",
+        f"{number(limits['large_rms'])}), and the outputs of the last layer have "
+        f"reached {number(reached)}",
         advice="Standardise the targets: subtract their mean and divide by their standard "
-        "deviation on the training data, and undo it where answers are used; or begin with the "
-        "bias of the last layer at their mean.",
+        "deviation on the training data, and undo this where predictions are used; or "
+        "initialise the bias of the last layer to their mean.",
         value=size,
         threshold=limits["large_rms"],
         unit="rms",
@@ -258,9 +259,9 @@ def _uneven(train: _Inputs, severity: Severity, limits: Limits) -> Finding | Non
         train.steps,
         severity=severity,
         message=f"feature {int(np.argmax(train.features))} of the inputs varies "
-        f"{number(ratio)} x as much as a quarter of the features do (limit "
-        f"{number(limits['feature_ratio'])}): standard deviations {number(float(varying[-1]))} "
-        f"and {number(lower)}",
+        f"{number(ratio)}x as much as the lower quartile of the features (limit "
+        f"{number(limits['feature_ratio'])}x): standard deviations "
+        f"{number(float(varying[-1]))} and {number(lower)}",
         advice="Standardise each feature: subtract its mean and divide by its standard deviation "
         "(take the logarithm of quantities that span decades).",
         value=ratio,
@@ -304,7 +305,7 @@ def _roots(rows: Rows, signal: str, layer: str) -> FloatArray:
 
 DETECTOR = Detector(
     id=ID,
-    title="inputs or targets are badly scaled, or differently in training and evaluation",
+    title="inputs or targets are badly scaled, or scaled differently in training and evaluation",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -316,7 +317,7 @@ DETECTOR = Detector(
         "apart_bits": APART_BITS,
         "early_steps": EARLY_STEPS,
     },
-    advice="Standardise each feature by statistics of the training data, in every phase.",
+    advice="Standardise each feature with the statistics of the training data, in every phase.",
     source="doi 10.1145/3411764.3445538, arXiv:2105.08095",
     judge=judge,
     # A learning rate is right for one scale of the inputs only. Inputs that evaluation
@@ -334,6 +335,6 @@ DETECTOR = Detector(
     acts_by=(Mechanism.GROWTH, Mechanism.SMALL_GRADIENTS),
     shown=Shown(
         unit="rms",
-        normal="Inputs have a size of about 1, and the same in training and evaluation.",
+        normal="Inputs have a size of about 1, and it is the same in training and evaluation.",
     ),
 )

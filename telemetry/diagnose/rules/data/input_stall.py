@@ -72,8 +72,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if step.size < STRETCH or np.isfinite(data_s).mean() < KNOWN_SHARE:
         return NotChecked(
             detector=ID,
-            reason=f"fewer than {STRETCH} steps with a known wait for data; read the batches from "
-            "a torch DataLoader on the thread of the training",
+            reason=f"fewer than {STRETCH} steps with a known data wait; read the batches from a "
+            "torch DataLoader in the training thread",
             absent=not np.isfinite(data_s).any(),
         )
     waits, times = _stretches(np.nan_to_num(data_s)), _stretches(step_s)
@@ -87,11 +87,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return Finding(
         detector=ID,
         severity=Severity.WARNING if share >= limit else Severity.INFO,
-        message=f"{share:.0%} of the time of a step is spent waiting for data, "
-        f"{1000 * wait_s:.3g} ms (limit {limit:.0%}); without it steps would be "
+        message=f"each step spends {share:.0%} of its time ({1000 * wait_s:.3g} ms) waiting for "
+        f"data (limit {limit:.0%}); without the wait, steps would be "
         f"{1 / max(1 - share, 0.01):.1f} times as fast",
-        advice="Give the DataLoader workers (num_workers, prefetch_factor, pin_memory, "
-        "persistent_workers), make the transforms cheaper, or keep the data decoded.",
+        advice="Give the DataLoader worker processes (num_workers, prefetch_factor, pin_memory, "
+        "persistent_workers), make the transforms cheaper, or store the data already "
+        "decoded.",
         first_step=int(step[0]),
         last_step=int(step[-1]),
         value=share,
@@ -122,7 +123,7 @@ def _is_asynchronous(attached: Rows) -> bool:
 
 DETECTOR = Detector(
     id=ID,
-    title="the training waits for its data",
+    title="training waits for its data",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(),
@@ -133,7 +134,7 @@ DETECTOR = Detector(
         "wait_info": WAIT_INFO,
         "least_wait_s": LEAST_WAIT_S,
     },
-    advice="Give the DataLoader workers, prefetch, or make the transforms cheaper.",
+    advice="Give the DataLoader worker processes, prefetch, or make the transforms cheaper.",
     source="Amazon SageMaker Debugger, profiler rules",
     judge=judge,
     explains_symptoms=False,
@@ -144,6 +145,6 @@ DETECTOR = Detector(
     ),
     shown=Shown(
         unit="share",
-        normal="The next batch is ready when the step before ends: the wait is a few percent.",
+        normal="The next batch is ready when the previous step ends: the wait is a few percent.",
     ),
 )

@@ -86,18 +86,19 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if pair is None or pair.steps.size < MIN_EVALUATIONS:
         return NotChecked(
             detector=ID,
-            reason=f"{0 if pair is None else pair.steps.size} evaluations of the accuracy of both "
-            f"sets, {MIN_EVALUATIONS} are needed; after each evaluation of both, "
-            "log(train_accuracy=..., val_accuracy=...) in one call",
+            reason="training and validation accuracy were logged together "
+            f"{0 if pair is None else pair.steps.size} times; at least {MIN_EVALUATIONS} "
+            "are needed. After each evaluation of both, call log(train_accuracy=..., "
+            "val_accuracy=...) once",
             absent=not _has_accuracy(metrics),
         )
     n_validation = _n_validation(rows.part("what", "set"))
     if n_validation is None:
         return NotChecked(
             detector=ID,
-            reason=f"{pair.train_name} is not known to be measured like {pair.name}; evaluate "
-            "training samples as they are, without gradient and dropout, beside the others, and "
-            "log both in one call",
+            reason=f"needs training accuracy measured in eval mode like {pair.name}; "
+            f"{pair.train_name} may be a running average. Evaluate unaugmented training "
+            "samples without gradient and dropout, and log both metrics in one call",
         )
     targets = rows.part("what", "target")
     commonest = _commonest(targets) if len(targets) else 1 / 2
@@ -188,11 +189,11 @@ def _held_against(
     return Finding(
         detector=ID,
         severity=Severity.WARNING,
-        message=f"labels are wrong or very hard: at step {pair.steps[best]} {pair.name} was "
-        f"{top:.0%} and {pair.train_name} {at_top:.0%}; at the end they are {last:.0%} and "
-        f"{last_train:.0%}",
-        advice=f"With the model of step {pair.steps[best]}, list the training samples whose "
-        "label it contradicts with a probability above 0.7, and look at them; keep that "
+        message=f"labels are wrong or very hard: {pair.name} was {top:.0%} and "
+        f"{pair.train_name} {at_top:.0%} at step {pair.steps[best]}; at the end they "
+        f"are {last:.0%} and {last_train:.0%}",
+        advice=f"List the training samples whose label the model of step {pair.steps[best]} "
+        "contradicts with a probability above 0.7, and look at them; keep that "
         "checkpoint, or use label smoothing or fewer steps.",
         first_step=int(pair.steps[first]),
         last_step=int(pair.steps[-1]),
@@ -217,21 +218,21 @@ def _smooth(values: Sequence[float] | FloatArray) -> FloatArray:
 
 DETECTOR = Detector(
     id=ID,
-    title="labels that are learnt by heart only: wrong or very hard ones",
+    title="some labels are only memorised: they are wrong or very hard",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.EVALUATION,),
     sql=SQL,
     parameters={"gap": GAP, "standard_errors": STANDARD_ERRORS},
     shares=("gap",),
-    advice="Look at the training samples that the model of the best step contradicts.",
+    advice="Look at the training samples whose label the model of the best step contradicts.",
     source="arXiv:1706.05394, arXiv:1911.00068",
     judge=judge,
     causes=("loss_not_decreasing", "overfitting"),
     silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         unit="accuracy",
-        normal="A model is as good or better on the samples that it is trained on, or stays as "
-        "good on the others.",
+        normal="The model is at least as good on its training samples as on the others, or does "
+        "not get worse on the others.",
     ),
 )

@@ -102,27 +102,27 @@ def _samples(rows: Rows, limits: Limits) -> Verdict:
     compared = _compared(rows)
     if not compared:
         return _not_checked(
-            "no evaluation and training whose samples can be compared; evaluate without gradient, "
+            "no training and validation samples could be compared; evaluate without gradient, "
             "log the result as val_..., and call the model with the same tensors as in training"
         )
     sets = [each.evaluated for each in compared]
     if len(sets) < 2 or min(similarity(one, sets[-1]) for one in sets) < SAME_SET:  # noqa: PLR2004 - to tell whether they are one set
         return _not_checked(
-            "fewer than two hashed evaluations, or each sees other samples; evaluate the same set "
-            "more often"
+            "fewer than two evaluations were hashed, or each saw different samples; evaluate "
+            "the same set more often"
         )
     known = [each for each in compared if each.trained.coverage >= COVERAGE]
     if not known:
         return _not_checked(
-            "not enough of the training data is known: most samples were seen once only "
-            "(less than two epochs, or augmented)"
+            "too little of the training data is known: most samples were seen only once (fewer "
+            "than two epochs, or the data are augmented)"
         )
     last = known[-1]
     by_chance = chance(last.trained, last.evaluated)
     # Either may be the few-valued one where only one was looked at.
     values = np.fmin(last.trained.distinct_values, last.evaluated.distinct_values)
     if values < MIN_DISTINCT_VALUES or by_chance > CHANCE_LIMIT:
-        return _not_checked("samples are alike by chance (few distinct values, or many repeats)")
+        return _not_checked("samples may be equal by chance (few distinct values, or many repeats)")
     return _held_against(known, by_chance, limits)
 
 
@@ -174,10 +174,10 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
         known,
         severity=Severity.ERROR if is_error else Severity.WARNING,
         message=f"{share:.0%} of the validation samples (about {n_shared * scale:.0f} of "
-        f"{n * scale:.0f}) are trained on",
-        advice="Take them out of one of the two sets: split before samples are copied or "
-        "oversampled, and by group where several belong together. Until then trust no validation "
-        "metric of this run.",
+        f"{n * scale:.0f}) are also trained on",
+        advice="Remove them from one of the two sets: split before samples are copied or "
+        "oversampled, and split by group where several belong together. Until then, do "
+        "not trust this run's validation metrics.",
         value=share,
         threshold=least,
     )
@@ -196,9 +196,10 @@ def _part_of_training(known: Sequence[_Compared], limit: float) -> Finding | Non
         known,
         severity=Severity.INFO,
         message=f"{share:.0%} of the samples evaluated as validation (about "
-        f"{n_shared * lies.scale:.0f}) are trained on; they come in forwards of their own",
-        advice="If training samples are evaluated too, on purpose, all is well: log their metrics "
-        "as train_... in the same call. If not, the parts of the split overlap.",
+        f"{n_shared * lies.scale:.0f}) are also trained on; they are evaluated in "
+        "separate forward passes",
+        advice="If you evaluate training samples on purpose, this is fine: log their metrics as "
+        "train_... in the same call. If not, the two parts of the split overlap.",
         value=share,
         threshold=limit,
     )
@@ -210,9 +211,9 @@ def _all_are_shared(known: Sequence[_Compared], limit: float) -> Finding:
     return _finding(
         known,
         severity=Severity.INFO if in_one_batch else Severity.ERROR,
-        message="the model is validated with samples that it is trained on, and with no others",
-        advice="Give the evaluation the loader of the validation set, and check that the split "
-        "was made. Metrics of the training set are best logged as train_....",
+        message="the model is validated only with samples that it is trained on",
+        advice="Give the evaluation the loader of the validation set, and check that the data "
+        "were split. Log metrics of the training set as train_....",
         value=1.0,
         threshold=limit,
     )
@@ -260,10 +261,10 @@ def _feature(rows: Rows, limits: Limits) -> Finding | None:
     return Finding(
         detector=ID,
         severity=Severity.WARNING if is_class else Severity.INFO,
-        message=f"an input feature is the target: their correlation is at least {lowest:.4f} in "
-        f"each of {known.size} batches",
-        advice="Correlate each column of the inputs with the target and leave out the one that "
-        "is it, unless it is known when the model is used.",
+        message="an input feature equals the target: their correlation is at least "
+        f"{lowest:.4f} in each of {known.size} batches",
+        advice="Correlate each input column with the target and leave out the one that equals "
+        "it, unless its value is known when the model is used.",
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=lowest,
@@ -278,7 +279,7 @@ def _feature(rows: Rows, limits: Limits) -> Finding | None:
 
 DETECTOR = Detector(
     id=ID,
-    title="validation samples are trained on, or a feature is the target",
+    title="validation samples are trained on, or an input feature equals the target",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(),
@@ -289,7 +290,10 @@ DETECTOR = Detector(
         "correlation": CORRELATION,
     },
     shares=("correlation",),
-    advice="Split before anything is copied, by group, and look for a feature that is the target.",
+    advice=(
+        "Split before samples are copied, split by group, and look for a feature that equals "
+        "the target."
+    ),
     source="arXiv:1902.00423, arXiv:2107.06499",
     judge=judge,
     # A feature that is the answer in training alone raises the loss of an evaluation.
@@ -298,7 +302,7 @@ DETECTOR = Detector(
     silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
         unit="correlation",
-        normal="Next to no sample is both trained on and validated with, and no input feature is "
-        "the target.",
+        normal="Hardly any sample is used for both training and validation, and no input "
+        "feature equals the target.",
     ),
 )

@@ -98,8 +98,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if found is None or found.n_steps < MIN_STEPS:
         return NotChecked(
             detector=ID,
-            reason=f"fewer than {MIN_STEPS} consecutive steps have a fingerprint of their batch; "
-            "train longer, and pass the batch to the model's forward",
+            reason=f"fewer than {MIN_STEPS} consecutive steps have a fingerprint of their "
+            "batch; train longer, and pass the batch to the model's forward()",
         )
     lost = _validation_is_lost(rows.part("what", "evaluation"), context)
     if found.share < limits["repeated_share"]:
@@ -116,8 +116,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if density.size and not density.max() >= LEAST_DENSITY:
         return NotChecked(
             detector=ID,
-            reason=f"the inputs are so sparse that a fingerprint of {FINGERPRINT} elements does "
-            "not tell batches apart",
+            reason=f"the inputs are so sparse that fingerprints of {FINGERPRINT} elements "
+            "cannot distinguish batches",
         )
     epoch = _epoch(rows.part("what", "loader"), batches.floats("value")[own])
     return _held_against(epoch, found, context, limits, lost=lost)
@@ -135,8 +135,8 @@ def _held_against(
     if found.period > 1:
         return NotChecked(
             detector=ID,
-            reason=f"batches return every {found.period} steps, and whether that is an epoch is "
-            "not known; read them from a torch DataLoader",
+            reason=f"batches repeat every {found.period} steps, but it is not known whether "
+            "that is an epoch; read them from a torch DataLoader",
         )
     is_chosen = _is_power_of_two(context.batch_size)
     severity = Severity.WARNING if lost and is_chosen else Severity.INFO
@@ -241,17 +241,17 @@ def _finding(
     found: _Return, context: RunContext, severity: Severity, epoch: float | None, *, limit: float
 ) -> Finding:
     which = (
-        "the same batch is trained on in"
+        "training uses the same batch in"
         if found.period == 1
-        else f"batches return every {found.period} steps in"
+        else f"batches repeat every {found.period} steps in"
     )
     length = "" if epoch is None else f"; an epoch has {epoch:.0f} steps"
     return Finding(
         detector=ID,
         severity=severity,
         message=f"{which} {found.share:.0%} of {found.n_steps} consecutive steps{length}",
-        advice="Create the iterator once, before the loop (for batch in loader), not in every "
-        "step (next(iter(loader))), and look for a constant index; tag a run "
+        advice="Create the iterator once before the loop (for batch in loader), not in every "
+        "step (next(iter(loader))), and look for a constant index; give the run the tag "
         "overfit-one-batch if this is intended.",
         first_step=found.first_step,
         last_step=found.last_step,
@@ -272,7 +272,7 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="the same few batches are trained on again and again",
+    title="training uses the same few batches again and again",
     tier=Tier.INVARIANT,
     severity=Severity.WARNING,
     needs=(),
@@ -284,6 +284,6 @@ DETECTOR = Detector(
     causes=("loss_not_decreasing", "overfitting"),
     silenced_by=(Tag.OVERFIT_ONE_BATCH,),
     shown=Shown(
-        normal="A batch comes back once an epoch, if at all.",
+        normal="A batch repeats at most once per epoch.",
     ),
 )

@@ -44,7 +44,7 @@ from telemetry.diagnose.evidence.profiles import (
     recurrent_excess,
 )
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
+from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number, times
 from telemetry.store.rows import Rows
 
 ID = "poor_initialization"
@@ -172,8 +172,8 @@ def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> BadStart | N
         return None
     return BadStart(
         severity=Severity.ERROR,
-        message=f"all units of {and_more(layers)} start equal and get equal gradients: they stay "
-        "copies of one unit",
+        message=f"all units of {and_more(layers)} start equal and get equal gradients, so they "
+        "stay copies of one unit",
         layers=tuple(dict.fromkeys(layers)),
         value=1.0,
         threshold=1.0,
@@ -194,7 +194,9 @@ def _silent(signals: Mapping[str, Grid], context: RunContext) -> BadStart | None
     layers = tuple(dict.fromkeys(matrix.layer for matrix in hidden))
     return BadStart(
         severity=Severity.ERROR,
-        message=f"no gradient reaches {and_more(layers)} in the first steps: weights are zero",
+        message=(
+            f"no gradient reaches {and_more(layers)} in the first steps because weights are zero"
+        ),
         layers=layers,
         value=0.0,
         threshold=0.0,
@@ -213,8 +215,8 @@ def _bad_gain(
     beyond = (abs(gain) - healthy) * (profile.n_layers - 1)
     return BadStart(
         severity=gated(context.progress, extreme=beyond >= ANY_STATE_BITS),
-        message=f"{what} by {abs(gain):.2f} bits a layer over {profile.n_layers} layers at the "
-        f"start (limit {limit:g})",
+        message=f"{what} {times(abs(gain))} per layer over {profile.n_layers} layers at the "
+        f"start (limit {times(abs(limit))})",
         layers=(profile.layers[0],),
         value=gain,
         threshold=limit,
@@ -239,9 +241,9 @@ def _backward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | Non
     gain = -_first(profile)
     forward = _first(layer_profile(rows, context.network, "output"))
     if gain >= limits["backward_growth"]:
-        limit, healthy, what = limits["backward_growth"], 0.28, "gradients grow toward the input"
+        limit, healthy, what = limits["backward_growth"], 0.28, "toward the input, gradients grow"
     elif gain <= -limits["backward_loss"] and forward <= -limits["forward_loss"]:
-        limit, healthy, what = limits["backward_loss"], 1.28, "gradients shrink toward the input"
+        limit, healthy, what = limits["backward_loss"], 1.28, "toward the input, gradients shrink"
     else:
         return None
     return _bad_gain(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
@@ -254,8 +256,8 @@ def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> BadStart | No
     value = float(excess[0])
     return BadStart(
         severity=gated(context.progress),
-        message=f"{layer} gets 2^{value:.0f} times the gradient of the layers outside the "
-        f"recurrence at the start (limit 2^{limits['recurrent_limit']:.0f}): its recurrent "
+        message=f"{layer} gets {times(value)} the gradient of the layers outside the recurrence "
+        f"at the start (limit {times(limits['recurrent_limit'])}): its recurrent "
         "weights are too large",
         layers=(layer,),
         value=value,
@@ -268,20 +270,20 @@ def _advice(signals: Mapping[str, Grid], context: RunContext, worst: BadStart) -
     inputs = signals["input"].column(context.network.root_id)
     if inputs.size and inputs[0] >= LARGE_INPUT and worst.unit == "x naive":
         return (
-            f"Standardise the inputs first: their RMS is {number(float(inputs[0]))}. Then "
-            "initialise by He or Xavier."
+            f"Standardise the inputs first: their RMS is {number(float(inputs[0]))}. Then use "
+            "He or Xavier initialisation."
         )
     if worst.unit == "distinct rows":
-        return "Draw the weights at random (He or Xavier); a constant start is for biases."
+        return "Draw the weights at random (He or Xavier); only biases may start constant."
     return (
-        "Initialise the layers by He (ReLU), Xavier (tanh) or orthogonally (recurrent), and scale "
-        "the last layer so that the first loss is what guessing costs."
+        "Use He (ReLU), Xavier (tanh) or orthogonal (recurrent) initialisation, and scale the "
+        "last layer so that the first loss is about that of random guessing."
     )
 
 
 DETECTOR = Detector(
     id=ID,
-    title="scale, symmetry or gain of the initial weights prevents learning",
+    title="the scale, symmetry or gain of the initial weights prevents learning",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -316,7 +318,7 @@ DETECTOR = Detector(
     ),
     acts_by=(Mechanism.GROWTH, Mechanism.SMALL_GRADIENTS),
     shown=Shown(
-        normal="The first loss is about that of answering without looking, signal and gradient "
-        "keep their size from layer to layer, and weights have a gain of 0.6 to 1.7.",
+        normal="The first loss is about that of random guessing, signals and gradients keep "
+        "their size from layer to layer, and weights have a gain of 0.6 to 1.7.",
     ),
 )

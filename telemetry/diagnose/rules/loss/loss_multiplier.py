@@ -78,19 +78,25 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not len(rows.ints("step")):
         return NotChecked(
             detector=ID,
-            reason="no sampled step with several backward passes of one loss and a reported loss; "
-            "in a loop that accumulates, pass it: telemetry.step(loss=loss)",
+            reason="no sampled step has several backward passes of one loss and a reported "
+            "loss; in a loop that accumulates gradients, call telemetry.step(loss=loss)",
             absent=True,
         )
     if len(context.optimizers) > 1:
-        return NotChecked(detector=ID, reason="several optimizers: perhaps losses of their own")
+        return NotChecked(
+            detector=ID, reason="the run has several optimizers, which may have their own losses"
+        )
     again = [o.name for o in context.optimizers if EVALUATES_AGAIN.search(o.name)]
     if again:
-        return NotChecked(detector=ID, reason=f"{again[0]} evaluates a batch several times")
+        return NotChecked(detector=ID, reason=f"{again[0]} evaluates each batch several times")
     steps = rows.ints("step")
     if steps.size < PERSISTENT_K:
         return NotChecked(
-            detector=ID, reason=f"{steps.size} sampled steps that accumulate, {PERSISTENT_K} needed"
+            detector=ID,
+            reason=(
+                f"{steps.size} sampled steps that accumulate gradients; at least {PERSISTENT_K} "
+                "are needed"
+            ),
         )
     seen = _Steps(
         k=rows.floats("k"),
@@ -127,17 +133,17 @@ def _finding(
         diverged = context.progress.state is State.DIVERGED and not twice
         severity = Severity.ERROR if diverged else Severity.WARNING
     if twice:
-        message = f"each of the {k} losses of a step is divided by {k} twice: the gradient is "
+        message = f"each of a step's {k} losses is divided by {k} twice: the gradient is "
         message += f"{number(multiple)} of that of the reported loss"
     else:
-        message = f"none of the {k} losses of a step is divided: the gradient is "
+        message = f"the {k} losses of a step are not divided by {k}: the gradient is "
         message += f"{number(multiple)} times that of the reported loss"
     return Finding(
         detector=ID,
         severity=severity,
         message=message,
-        advice=f"Divide once: (loss / {k}).backward(); if the sum is meant, choose the learning "
-        "rate with it.",
+        advice=f"Divide once: (loss / {k}).backward(); if you want the sum, choose the learning "
+        "rate for it.",
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=multiple,
@@ -165,7 +171,7 @@ DETECTOR = Detector(
     needs=(),
     sql=SQL,
     parameters={"undivided_share": UNDIVIDED_SHARE, "twice_range": TWICE_RANGE},
-    advice="(loss / k).backward() for k micro-batches, once.",
+    advice="Call (loss / k).backward() for k micro-batches, and divide only once.",
     source="arXiv:2506.14813",
     judge=judge,
     causes=(
@@ -176,7 +182,7 @@ DETECTOR = Detector(
     ),
     acts_by=(Mechanism.GROWTH,),
     shown=Shown(
-        normal="Over the backward passes of one step, the losses that they start from add up to "
-        "the reported loss: a ratio near 1.",
+        normal="The losses that the backward passes of one step start from add up to the "
+        "reported loss: the ratio is near 1.",
     ),
 )

@@ -23,7 +23,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_warming_up
 from telemetry.diagnose.judgement.progress import State
-from telemetry.diagnose.wording import number
+from telemetry.diagnose.wording import guessing_score, number
 from telemetry.store.rows import Rows
 
 ID = "loss_not_decreasing"
@@ -68,7 +68,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     contrary = context.contrary
     if progress.state is State.STALLED and contrary is not None and contrary.is_measure:
-        return NotChecked(detector=ID, reason=f"{contrary.words}: the run learns")
+        return NotChecked(detector=ID, reason=f"{contrary.words}, so the run learns")
     steps = rows.part("what", "rate")
     rates = steps.floats("value")
     if is_warming_up(rates):
@@ -78,8 +78,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if counted.size < needed:
         return NotChecked(
             detector=ID,
-            reason=f"{counted.size} steps; {needed:.0f} are needed before a loss that does not "
-            "fall means anything",
+            reason=f"needs at least {needed:.0f} steps before a loss that does not fall means "
+            f"anything; the run has {counted.size}",
         )
     found = _finding(context, first_step=int(counted[int(needed) - 1]), last_step=int(counted[-1]))
     return _with_pairs(found, _broadcast(rows))
@@ -91,11 +91,11 @@ def _with_pairs(found: Finding, n_answers: int) -> Finding:
         return found
     return replace(
         found,
-        message=f"{found.message}; it compares each of {n_answers} answers with each of "
+        message=f"{found.message}; the loss compares each of {n_answers} outputs with each of "
         f"{n_answers} targets",
-        advice=f"Give answers and targets the same shape: ({n_answers}, 1) and ({n_answers},) are "
-        "broadcast to all pairs, of which the mean of the targets is the best answer. Use "
-        "out.squeeze(1) or target.unsqueeze(1).",
+        advice=f"Give outputs and targets the same shape: ({n_answers}, 1) and ({n_answers},) "
+        "broadcast to all pairs, and the best the model can do is to predict the mean of "
+        "the targets. Use out.squeeze(1) or target.unsqueeze(1).",
     )
 
 
@@ -120,13 +120,14 @@ def _finding(context: RunContext, *, first_step: int, last_step: int) -> Finding
         what = f"loss {number(progress.end)} after {context.losses.size} steps, "
         what += f"{number(progress.start)} at the start"
     if guessing and level is not None:
-        what += f"; answering without looking costs {number(level)}"
+        what += f"; {guessing_score(levels)}"
     return Finding(
         detector=ID,
         severity=Severity.ERROR if is_error else Severity.WARNING,
         message=what,
-        advice="Try to overfit one batch: if that fails, labels, loss or a detached graph are "
-        "wrong; if it works, change the learning rate by 10 in either direction.",
+        advice="Try to overfit one batch: if that fails, suspect the labels, the loss or a "
+        "detached graph; if it works, change the learning rate by a factor of 10 in "
+        "either direction.",
         first_step=first_step,
         last_step=last_step,
         value=progress.end,
@@ -150,7 +151,7 @@ DETECTOR = Detector(
     needs=(Need.LOSS,),
     sql=SQL,
     parameters={"min_steps": MIN_STEPS},
-    advice="Look for the cause among the other findings; else try to overfit one batch.",
+    advice="Look for the cause among the other findings; otherwise try to overfit one batch.",
     source="Zhang et al., AUTOTRAINER, ICSE 2021",
     judge=judge,
     causes=("loss_plateau", "class_collapse"),
@@ -158,7 +159,7 @@ DETECTOR = Detector(
     explains_symptoms=False,
     shown=Shown(
         unit="loss",
-        normal="After a hundred steps the loss is clearly, beyond its noise, below its start "
-        "and below what answering without looking costs.",
+        normal="After a hundred steps the loss is below its start and below random guessing, by "
+        "more than its noise.",
     ),
 )

@@ -99,7 +99,7 @@ def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -
     rate, share = context.lr_at(last), _rate_share(context)
     of_rate = f" ({number(rate)})" if np.isfinite(rate) else ""
     if improves:
-        advice = "Go on: validation still improves."
+        advice = "Keep training: validation still improves."
     elif share < RATE_SHARE:
         advice = f"The learning rate has come down to {share:.0%} of its peak: stop here."
     else:
@@ -110,7 +110,7 @@ def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -
     return Finding(
         detector=ID,
         severity=Severity.INFO,
-        message=f"the loss stands at {number(level)} since step {step}, "
+        message=f"the loss has stayed at {number(level)} since step {step}, for "
         f"{length / context.losses.size:.0%} of the run",
         advice=advice,
         first_step=step,
@@ -136,11 +136,11 @@ DETECTOR = Detector(
     needs=(Need.LOSS,),
     sql=EVALUATIONS_SQL,
     parameters={"plateau_share": PLATEAU_SHARE, "fall_limit": FALL_LIMIT},
-    advice="Decay the learning rate; if the loss does not fall then, stop.",
+    advice="Lower the learning rate; if the loss still does not fall, stop.",
     source="arXiv:2201.02177, arXiv:1711.00489",
     judge=judge,
     explains_symptoms=False,
     shown=Shown(
-        normal="The loss goes on falling, or the rate has been lowered where it does not.",
+        normal="The loss keeps falling, or the learning rate has been lowered where it does not.",
     ),
 )

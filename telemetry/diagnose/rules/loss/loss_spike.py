@@ -98,7 +98,7 @@ class _Spike:
     def said(self) -> str:
         """The jump in words."""
         if self.usual > 0:
-            return f"{number(self.height)} x the median of the 50 steps before"
+            return f"{number(self.height)}x the median of the 50 steps before"
         return f"{number(self.reached)} after a median of 0 in the 50 steps before"
 
 
@@ -107,9 +107,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     told, norms = rows.part("what", "step"), rows.part("what", "norm")
     losses, steps = told.floats("loss"), told.ints("step")
     if losses.size < MIN_RECENT + SUSTAINED:
-        return NotChecked(detector=ID, reason=f"{losses.size} losses; a spike takes 25")
+        return NotChecked(
+            detector=ID,
+            reason=f"{losses.size} losses were recorded; at least 25 are needed to see a spike",
+        )
     if (losses[np.isfinite(losses)] < 0).any():
-        return NotChecked(detector=ID, reason="the loss has negative values: 1.5 x means nothing")
+        return NotChecked(
+            detector=ID,
+            reason="the loss has negative values, so a ratio to its median means nothing",
+        )
     spikes = [
         spike
         for spike in _spikes(losses, context, limits)
@@ -223,15 +229,16 @@ def _finding(
     limit: float,
 ) -> Finding:
     recovered = [s.end is not None for s in spikes]
-    back = "" if all(recovered) else ", and did not come back"
+    back = "" if all(recovered) else ", and the loss did not recover"
     last = spikes[-1].end
     return Finding(
         detector=ID,
         severity=severity,
-        message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}), "
-        f"{len(spikes)} spike{'s' if len(spikes) > 1 else ''} in {steps.size} steps{back}",
-        advice="Look at the batch of that step; clip the gradient norm, lower the learning rate or "
-        "beta2 of Adam (0.95), or skip such steps.",
+        message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}x), "
+        f"{len(spikes)} spike{'s' if len(spikes) > 1 else ''} in {steps.size} "
+        f"steps{back}",
+        advice="Look at the batch of that step; clip the gradient norm, lower the learning rate "
+        "or Adam's beta2 (to 0.95), or skip such steps.",
         first_step=int(steps[spikes[0].place]),
         last_step=int(steps[-1] if last is None else steps[last]),
         value=worst.height,

@@ -46,8 +46,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         most = max((s.values.size for s in series), default=0)
         return NotChecked(
             detector=ID,
-            reason=f"{most} evaluations of a validation loss or metric of known direction; "
-            f"{MIN_EVALUATIONS} are needed",
+            reason=f"{most} evaluations of a validation loss, or of a metric that is known to "
+            f"be better high or low; at least {MIN_EVALUATIONS} are needed",
         )
     if context.progress.failing:
         return None
@@ -133,7 +133,7 @@ def _finding(
         for metric in fallen[:2]
         if metric is not loss
     ]
-    held = "" if fallen else ", no metric fell"
+    held = "" if fallen else "; no metric fell"
     is_loss = loss.is_loss
     return Finding(
         detector=ID,

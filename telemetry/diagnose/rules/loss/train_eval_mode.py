@@ -98,8 +98,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if found is None and np.unique(steps[training]).size < limits["min_samples"]:
         return NotChecked(
             detector=ID,
-            reason=f"{int(training.sum())} sampled training steps, {limits['min_samples']:.0f} "
-            "are needed; sample more often (every=)",
+            reason=f"{int(training.sum())} sampled training steps; at least "
+            f"{limits['min_samples']:.0f} are needed: sample more often (every=)",
         )
     return found
 
@@ -113,11 +113,15 @@ def _trained_in_eval(
     if n_last >= limits["min_samples"]:
         first, switched = steps[-n_last], n_last < steps.size
         severity = Severity.WARNING if switched else gated(context.progress)
-        before = f" since step {first}, after an evaluation?" if switched else ""
+        since = (
+            f"step {first}; model.train() is probably missing after an evaluation"
+            if switched
+            else "the first step"
+        )
         found = _finding(
             steps[-n_last:],
             severity=severity,
-            message=f"the model is trained in evaluation mode{before or ' from the first step on'}",
+            message=f"the model has trained in eval mode since {since}",
             advice="Call model.train() after each evaluation, and before the first step.",
             value=float(n_last),
             threshold=limits["min_samples"],
@@ -130,9 +134,9 @@ def _trained_in_eval(
     found = _finding(
         steps[frozen],
         severity=Severity.INFO,
-        message="the normalisation layers are trained in evaluation mode: their statistics are "
-        "frozen, on purpose it seems",
-        advice="If it is not meant, call model.train() before the training goes on.",
+        message="the normalisation layers train in eval mode: their statistics are frozen, "
+        "probably on purpose",
+        advice="If this is not intended, call model.train() before training continues.",
         value=float(frozen.sum()),
         threshold=limits["min_samples"],
         unit="samples",
@@ -153,7 +157,7 @@ def _evaluated_in_train(
     meant = not learns and Tag.MC_DROPOUT in context.tags
     severity = Severity.INFO if meant else Severity.ERROR if learns else Severity.WARNING
     what = (
-        "BatchNorm uses the statistics of each batch and takes up those of the validation data"
+        "BatchNorm uses the statistics of each batch and learns those of the validation data"
         if learns
         else "dropout is on"
     )
@@ -182,19 +186,19 @@ def _of_layers(rows: Rows, finding: Finding) -> Finding:
 
 DETECTOR = Detector(
     id=ID,
-    title="dropout or BatchNorm run in the wrong mode",
+    title="dropout or BatchNorm runs in the wrong mode",
     tier=Tier.INVARIANT,
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
     parameters={"min_samples": MIN_SAMPLES, "min_evaluations": MIN_EVALUATIONS},
-    advice="model.eval() before, model.train() after each evaluation.",
+    advice="Call model.eval() before and model.train() after each evaluation.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,
     causes=("loss_not_decreasing", "overfitting"),
     softened_by=(Tag.MC_DROPOUT,),
     shown=Shown(
-        normal="Dropout and BatchNorm are in training mode in every training forward, and in "
-        "evaluation mode in every evaluation.",
+        normal="Dropout and BatchNorm are in training mode in every training forward pass, and "
+        "in eval mode in every evaluation.",
     ),
 )

@@ -88,7 +88,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not len(rows):
         return NotChecked(
             detector=ID,
-            reason="no second moment was recorded: no optimizer is of Adam's type",
+            reason="no second moment was recorded: no optimizer belongs to the Adam family",
             absent=True,
         )
     found = (
@@ -164,8 +164,8 @@ def _lost(rows: Rows) -> _Defect | None:
                 message=f"the second moments began anew at step {step}: all {here.size} are those "
                 "of a first step",
                 lost=True,
-                advice="Load the optimizer's state with the weights of the model, or warm up again "
-                "after a restart without it.",
+                advice="Load the optimizer's state together with the model's weights, or warm "
+                "up again after a restart without it.",
                 step=step,
                 value=1.0,
                 limit=1.0,
@@ -195,9 +195,9 @@ def _fallen(rows: Rows, context: RunContext) -> _Defect | None:
             worst = float(np.min(sums[order][1:][fell & here] / sums[order][:-1][fell & here]))
             return _Defect(
                 message=f"{n_fallen} second moments fall to as little as {number(worst)} of "
-                f"themselves before step {step}, faster than they can decay: the state was "
-                "replaced",
-                advice="Load the whole state of the optimizer with the weights of the model, or "
+                f"their value before step {step}, faster than they can decay: the state "
+                "was replaced",
+                advice="Load the whole optimizer state together with the model's weights, or "
                 "warm up again after a restart without it.",
                 step=step,
                 value=worst,
@@ -268,7 +268,6 @@ DETECTOR = Detector(
     causes=("loss_spike",),
     shown=Shown(
         unit="gradient / root of second moment",
-        normal="The squared gradient is about as large as the second moment remembers: a ratio "
-        "near 1.",
+        normal="The squared gradient is about as large as the second moment: the ratio is near 1.",
     ),
 )

@@ -38,8 +38,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if len(rows) < MIN_STEPS:
         return NotChecked(
             detector=ID,
-            reason=f"gradient clipping was seen in {len(rows)} steps, {MIN_STEPS} are needed; seen "
-            "are torch's clip_grad_norm_ and clip_grad_value_ outside compiled code",
+            reason=f"gradient clipping was seen in {len(rows)} steps; at least {MIN_STEPS} are "
+            "needed. Only torch's clip_grad_norm_ and clip_grad_value_ outside compiled "
+            "code are seen",
             absent=not len(rows),
         )
     coefficients = rows.floats("coefficient")[-STEPS:]
@@ -55,11 +56,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         detector=ID,
         severity=Severity.INFO,
         message=f"clipping cuts the gradient norm in {share:.0%} of {coefficients.size} steps, "
-        f"usually by {number(factor)} (limit {number(limits['factor'])})",
-        advice="The optimizer hardly notices, for its step does not depend on the gradient's size."
+        f"usually by {number(factor)}x (limit {number(limits['factor'])}x)",
+        advice=(
+            "This hardly affects the optimizer: its step does not depend on the size of the "
+            "gradient."
+        )
         if adaptive
-        else f"Know that the learning rate is divided by {number(factor)}, by more where gradients "
-        "are larger; raise max_norm to clip only what stands out.",
+        else f"In effect, the learning rate is divided by {number(factor)}, and by more where "
+        "gradients are larger; raise max_norm to clip only the exceptional gradients.",
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=factor,
@@ -75,16 +79,18 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 DETECTOR = Detector(
     id=ID,
-    title="clipping acts on every step",
+    title="nearly every step is clipped",
     tier=Tier.INFO,
     severity=Severity.INFO,
     needs=(),
     sql=SQL,
     parameters={"clipped_share": CLIPPED_SHARE, "factor": FACTOR},
-    advice="Raise max_norm, or know that the learning rate is divided by norm / max_norm.",
+    advice=(
+        "Raise max_norm, or accept that the learning rate is in effect divided by norm / max_norm."
+    ),
     source="arXiv:1211.5063, arXiv:2007.14469",
     judge=judge,
     shown=Shown(
-        normal="Clipping acts on the exceptional steps; the usual norm lies below max_norm.",
+        normal="Clipping acts on exceptional steps only; the usual norm is below max_norm.",
     ),
 )

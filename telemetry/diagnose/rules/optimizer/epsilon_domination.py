@@ -87,8 +87,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if int((steps >= context.warm_in).sum()) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"the second moment of weight matrices is known in fewer than {MIN_SAMPLES} "
-            f"samples after step {context.warm_in}; it is recorded of optimizers of Adam's type",
+            reason=f"fewer than {MIN_SAMPLES} samples of the second moment of weight matrices "
+            f"after step {context.warm_in}; it is recorded for optimizers of the Adam "
+            "family",
         )
     if context.progress.state is State.CONVERGED:
         return None
@@ -101,9 +102,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if clip < CLIPPED and not _is_chosen(context):
         found = replace(
             found,
-            message=f"{found.message}, for clipping leaves {number(clip)} of the gradient",
-            advice="Raise the norm that gradients are clipped to: 1 is usual, and the median norm "
-            "of the run, which clip_saturation tells, does no harm.",
+            message=f"{found.message}, because clipping leaves only {number(clip)} of the gradient",
+            advice="Raise max_norm of the clipping: 1 is usual, and the median norm of the run, "
+            "which clip_saturation reports, does no harm.",
         )
     usual = _usual_root(moments, held, context)
     if found.severity is Severity.INFO and _slows(usual, rows, context):
@@ -180,11 +181,11 @@ def _finding(
     return Finding(
         detector=ID,
         severity=gated(context.progress, failing=failing),
-        message=f"epsilon sets the step of {value:.0%} of the elements of the weight matrices "
-        f"(limit {limits['below_share']:.0%}); the usual root of the second moment is "
+        message=f"epsilon determines the step of {value:.0%} of the weight matrices' elements "
+        f"(limit {limits['below_share']:.0%}); the root of the second moment is usually "
         f"{number(usual)}",
-        advice=f"Set eps of the optimizer to {number(usual / 100)} or less, or multiply the loss: "
-        "check that it is not a mean over too many dimensions.",
+        advice=f"Set the optimizer's eps to {number(usual / 100)} or less, or scale the loss "
+        "up: check that it is not averaged over too many dimensions.",
         layer=layers[0],
         layers=layers,
         first_step=held.first_step,
@@ -235,19 +236,19 @@ def _worst_layers(rows: Rows, kept: BoolArray, *, limit: float) -> tuple[str, ..
 
 DETECTOR = Detector(
     id=ID,
-    title="Adam's epsilon sets the size of the step",
+    title="Adam's epsilon, not the gradient, determines the step size",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
     parameters={"below_share": BELOW_SHARE, "error_share": ERROR_SHARE},
-    advice="Lower eps of the optimizer, or scale the loss up.",
+    advice="Lower the optimizer's eps, or scale the loss up.",
     source="arXiv:2309.14322",
     judge=judge,
     # A network that is hardly moved keeps the short reach it starts with.
     causes=("learning_rate_too_low", "vanishing_through_time", "loss_not_decreasing"),
     shown=Shown(
         unit="share",
-        normal="The root of the second moment of nearly every element lies above epsilon.",
+        normal="The root of the second moment is above epsilon for nearly every element.",
     ),
 )

@@ -74,7 +74,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     known = np.isfinite(dots) & (dots != 0)
     if int(known.sum()) < MIN_SAMPLES:
         return NotChecked(
-            detector=ID, reason=f"{known.sum()} sampled updates; {MIN_SAMPLES} are needed"
+            detector=ID, reason=f"{known.sum()} sampled updates; at least {MIN_SAMPLES} are needed"
         )
     turned = _turned(rows, context)
     by_decay = (rows.floats("decay_ratio") >= DECAY_SHARE) & ~turned
@@ -151,19 +151,19 @@ def _finding(
     declared = any(optimizer.maximises for optimizer in context.optimizers)
     meant = declared and context.progress.state is not State.DIVERGED
     why = (
-        "backward starts from minus the loss"
+        "backward() starts from minus the loss"
         if turned
         else "the optimizer has maximize=True"
         if declared
-        else "updates point along the gradient"
+        else "updates point along the gradient instead of against it"
     )
     return Finding(
         detector=ID,
         severity=Severity.INFO if meant else Severity.ERROR,
-        message=f"the loss is climbed in {share:.0%} of {climbs.size} sampled steps (limit "
-        f"{limit:.0%}): {why}",
-        advice="Remove the minus sign before the loss, or maximize=True of the optimizer; if the "
-        "objective is meant to rise, report it under another name than loss.",
+        message=f"the optimizer increases the loss in {share:.0%} of {climbs.size} sampled "
+        f"steps (limit {limit:.0%}): {why}",
+        advice="Remove the minus sign before the loss, or maximize=True from the optimizer; if "
+        "the objective is meant to rise, report it under another name than loss.",
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         value=share,
@@ -189,7 +189,7 @@ def _excluded_causes() -> frozenset[str]:
 
 DETECTOR = Detector(
     id=ID,
-    title="the optimizer climbs the loss",
+    title="the optimizer increases the loss",
     tier=Tier.INVARIANT,
     severity=Severity.ERROR,
     needs=(Need.UPDATE, Need.LOSS),
@@ -210,7 +210,7 @@ DETECTOR = Detector(
     ),
     acts_by=(Mechanism.GROWTH,),
     shown=Shown(
-        normal="A step goes down: gradient times update is negative in nearly every sample "
-        "(positive, where backward starts from minus the loss that is meant).",
+        normal="Steps decrease the loss: gradient times update is negative in nearly every "
+        "sample (or positive, where backward() starts from minus the intended loss).",
     ),
 )

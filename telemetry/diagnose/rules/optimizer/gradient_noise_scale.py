@@ -104,21 +104,21 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not len(rows):
         return NotChecked(
             detector=ID,
-            reason="no sampled step adds up the gradients of several micro-batches",
+            reason="no sampled step accumulates the gradients of several micro-batches",
             absent=True,
         )
     if steps.size < SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"{steps.size} samples of steps that accumulate, {SAMPLES} are needed; train "
-            "longer or record with a smaller `every`",
+            reason=f"{steps.size} sampled steps that accumulate gradients; at least {SAMPLES} "
+            "are needed: train longer or record with a smaller `every`",
         )
     found = _estimated(micro, whole, small, k)
     if not found.signal > ERRORS * found.signal_error:
         return NotChecked(
             detector=ID,
-            reason=f"the gradient cannot be told from its noise in {steps.size} steps of "
-            f"{number(found.batch)} examples: the noise scale is beyond measure",
+            reason=f"the gradient cannot be separated from its noise in {steps.size} steps of "
+            f"{number(found.batch)} examples: the noise scale is too large to measure",
         )
     finding = _finding(steps, found)
     wasteful = found.most * limits["waste_factor"] <= found.batch
@@ -170,18 +170,21 @@ def _finding(steps: IntArray, found: Noise) -> Finding:
         enough = max(1, math.ceil(found.micro * scale / batch))
         more = (1 + scale * found.micro / (enough * batch)) / (1 + scale / batch)
         advice = (
-            f"Accumulate {enough} of the {found.micro:.0f} micro-batches: about {more:.1f} times "
-            f"as many steps, each of {enough / found.micro:.0%} of the work."
+            f"Accumulate {enough} instead of {found.micro:.0f} micro-batches: this takes about "
+            f"{more:.1f} times as many steps, each with {enough / found.micro:.0%} of the work."
         )
     else:
         advice = (
-            f"Up to about {number(scale)} examples a step, a larger batch needs fewer steps nearly "
-            "in proportion; a smaller learning rate averages as well."
+            f"Up to about {number(scale)} examples per step, a larger batch reduces the number "
+            "of steps nearly in proportion; a smaller learning rate averages the noise as well."
         )
     return Finding(
         detector=ID,
         severity=Severity.INFO,
-        message=f"gradient noise equals signal at {number(scale)} examples; a step has {batch:.0f}",
+        message=(
+            f"gradient noise equals the signal at a batch of {number(scale)} examples; a step "
+            f"has {batch:.0f}"
+        ),
         advice=advice,
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
@@ -203,17 +206,17 @@ def _finding(steps: IntArray, found: Noise) -> Finding:
 
 DETECTOR = Detector(
     id=ID,
-    title="the batch size at which gradient noise equals signal",
+    title="the batch size at which the gradient noise equals the signal",
     tier=Tier.INFO,
     severity=Severity.INFO,
     needs=(),
     sql=SQL,
     parameters={"waste_factor": WASTE, "noise_factor": NOISE},
-    advice="Choose the number of micro-batches by it.",
+    advice="Use it to choose the number of micro-batches.",
     source="arXiv:1812.06162",
     judge=judge,
     shown=Shown(
-        normal="The batch is of the order of the noise scale: a larger one would hardly make steps "
-        "better, a smaller one would make them noisier.",
+        normal="The batch size is about the noise scale: a larger batch would hardly improve "
+        "the steps, a smaller one would make them noisier.",
     ),
 )

@@ -53,8 +53,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if steps.size < MIN_PAIRS:
         return NotChecked(
             detector=ID,
-            reason=f"{steps.size} samples of consecutive steps, {MIN_PAIRS} are needed; record "
-            "with every=1",
+            reason=f"{steps.size} pairs of consecutive steps were sampled; at least {MIN_PAIRS} "
+            "are needed: record with every=1",
             absent=True,
         )
     value = median(cosines)
@@ -97,12 +97,13 @@ def _finding(
     return Finding(
         detector=ID,
         severity=Severity.INFO,
-        message=f"the gradients of successive steps have a cosine of {number(value)} "
-        f"(limit {number(limit)})" + (": steps jump over the minimum and back" if opposed else ""),
+        message=f"the gradients of successive steps have a cosine similarity of {number(value)} "
+        f"(limit {number(limit)})"
+        + ((": steps jump back and forth across the minimum") if opposed else ""),
         # lr h = -2 cos: to a half.
         advice=f"Divide the learning rate{of_rate} by {math.ceil(-4 * value)}."
         if opposed
-        else "Nothing to change: compare it between runs.",
+        else "Nothing to change; compare the value between runs.",
         layer=layers[0] if layers else None,
         layers=layers[:10],
         first_step=int(steps[0]),
@@ -136,6 +137,6 @@ DETECTOR = Detector(
     shown=Shown(
         unit="cosine",
         low_is_worse=True,
-        normal="Successive gradients agree more than they oppose each other.",
+        normal="Successive gradients agree more often than they oppose each other.",
     ),
 )

@@ -42,25 +42,27 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if steps.size < PERSISTENT_K:
         return NotChecked(
             detector=ID,
-            reason=f"{steps.size} comparisons of used gradients with those of the next step, "
-            f"{PERSISTENT_K} are needed; pass the optimizer and sample more often (every=)",
+            reason=f"used gradients were compared with those of the next step {steps.size} "
+            f"times; at least {PERSISTENT_K} comparisons are needed: pass the optimizer "
+            "and sample more often (every=)",
         )
     held = persistence(steps, shares >= limits["share_limit"])
     if held is None:
         return None
     share = float(np.median(shares[held.where]))
-    some = "" if share == 1 else f"{share:.0%} of the looked-at "
+    some = "" if share == 1 else f"{share:.0%} of the examined "
     return Finding(
         detector=ID,
         severity=Severity.ERROR,
-        message=f"{some}gradients are not cleared after their step: they were still there in "
-        f"{held.where.size} of {steps.size} comparisons and are added to the next step's",
+        message=f"{some}gradients are not cleared after their step: in {held.where.size} of "
+        f"{steps.size} comparisons they were still there, so they are added to the next "
+        "step's gradients",
         advice="Call optimizer.zero_grad() once per optimizer step, before its first backward "
         "pass"
         + (
             "."
             if share == 1
-            else "; clear all parameters that the optimizer holds, not those of one module."
+            else ", for all parameters that the optimizer holds, not only those of one module."
         ),
         first_step=held.first_step,
         last_step=held.last_step,
@@ -101,6 +103,6 @@ DETECTOR = Detector(
     shares=("share_limit",),
     shown=Shown(
         unit="share",
-        normal="At the first backward pass of a step no gradient of the last step is left.",
+        normal="At the first backward pass of a step, no gradient of the previous step is left.",
     ),
 )

@@ -118,7 +118,7 @@ class _Sign:
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Excursion of the loss, size of the early steps; without either the growth of the weights."""
     if context.losses.size < 2:  # noqa: PLR2004 - an excursion takes two
-        return NotChecked(detector=ID, reason="fewer than two losses; train longer")
+        return NotChecked(detector=ID, reason="fewer than two losses were recorded; train longer")
     early = early_steps(rows, context, limits)
     overshoot, erased = _overshoot(context, early, limits), _erased(context, early, limits)
     group = fast_group(rows, context, limits)
@@ -189,8 +189,8 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
         return None
     return _Sign(
         severity=severity,
-        message=f"loss reached {number(value)} x its starting level at step "
-        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])})",
+        message=f"loss reached {number(value)}x its starting level at step "
+        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])}x)",
         step=_begin(context, level, place),
         earliest=_first_above(context, level),
         value=value,
@@ -212,8 +212,8 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | No
         return None
     return _Sign(
         severity=Severity.ERROR,
-        message=f"loss rose by {number(value)} x the range of its first {START_LOSSES} values "
-        f"(limit {SIGNED_RISE:g})",
+        message=f"loss rose by {number(value)}x the range of its first {START_LOSSES} values "
+        f"(limit {SIGNED_RISE:g}x)",
         step=int(context.loss_steps[place]),
         value=value,
         threshold=SIGNED_RISE,
@@ -312,8 +312,8 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
         return None
     return _Sign(
         severity=Severity.WARNING,
-        message=f"the steps have made the median weight matrix {number(value)} times as large as "
-        f"it was (limit {number(limits['growth_limit'])})",
+        message=f"the norm of the median weight matrix has grown to {number(value)}x its start "
+        f"(limit {number(limits['growth_limit'])}x)",
         step=int(norms.steps[np.argmax(grown >= GROWN)]),
         value=value,
         threshold=limits["growth_limit"],
@@ -324,7 +324,7 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
 
 DETECTOR = Detector(
     id=ID,
-    title="steps overshoot: the loss leaves its start or the initialisation is erased",
+    title="steps overshoot: the loss rises far above its start, or the initial weights are erased",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -361,7 +361,7 @@ DETECTOR = Detector(
     acts_by=(Mechanism.GROWTH, Mechanism.LONG_STEPS),
     shown=Shown(
         unit=UPDATE_UNIT,
-        normal="The loss falls from its first value on; a step changes a weight by a small part "
-        "of it.",
+        normal="The loss falls from the start, and a step changes a weight by a small part of "
+        "its norm.",
     ),
 )

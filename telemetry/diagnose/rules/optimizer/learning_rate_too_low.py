@@ -114,9 +114,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         detector=ID,
         severity=severity,
         message=f"no step moves a weight matrix by more than {number(value)} of its norm (limit "
-        f"{number(limits['step_limit'])}); all {context.n_steps} steps together can lower the loss "
-        f"of {number(context.progress.start)} by some {number(100 * max(0.0, asked))} %"
-        f"{' of its noise' if _is_signed(context) else ''}",
+        f"{number(limits['step_limit'])}); all {context.n_steps} steps together can "
+        f"lower the loss of {number(context.progress.start)} by about "
+        f"{number(100 * max(0.0, asked))} "
+        f"%{' of its noise' if _is_signed(context) else ''}",
         advice=_advice(value, asked, context, clip=median(samples.clip)),
         first_step=held.first_step,
         last_step=held.last_step,
@@ -142,11 +143,12 @@ def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
         return "the learning rate is still warming up"
     if context.n_steps < MIN_STEPS or n_rated < PERSISTENT_K:
         return (
-            f"{context.n_steps} steps, {n_rated} of them sampled at a hundredth of the largest "
-            f"learning rate or more; {MIN_STEPS} and {PERSISTENT_K} are needed"
+            f"needs at least {MIN_STEPS} steps and {PERSISTENT_K} samples at a hundredth of the "
+            f"largest learning rate or more; the run has {context.n_steps} steps and {n_rated} "
+            "such samples"
         )
     if math.isnan(asked):
-        return "what the steps ask of the loss is not known: no gradient was recorded"
+        return "no gradient was recorded, so it is not known how much the steps can lower the loss"
     return ""
 
 
@@ -247,15 +249,15 @@ def _advice(value: float, asked: float, context: RunContext, *, clip: float) -> 
     power = _doublings(value, asked)
     if clip < CLIPPED and not context.is_adaptive:
         return (
-            f"Raise the norm that gradients are clipped to: clipping leaves {number(clip)} of "
-            f"them, and the steps are to be {2**power} times larger."
+            f"Raise max_norm of the clipping: it leaves only {number(clip)} of the gradient, "
+            f"and steps should be {2**power} times larger."
         )
     rate = float(np.nanmax(context.steps.lr, initial=0.0))
     target = f", from {number(rate)} to {number(rate * 2**power)}" if rate > 0 else ""
     return (
         f"Multiply the learning rate by {2**power} (2^{power}{target}): a step then moves a "
-        f"matrix by {number(value * 2**power)} of its norm. Go on doubling while the loss falls "
-        "faster."
+        f"matrix by {number(value * 2**power)} of its norm. Keep doubling as long as the loss "
+        "falls faster."
     )
 
 
@@ -284,6 +286,6 @@ DETECTOR = Detector(
     shown=Shown(
         unit="update/weight",
         low_is_worse=True,
-        normal="A step changes a weight matrix by about a thousandth of itself.",
+        normal="A step changes a weight matrix by about a thousandth of its norm.",
     ),
 )

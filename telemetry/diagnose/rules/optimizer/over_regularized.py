@@ -94,7 +94,10 @@ ORDER BY signal, step, id
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Decay first, then dropout."""
     if context.n_steps < MIN_STEPS:
-        return NotChecked(detector=ID, reason=f"{context.n_steps} steps; {MIN_STEPS} are needed")
+        return NotChecked(
+            detector=ID,
+            reason=f"the run has {context.n_steps} steps; at least {MIN_STEPS} are needed",
+        )
     found = grids(rows)
     # A factorisation has nothing but tables.
     judged = context.network.matrices or context.network.tables
@@ -117,8 +120,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if dropped is None and not is_seen:
         return NotChecked(
             detector=ID,
-            reason=f"{norms.steps.size} samples of weight matrices; {PERSISTENT_K} are needed, one "
-            f"of them after step {context.warm_in}",
+            reason=f"{norms.steps.size} samples of weight matrices; at least {PERSISTENT_K} are "
+            f"needed, one of them after step {context.warm_in}",
         )
     return dropped
 
@@ -188,7 +191,7 @@ def _of_decay(
     limits: Limits,
 ) -> Finding:
     lost = median(decay.lost)
-    left = f"the weights are down to {number(100 * 2.0**-lost)} % of their largest norm"
+    left = f"the weights have shrunk to {number(100 * 2.0 ** (-lost))} % of their largest norm"
     order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
     layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
     strong = decay.shrinks or decay.crushes
@@ -224,12 +227,13 @@ def _of_decay(
 def _advice(setting: float, factor: int) -> str:
     if not setting > 0:
         return (
-            f"Divide by {factor} what shrinks the weights: the weight decay, or a penalty on them "
-            "in the loss."
+            f"Divide whatever shrinks the weights by {factor}: the weight decay, or a penalty "
+            "on the weights in the loss."
         )
     return (
-        f"Divide weight_decay by {factor}, from {number(setting)} to {number(setting / factor)}, "
-        "and leave biases and gains of norms out of it."
+        f"Divide weight_decay by {factor}, from {number(setting)} to "
+        f"{number(setting / factor)}, and do not apply it to biases and to the gains of "
+        "normalisation layers."
     )
 
 
@@ -255,8 +259,8 @@ def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | No
     return Finding(
         detector=ID,
         severity=Severity.WARNING,
-        message=f"dropout takes {shares[worst]:.0%} of the units at {worst}, and leaves "
-        f"{number(100 * paths)} % of the paths through the network, whose loss stays at "
+        message=f"dropout removes {shares[worst]:.0%} of the units at {worst} and leaves "
+        f"{number(100 * paths)} % of the paths through the network; the loss stays at "
         f"{number(context.progress.end)}",
         advice=f"Set p to 0.5 or less (it is {number(shares[worst])}), and raise it once the loss "
         "falls.",
@@ -301,7 +305,7 @@ def _stays(context: RunContext) -> bool:
 
 DETECTOR = Detector(
     id=ID,
-    title="weight decay or dropout overpowers what the data say",
+    title="weight decay or dropout overpowers the data",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -330,6 +334,9 @@ DETECTOR = Detector(
     ),
     shown=Shown(
         unit="decay/gradient",
-        normal="Decay is at most a half of the gradient part until a run has learned what it can.",
+        normal=(
+            "Weight decay is at most half of the gradient part until the run has learned what "
+            "it can."
+        ),
     ),
 )

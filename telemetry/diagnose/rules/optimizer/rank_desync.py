@@ -75,7 +75,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if n_ranks < 2:  # noqa: PLR2004 - one has nobody to differ from
         return NotChecked(
             detector=ID,
-            reason="one rank was recorded: there is nothing to compare; record on every rank",
+            reason=(
+                "only one rank was recorded, so there is nothing to compare; record on every rank"
+            ),
             absent=True,
         )
     weights = _common(rows, "checksum")
@@ -111,9 +113,9 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
     averaged = bool(differ[:first].any())
     strangers = not agreed.size and not _gradients_agree(rows)
     how = (
-        "; they had agreed before, again and again: are they averaged from time to time?"
+        "; they agreed several times before: are they averaged from time to time?"
         if averaged
-        else "; nor do their gradients agree: every rank trains a model of its own"
+        else "; their gradients differ too, so every rank trains its own model"
         if strangers
         else ""
         if agreed.size
@@ -125,8 +127,8 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
         message=f"the weights of {n_ranks} ranks differ in {int(differ[first:].sum())} sampled "
         f"steps{how}",
         advice="Wrap the model in DistributedDataParallel before the first step; look for "
-        "parameters that are changed, or gradients that are not reduced, on one rank only "
-        "(no_sync, find_unused_parameters, a rank that draws its own initialisation).",
+        "parameters that change, or gradients that are not reduced, on one rank only "
+        "(no_sync, find_unused_parameters, a rank that draws its own initial weights).",
         first_step=int(weights.steps[first]),
         last_step=int(weights.steps[-1]),
         value=float(differ.mean()),
@@ -170,9 +172,10 @@ def _batches(batches: _Common, rows: Rows, limits: Limits) -> Finding | None:
     return Finding(
         detector=ID,
         severity=Severity.WARNING,
-        message=f"all ranks are trained on the same batch in {share:.0%} of {batches.steps.size} "
-        f"steps (limit {limits['same_batches']:.0%}): the data are not divided among them",
-        advice="Give the loader a DistributedSampler and call its set_epoch, or seed each "
+        message=f"all ranks train on the same batch in {share:.0%} of {batches.steps.size} "
+        f"steps (limit {limits['same_batches']:.0%}): the data are not divided among "
+        "them",
+        advice="Give the loader a DistributedSampler and call its set_epoch(), or seed each "
         "rank's data differently.",
         first_step=int(where[0]),
         last_step=int(where[-1]),
@@ -202,7 +205,7 @@ DETECTOR = Detector(
     judge=judge,
     shares=("same_batches",),
     shown=Shown(
-        normal="After every step all ranks hold the same weights, and each reads batches of its "
-        "own.",
+        normal="After every step all ranks hold the same weights, and each rank reads its own "
+        "batches.",
     ),
 )

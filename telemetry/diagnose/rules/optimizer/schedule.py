@@ -104,8 +104,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if course.steps.size < MIN_STEPS or not course.peak >= 0:
         return NotChecked(
             detector=ID,
-            reason=f"{course.steps.size} steps with a learning rate; {MIN_STEPS} are needed: pass "
-            "the optimizer that the loop steps",
+            reason=f"{course.steps.size} steps have a learning rate; at least {MIN_STEPS} are "
+            "needed: pass the optimizer that the loop steps",
         )
     found = sorted(
         _deviations(course, context, limits), key=lambda deviation: deviation.severity.rank
@@ -148,8 +148,8 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
     n = course.steps.size
     zero, tiny = course.tail(NO_RATE), course.tail(TINY_RATE)
     advice = (
-        "Give the scheduler the number of its calls: all optimizer steps if it is called in every "
-        "step, the epochs if it is called once an epoch."
+        "Set the scheduler's length to the number of its calls: all optimizer steps if it is "
+        "called in every step, the epochs if it is called once per epoch."
     )
     if zero > limits["zero_share"] * n:
         is_error = zero > limits["zero_error"] * n
@@ -221,8 +221,8 @@ def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Devi
             message=f"the learning rate jumps from {number(float(course.lr[place - 1]))} to "
             f"{number(float(course.lr[place]))} at step {step}, and the loss from "
             f"{number(former)} to {number(later)}",
-            advice=f"Look at what sets the learning rate at step {step}; raise it over some "
-            "hundred steps if it is meant to rise.",
+            advice=f"Look at what sets the learning rate at step {step}; if it is meant to "
+            "rise, raise it over some hundred steps.",
             first_step=step,
             value=float(course.lr[place] / before[place - 1]),
             threshold=limits["jump"],
@@ -246,8 +246,8 @@ def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Deviation]
         if former > 0 and latter >= limits["jump"] * former and latter >= course.lr[0]:
             yield _Deviation(
                 severity=Severity.WARNING,
-                message=f"the learning rate starts again at {number(latter)} after the resume at "
-                f"step {course.steps[place]}; it had come down to {number(former)}",
+                message=f"the learning rate restarts at {number(latter)} after the resume at "
+                f"step {course.steps[place]}; before, it had decayed to {number(former)}",
                 advice="Save scheduler.state_dict() with the checkpoint and load it on resume.",
                 first_step=int(course.steps[place]),
                 value=latter / former,
@@ -272,7 +272,7 @@ def _wrong_unit(course: Course) -> Iterator[_Deviation]:
             yield _deviation_of_unit(
                 f"{name} plans {plan} calls, as many as there are steps, and is called once an "
                 f"epoch: {course.n_calls} times",
-                f"Call the scheduler in every step, or plan {course.n_epochs} calls.",
+                f"Call the scheduler in every step, or set it to {course.n_epochs} calls.",
                 course.n_calls / plan,
             )
         cycles = course.n_calls / (2 * plan)
@@ -300,11 +300,11 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Deviation
     if is_warming_up(course.lr) and straight and left and not context.progress.flat:
         yield _Deviation(
             severity=Severity.WARNING,
-            message=f"the learning rate is still warming up at the last of {n} steps: it rose from "
-            f"{number(float(course.lr[0]))} to {number(float(course.lr[-1]))}, and "
-            f"{context.progress.end / level:.0%} of the first loss is left",
-            advice="Let the warm-up end within the first tenth of the run: look whether its length "
-            "is meant in steps or in epochs.",
+            message=f"the learning rate is still warming up at the last of {n} steps: it rose "
+            f"from {number(float(course.lr[0]))} to {number(float(course.lr[-1]))}, and "
+            f"the loss is still {context.progress.end / level:.0%} of its first value",
+            advice="End the warm-up within the first tenth of the run: check whether its length "
+            "is counted in steps or in epochs.",
             first_step=int(course.steps[n // 2]),
             value=1.0,
             threshold=0.1,
@@ -335,8 +335,8 @@ def _early_call(course: Course) -> Iterator[_Deviation]:
     if early:
         yield _Deviation(
             severity=Severity.INFO,
-            message=f"{early[0].get('class')} was called before the first step of the optimizer: "
-            "its first rate was skipped",
+            message=f"{early[0].get('class')} was called before the optimizer's first step, so "
+            "its first learning rate was skipped",
             advice="Call scheduler.step() after optimizer.step().",
             first_step=0,
             value=1.0,
@@ -347,7 +347,7 @@ def _early_call(course: Course) -> Iterator[_Deviation]:
 
 DETECTOR = Detector(
     id=ID,
-    title="the learning rate does not follow the course that was meant",
+    title="the learning rate does not follow its intended schedule",
     tier=Tier.INVARIANT,
     severity=Severity.WARNING,
     needs=(),
@@ -359,14 +359,16 @@ DETECTOR = Detector(
         "drop_share": DROP_SHARE,
         "jump": JUMP,
     },
-    advice="Give the scheduler the number of its calls, and restore its state on resume.",
+    advice=(
+        "Set the scheduler's length to the number of its calls, and restore its state on resume."
+    ),
     source="arXiv:1910.11015, arXiv:1608.03983",
     judge=judge,
     causes=("learning_rate_too_high", "learning_rate_too_low", "loss_spike"),
     acts_by=(Mechanism.GROWTH,),
     shares=("zero_error",),
     shown=Shown(
-        normal="The rate follows its plan over the planned steps: it rises in a warm-up, and is "
-        "small at the end only.",
+        normal="The learning rate follows its schedule over the planned steps: it rises in a "
+        "warm-up, and is small only at the end.",
     ),
 )

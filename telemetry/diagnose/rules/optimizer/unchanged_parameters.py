@@ -123,18 +123,21 @@ def _left_out(observed: Sequence[Observed], context: RunContext) -> Finding | No
     held = [entry for entry in observed if entry.parameter.lr_group is not None]
     probing = not context.network.n_foreign and _is_probing(found, held, context)
     how = (
-        f"; the optimizer holds {context.network.n_foreign} tensors that are not the model's"
+        f"; the optimizer holds {context.network.n_foreign} tensors that do not belong to the model"
         if context.network.n_foreign
-        else "; they were frozen at first"
+        else "; they were frozen at the start"
         if all(entry.unfrozen for entry in found)
         else ""
     )
     return _finding(
         found,
         severity=Severity.INFO if probing else Severity.ERROR,
-        message=f"{_names(found)} {_get(found)} gradients, {_is(found)} in no optimizer and "
+        message=f"{_names(found)} {_get(found)} gradients but {_is(found)} in no optimizer and "
         f"never changed{how}",
-        advice="If they are frozen on purpose, say requires_grad_(False): backward is cheaper. "
+        advice=(
+            "If they are frozen on purpose, call requires_grad_(False), which makes the "
+            "backward pass cheaper. "
+        )
         if probing
         else "Build the optimizer from model.parameters() after every layer is in place "
         "(heads, adapters, .to(device)), or add a parameter group for them.",
@@ -174,8 +177,8 @@ def _cut_off(observed: Sequence[Observed]) -> Finding | None:
         [nearest, *rest],
         severity=Severity.ERROR,
         message=f"no gradient reaches {and_more([e.parameter.name for e in (nearest, *rest)])}: "
-        f"the graph is cut between {nearest.parameter.layer or 'the model'} and "
-        f"{after.parameter.layer or 'the model'}",
+        f"the graph is cut somewhere between {nearest.parameter.layer or 'the model'} "
+        f"and {after.parameter.layer or 'the model'}",
         advice=f"Look for .detach(), torch.no_grad(), .data, .item() or numpy between "
         f"{nearest.parameter.layer or 'the model'} and {after.parameter.layer or 'the model'}; "
         "freeze layers with requires_grad_(False) if this is intended.",
@@ -198,9 +201,9 @@ def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Fin
     return _finding(
         found,
         severity=Severity.ERROR,
-        message=f"{_names(found)} {_get(found)} gradients and {_is(found)} in the optimizer, yet "
-        "no element changed in any sampled step",
-        advice="The optimizer steps other tensors than the model uses: build it after .to(), "
+        message=f"{_names(found)} {_get(found)} gradients and {_is(found)} in the optimizer, "
+        "but no element changed in any sampled step",
+        advice="The optimizer updates other tensors than the model uses: build it after .to(), "
         "weight loading or adapter injection, and do not replace parameters afterwards.",
     )
 
@@ -227,8 +230,9 @@ def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding |
     return _finding(
         found,
         severity=Severity.INFO if _is_probing(found, learning, context) else Severity.ERROR,
-        message=f"the gradient of {_names(found)} is exactly zero in every sample, that of the "
-        "layer's outputs is not: it was set to zero after it was computed",
+        message=f"the gradient of {_names(found)} is exactly zero in every sample, but the "
+        "gradient of the layer's outputs is not: something sets it to zero after the "
+        "backward pass",
         advice="Look for a hook, a mask or a loop over .grad that multiplies by zero; freeze "
         "layers with requires_grad_(False) if this is intended.",
     )
@@ -242,9 +246,12 @@ def _waits_for_another(observed: Sequence[Observed], context: RunContext) -> Fin
     return _finding(
         found,
         severity=Severity.ERROR,
-        message=f"{_names(found)} {_is(found)} zero and get gradients of zero in every sample: "
-        "what they are multiplied with is zero too",
-        advice="Start one factor of each product at random, as A of an adapter whose B is zero.",
+        message=f"{_names(found)} {_is(found)} zero and {_get(found)} zero gradients in every "
+        "sample: the factor they are multiplied with is zero too",
+        advice=(
+            "Initialise one factor of each product at random, such as A of an adapter whose B "
+            "is zero."
+        ),
     )
 
 
@@ -273,7 +280,10 @@ def _unused(observed: Sequence[Observed], context: RunContext) -> Finding | None
         severity=Severity.WARNING if answers and context.progress.failing else Severity.INFO,
         message=f"{_names(found)} never got a gradient: unused, or on a branch that the loss does "
         "not reach",
-        advice="Remove them, freeze them with requires_grad_(False), or let the loss use them.",
+        advice=(
+            "Remove these parameters, freeze them with requires_grad_(False), or let the loss "
+            "use them."
+        ),
     )
 
 
@@ -319,13 +329,13 @@ def _is(found: Sequence[Observed]) -> str:
 
 DETECTOR = Detector(
     id=ID,
-    title="a parameter that should train does not move",
+    title="a parameter that should train does not change",
     tier=Tier.INVARIANT,
     severity=Severity.ERROR,
     needs=(Need.WEIGHT,),
     sql=SQL,
     parameters={},
-    advice="Give it to the optimizer, remove the detach, or build the optimizer later.",
+    advice="Pass it to the optimizer, remove the detach, or build the optimizer later.",
     source="arXiv:1910.11015, arXiv:2506.14813",
     judge=judge,
     # A network that is hardly moved keeps the short reach it starts with.
@@ -333,7 +343,7 @@ DETECTOR = Detector(
     silenced_by=(Tag.FROZEN,),
     shown=Shown(
         low_is_worse=True,
-        normal="Every parameter that is meant to learn gets a gradient, belongs to an optimizer "
-        "and moves at each step.",
+        normal="Every parameter that should learn gets a gradient, belongs to an optimizer and "
+        "changes in each step.",
     ),
 )

@@ -106,18 +106,18 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="one step changes a weight by an unusual share of itself",
+    title="a step changes a weight by an unusually large share of its norm",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.UPDATE, Need.LOSS),
     sql=SQL,
     parameters={"median_limit": MEDIAN_LIMIT, "single_limit": SINGLE_LIMIT},
-    advice="Aim at an update of 2^-10 to 2^-7 of the weight's norm per step.",
+    advice="Aim for an update of 2^-10 to 2^-7 of the weight's norm per step.",
     source="arXiv:1708.03888, arXiv:2305.17212",
     judge=judge,
     shown=Shown(
         unit="update/weight",
-        normal="A step changes a weight matrix by about a thousandth of itself, by a few "
+        normal="A step changes a weight matrix by about a thousandth of its norm, and by a few "
         "hundredths at most.",
     ),
 )

@@ -92,7 +92,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     norms, metrics = _parts(rows)
     if not any(len(seen) >= MIN_SAMPLES for seen in norms.values()):
         return NotChecked(
-            detector=ID, reason=f"fewer than {MIN_SAMPLES} samples of weights; train longer"
+            detector=ID, reason=f"fewer than {MIN_SAMPLES} weight samples; train longer"
         )
     matrices = [matrix for matrix in context.network.matrices if matrix.id in norms]
     grown = [_growth(matrix, norms[matrix.id], context, limits) for matrix in matrices]
@@ -198,16 +198,18 @@ def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits
     warns = worst.even and bool(harm) and judged
     rate = median(context.steps.lr[context.steps.lr > 0])  # a schedule may have ended at zero
     like = f"a weight decay of {number(-worst.pace / rate)} at the learning rate {number(rate)}"
-    pace = f", by {worst.pace:.2%} a step all the time" if worst.even else ""
+    pace = f", steadily by {worst.pace:.2%} per step" if worst.even else ""
     return Finding(
         detector=ID,
         severity=Severity.WARNING if warns else Severity.INFO,
-        message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)} times "
-        f"(limit {number(2 ** limits['growth_bits'])}){pace}" + (f"; {harm}" if harm else ""),
-        advice="Check the sign of every penalty and decay of the weights"
-        + (f": the pace is that of {like}." if np.isfinite(rate) else ".")
+        message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)}x "
+        f"(limit {number(2 ** limits['growth_bits'])}x){pace}" + (f"; {harm}" if harm else ""),
+        advice="Check the sign of every weight penalty and weight decay"
+        + (f": the growth matches {like}." if np.isfinite(rate) else ".")
         if worst.even
-        else "Weight decay keeps the size of the weights, and with it the size of a step.",
+        else (
+            "Weight decay limits the size of the weights, and with it the relative size of a step."
+        ),
         layer=worst.layer,
         layers=layers[:10],
         first_step=worst.first_step,
@@ -226,7 +228,7 @@ def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits
 
 DETECTOR = Detector(
     id=ID,
-    title="the weights multiply at a steady pace",
+    title="the weights grow at a steady rate",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.WEIGHT, Need.LOSS),
@@ -236,7 +238,7 @@ DETECTOR = Detector(
         "pace_factor": PACE_FACTOR,
         "along_share": ALONG_SHARE,
     },
-    advice="Check the sign of every penalty and decay of the weights.",
+    advice="Check the sign of every weight penalty and weight decay.",
     source="arXiv:2305.17212, arXiv:2310.04415",
     judge=judge,
     # Weights that a rate too high throws about are no finding: their pace changes.
@@ -251,6 +253,6 @@ DETECTOR = Detector(
         "loss_not_decreasing",
     ),
     shown=Shown(
-        normal="The norms of the weights settle, or grow slower and slower.",
+        normal="The weight norms settle, or grow more and more slowly.",
     ),
 )

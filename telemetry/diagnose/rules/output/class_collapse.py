@@ -75,9 +75,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if len(windows) < N_WINDOWS:
         return NotChecked(
             detector=ID,
-            reason=f"answers and labels of {len(windows)} windows of {WINDOW} examples after step "
-            f"{context.warm_in} are known, {N_WINDOWS} are needed; they are counted at the input "
-            "of cross_entropy, nll_loss and binary cross-entropy",
+            reason=f"predictions and labels are known for {len(windows)} windows of {WINDOW} "
+            f"examples after step {context.warm_in}; at least {N_WINDOWS} are needed. "
+            "They are counted at the input of cross_entropy, nll_loss and binary "
+            "cross-entropy",
         )
     newest = _collapsed(windows[:N_WINDOWS], limits)
     if newest is None:
@@ -161,10 +162,10 @@ def _finding(
     return Finding(
         detector=ID,
         severity=Severity.WARNING if serious else Severity.INFO,
-        message=f"{share:.0%} of the answers are class {top} of {labels.size}, {usual:.0%} of the "
-        f"labels are (limit {limit:.0%})",
-        advice="Look at the other findings; if there is none, check the class weights of the loss, "
-        "the mapping of labels to classes, and the bias of the last layer.",
+        message=f"{share:.0%} of the predictions are class {top} of {labels.size}, but only "
+        f"{usual:.0%} of the labels are (limit {limit:.0%})",
+        advice="Look at the other findings first; if there are none, check the class weights of "
+        "the loss, the mapping of labels to classes, and the bias of the last layer.",
         first_step=first_step,
         last_step=windows[0].last_step,
         value=share,
@@ -185,18 +186,21 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="the classifier answers one class",
+    title="the classifier predicts a single class",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
     parameters={"answer_share": ANSWER_SHARE, "excess_share": EXCESS_SHARE},
-    advice="Look for the cause among the other findings; else check class weights and labels.",
+    advice="Look for the cause among the other findings; otherwise check class weights and labels.",
     source="arXiv:1910.11015",
     judge=judge,
     explains_symptoms=False,
     shown=Shown(
         unit="share",
-        normal="After the first steps the answers are spread about as the labels are.",
+        normal=(
+            "After the first steps the predictions are spread over the classes about as the "
+            "labels are."
+        ),
     ),
 )

@@ -80,12 +80,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Rounded and drifting in any state; one of the two where the run does not learn."""
     if not len(rows):
         return NotChecked(
-            detector=ID, reason="no logits of a cross-entropy were seen in training", absent=True
+            detector=ID,
+            reason="no logits of a cross-entropy loss were seen in training",
+            absent=True,
         )
     if len(rows) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"{len(rows)} samples of logits in training; {MIN_SAMPLES} are needed",
+            reason=f"{len(rows)} logit samples from training; at least {MIN_SAMPLES} are needed",
         )
     logits = _logits(rows)
     rounded = persistence(
@@ -180,7 +182,7 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="output logits drift beyond what their type resolves",
+    title="output logits drift beyond the precision of their type",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -195,7 +197,7 @@ DETECTOR = Detector(
     judge=judge,
     causes=("loss_spike", "layer_imbalance", "loss_not_decreasing"),
     shown=Shown(
-        normal="Logits stay so small that their type resolves a hundredth, and their level does "
-        "not drift.",
+        normal="Logits stay so small that their type can represent steps of a hundredth, and "
+        "their level does not drift.",
     ),
 )

@@ -84,7 +84,7 @@ class _Mistake:
 SOFTMAX = _Mistake(
     op="cross_entropy",
     severity=Severity.ERROR,
-    message="cross_entropy is given the output of a softmax and applies its own",
+    message="cross_entropy gets the output of a softmax, but applies softmax itself",
     advice="Remove the softmax before cross_entropy: it expects logits; use softmax only to read "
     "probabilities.",
     kind="Softmax",
@@ -92,27 +92,29 @@ SOFTMAX = _Mistake(
 PROBABILITIES = _Mistake(
     op="nll_loss",
     severity=Severity.WARNING,
-    message="nll_loss is given probabilities instead of their logarithms",
+    message="nll_loss gets probabilities instead of log-probabilities",
     advice="Pass logits to cross_entropy, or log_softmax(x) in place of softmax(x) to nll_loss.",
     kind="Softmax",
 )
 RAW_LOGITS = _Mistake(
     op="nll_loss",
     severity=Severity.ERROR,
-    message="nll_loss is given raw logits: their exponentials add up to more than one",
+    message="nll_loss gets raw logits: their exponentials add up to more than one",
     advice="Use cross_entropy, or pass log_softmax(x) to nll_loss.",
 )
 SIGMOID = _Mistake(
     op="binary_cross_entropy_with_logits",
     severity=Severity.WARNING,
-    message="binary_cross_entropy_with_logits is given the output of a sigmoid and applies its own",
+    message=(
+        "binary_cross_entropy_with_logits gets the output of a sigmoid, but applies sigmoid itself"
+    ),
     advice="Remove the sigmoid before binary_cross_entropy_with_logits: it expects logits.",
     kind="Sigmoid",
 )
 TWICE = _Mistake(
     op="cross_entropy",
     severity=Severity.INFO,
-    message="cross_entropy is given log-probabilities: its log_softmax changes nothing",
+    message="cross_entropy gets log-probabilities, which its log_softmax does not change",
     advice="Pass log-probabilities to nll_loss; the numbers stay the same.",
     kind="LogSoftmax",
 )
@@ -125,8 +127,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if int(known.sum()) < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"the input of cross_entropy, nll_loss or binary_cross_entropy_with_logits was "
-            f"seen in {known.sum()} samples of {MIN_SAMPLES}; an own or compiled loss hides it",
+            reason="the input of cross_entropy, nll_loss or binary_cross_entropy_with_logits "
+            f"was seen in {known.sum()} samples; at least {MIN_SAMPLES} are needed. It "
+            "cannot be seen in a custom or compiled loss",
         )
     for mistake, shows in _symptoms(rows, limits):
         of_op = ops == mistake.op
@@ -196,7 +199,7 @@ def _module_before_the_loss(kind: str, network: Network) -> str | None:
 
 DETECTOR = Detector(
     id=ID,
-    title="a loss is given probabilities instead of logits, or the reverse",
+    title="a loss gets probabilities instead of logits, or the reverse",
     tier=Tier.INVARIANT,
     severity=Severity.ERROR,
     needs=(),
@@ -214,6 +217,6 @@ DETECTOR = Detector(
     acts_by=(Mechanism.OTHER_SIGN,),
     shown=Shown(
         low_is_worse=True,
-        normal="The loss is given raw scores: the values of an example do not sum to 1.",
+        normal="The loss gets raw scores: the values of an example do not sum to 1.",
     ),
 )

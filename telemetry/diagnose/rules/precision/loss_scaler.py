@@ -72,7 +72,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not rows.ints("step").size:
         return NotChecked(
             detector=ID,
-            reason="no enabled GradScaler has stepped an optimizer of this run",
+            reason="no enabled GradScaler stepped an optimizer in this run",
             absent=True,
         )
     return (
@@ -98,8 +98,8 @@ def _clipped_early(rows: Rows, context: RunContext) -> Finding | None:
     return _finding(
         steps[held.where],
         severity=severity,
-        message=f"gradients are clipped before they are unscaled: with a loss scale of "
-        f"{number(scale)} the limit is that many times stricter",
+        message="gradients are clipped before they are unscaled: a loss scale of "
+        f"{number(scale)} makes the limit that many times stricter",
         advice="Call scaler.unscale_(optimizer) before clip_grad_norm_ or clip_grad_value_.",
         value=scale,
         threshold=1.0,
@@ -116,8 +116,8 @@ def _stuck(rows: Rows, limits: Limits) -> Finding | None:
     return _finding(
         rows.ints("step")[-n_last:],
         severity=Severity.ERROR,
-        message=f"the last {n_last} steps were all refused, down to a loss scale of "
-        f"{number(scale)}: the gradient is not finite at any scale",
+        message=f"the scaler skipped all of the last {n_last} steps, down to a loss scale of "
+        f"{number(scale)}: the gradient is not finite at any of these scales",
         advice="Run one step under torch.autograd.set_detect_anomaly(True): it names the operation "
         "whose gradient is not finite. Guard its division, root or logarithm, scale its inputs, or "
         "use bfloat16.",
@@ -143,10 +143,10 @@ def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Finding |
     return _finding(
         steps[inside][refused[inside]],
         severity=gated(context.progress, extreme=share >= REFUSED_EXTREME),
-        message=f"the scaler refused {share:.0%} of {width} steps (limit "
-        f"{limits['refused_share']:.0%}): it finds no lasting scale",
-        advice="Use bfloat16, or find what overflows; a growth_interval below a few hundred steps "
-        "refuses often by itself.",
+        message=f"the scaler skipped {share:.0%} of {width} steps (limit "
+        f"{limits['refused_share']:.0%}): it finds no stable scale",
+        advice="Use bfloat16, or find what overflows; a growth_interval below a few hundred "
+        "steps causes many skipped steps by itself.",
         value=share,
         threshold=limits["refused_share"],
         unit="share",
@@ -164,7 +164,7 @@ def _too_small(rows: Rows, context: RunContext, *, n_steps: int) -> Finding | No
     return _finding(
         steps[held.where],
         severity=gated(context.progress),
-        message=f"the loss scale fell to {number(scale)}: below one small gradients are lost in "
+        message=f"the loss scale fell to {number(scale)}: below 1, small gradients are lost in "
         "float16",
         advice="Use bfloat16, divide the loss by its number of elements, or scale the targets.",
         value=scale,
@@ -181,7 +181,7 @@ def _not_needed(rows: Rows) -> Finding | None:
         steps,
         severity=Severity.INFO,
         message="the loss is scaled although layers compute in bfloat16, which has float32's range",
-        advice="Leave the GradScaler out.",
+        advice="Remove the GradScaler.",
         value=median(rows.floats("scale")),
         threshold=1.0,
         unit="loss scale",
@@ -195,13 +195,13 @@ def _run_length(values: BoolArray) -> int:
 
 DETECTOR = Detector(
     id=ID,
-    title="the loss scaler is misused or finds no scale",
+    title="the loss scaler is misused or finds no stable scale",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
     parameters={"stuck_steps": STUCK_STEPS, "refused_share": REFUSED_SHARE},
-    advice="Unscale before clipping; use bfloat16; repair what overflows.",
+    advice="Unscale before clipping, use bfloat16, or fix what overflows.",
     source="arXiv:1710.03740",
     judge=judge,
     # What refuses the update makes a step small at any rate.
@@ -209,7 +209,7 @@ DETECTOR = Detector(
     shown=Shown(
         unit="loss scale",
         low_is_worse=True,
-        normal="The scale finds a level in the first steps and then loses one step in some "
-        "hundreds.",
+        normal="The scale settles in the first steps; afterwards one step in some hundreds is "
+        "skipped.",
     ),
 )

@@ -95,8 +95,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             return None
         return NotChecked(
             detector=ID,
-            reason=f"fewer than {PERSISTENT_K} sampled steps from step {_start(context)} on at "
-            "a full learning rate while the loss fell; train longer, or sample more often",
+            reason=f"fewer than {PERSISTENT_K} sampled steps after step {_start(context)} at "
+            "the full learning rate while the loss fell; train longer, or sample more "
+            "often",
         )
     limit = limits["lost_limit" if lost.known else "stuck_limit"]
     # Steps at a small rate are left out, not counted as steps that lose nothing.
@@ -107,7 +108,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if lost.known:
         return None
     return NotChecked(
-        detector=ID, reason="the update that this optimizer intends is not known to telemetry"
+        detector=ID, reason="telemetry does not know which update this optimizer intends"
     )
 
 
@@ -168,20 +169,22 @@ def _finding(
     order = np.argsort(-np.nan_to_num(by_layer, nan=-1.0), kind="stable")
     layers = tuple(dict.fromkeys(lost.names[i] for i in order if by_layer[i] >= limit))
     what = (
-        f"{share:.0%} of the intended updates of {and_more(layers)}"
+        f"{share:.0%} of the updates that the optimizer intends for {and_more(layers)}"
         if lost.known
-        else f"{share:.0%} of the elements of {and_more(layers)} that have a gradient stand still: "
-        "their updates"
+        else f"{share:.0%} of the elements of {and_more(layers)} have a gradient but do not "
+        "change: their updates"
     )
     return Finding(
         detector=ID,
         severity=_severity(share, context, limits)
         if lost.known
         else gated(context.progress, failing=Severity.WARNING),
-        message=f"{what} are rounded away by weights of low precision (limit {limit:.0%})",
+        message=(
+            f"{what} are rounded away because the weights have low precision (limit {limit:.0%})"
+        ),
         advice="Keep the weights in float32 and run the forward under autocast, or use an "
-        "optimizer with float32 master weights or stochastic rounding; else raise the learning "
-        "rate.",
+        "optimizer with float32 master weights or stochastic rounding; otherwise raise "
+        "the learning rate.",
         layer=layers[0],
         layers=layers,
         first_step=stays.first_step,
@@ -227,7 +230,7 @@ def _is_tuning(context: RunContext) -> bool:
 
 DETECTOR = Detector(
     id=ID,
-    title="updates are rounded away by weights of low precision",
+    title="updates are rounded away because the weights have low precision",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.UPDATE,),
@@ -251,6 +254,6 @@ DETECTOR = Detector(
     ),
     shown=Shown(
         unit="share",
-        normal="Next to nothing of an update is lost to rounding, as with weights in float32.",
+        normal="Almost nothing of an update is lost to rounding, as with float32 weights.",
     ),
 )

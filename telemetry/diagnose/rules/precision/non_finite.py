@@ -220,7 +220,7 @@ def _sampled_message(origin: _Bad | None, what: str, first_step: int) -> str:
     late = (
         ""
         if origin is None or origin.first_step == first_step
-        else (f" at step {origin.first_step}, the first sample after it")
+        else f" at step {origin.first_step}, the first sample after it"
     )
     return f"{what} at step {first_step}{where}{late}"
 
@@ -272,12 +272,12 @@ def _advice(origin: _Bad | None) -> str:
         return "The batch itself is not finite: check the data, not the model."
     if origin is not None and origin.what == "output":
         return (
-            f"Look at {origin.layer or 'the model'}: add an epsilon or clamp to its log, division, "
-            "square root or power; use bf16 if it overflows in fp16."
+            f"Look at {origin.layer or 'the model'}: add an epsilon or a clamp to its log, "
+            "division, square root or power; use bf16 if it overflows in fp16."
         )
     if origin is not None and origin.what == "gradient":
         return (
-            "Every output was finite, its derivative was not: look for sqrt(0), 0/0 or log(0) "
+            "Every output was finite, but a derivative was not: look for sqrt(0), 0/0 or log(0) "
             "between this layer and the loss."
         )
     return (
@@ -294,13 +294,16 @@ def _norms_before(context: RunContext, step: int) -> list[Json]:
 
 DETECTOR = Detector(
     id=ID,
-    title="NaN or infinity in the loss, a gradient or a parameter",
+    title="the loss, a gradient or a parameter is NaN or infinite",
     tier=Tier.INVARIANT,
     severity=Severity.ERROR,
     needs=(),
     sql=SQL,
     parameters={},
-    advice="Find the operation that the finding names; add an epsilon, a clamp or precision.",
+    advice=(
+        "Find the operation that the finding names; add an epsilon or a clamp, or use more "
+        "precision."
+    ),
     source="arXiv:2103.03376, arXiv:2304.09871",
     judge=judge,
     causes=("loss_scaler",),

@@ -80,15 +80,17 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not attentions:
         return NotChecked(
             detector=ID,
-            reason="no softmax attention was observed in training (compiled and custom kernels "
-            "hide it)",
+            reason="no softmax attention was observed in training (it cannot be seen in "
+            "compiled or custom kernels)",
             absent=True,
         )
     n_samples = max(attention.steps.size for attention in attentions)
     if n_samples < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"{n_samples} samples of attention in training; {MIN_SAMPLES} are needed",
+            reason=(
+                f"{n_samples} attention samples from training; at least {MIN_SAMPLES} are needed"
+            ),
         )
     peaked = [attention.peaked >= limits["peaked_share"] for attention in attentions]
     for name, severity, kept in (
@@ -136,10 +138,10 @@ def _finding(found: list[_Held], severity: Severity) -> Finding:
         detector=ID,
         severity=severity,
         message=f"attention logits of {and_more([attention.layer, *others])} reach "
-        f"{number(worst.highest)} (limit {number(worst.limit)}): {peaked:.0%} of the heads read "
-        f"one key, entropy {median(attention.entropy[where]):.2f}",
+        f"{number(worst.highest)} (limit {number(worst.limit)}): {peaked:.0%} of the "
+        f"heads read a single key, entropy {median(attention.entropy[where]):.2f}",
         advice="Lower the learning rate or warm it up longer, normalise queries and keys "
-        "(QK-norm), and decay their weights.",
+        "(QK-norm), and apply weight decay to their weights.",
         layer=attention.layer,
         layers=(attention.layer, *others),
         first_step=min(entry.held.first_step for entry in found),
@@ -160,7 +162,7 @@ def _finding(found: list[_Held], severity: Severity) -> Finding:
 
 DETECTOR = Detector(
     id=ID,
-    title="attention logits so large that each query reads one key",
+    title="attention logits are so large that each query reads a single key",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -170,12 +172,15 @@ DETECTOR = Detector(
         "large_logit": LARGE_LOGIT,
         "peaked_share": PEAKED_SHARE,
     },
-    advice="Lower the learning rate, normalise queries and keys, decay their weights.",
+    advice=(
+        "Lower the learning rate, normalise queries and keys, and apply weight decay to their "
+        "weights."
+    ),
     source="arXiv:2302.05442, arXiv:2309.14322, arXiv:2303.06296",
     judge=judge,
     causes=("loss_spike", "layer_imbalance", "loss_not_decreasing"),
     shown=Shown(
         unit="logit",
-        normal="Attention logits stay below some tens, and each query reads several keys.",
+        normal="Attention logits stay below a few tens, and each query reads several keys.",
     ),
 )

@@ -86,11 +86,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not found and not n_windows:
         return NotChecked(
             detector=ID,
-            reason=f"no window of 8 sampled batches and {limits['window_positions']:.0f} positions "
-            "is complete; train longer or sample more steps",
+            reason=f"no window of 8 sampled batches and {limits['window_positions']:.0f} "
+            "positions is complete yet; train longer or sample more steps",
         )
     if not found and n_windows < MIN_WINDOWS:
-        return NotChecked(detector=ID, reason=f"fewer than {MIN_WINDOWS} windows; train longer")
+        return NotChecked(
+            detector=ID, reason=f"fewer than {MIN_WINDOWS} complete windows; train longer"
+        )
     serious = [dead for dead in found if dead.share >= limits["dead_limit"]]
     chosen = serious or found
     return _finding(chosen, context, limits) if chosen else None
@@ -180,7 +182,7 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
     names = tuple(dict.fromkeys(dead.site.named for dead in chosen))
     rate = context.lr_at(worst.jump_step)
     n_dead = round(worst.share * worst.site.n_units)
-    where = f"windows of {limits['window_positions']:.0f} positions and more"
+    where = f"windows of at least {limits['window_positions']:.0f} positions"
     if worst.silent_samples:
         where = f"the last {worst.silent_samples} samples"
     return Finding(
@@ -245,7 +247,7 @@ DETECTOR = Detector(
     ),
     shown=Shown(
         unit="share",
-        normal="Most units fire for some of the inputs; up to half of a layer may rest without "
-        "harm.",
+        normal="Most units fire for some of the inputs; up to half of a layer may be silent "
+        "without harm.",
     ),
 )

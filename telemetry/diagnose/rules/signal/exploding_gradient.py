@@ -37,7 +37,7 @@ from telemetry.diagnose.judgement.robust import (
     median,
     recent_medians,
 )
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import example, gated, number, times
 from telemetry.store.rows import Rows
 
 ID = "exploding_gradient"
@@ -124,7 +124,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         known = np.isfinite(_norms(context)[1]).sum()
         if known < JUMP_MIN_SAMPLES + 2:
             return NotChecked(
-                detector=ID, reason=f"{known} samples of the gradient norm; a jump takes 12"
+                detector=ID,
+                reason=(
+                    f"{known} samples of the gradient norm; at least 12 are needed to see a jump"
+                ),
             )
         return None
     worst = min(growths, key=lambda growth: (growth.severity.rank, growth.first_step))
@@ -133,8 +136,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         detector=ID,
         severity=worst.severity,
         message=worst.message,
-        advice=f"Clip the gradient norm at {number(2 * median(norms[np.isfinite(norms)]))} (twice "
-        "this run's median), lower the learning rate, and check the scale of the initialisation.",
+        advice=f"Clip the gradient norm at {number(2 * median(norms[np.isfinite(norms)]))} "
+        "(twice this run's median), lower the learning rate, and check the scale of the "
+        "initial weights.",
         layer=worst.layer,
         layers=worst.layers,
         first_step=worst.first_step,
@@ -172,8 +176,8 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Growth | No
     harmless = Severity.INFO if context.recovered else Severity.WARNING
     return _Growth(
         severity=Severity.ERROR if broken else harmless,
-        message=f"gradient norm {2 ** min(value, 60):.0f} x its recent median at step "
-        f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}) {effect}",
+        message=f"gradient norm {2 ** min(value, 60):.0f}x its recent median at step "
+        f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}x) {effect}",
         layer=None,
         layers=(),
         first_step=held.first_step,
@@ -204,9 +208,10 @@ def _runs_away(context: RunContext, limits: Limits) -> _Growth | None:
         return None
     return _Growth(
         severity=Severity.WARNING,
-        message=f"the loss runs away to {number(end)}, {number(-end / spread)} x the range of its "
-        f"first values, and the gradient norm has grown {number(2**bits)} times with it (limit "
-        f"{2 ** limits['jump_limit']:.0f}): a part of it has no lower bound; is its sign right?",
+        message=f"the loss keeps falling to {number(end)}, {number(-end / spread)}x the range "
+        f"of its first values, and the gradient norm has grown {number(2**bits)}x "
+        f"with it (limit {2 ** limits['jump_limit']:.0f}x): part of the loss has no "
+        "lower bound; is its sign right?",
         layer=None,
         layers=(),
         first_step=int(context.loss_steps[np.argmax(losses < -spread)]),
@@ -234,7 +239,7 @@ def _effect(context: RunContext, step: int) -> str | None:
     found = excursion(losses, reference, width=sustained_width(context.batch_size))
     if found is None or found[0] < EFFECT_LOSS:
         return None
-    return f"and the loss reached {number(found[0])} x its start"
+    return f"and the loss reached {number(found[0])}x its start"
 
 
 def _replaced(rows: Rows, step: int, limits: Limits) -> str | None:
@@ -269,9 +274,9 @@ def _depth_growth(
     worst = int(np.nanargmax(usual))
     return _Growth(
         severity=severity,
-        message=f"the gradient grows by {gain:.2f} bits a layer toward the input (limit "
-        f"{limits['gain_limit']:g}): {profile.layers[worst]} gets 2^"
-        f"{usual[worst] - usual[-1]:.0f} of what {profile.layers[-1]} gets",
+        message=f"the gradient grows {times(gain)} per layer toward the input (limit "
+        f"{times(limits['gain_limit'])}): {profile.layers[worst]} gets "
+        f"{times(usual[worst] - usual[-1])} the gradient of {profile.layers[-1]}",
         layer=profile.layers[worst],
         layers=(profile.layers[worst],),
         first_step=first_step,
@@ -296,8 +301,8 @@ def _over_time(rows: Rows, context: RunContext, limits: Limits) -> _Growth | Non
     value = median(excess[held.where])
     return _Growth(
         severity=gated(context.progress),
-        message=f"{layer} gets 2^{value:.0f} times the gradient of the layers outside the "
-        f"recurrence (limit 2^{limits['recurrent_limit']:.0f}): it grows over time steps",
+        message=f"{layer} gets {times(value)} the gradient of the layers outside the recurrence "
+        f"(limit {times(limits['recurrent_limit'])}): it grows over time steps",
         layer=layer,
         layers=(layer,),
         first_step=held.first_step,
@@ -321,7 +326,7 @@ DETECTOR = Detector(
         "recurrent_limit": RECURRENT_LIMIT,
         "effect_update": EFFECT_UPDATE,
     },
-    advice="Lower the learning rate, clip at twice the median norm, mend the initialisation.",
+    advice="Lower the learning rate, clip at twice the median norm, and fix the initialisation.",
     source="arXiv:1211.5063",
     judge=judge,
     causes=(
@@ -336,7 +341,6 @@ DETECTOR = Detector(
     ),
     acts_by=(Mechanism.GROWTH,),
     shown=Shown(
-        normal="The norm stays within a few times its own recent median, at whatever level that "
-        "is.",
+        normal="The norm stays within a few times its own recent median, whatever its level.",
     ),
 )

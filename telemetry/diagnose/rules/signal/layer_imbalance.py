@@ -21,7 +21,7 @@ from telemetry.diagnose.evidence.grids import Grid, grids
 from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, log2_positive, row_medians
-from telemetry.diagnose.wording import MATRICES, example, number
+from telemetry.diagnose.wording import MATRICES, example, number, times
 from telemetry.store.rows import Rows
 
 ID = "layer_imbalance"
@@ -62,7 +62,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if len(ids) < 2:  # noqa: PLR2004 - a spread is between two
         return NotChecked(
             detector=ID,
-            reason="fewer than two weight matrices with a gradient and an update",
+            reason="fewer than two weight matrices have a gradient and an update",
             absent=len(context.network.matrices) < 2,  # noqa: PLR2004 - as above
         )
     ratios = found.pop("update_ratio").columns(ids)
@@ -144,9 +144,10 @@ def _finding(
         detector=ID,
         severity=Severity.WARNING if _has_hardly_learned(context) else Severity.INFO,
         message=f"a step changes {names[0]} by {number(2 ** usual[slow])} of its norm and "
-        f"{names[1]} by {number(2 ** usual[fast])}: {value:.1f} bits apart (limit {number(limit)})",
-        advice=f"Look at what scales {owner[ratios.ids[odd]]}: its initialisation, a factor on its "
-        "output, a hook on its gradient; or give it a learning rate of its own.",
+        f"{names[1]} by {number(2 ** usual[fast])}: they differ by {times(value)} "
+        f"(limit {times(limit)})",
+        advice=f"Look at what scales {owner[ratios.ids[odd]]}: its initialisation, a factor on "
+        "its output, or a hook on its gradient; or give it its own learning rate.",
         layer=owner[ratios.ids[odd]],
         layers=layers[:10],
         first_step=held.first_step,
@@ -172,11 +173,14 @@ DETECTOR = Detector(
     needs=(Need.UPDATE, Need.LOSS),
     sql=SQL,
     parameters={"spread_bits": SPREAD_BITS, "told_bits": TOLD_BITS},
-    advice="Look at what scales the slow layer, or give it a learning rate of its own.",
+    advice="Look at what scales the slow layer, or give it its own learning rate.",
     source="arXiv:1708.03888",
     judge=judge,
     shown=Shown(
         low_is_worse=True,
-        normal="Layers move by about the same share of themselves: within a few bits.",
+        normal=(
+            "Each step changes all layers by about the same share of their norm: within a "
+            "factor of about 20."
+        ),
     ),
 )

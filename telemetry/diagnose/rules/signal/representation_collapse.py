@@ -87,14 +87,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not layers or (layers[-1].module,) != last:
         return NotChecked(
             detector=ID,
-            reason="the last layer put out no vectors of at least 8 components for 32 inputs",
+            reason="the last layer never returned vectors of at least 8 components for 32 inputs",
             absent=True,
         )
     n_samples = layers[-1].steps.size
     if n_samples < MIN_SAMPLES:
         return NotChecked(
             detector=ID,
-            reason=f"{n_samples} samples of the last layer; {MIN_SAMPLES} are needed",
+            reason=f"{n_samples} samples of the last layer; at least {MIN_SAMPLES} are needed",
         )
     held = layers[-1].collapse(limits, context.warm_in)
     if held is None:
@@ -134,11 +134,13 @@ def _finding(
     return Finding(
         detector=ID,
         severity=_severity(context, severe=spread <= limits["spread_error"]),
-        message=f"outputs of {and_more(names)} coincide for different inputs: deviation "
-        f"{number(spread)}, at first {number(float(last.spread[0]))} (limit "
-        f"{number(limits['spread_limit'])}), mean cosine {median(last.cosine[held.where]):.3f}",
-        advice="Give the loss a reason to keep inputs apart: negatives, a stop-gradient with a "
-        "predictor, or a variance term; a falling loss does not show that anything was learned.",
+        message=f"outputs of {and_more(names)} are nearly equal for different inputs: spread "
+        f"{number(spread)}, {number(float(last.spread[0]))} at first (limit "
+        f"{number(limits['spread_limit'])}), mean cosine similarity "
+        f"{median(last.cosine[held.where]):.3f}",
+        advice="Give the loss a reason to separate inputs: negatives, a stop-gradient with a "
+        "predictor, or a variance term. A falling loss does not show that anything was "
+        "learned.",
         layer=names[0],
         layers=tuple(names),
         first_step=held.first_step,
@@ -158,7 +160,7 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="outputs for different inputs coincide",
+    title="outputs for different inputs are nearly equal",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),

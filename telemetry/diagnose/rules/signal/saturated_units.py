@@ -70,7 +70,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     sites = [site for site in hidden_sites(rows, context.network) if not _is_gate(site, rows)]
     if not sites:
         return NotChecked(
-            detector=ID, reason="tanh and sigmoid are gates or outputs only", absent=True
+            detector=ID, reason="tanh and sigmoid are only used as gates or outputs", absent=True
         )
     found = [entry for site in sites if (entry := _saturated(site, rows, context, limits))]
     if not found:
@@ -137,7 +137,7 @@ def _saturated(site: Site, rows: Rows, context: RunContext, limits: Limits) -> _
 
 DETECTOR = Detector(
     id=ID,
-    title="tanh or sigmoid units sit on their asymptotes",
+    title="tanh or sigmoid units are saturated",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.SATURATED, Need.LOSS),
@@ -160,6 +160,6 @@ DETECTOR = Detector(
     ),
     shown=Shown(
         unit="share",
-        normal="Only a few units lie on their asymptotes for a whole batch.",
+        normal="Only a few units are saturated for a whole batch.",
     ),
 )

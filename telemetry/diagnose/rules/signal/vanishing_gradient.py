@@ -30,7 +30,7 @@ from telemetry.diagnose.evidence.profiles import (
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, median
-from telemetry.diagnose.wording import MATRICES, example, gated
+from telemetry.diagnose.wording import MATRICES, example, gated, times
 from telemetry.store.rows import Rows
 
 ID = "vanishing_gradient"
@@ -74,7 +74,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not weights.long_enough and not outputs.long_enough:
         n = max(weights.n_layers, outputs.n_layers)
         return NotChecked(
-            detector=ID, reason=f"{n} weight matrices with a gradient; a slope takes {MIN_LAYERS}"
+            detector=ID,
+            reason=f"needs at least {MIN_LAYERS} weight matrices with a gradient; found {n}",
         )
     if max(_late(weights, context), _late(outputs, context)) < MIN_SAMPLES:
         return NotChecked(
@@ -132,10 +133,10 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
             failing=Severity.ERROR if severe else Severity.WARNING,
             extreme=lost >= limits["drop_any_state"],
         ),
-        message=f"{what} shrinks by {slope:.1f} bits a layer toward the input (limit {limit:g}): "
-        f"{first} gets 2^-{lost:.0f} of what {profile.layers[-1]} gets",
-        advice="Replace sigmoid or tanh by ReLU or GELU, initialise by He or Xavier, and add "
-        "normalisation or residual connections between the layers named.",
+        message=f"{what} shrinks {times(slope)} per layer toward the input (limit "
+        f"{times(limit)}): {first} gets {times(lost)} less than {profile.layers[-1]}",
+        advice="Replace sigmoid or tanh by ReLU or GELU, use He or Xavier initialisation, and "
+        "add normalisation or residual connections between the named layers.",
         layer=first,
         layers=tuple(dict.fromkeys([first, *weak])),
         first_step=held.first_step,
@@ -165,7 +166,7 @@ def _first_steep(usual: FloatArray, slope: float) -> int:
 
 DETECTOR = Detector(
     id=ID,
-    title="the gradient dies out on the way to the first layers",
+    title="the gradient vanishes on its way to the first layers",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.GRADIENT, Need.LOSS),
@@ -193,7 +194,7 @@ DETECTOR = Detector(
     acts_by=(Mechanism.SMALL_GRADIENTS,),
     shown=Shown(
         low_is_worse=True,
-        normal="Gradients of neighbouring layers differ by less than a bit, and not always in "
-        "the same direction.",
+        normal="Gradients of neighbouring layers differ by less than 2x, and not always in the "
+        "same direction.",
     ),
 )

@@ -27,7 +27,7 @@ from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, log2_positive, median, slopes
-from telemetry.diagnose.wording import example, gated, number
+from telemetry.diagnose.wording import example, gated, times
 from telemetry.store.rows import Rows, as_text
 
 ID = "vanishing_through_time"
@@ -95,8 +95,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if all(layer.steps.size < MIN_SAMPLES for layer in layers):
         return NotChecked(
             detector=ID,
-            reason=f"the loss reads many time steps, or sequences have fewer than {MIN_STEPS}: "
-            "no step is far from it",
+            reason=f"the loss reads many time steps, or sequences have fewer than {MIN_STEPS} "
+            "steps: no time step is far from the loss",
         )
     held = [
         (layer, found)
@@ -171,15 +171,16 @@ def _usual_share(layer: _Fading, held: Persistence) -> float:
 def _finding(layer: _Fading, held: Persistence, context: RunContext, limits: Limits) -> Finding:
     share, bits = _usual_share(layer, held), median(layer.bits[held.where])
     n_steps = median(layer.n_steps[held.where])
-    fades = f", fading by {number(bits)} bits a step" if bits > 0 else ""
+    fades = f"; it shrinks {times(bits)} per time step" if bits > 0 else ""
     return Finding(
         detector=ID,
         severity=gated(context.progress),
         message=f"the gradient of {layer.layer or 'the model'} does not reach {share:.0%} of "
-        f"{n_steps:.0f} time steps (limit {limits['unreached_limit']:.0%}{fades}); the loss reads "
-        "only its end",
+        f"{n_steps:.0f} time steps (limit {limits['unreached_limit']:.0%}{fades}); the "
+        "loss reads only the end of the sequence",
         advice="Start with a forget-gate bias of 1 to 3 (or orthogonal recurrent weights), read "
-        "the mean over all steps or attention instead of the last step, or shorten the sequences.",
+        "the mean over all time steps or use attention instead of the last step, or "
+        "shorten the sequences.",
         layer=layer.layer,
         layers=(layer.layer,),
         first_step=held.first_step,
@@ -204,7 +205,7 @@ DETECTOR = Detector(
     needs=(Need.LOSS,),
     sql=SQL,
     parameters={"unreached_limit": UNREACHED_LIMIT},
-    advice="Raise the forget-gate bias, use orthogonal recurrent weights, or read all steps.",
+    advice="Raise the forget-gate bias, use orthogonal recurrent weights, or read all time steps.",
     source="arXiv:1211.5063, arXiv:1804.11188",
     judge=judge,
     causes=("layer_imbalance", "loss_not_decreasing"),
@@ -212,6 +213,6 @@ DETECTOR = Detector(
     shown=Shown(
         low_is_worse=True,
         normal="The gradient at the time steps that carry the information is at least a "
-        "thousandth of that where the loss is read.",
+        "thousandth of the gradient where the loss is read.",
     ),
 )

@@ -104,12 +104,12 @@ def test_training_metrics_that_may_be_of_training_mode_are_not_judged(chain: Cha
 def test_without_sketches_the_mode_is_not_known(chain: Chains) -> None:
     run = evaluated(chain(2), NOISY_TRAIN, NOISY_VALIDATION)
     del run.rows["sketches"]
-    assert "not known" in not_checked(diagnosed(run), "label_noise").reason
+    assert "may be a running average" in not_checked(diagnosed(run), "label_noise").reason
 
 
 def test_few_evaluations_or_one_set_alone_are_not_judged(chain: Chains) -> None:
     few = evaluated(chain(2), NOISY_TRAIN[:7], NOISY_VALIDATION[:7])
-    assert "7 evaluations" in not_checked(diagnosed(few), "label_noise").reason
+    assert "together 7 times" in not_checked(diagnosed(few), "label_noise").reason
     alone = evaluated(chain(2), [], NOISY_VALIDATION)
     entry = not_checked(diagnosed(alone), "label_noise")
     assert "train_accuracy" in entry.reason
@@ -120,5 +120,5 @@ def test_a_metric_that_is_no_share_of_right_answers_is_not_judged(chain: Chains)
     names = ("train_score", "val_score")
     run = evaluated(chain(2), NOISY_TRAIN, NOISY_VALIDATION, names=names)
     entry = not_checked(diagnosed(run), "label_noise")
-    assert "0 evaluations" in entry.reason
+    assert "together 0 times" in entry.reason
     assert entry.absent

@@ -91,7 +91,7 @@ def test_a_part_of_the_training_data_in_forwards_of_its_own_is_information_at_mo
     result = verdict(evaluated(chain(2), parts))
     assert isinstance(result, Finding)
     assert result.severity is Severity.INFO
-    assert "forwards of their own" in result.message
+    assert "separate forward passes" in result.message
     assert verdict(evaluated(chain(2), parts, phase="both")) is None
 
 
@@ -105,7 +105,7 @@ def test_validating_with_the_training_set_is_an_error(chain: Chains) -> None:
     result = verdict(evaluated(chain(2), forwards(TRAIN)))
     assert isinstance(result, Finding)
     assert result.severity is Severity.ERROR
-    assert "no others" in result.message
+    assert "validated only with samples" in result.message
 
 
 def test_validating_with_a_part_of_the_training_set_is_an_error(chain: Chains) -> None:
@@ -162,7 +162,7 @@ def test_other_samples_in_each_evaluation_are_not_judged(chain: Chains) -> None:
     run.rows["sketches"] = [r for r in run.rows["sketches"] if r["step"] != 399]
     sketch(run, 399, "train", [np.concatenate([TRAIN, OTHER])])
     sketch(run, 399, "eval", forwards(TRAIN[500:900]))
-    assert "other samples" in not_checked(diagnosed(run), "leakage").reason
+    assert "different samples" in not_checked(diagnosed(run), "leakage").reason
 
 
 def test_what_is_trained_on_after_the_last_evaluation_does_not_count(chain: Chains) -> None:

@@ -119,7 +119,7 @@ def test_weights_that_shrink_without_decay_point_at_a_penalty(chain: Chains) -> 
     assert result.severity is Severity.WARNING
     assert result.value == pytest.approx(295 / 60)
     assert (result.earliest, result.first_step) == (45, 180)  # 0.7 bits and 3 bits
-    assert "a penalty on them in the loss" in result.advice
+    assert "a penalty on the weights in the loss" in result.advice
 
 
 def test_a_matrix_that_is_zero_has_nothing_to_lose(chain: Chains) -> None:

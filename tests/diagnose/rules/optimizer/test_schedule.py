@@ -153,7 +153,7 @@ def test_a_plan_of_steps_called_once_an_epoch_is_found(chain: Chains) -> None:
     rates = [cosine(step // 50, 200) for step in range(200)]
     run = course(chain(1), rates, per_epoch=50, calls=lambda step: int(step % 50 == 49))
     result = found(diagnosed(run.event("scheduler", **settings)), ID)
-    assert "is called once an epoch: 4 times" in result.message
+    assert "is called once per epoch: 4 times" in result.message
 
 
 def test_a_run_cut_short_passes(chain: Chains) -> None:

@@ -86,4 +86,4 @@ def test_other_losses_are_not_checked(chain: Chains) -> None:
 
 def test_two_samples_are_too_few(chain: Chains) -> None:
     run = with_logits(chain(1), stalled(2.3, 120), absmax=70.0, steps=range(0, 8, 4))
-    assert "2 samples" in not_checked(diagnosed(run), ID).reason
+    assert "2 logit samples" in not_checked(diagnosed(run), ID).reason

@@ -84,7 +84,7 @@ def test_of_an_unknown_optimizer_elements_that_stand_still_count(chain: Chains) 
 
 def test_of_an_unknown_optimizer_most_elements_must_stand_still(chain: Chains) -> None:
     run = rounded(chain(0), lambda _: None, losses=stalled(2.3, 200), stuck=0.75)
-    assert "not known" in not_checked(diagnosed(run), ID).reason
+    assert "does not know which update" in not_checked(diagnosed(run), ID).reason
 
 
 def test_a_loss_of_either_sign_needs_no_level_for_lost_updates(chain: Chains) -> None:

@@ -59,4 +59,4 @@ def test_no_attention_is_said(chain: Chains) -> None:
 
 def test_two_samples_are_too_few(chain: Chains) -> None:
     run = with_attention(chain(0), stalled(2.3, 120), 3000.0, steps=range(0, 8, 4))
-    assert "2 samples" in not_checked(diagnosed(run), ID).reason
+    assert "2 attention samples" in not_checked(diagnosed(run), ID).reason
