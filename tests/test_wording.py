@@ -21,7 +21,7 @@ AVOIDED = {
         "is, are"
     ),
     r"\bdeviations? of a run\b": "seed-to-seed noise",
-    r"\bbits? (a|per) (layer|step)\b": "a factor: 7x per layer",
+    r"\bbits? (a|per) (layer|step)\b": "a factor: 7× per layer",
     r"\banswering without looking\b": "random guessing",
     r"\b(knowing nothing|guessing) costs?\b": "random guessing scores",
     r"\b(go|goes|gone|going|went) on with\b": "continue, resume",

@@ -50,8 +50,10 @@ if TYPE_CHECKING:
 )
 @model_options
 @with_settings(EvaluateRequest)
-@click.option("--every-checkpoint", is_flag=True, help="All files that --checkpoint fits.")
-@click.option("--no-store", is_flag=True, help="Show the result and keep no rows.")
+@click.option(
+    "--every-checkpoint", is_flag=True, help="Evaluate all files that match --checkpoint."
+)
+@click.option("--no-store", is_flag=True, help="Show the result without saving it.")
 @TIMEOUT
 @click.pass_obj
 def command(  # noqa: PLR0913 - one argument per option

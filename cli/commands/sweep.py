@@ -63,7 +63,7 @@ def command(
     runs = filter_runs(known, project=name or project, tags=tags)
     if not runs:
         there = ", ".join(sorted({run.project for run in known}))
-        raise UsageError(f"{_asked(name or project, tags)}; there are the projects {there}.")
+        raise UsageError(f"{_asked(name or project, tags)}; the store has the projects {there}.")
     sweep = telemetry.sweep_runs(
         store,
         runs,

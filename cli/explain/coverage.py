@@ -23,7 +23,9 @@ MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
 @explain_verb(KIND)
-@hypothesis_options("Append the first gap to the file: no more wrong answers than elsewhere.")
+@hypothesis_options(
+    "Append a hypothesis to the file: the first gap has no more wrong answers than elsewhere."
+)
 def verb(
     question: ModelQuestion,
     request: CoverageRequest,
@@ -49,7 +51,7 @@ def verb(
     question.tell(answers, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found, request.settings.tolerance)
-        question.screen.note(f"  hypothesis {save_hypothesis} is kept in {file}")
+        question.screen.note(f"  hypothesis {save_hypothesis} is saved in {file}")
     return EXIT_FOUND if found["finding"] is True else 0
 
 

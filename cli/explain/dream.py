@@ -25,7 +25,7 @@ SHOWN_EXAMPLES = 5
 
 @explain_verb(KIND)
 def verb(question: ModelQuestion, request: DreamRequest, /) -> int:
-    """Make a picture that excites a unit, and hold it against noise and real examples.
+    """Make a picture that activates a unit, and compare it with noise and real examples.
 
     A unit may have several pictures, so four are made from different noise. A smooth picture proves
     nothing, so it must beat noise, every real example and the pictures of other units. For

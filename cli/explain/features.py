@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @explain_verb(KIND)
 def verb(question: ModelQuestion, request: FeaturesRequest, /) -> int:
-    """Show the examples that excite the units of a layer most.
+    """Show the examples that activate the units of a layer most.
 
     Images are cropped to what a unit sees and shown with their deconvolution: the structure that
     the network passes on to the unit, which is not a reason for a class. With --evolution, the step

@@ -29,7 +29,7 @@ BAR_WIDTH = 10
 
 @explain_verb(KIND)
 def verb(question: ModelQuestion, request: InputRequest, /) -> int:
-    """Say which parts of one input made the model answer as it does.
+    """Show which parts of an input made the model answer as it does.
 
     By default, this explains a wrong answer: what pushes towards it and away from the truth. Every
     explanation is checked; a failed check is shown and gives exit code 3.

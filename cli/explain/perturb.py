@@ -30,7 +30,7 @@ KEPT_SHARE = 0.95  # of the answers, by the hypothesis that a threshold becomes
 
 
 @explain_verb(KIND)
-@hypothesis_options("Append the threshold to the file: answers stay the same up to it.")
+@hypothesis_options("Append a hypothesis to the file: answers stay the same up to the threshold.")
 def verb(
     question: ModelQuestion,
     request: PerturbRequest,
@@ -53,7 +53,7 @@ def verb(
     """
     if save_hypothesis is not None:
         if len(request.axes) * max(1, len(request.examples)) != 1:
-            raise UsageError("--save-hypothesis keeps one threshold: name one axis and example.")
+            raise UsageError("--save-hypothesis saves one threshold; use one axis and one example.")
         check_savable(file, save_hypothesis)
     found = question.ask(request)
     code = question.tell(found, show)

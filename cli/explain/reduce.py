@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @explain_verb(KIND)
-@hypothesis_options("Append the example to the file: it is answered rightly.")
+@hypothesis_options("Append a hypothesis to the file: this example is answered correctly.")
 def verb(
     question: ModelQuestion,
     request: ReduceRequest,

@@ -25,7 +25,7 @@ MOST_LAYERS = 3  # of a sentence
 
 @explain_verb(KIND)
 def verb(question: ModelQuestion, request: WeightsRequest, /) -> int:
-    """Show the weights: effective rank, dead rows, near-duplicates; of one layer its picture.
+    """Show the weights: effective rank, dead rows, near-duplicates; for one layer also its picture.
 
     Each number is shown with that of a freshly initialised layer of the same shape. If neither you
     nor the run names a model and checkpoint, the norms and histograms that the run recorded are
@@ -39,7 +39,9 @@ def verb(question: ModelQuestion, request: WeightsRequest, /) -> int:
     """
     if request.step is not None or not names_weights(question.run, question.given):
         if question.html is not None:
-            raise UsageError("--html shows weights of a checkpoint: name --model and --checkpoint.")
+            raise UsageError(
+                "--html shows the weights of a checkpoint: add --model and --checkpoint."
+            )
         _recorded(question, request)
         return 0
     files = question.weights

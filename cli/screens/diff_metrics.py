@@ -54,7 +54,7 @@ def power_text(metric: "MetricChange") -> str:
     parts = ["" if told in metric.reason else told]
     if math.isfinite(metric.effect_size) and metric.verdict is not Verdict.NO_CHANGE:
         times = f"{float(f'{abs(metric.effect_size):.2g}'):g}"  # as 120, not 1.2e+02
-        parts.append(f"this change is {times}x the seed-to-seed noise")
+        parts.append(f"this change is {times}× the seed-to-seed noise")
     return "; ".join(filter(None, parts))
 
 

@@ -72,7 +72,7 @@ def error_text(error: Mapping[str, Json]) -> str:
 def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
     """What is missing between the steps of a run, and what else is not there."""
     n_rows, n_values = run.dropped_rows, run.refused_values
-    dropped = [f"{plural(n_rows, 'row')} that could not be written"] if n_rows else []
+    dropped = [f"{plural(n_rows, 'row')} could not be written"] if n_rows else []
     refused = [f"{plural(n_values, 'value')} of losses and metrics: no single number"]
     return [*dropped, *(refused if n_values else [])] + [
         f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "

@@ -49,33 +49,38 @@ class Meaning:
 
 
 _UNJUDGED_CHANGES = (
-    "the loss does not measure progress: statistical rules give information at most, and "
+    "the loss does not measure progress: statistical rules report information at most, and "
     "loss_not_decreasing is not checked"
 )
 MEANINGS = (
     Meaning(tag=Tag.GAN, says="adversarial training", changes=_UNJUDGED_CHANGES),
     Meaning(tag=Tag.RL, says="reinforcement learning", changes=_UNJUDGED_CHANGES),
-    Meaning(tag=Tag.REINFORCEMENT_LEARNING, says="the same as rl", changes=_UNJUDGED_CHANGES),
+    Meaning(tag=Tag.REINFORCEMENT_LEARNING, says="same as rl", changes=_UNJUDGED_CHANGES),
     Meaning(
         tag=Tag.OVERFIT_ONE_BATCH,
-        says="a few batches are learnt by heart on purpose, to test the loop",
-        changes="what follows from that is suppressed",
+        says="the run memorises a few batches on purpose, to test the loop",
+        changes="findings that follow from this are suppressed",
     ),
     Meaning(
         tag=Tag.FINE_TUNE,
         says="the weights come from an earlier training",
-        changes="small steps are information at most",
+        changes="small steps are reported as information at most",
     ),
     Meaning(
         tag=Tag.MC_DROPOUT,
         says="dropout stays on in evaluations, to draw samples",
-        changes="dropout in an evaluation is information; BatchNorm there is not",
+        changes=(
+            "dropout in an evaluation is only information; BatchNorm in training mode is judged "
+            "as usual"
+        ),
     ),
     Meaning(
         tag=Tag.FROZEN,
-        says="layers or parameters of that pattern are not meant to learn",
-        changes="they count as if requires_grad were False: no rule about gradients, updates or "
-        "weights looks at them",
+        says="layers or parameters that match the pattern are not meant to learn",
+        changes=(
+            "they are treated as if requires_grad were False: no rule about gradients, "
+            "updates or weights looks at them"
+        ),
     ),
 )
 

@@ -22,12 +22,12 @@ def number(value: float) -> str:
 
 
 def times(bits: float) -> str:
-    """A ratio given in bits as a factor: `7x`, `130x`; two decimals below two, as `1.52x`."""
+    """A ratio given in bits as a factor: `7×`, `130×`; two decimals below two, as `1.52×`."""
     factor = 2.0 ** min(bits, MOST_BITS)
     two_digits = float(f"{factor:.2g}")
     if MILLION <= two_digits < MILLION**2:
-        return f"{two_digits:,.0f}x".replace(",", " ")
-    return f"{number(two_digits)}x" if factor >= 2 else f"{factor:.2f}x"  # noqa: PLR2004
+        return f"{two_digits:,.0f}×".replace(",", " ")
+    return f"{number(two_digits)}×" if factor >= 2 else f"{factor:.2f}×"  # noqa: PLR2004
 
 
 def guess(levels: Baseline) -> str:

@@ -144,7 +144,7 @@ def read_document(folder: Path) -> dict[str, Json]:
     except ValueError as error:
         raise StoreUnreadable(f"{path}: not readable as JSON ({error}).") from error
     if not isinstance(raw, dict):
-        raise StoreUnreadable(f"{path}: holds a {type(raw).__name__}, expected an object.")
+        raise StoreUnreadable(f"{path}: contains a {type(raw).__name__}, expected an object.")
     return raw
 
 

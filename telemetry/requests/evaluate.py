@@ -20,7 +20,9 @@ class EvaluateRequest(ModelRequest):
     checkpoints: tuple[str, ...] = ()
     run: str | None = None
     batch: Batch = 64
-    limit: Annotated[int | None, Setting("The first N examples.", metavar="N", least=1)] = None
+    limit: Annotated[
+        int | None, Setting("Evaluate only the first N examples.", metavar="N", least=1)
+    ] = None
 
 
 KIND = RequestKind(name="evaluate", verb="evaluate", request=EvaluateRequest, room="evaluation")

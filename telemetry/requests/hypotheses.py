@@ -24,7 +24,7 @@ class HypothesesRequest(ModelRequest):
     batch: Batch = 64
     limit: Annotated[
         int | None,
-        Setting("The first N examples of each data set.", metavar="N", least=1),
+        Setting("Use only the first N examples of each data set.", metavar="N", least=1),
     ] = None
 
 

@@ -118,7 +118,7 @@ def requested_kind(document: Mapping[str, Json]) -> RequestKind[Request]:
         kind = getattr(import_module(f"{PACKAGE}.{place}"), "KIND", None)
         if isinstance(kind, RequestKind) and kind.verb == verb:
             return kind
-    raise UsageError(f"there is no verb {verb!r}.")
+    raise UsageError(f"there is no command {verb!r}.")
 
 
 @cache

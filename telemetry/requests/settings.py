@@ -2,7 +2,7 @@
 
 A field of a frozen dataclass declares its option where it stands:
 
-    steps: Annotated[int, Setting("Of the ascent.", least=1)] = 128
+    steps: Annotated[int, Setting("Number of optimisation steps.", least=1)] = 128
 
 The command line makes the option from it and reads the record from what was typed; the record
 travels as JSON; the function that computes takes it. A field without a default is required; a field
@@ -86,8 +86,10 @@ class Declared:
         return typed
 
 
-Batch = Annotated[int, Setting("Inputs a forward.", metavar="N", least=1)]
-Tolerance = Annotated[float | None, Setting("Error of a regression that is right.", above=0)]
+Batch = Annotated[int, Setting("Number of inputs per forward pass.", metavar="N", least=1)]
+Tolerance = Annotated[
+    float | None, Setting("Largest error of a correct answer in a regression.", above=0)
+]
 
 
 def declared(record: type) -> Iterator[Declared]:

@@ -11,14 +11,14 @@ from telemetry.diagnose.wording import guess, guessing_score, times
 @pytest.mark.parametrize(
     ("bits", "said"),
     [
-        (2.8, "7x"),
+        (2.8, "7×"),
         (7.0, "130x"),
-        (1.0, "2x"),
-        (0.6, "1.52x"),
+        (1.0, "2×"),
+        (0.6, "1.52×"),
         (14.0, "16 000x"),
         (24.0, "17 000 000x"),
         (0.0, "1.00x"),
-        (1e9, "1.1e+301x"),
+        (1e9, "1.1e+301×"),
     ],
 )
 def test_bits_are_said_as_a_factor(bits: float, said: str) -> None:

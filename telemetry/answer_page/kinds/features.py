@@ -33,7 +33,7 @@ def _evolution(answer: Answer) -> str:
         x_names=[str(step) for step in listed(evolved.get("steps"))],
     )
     svg = in_svg(chart, str(evolved.get("viz_id")))
-    return figure(svg, "0: as at the last checkpoint") if svg else ""
+    return figure(svg, "0: same as at the last checkpoint") if svg else ""
 
 
 def _units(answer: Answer) -> str:

@@ -28,6 +28,6 @@ def drawn(answer: Answer) -> str:
         for one in mappings(answer.get("changed"))
     ]
     instead = ("hidden", "answer", "share of the references")
-    return table("Parts that speak most for the score", headers, rows) + table(
-        "Answers that come instead where a part is hidden", instead, changed
+    return table("Parts that contribute most to the score", headers, rows) + table(
+        "Answers when a part is hidden", instead, changed
     )

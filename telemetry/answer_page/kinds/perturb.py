@@ -40,7 +40,10 @@ def _curve(answer: Answer) -> str:
     if not svg:
         return ""
     shapes = (
-        "dots: as good as unchanged; crosses: dropped by 5 points or more; shaded: 95 % interval"
+        (
+            "dots: as good as without a change; crosses: dropped by 5 points or more; shaded: 95 % "
+            "interval"
+        )
         if whole
         else "dots: right; crosses: wrong; below 0 another answer leads"
     )

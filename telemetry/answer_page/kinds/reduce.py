@@ -20,7 +20,7 @@ def drawn(answer: Answer) -> str:
             for name, found in sets
             for edit in mappings(found.get("edits"))
         ]
-        return table("Least sets of changes", ("set", "part", "wrong", "right"), edits)
+        return table("Smallest sets of changes", ("set", "part", "wrong", "right"), edits)
     rows = [(name, f["parts"], f["share"], f["components"]) for name, f in sets]
     if answer.get("right_id") is not None:
         region = [answer.get(f"region{part}") for part in ("", "_share", "_components")]

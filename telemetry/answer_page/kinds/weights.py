@@ -13,7 +13,7 @@ def drawn(answer: Answer) -> str:
         for name, said in (("rank", "effective rank"), ("smoothness", "smoothness of kernels"))
         if answer.get(name) is not None
     ]
-    return table("Beside a fresh layer of this shape", ("", "here", "fresh"), rows)
+    return table("Compared with a fresh layer of this shape", ("", "here", "fresh"), rows)
 
 
 def summary(answers: Sequence[Answer]) -> str:

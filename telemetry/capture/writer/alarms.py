@@ -30,8 +30,8 @@ class Alarm:
         """For people."""
         subject, _ = SUBJECTS[self.column]
         return (
-            f"the {subject} of step {self.step} is {self.value}: everything recorded so far was "
-            "written at once"
+            f"the {subject} at step {self.step} is {self.value}: everything recorded so far was "
+            "written immediately"
         )
 
     def payload(self) -> dict[str, Json]:

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.tensors.host import host_number
-from telemetry.capture.writer.publisher import FLUSH_INTERVAL_S
 from telemetry.format.flight_ring import (
     COLUMNS,
     SLOT_BYTES,
@@ -241,8 +240,8 @@ class FlightRecorder:
         if not self._is_told:
             self._is_told = True
             logger.warning(
-                "telemetry: %s: the flight recorder cannot write (%s); a process that is killed "
-                "meanwhile loses what it recorded since the last flush",
+                "telemetry: %s: %s: if the process is killed, everything recorded since the last "
+                "write to a shard is lost",
                 self.path,
                 error.strerror or str(error),
             )

@@ -349,11 +349,11 @@ class WriterLoop:
 
     def _live_failed(self, error: Exception) -> None:
         self.live = None
-        self.tell_once(f"nothing is judged any more: {type(error).__name__}: {error}")
+        self.tell_once(f"the run is no longer diagnosed: {type(error).__name__}: {error}")
 
     def _merging_failed(self, error: Exception) -> None:
         self._merging = None
-        logger.debug("shards are not merged any more: %s", error)
+        logger.debug("shards are no longer merged: %s", error)
 
     def _packet_failed(self, error: Exception) -> None:
         self._tell_failure(error, "a sample is lost")
@@ -371,17 +371,17 @@ class WriterLoop:
 
     def _tell_refused(self, count: int, step: int) -> None:
         self._publisher.warn_once(
-            "queue", "the disk is slower than the training: samples are dropped, training goes on"
+            "queue", "the disk is slower than the training: samples are dropped, training continues"
         )
         self._publisher.event(
             "dropped",
-            f"{count} packets were dropped: the writer did not keep up",
+            f"{count} packets were dropped because the writer could not keep up",
             step=max(step, 0),
             payload={"packets": count},
         )
 
     def _claim_not_ended(self, error: Exception) -> None:
-        logger.debug("claim file not rewritten: %s", error)
+        logger.debug("the claim file was not rewritten: %s", error)
 
     def _note_failure(self, error: Exception) -> None:
         self.failure = self.failure or error

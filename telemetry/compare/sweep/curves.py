@@ -97,8 +97,8 @@ def choose(facts: Collection[Facts], metric: str | None) -> Choice:
         evaluated.add(LOSS)
     if metric is not None:
         if metric not in counts:
-            known = ", ".join(by_importance(counts)) or "none at all"
-            raise UsageError(f"metric {metric!r} is recorded in no run; there is {known}.")
+            known = ", ".join(by_importance(counts)) or "nothing"
+            raise UsageError(f"no run recorded metric {metric!r}; recorded: {known}.")
         return Choice(metric=metric, from_steps=metric == LOSS and n_losses > 0)
     offered = {name: n for name, n in counts.items() if name in evaluated}
     if not offered:

@@ -53,7 +53,7 @@ def facts_from(document: Mapping[str, Json]) -> Facts:
     """
     losses, end = document.get("losses"), document.get("end")
     if end is not None and not isinstance(end, float):
-        raise ValueError("the loss in the end is no number")
+        raise ValueError("the loss in the end is not a number")
     return Facts(
         metrics={name: one is True for name, one in json_object(document.get("metrics")).items()},
         n_broken=json_integer(document.get("n_broken"), least=0),

@@ -55,7 +55,7 @@ def usual_gain(
         held = value >= LARGE_SIGNAL
     elif gains.usual <= limit:
         value = _shrinking(layer_profile(rows, context.network, "output_grad"))
-        said = f"gradients shrink by {value:.1f} bits a layer toward the input"
+        said = f"gradients shrink {times(value)} per layer toward the input"
         held = value >= SMALL_LOSS
     else:
         return None
@@ -69,7 +69,7 @@ def usual_gain(
     return BadStart(
         severity=Severity.INFO if undone else severity,
         message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: "
-        f"their usual gain, RMS x sqrt(fan-in), is {number(gains.usual)} (limit "
+        f"their usual gain, RMS × sqrt(fan-in), is {number(gains.usual)} (limit "
         f"{number(limit)}; common initialisations give 0.6 to 1.7), and {said}",
         layers=layers,
         value=gains.usual,
@@ -128,7 +128,7 @@ def saturating_layer(
     value = float(gains.values[gains.layers.index(found[0])])
     return BadStart(
         severity=Severity.WARNING,
-        message=f"the weights of {and_more(found)} start large: their gain, RMS x sqrt(fan-in), "
+        message=f"the weights of {and_more(found)} start large: their gain, RMS × sqrt(fan-in), "
         f"is {number(value)} (limit {number(limit)}; {number(gains.usual)} in the "
         "median layer), and the activation after them is saturated",
         layers=tuple(found),
@@ -160,7 +160,7 @@ def recurrent_gain(
         return None
     return BadStart(
         severity=Severity.WARNING,
-        message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS x "
+        message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS × "
         f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; "
         f"common initialisations give 0.6 to 1), and the state adds {number(signal)} to "
         "pre-activations",
@@ -198,8 +198,8 @@ def start_loss(signals: Mapping[str, Grid], context: RunContext, limits: Limits)
     extreme = ratio >= START_LOSS_ANY or worst >= EXTREME_GAIN * limits["large_gain"]
     return BadStart(
         severity=gated(context.progress, extreme=extreme),
-        message=f"the first loss is {number(context.first_loss)}, {number(ratio)}x the score of "
-        f"{guess(context.baseline)} ({number(naive)}; limit {number(limit)}x)" + said,
+        message=f"the first loss is {number(context.first_loss)}, {number(ratio)}× the score of "
+        f"{guess(context.baseline)} ({number(naive)}; limit {number(limit)}×)" + said,
         layers=layers,
         value=ratio,
         threshold=limit,

@@ -81,7 +81,9 @@ def flip(
         Inconclusive: no set of cells mends the answer.
     """
     if by not in PLAIN:
-        raise UsageError(f"flip by {by!r}: say {', '.join(PLAIN)}; `reduce` takes another input.")
+        raise UsageError(
+            f"flip by {by!r}: choose {', '.join(PLAIN)}; `reduce` can use another input."
+        )
     return reduce(
         subject, wrong, by, replace(settings or ReduceSettings(), mode=REPAIR), label=label
     )

@@ -148,7 +148,7 @@ class Result:
         """
         folder = run.ref.path if isinstance(run, Run) else Path(run)
         if not (folder / MANIFEST_NAME).is_file():
-            raise UsageError(f"{folder}: no run; its folder holds {MANIFEST_NAME}.")
+            raise UsageError(f"{folder}: not a run; the folder of a run contains {MANIFEST_NAME}.")
         self._format.kept(self, Keeper(run=folder, files=folder, takes_large=False))
 
     @property

@@ -15,12 +15,15 @@ class CoverageSettings:
     layer: Annotated[
         str | None,
         Setting(
-            "Its output represents an example; else the input of the last linear layer.",
+            "Layer whose output represents an example (default: the input of the last linear "
+            "layer).",
             metavar="LAYER",
         ),
     ] = None
-    k: Annotated[int, Setting("Neighbours that count.", least=1)] = 5
-    seed: Annotated[int, Setting("Of the part of a large training set.", metavar="N")] = 0
+    k: Annotated[int, Setting("Number of neighbours to compare.", least=1)] = 5
+    seed: Annotated[
+        int, Setting("Random seed for the sample of a large training set.", metavar="N")
+    ] = 0
     batch: Batch = 64
     tolerance: Tolerance = None
 
@@ -29,9 +32,9 @@ class CoverageSettings:
 class CoverageRequest(ExplainRequest):
     """Say what a test set has and a training set lacks."""
 
-    train: Annotated[str, Setting("Training examples.", metavar="MODULE:NAME")]
+    train: Annotated[str, Setting("Training examples to compare with.", metavar="MODULE:NAME")]
     test: Annotated[
-        str | None, Setting("Test examples; else --dataset.", metavar="MODULE:NAME")
+        str | None, Setting("Test examples (default: --dataset).", metavar="MODULE:NAME")
     ] = None
     settings: CoverageSettings = CoverageSettings()
 

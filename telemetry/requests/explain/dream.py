@@ -1,4 +1,4 @@
-"""`telemetry explain dream`: make pictures that excite units of a layer."""
+"""`telemetry explain dream`: make pictures that activate units of a layer."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,29 +21,35 @@ class DreamSettings:
     none over three quarters of the steps.
     """
 
-    steps: Annotated[int, Setting("Of the ascent.", least=1)] = 128
-    smooth: Annotated[float, Setting("Weight of smoothness.", flag="--tv", least=0)] = 1.0
-    jitter: Annotated[int | None, Setting("Most pixels of a shift; else a twelfth.", least=0)] = (
-        None
+    steps: Annotated[int, Setting("Number of optimisation steps.", least=1)] = 128
+    smooth: Annotated[float, Setting("Weight of the smoothness penalty.", flag="--tv", least=0)] = (
+        1.0
     )
+    jitter: Annotated[
+        int | None, Setting("Maximum shift in pixels (default: a twelfth of the side).", least=0)
+    ] = None
     start: Annotated[
-        str, Setting("noise, or an example or image file to begin with.", metavar="ID|FILE")
+        str, Setting("Start from noise, an example or an image file.", metavar="ID|FILE")
     ] = NOISE
-    octaves: Annotated[int, Setting("From coarse to fine.", least=1, most=10)] = 1
-    limit: Annotated[int, Setting("Real examples it is set beside.", metavar="N", least=2)] = 256
-    seed: Annotated[int, Setting("Of noise and shifts.", metavar="N")] = 0
+    octaves: Annotated[int, Setting("Number of sizes, from coarse to fine.", least=1, most=10)] = 1
+    limit: Annotated[
+        int, Setting("Number of real examples to compare with.", metavar="N", least=2)
+    ] = 256
+    seed: Annotated[int, Setting("Random seed for noise and shifts.", metavar="N")] = 0
     batch: Batch = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DreamRequest(ExplainRequest):
-    """Make pictures that excite units of a layer."""
+    """Make pictures that activate units of a layer."""
 
-    layer: Annotated[str, Setting("A module, or output: before softmax.", metavar="LAYER")]
+    layer: Annotated[
+        str, Setting("Module to explain, or `output` (before softmax).", metavar="LAYER")
+    ]
     units: Annotated[
         tuple[str, ...],
         Setting(
-            "Channel, feature or class; 7@3,4 is one place. Repeatable.",
+            "Channel, feature or class; 7@3,4 is one position. Repeatable.",
             flag="--unit",
             metavar="U",
         ),

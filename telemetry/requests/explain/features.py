@@ -1,4 +1,4 @@
-"""`telemetry explain features`: what excites the units of a layer, and how that came about."""
+"""`telemetry explain features`: what activates the units of a layer, and how that came about."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -32,21 +32,25 @@ class FeaturesSettings:
 
     units: Annotated[
         tuple[int, ...],
-        Setting("Channels, features or classes, such as 0,3,7.", metavar="U,U", read=unit_numbers),
+        Setting(
+            "Show these channels, features or classes, such as 0,3,7.",
+            metavar="U,U",
+            read=unit_numbers,
+        ),
     ] = ()
     top: Annotated[
         int | None,
         Setting(
-            "Else the N units that stand out most: 9, with --evolution 3.", metavar="N", least=1
+            "Show the N most selective units (default 9; with --evolution 3).", metavar="N", least=1
         ),
     ] = None
-    evolution: Annotated[bool, Setting("Also at every checkpoint of the run.")] = False
+    evolution: Annotated[bool, Setting("Also show every checkpoint of the run.")] = False
     checkpoints: Annotated[
         str | None,
-        Setting("Its files; else those that the run names.", metavar="PATTERN"),
+        Setting("Checkpoint files (default: those that the run names).", metavar="PATTERN"),
     ] = None
     limit: Annotated[
-        int | None, Setting("Search N examples, spread evenly.", metavar="N", least=1)
+        int | None, Setting("Search only N examples, spread evenly.", metavar="N", least=1)
     ] = None
     batch: Batch = 64
 
@@ -57,9 +61,13 @@ class FeaturesSettings:
             UsageError: units are named and chosen, or files have no use.
         """
         if self.units and self.top is not None:
-            raise UsageError("--units names the units, --top chooses them: give one of the two.")
+            raise UsageError(
+                "--units names the units and --top chooses them; use only one of the two."
+            )
         if self.checkpoints is not None and not self.evolution:
-            raise UsageError("--checkpoints belongs to --evolution; --checkpoint names one file.")
+            raise UsageError(
+                "--checkpoints is only for --evolution; use --checkpoint for one file."
+            )
 
     @property
     def n_units(self) -> int:
@@ -69,13 +77,13 @@ class FeaturesSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturesRequest(ExplainRequest):
-    """Show what excites the units of a layer, and how that came about.
+    """Show what activates the units of a layer, and how that came about.
 
     Attributes:
         files: The checkpoints of one run for its evolution, in the order they were written.
     """
 
-    layer: Annotated[str, Setting("A module, or output.", metavar="LAYER")]
+    layer: Annotated[str, Setting("Module to explain, or `output`.", metavar="LAYER")]
     settings: FeaturesSettings = FeaturesSettings()
     files: tuple[str, ...] = ()
 

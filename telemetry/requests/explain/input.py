@@ -20,20 +20,26 @@ INPUT_FILES = frozenset({".npy", ".pt", ".json", ".txt", ".png", ".jpg", ".jpeg"
 class InputSettings:
     """How an attribution is made; None leaves the choice to what the input is."""
 
-    method: Annotated[str, Setting("How.", choices=METHODS)] = "ig"
+    method: Annotated[str, Setting("Attribution method.", choices=METHODS)] = "ig"
     compare: Annotated[
-        str | None, Setting("Method that must agree; else occlusion.", choices=COMPARED)
+        str | None, Setting("Method to compare with (default: occlusion).", choices=COMPARED)
     ] = None
     segments: Annotated[
-        str | None, Setting("grid:6x6, felzenszwalb, token or feature.", metavar="HOW")
+        str | None,
+        Setting("Parts of the input: grid:6x6, felzenszwalb, token or feature.", metavar="HOW"),
     ] = None
     baseline: Annotated[
-        str | None, Setting("zero, blur, mean, class-sample:16, ...", metavar="NAME")
+        str | None,
+        Setting("Reference input: zero, blur, mean, class-sample:16, ...", metavar="NAME"),
     ] = None
-    samples: Annotated[int | None, Setting("Of lime, kernelshap.", metavar="N", least=10)] = None
-    seed: Annotated[int, Setting("Of what is drawn.", metavar="N")] = 0
-    embedding: Annotated[str | None, Setting("Module that embeds tokens.", metavar="LAYER")] = None
-    check: Annotated[bool, Setting("Skip the checks that cost most.", flag="--no-checks")] = True
+    samples: Annotated[
+        int | None, Setting("Number of samples for lime and kernelshap.", metavar="N", least=10)
+    ] = None
+    seed: Annotated[int, Setting("Random seed for random samples.", metavar="N")] = 0
+    embedding: Annotated[str | None, Setting("Module that embeds the tokens.", metavar="LAYER")] = (
+        None
+    )
+    check: Annotated[bool, Setting("Skip the most expensive checks.", flag="--no-checks")] = True
     batch: Batch = 64
 
     def __post_init__(self) -> None:
@@ -43,11 +49,11 @@ class InputSettings:
             UsageError: an unknown method, or one that cannot be compared with.
         """
         if self.method not in METHODS:
-            raise UsageError(f"--method {self.method}: say {', '.join(METHODS)}.")
+            raise UsageError(f"--method {self.method}: choose {', '.join(METHODS)}.")
         others = [one for one in COMPARED if one != self.method]
         if self.compare is not None and self.compare not in others:
             raise UsageError(
-                f"--compare {self.compare}: say another method than --method {self.method}, of "
+                f"--compare {self.compare}: choose another method than --method {self.method}: "
                 f"{', '.join(others)}."
             )
 
@@ -64,31 +70,41 @@ class InputRequest(ExplainRequest):
     """Say which parts of inputs made the model answer as it does."""
 
     examples: Annotated[
-        tuple[str, ...], Setting("Id or place; repeatable.", flag="--example", metavar="ID")
+        tuple[str, ...],
+        Setting(
+            "Explain the example with this id or position; repeatable.",
+            flag="--example",
+            metavar="ID",
+        ),
     ] = ()
-    worst: Annotated[int | None, Setting("The N largest losses.", metavar="N", least=1)] = None
+    worst: Annotated[
+        int | None, Setting("Explain the N examples with the largest losses.", metavar="N", least=1)
+    ] = None
     files: Annotated[
         tuple[str, ...],
         Setting(
-            "An input in a file: .png, .jpg, .npy, .pt, .json, .txt; repeatable.",
+            "Explain an input from a file: .png, .jpg, .npy, .pt, .json, .txt; repeatable.",
             flag="--input",
             metavar="FILE",
         ),
     ] = ()
-    label: Annotated[str | None, Setting("True class of the input in a file.", metavar="CLASS")] = (
-        None
-    )
+    label: Annotated[
+        str | None, Setting("True class of the input from a file.", metavar="CLASS")
+    ] = None
     target: Annotated[
         str | None,
         Setting(
-            "wrong, pred, true, or a class; else wrong, of a file without --label pred.",
+            (
+                "Answer to explain: wrong, pred, true, or a class (default wrong; pred for a file "
+                "without --label)."
+            ),
             metavar="WHAT",
         ),
     ] = None
     settings: InputSettings = InputSettings()
-    limit: Annotated[int | None, Setting("With --worst: of the first N.", metavar="N", least=1)] = (
-        None
-    )
+    limit: Annotated[
+        int | None, Setting("With --worst: search only the first N examples.", metavar="N", least=1)
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse what names no input.
@@ -97,11 +113,11 @@ class InputRequest(ExplainRequest):
             UsageError: not one kind of input is named, or what belongs to another.
         """
         if [bool(self.examples), self.worst is not None, bool(self.files)].count(True) != 1:
-            raise UsageError("explain which input? Say --example ID, --worst N, or --input FILE.")
+            raise UsageError("no input was given; use --example ID, --worst N, or --input FILE.")
         if self.label is not None and not self.files:
-            raise UsageError("--label CLASS: the data set knows it; it is for --input FILE.")
+            raise UsageError("--label CLASS is only for --input FILE; the data set has labels.")
         if self.limit is not None and self.worst is None:
-            raise UsageError("--limit N: of which examples? It is for --worst N.")
+            raise UsageError("--limit N is only for --worst N.")
 
     @property
     def wanted(self) -> str:

@@ -27,14 +27,16 @@ def both_ends(text: str) -> tuple[float, float]:
 class PerturbSettings:
     """How an axis is walked; without a span over all of it."""
 
-    steps: Annotated[int, Setting("Values to try.", least=3)] = 21
+    steps: Annotated[int, Setting("Number of values to try.", least=3)] = 21
     span: Annotated[
         tuple[float, float] | None,
-        Setting("Ends of the axis.", flag="--range", metavar="LOW:HIGH", read=both_ends),
+        Setting("Lowest and highest value.", flag="--range", metavar="LOW:HIGH", read=both_ends),
     ] = None
-    seed: Annotated[int, Setting("Of noise, and of which words change.", metavar="N")] = 0
+    seed: Annotated[int, Setting("Random seed for noise and the choice of words.", metavar="N")] = 0
     batch: Batch = 64
-    limit: Annotated[int | None, Setting("With --all: the first N.", metavar="N", least=1)] = None
+    limit: Annotated[
+        int | None, Setting("With --all: use only the first N examples.", metavar="N", least=1)
+    ] = None
     tolerance: Tolerance = None
 
 
@@ -43,14 +45,22 @@ class PerturbRequest(ExplainRequest):
     """Change one thing of examples, more and more, until the answer turns wrong."""
 
     examples: Annotated[
-        tuple[str, ...], Setting("Id or place; repeatable.", flag="--example", metavar="ID")
+        tuple[str, ...],
+        Setting(
+            "Change the example with this id or position; repeatable.",
+            flag="--example",
+            metavar="ID",
+        ),
     ] = ()
-    whole: Annotated[bool, Setting("Accuracy of the whole data set.", flag="--all")] = False
+    whole: Annotated[bool, Setting("Measure the accuracy on the whole data set.", flag="--all")] = (
+        False
+    )
     axes: Annotated[
         tuple[str, ...],
         Setting(
-            "brightness, contrast, gamma, hue, saturation, blur, noise, rotate, shift, scale, "
-            "crop, jpeg; token-drop, case, typo, synonym[:FILE.json]; feature:COLUMN.",
+            "What to change: brightness, contrast, gamma, hue, saturation, blur, noise, rotate, "
+            "shift, scale, crop, jpeg; token-drop, case, typo, synonym[:FILE.json]; "
+            "feature:COLUMN.",
             flag="--axis",
             metavar="AXIS,AXIS",
             read=names,
@@ -65,7 +75,7 @@ class PerturbRequest(ExplainRequest):
             UsageError: neither examples nor the data set, or both.
         """
         if bool(self.examples) == self.whole:
-            raise UsageError("change what? Say --example ID, or --all.")
+            raise UsageError("no examples were given; use --example ID, or --all.")
 
 
 def _about(rows: Sequence[Row]) -> str:

@@ -14,14 +14,18 @@ REPAIR, BREAK = MODES = ("repair", "break")
 class ReduceSettings:
     """How the least difference is searched; cells have a side of 2, or what gives 256 of them."""
 
-    mode: Annotated[str | None, Setting("Search one set only; else both.", choices=MODES)] = None
-    cell: Annotated[int | None, Setting("Side of a cell; else 2.", metavar="PX", least=1)] = None
+    mode: Annotated[
+        str | None, Setting("Search only one kind of set (default: both).", choices=MODES)
+    ] = None
+    cell: Annotated[
+        int | None, Setting("Side of a cell in pixels (default 2).", metavar="PX", least=1)
+    ] = None
     immutable: Annotated[
         tuple[str, ...],
-        Setting("Columns that stay as they are.", metavar="COL,COL", read=names),
+        Setting("Columns that must not change.", metavar="COL,COL", read=names),
     ] = ()
     most_calls: Annotated[
-        int, Setting("Mixtures to try in a search.", flag="--max-calls", least=1)
+        int, Setting("Maximum number of mixtures to try in a search.", flag="--max-calls", least=1)
     ] = 2000
     batch: Batch = 64
     tolerance: Tolerance = None
@@ -34,19 +38,19 @@ class ReduceRequest(ExplainRequest):
     wrong: Annotated[
         str,
         Setting(
-            "Id, place or file (.png, .npy, .json, .txt) of a wrongly answered input.",
+            "Id, position or file (.png, .npy, .json, .txt) of a wrongly answered input.",
             metavar="ID|FILE",
         ),
     ]
-    label: Annotated[str | None, Setting("True class of the input in a file.", metavar="CLASS")] = (
-        None
-    )
+    label: Annotated[
+        str | None, Setting("True class of the input from a file.", metavar="CLASS")
+    ] = None
     right: Annotated[
         str | None,
         Setting(
-            "Id, place or file (.png, .npy, .json, ...) of one that is answered with the true "
-            "class; nearest: the most similar; blur, mean, inpaint: the wrong one without "
-            "details. Else nearest, of images blur.",
+            "Id, position or file (.png, .npy, .json, ...) of an input that is answered with "
+            "the true class; nearest: the most similar one; blur, mean, inpaint: the wrong "
+            "input without details (default nearest; blur for images).",
             metavar="ID|FILE",
         ),
     ] = None

@@ -21,14 +21,18 @@ class WeightsRequest(ExplainRequest):
     """
 
     layer: Annotated[
-        str | None, Setting("A module or parameter.", argument=True, metavar="[LAYER]")
+        str | None, Setting("Module or parameter.", argument=True, metavar="[LAYER]")
     ] = None
-    top: Annotated[int, Setting("Rows that are drawn, the largest norms first.", least=1)] = 64
+    top: Annotated[int, Setting("Draw at most N rows, largest norms first.", least=1)] = 64
     step: Annotated[
         int | None,
-        Setting("Norms and histograms that the run recorded at this step.", metavar="S", least=0),
+        Setting(
+            "Show norms and histograms that the run recorded at this step.", metavar="S", least=0
+        ),
     ] = None
-    seed: Annotated[int, Setting("Of the fresh layers it is set beside.", metavar="N")] = 0
+    seed: Annotated[
+        int, Setting("Random seed for the fresh layers to compare with.", metavar="N")
+    ] = 0
     initial: str | None = None
 
 

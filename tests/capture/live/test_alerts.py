@@ -10,7 +10,7 @@ from telemetry.format.live_findings import LiveFindings
 BLOWS_UP = Finding(
     detector="learning_rate_too_high",
     severity=Severity.ERROR,
-    message="the loss reached 4 x its start",
+    message="the loss reached 4× its start",
     advice="Divide it by 8.",
     first_step=1,
 )
@@ -88,6 +88,6 @@ def test_the_reason_names_the_cause_and_its_advice(news: FindingNews) -> None:
     post(news, BLOWS_UP, FOLLOWS)
     assert news._text(FOLLOWS) == (
         "error dead_units in net.2 since step 9: no unit fires. It follows from error "
-        "learning_rate_too_high since step 1: the loss reached 4 x its start. Divide it by 8. "
+        "learning_rate_too_high since step 1: the loss reached 4× its start. Divide it by 8. "
         "More: telemetry diagnose abc123"
     )

@@ -37,7 +37,7 @@ def test_a_loss_that_is_not_finite_has_everything_written_at_once(rig: Rig, loss
     (event,) = rows_of(rig.run, "events")
     assert (event["kind"], event["step"]) == ("flush", 3)
     assert event["message"] == (
-        f"the loss of step 3 is {loss}: everything recorded so far was written at once"
+        f"the loss at step 3 is {loss}: everything recorded so far was written immediately"
     )
     assert json.loads(str(event["payload"])) == {
         "reason": "non_finite_loss",
@@ -77,7 +77,7 @@ def test_a_norm_that_is_not_finite_is_a_reason_too_unless_a_scaler_refused_the_s
     assert steps_of(rig.run) == [0, 1, 2]
     (event,) = rows_of(rig.run, "events")
     assert event["message"] == (
-        "the gradient norm of step 2 is nan: everything recorded so far was written at once"
+        "the gradient norm at step 2 is nan: everything recorded so far was written immediately"
     )
     assert json.loads(str(event["payload"])) == {
         "reason": "non_finite_norm",

@@ -57,8 +57,8 @@ def row(out: str, name: str) -> list[str]:
         pytest.param(
             *(0.02, 0.041, "regression", "worse", 1),
             (
-                "worse (p 0.033) in the one-sided test; by how much is uncertain: the best "
-                "estimate exceeds the margin of 1 %, the two-sided interval holds 0."
+                "worse (p 0.033) in the one-sided test; the size is uncertain: the best "
+                "estimate exceeds the margin of 1 %, but the two-sided interval contains 0."
             ),
             id="worse in the one-sided test",
         ),
@@ -70,8 +70,8 @@ def row(out: str, name: str) -> list[str]:
         pytest.param(
             *(0.0049, 0.0, "no_change", "same", 0),
             (
-                "equal within the margin of 1 % by two one-sided tests (p 0.033), though the wider "
-                "two-sided interval reaches beyond it."
+                "equal within the margin of 1 % according to two one-sided tests (p 0.033), "
+                "although the wider two-sided interval reaches beyond it."
             ),
             id="no change, by two one-sided tests",
         ),

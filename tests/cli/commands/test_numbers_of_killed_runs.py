@@ -109,7 +109,7 @@ def test_a_run_killed_before_its_first_shard_has_lost_what_the_ring_lacks(
 def test_rows_that_could_not_be_written_are_told(store: Path, telemetry: Telemetry) -> None:
     RunBuilder(store, summary={"dropped_rows": 7}).losses([2.0, 1.0]).write()
     assert validated("show", telemetry("show", "--json").out)["dropped_rows"] == 7
-    assert "lost\t7 rows that could not be written" in telemetry("show").out
+    assert "lost\t7 rows could not be written" in telemetry("show").out
 
 
 def test_values_that_were_no_numbers_are_told(store: Path, telemetry: Telemetry) -> None:

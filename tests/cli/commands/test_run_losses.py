@@ -103,8 +103,8 @@ def test_a_metric_that_is_logged_is_as_it_was_logged(
     assert listed["metrics"]["val_loss"]["last"] == recorded[1][-1]
     terminal(120)
     screen = telemetry("runs", "--no-color").out
-    assert "LOSS: mean of the last tenth of the steps" in screen
-    told = "of the loss: means of a tenth of the steps"
+    assert "LOSS: mean over the last tenth of the steps" in screen
+    told = "of the loss are means over a tenth of the steps"
     assert told in telemetry("show", "run1", "--no-color").out
     compared = ("diff", "run0", "run1", "--no-color", "--metric")
     assert f"best {told}" in telemetry(*compared, "loss").out

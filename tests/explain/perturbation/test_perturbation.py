@@ -287,7 +287,7 @@ def test_a_regression_is_wrong_beyond_its_tolerance() -> None:
     assert abs(whole.threshold or 0) == pytest.approx(0.15)
     with pytest.raises(UsageError, match="set the largest error of a correct answer"):
         perturb(subject, "4", "brightness")
-    with pytest.raises(UsageError, match="--tolerance is of regressions"):
+    with pytest.raises(UsageError, match="--tolerance is only for regressions"):
         perturb(
             explain.load(Bright(), dataset=Photos()), "4", "blur", PerturbSettings(tolerance=1.0)
         )

@@ -32,7 +32,7 @@ def test_a_flip_is_the_reduction_against_the_image_made_plain() -> None:
     assert {check.name for check in found.checks} == {"determinism", "soft_edge"}
     with pytest.raises(UsageError, match="flip by 'nearest': choose blur, mean, inpaint"):
         flip(spotted, "1", "nearest")
-    with pytest.raises(UsageError, match="--mode break needs a right input"):
+    with pytest.raises(UsageError, match="--mode break needs a correctly answered input"):
         reduce(spotted, "1", "blur", ReduceSettings(mode="break"))
 
 

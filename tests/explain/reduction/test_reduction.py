@@ -150,7 +150,7 @@ def test_the_column_that_decides_is_the_only_edit() -> None:
     assert (edit.name, edit.before) == ("leak", float(Rows().rows[0, 3]))
     assert edit.after == -float(Rows().rows[0, 3])
     assert found.region == found.repair.items
-    with pytest.raises(Inconclusive, match="the pair does not differ in outcome"):
+    with pytest.raises(Inconclusive, match="both inputs are answered wrongly"):
         reduce(subject, "0", None, ReduceSettings(immutable=("leak",)))
     with pytest.raises(UsageError, match="--immutable height: no such column"):
         reduce(subject, "0", None, ReduceSettings(immutable=("height",)))
@@ -210,7 +210,7 @@ def test_a_regression_is_mended_within_its_tolerance() -> None:
     assert [edit.name for edit in found.differences.edits(found.repair.items)] == ["odd"]
     assert (found.p_before, found.p_after) == (None, None)
     assert float(found.prediction) > 100
-    with pytest.raises(Inconclusive, match=r"no other example of .* is answered rightly"):
+    with pytest.raises(Inconclusive, match=r"no other example of .* is answered correctly"):
         reduce(subject, "0", "nearest", ReduceSettings(tolerance=1e-4))
 
 

@@ -120,7 +120,7 @@ def test_a_layer_can_be_named() -> None:
     assert found.distances is not None
     with pytest.raises(UsageError, match="no layer 'tail'; there are head"):
         compared(Blocks(KNOWN, seed=2), CoverageSettings(layer="tail"))
-    with pytest.raises(UsageError, match="--k 200: the training set has 200 of them"):
+    with pytest.raises(UsageError, match="--k 200: the training set has only 200 examples"):
         compared(Blocks(KNOWN, seed=2), CoverageSettings(k=200))
 
 

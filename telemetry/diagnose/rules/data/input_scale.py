@@ -259,8 +259,8 @@ def _uneven(train: _Inputs, severity: Severity, limits: Limits) -> Finding | Non
         train.steps,
         severity=severity,
         message=f"feature {int(np.argmax(train.features))} of the inputs varies "
-        f"{number(ratio)}x as much as the lower quartile of the features (limit "
-        f"{number(limits['feature_ratio'])}x): standard deviations "
+        f"{number(ratio)}× as much as the lower quartile of the features (limit "
+        f"{number(limits['feature_ratio'])}×): standard deviations "
         f"{number(float(varying[-1]))} and {number(lower)}",
         advice="Standardise each feature: subtract its mean and divide by its standard deviation "
         "(take the logarithm of quantities that span decades).",

@@ -98,7 +98,7 @@ class _Spike:
     def said(self) -> str:
         """The jump in words."""
         if self.usual > 0:
-            return f"{number(self.height)}x the median of the 50 steps before"
+            return f"{number(self.height)}× the median of the 50 steps before"
         return f"{number(self.reached)} after a median of 0 in the 50 steps before"
 
 
@@ -234,7 +234,7 @@ def _finding(
     return Finding(
         detector=ID,
         severity=severity,
-        message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}x), "
+        message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}×), "
         f"{len(spikes)} spike{'s' if len(spikes) > 1 else ''} in {steps.size} "
         f"steps{back}",
         advice="Look at the batch of that step; clip the gradient norm, lower the learning rate "

@@ -139,10 +139,14 @@ def _invalid(rows: Rows) -> _Defect | None:
     step, layer = int(rows.ints("step")[place]), rows.texts("layer")[place]
     what = f"negative ({number(low[place])})" if low[place] < 0 else "not finite"
     return _Defect(
-        message=f"the second moment of {layer or 'the model'} is {what} at step {step}, its "
-        "gradient and weights are finite",
-        advice="Keep the optimizer's state in float32, and do not write into it; if it was loaded, "
-        "load it from another checkpoint.",
+        message=(
+            f"the second moment of {layer or 'the model'} is {what} at step {step}, "
+            "although its gradient and weights are finite"
+        ),
+        advice=(
+            "Keep the optimizer's state in float32 and do not write into it; if it was "
+            "loaded, load it from another checkpoint."
+        ),
         step=step,
         value=float(low[place]),
         limit=0.0,
@@ -161,8 +165,10 @@ def _lost(rows: Rows) -> _Defect | None:
         fresh = here.size >= MIN_TENSORS and bool((np.abs(here - 1) <= SAME_RATIO).all())
         if step > FIRST_STEPS and fresh and median(np.abs(before - 1)) >= OTHER_RATIO:
             return _Defect(
-                message=f"the second moments began anew at step {step}: all {here.size} are those "
-                "of a first step",
+                message=(
+                    f"Adam's second moments were reset at step {step}: all {here.size} look "
+                    "like those of a first step"
+                ),
                 lost=True,
                 advice="Load the optimizer's state together with the model's weights, or warm "
                 "up again after a restart without it.",
@@ -220,9 +226,11 @@ def _lagging(rows: Rows, context: RunContext, limits: Limits) -> _Defect | None:
             if jump is not None and (first is None or begin < first.step):
                 value = float(ratios[own][place : place + 2].min())
                 first = _Defect(
-                    message=f"the gradient of {matrix.layer or 'the model'} is {number(value)} x "
-                    f"what its second moment expects at steps {begin} and {end} (limit "
-                    f"{number(limits['ratio_limit'])}); the loss jumps at step {jump}",
+                    message=(
+                        f"the gradient of {matrix.layer or 'the model'} is {number(value)}× "
+                        f"what its second moment expects at steps {begin} and {end} (limit "
+                        f"{number(limits['ratio_limit'])}); the loss jumps at step {jump}"
+                    ),
                     advice="Lower beta2 to 0.95, warm up longer, or clip updates.",
                     step=begin,
                     value=value,

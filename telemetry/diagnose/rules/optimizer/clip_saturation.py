@@ -56,7 +56,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         detector=ID,
         severity=Severity.INFO,
         message=f"clipping cuts the gradient norm in {share:.0%} of {coefficients.size} steps, "
-        f"usually by {number(factor)}x (limit {number(limits['factor'])}x)",
+        f"usually by {number(factor)}× (limit {number(limits['factor'])}×)",
         advice=(
             "This hardly affects the optimizer: its step does not depend on the size of the "
             "gradient."

@@ -189,8 +189,8 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
         return None
     return _Sign(
         severity=severity,
-        message=f"loss reached {number(value)}x its starting level at step "
-        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])}x)",
+        message=f"loss reached {number(value)}× its starting level at step "
+        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])}×)",
         step=_begin(context, level, place),
         earliest=_first_above(context, level),
         value=value,
@@ -212,8 +212,8 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | No
         return None
     return _Sign(
         severity=Severity.ERROR,
-        message=f"loss rose by {number(value)}x the range of its first {START_LOSSES} values "
-        f"(limit {SIGNED_RISE:g}x)",
+        message=f"loss rose by {number(value)}× the range of its first {START_LOSSES} values "
+        f"(limit {SIGNED_RISE:g}×)",
         step=int(context.loss_steps[place]),
         value=value,
         threshold=SIGNED_RISE,
@@ -286,7 +286,7 @@ def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _S
         limit, severity = bounds["early_info"], Severity.INFO
     if severity is None:
         return None
-    of = "" if early.rate is None else f" of the group of {and_more(early.layers)}"
+    of = "" if early.rate is None else f" of the parameter group of {and_more(early.layers)}"
     return _Sign(
         severity=severity,
         message=f"the first steps change the median weight matrix{of} by {number(early.ratio)} of "
@@ -312,8 +312,8 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
         return None
     return _Sign(
         severity=Severity.WARNING,
-        message=f"the norm of the median weight matrix has grown to {number(value)}x its start "
-        f"(limit {number(limits['growth_limit'])}x)",
+        message=f"the norm of the median weight matrix has grown to {number(value)}× its start "
+        f"(limit {number(limits['growth_limit'])}×)",
         step=int(norms.steps[np.argmax(grown >= GROWN)]),
         value=value,
         threshold=limits["growth_limit"],

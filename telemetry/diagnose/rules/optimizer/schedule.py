@@ -159,7 +159,9 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
                 return
             # A warm-up that is stepped once an epoch starts so.
             is_error, where = n >= ZERO_STEPS, f"all {n} steps"
-            advice = "Look at the rate given to the optimizer, and at the scheduler's first factor."
+            advice = (
+                "Check the learning rate given to the optimizer, and the scheduler's first factor."
+            )
         yield _Deviation(
             severity=Severity.ERROR if is_error else Severity.WARNING,
             message=f"the learning rate is zero in {where} (limit {limits['zero_share']:.0%})",
@@ -270,8 +272,10 @@ def _wrong_unit(course: Course) -> Iterator[_Deviation]:
         in_steps = abs(plan - n) <= SAME * n
         if in_steps and course.n_calls <= 1.5 * course.n_epochs:
             yield _deviation_of_unit(
-                f"{name} plans {plan} calls, as many as there are steps, and is called once an "
-                f"epoch: {course.n_calls} times",
+                (
+                    f"{name} is set to {plan} calls, the number of steps, but is called once per "
+                    f"epoch: {course.n_calls} times"
+                ),
                 f"Call the scheduler in every step, or set it to {course.n_epochs} calls.",
                 course.n_calls / plan,
             )
@@ -280,9 +284,11 @@ def _wrong_unit(course: Course) -> Iterator[_Deviation]:
         is_short = plan <= per_epoch / 2 and cycles >= 2  # noqa: PLR2004 - twice up and down
         if name == "CosineAnnealingLR" and in_every_step and is_short:
             yield _deviation_of_unit(
-                f"{name} with T_max={plan} is called in every step: the rate goes up and down "
-                f"{cycles:.0f} times, and an epoch has {per_epoch:.0f} steps",
-                f"Call the scheduler once an epoch, or set T_max to {n}.",
+                (
+                    f"{name} with T_max={plan} is called in every step, and an epoch has "
+                    f"{per_epoch:.0f} steps: the learning rate goes up and down {cycles:.0f} times"
+                ),
+                f"Call the scheduler once per epoch, or set T_max to {n}.",
                 cycles,
             )
 

@@ -202,8 +202,8 @@ def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits
     return Finding(
         detector=ID,
         severity=Severity.WARNING if warns else Severity.INFO,
-        message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)}x "
-        f"(limit {number(2 ** limits['growth_bits'])}x){pace}" + (f"; {harm}" if harm else ""),
+        message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)}× "
+        f"(limit {number(2 ** limits['growth_bits'])}×){pace}" + (f"; {harm}" if harm else ""),
         advice="Check the sign of every weight penalty and weight decay"
         + (f": the growth matches {like}." if np.isfinite(rate) else ".")
         if worst.even

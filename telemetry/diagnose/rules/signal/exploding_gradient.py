@@ -176,8 +176,8 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Growth | No
     harmless = Severity.INFO if context.recovered else Severity.WARNING
     return _Growth(
         severity=Severity.ERROR if broken else harmless,
-        message=f"gradient norm {2 ** min(value, 60):.0f}x its recent median at step "
-        f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}x) {effect}",
+        message=f"gradient norm {2 ** min(value, 60):.0f}× its recent median at step "
+        f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}×) {effect}",
         layer=None,
         layers=(),
         first_step=held.first_step,
@@ -208,9 +208,9 @@ def _runs_away(context: RunContext, limits: Limits) -> _Growth | None:
         return None
     return _Growth(
         severity=Severity.WARNING,
-        message=f"the loss keeps falling to {number(end)}, {number(-end / spread)}x the range "
-        f"of its first values, and the gradient norm has grown {number(2**bits)}x "
-        f"with it (limit {2 ** limits['jump_limit']:.0f}x): part of the loss has no "
+        message=f"the loss keeps falling to {number(end)}, {number(-end / spread)}× the range "
+        f"of its first values, and the gradient norm has grown {number(2**bits)}× "
+        f"with it (limit {2 ** limits['jump_limit']:.0f}×): part of the loss has no "
         "lower bound; is its sign right?",
         layer=None,
         layers=(),
@@ -239,7 +239,7 @@ def _effect(context: RunContext, step: int) -> str | None:
     found = excursion(losses, reference, width=sustained_width(context.batch_size))
     if found is None or found[0] < EFFECT_LOSS:
         return None
-    return f"and the loss reached {number(found[0])}x its start"
+    return f"and the loss reached {number(found[0])}× its start"
 
 
 def _replaced(rows: Rows, step: int, limits: Limits) -> str | None:

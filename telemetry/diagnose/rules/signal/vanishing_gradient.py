@@ -194,7 +194,7 @@ DETECTOR = Detector(
     acts_by=(Mechanism.SMALL_GRADIENTS,),
     shown=Shown(
         low_is_worse=True,
-        normal="Gradients of neighbouring layers differ by less than 2x, and not always in the "
+        normal="Gradients of neighbouring layers differ by less than 2×, and not always in the "
         "same direction.",
     ),
 )

@@ -37,7 +37,7 @@ def test_losses_that_are_not_divided_are_a_warning_in_a_run_that_fails(chain: Ch
     result = found(diagnosed(run), "loss_multiplier")
     assert result.severity is Severity.WARNING
     assert result.value == pytest.approx(4.0)
-    assert "none of the 4 losses" in result.message
+    assert "the 4 losses of a step are not divided" in result.message
 
 
 def test_losses_that_are_divided_twice_are_found(chain: Chains) -> None:
@@ -88,7 +88,7 @@ def test_other_ways_to_accumulate_pass(
         ({"flags": 16}, "telemetry.step(loss=loss)"),
         ({"root_factor_sum": None}, "no sampled step"),
         ({"backward_calls": 5}, "no sampled step"),
-        ({"optimizer": "SAM"}, "SAM evaluates a batch several times"),
+        ({"optimizer": "SAM"}, "SAM evaluates each batch several times"),
     ],
 )
 def test_what_is_not_known_is_not_checked(

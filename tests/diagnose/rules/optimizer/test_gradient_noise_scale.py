@@ -52,7 +52,10 @@ def test_a_batch_far_above_the_noise_scale_is_told(chain: Chains) -> None:
     assert result.value == pytest.approx(10.0, rel=0.1)
     assert result.threshold == 128
     # (1 + 10 / 16) / (1 + 10 / 128) times the steps
-    assert "1 of the 8 micro-batches: about 1.5 times as many steps, each of 12%" in result.advice
+    assert (
+        "1 instead of 8 micro-batches: this takes about 1.5 times as many steps, each with 12%"
+        in result.advice
+    )
 
 
 def test_the_noise_scale_needs_neither_the_divisor_nor_the_loss_scale(chain: Chains) -> None:
@@ -80,12 +83,12 @@ def test_noise_far_above_the_signal_counts_where_the_loss_stands_still(chain: Ch
 
 def test_a_gradient_within_its_noise_has_no_scale(chain: Chains) -> None:
     run = accumulated(chain(2).losses(learning(60)), signal=0.0, noise=100.0)
-    assert "beyond measure" in not_checked(diagnosed(run), ID).reason
+    assert "too large to measure" in not_checked(diagnosed(run), ID).reason
 
 
 def test_few_samples_and_plain_loops_have_no_noise_scale(chain: Chains) -> None:
     few = accumulated(chain(2).losses(learning(60)), signal=1.0, noise=10.0, n=40)
-    assert "40 samples" in not_checked(diagnosed(few), ID).reason
+    assert "40 sampled steps" in not_checked(diagnosed(few), ID).reason
     assert not_checked(diagnosed(chain(2).losses(learning(60))), ID).absent
 
 

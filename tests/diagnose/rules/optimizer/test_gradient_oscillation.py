@@ -66,7 +66,7 @@ def test_samples_of_steps_apart_do_not_oscillate(chain: Chains) -> None:
     run = cosines(chain(2).losses(stalled(2.0, 200), every=1000), [-0.8] * 60, every=3)
     entry = not_checked(diagnosed(run), ID)
     assert entry.absent
-    assert "0 samples of consecutive steps" in entry.reason
+    assert "0 pairs of consecutive steps" in entry.reason
 
 
 def test_an_oscillation_without_a_learning_rate_is_told_what_to_look_at(chain: Chains) -> None:

@@ -47,7 +47,7 @@ def test_even_growth_of_a_failing_run_is_its_cause(chain: Chains) -> None:
     assert result.layers == ("l0",)
     assert result.value == pytest.approx(7.0, abs=1e-3)
     assert result.first_step == 0
-    assert "2.06% a step all the time; the run is stalled" in result.message
+    assert "steadily by 2.06% per step; the run is stalled" in result.message
     assert "weight decay of -0.206 at the learning rate 0.1" in result.advice
     assert result.consequence_of is None
 
@@ -141,4 +141,4 @@ def test_growth_without_a_learning_rate_is_told_what_to_look_at(chain: Chains) -
     run = weights(chain(1).losses(stalled(2.3, 240), every=4), exponential(7), ratio=PACE)
     for row in run.rows["steps"]:
         row["lr"] = None
-    assert found(diagnosed(run), ID).advice.endswith("decay of the weights.")
+    assert found(diagnosed(run), ID).advice.endswith("weight decay.")

@@ -39,7 +39,7 @@ def test_a_softmax_of_attention_is_not_named(chain: Chains) -> None:
     [
         ("nll_loss", {"row_sum_error": 12.0, "log_partition": 2.3}, "error", "raw logits"),
         ("nll_loss", {"row_sum_error": 1e-6, "log_partition": 2.4}, "warning", "probabilities"),
-        ("cross_entropy", {"log_partition": 1e-5}, "info", "changes nothing"),
+        ("cross_entropy", {"log_partition": 1e-5}, "info", "does not change"),
     ],
 )
 def test_each_mistake_has_its_severity(

@@ -92,7 +92,7 @@ def test_windows_that_are_not_full_do_not_count(chain: Chains) -> None:
         run.activation("a0", "output", step, n_units=64, n_dead=64, window_samples=64)
     assert "no window" in not_checked(diagnosed(run), "dead_units").reason
     run = dead(chain(3).losses(stalled(2.3, 60), every=1), "a0", [1.0, 1.0])
-    assert "fewer than 3 windows" in not_checked(diagnosed(run), "dead_units").reason
+    assert "fewer than 3 complete windows" in not_checked(diagnosed(run), "dead_units").reason
 
 
 def test_a_functional_activation_is_named_by_the_layer_that_feeds_it(chain: Chains) -> None:

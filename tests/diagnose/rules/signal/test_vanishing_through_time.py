@@ -39,7 +39,7 @@ def test_two_thirds_out_of_reach_of_a_stalled_run(chain: Chains) -> None:
     assert result.layer == "rnn"
     assert result.first_step == 20
     assert result.value == pytest.approx(19 / 30)  # 2^-11 and less: 29 - 10 of 30 steps
-    assert "shrinks 2x per time step" in result.message
+    assert "shrinks 2× per time step" in result.message
     assert "profiles" in result.evidence["query"]
 
 
