@@ -201,7 +201,7 @@ def _show_curves(screen: Screen, curves: "Curves") -> None:
     screen.grid(Grid(columns=columns, rows=rows))
     if any(curve.is_smoothed for curve in shown):
         screen.note(
-            Span(("  BEST and LAST of the loss are means over a tenth of the steps"), Style.FAINT)
+            Span("  BEST and LAST of the loss are means over a tenth of the steps", Style.FAINT)
         )
     if len(shown) < len(ordered):
         screen.note(Span(f"  {len(ordered) - len(shown)} more with --json", Style.FAINT))

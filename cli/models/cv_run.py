@@ -79,7 +79,7 @@ UNCOUNTED = (
     metavar="N",
     default=0,
     show_default=True,
-    help="Of folds and trainings.",
+    help="Random seed for folds and trainings.",
 )
 @click.option(
     "--holdout",

@@ -1,6 +1,25 @@
-"""Small texts: plurals, and widths on a terminal."""
+"""Small texts: plurals, widths on a terminal, and what an encoding without a character gets."""
 
+import codecs
 import unicodedata
+
+READABLE = "telemetry.readable"  # for `errors=` of a stream
+IN_ASCII = {"×": "x"}  # what our own texts use
+
+
+def _readable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """`7x` for `7×`; other characters become escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        return codecs.backslashreplace_errors(error)
+    lacking = error.object[error.start : error.end]
+    return "".join(map(_in_ascii, lacking)), error.end
+
+
+def _in_ascii(character: str) -> str:
+    return IN_ASCII.get(character) or character.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(READABLE, _readable)
 
 
 def plural(n: int, noun: str) -> str:

@@ -68,7 +68,7 @@ def _show_metrics(screen: Screen, diff: Diff) -> None:
     n_detailed = 1 if screen.for_people else len(diff.metrics)
     screen.grid(metric_grid(diff.metrics, n_detailed=n_detailed))
     if any(metric.is_smoothed for metric in diff.metrics):
-        text = "  BASE, CANDIDATE and best of the loss: means of a tenth of the steps"
+        text = "  BASE, CANDIDATE and best of the loss are means over a tenth of the steps"
         screen.note(Span(text, Style.FAINT))
 
 

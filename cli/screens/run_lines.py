@@ -70,10 +70,12 @@ def error_text(error: Mapping[str, Json]) -> str:
 
 
 def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
-    """What is missing between the steps of a run, and what else is not there."""
+    """What is missing between the steps of a run, and what else could not be written."""
     n_rows, n_values = run.dropped_rows, run.refused_values
     dropped = [f"{plural(n_rows, 'row')} could not be written"] if n_rows else []
-    refused = [f"{plural(n_values, 'value')} of losses and metrics: no single number"]
+    refused = [
+        f"{plural(n_values, 'value')} of losses and metrics could not be written: not a single number"
+    ]
     return [*dropped, *(refused if n_values else [])] + [
         f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
         f"not yet on disk when the process of attempt {hole.attempt} ended"
@@ -144,7 +146,7 @@ def _cadence(cadence: int | None, asked: int | None) -> str:
         return ""
     text = f"every {plural(cadence, 'step') if cadence > 1 else 'step'}"
     is_refused = asked is not None and asked < cadence
-    return f"{text} at the end where every {asked} was asked for" if is_refused else text
+    return f"{text} at the end instead of every {asked}" if is_refused else text
 
 
 def _overhead(run: "Run", share: float, elapsed_s: float) -> str:

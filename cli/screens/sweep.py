@@ -51,7 +51,7 @@ def show(screen: Screen, sweep: "Sweep") -> None:
     screen.blank()
     screen.grid(run_grid(sweep, shown))
     if sweep.is_smoothed:
-        text = f"  {sweep.metric}: mean of the last tenth of the steps"
+        text = f"  {sweep.metric}: mean over the last tenth of the steps"
         screen.note(Span(text, Style.FAINT))
     if len(shown) < len(sweep.runs):
         screen.note(Span(f"  {len(sweep.runs) - len(shown)} more with --json", Style.FAINT))

@@ -85,7 +85,7 @@ def _effects(detectors: Sequence[Detector]) -> dict[str, set[str]]:
                 near = difflib.get_close_matches(name, effects, n=1)
                 hint = f"did you mean {near[0]}?" if near else "name a file below rules/."
                 raise ValueError(
-                    f"rule {detector.id}: causes or caused_by names {name!r}, which is no rule; "
+                    f"rule {detector.id}: causes or caused_by names {name!r}, which is not a rule; "
                     f"{hint}"
                 )
         edges = [(detector.id, name) for name in detector.causes]

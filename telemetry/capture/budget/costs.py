@@ -95,7 +95,7 @@ class Costs:
         self._is_refusal_told = True
         logger.warning(
             "telemetry: every=%d costs more than overhead_budget=%g allows: from step %d on, "
-            "1 step in %d is sampled; overhead_budget=None samples what was asked for",
+            "1 step in %d is sampled; overhead_budget=None removes the limit",
             asked,
             budget,
             change.step + 1,

@@ -127,7 +127,7 @@ def _failures(
     for entry in entries:
         roots = reading.roots[entry.run.key]
         if isinstance(roots, StoreUnreadable):
-            warnings.append(f"{entry.run.run} is not diagnosed: {roots}")
+            warnings.append(f"{entry.run.run} could not be diagnosed: {roots}")
         else:
             read.append((entry, roots or _unexplained(entry)))
     detectors = sorted(set().union(*(roots for _, roots in read)))

@@ -41,16 +41,16 @@ def row(out: str, name: str) -> list[str]:
         pytest.param(
             *(0.02, 0.05, "regression", "worse", 1),
             (
-                "worse (p 0.019); by the best estimate by more than the margin of 1 %, which the "
-                "interval leaves open."
+                "worse (p 0.019); the best estimate exceeds the margin of 1 %, but the "
+                "interval includes smaller changes."
             ),
             id="worse, perhaps by less than the margin",
         ),
         pytest.param(
             *(0.02, -0.041, "improvement", "better", 0),
             (
-                "better (p 0.033) in the one-sided test; by how much is uncertain: the best "
-                "estimate exceeds the margin of 1 %, the two-sided interval holds 0."
+                "better (p 0.033) in the one-sided test; the size is uncertain: the best "
+                "estimate exceeds the margin of 1 %, but the two-sided interval contains 0."
             ),
             id="better in the one-sided test",
         ),
@@ -77,17 +77,17 @@ def row(out: str, name: str) -> list[str]:
         ),
         pytest.param(
             *(0.02, 0.03, "inconclusive", "unclear", 3),
-            "the runs cannot tell whether there is a change; with 3 runs a side a change of",
+            "the runs cannot show whether there is a change; with 3 runs per side a change of",
             id="beyond the margin, and the interval holds 0",
         ),
         pytest.param(
             *(0.5, 0.0, "inconclusive", "unclear", 3),
-            "the runs cannot tell whether there is a change; with 3 runs a side a change of",
+            "the runs cannot show whether there is a change; with 3 runs per side a change of",
             id="within the margin, and the interval is wide",
         ),
         pytest.param(
             *(0.0035, 0.009, "inconclusive", "unclear", 3),
-            "the runs cannot tell whether this is beyond the margin of 1 %; with 3 runs a side",
+            "the runs cannot show whether this is beyond the margin of 1 %; with 3 runs per side",
             id="a change, and the margin is within the interval",
         ),
     ],

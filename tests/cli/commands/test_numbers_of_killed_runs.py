@@ -115,4 +115,7 @@ def test_rows_that_could_not_be_written_are_told(store: Path, telemetry: Telemet
 def test_values_that_were_no_numbers_are_told(store: Path, telemetry: Telemetry) -> None:
     RunBuilder(store, summary={"refused_values": 3}).losses([2.0, 1.0]).write()
     assert validated("show", telemetry("show", "--json").out)["refused_values"] == 3
-    assert "lost\t3 values of losses and metrics: no single number" in telemetry("show").out
+    assert (
+        "lost\t3 values of losses and metrics could not be written: not a single number"
+        in telemetry("show").out
+    )

@@ -110,7 +110,7 @@ def test_a_metric_that_is_logged_is_as_it_was_logged(
     assert f"best {told}" in telemetry(*compared, "loss").out
     assert told not in telemetry(*compared, "val_loss").out
     swept = ("sweep", "default", "--no-color", "--metric")
-    assert "loss: mean of the last tenth of the steps" in telemetry(*swept, "loss").out
+    assert "loss: mean over the last tenth of the steps" in telemetry(*swept, "loss").out
     assert "tenth of the steps" not in telemetry(*swept, "val_loss").out
 
 

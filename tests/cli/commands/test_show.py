@@ -192,7 +192,7 @@ def test_a_cadence_that_the_budget_has_forbidden_is_said(
     builder.summary.update(every=5, cadence=25, overhead_share=0.02, overhead_s=0.5)
     builder.write()
     text = telemetry("show", "refused").out
-    assert "0 of 4 steps sampled, every 25 steps at the end where every 5 was asked for" in text
+    assert "0 of 4 steps sampled, every 25 steps at the end instead of every 5" in text
     assert "(500ms)" in text
     capture = validated("show", telemetry("show", "refused", "--json").out)["capture"]
     assert (capture["n_samples"], capture["n_steps"], capture["every"]) == (0, 4, 5)
