@@ -73,9 +73,8 @@ def lost_lines(run: "Run", lost: "Sequence[LostSteps]") -> list[str]:
     """What is missing between the steps of a run, and what else could not be written."""
     n_rows, n_values = run.dropped_rows, run.refused_values
     dropped = [f"{plural(n_rows, 'row')} could not be written"] if n_rows else []
-    refused = [
-        f"{plural(n_values, 'value')} of losses and metrics could not be written: not a single number"
-    ]
+    what = plural(n_values, "value")
+    refused = [f"{what} of losses and metrics could not be written: not a single number"]
     return [*dropped, *(refused if n_values else [])] + [
         f"{plural(hole.last - hole.first + 1, 'step')}, {numbers.steps(hole.first, hole.last)}: "
         f"not yet on disk when the process of attempt {hole.attempt} ended"

@@ -43,8 +43,8 @@ class CauseGraph:
         circle = [name for name in sorted(reach) if name in reach[name]]
         if circle:
             raise ValueError(
-                f"rules {', '.join(circle)}: by what they declare, a finding of each causes itself "
-                "in the end; take one of them out of causes or caused_by."
+                f"rules {', '.join(circle)}: by their causes and caused_by a finding would cause "
+                "itself; remove one of these declarations."
             )
         return cls(
             reach=reach,
