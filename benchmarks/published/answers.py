@@ -1,4 +1,4 @@
-"""What a diagnosis is held against: accepted.toml, which is older than the first run of each case."""
+"""What a diagnosis is held against: accepted.toml, older than the first run of each case."""
 
 import hashlib
 import tomllib

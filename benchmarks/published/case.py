@@ -64,7 +64,7 @@ class Unrecorded:
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """What a run reached: a share, of which more is better, or an error, of which less is better."""
+    """What a run reached: a share (more is better) or an error (less is better)."""
 
     share: float | None = None
     error: float | None = None

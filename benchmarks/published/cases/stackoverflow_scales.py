@@ -49,11 +49,16 @@ def _counties(trial: Trial, n: int) -> tuple[Tensor, Tensor]:
     draws = torch.randn(n, 16, generator=trial.generator)
     y = ((draws[:, 0] + draws[:, 5] - draws[:, 9]) > 0).float()
     middle = torch.tensor(
-        [*(11.0, 38.0, 38.0, 14.0, 15.0, 15.0, 9.0, 9.0), *(2.4, 55.0, 17.0, 19.0, 11.2, -0.5)]
-        + [-0.2, 0.5]
+        [
+            *(11.0, 38.0, 38.0, 14.0, 15.0, 15.0, 9.0, 9.0),
+            *(2.4, 55.0, 17.0, 19.0, 11.2, -0.5, -0.2, 0.5),
+        ]
     )
     width = torch.tensor(
-        [*(1.2, 2.0, 2.0, 4.0, 3.0, 3.0, 1.5, 1.5), *(0.1, 4.0, 4.0, 6.0, 0.3, 0.3), 0.3, 0.3]
+        [
+            *(1.2, 2.0, 2.0, 4.0, 3.0, 3.0, 1.5, 1.5),
+            *(0.1, 4.0, 4.0, 6.0, 0.3, 0.3, 0.3, 0.3),
+        ]
     )
     x = middle + width * draws
     counts = [0, 6, 7, 12]  # people and money: their logarithms are normal
@@ -186,7 +191,7 @@ def ten_steps(trial: Trial) -> Reached:
 
 @case(
     "deepfd-49",
-    source="https://github.com/ShyamPoovaiah/FacialKeypointsDetection at 6543925 (ArabelaTso/DeepFD)",
+    source="ShyamPoovaiah/FacialKeypointsDetection on GitHub at 6543925 (ArabelaTso/DeepFD)",
     wrong="Adam with rate .1 on a linear network of 9,216 inputs",
     mended="rate .01 with momentum .9, gradients clipped to 1",
     ported="15 spots on 48 x 48 pixels for the faces, 300 steps",
@@ -221,7 +226,7 @@ def keypoints(trial: Trial) -> Reached:
 
 @case(
     "deepfd-58",
-    source="https://github.com/vincenty2022/Averaging_Neural_Networks at 53c5940 (ArabelaTso/DeepFD)",
+    source="vincenty2022/Averaging_Neural_Networks on GitHub at 53c5940 (ArabelaTso/DeepFD)",
     wrong="the rectified hidden layer is missing",
     mended="added",
     ported="1,200 steps",
