@@ -89,7 +89,7 @@ def eval_until_next_epoch(trial: Trial) -> Reached:
     optimizer = Adam(model.parameters(), lr=2e-4)
     telemetry = trial.record(model, optimizer)
     n_steps = 0
-    for _ in range(60):
+    for _ in range(90):
         model.train()
         for x, y in batches(data.x, data.y, 16, trial.generator):
             optimizer.zero_grad()
@@ -122,7 +122,7 @@ def _normed() -> nn.Sequential:
     source="https://github.com/facebookresearch/clevr-iep/pull/22",
     wrong="check_accuracy sets the model to eval and never back, so BatchNorm stands still",
     mended="set_mode('train') after the check",
-    ported="digits; checked after 20 steps and then each 100",
+    ported="digits; checked after 5 steps and then each 100",
 )
 def check_leaves_eval(trial: Trial) -> Reached:
     """Trained with the statistics of the first steps."""
@@ -140,7 +140,7 @@ def check_leaves_eval(trial: Trial) -> Reached:
             optimizer.step()
             telemetry.step(loss=loss)
             n_steps += 1
-            if n_steps % 100 == 20:
+            if n_steps % 100 == 5:
                 model.eval()
                 _evaluated(model, telemetry, data.val_x, data.val_y)
                 if trial.fixed:

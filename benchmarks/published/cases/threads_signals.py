@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam
 
 from published.case import Reached, Trial, case
-from published.material import accuracy, batches, blobs, digits, unexplained
+from published.material import accuracy, batches, cut, digits, unexplained
 
 
 class _Posterior(nn.Module):
@@ -179,11 +179,12 @@ def masked_altogether(trial: Trial) -> Reached:
     source="https://github.com/yz93/LAVT-RIS/issues/25",
     wrong="the weights of two layers in a row start at zero: neither gets a gradient",
     mended="only the second starts at zero",
-    ported="a branch beside a linear layer; digits",
+    ported="a branch beside a linear layer; two classes that no line parts",
 )
 def two_zero_layers(trial: Trial) -> Reached:
     """A product of two zeros."""
-    data = blobs(17, n=1500, features=6, classes=2, spread=0.8)
+    x = torch.randn(1500, 6, generator=trial.generator)
+    data = cut(x, (x[:, 0] * x[:, 1] > 0).long())
 
     class _Gated(nn.Module):
         def __init__(self) -> None:
