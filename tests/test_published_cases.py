@@ -1,4 +1,4 @@
-"""The published bugs of benchmarks/published: each can be trained in both versions, and is answered."""
+"""The published bugs of benchmarks/published: each trains in both versions, and has an answer."""
 
 import sys
 from importlib import import_module
