@@ -1,5 +1,7 @@
 """Threads: scales, order and splits of data, and what a model is allowed to see."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -108,12 +110,13 @@ def one_class_after_another(trial: Trial) -> Reached:
 
 def _overlapping(trial: Trial, share: float) -> Reached:
     """How far the validation is from new data, where a share of it is trained with."""
-    data = blobs(19, n=700, features=40, classes=4, spread=6.0)
+    raw = blobs(19, n=700, features=40, classes=4, spread=6.0)
+    data = replace(raw, x=raw.x / 6, val_x=raw.val_x / 6)
     n_shared = int(share * len(data.val_x))
     val_x = torch.cat([data.x[:n_shared], data.val_x[n_shared:]])
     val_y = torch.cat([data.y[:n_shared], data.val_y[n_shared:]])
     split = trial.pick(Data(x=data.x, y=data.y, val_x=val_x, val_y=val_y), fixed=data)
-    model, _ = _classifier(trial, split, rate=0.02, epochs=12, shuffles=True, size=20)
+    model, _ = _classifier(trial, split, rate=0.05, epochs=25, shuffles=True, size=20)
     told = accuracy(model, split.val_x, split.val_y)
     return Reached(share=1 - abs(told - accuracy(model, data.val_x, data.val_y)))
 
