@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -27,50 +27,13 @@ from scores import rate
 
 from published.answers import Answer, Evidence, Half, answers, half
 from published.case import Reached, Trial
+from published.outcome import Outcome, Told, alarms, verdict
 from published.registry import CASES
+from published.tables import markdown
 from telemetry.diagnose.diagnose import diagnose_run
-from telemetry.diagnose.finding import Severity
 from telemetry.store.store import Store
 
 REACHED = "reached.json"  # of a kept run, beside its store
-SYMPTOM = "loss_not_decreasing"  # true of most runs that go wrong, and no cause
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """One finding: its detector, how serious it is, and what it is said to follow from."""
-
-    detector: str
-    severity: str
-    consequence_of: str | None
-
-    @property
-    def counts(self) -> bool:
-        """A warning or an error."""
-        return self.severity != Severity.INFO.value
-
-    @property
-    def words(self) -> str:
-        """`W:dead_units<learning_rate_too_high`."""
-        letter = self.severity[0].upper() if self.counts else "i"
-        return f"{letter}:{self.detector}{f'<{self.consequence_of}' if self.consequence_of else ''}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Both versions of one case."""
-
-    name: str
-    wrong: Reached
-    fixed: Reached
-    told_of_wrong: tuple[Told, ...] = ()
-    told_of_fixed: tuple[Told, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def hurts(self) -> bool:
-        """The mended version is clearly better."""
-        return self.wrong.hurts(self.fixed)
 
 
 def trained(name: str, *, fixed: bool, store: Path | None) -> Reached:
@@ -117,29 +80,6 @@ def run_case(name: str, *, folder: Path | None, again: bool) -> Outcome:
     )
 
 
-def found(outcome: Outcome, answer: Answer) -> bool:
-    """An accepted detector warns of the wrong version."""
-    return any(told.counts and told.detector in answer.accepted for told in outcome.told_of_wrong)
-
-
-def verdict(outcome: Outcome, answer: Answer) -> str:
-    """`found`, or what is told instead."""
-    if found(outcome, answer):
-        return "found"
-    if any(told.detector in answer.accepted for told in outcome.told_of_wrong):
-        return "information"
-    counted = {told.detector for told in outcome.told_of_wrong if told.counts}
-    if not counted:
-        return "silent"
-    return "symptom" if counted == {SYMPTOM} else "something else"
-
-
-def alarms(outcome: Outcome, answer: Answer) -> tuple[Told, ...]:
-    """Warnings of the mended version that are not known to be right."""
-    known = {*answer.remains}
-    return tuple(t for t in outcome.told_of_fixed if t.counts and t.detector not in known)
-
-
 def line(outcome: Outcome, answer: Answer) -> str:
     """One case."""
     return (
@@ -181,6 +121,7 @@ def main() -> None:
     parser.add_argument("--untold", action="store_true", help="train only, without the callback")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
     parser.add_argument("--out", type=Path, help="write the outcomes as JSON")
+    parser.add_argument("--table", type=Path, help="write the table of the cases as Markdown")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
     parser.add_argument("--rerun-rules", type=Path, help="judge the runs of such a folder anew")
     given = parser.parse_args()
@@ -201,6 +142,8 @@ def main() -> None:
             outcomes.append(outcome)
     if given.out:
         given.out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    if given.table:
+        given.table.write_text(markdown(outcomes, CASES, known), "utf-8")
     for entry in Half:
         own = [outcome for outcome in outcomes if half(outcome.name, known[outcome.name]) is entry]
         if own and not given.untold:
