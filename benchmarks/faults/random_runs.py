@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
 from pool import map_over
+from random_setups.evidence import EVIDENCE, KINDS
 from random_setups.injections import drawn_injection
 from random_setups.more_injections import any_injection, short_injections
 from random_setups.setups import Setup, drawn
@@ -230,11 +231,23 @@ def _line(facts: Facts, outcome: Judged) -> str:
     )
 
 
+def _only_told(facts: Facts, outcome: Judged) -> bool:
+    """An accepted cause is named, but as information."""
+    told = {text[2:].partition("<")[0] for text in outcome.others if text.startswith("i:")}
+    return not outcome.right and not told.isdisjoint(facts.planted.roots)
+
+
 def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     """Rates, causes named, and what could not be checked."""
     counted = [(facts, outcome) for facts, outcome in outcomes if facts.counts]
     for name, text in rates([(facts.planted, outcome) for facts, outcome in counted]).items():
         print(f"{name:24} {text}")
+    faulty = [(facts, outcome) for facts, outcome in counted if facts.fault != HEALTHY]
+    for kind in KINDS:
+        own = [outcome.right for facts, outcome in faulty if EVIDENCE[facts.fault] == kind]
+        print(f"  where {kind + ' shows it':22} {rate(own)}")
+    told = (_only_told(facts, outcome) for facts, outcome in faulty)
+    print(f"{'as information only':24} {rate(told)}")
     harmless = [
         outcome for facts, outcome in outcomes if not facts.counts and facts.fault != HEALTHY
     ]
@@ -242,10 +255,10 @@ def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     unlearnt = sum(not facts.counts for facts, _ in outcomes if facts.fault == HEALTHY)
     print(f"{unlearnt} healthy set-ups did not learn and are not counted")
     print("\nplanted: named first")
-    faulty = [
+    named = [
         ("overfits" if f.overfits and f.fault == HEALTHY else f.fault, o.named) for f, o in counted
     ]
-    print("\n".join(confusion(faulty)))
+    print("\n".join(confusion(named)))
     print("\nnot checked, share of the runs")
     print("\n".join(unchecked([outcome for _, outcome in counted])))
 

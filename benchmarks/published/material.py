@@ -1,8 +1,7 @@
 """Data that stand for those of the sources, and the small parts that loops share."""
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,26 +85,8 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 @torch.no_grad()
-def binary_accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Of one output that is a probability."""
-    was_training = model.training
-    model.eval()
-    right = ((model(x).flatten() > 0.5).float() == y.flatten()).float().mean()
-    model.train(was_training)
-    return float(right)
-
-
-@torch.no_grad()
 def unexplained(out: Tensor, target: Tensor) -> float:
     """Squared error over the variance of the targets: 1 is what their mean reaches."""
     error = functional.mse_loss(out.reshape(target.shape), target)
     value = float(error / target.var().clamp_min(1e-12))
     return value if math.isfinite(value) else math.inf
-
-
-def chain(sizes: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
-    """Linear layers with an activation after each but the last."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), activation()]
-    return layers[:-1]

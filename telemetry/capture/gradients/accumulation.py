@@ -184,7 +184,7 @@ def _factor(node: Node | None, depth: int) -> _Factor | None:
 def _constant(node: Node) -> Tensor | None:
     """The one-element constant of a product or quotient with one varying operand."""
     operands = [following for following, _ in node.next_functions]
-    if len(operands) < 2:  # by a number inside of torch, as in a cross entropy of soft labels
+    if None not in operands:  # a number inside of torch, as in a cross entropy of soft labels
         return None
     first, second = operands
     found = getattr(node, "_saved_self" if first is None else "_saved_other")
