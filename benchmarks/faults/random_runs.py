@@ -245,7 +245,7 @@ def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     faulty = [(facts, outcome) for facts, outcome in counted if facts.fault != HEALTHY]
     for kind in KINDS:
         own = [outcome.right for facts, outcome in faulty if EVIDENCE[facts.fault] == kind]
-        print(f"  where {kind + ' shows it':22} {rate(own)}")
+        print(f"  shown by {kind:15} {rate(own)}")
     told = (_only_told(facts, outcome) for facts, outcome in faulty)
     print(f"{'as information only':24} {rate(told)}")
     harmless = [
