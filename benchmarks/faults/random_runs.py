@@ -4,6 +4,8 @@
 optimizer, schedule, batch, reduction, precision, clipping, initialisation), trains each with the
 callback's defaults, and counts warnings and errors on those that have learnt. With `--faults` each
 set-up that has learnt is trained again with one fault (injections.py) that begins at a random step.
+`--short` draws another family: 30 to 250 steps, small batches, losses written by hand, more
+optimizers, loops and faults (short_setups.py, more_injections.py).
 """
 
 import argparse
@@ -21,8 +23,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
 from pool import map_over
-from random_setups.injections import INJECTIONS, drawn_injection
-from random_setups.setups import drawn
+from random_setups.evidence import EVIDENCE, KINDS
+from random_setups.injections import drawn_injection
+from random_setups.more_injections import any_injection, short_injections
+from random_setups.setups import Setup, drawn
+from random_setups.short_setups import drawn_short
 from random_setups.training import Options, trained
 from scores import Judged, Planted, confusion, held_against, rate, rates, unchecked
 
@@ -76,7 +81,7 @@ class Facts:
         """A healthy run that has learnt, or a fault that hurts or is one by definition."""
         if self.fault == HEALTHY:
             return self.score >= self.learnt or self.overfits
-        return INJECTIONS[self.fault].always_wrong or not self.score >= self.twin - SUFFERS
+        return any_injection(self.fault).always_wrong or not self.score >= self.twin - SUFFERS
 
     @property
     def planted(self) -> Planted:
@@ -85,15 +90,20 @@ class Facts:
             return Planted(roots=("overfitting",)) if self.overfits else Planted()
         window = max(ON_TIME_STEPS, ON_TIME_SHARE * (self.n_steps - self.at))
         return Planted(
-            roots=INJECTIONS[self.fault].roots,
+            roots=any_injection(self.fault).roots,
             layers=self.layers,
             by=self.at + int(window),
         )
 
 
-def healthy_run(seed: int, folder: Path, options: Options) -> Facts:
+def setup_of(seed: int, *, short: bool) -> Setup:
+    """Of the family of short set-ups, or of the long ones."""
+    return drawn_short(seed) if short else drawn(seed)
+
+
+def healthy_run(seed: int, folder: Path, options: Options, *, short: bool) -> Facts:
     """Train the set-up of a seed."""
-    setup = drawn(seed)
+    setup = setup_of(seed, short=short)
     store = folder / f"{seed}-{HEALTHY}"
     score, running = trained(setup, store, seed, options=options)
     return _kept(
@@ -111,10 +121,11 @@ def healthy_run(seed: int, folder: Path, options: Options) -> Facts:
     )
 
 
-def faulty_run(healthy: Facts, folder: Path, options: Options) -> Facts:
+def faulty_run(healthy: Facts, folder: Path, options: Options, *, short: bool) -> Facts:
     """Train the set-up again with the fault that is drawn for its seed."""
-    setup = drawn(healthy.seed)
-    fault, at, choose = drawn_injection(setup, healthy.seed)
+    setup = setup_of(healthy.seed, short=short)
+    among = {"among": short_injections(setup, healthy.seed)} if short else {}
+    fault, at, choose = drawn_injection(setup, healthy.seed, **among)
     store = folder / f"{healthy.seed}-{fault.name}"
     score, running = trained(
         setup,
@@ -147,13 +158,13 @@ def judged(facts: Facts, folder: Path) -> Judged:
 
 
 def runs_of(
-    seed: int, *, folder: Path, faults: bool, options: Options
+    seed: int, *, folder: Path, faults: bool, short: bool, options: Options
 ) -> list[tuple[Facts, Judged]]:
     """The healthy run of a seed, and a faulty one if it has learnt."""
     torch.set_num_threads(1)
-    facts = [healthy_run(seed, folder, options)]
+    facts = [healthy_run(seed, folder, options, short=short)]
     if faults and facts[0].counts and not facts[0].overfits:
-        facts.append(faulty_run(facts[0], folder, options))
+        facts.append(faulty_run(facts[0], folder, options, short=short))
     return [(entry, judged(entry, folder)) for entry in facts]
 
 
@@ -176,6 +187,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, default=100, help="seeds")
     parser.add_argument("--faults", action="store_true", help="plant a fault in each, too")
+    parser.add_argument("--short", action="store_true", help="draw short set-ups (short_setups.py)")
     parser.add_argument("--every", type=int, help="sample every so many steps, without a budget")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, to be judged again")
@@ -193,6 +205,7 @@ def main() -> None:
                 runs_of,
                 folder=given.keep or Path(temporary),
                 faults=given.faults,
+                short=given.short,
                 options=options,
             )
             seeds = range(given.first, given.first + given.count)
@@ -218,11 +231,23 @@ def _line(facts: Facts, outcome: Judged) -> str:
     )
 
 
+def _only_told(facts: Facts, outcome: Judged) -> bool:
+    """An accepted cause is named, but as information."""
+    told = {text[2:].partition("<")[0] for text in outcome.others if text.startswith("i:")}
+    return not outcome.right and not told.isdisjoint(facts.planted.roots)
+
+
 def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     """Rates, causes named, and what could not be checked."""
     counted = [(facts, outcome) for facts, outcome in outcomes if facts.counts]
     for name, text in rates([(facts.planted, outcome) for facts, outcome in counted]).items():
         print(f"{name:24} {text}")
+    faulty = [(facts, outcome) for facts, outcome in counted if facts.fault != HEALTHY]
+    for kind in KINDS:
+        own = [outcome.right for facts, outcome in faulty if EVIDENCE[facts.fault] == kind]
+        print(f"  shown by {kind:15} {rate(own)}")
+    told = (_only_told(facts, outcome) for facts, outcome in faulty)
+    print(f"{'as information only':24} {rate(told)}")
     harmless = [
         outcome for facts, outcome in outcomes if not facts.counts and facts.fault != HEALTHY
     ]
@@ -230,10 +255,10 @@ def summarise(outcomes: Sequence[tuple[Facts, Judged]]) -> None:
     unlearnt = sum(not facts.counts for facts, _ in outcomes if facts.fault == HEALTHY)
     print(f"{unlearnt} healthy set-ups did not learn and are not counted")
     print("\nplanted: named first")
-    faulty = [
+    named = [
         ("overfits" if f.overfits and f.fault == HEALTHY else f.fault, o.named) for f, o in counted
     ]
-    print("\n".join(confusion(faulty)))
+    print("\n".join(confusion(named)))
     print("\nnot checked, share of the runs")
     print("\n".join(unchecked([outcome for _, outcome in counted])))
 

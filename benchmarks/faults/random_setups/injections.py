@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -75,13 +75,14 @@ def _classifies(setup: Setup) -> bool:
     return setup.task.classes
 
 
-def _has_numbers(setup: Setup) -> bool:
+def has_numbers(setup: Setup) -> bool:
     """Inputs that can be scaled: neither tokens nor one-hot rows."""
     x = setup.task.data.x
     return x.is_floating_point() and not bool(((x == 0) | (x == 1)).all())
 
 
-def _has_norm(setup: Setup) -> bool:
+def has_norm(setup: Setup) -> bool:
+    """A layer that undoes the scale of what it is given."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
     return any(isinstance(module, kinds) for module in setup.model.modules())
 
@@ -206,7 +207,7 @@ def detached(running: Running, choose: random.Random) -> None:
 @injection(
     "poor_initialization",
     "exploding_gradient",
-    applies=lambda s: not _has_norm(s),
+    applies=lambda s: not has_norm(s),
     at_start=True,
 )
 def large_weights(running: Running, choose: random.Random) -> None:
@@ -217,7 +218,7 @@ def large_weights(running: Running, choose: random.Random) -> None:
 @injection(
     "poor_initialization",
     "vanishing_gradient",
-    applies=lambda s: not _has_norm(s) and len(_hidden(s.model)) > 1,
+    applies=lambda s: not has_norm(s) and len(_hidden(s.model)) > 1,
     at_start=True,
 )
 def small_weights(running: Running, choose: random.Random) -> None:
@@ -290,7 +291,7 @@ def targets_of_other_samples(running: Running, choose: random.Random) -> None:
     running.batch_of = lambda x, y: (x, targets[torch.randperm(len(targets))[: len(y)]])
 
 
-@injection("input_scale", applies=lambda s: _has_numbers(s) and not _has_norm(s), at_start=True)
+@injection("input_scale", applies=lambda s: has_numbers(s) and not has_norm(s), at_start=True)
 def inputs_not_scaled(running: Running, choose: random.Random) -> None:
     """Inputs 255 to 5,000 times as large as standardised ones, in training and evaluation."""
     factor = choose.uniform(255, 5000)
@@ -323,13 +324,12 @@ def half_precision_weights(running: Running, choose: random.Random) -> None:
     _scaled_rate(running, 10 ** -choose.uniform(1.5, 2.5))
 
 
-def drawn_injection(setup: Setup, seed: int) -> tuple[Injection, int, random.Random]:
+def drawn_injection(
+    setup: Setup, seed: int, among: Mapping[str, Injection] = INJECTIONS
+) -> tuple[Injection, int, random.Random]:
     """A fault that applies to a set-up, the step at which it begins, and its random numbers."""
     choose = random.Random(f"fault {seed}")  # noqa: S311 - no secret
-    chosen = choose.choice(sorted(_applicable(setup), key=lambda entry: entry.name))
+    fitting = [entry for entry in among.values() if entry.applies(setup)]
+    chosen = choose.choice(sorted(fitting, key=lambda entry: entry.name))
     at = 0 if chosen.at_start else int(choose.uniform(EARLIEST, LATEST) * setup.steps)
     return chosen, at, choose
-
-
-def _applicable(setup: Setup) -> Iterator[Injection]:
-    return (entry for entry in INJECTIONS.values() if entry.applies(setup))

@@ -1,9 +1,11 @@
 """Training set-ups drawn at random: what a user might train, not what a rule was made for."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,14 @@ RATES: dict[str, tuple[float, float]] = {
 BATCHES = (8, 16, 32, 64, 128, 256)
 
 
+class Loop(StrEnum):
+    """In whose manner the loop is written."""
+
+    PLAIN = "plain"  # backward, step, zero_grad; evaluated each fifty steps
+    KERAS = "keras"  # epochs of a fit, each evaluated with its metrics
+    LIGHTNING = "lightning"  # a module around the network, and a closure for the optimizer's step
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """One training, ready to run; `words` tells what was drawn."""
@@ -43,10 +53,19 @@ class Setup:
     clip: str
     autocast: bool
     words: str
+    loop: Loop = Loop.PLAIN
+    shuffles: bool = True
 
     def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One for each forward."""
-        yield from self.task.data.batches(generator, self.batch, self.steps * self.accumulate)
+        steps = self.steps * self.accumulate
+        if self.shuffles:
+            yield from self.task.data.batches(generator, self.batch, steps)
+            return
+        x, y = self.task.data.x, self.task.data.y
+        rows = itertools.cycle(torch.arange(len(x)).split(self.batch))
+        for picked in itertools.islice(rows, steps):
+            yield x[picked], y[picked]
 
     def precision(self) -> torch.autocast | nullcontext[None]:
         """Around each forward."""

@@ -183,7 +183,10 @@ def _factor(node: Node | None, depth: int) -> _Factor | None:
 
 def _constant(node: Node) -> Tensor | None:
     """The one-element constant of a product or quotient with one varying operand."""
-    first, second = (following for following, _ in node.next_functions)
+    operands = [following for following, _ in node.next_functions]
+    if None not in operands:  # a number inside of torch, as in a cross entropy of soft labels
+        return None
+    first, second = operands
     found = getattr(node, "_saved_self" if first is None else "_saved_other")
     is_divisor = second is None or "Mul" in node.name()  # a constant over something is no factor
     return found if is_divisor and isinstance(found, Tensor) and found.numel() == 1 else None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from loops import records
 from torch import Tensor, nn
+from torch.nn import functional
 
 from telemetry import TelemetryCallback
 
@@ -15,6 +16,12 @@ from telemetry import TelemetryCallback
 @pytest.fixture(autouse=True)
 def _no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEMETRY_COMPACT", "off")
+
+
+def soft_labels(loss: Tensor) -> Tensor:
+    """A cross entropy whose labels are shares."""
+    logits = torch.stack([loss, -loss])[None]
+    return functional.cross_entropy(logits, torch.tensor([[0.3, 0.7]]))
 
 
 def factor_sums(
@@ -58,6 +65,7 @@ def factor_sums(
         (lambda loss: loss / 4 + 0.1 * loss / 4, 1.0),
         (lambda loss: loss + 0.1 * loss, 4.0),
         (lambda loss: loss * loss, 4.0),
+        (lambda loss: soft_labels(loss) / 4, 1.0),  # divides by a number inside
         (lambda loss: (loss / 4).double(), 1.0),
     ],
 )
