@@ -33,6 +33,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # on beside the tests that follow, and in what they read.
 os.environ.setdefault("TELEMETRY_COMPACT", "off")
 
+# A run that ends says so on stderr, where tests look for what else is said.
+os.environ.setdefault("TELEMETRY_QUIET", "1")
+
 # Examples are the same in every run, and none fails because the machine was busy.
 settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
