@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 300.0  # of one diagnosis; beside a training that takes all cores it has a tenth of one
 FAILURES_LIMIT = 3  # in a row
-# Before, a run has too few samples. What is found then shows three times as long with the flush after
-# ten seconds, and is told: a rate of 1.0 within 15 seconds.
+# Before, a run has too few samples. What is found then has shown three times as long by the flush
+# after ten seconds, and is told: a rate of 1.0 within 15 seconds where cores are free.
 FIRST_LOOK_S = 2.0
 SPREAD_FACTOR = 2.0  # the allowance is spent on looks each twice as late as the one before
 
