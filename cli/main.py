@@ -4,6 +4,7 @@
 """
 
 import ast
+import gc
 import io
 import os
 import pkgutil
@@ -29,6 +30,7 @@ PROGRAM = "telemetry"
 COMMANDS = "telemetry.cli.commands"
 COMPLETION_VARIABLE = "_TELEMETRY_COMPLETE"
 EXIT_ERROR = 2
+GARBAGE_AFTER = 50_000  # new objects; Python's own limit is 700
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, as the shell reports a filter that lost its reader
 EPILOG = """\b
@@ -213,6 +215,9 @@ def _show_warning(
 
 def main() -> None:
     """Entry point of the installed script."""
+    # What a command reads it keeps to its end: of a sweep of 2,000 runs, a seventh of the time went
+    # into looking for garbage, 348 times.
+    gc.set_threshold(GARBAGE_AFTER)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=READABLE)  # names no encoding can write

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fast_subset import fast_subset
 from golden_text import is_same_json
 from hypothesis import HealthCheck, settings
 
@@ -33,6 +34,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # on beside the tests that follow, and in what they read.
 os.environ.setdefault("TELEMETRY_COMPACT", "off")
 
+# A run that ends says so on stderr, where tests look for what else is said.
+os.environ.setdefault("TELEMETRY_QUIET", "1")
+
 # Examples are the same in every run, and none fails because the machine was busy.
 settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -42,6 +46,7 @@ settings.load_profile("tests")
 GOLDEN = Path(__file__).parent / "golden"
 WAIT_S = 60.0
 UPDATE_OPTION = "--update-golden"
+FAST_OPTION = "--fast"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +55,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the files of tests/golden/ with what the code gives now; review the diff",
     )
+    parser.addoption(
+        FAST_OPTION,
+        action="store_true",
+        help="one test of each of three files a folder, where no process is started",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption(FAST_OPTION):
+        chosen = fast_subset(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+        items[:] = chosen
 
 
 @pytest.fixture(autouse=True, scope="session")

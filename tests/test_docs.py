@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,17 @@ def test_a_generated_page_is_up_to_date(name: str) -> None:
 
 
 def test_changelog_fragments_are_named_after_topic_and_kind() -> None:
-    names = [path.name for path in (ROOT / "docs" / "changelog.d").iterdir()]
-    assert names
-    assert [name for name in names if not FRAGMENT.fullmatch(name)] == []
+    names = {path.name for path in (ROOT / "docs" / "changelog.d").iterdir()}
+    assert "README.md" in names  # says what they are, also where there is none
+    assert {name for name in names if not FRAGMENT.fullmatch(name)} == {"README.md"}
+
+
+def test_the_changelog_begins_with_the_version_that_is_installed() -> None:
+    page = (ROOT / "docs" / "changelog.md").read_text("utf-8")
+    versions = re.findall(r"^## (\S+)(?: \(unreleased\)|, [0-9-]{10})$", page, re.MULTILINE)
+    assert versions, "a section is called `## 0.1.0 (unreleased)` or `## 0.1.0, 2026-01-31`"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert versions[0] == project["version"]
 
 
 def test_decisions_are_numbered_without_a_gap_and_short() -> None:

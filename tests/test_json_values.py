@@ -4,7 +4,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.json_values import Json, dumps, loads, parsed_object, strict
+from telemetry.json_values import Json, dumps, json_list, loads, parsed_object, strict
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 DOCUMENTS = st.recursive(
@@ -38,6 +38,9 @@ def test_keys_that_are_no_text_become_text() -> None:
 def test_numbers_of_more_than_64_bits_are_read_as_floats() -> None:
     read = loads(f"[{2**64 - 1}, {2**64}, {-(10**400)}, {'9' * 5000}]")
     assert read == [2**64 - 1, float(2**64), -math.inf, math.inf]
+    assert loads(f"[{2**64}]".encode("utf-16")) == [float(2**64)]
+    assert isinstance(json_list(loads(f"[{2**64}]".encode("utf-16-le")))[0], float)
+    assert json_list(loads("[1, 1.5]")) == [1, 1.5]
 
 
 def test_what_is_no_object_is_read_as_an_empty_one() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from telemetry.cli.options import Settings, verb
+from telemetry.cli.options import Settings, default_settings, verb
 from telemetry.configuration import STORE_VARIABLE
 from telemetry.errors import UsageError
 from telemetry.format.regular_files import read_regular
@@ -71,6 +71,7 @@ def command(  # noqa: PLR0913 - one argument per option
         tags=tags,
         total_steps=total_steps,
         asked=True,
+        names_store=settings.store.absolute() != default_settings().store.absolute(),
     )
     environment = {
         **os.environ,

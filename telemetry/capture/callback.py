@@ -37,6 +37,7 @@ from telemetry.capture.isolation.contained import contained
 from telemetry.capture.isolation.untraced import untraced
 from telemetry.capture.run.after_close import start_diagnosis
 from telemetry.capture.run.example_log import ExampleBatch, ExampleLog
+from telemetry.capture.run.last_words import LastWords
 from telemetry.capture.run.opening import Opening
 from telemetry.capture.run.recording import Recording
 from telemetry.capture.steps.continuation import state_of
@@ -79,8 +80,8 @@ class TelemetryCallback:
         tags: Free labels; `gan`, `rl`, `overfit-one-batch`, `fine-tune` are understood by diagnose.
         total_steps: Planned optimizer steps, for rules that speak of a share of the plan; samples
             that every run has are spread over them.
-        every: Sample each N-th optimizer step, or a multiple where the budget asks for it, which
-            one line says; "auto": as often as the budget allows, and at least 24 times.
+        every: Sample each N-th optimizer step, or fewer where the budget asks for it, which is
+            told then and at the end; "auto": as often as the budget allows, and at least 24 times.
         overhead_budget: Share of the elapsed time that recording may cost; None: no limit.
         overhead_allowance_s: Seconds that recording may cost in any case, so that short runs are
             observed closely.
@@ -100,6 +101,7 @@ class TelemetryCallback:
         explain: How the model, its weights and its examples can be found again, so that
             `telemetry evaluate` and `telemetry explain` need no options for this run.
         strict: Raise CaptureError instead of switching off the part that failed.
+        quiet: Leave out the line on stderr at the end, as `$TELEMETRY_QUIET` does.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -130,6 +132,7 @@ class TelemetryCallback:
         on_finding: OnFinding | None = None,
         explain: ExplainSpec | None = None,
         strict: bool = False,
+        quiet: bool = False,
     ) -> None:
         optimizers = checked_optimizers(model, optimizer)
         resume, spec = checked_resume(resume), checked_spec(explain)
@@ -147,6 +150,7 @@ class TelemetryCallback:
         )
         folder, labels = checked_store(store), checked_tags(tags)
         group = checked_project(project)
+        self._last_words = LastWords(quiet=checked_switch("quiet", quiet), store=folder)
         self._model = model
         self._recording: Recording | None = None
         self._opening: Opening | None = None
@@ -345,6 +349,7 @@ class TelemetryCallback:
             with contained(_log_failed_close):
                 if self._recording.writer.is_owned:  # a forked child closes nothing
                     start_diagnosis(self._recording.writer.ref)
+            self._last_words.say(self._recording, status)
 
     @staticmethod
     def _close_former(former: open_callbacks.Closable, *, strict: bool) -> None:

@@ -28,6 +28,7 @@ class RecordRequest:
         tags: Free labels.
         total_steps: Planned optimizer steps.
         asked: The script itself was named, by `telemetry record`.
+        names_store: So was the folder of the runs, which a command would not find by itself.
         speaker: Process that says at its end why nothing was recorded; None: not yet known.
     """
 
@@ -37,6 +38,7 @@ class RecordRequest:
     tags: tuple[str, ...] = ()
     total_steps: int | None = None
     asked: bool = False
+    names_store: bool = False
     speaker: int | None = None
 
     @property

@@ -6,20 +6,35 @@ listed again: 29 looks at a small run instead of 19 lists.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from telemetry.format.runs import MANIFEST_NAME, RunRef
 from telemetry.json_values import Json, json_list, json_object
 from telemetry.store.folders import rank_folders
 
+NANOSECONDS = 1e9  # of a second
+
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """A text that differs as soon as anything does, and when the newest change was."""
+    """A text that differs as soon as anything does, and when the newest change was.
 
-    text: str
-    changed_s: float
+    Attributes:
+        files: Size, two times of change in nanoseconds and inode of each folder and file.
+    """
+
+    files: tuple[tuple[int, int, int, int], ...]
+
+    @property
+    def text(self) -> str:
+        """Another one where any of the numbers is another."""
+        return hashlib.blake2b(repr(self.files).encode(), digest_size=16).hexdigest()
+
+    @property
+    def changed_s(self) -> float:
+        """When the newest change was."""
+        return max(max(changed) for _, *changed, _ in self.files) / NANOSECONDS
 
 
 def shard_names(ref: RunRef) -> dict[str, Json]:
@@ -45,30 +60,26 @@ def folder_state(ref: RunRef, shards: Mapping[str, Json]) -> FolderState | None:
         shards: As `shard_names` gives them.
     """
     folder = str(ref.path)
-    digest = hashlib.blake2b(digest_size=16)
-    newest = 0.0
     try:
         # The manifest may be a link: what it says is what counts.
         states = [os.stat(f"{folder}/{MANIFEST_NAME}")]  # noqa: PTH116 - thousands of them
-        states += [os.lstat(path) for path in _paths(folder, shards)]
+        states += map(os.lstat, _paths(folder, shards))
     except (OSError, ValueError):
         return None
-    for found in states:
-        numbers = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-        digest.update(b"%d,%d,%d,%d;" % numbers)
-        newest = max(newest, found.st_mtime, found.st_ctime)
-    return FolderState(digest.hexdigest(), newest)
+    return FolderState(
+        tuple([(one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in states])
+    )
 
 
-def _paths(folder: str, shards: Mapping[str, Json]) -> Iterator[str]:
-    yield folder
+def _paths(folder: str, shards: Mapping[str, Json]) -> list[str]:
+    paths = [folder]
     for table, ranks in shards.items():
-        yield f"{folder}/{table}"
+        paths.append(f"{folder}/{table}")
         for rank, names in json_object(ranks).items():
             place = f"{folder}/{table}/rank={rank}"
-            yield place
-            for name in json_list(names):
-                yield f"{place}/{name}"
+            paths.append(place)
+            paths += [f"{place}/{name}" for name in json_list(names)]
+    return paths
 
 
 def _ignore(_message: str) -> None:

@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,10 +89,14 @@ def test_a_script_that_never_closes_is_closed_at_exit(
         capture_output=True,
         text=True,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "TELEMETRY_QUIET"},
     )
     assert done.returncode == code, done.stderr
     assert ("ValueError: boom" in done.stderr) == bool(end)
     (run,) = list_runs(tmp_path)
+    assert done.stdout == ""
+    how = "failed after " if end else ""
+    assert f"telemetry: run {run.short}, {how}5 steps, 5 samples → telemetry" in done.stderr
     assert run.status == status
     assert run.steps == 5
 

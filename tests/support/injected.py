@@ -226,7 +226,7 @@ def _traced(
                 model, optimizer, store=store, every=1, overhead_budget=None, on_finding=id
             )
             assert made._recording is not None
-            made._recording._news.post(FOUND)  # as a child would have found it
+            made._recording.news.post(FOUND)  # as a child would have found it
             sys.settrace(trace)
             return made
 

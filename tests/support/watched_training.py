@@ -129,7 +129,7 @@ class Training:
                 for callback in self.callbacks:
                     callback.close()
                     recording = callback._recording
-                    assert recording is None or not recording._news.waiting
+                    assert recording is None or not recording.news.waiting
             settings = settings_of_torch()
         optimizers = [optimizer for update in self.updates for optimizer in update.optimizers]
         return {
@@ -159,7 +159,7 @@ class Training:
             if self.case.recording == "told":
                 recording = self.callbacks[-1]._recording
                 assert recording is not None
-                recording._news.post(FOUND)  # as a child would have found it
+                recording.news.post(FOUND)  # as a child would have found it
 
     # --- the loop -----------------------------------------------------------------------------
 

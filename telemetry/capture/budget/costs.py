@@ -37,6 +37,10 @@ class Costs:
         governor: Decides which steps are sampled.
         purse: What hashing the batches may cost.
         meter: Times whatever the training runs of telemetry.
+        every: The cadence that was asked for; None: none was.
+        first_step: Where this process has begun to count.
+        n_steps: That have ended since.
+        n_samples: Those of them that were sampled.
     """
 
     def __init__(self, options: Options, clocks: Clocks, *, dispatch_s: float = 0.0) -> None:
@@ -51,6 +55,8 @@ class Costs:
         self.purse = HashPurse(self.governor)
         self.meter = Meter(clocks.wall, processor=clocks.processor, dispatch_s=dispatch_s)
         self._options = options
+        self.every = options.every
+        self.first_step = self.n_steps = self.n_samples = 0
         self._wall = clocks.wall
         self._started_s = clocks.wall()
         self._is_refusal_told = False
@@ -94,11 +100,12 @@ class Costs:
             return
         self._is_refusal_told = True
         logger.warning(
-            "telemetry: every=%d costs more than overhead_budget=%g allows: from step %d on, "
-            "1 step in %d is sampled; overhead_budget=None removes the limit",
+            "telemetry: every=%d costs more than overhead_budget=%g allows: after step %d, "
+            "1 step in %d is sampled for now, and more or fewer as the costs change; "
+            "`telemetry show` counts them. overhead_budget=None removes the limit",
             asked,
             budget,
-            change.step + 1,
+            change.step,
             change.after,
         )
 
@@ -116,6 +123,7 @@ class Costs:
     def go_on(self, at: Continuation) -> None:
         """Count on from what earlier attempts of the run have spent, divided as it is allowed."""
         self._started_s = self._wall() - at.elapsed_s
+        self.first_step = at.step
         hashing_s = HASH_SHARE * at.cost_s
         self.purse.go_on(hashing_s)
         self.governor.go_on(replace(at, cost_s=at.cost_s - hashing_s))
@@ -140,6 +148,8 @@ class Costs:
 
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
+        self.n_steps += 1
+        self.n_samples += self._is_sampled
         if self.meter.is_exact:
             seconds = self.meter.take()
             if not self._is_sampled:

@@ -153,6 +153,7 @@ def train(
         tags=experiment.tags,
         config={**asdict(settings), "batch_size": BATCH_SIZE},
         total_steps=experiment.steps,
+        quiet=True,
     ) as telemetry:
         if telemetry.run is None:
             raise CaptureError(f"{store}: runs cannot be recorded here; choose another --store.")

@@ -39,6 +39,7 @@ class FindingNews:
         self._on_finding = on_finding
         self._told: dict[str, Severity] = {}
         self._known: dict[str, Finding] = {}  # of the last diagnosis, by detector
+        self._n_steps = 0  # that it had seen
         self._since: dict[tuple[str, Severity], int] = {}  # steps when it was found first
         self.waiting: deque[Finding] = deque()
 
@@ -47,6 +48,16 @@ class FindingNews:
         """Whether somebody asks."""
         return self._on_finding is not None
 
+    @property
+    def problems(self) -> tuple[int, int] | None:
+        """Causes that the last diagnosis has found, and the steps that it had seen; None: none."""
+        causes = [
+            finding
+            for finding in self._known.values()
+            if finding.consequence_of is None and finding.severity is not Severity.INFO
+        ]
+        return (len(causes), self._n_steps) if causes else None
+
     def post(self, found: LiveFindings) -> None:
         """Keep what is to be told and was not, or not as severe; called by the writer thread.
 
@@ -54,6 +65,7 @@ class FindingNews:
             found: All that one diagnosis has found.
         """
         self._known = {finding.detector: finding for finding in found.findings}
+        self._n_steps = found.n_steps
         seen = {(finding.detector, finding.severity): finding for finding in found.findings}
         self._since = {key: self._since.get(key, found.n_steps) for key in seen}
         for key, finding in seen.items():

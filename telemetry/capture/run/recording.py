@@ -61,10 +61,10 @@ class Recording:
         clocks = clocks or Clocks.of_system()
         self._clock = clock = clocks.wall
         self._optimizers = list(optimizers)
-        self._costs = Costs(options, clocks, dispatch_s=dispatch_s)
-        meter = self._costs.meter
+        self.costs = Costs(options, clocks, dispatch_s=dispatch_s)
+        meter = self.costs.meter
         self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
-        self._samples = SampleWatch(self._guard, put=writer.put, costs=self._costs)
+        self._samples = SampleWatch(self._guard, put=writer.put, costs=self.costs)
         quantities = step_quantities()
         self._ledger = StepLedger(
             n_optimizers=len(self._optimizers), now_s=clock(), sums=sum_columns(quantities)
@@ -81,9 +81,9 @@ class Recording:
             options=options,
         )
         self._watch = Watch(step_observers(self._surroundings()), self._guard)
-        self._news = FindingNews(writer.ref.short, options.on_finding, self._guard)
-        writer.judge(self._news, options)
-        writer.tell_changes(self._costs.governor.training_has_changed)
+        self.news = FindingNews(writer.ref.short, options.on_finding, self._guard)
+        writer.judge(self.news, options)
+        writer.tell_changes(self.costs.governor.training_has_changed)
         self._handles: list[RemovableHandle] = []
         self._no_grad_forward = False
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
@@ -148,7 +148,7 @@ class Recording:
     @property
     def reached(self) -> Continuation:
         """Where a process goes on that begins with the present weights."""
-        return self._costs.reached(*self._ledger.completed)
+        return self.costs.reached(*self._ledger.completed)
 
     @property
     def is_untouched(self) -> bool:
@@ -307,7 +307,7 @@ class Recording:
 
     def _place(self, at: Continuation) -> None:
         self._ledger.go_on(at, now_s=self._clock())
-        self._costs.go_on(at)
+        self.costs.go_on(at)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -333,7 +333,7 @@ class Recording:
             self._end_record(current, self._clock())
 
     def _sum_up(self) -> None:
-        self.writer.add_summary(**self._costs.summary(), **self._scalars.summary())
+        self.writer.add_summary(**self.costs.summary(), **self._scalars.summary())
 
     def _detach(self) -> None:
         for handle in self._handles:
@@ -349,26 +349,26 @@ class Recording:
             self._watch.step_ended(record)
         now_s = self._clock()
         self._end_record(record, now_s)
-        change = self._costs.step_ended(record.step)
+        change = self.costs.step_ended(record.step)
         if change is not None:
             self.writer.event("cadence", str(change), step=record.step, payload=change.payload())
         if self._scalars.is_due(now_s):
             self._send(final=False)
         self._begin_step()
-        if self._news.waiting:
-            self._news.tell()
+        if self.news.waiting:
+            self.news.tell()
 
     def _end_record(self, record: StepRecord, now_s: float) -> None:
         self._scalars.add_rates(self._optimizers, step=record.step)
         self._samples.step_ended(record)
-        self._ledger.end(now_s=now_s, overhead_s=self._costs.take_step())
+        self._ledger.end(now_s=now_s, overhead_s=self.costs.take_step())
         self._forward_thread = 0
         self.writer.mark_step(record.step)
         self._guard.run(self._keepers, (record,))
 
     def _begin_step(self) -> None:
         record = self._ledger.current
-        record.sampled = self._costs.sampled(record.step)
+        record.sampled = self.costs.sampled(record.step)
         self._samples.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)

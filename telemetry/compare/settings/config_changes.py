@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +25,7 @@ NOISE_WORDS = frozenset(
 Settings = Mapping[str, Json]  # values by dotted key
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})  # known without asking what they are
+_LEAVES = _PLAIN | {list, tuple}
 
 REPEAT_WORDS = frozenset({"seed", "seeds", "fold", "repeat", "repetition", "replicate"})
 
@@ -86,6 +87,8 @@ def is_repeat_key(key: str) -> bool:
 
 def flat(tree: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
     """Nested mappings with dotted keys; lists stay values."""
+    if not prefix and _LEAVES.issuperset(map(type, tree.values())):  # as manifests have it
+        return dict(tree)
     found: dict[str, Json] = {}
     for key, value in tree.items():
         if type(value) not in _PLAIN and isinstance(value, Mapping):
@@ -119,7 +122,14 @@ def canonical(value: Json) -> str:
     return json_values.dumps(_canonical(value))
 
 
-@lru_cache(maxsize=4096)
+def varies(values: Iterable[Json]) -> bool:
+    """Whether two of them differ; a missing one is None."""
+    each = iter(values)
+    first = canonical(next(each, None))
+    return any(canonical(value) != first for value in each)
+
+
+@lru_cache(maxsize=1 << 16)
 def _plain_text(_kind: str, value: Json) -> str:
     """By kind as well, for 1 and True are one key of a cache."""
     return json_values.dumps(_canonical(value))

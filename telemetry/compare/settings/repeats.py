@@ -55,12 +55,13 @@ def grouped(runs: Sequence[Run]) -> list[list[int]]:
     A run without a configuration says nothing of what it repeats and stands alone, as does an
     inner fold that does not say of which outer one.
     """
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str | None, ...], list[int]] = {}
     for i, run in enumerate(runs):
         share, outer = share_of(run), fold_of(run.config, inner=False)
         is_known = bool(run.config) and (share is not Share.INNER or outer is not None)
-        place = [share, outer if share is Share.INNER else None]
-        key = canonical([essential(run.config), place, None if is_known else run.run])
+        place = share, outer if share is Share.INNER else None, None if is_known else run.run
+        settings = sorted(essential(run.config).items())
+        key = *place, *(text for name, one in settings for text in (name, canonical(one)))
         groups.setdefault(key, []).append(i)
     return list(groups.values())
 

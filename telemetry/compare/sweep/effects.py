@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from telemetry.compare.curves.align import median_of
 from telemetry.compare.settings.number_texts import number_text, range_text
 from telemetry.compare.sweep.importance import mean_ranks
 from telemetry.compare.sweep.parameters import NOT_SET, Varied
@@ -49,7 +50,7 @@ def effect(parameter: Varied, values: Floats) -> tuple[CurvePoint, ...]:
         found.append(
             CurvePoint(
                 value=label,
-                median=float(np.median(finite)) if finite.size else math.nan,
+                median=median_of(finite) if finite.size else math.nan,
                 low=low,
                 high=high,
                 runs=int(inside.size),

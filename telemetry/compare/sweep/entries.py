@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from telemetry.compare.settings.config_changes import canonical, flat
+from telemetry.compare.settings.config_changes import flat, varies
 from telemetry.compare.settings.repeats import grouped
 from telemetry.compare.sweep.curves import SweepCurves
 from telemetry.compare.sweep.pareto import undominated
@@ -24,7 +24,7 @@ def sweep_entries(runs: Sequence[Run], curves: SweepCurves, goal: Direction) -> 
     """Every run with the settings that differ anywhere, seeds included."""
     configs = [flat(run.config) for run in runs]
     keys = sorted({key for config in configs for key in config})
-    varied = [k for k in keys if len({canonical(config.get(k)) for config in configs}) > 1]
+    varied = [key for key in keys if varies(config.get(key) for config in configs)]
     entries = [
         SweepRun(
             run=run,

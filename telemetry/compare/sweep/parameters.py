@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.settings.config_changes import canonical, flat, is_repeat_key
+from telemetry.compare.settings.config_changes import canonical, flat, is_repeat_key, varies
 from telemetry.compare.settings.number_texts import number_text, range_text
 from telemetry.json_values import Json, json_number
 
@@ -73,7 +73,7 @@ def varied_parameters(configs: Sequence[Mapping[str, Json]]) -> list[Varied]:
     table = [flat(config) for config in configs]
     names = sorted({name for row in table for name in row if not is_repeat_key(name)})
     columns = {name: [row.get(name) for row in table] for name in names}
-    encoded = [_encoded(name, column) for name, column in columns.items() if _varies(column)]
+    encoded = [_encoded(name, column) for name, column in columns.items() if varies(column)]
     repeating = [one for one in encoded if _repeats(one)]
     conditional = [replace(one, condition=_condition(one, repeating)) for one in repeating]
     return [one for one in conditional if not one.condition or len(one.labels) > 2]  # noqa: PLR2004 - one value and "not set"
@@ -87,10 +87,6 @@ def value_text(value: Json) -> str:
         return value
     number = json_number(value)
     return canonical(value) if number is None else number_text(number)
-
-
-def _varies(column: Sequence[Json]) -> bool:
-    return len({canonical(value) for value in column}) > 1
 
 
 def _repeats(parameter: Varied) -> bool:
@@ -112,8 +108,8 @@ def _encoded(name: str, column: Sequence[Json]) -> Varied:
         ]
     others = {i: value_text(column[i]) for i in np.flatnonzero(~finite).tolist()}
     texts = sorted(set(others.values()), key=_not_set_last)
-    for i, text in others.items():
-        bins[i] = len(labels) + texts.index(text)
+    bin_of = {text: bin_ for bin_, text in enumerate(texts, len(labels))}
+    bins[list(others)] = [bin_of[text] for text in others.values()]
     return Varied(
         name=name,
         numbers=numbers if finite.any() else None,

@@ -22,9 +22,11 @@ def undominated(costs: Sequence[Sequence[float]]) -> npt.NDArray[np.bool_]:
     if not table.shape[1]:
         return found
     complete = np.isfinite(table).all(axis=1)
-    rows = table[complete]
-    for i in np.flatnonzero(complete):
-        no_worse = (rows <= table[i]).all(axis=1)
-        better = (rows < table[i]).any(axis=1)
-        found[i] = not (no_worse & better).any()
+    # In this order a row comes after all that beat it: the first that is left is beaten by none.
+    left = np.flatnonzero(complete)
+    left = left[np.lexsort(table[left].T[::-1])]
+    while left.size:
+        rows, best = table[left], table[left[0]]
+        found[left[(rows == best).all(axis=1)]] = True
+        left = left[(rows < best).any(axis=1)]
     return found

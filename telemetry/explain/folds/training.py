@@ -128,6 +128,7 @@ class FoldCallback:
             total_steps=total_steps,
             probe=probe,
             on_finding=on_finding,
+            quiet=True,
         )
         return self._made
 

@@ -205,7 +205,7 @@ def budget(share: float | None = 0.01, *, allowance_s: float = 2.0, n_cores: int
 
 
 def test_the_allowance_is_spread_over_the_first_minutes() -> None:
-    assert looks(budget(), cost_s=0.8)[:6] == [5, 10, 20, 50, 110, 170]
+    assert looks(budget(), cost_s=0.8)[:7] == [2, 5, 10, 20, 50, 110, 170]
 
 
 def test_without_a_limit_every_flush_counts() -> None:

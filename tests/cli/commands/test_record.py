@@ -56,7 +56,13 @@ def test_the_options_are_those_of_the_callback(
     with pytest.raises(SystemExit):
         telemetry("record", *options, "--total-steps", "90", "--store", "s", "-m", "json.tool", "x")
     request = RecordRequest(
-        every=7, project="p", name="n", tags=("a", "b"), total_steps=90, asked=True
+        every=7,
+        project="p",
+        name="n",
+        tags=("a", "b"),
+        total_steps=90,
+        asked=True,
+        names_store=True,
     )
     assert started == [(["-m", "json.tool", "x"], request, str(tmp_path / "s"))]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.compare.curves.align import Series, common_horizon, paired
+from telemetry.compare.curves.align import Series, common_horizon, median_of, paired
 from telemetry.compare.terms import Direction
 
 
@@ -109,3 +109,8 @@ def test_one_lucky_batch_is_not_the_best_of_a_long_curve() -> None:
     lucky = Series(steps=np.arange(100), values=values)
     assert lucky.best(Direction.LOWER) == pytest.approx(1.8)  # the mean over ten steps
     assert lucky.part(45, 55).best(Direction.LOWER) == 0.0  # of ten evaluations each counts
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=9))
+def test_a_median_is_that_of_numpy(values: list[float]) -> None:
+    assert median_of(np.array(values)) == np.median(values)
