@@ -37,8 +37,8 @@ PLAIN_KEYS = (
 NEVER_STEPPED = Event(
     kind="optimizer_never_stepped",
     severity="warning",
-    message="no observed optimizer has stepped in 64 calls of step(): calls count as steps from "
-    "here; pass the optimizer that the loop steps.",
+    message="no optimizer that was passed has stepped for many calls of step(): calls count as "
+    "steps from here; pass the optimizer that the loop steps.",
 )
 
 
