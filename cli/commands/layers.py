@@ -21,6 +21,7 @@ from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.output.texts import plural
+from telemetry.cli.screens.run_lines import trained_line
 from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.json_values import Json
@@ -96,6 +97,7 @@ def command(  # noqa: PLR0913 - one argument per option
 ) -> None:
     """Choose the samples, read them, write the table."""
     from telemetry.store import layer_table  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
@@ -109,6 +111,7 @@ def command(  # noqa: PLR0913 - one argument per option
         rows = layer_table.layer_rows(
             session, chosen, shown=shown, trend=shown if range_ else whole, quantiles=quantiles
         )
+        trained = trained_parameters(session, chosen)
         warnings = session.warnings
     show_warnings(screen, warnings)
     if not rows:
@@ -118,10 +121,13 @@ def command(  # noqa: PLR0913 - one argument per option
         )
     rows = ordered(rows, sort)
     if screen.wants_json:
-        screen.json(to_json(chosen, shown, rows, quantiles=quantiles, ranged=range_ is not None))
+        document = to_json(chosen, shown, rows, quantiles=quantiles, ranged=range_ is not None)
+        screen.json({**document, "trained": trained.to_json()})
         return
     n_samples = sum(shown.first <= s <= shown.last for s in steps.tolist())
     screen.note(*_title(chosen, shown, n_samples))
+    if described := trained_line(trained):
+        screen.note(Span(described, Style.FAINT))
     kept = rows if show_all or not screen.for_people else main_rows(rows)[:SHOWN_ROWS]
     screen.grid(_grid(screen, kept))
     if quantiles:

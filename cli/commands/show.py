@@ -27,6 +27,7 @@ from telemetry.cli.screens.run_lines import (
     lost_lines,
     model_line,
     overhead_of,
+    trained_line,
 )
 from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import StoreUnreadable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from telemetry.store.catalog import Run
     from telemetry.store.flight_rows import LostSteps
     from telemetry.store.summaries import Curve, Curves, Description, Footprint, Timing
+    from telemetry.store.trained_parameters import TrainedParameters
 
 SHOWN_CURVES, SHOWN_SETTINGS = 24, 24  # of a terminal; a pipe gets all
 FIRST_CURVES = ("loss", "grad_norm")
@@ -69,6 +71,7 @@ class Summary:
     curves: "Curves"
     description: "Description"
     footprint: "Footprint"
+    trained: "TrainedParameters"
     diagnosis: "Diagnosis"
     warnings: tuple[str, ...]
     lost_steps: "tuple[LostSteps, ...]" = ()
@@ -87,6 +90,7 @@ class Summary:
             "environment": manifest.environment if manifest else {},
             "model": self.description.model,
             "optimizers": self.description.optimizers,
+            "trained": self.trained.to_json(),
             "capture": {
                 "cadence": cadence_of(self.run, self.description),
                 "every": every_of(self.run),
@@ -138,6 +142,7 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
         run_curves,
         run_description,
     )
+    from telemetry.store.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
 
     run = store.select(selector)
     if run.manifest is None:
@@ -148,6 +153,7 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
             curves=run_curves(session, run),
             description=run_description(session, run),
             footprint=footprint(session, run),
+            trained=trained_parameters(session, run),
             diagnosis=judged(store, run),
             warnings=session.warnings,
             lost_steps=tuple(lost_steps(run, attempt_starts(run))),
@@ -161,6 +167,9 @@ def show(screen: Screen, summary: Summary) -> None:
     described = model_line(summary.description)
     if described:
         screen.paragraph(described, indent=2, label="model")
+    trained = trained_line(summary.trained)
+    if trained:
+        screen.paragraph(trained, indent=2, label="trained")
     screen.paragraph(
         capture_line(run, summary.description, timing, summary.footprint),
         indent=2,

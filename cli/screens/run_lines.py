@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from telemetry.store.catalog import Run
     from telemetry.store.flight_rows import LostSteps
     from telemetry.store.summaries import Description, Footprint, Timing
+    from telemetry.store.trained_parameters import TrainedParameters
 
 STATUS_STYLES = {
     Status.RUNNING: Style.INFO,
@@ -23,6 +24,7 @@ STATUS_STYLES = {
 }
 # Settings of an optimizer that a reader looks for first; others are in --json.
 OPTIMIZER_KEYS = ("lr", "momentum", "betas", "weight_decay")
+SHOWN_NAMES = 6  # of parameters
 ERROR_WIDTH = 60  # characters of the message that ended a run
 
 
@@ -86,6 +88,25 @@ def model_line(description: "Description") -> str:
     """`GPT, 41 modules, 148 tensors, 6.9 M parameters; AdamW lr 0.003`; '' when not recorded."""
     parts = [_model(description.model)] if description.model else []
     parts += [_optimizer(optimizer) for optimizer in description.optimizers]
+    return "; ".join(parts)
+
+
+def trained_line(trained: "TrainedParameters") -> str:
+    """`trainable 8.9 k of 13.8 k; frozen: c1.weight, c1.bias`; '' when nothing was recorded."""
+    if not trained.n_elements and not trained.n_foreign:
+        return ""
+    trainable = numbers.large_count(trained.n_trainable)
+    parts = [f"trainable {trainable} of {numbers.large_count(trained.n_elements)}"]
+    for title, names in (
+        ("frozen", trained.frozen),
+        ("in no optimizer", trained.without_optimizer),
+    ):
+        if names:
+            more = len(names) - SHOWN_NAMES
+            text = ", ".join(names[:SHOWN_NAMES])
+            parts.append(f"{title}: {text}" + (f" and {more} more" if more > 0 else ""))
+    if trained.n_foreign:
+        parts.append(f"{trained.n_foreign} tensors of the optimizer are not the model's")
     return "; ".join(parts)
 
 

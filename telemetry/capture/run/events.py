@@ -37,7 +37,7 @@ PLAIN_KEYS = (
 NEVER_STEPPED = Event(
     kind="optimizer_never_stepped",
     severity="warning",
-    message="no observed optimizer has stepped in 64 calls of step(), so from now on each call "
+    message="no observed optimizer has stepped in many calls of step(), so from now on each call "
     "counts as a step; pass the optimizer that the loop steps.",
 )
 

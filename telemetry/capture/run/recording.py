@@ -103,6 +103,7 @@ class Recording:
         ledger = self._ledger
         never = ledger.never_stepped
         former = ledger.ended_before_calls
+        self._watch.called(former or ledger.current)
         ends = ledger.call(self._scalars.known_loss(loss))
         if former is not None:
             self._guard.run(self._keepers, (former,))

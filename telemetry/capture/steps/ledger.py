@@ -23,6 +23,7 @@ from torch import Tensor
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
 from telemetry.capture.tensors.host import as_known
 from telemetry.format.step_flags import StepFlag
+from telemetry.format.unused_calls import MANY_CALLS
 
 if TYPE_CHECKING:
     from telemetry.capture.steps.provenance import ClipRecord
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Number: TypeAlias = Tensor | float  # a 0-d tensor that stays on its device
 _may_be_called = ContextVar("may_be_called", default=True)
 
-CALLS_WITHOUT_STEP_LIMIT = 64
 AGAIN_LIMIT = 16  # times an optimizer steps again in the first step, which no call has ended
 EXPECTED_STEPS = 16  # for which one of several optimizers that has not stepped is waited for
 LOSS_REPORTED = int(StepFlag.LOSS_REPORTED)  # every step sets it, and an enumeration takes longer
@@ -43,8 +43,8 @@ class StepRecord:
     of its values are for sampled steps only.
 
     Attributes:
-        values: By column of `steps`: what the quantities of the step have kept.
-        parts: The same for columns of which a step has several numbers; their reduction joins them.
+        values: By column of `steps`: what its quantities have kept.
+        parts: The same for columns of which a step has several numbers, joined by their reduction.
     """
 
     sampled: bool = False  # parameters and modules are read in this step
@@ -183,15 +183,13 @@ class StepLedger:
         ended: Closed records that were not taken.
         called: `step()` was called.
         never_stepped: Calls count as steps.
-        is_between: An optimizer was the last to do something in this step: what comes next may be
-            of the next one, and is told from what was there by `note`.
+        is_between: An optimizer was the last to do something in this step; `note` tells the rest.
         has_own_batch: A batch of a loader was read since the last step of an optimizer.
 
     Args:
         n_optimizers: Those of the recording.
         now_s: The time.
-        sums: Columns to which forwards and backward passes add: what they added after the last step
-            of an optimizer is of the next step.
+        sums: Columns to which passes add: after an optimizer's last step, those of the next step.
     """
 
     def __init__(
@@ -233,12 +231,9 @@ class StepLedger:
 
     @property
     def completed(self) -> tuple[int, int, int]:
-        """The first step that is still to be done; the examples and epochs before it.
-
-        An optimizer may have stepped before the `step()` call that ends its step.
-        """
+        """The first step that is still to be done; the examples and epochs before it."""
         record = self.current
-        if self._stepped and self._expected <= self._stepped:
+        if self._stepped and self._expected <= self._stepped:  # its call to `step()` may follow
             return record.step + 1, self._n_samples + record.samples, self.n_epochs
         return record.step, self._n_samples, self.n_epochs
 
@@ -265,7 +260,7 @@ class StepLedger:
         return len(self._stepped)
 
     def must_end_before(self, optimizer: int) -> bool:
-        """Whether what the optimizer now begins is another step than what others have done.
+        """Whether what the optimizer begins is another step than what others have done.
 
         With `step()` calls and several optimizers, a call alone is the boundary: a critic may step
         five times for one step of the generator. Without, it is the optimizer that was the first to
@@ -354,9 +349,13 @@ class StepLedger:
         if self._stepped or not self._n_optimizers:
             return True
         self._calls_without_step += 1
-        if self._calls_without_step >= CALLS_WITHOUT_STEP_LIMIT:
-            self.never_stepped = True
+        if self._calls_without_step >= MANY_CALLS:
+            self.count_calls()
         return self.never_stepped
+
+    def count_calls(self) -> None:
+        """Calls count as steps until an optimizer steps."""
+        self.never_stepped = bool(self._n_optimizers and not self._stepped)
 
     def end(self, *, now_s: float, overhead_s: float) -> StepRecord:
         """Close the current step and begin the next; returns the closed record."""

@@ -115,6 +115,9 @@ class StepObserver:
     def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """It has stepped."""
 
+    def called(self, record: StepRecord) -> None:
+        """The loop has called `step()`, which may end the step."""
+
     def sample_begins(self, record: StepRecord) -> None:
         """A step that is sampled begins."""
 
@@ -200,6 +203,7 @@ class Watch:
         self.before_step = moment("before_step")
         self.step_skipped = moment("step_skipped")
         self.after_step = moment("after_step")
+        self.called = moment("called")
         self.sample_begins = moment("sample_begins")
         self.before_sampled_step = moment("before_sampled_step")
         self.after_sampled_step = moment("after_sampled_step")

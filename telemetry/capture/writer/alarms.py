@@ -1,4 +1,6 @@
-"""What in the rows of `steps` says that a training is about to end: a loss or norm not finite.
+"""What in the rows of `steps` says that a training is in vain.
+
+A loss or norm is not finite, or no optimizer uses the gradients.
 
 Owned by the writer thread. Reads no clock: the time is an argument.
 """
@@ -14,12 +16,14 @@ from telemetry.json_values import Json
 
 LOSS = "loss"
 NORM = "grad_norm_total"
+CALLS = "calls_without_step"
+MOVED = "weights_moved"
 SUBJECTS = {LOSS: ("loss", "non_finite_loss"), NORM: ("gradient norm", "non_finite_norm")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """The first value of a column of `steps` that is known and not finite."""
+    """The first value of a column of `steps` that should not be."""
 
     column: str
     step: int
@@ -28,15 +32,15 @@ class Alarm:
     @property
     def message(self) -> str:
         """For people."""
-        subject, _ = SUBJECTS[self.column]
-        return (
-            f"the {subject} at step {self.step} is {self.value}: everything recorded so far was "
-            "written immediately"
-        )
+        if self.column == CALLS:
+            what = f"no optimizer has stepped in {self.value:.0f} calls of step()"
+        else:
+            what = f"the {SUBJECTS[self.column][0]} at step {self.step} is {self.value}"
+        return f"{what}: everything recorded so far was written immediately"
 
     def payload(self) -> dict[str, Json]:
         """As the details of an event."""
-        _, reason = SUBJECTS[self.column]
+        reason = "no_optimizer_step" if self.column == CALLS else SUBJECTS[self.column][1]
         return {"reason": reason, "step": self.step, self.column: self.value}
 
 
@@ -52,6 +56,7 @@ class Alarms:
         self.first_bad_loss: int | None = None
         self.n_raised = 0
         self._seen: Alarm | None = None
+        self._has_idled = False
         self._due_s = -float("inf")
 
     def watch(self, rows: pa.Table) -> None:
@@ -64,6 +69,9 @@ class Alarms:
             # A loss scaler that refuses a step has seen to it.
             taken = (rows["flags"].to_numpy() & StepFlag.SKIPPED) == 0
             self._seen = _first_not_finite(rows.filter(pa.array(taken)), NORM)
+        if self._seen is None and not self._has_idled:
+            self._seen = _first_idle(rows)
+            self._has_idled = self._seen is not None
 
     def take(self, now_s: float) -> Alarm | None:
         """What was seen since the last call, if it counts."""
@@ -82,3 +90,16 @@ def _first_not_finite(rows: pa.Table, column: str) -> Alarm | None:
         step, value = int(known["step"][index].as_py()), float(values[index])
         return Alarm(column=column, step=step, value=value)
     return None
+
+
+def _first_idle(rows: pa.Table) -> Alarm | None:
+    """Calls without a step of an optimizer, after which weights are what they were."""
+    if not {CALLS, MOVED} <= set(rows.column_names):
+        return None
+    still = rows.filter(pa.array([value == 0.0 for value in rows[MOVED].to_pylist()]))
+    known = still.filter(still[CALLS].is_valid())
+    if not known.num_rows:
+        return None
+    return Alarm(
+        column=CALLS, step=int(known["step"][0].as_py()), value=float(known[CALLS][0].as_py())
+    )

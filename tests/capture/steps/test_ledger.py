@@ -2,8 +2,8 @@ import pytest
 
 from telemetry.capture.steps.ledger import (
     AGAIN_LIMIT,
-    CALLS_WITHOUT_STEP_LIMIT,
     EXPECTED_STEPS,
+    MANY_CALLS,
     StepLedger,
     metric_phase,
 )
@@ -122,8 +122,8 @@ def test_a_single_optimizer_that_steps_twice_between_calls_made_two_steps() -> N
 
 def test_calls_count_as_steps_when_no_optimizer_ever_steps() -> None:
     book = ledger()
-    ends = [book.call(0.1) for _ in range(CALLS_WITHOUT_STEP_LIMIT)]
-    assert ends == [False] * (CALLS_WITHOUT_STEP_LIMIT - 1) + [True]
+    ends = [book.call(0.1) for _ in range(MANY_CALLS)]
+    assert ends == [False] * (MANY_CALLS - 1) + [True]
     assert book.never_stepped
     end(book)
     assert book.call(0.1)

@@ -35,6 +35,8 @@ def train(  # noqa: PLR0913 - the differences
     reduction: str = "mean",
     dtype: str = "float32",
     cleared: bool = True,
+    cleared_late: bool = False,
+    stepped_until: int | None = None,
     max_norm: float | None = None,
     weight_decay: float = 0.0,
     dropout: float = 0.0,
@@ -61,6 +63,8 @@ def train(  # noqa: PLR0913 - the differences
         reduction: mean or sum.
         dtype: Of the weights; the loss is computed in float32.
         cleared: Whether gradients are cleared before each backward pass.
+        cleared_late: Whether they are cleared between the backward pass and the optimizer's step.
+        stepped_until: Step from which on the optimizer does not step.
         max_norm: Gradient norm to clip to.
         weight_decay: Of the optimizer.
         dropout: Share of the hidden units that each layer drops.
@@ -95,7 +99,9 @@ def train(  # noqa: PLR0913 - the differences
             (sign * loss).backward()
             if max_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-            stepper.step()
+            _end(
+                stepper, cleared=cleared_late, stepped=stepped_until is None or step < stepped_until
+            )
             telemetry.step(loss=loss)
 
 
@@ -121,6 +127,13 @@ class Model(nn.Module):
             if place == self.detached:
                 x = x.detach()
         return x
+
+
+def _end(stepper: torch.optim.Optimizer, *, cleared: bool, stepped: bool) -> None:
+    if cleared:
+        stepper.zero_grad()
+    if stepped:
+        stepper.step()
 
 
 def _start(layer: nn.Linear, std: float | None, value: float | None, bias: float | None) -> None:

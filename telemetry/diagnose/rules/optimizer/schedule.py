@@ -157,8 +157,9 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
         if course.peak == 0:  # optimizers that find their own steps may name none
             if context.progress.state in {State.LEARNING, State.CONVERGED}:
                 return
-            # A warm-up that is stepped once an epoch starts so.
-            is_error, where = n >= ZERO_STEPS, f"all {n} steps"
+            # A warm-up that is stepped once an epoch starts so, and is still to come.
+            has_plan = bool(course.names or course.n_calls) and not context.finished
+            is_error, where = n >= ZERO_STEPS or not has_plan, f"all {n} steps"
             advice = (
                 "Check the learning rate given to the optimizer, and the scheduler's first factor."
             )
