@@ -86,6 +86,7 @@ FUSED_ATTENTIONS = (
 SOFTMAXES = ("_softmax", "_safe_softmax")
 MULTIPLICATIONS = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 # On a CPU a dropout multiplies with a mask; in inference mode nothing decomposes it.
+DEFAULT_SHARE = 0.5  # what is the default is left out of the arguments
 MASKS = (torch.ops.aten.bernoulli_.float,)
 DROPOUTS = (
     "dropout",
@@ -231,7 +232,8 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return look
 
     def _mask(self, args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
-        self._drops(_argument(args, kwargs, 1, "p"), result)
+        share = _argument(args, kwargs, 1, "p")
+        self._drops(DEFAULT_SHARE if share is None else share, result)
 
     def _dropout(
         self, args: Sequence[object], kwargs: Mapping[str, object], result: object

@@ -3,7 +3,9 @@
 A forward without gradient may evaluate, or be a part of the training: a teacher, a roll-out, the
 generator of a discriminator's batch. So may one with gradient in evaluation mode, unless the model
 is trained in that mode. What it was is known later: an evaluation when its result is logged, a part
-of training when a backward pass begins. Until then such forwards of one mode are one block.
+of training when a backward pass begins. Until then such forwards of one mode are one block. Where
+both eval() and no_grad() are forgotten, a forward that has no backward pass before the next one
+tells it.
 
 The modes of every evaluation are read, and those of the first training forward after it. Of the
 evaluations 1, 2, 4, 8 and so on the first batch is looked at as in a sampled step, whatever the
@@ -12,6 +14,7 @@ budget of the samples says: their number grows with the logarithm of the evaluat
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from torch import is_grad_enabled, nn
 
@@ -29,6 +32,14 @@ EVAL, NO_GRAD = "eval", "no_grad"
 # Blocks of one mode that were no evaluation, beyond four for each that was one: whose modes are
 # read, and which are looked at.
 MAX_UNNAMED, MAX_LOOKS_IN_VAIN = 64, 4
+
+
+class _Suspected(NamedTuple):
+    """What was logged as an evaluation after forwards like those of training."""
+
+    record: StepRecord
+    modes: Modes
+    n_samples: int
 
 
 class EvaluationWatch:
@@ -72,13 +83,18 @@ class EvaluationWatch:
         self._has_gradient = self._mode = self._was_looked_at = False
         self._evaluating: Modes | None = None
         self._n_samples = 0
+        # Of training, without a backward pass until now.
+        self._n_forwards = self._n_trained = 0
+        self._suspected: _Suspected | None = None
         self._n_evaluations = 0
         self._last_step = -1
         self._n_unnamed: Counter[bool] = Counter()
-        self._n_looks_in_vain = 0
+        self._n_looks_in_vain: Counter[bool] = Counter()
 
     def step_begins(self, record: StepRecord) -> None:
         """Read the modes of the training in sampled steps."""
+        self._n_forwards = self._n_trained = 0
+        self._suspected = None  # the step ended without a backward pass: such are all its forwards
         if record.sampled:
             self._is_due, self._kind = True, None
 
@@ -90,6 +106,8 @@ class EvaluationWatch:
         if (has_gradient, mode) == self._kind:
             return
         self._kind = has_gradient, mode
+        if has_gradient and self._suspected is not None:
+            self._tell_suspected()
         self.may_be_one = not has_gradient or (not mode and self._trained_mode is not False)
         if has_gradient:
             self._stop_looking()
@@ -106,6 +124,8 @@ class EvaluationWatch:
             self._n_samples += n_samples
         else:
             record.samples += n_samples
+            self._n_trained += n_samples
+            self._n_forwards += 1
 
     @guarded(PART)
     def backward_begins(self, record: StepRecord, *, is_own: bool) -> None:
@@ -115,15 +135,17 @@ class EvaluationWatch:
             record: Of the step in progress.
             is_own: The pass is one of this model's training.
         """
-        if is_own and self._kind is not None:
+        if is_own:
             self._train(record)
         if not self.is_open:
             return
         is_training = self._has_gradient and self._mode is self._last_mode
         if is_training and is_own:
             record.samples += self._n_samples
+        if not self._has_gradient:
+            self._tell(record, self._evaluating, is_named=False)
         self._n_unnamed[self._mode] += 1
-        self._n_looks_in_vain += self._was_looked_at
+        self._n_looks_in_vain[self._mode] += self._was_looked_at
         self._close(TRAIN if is_training else NO_GRAD)
 
     @guarded(PART)
@@ -137,19 +159,18 @@ class EvaluationWatch:
             Whether forwards without gradient had run.
         """
         is_named = names is None or name_evaluation(names)
+        if is_named and not self.is_open and self._n_forwards:
+            self._suspect(self._ledger.current)
         if not self.is_open or (self._has_gradient and not is_named):
             return False
         had_none = not self._has_gradient
         record = self._ledger.last_begun
-        self._tell(record)
-        if is_named:
-            record.flags |= StepFlag.EVALUATED
-            self._n_evaluations += record.step != self._last_step
-            self._last_step = record.step
-            self._is_due = True
-        else:
+        if is_named and self._evaluating is None and self._model.training is self._mode:
+            self._evaluating = self._reader.read()
+        self._tell(record, self._evaluating, is_named=is_named)
+        if not is_named:
             self._n_unnamed[self._mode] += 1
-            self._n_looks_in_vain += self._was_looked_at
+            self._n_looks_in_vain[self._mode] += self._was_looked_at
         self._close(EVAL, record.step)
         return had_none
 
@@ -157,6 +178,12 @@ class EvaluationWatch:
         """Whatever is looked at was begun in this step."""
         if self.is_looking:
             self._stop_looking()
+
+    @guarded(PART)
+    def close(self) -> None:
+        """Recording ends."""
+        if self._suspected is not None:
+            self._tell_suspected()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -177,7 +204,7 @@ class EvaluationWatch:
 
     @property
     def _may_look(self) -> bool:
-        return self._n_looks_in_vain < MAX_LOOKS_IN_VAIN + self._n_evaluations
+        return self._n_looks_in_vain[self._mode] < MAX_LOOKS_IN_VAIN + self._n_evaluations
 
     def _look(self) -> None:
         record = self._ledger.current
@@ -201,6 +228,12 @@ class EvaluationWatch:
 
     def _train(self, record: StepRecord) -> None:
         """The forwards before were those of training."""
+        self._n_forwards = self._n_trained = 0
+        suspected, self._suspected = self._suspected, None
+        if suspected is not None:  # no forward came since
+            record.samples += suspected.n_samples
+        if self._kind is None:
+            return
         self._trained_mode = self._last_mode
         modes, self._training = self._training, None
         if modes is None:
@@ -210,15 +243,36 @@ class EvaluationWatch:
         record.values["norm_training"] = modes.n_norm
         record.values["dropout_training"] = modes.n_dropout
 
-    def _tell(self, record: StepRecord) -> None:
-        """Write the modes of an evaluation to its step; of several loaders the worst."""
-        if self._evaluating is None:
+    def _suspect(self, record: StepRecord) -> None:
+        """Forwards like those of training had no backward pass, and a result was logged."""
+        if record.backward_calls or self._suspected is not None:
+            return
+        record.samples -= self._n_trained
+        record.forget("batch_hash")
+        self._suspected = _Suspected(self._ledger.last_begun, self._reader.read(), self._n_trained)
+        self._n_forwards = self._n_trained = 0
+        self._kind = None
+
+    def _tell_suspected(self) -> None:
+        suspected, self._suspected = self._suspected, None
+        if suspected is not None:
+            self._tell(suspected.record, suspected.modes, is_named=True)
+
+    def _tell(self, record: StepRecord, modes: Modes | None, *, is_named: bool) -> None:
+        """Write modes to a step: of several loaders the worst, and of others the last."""
+        was_named = bool(record.flags & StepFlag.EVALUATED)
+        if is_named:
+            record.flags |= StepFlag.EVALUATED
+            self._n_evaluations += record.step != self._last_step
+            self._last_step = record.step
+            self._is_due = True
+        if modes is None or (was_named and not is_named):
             return
         values = record.values
         for column, value in (
-            ("eval_training_share", self._evaluating.training_share),
-            ("eval_norm_training", self._evaluating.n_norm),
-            ("eval_dropout_training", self._evaluating.n_dropout),
+            ("eval_training_share", modes.training_share),
+            ("eval_norm_training", modes.n_norm),
+            ("eval_dropout_training", modes.n_dropout),
         ):
             former = values.get(column)
-            values[column] = value if former is None else max(former, value)
+            values[column] = value if former is None or not was_named else max(former, value)

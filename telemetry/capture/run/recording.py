@@ -134,6 +134,7 @@ class Recording:
         """Remove every hook, write what is left, and end the run."""
         parts = (
             self._detach,
+            self._evaluations.close,
             self.modules.close,
             functools.partial(self._end_last, error),
             self._watch.close,
