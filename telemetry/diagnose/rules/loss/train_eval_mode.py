@@ -22,6 +22,7 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import run_length
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
 from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.tags import Tag
@@ -114,7 +115,7 @@ def _trained_in_eval(
     shares = steps.floats("training")
     where = np.flatnonzero(np.isfinite(shares))
     step, off = steps.ints("step")[where], shares[where] == 0
-    n_last = _run_length(off[::-1])
+    n_last = run_length(off)
     if norms and n_last < limits["min_samples"]:
         frozen = ~off & (steps.floats("n_norm")[where] == 0)
         return _frozen(step, frozen, norms, limits)
@@ -138,7 +139,7 @@ def _trained_in_eval(
 def _frozen(
     step: IntArray, frozen: BoolArray, norms: tuple[str, ...], limits: Limits
 ) -> Finding | None:
-    if _run_length(frozen[::-1]) < limits["min_samples"]:
+    if run_length(frozen) < limits["min_samples"]:
         return None
     found = _finding(
         step[frozen],
@@ -213,7 +214,7 @@ def _lacks(steps: Rows, logged: IntArray, context: RunContext, limits: Limits) -
     step, shares = steps.ints("step"), steps.floats("training")
     named, known = _evaluations(steps), np.isfinite(shares)
     off = shares[known] == 0
-    n_off = _run_length(off[::-1])
+    n_off = run_length(off)
     if known.sum() < limits["min_samples"]:
         return (
             f"the modes of {known.sum()} training steps are known, {limits['min_samples']:.0f} are "
@@ -225,7 +226,7 @@ def _lacks(steps: Rows, logged: IntArray, context: RunContext, limits: Limits) -
             f"known, from step {step[known][-n_off]} on; {limits['min_samples']:.0f} are needed"
         )
     last = int(step[named].max(initial=-1))
-    if last >= 0 and context.n_steps - 1 > last >= step[known].max():
+    if last >= 0 and context.last_step > last >= step[known].max():
         return f"the modes of no training step after the evaluation at step {last} are known"
     if logged.size and logged.max() > last:
         since = f" after step {last}" if last >= 0 else ""
@@ -252,11 +253,6 @@ def _in_train(steps: Rows) -> BoolArray:
     whole = steps.floats("eval_training") == 1
     dropout: BoolArray = whole & (steps.floats("eval_dropout") > 0)
     return dropout | (steps.floats("eval_norm") > 0)
-
-
-def _run_length(values: BoolArray) -> int:
-    """How many are true before the first that is not."""
-    return int(values.size if values.all() else np.argmin(values))
 
 
 def _of_layers(norms: tuple[str, ...], finding: Finding) -> Finding:

@@ -20,6 +20,7 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import is_left_behind
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray
 from telemetry.store.rows import Rows
 
@@ -88,7 +89,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     hashes = [_common(rows, name) for name in ("replica_hash", "checksum")[: 2 - is_sharded]]
     weights, batches = _joined(*hashes), _common(rows, "batch_hash")
     found = _weights(weights, rows, n_ranks) or _batches(batches, rows, limits)
-    reason = _lacks(weights, last_step=context.n_steps - 1) if found is None else None
+    reason = _lacks(weights, last_step=context.last_step) if found is None else None
     return found if reason is None else NotChecked(detector=ID, reason=reason)
 
 
@@ -123,7 +124,7 @@ def _lacks(weights: _Common, *, last_step: int) -> str | None:
             f"the weights of the ranks differ at step {steps[-1]}, the last at which they were "
             f"compared; {MIN_COMPARISONS} such steps in a row are needed"
         )
-    if last_step > 2 * max(int(steps[-1]), 1):
+    if is_left_behind(int(steps[-1]), last_step):
         return (
             f"the weights of the ranks were compared until step {steps[-1]}, the run went on to "
             f"step {last_step}"
