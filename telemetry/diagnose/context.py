@@ -139,6 +139,11 @@ class RunContext:
         return int(self.steps.step.size)
 
     @property
+    def last_step(self) -> int:
+        """The last recorded step; -1 without any."""
+        return int(self.steps.step.max(initial=-1))
+
+    @property
     def batch_size(self) -> float:
         """Usual samples of a step; 16 when unknown, so that single steps count."""
         return usual(self.steps.samples, 16.0)

@@ -11,3 +11,4 @@ class StepFlag(IntFlag):
     CLIPPED_BEFORE_UNSCALING = 4
     VALUE_CLIPPING = 8
     SAMPLED = 16
+    EVALUATED = 32

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -112,14 +112,18 @@ def in_child(task: Callable[[], None]) -> int:
         os._exit(code)
 
 
+def waited_for(children: Sequence[int]) -> None:
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    assert codes == [0] * len(codes), codes
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     children = [in_child(partial(train, folder / "alone", alone, rank=0, size=1))]
     children += [
         in_child(partial(work, folder, rank, size)) for size in (2, 4) for rank in range(size)
     ]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    assert codes == [0] * len(codes), codes
+    waited_for(children)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ class Visit:
 
     Attributes:
         step: Optimizer step.
+        is_evaluation: Only an evaluation is looked at; the step is not sampled.
         thread: The only thread whose forwards are looked at.
         entry_handles: Hooks that stay for the step.
         inner_handles: Hooks of the forward that is running.
@@ -87,6 +88,7 @@ class Visit:
     """
 
     step: int
+    is_evaluation: bool = False
     thread: int = field(default_factory=threading.get_ident)
     entry_handles: "list[RemovableHandle]" = field(default_factory=list)
     inner_handles: "list[RemovableHandle]" = field(default_factory=list)

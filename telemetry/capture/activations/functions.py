@@ -85,6 +85,20 @@ FUSED_ATTENTIONS = (
 )
 SOFTMAXES = ("_softmax", "_safe_softmax")
 MULTIPLICATIONS = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
+# On a CPU a dropout multiplies with a mask; in inference mode nothing decomposes it.
+DEFAULT_SHARE = 0.5  # what is the default is left out of the arguments
+MASKS = (torch.ops.aten.bernoulli_.float,)
+DROPOUTS = (
+    "dropout",
+    "dropout_",
+    "native_dropout",
+    "feature_dropout",
+    "feature_dropout_",
+    "alpha_dropout",
+    "alpha_dropout_",
+    "feature_alpha_dropout",
+    "feature_alpha_dropout_",
+)
 PRODUCTS = ("bmm", "baddbmm", "matmul")
 N_PRODUCTS = 4  # between a product and its softmax: what rotary or relative positions need
 MIN_ATTENTION_DIMS = 3  # batch or heads, queries, keys
@@ -123,6 +137,10 @@ class OperationEvents(Protocol):
 
     def activation(self, name: str, family: Family, result: Tensor, source: object) -> None:
         """A functional activation of this site name was computed from the source."""
+        ...
+
+    def dropped(self, result: Tensor) -> None:
+        """A dropout is on; its result, or the mask that it multiplies with."""
         ...
 
     def product(self, factors: Sequence[object], result: object) -> None:
@@ -165,6 +183,8 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, site in CLAMPS.items():
             look = self._clamp(site)
             self._looks |= dict.fromkeys(_overloads((name, f"{name}_")), look)
+        self._looks |= dict.fromkeys(MASKS, self._mask)
+        self._looks |= dict.fromkeys(_overloads(DROPOUTS), self._dropout)
         self._looks |= dict.fromkeys(MULTIPLICATIONS, self._multiplied)
         self._looks[torch.ops.aten.add.Tensor] = self._added
         self._looks |= dict.fromkeys(_overloads(PRODUCTS), self._product)
@@ -211,6 +231,22 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         return look
 
+    def _mask(self, args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
+        share = _argument(args, kwargs, 1, "p")
+        self._drops(DEFAULT_SHARE if share is None else share, result)
+
+    def _dropout(
+        self, args: Sequence[object], kwargs: Mapping[str, object], result: object
+    ) -> None:
+        if _argument(args, kwargs, 2, "train") is not False:
+            values = result[0] if isinstance(result, tuple) else result
+            self._drops(_argument(args, kwargs, 1, "p"), values)
+
+    def _drops(self, share: object, values: object) -> None:
+        """A share of one number for all elements: others draw samples, and drop nothing."""
+        if isinstance(share, float) and 0 < share < 1 and isinstance(values, Tensor):
+            self._events.dropped(values)
+
     def _multiplied(
         self, args: Sequence[object], kwargs: Mapping[str, object], result: object
     ) -> None:
@@ -243,11 +279,12 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         names = [argument.name for argument in operation._schema.arguments]  # noqa: SLF001 - no public name
 
         def look(args: Sequence[object], kwargs: Mapping[str, object], result: object) -> None:
-            del result
+            values = result[0] if isinstance(result, tuple) else result
             given = {**dict(zip(names, args, strict=False)), **kwargs}
             query, key = given["query"], given["key"]
             mask = given.get("attn_mask", given.get("attn_bias"))
             scale = given.get("scale")
+            self._drops(given.get("dropout_p"), values)
             if isinstance(query, Tensor) and isinstance(key, Tensor):
                 self._events.attention(
                     FusedAttention(

@@ -1,10 +1,9 @@
 """Activations, output gradients and loss inputs of the forwards of sampled steps.
 
-A pre-hook waits on each module through which a forward may enter; in a sampled step it puts others
-on the modules inside, for this forward alone, so that a copy or pickle of the model made between
-forwards takes no more than an inert entry hook with it. Forwards under torch.compile, tracing,
-functional transforms, graph capture, another dispatch mode or in another thread are left alone, and
-so is what checkpointing recomputes.
+A pre-hook waits where forwards may enter; in a sampled step it hooks the modules inside, for this
+forward alone, so that a copy or pickle of the model made between forwards takes no more than an
+inert hook with it. Forwards under torch.compile, tracing, functional transforms, graph capture,
+another dispatch mode or in another thread are left alone, and what checkpointing recomputes.
 """
 
 import sys
@@ -31,7 +30,7 @@ from telemetry.capture.activations.modules import (
 )
 from telemetry.capture.activations.operations import OperationObserver
 from telemetry.capture.activations.recorder import SiteRecorder
-from telemetry.capture.activations.records import TRAIN, Forward
+from telemetry.capture.activations.records import TRAIN, Forward, Observation
 from telemetry.capture.activations.recurrent import GradientPlace, returned_steps, watched_input
 from telemetry.capture.activations.rows import ModulePacket
 from telemetry.capture.activations.statistics import is_observable, unreadable
@@ -71,6 +70,7 @@ class ModuleObserver:
             forward (or eager one) was observed; empty until then.
         not_observed: Reason by path for what cannot be seen.
         contained: A block for what hooks do.
+        may_evaluate: Of a forward with gradient: it waits for its phase as one without does.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class ModuleObserver:
         self._runs_eagerly = runs_eagerly
         self.execution_order: tuple[str, ...] = ()
         self.not_observed: dict[str, str] = {}
+        self.may_evaluate = False
         self._model = model
         self._signature = (0, 0)
         self._nodes: list[ModuleNode] = []
@@ -90,7 +91,7 @@ class ModuleObserver:
         self._recorder = SiteRecorder()
         self._windows = DeadWindows()
         self._operations = OperationObserver(self._recorder, self._guard)
-        # Forwards without gradient whose phase is not known, by entry: one each.
+        # Forwards whose phase is not known, by entry: one each.
         self._waiting: dict[str, Forward] = {}
         self._searches_left = N_SEARCHES
         self._searching = False
@@ -114,15 +115,16 @@ class ModuleObserver:
         self._standing = frozenset(entries | set(hooked))
         return [hook_entry(module, self.forward_begins) for module in entries - set(hooked)]
 
-    def begin(self, step: int) -> None:
-        """Wait for the forwards of a sampled step.
+    def begin(self, step: int, *, is_evaluation: bool = False) -> None:
+        """Wait for the forwards of a sampled step, or of an evaluation.
 
         Args:
             step: Optimizer step to which forwards and gradients belong.
+            is_evaluation: No other forwards of the step are looked at.
         """
         self._disarm()
         self._look_up_modules()
-        self._visit = visit = Visit(step=step)
+        self._visit = visit = Visit(step=step, is_evaluation=is_evaluation)
         self._operations.begin(visit)
         for node in self._nodes if self._searching else self._entries:
             reason = unobservable(node.module, runs_eagerly=self._runs_eagerly)
@@ -142,16 +144,21 @@ class ModuleObserver:
         visit = self._disarm()
         if visit is not None:
             self._learn(visit)
-        observations = self._recorder.take()
+        return self._packet(self._recorder.take())
+
+    def end_evaluation(self) -> None:
+        """Remove every hook, leave the mode; what was seen waits for its phase."""
+        self._disarm()
+
+    def settled(self) -> ModulePacket | None:
+        """Outside of sampled steps: what is known to be of a phase."""
+        return self._packet(self._recorder.take_settled())
+
+    def _packet(self, observations: Sequence[Observation[Tensor]]) -> ModulePacket | None:
         return ModulePacket.of(observations, self._windows) if observations else None
 
     def settle(self, phase: str, step: int | None = None) -> None:
-        """Say what the forwards without gradient were that wait for it.
-
-        Args:
-            phase: `eval` or `no_grad`.
-            step: Step they belong to; None: the one during which they ran.
-        """
+        """Say of which phase the forwards are that wait for it, and of which step, if another."""
         for forward in self._waiting.values():
             forward.phase = phase
             forward.step = forward.step if step is None else step
@@ -170,11 +177,7 @@ class ModuleObserver:
     def forward_begins(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Arguments | None:
-        """A forward may enter here: hook what is inside, if it is one that can be seen.
-
-        Returns:
-            The arguments it shall have, None for these: a recurrent module reads an alias.
-        """
+        """A forward may enter here: hook what is inside; the arguments it shall have, if others."""
         arguments = None
         with self.contained:
             arguments = self._enter_outermost(module, args, kwargs)
@@ -275,10 +278,10 @@ class ModuleObserver:
 
     def _open(self, visit: Visit, node: ModuleNode) -> Forward | None:
         """Hook the modules inside for one outermost forward; None if it is not to be seen."""
-        self._look_up_modules()
-        has_gradient = torch.is_grad_enabled()
+        has_gradient = torch.is_grad_enabled() and not self.may_evaluate
         if not has_gradient and (node.path in self._waiting or node.runs_fused()):
             return None
+        self._look_up_modules()
         forward = Forward(step=visit.step, phase=TRAIN if has_gradient else None)
         if has_gradient:
             visit.train_seen = True
@@ -299,7 +302,7 @@ class ModuleObserver:
                 continue
             self._hook_enter(visit, inner)
             self._hook_leave(visit, inner)
-        self._operations.enter()
+        self._operations.enter(may_evaluate=not has_gradient)
         return forward
 
     def _entry(self, module: nn.Module) -> ModuleNode | None:

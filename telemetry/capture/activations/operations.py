@@ -25,6 +25,7 @@ PART = "modules"
 N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have no functional ones
 OPERATIONS_EVERY = 8  # sampled steps between two looks for them in such a model
 MAX_SITES = 16  # of one functional activation in one forward of a module
+DROPOUT = "dropout"
 N_GATES = 4  # between an activation and what it is multiplied with
 
 
@@ -72,15 +73,23 @@ class OperationObserver:
         return self._mode.cost_s
 
     def begin(self, visit: Visit) -> None:
-        """A sampled step begins."""
+        """A sampled step or an evaluation begins."""
         self._visit = visit
+        if visit.is_evaluation:
+            return
         quiet = self._n_visits - self._last_found >= N_WITHOUT_OPERATIONS
         self._wanted = not quiet or self._n_visits % OPERATIONS_EVERY == 0
         self._n_visits += 1
 
-    def enter(self) -> None:
-        """An outermost forward begins."""
-        if self._visit is not None and self._wanted and modes_are_safe():
+    def enter(self, *, may_evaluate: bool) -> None:
+        """An outermost forward begins.
+
+        Args:
+            may_evaluate: It is looked at whatever was found before: few are, and a functional
+                dropout that is on in them is seen here alone.
+        """
+        wanted = self._wanted or may_evaluate
+        if self._visit is not None and wanted and modes_are_safe():
             self._mode.__enter__()  # type: ignore[no-untyped-call]
             self._visit.mode_is_on = True
 
@@ -118,6 +127,21 @@ class OperationObserver:
                     family=family,
                 )
             )
+
+    def dropped(self, result: Tensor) -> None:
+        """A dropout is on: a site of the module whose forward is running, unless it trains."""
+        visit = self._running()
+        if visit is None or visit.forward is None or visit.forward.phase is not None:
+            return
+        frame = visit.frames[-1]
+        count = frame.counts[DROPOUT]
+        frame.counts[DROPOUT] += 1
+        if count >= MAX_SITES:
+            return
+        visit.failed = True
+        with self._guard(PART), undispatched():
+            self._recorder.dropout(frame.node, f"{DROPOUT}#{count}", result, visit.forward)
+            visit.failed = False
 
     def product(self, factors: Sequence[object], result: object) -> None:
         """What a sigmoid is multiplied with says what it was.

@@ -60,10 +60,14 @@ class SiteRecorder:
             self._observations += self._candidates
         self._loss_known, self._loss_seen = self._loss_seen, False
         self._candidates = []
+        self._tables.clear()
+        return self.take_settled()
+
+    def take_settled(self) -> list[Observation[Tensor]]:
+        """The same in a step of which nothing but evaluations is looked at."""
         self._calls.clear()
         known = [o for o in self._observations if o.label.forward.phase is not None]
         self._observations = [o for o in self._observations if o.label.forward.phase is None]
-        self._tables.clear()
         return known + self._touched.take()
 
     def input(self, node: ModuleNode, values: Iterable[Tensor], forward: Forward) -> None:
@@ -109,6 +113,12 @@ class SiteRecorder:
         measures = measure(part, family=family, unit_dim=unit_dim)
         self._add(node, site, part, forward, measures, unit_dim)
         return self._observations[-1]
+
+    def dropout(self, node: ModuleNode, site: str, result: Tensor, forward: Forward) -> None:
+        """What a dropout that is on has left of something, in the forward of a module."""
+        if is_observable(result) and self._wanted(node.path, site):
+            part = leading(result.detach(), MAX_ELEMENTS)
+            self._add(node, site, part, forward, Measures(n_nonzero=part.ne(0).sum()))
 
     def retract(self, observation: Observation[Tensor]) -> None:
         """It was nothing to record; one of the last observations."""

@@ -34,6 +34,9 @@ class ModuleWatch:
         emit: Adds an event.
         charge: Adds seconds that were spent between the operations of forwards.
         options: Whether modules are observed at all, and whether a probe shows what is compiled.
+
+    Attributes:
+        loss_op: Of the last loss that was known.
     """
 
     def __init__(
@@ -82,14 +85,32 @@ class ModuleWatch:
                 self._modules.begin(step)
                 self._is_open = True
 
+    def may_evaluate(self, *, is_so: bool) -> None:
+        """Whether the forwards that come may be of an evaluation, though they have a gradient."""
+        self._modules.may_evaluate = is_so
+
+    def begin_evaluation(self, step: int) -> None:
+        """An evaluation begins in a step that is not sampled."""
+        if self._wanted and self._guard.enabled(PART):
+            with self._guard(PART):
+                self._modules.begin(step, is_evaluation=True)
+                self._is_open = True
+
+    def end_evaluation(self) -> None:
+        """Look no more; what was seen is put when somebody has said what it was."""
+        if self._is_open:
+            self._is_open = False
+            with self._guard(PART):
+                self._charge_modes()
+                self._modules.end_evaluation()
+
     def finish(self) -> None:
         """The step is over; nothing happens if it was not sampled."""
         if not self._is_open:
             return
         self._is_open = False
         with self._guard(PART):
-            self._charge(self._modules.cost_s - self._charged_s)
-            self._charged_s = self._modules.cost_s
+            self._charge_modes()
             packet = self._modules.end()
             if packet is not None:
                 self._put(packet)
@@ -113,8 +134,17 @@ class ModuleWatch:
                 self.loss_op = self._modules.observe_roots(roots) or self.loss_op
 
     def settle(self, phase: str, step: int | None = None) -> None:
-        """What the forwards without gradient were: `eval` or `no_grad`."""
-        self._modules.settle(phase, step)
+        """What the forwards were that wait for it."""
+        if self._wanted and self._guard.enabled(PART):
+            with self._guard(PART):
+                self._modules.settle(phase, step)
+                packet = None if self._is_open else self._modules.settled()
+                if packet is not None:
+                    self._put(packet)
+
+    def _charge_modes(self) -> None:
+        self._charge(self._modules.cost_s - self._charged_s)
+        self._charged_s = self._modules.cost_s
 
     def _tell_not_observed(self) -> None:
         """Once, when it is known where forwards enter: one event for each reason."""

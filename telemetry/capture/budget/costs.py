@@ -62,6 +62,8 @@ class Costs:
         self._is_refusal_told = False
         self._hashing_s = 0.0  # of the step in progress
         self._is_sampled = False
+        self._looked_from_s = self._looked_s = 0.0  # at evaluations, in the step in progress
+        self._evaluations_s = 0.0
         self._plain_s: deque[float] = deque(maxlen=N_EXACT)  # steps without a sample, exact
         self._limit_s = LEAST_LIMIT_S  # of a step that is neither sampled nor exact
 
@@ -69,7 +71,8 @@ class Costs:
     def total_s(self) -> float:
         """Seconds of processor time that recording has taken the training thread so far."""
         governor = self.governor
-        return governor.set_up_s + governor.cost_s + self.purse.cost_s + self.meter.spent_s
+        spent_s = governor.set_up_s + governor.cost_s + self.purse.cost_s
+        return spent_s + self._evaluations_s + self.meter.spent_s
 
     @property
     def share(self) -> float:
@@ -146,19 +149,32 @@ class Costs:
         )
         return self._is_sampled
 
+    def look_begins(self) -> None:
+        """An evaluation is looked at in a step that is not sampled."""
+        self.meter.be_exact(wanted=True)
+        self._looked_from_s = self.meter.spent_s
+
+    def look_ends(self) -> None:
+        """It was; a step ends after that."""
+        self._looked_s += max(self.meter.spent_s - self._looked_from_s, 0.0)
+
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
         self.n_steps += 1
         self.n_samples += self._is_sampled
+        looked_s, self._looked_s = self._looked_s, 0.0
         if self.meter.is_exact:
             seconds = self.meter.take()
             if not self._is_sampled:
-                self._plain_s.append(seconds)
+                self._plain_s.append(max(seconds - looked_s, 0.0))
                 usual_s = statistics.median(self._plain_s)
                 self._limit_s = max(LIMIT_FACTOR * usual_s, LEAST_LIMIT_S)
         else:
             seconds = self.meter.take(limit_s=self._limit_s)
-        self.governor.charge(seconds)
+        # Looks at evaluations are few whatever they cost; samples of training do not pay for them.
+        looked_s = min(looked_s, seconds)
+        self._evaluations_s += looked_s
+        self.governor.charge(seconds - looked_s)
         hashing_s, self._hashing_s = self._hashing_s, 0.0
         return seconds + hashing_s
 

@@ -139,6 +139,11 @@ class Governor:
         """What recording was promised to have cost by now at most; infinite without a budget."""
         return math.inf if self._promise is None else self._promise.limit_s(self.elapsed_s)
 
+    @property
+    def may_sample(self) -> bool:
+        """Whether anything may be sampled at all."""
+        return self._may_spend
+
     def go_on(self, at: Continuation) -> None:
         """Count on from there: the promise is about the run, not about one process life of it."""
         self._now_s = self._clock()

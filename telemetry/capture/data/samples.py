@@ -7,7 +7,6 @@ or the like; the first evaluation, the second, the fourth and so on. What was no
 not told.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
@@ -20,13 +19,11 @@ from telemetry.capture.data.sketches import TRAIN, SamplePacket, Sketch
 from telemetry.capture.isolation.guard import Guard, guarded
 from telemetry.capture.isolation.torch_state import in_transform
 from telemetry.capture.packet import Packet
+from telemetry.capture.steps.evaluation_names import EVALUATION_WORDS, words_of
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.tensors.host import PackedTensors
 
 PART = "samples"
-WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
-# A value_loss, which the phase of metrics takes for an evaluation, is that of an agent's training.
-EVALUATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 MAX_FORWARDS = 16_384  # of training: some epochs of most data sets
 FORWARDS_OF_STEP = 512  # of more, as where no step ever ends, nothing is kept
 FORWARDS_PER_PACKET = 256
@@ -43,16 +40,13 @@ class SampleWatch:
         guard: Contains failures.
         put: Hands packets to the writer thread.
         costs: Charged for hashing; say whether it may go on.
-
-    Attributes:
-        hashes: Whether the batches of the step in progress are hashed.
     """
 
     def __init__(self, guard: Guard, *, put: Callable[[Packet], None], costs: Costs) -> None:
         self._guard = guard
         self._put = put
         self._costs = costs
-        self.hashes = False
+        self._hashes = False  # the batches of the step in progress
         self._window_is_open = True  # of 64 steps
         self._batches = BatchHasher()
         self._hasher = SampleHasher()
@@ -75,7 +69,7 @@ class SampleWatch:
         """Decide whether its batches are hashed; those of sampled steps are."""
         if record.step % WINDOW_STEPS == 0:
             self._window_is_open = self._costs.hashes(record.step)
-        self.hashes = self._window_is_open or record.sampled
+        self._hashes = self._window_is_open or record.sampled
 
     def forward(
         self,
@@ -83,8 +77,15 @@ class SampleWatch:
         module: nn.Module,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
+        *,
+        may_evaluate: bool,
     ) -> None:
-        """A forward with gradient, in a step whose batches are hashed."""
+        """A forward with gradient, which may be one of an evaluation."""
+        if may_evaluate:
+            self.evaluated((args, kwargs))
+            return
+        if not self._hashes:
+            return
         self._hash_batch(record, args, kwargs)
         is_wanted = self._n_trained < MAX_FORWARDS and len(self._of_step) < FORWARDS_OF_STEP
         if module.training and is_wanted:
@@ -116,7 +117,7 @@ class SampleWatch:
 
     @guarded(PART)
     def evaluated(self, arguments: object) -> None:
-        """A forward without gradient."""
+        """A forward without gradient, or another that may evaluate."""
         if not self._in_evaluation:
             self._in_evaluation = True
             self._is_whole = self._is_wanted()
@@ -143,7 +144,7 @@ class SampleWatch:
         """Metrics were logged: they say what the forwards without gradient were."""
         if not self._in_evaluation:
             return
-        words = {word.lower() for name in names for word in WORD.findall(name)}
+        words = words_of(names)
         if words & EVALUATION_WORDS:
             self._n_evaluations += 1
             if self._is_whole and self._evaluated:

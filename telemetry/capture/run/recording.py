@@ -23,6 +23,7 @@ from telemetry.capture.isolation.guard import Call, Guard, guarded
 from telemetry.capture.isolation.hook_scope import undispatched
 from telemetry.capture.isolation.torch_state import in_backward, in_transform, is_recomputed
 from telemetry.capture.live.alerts import FindingNews
+from telemetry.capture.run.evaluations import EvaluationWatch
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
 from telemetry.capture.run.observers import step_observers, step_quantities
 from telemetry.capture.steps import backward, entry_hook, optimizer_hooks
@@ -85,7 +86,9 @@ class Recording:
         writer.judge(self.news, options)
         writer.tell_changes(self.costs.governor.training_has_changed)
         self._handles: list[RemovableHandle] = []
-        self._no_grad_forward = False
+        self._evaluations = EvaluationWatch(
+            self._catalogue.model, self._guard, self._ledger, self.modules, self.costs
+        )
         self._forward_thread = 0  # that of the step's training forwards; 0: none yet
         self._keepers: tuple[tuple[str, Call], ...] = ()
         if writer.flight is not None:
@@ -117,23 +120,22 @@ class Recording:
     @guarded("metrics")
     def log(self, metrics: Mapping[str, object]) -> None:
         """Metrics of the last step begun; logging closes an evaluation."""
-        closes = self._no_grad_forward
+        closes = self._evaluations.logged(metrics)
         step = self._ledger.last_begun.step
-        self._settle("eval", step)
         self._samples.logged(metrics, step)
-        self._scalars.add(metrics, step=step, closes_evaluation=closes)
+        self._scalars.add(metrics, step=step, closes_evaluation=bool(closes))
         if self._scalars.is_due(self._clock()):
             self._send(final=False)
 
-    @guarded("metrics")
     def close_evaluation(self) -> None:
         """The end of an explicit evaluation block."""
-        self._settle("eval", self._ledger.last_begun.step)
+        self._evaluations.logged(None)
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
         parts = (
             self._detach,
+            self._evaluations.close,
             self.modules.close,
             functools.partial(self._end_last, error),
             self._watch.close,
@@ -154,7 +156,7 @@ class Recording:
     @property
     def is_untouched(self) -> bool:
         """Nothing of the training was seen yet."""
-        seen = self._no_grad_forward or self._forward_thread or self._scalars.n_added
+        seen = self._evaluations.is_open or self._forward_thread or self._scalars.n_added
         return self._ledger.is_untouched and not seen
 
     @property
@@ -178,32 +180,35 @@ class Recording:
     def _on_forward(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> entry_hook.Arguments | None:
-        record = self._ledger.current
+        record, evaluations = self._ledger.current, self._evaluations
         if not is_grad_enabled():
-            self._no_grad_forward = True
+            evaluations.forward(module)
             if self._watch.forward_without_gradient.calls:
                 self._watch.forward_without_gradient(record)
             self._samples.evaluated((args, kwargs))
         elif not (self._reevaluates or is_recomputed()):
+            evaluations.forward(module)
             if self._ledger.is_between:
                 self._ledger.note()
             self._forward_thread = get_ident()
             if self._watch.forward.calls:
                 self._watch.forward(record, module, args, kwargs)
             if not in_transform():
-                record.samples += batch_size(args, kwargs)
-                if self._samples.hashes:
-                    self._samples.forward(record, module, args, kwargs)
-        return self.modules.forward_begins(module, args, kwargs) if record.sampled else None
+                evaluations.count(record, batch_size(args, kwargs))
+                self._samples.forward(
+                    record, module, args, kwargs, may_evaluate=evaluations.may_be_one
+                )
+        is_seen = record.sampled or evaluations.is_looking
+        return self.modules.forward_begins(module, args, kwargs) if is_seen else None
 
     @guarded("backward")
     def _on_backward(self, roots: Sequence[Tensor], waiting: backward.Waiting) -> None:
         is_own = backward.is_own(self._catalogue, roots, forward_thread=self._forward_thread)
+        ledger = self._ledger
         if is_own or backward.is_alone():
-            self._settle("no_grad")
+            self._evaluations.backward_begins(ledger.current, is_own=is_own)
         if not is_own:
             return
-        ledger = self._ledger
         ledger.note()
         self._waiting = waiting
         record = ledger.current
@@ -344,6 +349,7 @@ class Recording:
 
     def _end_step(self) -> None:
         record = self._ledger.current
+        self._evaluations.step_ends()
         if record.sampled:
             self.modules.finish()
         if self._watch.step_ended.calls:
@@ -371,15 +377,11 @@ class Recording:
         record = self._ledger.current
         record.sampled = self.costs.sampled(record.step)
         self._samples.step_begins(record)
+        self._evaluations.step_begins(record)
         if record.sampled:
             self.modules.begin(record.step)
             if self._watch.sample_begins.calls:
                 self._watch.sample_begins(record)
-
-    def _settle(self, phase: str, step: int | None = None) -> None:
-        if self._no_grad_forward:
-            self._no_grad_forward = False
-            self.modules.settle(phase, step)
 
     def _send(self, *, final: bool) -> None:
         packet = self._scalars.packet(now_s=self._clock(), final=final)

@@ -11,6 +11,7 @@ PERSISTENT_N = 5
 LASTING_SHARE = 0.5  # of the samples after the first: what goes away by itself is no fault
 WARM_IN_STEPS = 20
 WARM_IN_SHARE = 0.02
+LEFT_BEHIND = 2  # the floor of samples looks at least once while the steps grow by an eighth
 SUSTAINED_SAMPLES = 32  # a median of three single squared errors reaches four times their mean
 
 
@@ -67,6 +68,22 @@ def persistence(
     return Persistence(
         first_step=int(steps[kept[first]]), last_step=int(steps[where[-1]]), where=where
     )
+
+
+def run_length(holds: BoolArray) -> int:
+    """How many entries up to the last one hold without a gap, shape (n,), oldest first."""
+    broken = np.flatnonzero(~holds)
+    return int(holds.size - 1 - broken[-1]) if broken.size else int(holds.size)
+
+
+def is_left_behind(known: int, last: int) -> bool:
+    """Whether more than half of a run came after what is known last: it says nothing of its end.
+
+    Args:
+        known: The last step at which something is known.
+        last: The last step of the run.
+    """
+    return last > LEFT_BEHIND * max(known, 1)
 
 
 def lasting_from(holds: BoolArray, *, share: float, least: int) -> int | None:

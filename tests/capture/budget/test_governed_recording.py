@@ -176,7 +176,7 @@ def test_a_cadence_that_the_budget_forbids_is_told_once(
     (line,) = (r.getMessage() for r in caplog.records if "every=5" in r.getMessage())
     event = next(row for row in records(run, "events") if row["kind"] == "cadence")
     after = json.loads(str(event["payload"]))["after"]
-    assert f"after step {event['step']} 1 step in {after} is sampled for now" in line
+    assert f"after step {event['step']}, 1 step in {after} is sampled for now" in line
     assert json.loads((run / "run.json").read_text())["summary"]["every"] == 5
     assert 24 <= n_sampled(run) < 80
 

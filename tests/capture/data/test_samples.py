@@ -104,7 +104,14 @@ def not_logged(model: nn.Module, telemetry: TelemetryCallback) -> None:
     del telemetry
 
 
-@pytest.mark.parametrize("evaluate", [nothing, with_gradient, in_evaluation_mode, not_logged])
+def test_an_evaluation_in_evaluation_mode_may_have_forgotten_no_grad(tmp_path: Path) -> None:
+    rows = train(tmp_path, TRAINED, in_evaluation_mode)
+    expected = train(tmp_path / "alone", TRAINED, nothing)
+    assert of_phase(rows, "eval")
+    assert hashes(of_phase(rows, "train")[-1]) == hashes(of_phase(expected, "train")[-1])
+
+
+@pytest.mark.parametrize("evaluate", [nothing, with_gradient, not_logged])
 def test_only_what_had_a_backward_pass_was_trained_on(tmp_path: Path, evaluate: Evaluate) -> None:
     rows = train(tmp_path, TRAINED, evaluate)
     expected = train(tmp_path / "alone", TRAINED, nothing)

@@ -3,13 +3,14 @@
 Symptom: (1) in the middle of a run the whole model goes over to evaluation mode and stays there,
 while it is trained on: dropout is off, BatchNorm keeps the statistics of that moment; (2) an
 evaluation runs in training mode: dropout is on, BatchNorm uses each batch's own statistics and
-learns those of the validation data.
-Fix: model.eval() before, and model.train() after each evaluation.
+learns those of the validation data; (3) a functional dropout is on in an evaluation.
+Fix: model.eval() before, and model.train() after each evaluation; F.dropout(x, p, self.training).
 Not flagged: models without BatchNorm, dropout or the like; forwards without gradient inside
-training (generators, roll-outs, teachers), for an evaluation is one only if a metric named val,
-valid, eval, test or dev is logged with it. Descriptions only: BatchNorm alone in evaluation mode
-(frozen on purpose); a model that was never in training mode, unless the run fails; dropout in an
-evaluation with the tag mc-dropout. Functional dropout is not seen.
+training (generators, roll-outs, teachers), for an evaluation is one only if a metric with val,
+valid, eval, test or dev in its name is logged after it, or if it runs inside evaluation().
+Descriptions only: BatchNorm alone in evaluation mode (frozen on purpose); a model that was never in
+training mode, unless the run fails; dropout in an evaluation with the tag mc-dropout. Functional
+dropout is seen in evaluations 1, 2, 4, 8 and so on, with activations=True.
 Source: Humbatova et al., arXiv:1910.11015; arXiv:2005.00972.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import run_length
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
 from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.tags import Tag
@@ -29,110 +31,122 @@ from telemetry.store.rows import Rows
 
 ID = "train_eval_mode"
 MIN_SAMPLES = 3  # of training in evaluation mode, up to the last: a flag has no noise
-MIN_EVALUATIONS = 2  # in training mode, and half of all that were observed
+WRONG_SHARE = 0.5  # of the evaluations: one that differs from all others may be of another kind
 
-# One row per sampled step and phase: how many layers ran, and how many of them in training mode.
-# What is called norm keeps running statistics.
+# Modes of a step and of the evaluation after it; then, by `what`: layers that have a mode, which
+# evaluations were looked at and whether a dropout was on in them, and where one was logged.
 SQL = """
 SELECT
-    r.step,
-    r.phase,
-    COUNT(*) AS n,
-    SUM(CASE WHEN r.training THEN 1 ELSE 0 END) AS n_training,
-    SUM(m.is_norm) AS n_norm,
-    SUM(CASE WHEN r.training THEN m.is_norm ELSE 0 END) AS n_norm_training,
-    MIN(CASE WHEN m.is_norm = 1 THEN m.path END) AS norm,
-    MAX(m.n_dropout) AS n_dropout,
-    MAX(CASE WHEN e.step IS NULL THEN 0 ELSE 1 END) AS is_logged
+    'step' AS what, s.step, '' AS layer,
+    MAX(s.training_share) AS training, MAX(s.norm_training) AS n_norm,
+    MAX(s.eval_training_share) AS eval_training, MAX(s.eval_norm_training) AS eval_norm,
+    MAX(s.eval_dropout_training) AS eval_dropout,
+    MAX(CASE WHEN MOD(s.flags, 64) >= 32 THEN 1 ELSE 0 END) AS is_evaluation
+FROM steps AS s
+WHERE s.run = $run AND (s.training_share IS NOT NULL OR s.eval_training_share IS NOT NULL)
+GROUP BY s.step
+UNION ALL
+SELECT
+    CASE WHEN t.attributes LIKE '%"track_running_stats": true%' THEN 'norm' ELSE 'dropout' END,
+    0, t.path, NULL, NULL, NULL, NULL, NULL, 0
+FROM modules AS t
+WHERE t.run = $run AND (t.attributes LIKE '%"track_running_stats": true%' OR (t.type LIKE '%Drop%'
+    AND t.attributes LIKE '%"p": 0.%' AND t.attributes NOT LIKE '%"p": 0.0,%'))
+UNION ALL
+SELECT
+    'looked', r.step, MIN(CASE WHEN r.site LIKE 'dropout#%' THEN m.path END),
+    NULL, NULL, NULL, NULL, MAX(CASE WHEN r.site LIKE 'dropout#%' THEN 1 ELSE 0 END), 0
 FROM module_numbers AS r
-JOIN (
-    SELECT
-        t.module_id,
-        t.path,
-        CASE WHEN t.attributes LIKE '%"track_running_stats": true%' THEN 1 ELSE 0 END AS is_norm,
-        SUM(
-            CASE
-                WHEN t.type LIKE '%Drop%' AND t.attributes LIKE '%"p": 0.%'
-                    AND t.attributes NOT LIKE '%"p": 0.0,%' THEN 1
-                ELSE 0
-            END
-        ) OVER () AS n_dropout
-    FROM modules AS t
-    WHERE t.run = $run
-) AS m ON m.module_id = r.module_id
-LEFT JOIN (
-    SELECT DISTINCT v.step FROM metrics AS v
-    WHERE v.run = $run AND (LOWER(v.name) LIKE 'val%' OR LOWER(v.name) LIKE 'eval%'
-        OR LOWER(v.name) LIKE 'test%' OR LOWER(v.name) LIKE 'dev%')
-) AS e ON e.step = r.step
-WHERE r.run = $run AND r.site = 'output' AND r.phase IN ('train', 'eval')
-GROUP BY r.step, r.phase
-ORDER BY r.step, r.phase
+JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
+WHERE r.run = $run AND r.phase = 'eval'
+GROUP BY r.step
+UNION ALL
+SELECT 'logged', v.step, '', NULL, NULL, NULL, NULL, NULL, 0
+FROM metrics AS v
+WHERE v.run = $run AND LOWER(v.name) NOT LIKE 'value%' AND (LOWER(v.name) LIKE 'val%'
+    OR LOWER(v.name) LIKE 'eval%' OR LOWER(v.name) LIKE 'test%' OR LOWER(v.name) LIKE 'dev%')
+GROUP BY v.step
+ORDER BY what, step, layer
 """
-
-_finding = functools.partial(
-    step_finding,
-    detector=ID,
-    counted="n_steps",
-    query="select r.step, m.path as layer, r.phase, case when r.training = (r.phase = 'train') "
-    "then 0 "
-    "else 1 end as wrong_mode from module_rows as r join modules as m on m.run = r.run and "
-    "m.module_id = r.module_id where r.site = 'output' and r.phase in ('train', 'eval') and "
-    "(m.attributes like '%track_running_stats%' or m.type like '%Drop%') order by r.step",
+IN_TRAINING = (
+    "select step, training_share, norm_training, dropout_training from steps "
+    "where training_share is not null order by step"
 )
+IN_EVALUATION = (
+    "select step, eval_training_share, eval_norm_training, eval_dropout_training from steps "
+    "where eval_training_share is not null order by step"
+)
+OF_DROPOUT = (
+    "select step, layer, site, zero_share from activations "
+    "where site like 'dropout#%' and phase = 'eval' order by step"
+)
+BACK = "Call model.eval() before each evaluation and model.train() after it."
+
+_finding = functools.partial(step_finding, detector=ID, counted="n_steps")
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """Training that stays in evaluation mode, then evaluations in training mode."""
-    steps, phases = rows.ints("step"), np.array(rows.texts("phase"))
-    if not steps.size:
-        return NotChecked(detector=ID, reason="no layer was observed; record with activations=True")
-    has_norm, has_dropout = bool(rows.ints("n_norm").any()), bool(rows.ints("n_dropout").any())
-    if not has_norm and not has_dropout:
+    """Training that stays in evaluation mode, evaluations in training mode, functional dropout."""
+    steps, looked = rows.part("what", "step"), rows.part("what", "looked")
+    norms = tuple(sorted(rows.part("what", "norm").texts("layer")))
+    has_modes = bool(norms or len(rows.part("what", "dropout")))
+    if not has_modes and not (looked.floats("eval_dropout") > 0).any():
         return None
-    training = phases == "train"
-    evaluated = (phases == "eval") & (rows.ints("is_logged") > 0)
-    found = _trained_in_eval(
-        rows, np.flatnonzero(training), context, limits
-    ) or _evaluated_in_train(rows, np.flatnonzero(evaluated), context, limits)
-    if found is None and np.unique(steps[training]).size < limits["min_samples"]:
+    if not len(steps):
         return NotChecked(
             detector=ID,
-            reason=f"{int(training.sum())} sampled training steps; at least "
-            f"{limits['min_samples']:.0f} are needed: sample more often (every=)",
+            reason="no modes of layers were recorded: this run was recorded before they were, or "
+            "no forward of the model was seen",
         )
-    return found
+    found = (
+        _trained_in_eval(steps, norms, context, limits)
+        or _evaluated_in_train(steps, norms, context)
+        or _functional(steps, looked, context)
+    )
+    if found is not None:
+        return found
+    reason = _lacks(steps, rows.part("what", "logged").ints("step"), context, limits)
+    return None if reason is None else NotChecked(detector=ID, reason=reason)
 
 
 def _trained_in_eval(
-    rows: Rows, where: IntArray, context: RunContext, limits: Limits
+    steps: Rows, norms: tuple[str, ...], context: RunContext, limits: Limits
 ) -> Finding | None:
-    steps = rows.ints("step")[where]
-    off = rows.ints("n_training")[where] == 0
-    n_last = _run_length(off[::-1])
-    if n_last >= limits["min_samples"]:
-        first, switched = steps[-n_last], n_last < steps.size
-        severity = Severity.WARNING if switched else gated(context.progress)
-        since = (
-            f"step {first}; model.train() is probably missing after an evaluation"
-            if switched
-            else "the first step"
-        )
-        found = _finding(
-            steps[-n_last:],
-            severity=severity,
-            message=f"the model has trained in eval mode since {since}",
-            advice="Call model.train() after each evaluation, and before the first step.",
-            value=float(n_last),
-            threshold=limits["min_samples"],
-            unit="samples",
-        )
-        return _of_layers(rows, found)
-    frozen = (rows.ints("n_norm")[where] > 0) & (rows.ints("n_norm_training")[where] == 0)
-    if _run_length(frozen[::-1]) < limits["min_samples"]:
+    shares = steps.floats("training")
+    where = np.flatnonzero(np.isfinite(shares))
+    step, off = steps.ints("step")[where], shares[where] == 0
+    n_last = run_length(off)
+    if norms and n_last < limits["min_samples"]:
+        frozen = ~off & (steps.floats("n_norm")[where] == 0)
+        return _frozen(step, frozen, norms, limits)
+    if n_last < limits["min_samples"]:
+        return None
+    switched = n_last < step.size
+    since = (
+        f"step {step[-n_last]}; `model.train()` is probably missing after evaluation"
+        if switched
+        else "the first step"
+    )
+    found = _finding(
+        step[-n_last:],
+        severity=Severity.WARNING if switched else gated(context.progress),
+        message=f"the model has trained in eval mode since {since}",
+        advice="Call model.train() after each evaluation, and before the first step.",
+        value=float(n_last),
+        threshold=limits["min_samples"],
+        unit="samples",
+        query=IN_TRAINING,
+    )
+    return _of_layers(norms, found)
+
+
+def _frozen(
+    step: IntArray, frozen: BoolArray, norms: tuple[str, ...], limits: Limits
+) -> Finding | None:
+    if run_length(frozen) < limits["min_samples"]:
         return None
     found = _finding(
-        steps[frozen],
+        step[frozen],
         severity=Severity.INFO,
         message="the normalisation layers train in eval mode: their statistics are frozen, "
         "probably on purpose",
@@ -140,20 +154,17 @@ def _trained_in_eval(
         value=float(frozen.sum()),
         threshold=limits["min_samples"],
         unit="samples",
+        query=IN_TRAINING,
     )
-    return _of_layers(rows, found)
+    return _of_layers(norms, found)
 
 
-def _evaluated_in_train(
-    rows: Rows, where: IntArray, context: RunContext, limits: Limits
-) -> Finding | None:
-    norm = rows.ints("n_norm_training")[where] > 0
-    whole = rows.ints("n_training")[where] == rows.ints("n")[where]
-    dropout = whole & (rows.ints("n_dropout")[where] > 0)
-    wrong: BoolArray = norm | dropout
-    if wrong.sum() < limits["min_evaluations"] or wrong.mean() < 1 / 2:
+def _evaluated_in_train(steps: Rows, norms: tuple[str, ...], context: RunContext) -> Finding | None:
+    where = np.flatnonzero(_evaluations(steps))
+    wrong = _in_train(steps)[where]
+    if not wrong.any() or wrong.mean() < WRONG_SHARE:
         return None
-    learns = bool(norm.any())
+    learns = bool((steps.floats("eval_norm")[where] > 0).any())
     meant = not learns and Tag.MC_DROPOUT in context.tags
     severity = Severity.INFO if meant else Severity.ERROR if learns else Severity.WARNING
     what = (
@@ -162,26 +173,95 @@ def _evaluated_in_train(
         else "dropout is on"
     )
     found = _finding(
-        rows.ints("step")[where][wrong],
+        steps.ints("step")[where][wrong],
         severity=severity,
-        message=f"{wrong.sum()} of {wrong.size} observed evaluations ran in training mode: {what}",
-        advice="Call model.eval() before each evaluation and model.train() after it.",
-        value=float(wrong.sum()),
-        threshold=limits["min_evaluations"],
-        unit="evaluations",
+        message=f"{wrong.sum()} of {wrong.size} evaluations ran in training mode: {what}",
+        advice=BACK,
+        value=float(wrong.mean()),
+        threshold=WRONG_SHARE,
+        unit="share",
+        query=IN_EVALUATION,
     )
-    return _of_layers(rows, found)
+    return _of_layers(norms, found)
 
 
-def _run_length(values: BoolArray) -> int:
-    """How many are true before the first that is not."""
-    return int(values.size if values.all() else np.argmin(values))
+def _functional(steps: Rows, looked: Rows, context: RunContext) -> Finding | None:
+    """A dropout that was on in an evaluation in which no layer that drops was in training mode."""
+    named = steps.ints("step")[_evaluations(steps) & (steps.floats("eval_dropout") == 0)]
+    where = np.flatnonzero(np.isin(looked.ints("step"), named))
+    on = looked.floats("eval_dropout")[where] > 0
+    if not on.any() or on.mean() < WRONG_SHARE:
+        return None
+    layer = str(np.array(looked.texts("layer"))[where][on][0])
+    seen = looked.ints("step")[where][on]
+    is_all = bool(np.isin(seen, steps.ints("step")[steps.floats("eval_training") == 1]).all())
+    found = _finding(
+        seen,
+        severity=Severity.INFO if Tag.MC_DROPOUT in context.tags else Severity.WARNING,
+        message=f"dropout is on in {on.sum()} of {on.size} looked-at evaluations, in the forward "
+        f"of {layer or 'the model'}"
+        + (": they ran in training mode" if is_all else ", though no dropout layer is"),
+        advice=BACK
+        if is_all
+        else "F.dropout is on unless it is told otherwise: call "
+        "F.dropout(x, p, training=self.training), or use nn.Dropout.",
+        value=float(on.mean()),
+        threshold=WRONG_SHARE,
+        unit="share",
+        query=OF_DROPOUT,
+    )
+    return replace(found, layer=layer)
 
 
-def _of_layers(rows: Rows, finding: Finding) -> Finding:
+def _lacks(steps: Rows, logged: IntArray, context: RunContext, limits: Limits) -> str | None:
+    """What was not seen, and would have to be for the rule to pass."""
+    step, shares = steps.ints("step"), steps.floats("training")
+    named, known = _evaluations(steps), np.isfinite(shares)
+    off = shares[known] == 0
+    n_off = run_length(off)
+    if known.sum() < limits["min_samples"]:
+        return (
+            f"the modes of {known.sum()} training steps are known, {limits['min_samples']:.0f} are "
+            "needed; sample more often (every=)"
+        )
+    if n_off:
+        return (
+            f"training ran in eval mode in the last {n_off} of the steps whose modes are "
+            f"known, from step {step[known][-n_off]} on; {limits['min_samples']:.0f} are needed"
+        )
+    last = int(step[named].max(initial=-1))
+    if last >= 0 and context.last_step > last >= step[known].max():
+        return f"the modes of no training step after the evaluation at step {last} are known"
+    if logged.size and logged.max() > last:
+        since = f" after step {last}" if last >= 0 else ""
+        return (
+            f"no evaluation was recorded{since}, but results of some were logged until step "
+            f"{logged.max()}: no forward of this model was seen before them (a copy of it, another "
+            "process?)"
+        )
+    if last < 0 and _in_train(steps).any():
+        return (
+            "forwards without gradient ran in training mode, and nothing says whether they were "
+            "evaluations; log their result as val_..., or run them inside evaluation()"
+        )
+    return None
+
+
+def _evaluations(steps: Rows) -> BoolArray:
+    known: BoolArray = np.isfinite(steps.floats("eval_training"))
+    return known & (steps.ints("is_evaluation") > 0)
+
+
+def _in_train(steps: Rows) -> BoolArray:
+    """What is evaluated while layers of it are in training mode: not dropout alone, on purpose."""
+    whole = steps.floats("eval_training") == 1
+    dropout: BoolArray = whole & (steps.floats("eval_dropout") > 0)
+    return dropout | (steps.floats("eval_norm") > 0)
+
+
+def _of_layers(norms: tuple[str, ...], finding: Finding) -> Finding:
     """The same, of the normalisation layers."""
-    norms = sorted({layer for layer in rows.texts("norm") if layer})
-    return replace(finding, layer=norms[0] if norms else None, layers=tuple(norms))
+    return replace(finding, layer=norms[0] if norms else None, layers=norms)
 
 
 DETECTOR = Detector(
@@ -191,7 +271,7 @@ DETECTOR = Detector(
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
-    parameters={"min_samples": MIN_SAMPLES, "min_evaluations": MIN_EVALUATIONS},
+    parameters={"min_samples": MIN_SAMPLES},
     advice="Call model.eval() before and model.train() after each evaluation.",
     source="arXiv:1910.11015, arXiv:2005.00972",
     judge=judge,

@@ -16,7 +16,13 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
+from telemetry.diagnose.judgement.gates import (
+    PERSISTENT_K,
+    is_left_behind,
+    persistence,
+    run_length,
+)
+from telemetry.diagnose.judgement.robust import BoolArray, IntArray
 from telemetry.diagnose.wording import example
 from telemetry.store.rows import Rows
 
@@ -37,7 +43,6 @@ ORDER BY s.step
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Used gradients that stay, in three of five comparisons and half of those after."""
-    del context
     steps, shares = rows.ints("step"), rows.floats("share")
     if steps.size < PERSISTENT_K:
         return NotChecked(
@@ -48,7 +53,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         )
     held = persistence(steps, shares >= limits["share_limit"])
     if held is None:
-        return None
+        reason = _lacks(steps, shares >= limits["share_limit"], context)
+        return None if reason is None else NotChecked(detector=ID, reason=reason)
     share = float(np.median(shares[held.where]))
     some = "" if share == 1 else f"{share:.0%} of the examined "
     return Finding(
@@ -79,6 +85,22 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             ),
         },
     )
+
+
+def _lacks(steps: IntArray, stale: BoolArray, context: RunContext) -> str | None:
+    """What would have to be known for the rule to pass."""
+    n_last = run_length(stale)
+    if n_last:
+        return (
+            f"used gradients were still there in the last {n_last} of {steps.size} comparisons, "
+            f"from step {steps[-n_last]} on; {PERSISTENT_K} are needed"
+        )
+    if is_left_behind(int(steps[-1]), context.last_step):
+        return (
+            f"used gradients were compared until step {steps[-1]}, the run went on to step "
+            f"{context.last_step}"
+        )
+    return None
 
 
 DETECTOR = Detector(

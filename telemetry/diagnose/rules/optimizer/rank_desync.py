@@ -1,13 +1,15 @@
 """Data-parallel replicas hold different weights, or are trained on the same batches.
 
-Symptom: the checksum of the parameters differs between ranks at the same steps, in the last two
-comparisons at least; or ranks read the same batch in most steps.
+Symptom: the hash of the parameters differs between ranks at the same steps, in the last two
+comparisons at least, or in the last one of all parameters after all others agreed; or ranks read
+the same batch in most steps. All trainable parameters are compared at step 0, the powers of two and
+each hundredth, and some at steps that several ranks sampled.
 Fix: let DistributedDataParallel wrap the model before the first step and reduce all gradients;
 give the loader a DistributedSampler and call its set_epoch.
-Not flagged: sharded parameters (FSDP, ZeRO, tensor parallelism), which differ by design; buffers;
-ranks that are given the same input in every step. Information: weights that agree again and again
-after they differed (local SGD), and ranks that never agreed in weights nor in gradients: they train
-models of their own.
+Not flagged: sharded parameters (FSDP, ZeRO, tensor parallelism), which differ by design, beside
+which those that ranks hold whole are compared; buffers; ranks that are given the same input in
+every step. Information: weights that agree again and again after they differed (local SGD), and
+ranks that never agreed in weights nor in gradients: they train models of their own.
 Source: Jiang et al., TrainCheck, arXiv:2506.14813.
 """
 
@@ -18,11 +20,13 @@ import numpy as np
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.gates import is_left_behind
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray
 from telemetry.store.rows import Rows
 
 ID = "rank_desync"
 MIN_COMPARISONS = 2
+MIN_AGREED = 5  # before one difference of all weights counts: local steps would have shown by then
 MIN_BATCHES = 10
 SAME_BATCHES = 0.5  # of the steps
 OWN_BATCHES = 0.5  # least share of different batches of one rank: else all get one input
@@ -34,17 +38,19 @@ SELECT
     s.step,
     s.rank,
     s.param_checksum AS checksum,
+    s.replica_hash,
     s.batch_hash,
     s.grad_norm_total AS grad_norm
 FROM steps AS s
 WHERE s.run = $run
-    AND (s.param_checksum IS NOT NULL OR s.batch_hash IS NOT NULL)
+    AND (s.param_checksum IS NOT NULL OR s.replica_hash IS NOT NULL OR s.batch_hash IS NOT NULL)
 UNION ALL
 SELECT
     'sharded' AS what,
     0 AS step,
     0 AS rank,
     NULL AS checksum,
+    NULL AS replica_hash,
     NULL AS batch_hash,
     NULL AS grad_norm
 FROM tensors AS t
@@ -57,17 +63,18 @@ ORDER BY what, step, rank
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Common:
-    """Steps that several ranks recorded, and whether what they recorded is the same."""
+    """Steps that several ranks recorded: whether the same, and whether of all weights."""
 
     steps: IntArray
     same: BoolArray
+    whole: BoolArray
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Weights first; batches where weights agree."""
-    del context
     _codes, names = rows.codes("what")
-    if "sharded" in names:
+    rows, is_sharded = rows.part("what", "step"), "sharded" in names
+    if is_sharded and rows.arrow.column("replica_hash").null_count == len(rows):
         return NotChecked(
             detector=ID, reason="the parameters are sharded: ranks differ by design", absent=True
         )
@@ -80,15 +87,51 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             ),
             absent=True,
         )
-    weights = _common(rows, "checksum")
-    batches = _common(rows, "batch_hash")
-    if weights.steps.size < MIN_COMPARISONS and batches.steps.size < MIN_BATCHES:
-        return NotChecked(
-            detector=ID,
-            reason="fewer than two steps were sampled on several ranks; train longer, or record "
-            "with every=N so that ranks sample the same steps",
+    # A checksum of sharded parameters is of what a rank holds.
+    hashes = [_common(rows, name) for name in ("replica_hash", "checksum")[: 2 - is_sharded]]
+    weights, batches = _joined(*hashes), _common(rows, "batch_hash")
+    found = _weights(weights, rows, n_ranks) or _batches(batches, rows, limits)
+    reason = _lacks(weights, last_step=context.last_step) if found is None else None
+    return found if reason is None else NotChecked(detector=ID, reason=reason)
+
+
+def _joined(*compared: _Common) -> _Common:
+    """Of each step whether all of its comparisons agree."""
+    steps = np.concatenate([each.steps for each in compared])
+    same = np.concatenate([each.same for each in compared])
+    distinct, place = np.unique(steps, return_inverse=True)
+    agrees, whole = np.ones(distinct.size, dtype=np.bool_), np.zeros(distinct.size, dtype=np.bool_)
+    np.logical_and.at(agrees, place, same)
+    np.logical_or.at(whole, place, np.concatenate([each.whole for each in compared]))
+    return _Common(steps=distinct, same=agrees, whole=whole)
+
+
+def _n_needed(weights: _Common) -> int:
+    """Comparisons in a row, up to the last, that must differ."""
+    is_first = bool(weights.whole[-1:].any() and weights.same[:-1].all())
+    return 1 if is_first and weights.steps.size > MIN_AGREED else MIN_COMPARISONS
+
+
+def _lacks(weights: _Common, *, last_step: int) -> str | None:
+    """What would have to be known for the rule to pass."""
+    steps, n = weights.steps, weights.steps.size
+    if n < MIN_COMPARISONS:
+        return (
+            f"the weights of several ranks are known at {n} common "
+            f"{'step' if n == 1 else 'steps'}, {MIN_COMPARISONS} are needed; train longer, and "
+            "record on every rank"
         )
-    return _weights(weights, rows, n_ranks) or _batches(batches, rows, limits)
+    if not weights.same[-1]:
+        return (
+            f"the weights of the ranks differ at step {steps[-1]}, the last at which they were "
+            f"compared; {MIN_COMPARISONS} such steps in a row are needed"
+        )
+    if is_left_behind(int(steps[-1]), last_step):
+        return (
+            f"the weights of the ranks were compared until step {steps[-1]}, the run went on to "
+            f"step {last_step}"
+        )
+    return None
 
 
 def _common(rows: Rows, name: str) -> _Common:
@@ -101,12 +144,13 @@ def _common(rows: Rows, name: str) -> _Common:
     shared = counts > 1
     lowest = np.minimum.reduceat(value, starts) if step.size else value
     highest = np.maximum.reduceat(value, starts) if step.size else value
-    return _Common(steps=steps[shared], same=(lowest == highest)[shared])
+    same = (lowest == highest)[shared]
+    return _Common(steps=steps[shared], same=same, whole=np.full(same.size, name == "replica_hash"))
 
 
 def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
     differ = ~weights.same
-    if weights.steps.size < MIN_COMPARISONS or not differ[-MIN_COMPARISONS:].all():
+    if weights.steps.size < MIN_COMPARISONS or not differ[-_n_needed(weights) :].all():
         return None
     agreed = np.flatnonzero(weights.same)
     first = int(agreed[-1]) + 1 if agreed.size else 0
@@ -124,8 +168,8 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
     return Finding(
         detector=ID,
         severity=Severity.INFO if averaged or strangers else Severity.ERROR,
-        message=f"the weights of {n_ranks} ranks differ in {int(differ[first:].sum())} sampled "
-        f"steps{how}",
+        message=f"the weights of {n_ranks} ranks differ in the last {differ.size - first} of "
+        f"{differ.size} compared steps{how}",
         advice="Wrap the model in DistributedDataParallel before the first step; look for "
         "parameters that change, or gradients that are not reduced, on one rank only "
         "(no_sync, find_unused_parameters, a rank that draws its own initial weights).",
@@ -138,8 +182,10 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
             "n_ranks": n_ranks,
             "n_comparisons": int(weights.steps.size),
             "query": (
-                "select step, count(distinct param_checksum) as n_different, count(*) as n_ranks "
-                "from steps where param_checksum is not null group by step order by step"
+                "select step, greatest(count(distinct replica_hash), "
+                "count(distinct param_checksum)) as n_different, count(*) as n_ranks from steps "
+                "where replica_hash is not null or param_checksum is not null "
+                "group by step order by step"
             ),
         },
     )

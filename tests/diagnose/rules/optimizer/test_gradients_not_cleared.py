@@ -44,6 +44,18 @@ def test_gradients_cleared_in_every_second_step_are_found(chain: Chains) -> None
     assert found(diagnosed(run), "gradients_not_cleared").first_step == 1
 
 
+def test_gradients_that_stay_at_the_end_are_not_checked(chain: Chains) -> None:
+    run = compared(chain(2), {step: float(step >= 51) for step in range(1, 60, 5)})
+    reason = not_checked(diagnosed(run), "gradients_not_cleared").reason
+    assert "in the last 2 of 12 comparisons, from step 51 on" in reason
+
+
+def test_comparisons_that_end_long_before_the_run_are_not_checked(chain: Chains) -> None:
+    run = compared(chain(2), dict.fromkeys(range(1, 25, 5), 0.0))
+    reason = not_checked(diagnosed(run), "gradients_not_cleared").reason
+    assert reason.endswith("until step 21, the run went on to step 59")
+
+
 def test_too_few_comparisons_are_not_checked(chain: Chains) -> None:
     run = compared(chain(2), {1: 1.0, 2: 1.0})
     assert "2 times" in not_checked(diagnosed(run), "gradients_not_cleared").reason

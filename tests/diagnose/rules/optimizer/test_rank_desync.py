@@ -1,7 +1,7 @@
 """rank_desync."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from judged_runs import Chain, Chains, found, learning, not_checked
 
@@ -15,8 +15,9 @@ BIG = 2**60  # beyond what a float tells apart
 
 def ranks(
     run: Chain,
-    checksums: Sequence[Sequence[int]],
+    checksums: Sequence[Sequence[int | None]],
     *,
+    whole: Sequence[Mapping[int, int]] = ({}, {}),
     batches: Sequence[Sequence[int]] | None = None,
     norms: Sequence[float] = (1.0, 1.0),
 ) -> Diagnosis:
@@ -29,6 +30,7 @@ def ranks(
             run.add(
                 "steps", step=step, loss=loss, lr=0.1, flags=17, samples=64,
                 param_checksum=checksum, batch_hash=digest, grad_norm_total=norms[rank],
+                replica_hash=whole[rank].get(step),
             )  # fmt: skip
         run.write()
     manifest = path / "run.json"
@@ -48,7 +50,7 @@ def test_weights_that_part_are_found_where_they_part(chain: Chains) -> None:
     b = [BIG + step + (step >= 12) for step in range(30)]
     result = found(ranks(chain(1), [a, b]), ID)
     assert (result.severity, result.first_step, result.last_step) == (Severity.ERROR, 12, 29)
-    assert "18 sampled steps" in result.message
+    assert "the last 18 of 30 compared steps" in result.message
 
 
 def test_replicas_that_were_never_broadcast_are_found(chain: Chains) -> None:
@@ -68,7 +70,29 @@ def test_local_steps_with_averaging_are_information(chain: Chains) -> None:
 
 
 def test_one_difference_at_the_end_is_not_enough(chain: Chains) -> None:
-    assert ID in ranks(chain(1), [range(30), [*range(29), 99]]).passed
+    result = ranks(chain(1), [range(30), [*range(29), 99]])
+    assert "differ at step 29" in not_checked(result, ID).reason
+
+
+def test_one_difference_of_all_weights_after_many_that_agree_is_enough(chain: Chains) -> None:
+    steps = {step: step for step in (0, 1, 2, 4, 8, 16)}
+    whole = [steps, {**steps, 16: 99}]
+    result = found(ranks(chain(1), [[None] * 30] * 2, whole=whole), ID)
+    assert (result.severity, result.first_step) == (Severity.ERROR, 16)
+
+
+def test_comparisons_that_end_long_before_the_run_are_not_enough(chain: Chains) -> None:
+    whole = [dict.fromkeys((0, 1, 2, 4), 7)] * 2
+    reason = not_checked(ranks(chain(1), [[None] * 30] * 2, whole=whole), ID).reason
+    assert reason.endswith("compared until step 4, the run went on to step 29")
+
+
+def test_whole_weights_beside_sharded_ones_are_compared(chain: Chains) -> None:
+    run = chain(1)
+    for row in run.rows["tensors"]:
+        row["sharding"] = "sharded"
+    checksums = [range(30), range(100, 130)]
+    assert ID in ranks(run, checksums, whole=[dict.fromkeys((0, 8, 16), 7)] * 2).passed
 
 
 def test_the_same_batches_on_all_ranks_are_found(chain: Chains) -> None:
