@@ -132,7 +132,7 @@ def test_a_key_of_a_project_file_is_named_in_full(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("store = 3", "store = 3: give the folder"), ("fail_on = 'all'", 'fail_on = "all": choose')],
+    [("store = 3", "store = 3: write the folder"), ("fail_on = 'all'", 'fail_on = "all": choose')],
 )
 def test_wrong_settings_are_named(tmp_path: Path, text: str, message: str) -> None:
     found = find_configuration(written(tmp_path, text))

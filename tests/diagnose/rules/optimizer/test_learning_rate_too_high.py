@@ -138,7 +138,7 @@ def test_a_loss_of_either_sign_that_leaves_its_range_for_good_is_an_error(chain:
     result = found(diagnosed(early(chain(2).losses(losses), 0.3)), "learning_rate_too_high")
     assert (result.severity, result.first_step) == (Severity.ERROR, 30)
     assert result.value == pytest.approx(300 / np.ptp(noise[:10]), rel=0.05)
-    assert "x the range of its first 10 values" in result.message
+    assert "× the range of its first 10 values" in result.message
     mild = list(noise + np.where(np.arange(200) < 30, 0.0, 20.0))
     passed = diagnosed(early(chain(2).losses(mild), 0.3)).passed
     assert "learning_rate_too_high" in passed

@@ -22,7 +22,7 @@ def test_a_jump_with_an_effect_explodes(chain: Chains) -> None:
     result = found(diagnosed(with_norms(chain(2), losses, norms)), "exploding_gradient")
     assert result.severity is Severity.WARNING
     assert result.first_step == 58
-    assert "x its start" in result.message
+    assert "× its start" in result.message
 
 
 def test_a_jump_into_nan_is_an_error(chain: Chains) -> None:

@@ -26,7 +26,7 @@ def test_a_gradient_that_halves_twice_a_layer_vanishes(chain: Chains) -> None:
     assert result.first_step == 20
     assert result.last_step == 116
     assert result.value == pytest.approx(2.0)
-    assert "l0 gets 16 000x less than l7" in result.message
+    assert "l0 gets 16 000× less than l7" in result.message
     assert "select" in result.evidence["query"]
 
 
