@@ -102,10 +102,10 @@ def _show_layers(screen: Screen, layers: Sequence["LayerChange"]) -> None:
 
 
 def ratio(log2_ratio: float) -> str:
-    """A factor: `x2.40`, `x0.31`; powers of two where it is beyond imagination."""
+    """A factor: `2.40×`, `0.31×`; a power of two if it is very large or small."""
     if abs(log2_ratio) > LARGEST_LOG2:
-        return f"x2^{log2_ratio:+.0f}"
-    return f"x{2**log2_ratio:.2f}"
+        return f"2^{log2_ratio:+.0f}×"
+    return f"{2**log2_ratio:.2f}×"
 
 
 def _show_findings(screen: Screen, diff: Diff) -> None:
