@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from telemetry.cli.output import numbers
 from telemetry.cli.output.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.output.render import Screen
-from telemetry.cli.output.texts import cells, pad
+from telemetry.cli.output.texts import cells, pad, plural
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.finding import QUERY_KEY
 from telemetry.json_values import Json
@@ -97,7 +97,11 @@ def silence(diagnosis: Diagnosis) -> Span:
     """What no finding means: health, or that there was nothing to look at."""
     if diagnosis.n_steps == 0:
         return Span("no step was recorded, so nothing could be diagnosed", Style.WARNING)
-    return Span("no findings", Style.GOOD)
+    if not diagnosis.not_checked:
+        return Span("no findings", Style.GOOD)
+    n_passed, n_skipped = len(diagnosis.passed), len(diagnosis.not_checked)
+    text = f"no problem found by {plural(n_passed, 'rule')}; {n_skipped} could not run"
+    return Span(text, Style.GOOD if n_passed > n_skipped else Style.WARNING)
 
 
 def evidence_query(finding: Finding, *, short: str) -> str:

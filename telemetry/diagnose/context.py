@@ -343,14 +343,9 @@ def _judged_progress(
         return found
     unjudged = sorted(tags & UNJUDGED)
     if unjudged:
-        return _unknown(
-            found, f"the run has the tag {unjudged[0]}: its loss does not measure progress"
-        )
+        return _unknown(found, f"tag {unjudged[0]} says that the loss does not measure progress")
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
-        return _unknown(
-            found,
-            "several models or optimizers have their own losses: perhaps they are adversaries",
-        )
+        return _unknown(found, "several models have their own losses: perhaps they are adversaries")
     return found
 
 

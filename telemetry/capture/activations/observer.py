@@ -51,9 +51,7 @@ if TYPE_CHECKING:
 PART = "modules"
 INPUT_GRAD = "input_grad"
 N_SEARCHES = 3  # steps in which every module may be an entry, to find loops that skip the root
-NOTHING_SEEN = (
-    "no forward pass was seen: the model is compiled by torch.compile, or runs in another thread"
-)
+NOTHING_SEEN = "no forward pass was seen: compiled by torch.compile, or run in another thread"
 FAST_PATH = "its fused kernel for evaluation runs without hooks"
 
 

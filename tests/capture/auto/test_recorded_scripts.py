@@ -66,7 +66,12 @@ def folder(tmp_path: Path) -> Path:
 
 def started(folder: Path, *command: str, **environment: str) -> "subprocess.Popen[str]":
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
-    own = {"TELEMETRY_STORE": str(folder / "store"), "TELEMETRY_COMPACT": "off", **environment}
+    own = {
+        "TELEMETRY_STORE": str(folder / "store"),
+        "TELEMETRY_COMPACT": "off",
+        "TELEMETRY_QUIET": "1",
+        **environment,
+    }
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,

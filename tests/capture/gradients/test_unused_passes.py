@@ -340,5 +340,5 @@ def test_torch_keeps_no_hook_of_a_closed_callback(tmp_path: Path) -> None:
     before = len(hooks)
     case = Setting(tmp_path)
     with case.watch(case.optimizer):
-        assert len(hooks) == before + 1
+        assert len(hooks) > before
     assert len(hooks) == before

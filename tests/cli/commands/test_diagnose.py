@@ -5,8 +5,8 @@ import pytest
 from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import DIAGNOSIS, HEALTHY
 
-from telemetry.cli.commands import diagnose
-from telemetry.diagnose.finding import Diagnosis, Severity
+from telemetry.cli.commands import diagnose, show
+from telemetry.diagnose.finding import Diagnosis, NotChecked, Severity
 from telemetry.format.manifest import read_manifest, write_manifest
 
 pytestmark = pytest.mark.usefixtures("example")
@@ -95,6 +95,25 @@ def test_a_healthy_run_passes(telemetry: Telemetry, monkeypatch: pytest.MonkeyPa
     assert done.code == 0
     assert "no findings" in done.out
     assert "2 detectors: 0 found, 2 passed, 0 not checked" in done.out
+
+
+@pytest.mark.parametrize(
+    ("n_skipped", "said"),
+    [
+        (0, "no findings"),
+        (1, "no problem found by 2 rules; 1 could not run"),
+        (19, "no problem found by 2 rules; 19 could not run"),
+    ],
+)
+def test_silence_says_how_many_rules_could_not_run(
+    n_skipped: int, said: str, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped = tuple(NotChecked(detector=f"rule_{n}", reason="no loss") for n in range(n_skipped))
+    diagnosis = replace(HEALTHY, not_checked=skipped)
+    pretend(diagnosis, monkeypatch)
+    monkeypatch.setattr(show, "judged", lambda _store, _run: diagnosis)
+    assert said in telemetry("diagnose", "base").out
+    assert said in telemetry("show", "base").out
 
 
 def test_when_nothing_could_be_checked_the_answer_is_open(
