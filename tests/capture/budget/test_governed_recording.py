@@ -136,8 +136,10 @@ def test_calls_count_where_the_optimizer_never_steps(tmp_path: Path) -> None:
     assert {row["n_zero"] for row in stats if row["kind"] == "update"} == {1}
     assert column(telemetry, "lr") == [None] + [1.0] * 16
     store = Store.open(tmp_path)
-    (found,) = diagnose_run(store, store.runs()[0]).findings
-    assert (found.detector, found.layers) == ("unchanged_parameters", ("weight",))
+    cause, effect = diagnose_run(store, store.runs()[0]).findings
+    assert (cause.detector, cause.consequence_of) == ("no_optimizer_step", None)
+    assert (effect.detector, effect.layers) == ("unchanged_parameters", ("weight",))
+    assert effect.consequence_of == "no_optimizer_step"
 
 
 def test_an_optimizer_that_steps_after_all_is_sampled_once_a_step(tmp_path: Path) -> None:
