@@ -23,7 +23,6 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from telemetry.cli.options import common_options, default_settings, verb_name
 from telemetry.cli.output import render
-from telemetry.cli.output.texts import READABLE
 from telemetry.errors import TelemetryError
 
 PROGRAM = "telemetry"
@@ -220,7 +219,7 @@ def main() -> None:
     gc.set_threshold(GARBAGE_AFTER)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=READABLE)  # names no encoding can write
+            stream.reconfigure(errors="backslashreplace")  # names no encoding can write
     warnings.showwarning = _show_warning
     if "--debug" in sys.argv:
         warnings.filterwarnings("error", "the rule ", RuntimeWarning)  # its traceback

@@ -1,4 +1,4 @@
-"""Compare two runs or groups of runs: is the candidate worse, where do they first differ, and why?
+"""Compare two runs or groups of runs: whether the candidate is worse, and where they first differ.
 
 Examples:
   telemetry diff base candidate

@@ -16,7 +16,7 @@ from telemetry import json_values
 from telemetry.cli.options import Settings
 from telemetry.cli.output import sparklines
 from telemetry.cli.output.grid import Cell, Grid, Span, Word, span
-from telemetry.cli.output.texts import cells
+from telemetry.cli.output.texts import cells, in_ascii
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.json_values import Json
 from telemetry.safe_text import clean, clean_lines
@@ -89,6 +89,10 @@ class Screen(ABC):
     def knows_unicode(self) -> bool:
         """Whether this output knows more than ASCII."""
         return self._unicode
+
+    def known(self, text: str) -> str:
+        """Our own text in characters that this output knows."""
+        return text if self._unicode else in_ascii(text)
 
     @property
     def levels(self) -> str:
@@ -216,7 +220,7 @@ def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
 
 def write(text: str) -> None:
     """A line on stdout."""
-    print(text)  # noqa: T201 - the one writer of results
+    print(text if knows_unicode() else in_ascii(text))  # noqa: T201 - the one writer of results
 
 
 def write_file(path: Path, text: str) -> None:

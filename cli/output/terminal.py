@@ -53,7 +53,7 @@ class TerminalScreen(render.Screen):
 
     def paragraph(self, text: str, *, indent: int = 0, label: str = "") -> None:
         """A sentence folded under itself."""
-        for line in render.fold(text, width=self._width, indent=indent, label=label):
+        for line in render.fold(self.known(text), width=self._width, indent=indent, label=label):
             self._console.print(Text(line), soft_wrap=True)
 
     def verbatim(self, text: str, *, indent: int = 0, label: str = "") -> None:
@@ -129,7 +129,7 @@ class TerminalScreen(render.Screen):
         for index, cell in enumerate(cells):
             piece = span(cell)
             text.append(" " * (COLUMN_GAP if index else 0))
-            text.append(clean(piece.text), style=piece.style.value)
+            text.append(clean(self.known(piece.text)), style=piece.style.value)
         return text
 
 

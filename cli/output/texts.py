@@ -1,25 +1,6 @@
-"""Small texts: plurals, widths on a terminal, and what an encoding without a character gets."""
+"""Small texts: plurals, widths on a terminal, and what is written where only ASCII is known."""
 
-import codecs
 import unicodedata
-
-READABLE = "telemetry.readable"  # for `errors=` of a stream
-IN_ASCII = {"×": "x"}  # what our own texts use
-
-
-def _readable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """`7x` for `7×`; other characters become escapes."""
-    if not isinstance(error, UnicodeEncodeError):
-        return codecs.backslashreplace_errors(error)
-    lacking = error.object[error.start : error.end]
-    return "".join(map(_in_ascii, lacking)), error.end
-
-
-def _in_ascii(character: str) -> str:
-    return IN_ASCII.get(character) or character.encode("ascii", "backslashreplace").decode()
-
-
-codecs.register_error(READABLE, _readable)
 
 
 def plural(n: int, noun: str) -> str:
@@ -37,3 +18,8 @@ def cells(text: str) -> int:
     wide = sum(unicodedata.east_asian_width(character) in {"W", "F"} for character in text)
     combining = sum(unicodedata.combining(character) > 0 for character in text)
     return len(text) + wide - combining
+
+
+def in_ascii(text: str) -> str:
+    """The text with `7x` for `7×`: what our own texts use beyond ASCII."""
+    return text.replace("×", "x")

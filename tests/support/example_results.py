@@ -36,7 +36,7 @@ ROOT = Finding(
     last_step=69,
     value=6.2,
     threshold=4.0,
-    unit="x start",
+    unit="× start",
     message="the loss reached 6.2× its start at step 44 (limit 4) at a learning rate of 0.1; the "
     "bias of net.2 moved by -1.9 within 30 steps",
     advice="Divide the peak learning rate by 10, or warm up over at least 200 steps.",

@@ -203,5 +203,5 @@ def start_loss(signals: Mapping[str, Grid], context: RunContext, limits: Limits)
         layers=layers,
         value=ratio,
         threshold=limit,
-        unit="x naive",
+        unit="× naive",
     )

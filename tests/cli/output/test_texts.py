@@ -1,10 +1,9 @@
-from telemetry.cli.output.texts import READABLE, plural
+from telemetry.cli.output.texts import in_ascii, plural
 
 
 def test_one_is_singular() -> None:
     assert [plural(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
 
 
-def test_a_factor_is_readable_where_the_encoding_has_no_multiplication_sign() -> None:
-    assert "7× \N{LATIN SMALL LETTER E WITH ACUTE}×".encode("ascii", READABLE) == b"7x \\xe9x"
-    assert "7×".encode("utf-8", READABLE).decode() == "7×"
+def test_a_factor_is_readable_where_only_ascii_is_known() -> None:
+    assert in_ascii("shrinks 7× per layer") == "shrinks 7x per layer"

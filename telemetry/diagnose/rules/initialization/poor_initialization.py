@@ -268,7 +268,7 @@ def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> BadStart | No
 
 def _advice(signals: Mapping[str, Grid], context: RunContext, worst: BadStart) -> str:
     inputs = signals["input"].column(context.network.root_id)
-    if inputs.size and inputs[0] >= LARGE_INPUT and worst.unit == "x naive":
+    if inputs.size and inputs[0] >= LARGE_INPUT and worst.unit == "× naive":
         return (
             f"Standardise the inputs first: their RMS is {number(float(inputs[0]))}. Then use "
             "He or Xavier initialisation."

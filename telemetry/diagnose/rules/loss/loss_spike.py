@@ -243,7 +243,7 @@ def _finding(
         last_step=int(steps[-1] if last is None else steps[last]),
         value=worst.height,
         threshold=limit,
-        unit="x recent median",
+        unit="× recent median",
         evidence={
             "steps": [int(steps[spike.place]) for spike in spikes[:20]],
             "n_spikes": len(spikes),

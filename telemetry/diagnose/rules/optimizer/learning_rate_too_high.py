@@ -195,7 +195,7 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
         earliest=_first_above(context, level),
         value=value,
         threshold=limits["excursion_limit"],
-        unit="x start",
+        unit="× start",
         factor=value,
     )
 
@@ -217,7 +217,7 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | No
         step=int(context.loss_steps[place]),
         value=value,
         threshold=SIGNED_RISE,
-        unit="x first range",
+        unit="× first range",
         factor=value,
     )
 
@@ -317,7 +317,7 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
         step=int(norms.steps[np.argmax(grown >= GROWN)]),
         value=value,
         threshold=limits["growth_limit"],
-        unit="x start",
+        unit="× start",
         factor=value,
     )
 
