@@ -6,6 +6,7 @@ them, and nobody changes them. So they keep the values they were made with, are 
 model, and do not move with `.to()`.
 Fix: put layers into `nn.ModuleList` or `nn.ModuleDict` instead of a Python list or dictionary, and
 tensors into `nn.Parameter`; build the optimizer after that.
+In a run that learns all the same it is a warning: a frozen part may be hidden on purpose.
 Not flagged: inputs that require a gradient, and what they were computed from; what only the loss
 uses (another model, weights of its terms); tensors made anew in each forward; parameters of any
 optimizer that steps; loops without any optimizer. Sharded models (FSDP2) are not looked at.
@@ -15,12 +16,14 @@ Source: Humbatova et al., arXiv:1910.11015.
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.wording import example
 from telemetry.json_values import json_integer, json_list, parsed_object
 from telemetry.store.rows import Rows
 
 ID = "forgotten_parameters"
 NAMED = 3  # layers that a message names
+LEARNS = frozenset({State.LEARNING, State.CONVERGED})  # a frozen part may be hidden on purpose
 
 SQL = """
 SELECT
@@ -42,7 +45,7 @@ ORDER BY s.step
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """What the last forward that was looked at uses and nobody trains."""
-    del context, limits
+    del limits
     steps, counts = rows.ints("step"), rows.floats("n")
     if not steps.size:
         return NotChecked(
@@ -60,11 +63,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     belong = "belongs" if len(layers) == 1 else "belong"
     return Finding(
         detector=ID,
-        severity=Severity.ERROR,
+        severity=Severity.WARNING if context.progress.state in LEARNS else Severity.ERROR,
         message=f"the forward uses {named}: {belong} neither to the model nor to an optimizer, "
         "and never changed",
         advice="Put layers into nn.ModuleList or nn.ModuleDict instead of a Python list or "
-        "dictionary, and tensors into nn.Parameter; build the optimizer after that.",
+        "dictionary, and tensors into nn.Parameter; build the optimizer after that. If they are "
+        "meant to stay as they are, call requires_grad_(False).",
         first_step=int(steps[counts > 0][0]),
         last_step=int(steps[-1]),
         value=float(counts[-1]),
