@@ -28,7 +28,7 @@ class Hidden(nn.Module):
 
 @pytest.mark.parametrize(("last", "severity"), [(False, Severity.WARNING), (True, Severity.ERROR)])
 def test_a_run_that_learns_all_the_same_is_only_warned(
-    last: bool, severity: Severity, tmp_path: Path
+    *, last: bool, severity: Severity, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     model = Hidden(last=last)
