@@ -42,7 +42,7 @@ def test_a_wrong_file_stops_no_training(
         train()
     assert len(list((tmp_path / "telemetry-runs").glob("project=default/run=*"))) == 1
     assert "telemetry.toml" in caplog.text
-    assert "goes into ./telemetry-runs" in caplog.text
+    assert "is stored in ./telemetry-runs" in caplog.text
 
 
 def test_an_address_of_the_environment_becomes_no_folder(

@@ -34,6 +34,10 @@ SHELLS: set[Function] = {
     ),  # would leave modes off for what comes after
     ("gradients/clipping.py", "_observed_scaling.<locals>.clip_grads_with_norm_"),
     ("gradients/clipping.py", "_observed_total.<locals>.get_total_norm"),
+    ("gradients/forgotten_leaves.py", "ForgottenLeaves.attached.<locals>.begins"),
+    ("gradients/forgotten_leaves.py", "OutputHook.__call__"),
+    ("gradients/unused_passes.py", "UnusedPasses.attached.<locals>.begins"),
+    ("run/last_words.py", "LastWords.say"),
     ("data/loaders.py", "_observed_iter.<locals>.iterate"),
     ("data/loaders.py", "_observed_next.<locals>.fetch"),
     ("gradients/scaler.py", "_observed_step.<locals>.step"),

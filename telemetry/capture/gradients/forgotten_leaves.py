@@ -6,11 +6,13 @@ comes in with the inputs is none of the model's, nor is what the loss is made of
 that is made anew in each forward is not kept by anybody, so that two forwards are compared.
 """
 
+import functools
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -20,6 +22,7 @@ from telemetry.capture.event import Event
 from telemetry.capture.isolation.guard import guarded
 from telemetry.capture.isolation.torch_state import in_transform
 from telemetry.capture.isolation.untraced import untraced
+from telemetry.capture.steps.entry_hook import DoesNotTravel
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver, Surroundings
 from telemetry.capture.tensors.graph_leaves import Leaf, leaves
@@ -44,6 +47,25 @@ LAYERS = {
     "NativeGroupNorm": "GroupNorm",
     "NativeLayerNorm": "LayerNorm",
 }
+
+
+class OutputHook(DoesNotTravel):
+    """Forward hook that hands on what the model returned.
+
+    Args:
+        returned: Contains its errors.
+    """
+
+    __slots__ = ("_returned",)
+
+    def __init__(self, returned: Callable[[object], None]) -> None:
+        self._returned = returned
+
+    def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        """Hand it on; changes nothing."""
+        del module, args
+        if not torch.compiler.is_compiling():
+            self._returned(output)
 
 
 class ForgottenLeaves(StepObserver):
@@ -73,7 +95,7 @@ class ForgottenLeaves(StepObserver):
         @untraced
         def begins(optimizer: Optimizer, args: object, kwargs: object) -> None:
             del args, kwargs
-            self._others.add(optimizer)
+            self._stepped(optimizer)
 
         self._step_hook = register_optimizer_step_pre_hook(begins)
 
@@ -104,15 +126,15 @@ class ForgottenLeaves(StepObserver):
         if is_hidden or in_transform():
             return
         inputs = tuple(tensors_in((args, kwargs)))
-
-        def returned(module: nn.Module, args: object, output: object) -> None:
-            del module, args
-            self._returned(record, inputs, output)
-
         self._drop_output_hook()
-        self._output_hook = module.register_forward_hook(returned)
+        hook = OutputHook(functools.partial(self._returned, record, inputs))
+        self._output_hook = module.register_forward_hook(hook)
 
     # --- inside -------------------------------------------------------------------------------
+
+    @guarded(part)
+    def _stepped(self, optimizer: Optimizer) -> None:
+        self._others.add(optimizer)
 
     @guarded(part)
     def _returned(self, record: StepRecord, inputs: Sequence[Tensor], output: object) -> None:

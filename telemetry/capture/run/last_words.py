@@ -100,29 +100,29 @@ class LastWords:
 
     def say(self, recording: "Recording", status: Status) -> None:
         """Write the line; only the first rank does, of a run in which something was trained."""
-        writer = recording.writer
-        if not self._is_wanted or writer.claim.rank != 0 or not writer.is_owned:
-            return
-        costs = recording.costs
-        if not costs.n_steps:
-            return
         with contained(_not_said):
-            ended = Ended(
-                run=writer.ref.short,
-                first_step=costs.first_step,
-                n_steps=costs.n_steps,
-                n_samples=costs.n_samples,
-                every=costs.every,
-                has_failed=status is Status.FAILED,
-                problems=recording.news.problems,
-                store=self._store,
-            )
-            _write(ended.text)
+            self._say(recording, status)
+
+    def _say(self, recording: "Recording", status: Status) -> None:
+        writer, costs = recording.writer, recording.costs
+        if not (self._is_wanted and writer.claim.rank == 0 and writer.is_owned and costs.n_steps):
+            return
+        ended = Ended(
+            run=writer.ref.short,
+            first_step=costs.first_step,
+            n_steps=costs.n_steps,
+            n_samples=costs.n_samples,
+            every=costs.every,
+            has_failed=status is Status.FAILED,
+            problems=recording.news.problems,
+            store=self._store,
+        )
+        _write(ended.text)
 
 
 def _to_be_named(store: Path | None) -> Path | None:
     """The folder of the runs, where a command in the shell of the training would look elsewhere."""
-    with suppress(UsageError):
+    with suppress(UsageError, OSError):
         request = RecordRequest.of(os.environ)
         if store is None:
             return store_folder() if request is not None and request.names_store else None
@@ -148,4 +148,4 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _not_said(error: Exception) -> None:
-    logger.debug("the line at the end was not written: %s", error)
+    logger.warning("telemetry: the line at the end was not written: %s", error)
