@@ -8,6 +8,7 @@ from synthetic import RunBuilder
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked
 from telemetry.diagnose.policy import Policy
+from telemetry.format.manifest import Status
 from telemetry.store.store import Store
 
 WIDTH = 64
@@ -72,9 +73,10 @@ def diagnosed(
     detectors: Sequence[str] | None = None,
     since: int | None = None,
     limits: Mapping[str, Mapping[str, float]] | None = None,
+    status: Status = Status.FINISHED,
 ) -> Diagnosis:
     """Write the run and judge it."""
-    run.write()
+    run.write(status=status)
     store = Store.open(run.store)
     policy = Policy(limits=limits or {})
     return diagnose_run(

@@ -90,6 +90,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     steps, looked = rows.part("what", "step"), rows.part("what", "looked")
     norms = tuple(sorted(rows.part("what", "norm").texts("layer")))
     has_modes = bool(norms or len(rows.part("what", "dropout")))
+    if not context.n_steps:
+        return NotChecked(detector=ID, reason="no step was recorded")
     if not has_modes and not (looked.floats("eval_dropout") > 0).any():
         return None
     if not len(steps):

@@ -55,10 +55,20 @@ def test_a_rate_of_zero_before_the_end_is_found(chain: Chains) -> None:
     assert (result.severity, result.first_step) == (Severity.ERROR, 20)
 
 
-@pytest.mark.parametrize(("n", "severity"), [(150, Severity.WARNING), (320, Severity.ERROR)])
-def test_a_run_without_any_rate_is_found(chain: Chains, n: int, severity: Severity) -> None:
-    run = course(chain(1), [0.0] * n, losses=stalled(2.3, n), calls=lambda _: 0)
-    result = diagnosed(run)
+@pytest.mark.parametrize(
+    ("n", "n_calls", "status", "severity"),
+    [
+        (150, 1, Status.RUNNING, Severity.WARNING),  # a warm-up may still be to come
+        (320, 1, Status.RUNNING, Severity.ERROR),
+        (150, 0, Status.RUNNING, Severity.ERROR),
+        (150, 1, Status.FINISHED, Severity.ERROR),
+    ],
+)
+def test_a_run_without_any_rate_is_found(
+    chain: Chains, n: int, n_calls: int, status: Status, severity: Severity
+) -> None:
+    run = course(chain(1), [0.0] * n, losses=stalled(2.3, n), calls=lambda _: n_calls)
+    result = diagnosed(run, status=status)
     assert (found(result, ID).severity, found(result, ID).first_step) == (severity, 0)
     assert f"zero in all {n} steps" in found(result, ID).message
     assert found(result, "loss_not_decreasing").consequence_of == ID
