@@ -70,5 +70,5 @@ def test_a_request_travels_with_its_settings_and_its_verb() -> None:
 
 @pytest.mark.parametrize("verb", [None, "cv", "explain.nothing", "kinds", "settings.run", "../x"])
 def test_an_unknown_verb_is_refused(verb: object) -> None:
-    with pytest.raises(UsageError, match="there is no verb"):
+    with pytest.raises(UsageError, match="there is no command"):
         requested_kind({"verb": verb})  # type: ignore[dict-item]

@@ -50,5 +50,5 @@ def test_a_whole_number_is_a_size() -> None:
 )
 def test_what_is_no_request_is_refused(change: dict[str, object]) -> None:
     document = json.loads(json.dumps(ASKED.to_json())) | change
-    with pytest.raises(UsageError, match="no Question"):
+    with pytest.raises(UsageError, match="not a Question"):
         Question.of(document)
