@@ -205,8 +205,8 @@ def _functional(steps: Rows, looked: Rows, context: RunContext) -> Finding | Non
         + (": they ran in training mode" if is_all else ", though no dropout layer is"),
         advice=BACK
         if is_all
-        else "F.dropout is on unless it is told otherwise: call "
-        "F.dropout(x, p, training=self.training), or use nn.Dropout.",
+        else "F.dropout drops by default: call F.dropout(x, p, training=self.training), "
+        "or use nn.Dropout.",
         value=float(on.mean()),
         threshold=WRONG_SHARE,
         unit="share",
