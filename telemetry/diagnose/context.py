@@ -345,7 +345,7 @@ def _judged_progress(
     if unjudged:
         return _unknown(found, f"tag {unjudged[0]} says that the loss does not measure progress")
     if adversarial and found.state in {State.STALLED, State.DIVERGED}:
-        return _unknown(found, "several models have their own losses: perhaps they are adversaries")
+        return _unknown(found, "models or optimizers have their own losses: perhaps adversaries")
     return found
 
 

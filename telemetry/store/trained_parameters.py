@@ -1,14 +1,12 @@
 """Which parameters of a run are trained, which are frozen, and which no optimizer has."""
 
-import re
 from dataclasses import dataclass
 
+from telemetry.format.foreign_names import is_foreign
 from telemetry.json_values import Json
 from telemetry.store.catalog import Run
 from telemetry.store.rows import as_float, as_text
 from telemetry.store.session import Session
-
-FOREIGN = re.compile(r"optimizer\.\d+\.\d+$")  # of an optimizer, and not of the model
 
 SQL = """
 SELECT
@@ -59,7 +57,7 @@ class TrainedParameters:
 def trained_parameters(session: Session, run: Run) -> TrainedParameters:
     """What the catalogue of one run says."""
     records = session.query(SQL, {"project": run.ref.project, "run": run.run}).records()
-    own = [record for record in records if not FOREIGN.match(as_text(record["name"]))]
+    own = [record for record in records if not is_foreign(as_text(record["name"]))]
     trainable = [record for record in own if record["trainable"]]
     has_optimizer = any(record["lr_group"] is not None for record in records)
     return TrainedParameters(

@@ -16,6 +16,7 @@ from telemetry.capture.catalogue.module_roles import class_name, fan_in, plain_a
 from telemetry.capture.catalogue.optimizer_rules import is_adam_type
 from telemetry.capture.catalogue.packet import CataloguePacket, Kind, ModuleRow, TensorRow
 from telemetry.capture.tensors.plain import is_sharded, n_real, storage_key
+from telemetry.format.foreign_names import foreign_name
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ class Catalogue:
             for position, own in enumerate(parameters_of(optimizer)):
                 if id(own) not in seen and not is_lazy(own):
                     seen.add(id(own))
-                    yield f"optimizer.{index}.{position}", self.model, own
+                    yield foreign_name(index, position), self.model, own
 
     def _lr_groups(self) -> dict[int, int]:
         """Number of the parameter group that each parameter is in; the first one counts."""

@@ -95,7 +95,8 @@ class ForgottenLeaves(StepObserver):
         @untraced
         def begins(optimizer: Optimizer, args: object, kwargs: object) -> None:
             del args, kwargs
-            self._stepped(optimizer)
+            if optimizer not in self._others:
+                self._stepped(optimizer)
 
         self._step_hook = register_optimizer_step_pre_hook(begins)
 

@@ -18,7 +18,12 @@ LOSS = "loss"
 NORM = "grad_norm_total"
 CALLS = "calls_without_step"
 MOVED = "weights_moved"
-SUBJECTS = {LOSS: ("loss", "non_finite_loss"), NORM: ("gradient norm", "non_finite_norm")}
+# What is said of each column, and the reason that an event names.
+SUBJECTS = {
+    LOSS: ("the loss at step {step} is {value}", "non_finite_loss"),
+    NORM: ("the gradient norm at step {step} is {value}", "non_finite_norm"),
+    CALLS: ("no optimizer has stepped in {value:.0f} calls of step()", "no_optimizer_step"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +37,13 @@ class Alarm:
     @property
     def message(self) -> str:
         """For people."""
-        if self.column == CALLS:
-            what = f"no optimizer has stepped in {self.value:.0f} calls of step()"
-        else:
-            what = f"the {SUBJECTS[self.column][0]} at step {self.step} is {self.value}"
+        said, _ = SUBJECTS[self.column]
+        what = said.format(step=self.step, value=self.value)
         return f"{what}: everything recorded so far was written immediately"
 
     def payload(self) -> dict[str, Json]:
         """As the details of an event."""
-        reason = "no_optimizer_step" if self.column == CALLS else SUBJECTS[self.column][1]
+        _, reason = SUBJECTS[self.column]
         return {"reason": reason, "step": self.step, self.column: self.value}
 
 
@@ -96,10 +99,7 @@ def _first_idle(rows: pa.Table) -> Alarm | None:
     """Calls without a step of an optimizer, after which weights are what they were."""
     if not {CALLS, MOVED} <= set(rows.column_names):
         return None
-    still = rows.filter(pa.array([value == 0.0 for value in rows[MOVED].to_pylist()]))
-    known = still.filter(still[CALLS].is_valid())
-    if not known.num_rows:
-        return None
-    return Alarm(
-        column=CALLS, step=int(known["step"][0].as_py()), value=float(known[CALLS][0].as_py())
-    )
+    calls, moved = rows[CALLS].to_numpy(), rows[MOVED].to_numpy()
+    for index in np.flatnonzero(np.isfinite(calls) & (moved == 0))[:1]:
+        return Alarm(column=CALLS, step=int(rows["step"][index].as_py()), value=float(calls[index]))
+    return None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from telemetry.diagnose.tags import is_frozen
+from telemetry.format.foreign_names import is_foreign
 from telemetry.json_values import json_integer, parsed_list
 from telemetry.store.rows import Rows, SqlValue, as_text
 
@@ -19,7 +20,6 @@ TABLE = re.compile(
     r"(?<![a-z])emb|embed|codebook|prototype|(?<![a-z])pos|tok(?:en)?s?$", re.IGNORECASE
 )
 LAYER_TYPE = re.compile(r"Linear|Conv")
-FOREIGN = re.compile(r"optimizer\.\d+\.\d+$")  # an optimizer's tensor, not the model's
 LAST = 1_000_000_000  # depth of what never ran: after everything that did
 
 
@@ -160,7 +160,7 @@ def network(parameters: Rows, modules: Rows, *, tags: Sequence[str] = ()) -> Net
     found = [
         _parameter(record, embeddings, tags)
         for record in records
-        if record["shared_with"] is None and not FOREIGN.match(as_text(record["name"]))
+        if record["shared_with"] is None and not is_foreign(as_text(record["name"]))
     ]
     return Network(
         parameters=tuple(sorted(found, key=lambda p: (p.depth, p.name))),
@@ -179,7 +179,7 @@ def network(parameters: Rows, modules: Rows, *, tags: Sequence[str] = ()) -> Net
                 key=lambda m: (m.depth, m.path),
             )
         ),
-        n_foreign=sum(bool(FOREIGN.match(as_text(record["name"]))) for record in records),
+        n_foreign=sum(is_foreign(as_text(record["name"])) for record in records),
     )
 
 
