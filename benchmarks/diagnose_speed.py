@@ -36,8 +36,8 @@ from telemetry.format.manifest import Status, read_manifest, write_manifest
 from telemetry.format.runs import new_shard_name
 from telemetry.format.shards import read_shard, table_folder, write_shard
 from telemetry.format.tables import table, table_names
-from telemetry.store.catalog import Run
-from telemetry.store.listing import Listing
+from telemetry.store.runs.listing import Listing
+from telemetry.store.runs.run import Run
 
 CADENCE = 2  # steps between samples
 RECORDED_STEPS = 1_000

@@ -36,7 +36,7 @@ from telemetry.format.runs import RunRef, parse_shard_name, run_folder
 from telemetry.format.shards import DIGEST_BYTES, read_shard, table_folder, write_shard
 from telemetry.format.tables import table
 from telemetry.json_values import Json, json_object
-from telemetry.store.folders import rank_folders
+from telemetry.store.files.folders import rank_folders
 from telemetry.store.store import Store
 
 PROJECT = "many"

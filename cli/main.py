@@ -1,32 +1,27 @@
-"""The command `telemetry`: verbs are the files of `commands/`, errors become exit codes.
+"""The command `telemetry`: it finds the verb, runs it, and makes exit codes of errors."""
 
-`--help` imports no command: short helps are read with `ast` from the docstrings of their files.
-"""
-
-import ast
 import gc
 import io
 import os
-import pkgutil
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from telemetry.cli.options import common_options, default_settings, verb_name
+from telemetry.cli.options import common_options, default_settings, settings_of, unknown_verb
 from telemetry.cli.output import render
+from telemetry.cli.verbs import COMMANDS, grouped, module_of, modules, verb_files
 from telemetry.errors import TelemetryError
 
 PROGRAM = "telemetry"
-COMMANDS = "telemetry.cli.commands"
+HOME = "telemetry.cli.home"  # imported when no verb is given
 COMPLETION_VARIABLE = "_TELEMETRY_COMPLETE"
 EXIT_ERROR = 2
 GARBAGE_AFTER = 50_000  # new objects; Python's own limit is 700
@@ -48,44 +43,37 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of one verb; None for a verb that has no file."""
         del ctx
-        module = modules().get(cmd_name)
+        module = module_of(cmd_name)
         if module is None:
             return None
         found = import_module(f"{COMMANDS}.{module}").command
         return found if isinstance(found, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest verbs where there is none of that name."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise unknown_verb(args[0], modules(), ctx)
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         """Verbs and options that begin with what was typed; no verb is imported for it."""
         verbs = [
-            CompletionItem(name, help=short_help(module))
-            for name, module in sorted(modules().items())
+            CompletionItem(name, help=file.short_help)
+            for name, file in verb_files().items()
             if name.startswith(incomplete)
         ]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Verbs with the first lines of their docstrings."""
+        """Verbs with the first lines of their docstrings, below the titles of their groups."""
         del ctx
-        rows = [(name, short_help(module)) for name, module in sorted(modules().items())]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
-def modules() -> dict[str, str]:
-    """Verb to module name."""
-    found = pkgutil.iter_modules(_folders())
-    return {verb_name(entry.name): entry.name for entry in found}
-
-
-def _folders() -> Sequence[str]:
-    return [*import_module(COMMANDS).__path__]
-
-
-def short_help(module: str) -> str:
-    """First line of a command's docstring, without importing it."""
-    path = Path(_folders()[0]) / f"{module}.py"
-    doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    return doc.partition("\n")[0].rstrip(".")
+        width = max(map(len, modules()))
+        for title, files in grouped().items():
+            with formatter.section(title):
+                rows = [(f"{name:<{width}}", file.short_help) for name, file in files.items()]
+                formatter.write_dl(rows)
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
@@ -95,6 +83,12 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
 
     render.write(version_text())
     context.exit()
+
+
+def _show_home(context: click.Context) -> None:
+    """What there is to see, where no verb was given."""
+    if context.invoked_subcommand is None:
+        import_module(HOME).show_home(settings_of(context))
 
 
 def group() -> Verbs:
@@ -109,7 +103,9 @@ def group() -> Verbs:
     )
     return Verbs(
         PROGRAM,
-        help="Flight recorder and doctor of a PyTorch training run.",
+        invoke_without_command=True,
+        callback=click.pass_context(_show_home),
+        help="Flight recorder and doctor of PyTorch training runs; alone it shows the latest ones.",
         params=[*common_options(), version],
         epilog=EPILOG,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -120,11 +116,11 @@ def run(arguments: Sequence[str], interrupts: Sequence[int] = ()) -> int:
     """Runs one command line and returns its exit code; every error becomes one line on stderr.
 
     Args:
-        arguments: Words after `telemetry`; none are the same as `--help`.
+        arguments: Words after `telemetry`; none show what there is to see.
         interrupts: Grows with each Ctrl-C: DuckDB turns it into an error of its own.
     """
     try:
-        code = _invoke(list(arguments) or ["--help"])
+        code = _invoke(list(arguments))
         sys.stdout.flush()
     except (click.Abort, EOFError, KeyboardInterrupt) as error:
         return _aborted(by_user=KeyboardInterrupt in {type(error), type(error.__context__)})

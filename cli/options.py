@@ -4,9 +4,10 @@ The common options work before and after the verb: each writes itself into the `
 context, so that the later one wins.
 """
 
+import difflib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import ParamSpec
 
 import click
 
-from telemetry.configuration import STORE_VARIABLE, store_folder
+from telemetry.configuration import STORE_VARIABLE, nearest, store_folder
 from telemetry.errors import TelemetryError
 from telemetry.format.runs import DEFAULT_STORE, local_folder
 from telemetry.safe_text import clean
@@ -117,11 +118,12 @@ def common_options() -> list[click.Parameter]:
 
 
 def markdown_option(body: Callable[P, int | None]) -> Callable[P, int | None]:
-    """`--markdown`, for verbs whose result belongs into a comment or a report."""
+    """`--markdown`, or `--md`, for verbs whose result belongs into a comment or a report."""
     option = click.option(
         "--markdown",
+        "--md",
         is_flag=True,
-        help="Print Markdown instead of the screen.",
+        help="Print Markdown for a pull request instead of the screen.",
         expose_value=False,
         callback=_remember(_with_markdown),
     )
@@ -166,12 +168,34 @@ class Verb(click.Command):
                     formatter.write_dl(rows)
 
 
+MISTYPED = 0.75  # likeness from which a word is a part with a slip: 0.8 of inptu and input
+
+
 class VerbGroup(Verb, click.Group):
     """A verb of several parts, each a verb of its own: `telemetry hypotheses compare`."""
 
+    usual: str | None = None  # part that a first word which is no part belongs to
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without a word the help, as `telemetry` alone."""
+        """Without a word the help; one word that is no part: the usual one."""
+        if self.usual and self._is_about(args):
+            args = [self.usual, *args]
         return super().parse_args(ctx, args or ["--help"])
+
+    def _is_about(self, args: Sequence[str]) -> bool:
+        """Whether words say what the usual part is about, and are no part that is mistyped."""
+        is_alone = len(args) == 1 or (len(args) > 1 and args[1].startswith("-"))
+        if not is_alone or args[0] in self.commands or args[0].startswith("-"):
+            return False
+        return not difflib.get_close_matches(args[0], self.commands, n=1, cutoff=MISTYPED)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest parts where there is none of that name."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise unknown_verb(args[0], self.commands, ctx)
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parts, then the options."""
@@ -197,6 +221,12 @@ class VerbGroup(Verb, click.Group):
             return command
 
         return decorate
+
+
+def unknown_verb(name: str, known: Iterable[str], context: click.Context) -> click.UsageError:
+    """The error for a word that is no verb, with those that are near."""
+    hint = nearest(name, sorted(known))
+    return click.UsageError(f"there is no command {name!r}; {hint}", context)
 
 
 def verb_group(module: str, doc: str | None) -> VerbGroup:
@@ -230,7 +260,7 @@ def complete_runs(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
     """For the shell: `latest`, names and short ids that begin with what was typed."""
-    from telemetry.store.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.catalog import list_runs  # noqa: PLC0415 - keeps --help fast
 
     try:
         runs = list_runs(settings_of(context).store)

@@ -1,11 +1,12 @@
 """The order of runs: by what every run has, by a metric, or by a setting of its configuration."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
 from telemetry.metric_direction import higher_is_better
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 COLUMNS: Mapping[str, Callable[[Run], str | int]] = {
     "started": lambda run: run.started,
@@ -34,7 +35,7 @@ def sorted_runs(runs: Sequence[Run], column: str | None) -> list[Run]:
         return sorted(runs, key=COLUMNS[column], reverse=descending)
     if any(column in run.metrics for run in runs):
         sign = -1 if higher_is_better(column) else 1
-        return sorted(runs, key=lambda run: _metric_key(run.metrics.get(column), sign))
+        return sorted(runs, key=lambda run: _metric_key(run.last_value(column), sign))
     if any(column in run.config for run in runs):
         return sorted(runs, key=lambda run: _setting_key(run.config.get(column)))
     metrics = sorted({name for run in runs for name in run.metrics})
@@ -45,10 +46,9 @@ def sorted_runs(runs: Sequence[Run], column: str | None) -> list[Run]:
     )
 
 
-def _metric_key(entry: Json, sign: int) -> tuple[bool, float]:
-    value = entry.get("last") if isinstance(entry, Mapping) else None
-    number = float(value) if isinstance(value, int | float) else float("nan")
-    return (number != number, sign * number if number == number else 0.0)  # noqa: PLR0124 - NaN
+def _metric_key(value: float | None, sign: int) -> tuple[bool, float]:
+    is_known = value is not None and not math.isnan(value)
+    return (not is_known, sign * value if value is not None and is_known else 0.0)
 
 
 def _setting_key(value: Json) -> tuple[int, float, str]:

@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from telemetry.capture.callback import TelemetryCallback
     from telemetry.compare.diff.baseline import read_baseline, write_baseline
     from telemetry.compare.diff.diff import diff_runs
+    from telemetry.compare.plot.plot import plot, plot_runs
     from telemetry.compare.sweep.sweep import sweep_runs
+    from telemetry.compare.watch.watcher import watch_runs
     from telemetry.diagnose.diagnose import diagnose_run
     from telemetry.diagnose.policy import Policy
     from telemetry.diagnose.policy_file import load_policy
     from telemetry.errors import TelemetryError, TrainingStopped
     from telemetry.finding import Finding
+    from telemetry.report.reading import report_runs
     from telemetry.requests.models import ExplainSpec
-    from telemetry.store.query import query_runs
     from telemetry.store.store import Store
+    from telemetry.store.user_sql.query import query_runs
+    from telemetry.trials.try_run import try_remedies
 
 __version__ = "0.1.0"
 
@@ -33,9 +37,14 @@ _PUBLIC = {
     "diagnose_run": "telemetry.diagnose.diagnose",
     "diff_runs": "telemetry.compare.diff.diff",
     "load_policy": "telemetry.diagnose.policy_file",
-    "query_runs": "telemetry.store.query",
+    "plot": "telemetry.compare.plot.plot",
+    "plot_runs": "telemetry.compare.plot.plot",
+    "query_runs": "telemetry.store.user_sql.query",
     "read_baseline": "telemetry.compare.diff.baseline",
+    "report_runs": "telemetry.report.reading",
     "sweep_runs": "telemetry.compare.sweep.sweep",
+    "try_remedies": "telemetry.trials.try_run",
+    "watch_runs": "telemetry.compare.watch.watcher",
     "write_baseline": "telemetry.compare.diff.baseline",
 }
 
@@ -50,9 +59,14 @@ __all__ = [
     "diagnose_run",
     "diff_runs",
     "load_policy",
+    "plot",
+    "plot_runs",
     "query_runs",
     "read_baseline",
+    "report_runs",
     "sweep_runs",
+    "try_remedies",
+    "watch_runs",
     "write_baseline",
 ]
 

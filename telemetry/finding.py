@@ -20,6 +20,7 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
+MODEL_ITSELF = "the model"  # what people read where a layer is the root module, whose path is empty
 QUERY_KEY = "query"  # of a finding's evidence: SQL that shows the numbers behind it
 
 

@@ -9,19 +9,12 @@ import update_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FRAGMENT = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md")
 
 
 @pytest.mark.parametrize("name", sorted(update_docs.PAGES))
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     page = (ROOT / "docs" / name).read_text("utf-8")
     assert page == update_docs.PAGES[name](), "run python -m tests.update_docs"
-
-
-def test_changelog_fragments_are_named_after_topic_and_kind() -> None:
-    names = {path.name for path in (ROOT / "docs" / "changelog.d").iterdir()}
-    assert "README.md" in names  # says what they are, also where there is none
-    assert {name for name in names if not FRAGMENT.fullmatch(name)} == {"README.md"}
 
 
 def test_the_changelog_begins_with_the_version_that_is_installed() -> None:

@@ -23,6 +23,7 @@ def named_commands(example: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.torch
+@pytest.mark.no_cover
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_trains_a_healthy_run_and_names_commands_that_work(
     example: Path,

@@ -20,7 +20,7 @@ MORE = import_module("random_setups.more_injections").MORE_INJECTIONS
 ALL = {**MORE, **import_module("random_setups.injections").INJECTIONS}
 EVIDENCE = import_module("random_setups.evidence").EVIDENCE
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.no_cover]
 STEPS = 3
 
 

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from telemetry.cli.main import group
+from telemetry.diagnose.detector import all_detectors
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("telemetry", "cli")
@@ -52,6 +53,17 @@ AVOIDED = {
     r"\bexcites?\b": "activates",
     r"\bof Adam's type\b": "of the Adam family",
     r"\bdo not tell\b": "cannot show",
+    r"\bto tell (the|how|which)\b": "to know, to predict",
+    r"\btells the next\b": "predicts the next",
+    r"\bholds? (a|values|labels|tensors|\{\})": "contains, has",
+    r"\b(losses|curves|runs) part\b": "first differ",
+    r"\b(answer|place|places|target) (lies )?open\b": "can be seen",
+    r"\bwhere nobody\b": "without asking, in scripts",
+    r"\bnever looks?\b": "random guessing, the best constant answer",
+    r"\bthe rule is asked for\b": "with --detector <id>",
+    r"\bside by side\b": "at the same time",
+    r"\bfingerprint \S+ ->": "the training data differ",
+    r"\bis answered (alike|well)\b": "gets the same output, is predicted well",
     r"\bcannot (be told|tell)\b": "cannot be separated, cannot show",
 }
 ANY = re.compile("|".join(AVOIDED), re.IGNORECASE)
@@ -124,6 +136,13 @@ def test_no_help_uses_a_word_to_avoid() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_page_of_a_detector_uses_a_word_to_avoid() -> None:
+    """`telemetry detectors <id>` prints its docstring."""
+    texts = [(detector.id, detector.doc) for detector in all_detectors()]
+    wrong = [f"{where}: {words}" for where, text in texts for words in avoided(text)]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_the_help_of_an_option_is_a_whole_phrase() -> None:
     """It begins with a capital or a name in backquotes, and has two words or more."""
     wrong = [
@@ -141,6 +160,8 @@ def test_the_help_of_an_option_is_a_whole_phrase() -> None:
         'x = f"{n} deviations of a run"',
         'x = f"shrinks by {bits} bits " "a layer"',
         'y("answering without\\nlooking costs 2.3")',
+        'x = f"the file holds {n} rows"',
+        'x = f"fingerprint {a} -> {b}"',
     ],
 )
 def test_a_word_that_is_put_back_is_found(source: str) -> None:

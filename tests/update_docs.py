@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from telemetry.cli import main as cli
-from telemetry.store.reference import tables_markdown
+from telemetry.store.user_sql.reference import tables_markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HELP_WIDTH = 88  # columns

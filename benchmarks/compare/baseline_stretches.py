@@ -19,8 +19,8 @@ from compare.curve_makers import loss_curve
 from telemetry.compare.curves.align import Series
 from telemetry.compare.curves.thinning import averaged, picked
 from telemetry.compare.diff.baseline_format import MOST_POINTS
+from telemetry.compare.diff.compared_run import ComparedRun, Side
 from telemetry.compare.diff.diff import Criteria, diff_summaries
-from telemetry.compare.diff.summary import Side, Summary
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.settings.labels import RunLabels
 from telemetry.compare.terms import DivergenceKind
@@ -35,7 +35,7 @@ FORMS: dict[str, Callable[[Series], Series]] = {
 }
 
 
-def summary(seed: int, shift: float, step_noise: float) -> Summary:
+def summary(seed: int, shift: float, step_noise: float) -> ComparedRun:
     """A run of which only the loss is known."""
     labels = RunLabels(
         run=f"r{seed}",
@@ -50,7 +50,7 @@ def summary(seed: int, shift: float, step_noise: float) -> Summary:
     )
     noise = {"seed_noise": SEED_DEVIATION, "step_noise": step_noise}
     curve = loss_curve(seed, n=N_STEPS, shift=shift, **noise)
-    return Summary(
+    return ComparedRun(
         labels=labels, settings={}, curves={"loss": curve}, layers={}, costs={}, findings=()
     )
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.compare.curves.align import Series
-from telemetry.compare.diff.groups import Group
-from telemetry.compare.diff.measure import Question, measure
+from telemetry.compare.diff.measure import MetricQuestion, measure
+from telemetry.compare.diff.metric_curves import MetricCurves
 from telemetry.compare.diff.result import MetricChange
 from telemetry.compare.terms import Direction, Verdict
 
@@ -52,9 +52,9 @@ class Runs:
         values = self.variants[variant][seed] + shift
         return Series(steps=np.arange(1, values.size + 1) * self.every - 1, values=values)
 
-    def group(self, variant: str, seeds: Sequence[int], shift: float = 0.0) -> Group:
+    def group(self, variant: str, seeds: Sequence[int], shift: float = 0.0) -> MetricCurves:
         """Runs of some seeds, which `diff` is told."""
-        return Group(
+        return MetricCurves(
             curves=tuple(self.series(variant, seed, shift) for seed in seeds),
             seeds=tuple(int(seed) for seed in seeds),
         )
@@ -83,7 +83,7 @@ def draws(n_seeds: int, n_chosen: int, n_draws: int) -> Iterator[list[int]]:
 
 def compared(runs: Runs, n: int, shift: float, n_draws: int) -> list[MetricChange]:
     """`n` runs against `n` others of the same code, the candidate shifted by deviations."""
-    question = Question(name=runs.metric, direction=direction(runs.metric), margin=MARGIN)
+    question = MetricQuestion(name=runs.metric, direction=direction(runs.metric), margin=MARGIN)
     sign = 1 if question.direction is Direction.LOWER else -1
     planted = sign * shift * runs.deviation
     return [
@@ -94,7 +94,7 @@ def compared(runs: Runs, n: int, shift: float, n_draws: int) -> list[MetricChang
 
 def against(runs: Runs, variant: str, n: int, n_draws: int, *, same: bool) -> list[MetricChange]:
     """`n` runs against `n` of another variant, with the same seeds or with others."""
-    question = Question(name=runs.metric, direction=direction(runs.metric), margin=MARGIN)
+    question = MetricQuestion(name=runs.metric, direction=direction(runs.metric), margin=MARGIN)
     total = min(len(runs.variants["base"]), len(runs.variants[variant]))
     return [
         measure(

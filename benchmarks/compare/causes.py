@@ -23,7 +23,8 @@ from telemetry import TelemetryCallback
 from telemetry.compare.diff import read_side
 from telemetry.compare.diff.diff import diff_runs
 from telemetry.compare.terms import DivergenceKind
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 N_STEPS = 60

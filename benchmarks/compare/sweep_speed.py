@@ -29,7 +29,7 @@ from telemetry.format.runs import new_shard_name, run_folder
 from telemetry.format.shards import table_folder, write_shard
 from telemetry.format.tables import table
 from telemetry.json_values import Json
-from telemetry.store.findings_cache import store_findings
+from telemetry.store.runs.findings_cache import store_findings
 from telemetry.store.store import Store
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

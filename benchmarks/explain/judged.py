@@ -13,7 +13,7 @@ import pyarrow as pa
 from telemetry.evaluate.stored.evaluations import Examples, StoredEvaluation
 from telemetry.format.manifest import Status
 from telemetry.format.runs import RunRef
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 RUN = Run(

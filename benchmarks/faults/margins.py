@@ -4,7 +4,8 @@ FOLDER holds runs kept by `run.py --keep` or `random_runs.py --keep`. Each limit
 moved both ways in steps of bits (shares in log2 of their odds), and the run is judged again: a
 healthy run's margin is the least move after which the detector raises an alarm, a faulty run's the
 least after which the alarm of an accepted detector is gone. Gates are included, so a margin of
-`never` may be owed to one. Prints for each limit how many runs lie how near, and the nearest run.
+`never` may be owed to one. Prints for each limit how many runs lie how near, and the nearest run;
+then the limits that may be doubled and halved without any run noticing.
 """
 
 import argparse
@@ -25,12 +26,15 @@ from registry import RECIPES
 
 from telemetry.diagnose.context import RunContext, load_context
 from telemetry.diagnose.detector import SHARE, Detector, Limits, all_detectors
+from telemetry.diagnose.diagnose import graded
 from telemetry.diagnose.finding import Finding, Severity
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.format.manifest import Status
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
 
 MOVES = (0.5, 1.0, 2.0, 4.0)  # bits, of the limit or of its odds
+DOUBLED = 1.0  # bits, and halved
 NEVER = float("inf")
 
 
@@ -62,7 +66,10 @@ def margins_of(store: Path) -> list[Margin]:
     kept = opened.runs()[0]
     plan = None if kept.manifest is None else kept.manifest.total_steps
     with opened.session([kept]) as session, np.errstate(all="ignore"):
-        context = load_context(session, kept.run, tags=kept.tags, total_steps=plan)
+        finished = kept.status is Status.FINISHED
+        context = load_context(
+            session, kept.run, tags=kept.tags, total_steps=plan, finished=finished
+        )
         found = []
         for detector in all_detectors():
             if (roots and detector.id not in roots) or set(detector.needs) - context.available:
@@ -104,8 +111,8 @@ def _bits(detector: Detector, session: Session, context: RunContext) -> Iterator
 
 
 def _alarms(detector: Detector, rows: Rows, context: RunContext, limits: Limits) -> bool:
-    verdict = detector.judge(rows, context, limits)
-    return isinstance(verdict, Finding) and verdict.severity is not Severity.INFO
+    told = graded(detector.judge(rows, context, limits), detector, context, asked=False)
+    return isinstance(told, Finding) and told.severity is not Severity.INFO
 
 
 def main() -> None:
@@ -122,6 +129,7 @@ def main() -> None:
     )
     margins = [m for found in map_over(margins_of, stores, given.jobs) for m in found]
     _show(margins)
+    _show_unnoticed(margins)
 
 
 def _show(margins: list[Margin]) -> None:
@@ -139,6 +147,14 @@ def _show(margins: list[Margin]) -> None:
             f"{f'{detector}.{limit}':46} {'faulty' if is_fault else 'healthy':8} {counts} "
             f"{sum(m.bits == NEVER for m in own):7}  {told}"
         )
+
+
+def _show_unnoticed(margins: list[Margin]) -> None:
+    limits = {(m.detector, m.limit) for m in margins}
+    noticed = {(m.detector, m.limit) for m in margins if m.bits <= DOUBLED}
+    print(f"\n{len(limits - noticed)} of {len(limits)} limits that no run notices within a bit:")
+    for detector, limit in sorted(limits - noticed):
+        print(f"  {detector}.{limit}")
 
 
 if __name__ == "__main__":

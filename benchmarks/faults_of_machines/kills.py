@@ -24,9 +24,9 @@ from pathlib import Path
 from telemetry.capture.packet import rows_packet
 from telemetry.capture.writer.run_folder import RunSettings
 from telemetry.capture.writer.writer import RunWriter
-from telemetry.store.catalog import load_run
-from telemetry.store.compact import compact_run
-from telemetry.store.session import Session
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.sessions.session import Session
+from telemetry.store.upkeep.compact import compact_run
 
 STEPS_A_FLUSH = 7
 LONGEST_S = 1.5

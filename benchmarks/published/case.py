@@ -1,7 +1,7 @@
 """What a published case is, how it is trained, and what counts as doing harm."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,12 +112,18 @@ class Trial(AbstractContextManager["Trial"]):
         """The part that is wrong, or what stands in its place once it is mended."""
         return fixed if self.fixed else wrong
 
-    def record(self, model: nn.Module, optimizer: Optimizer | None) -> Recorder:
-        """A callback as a user makes it: with its default settings."""
+    def record(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None,
+        *,
+        tags: Sequence[str] = (),
+    ) -> Recorder:
+        """A callback as a user makes it: default settings, and `gan` and `rl` where docs ask."""
         recorder: Recorder = (
             Unrecorded(most_steps=self.most_steps)
             if self.store is None
-            else TelemetryCallback(model, optimizer, store=self.store)
+            else TelemetryCallback(model, optimizer, store=self.store, tags=tags)
         )
         self._recorders.append(recorder)
         return recorder
@@ -136,7 +142,7 @@ class Case:
     """One published bug.
 
     Attributes:
-        name: Of the case; its hash decides for which half it is.
+        name: Of the case; its answer is under it in accepted.toml.
         source: Address of the thread, or the collection and the number in it.
         wrong: What was wrong.
         mended: What mended it.

@@ -1,5 +1,6 @@
 """Modules with their steps, and a trainer that owns the loop, as Lightning has them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import torch
@@ -11,20 +12,20 @@ from published.case import Recorder, Trial
 Batch = tuple[Tensor, Tensor]
 
 
-class LightningLike(nn.Module):
+class LightningLike(nn.Module, ABC):
     """What a user fills in."""
 
+    @abstractmethod
     def training_step(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def validation_step(self, batch: Batch) -> dict[str, Tensor]:
         """Metrics of the set for validation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def configure_optimizers(self) -> Optimizer:
         """Made once, before the first step."""
-        raise NotImplementedError
 
 
 def fit(

@@ -83,7 +83,7 @@ def run_case(name: str, *, folder: Path | None, again: bool) -> Outcome:
 def line(outcome: Outcome, answer: Answer) -> str:
     """One case."""
     return (
-        f"{half(outcome.name, answer):9} {outcome.name:28} {verdict(outcome, answer):14} "
+        f"{half(answer):9} {outcome.name:28} {verdict(outcome, answer):14} "
         f"{'hurts' if outcome.hurts else 'NO HARM':8} {outcome.wrong.words:14} "
         f"{outcome.fixed.words:14} {outcome.seconds:5.1f}s "
         f"{' '.join(told.words for told in outcome.told_of_wrong)} | fixed "
@@ -131,7 +131,7 @@ def main() -> None:
     names = [
         name
         for name in given.names or CASES
-        if given.half is None or half(name, known[name]) == given.half
+        if given.half is None or half(known[name]) == given.half
     ]
     with tempfile.TemporaryDirectory() as temporary:
         folder = None if given.untold else given.rerun_rules or given.keep or Path(temporary)
@@ -145,7 +145,7 @@ def main() -> None:
     if given.table:
         given.table.write_text(markdown(outcomes, CASES, known), "utf-8")
     for entry in Half:
-        own = [outcome for outcome in outcomes if half(outcome.name, known[outcome.name]) is entry]
+        own = [outcome for outcome in outcomes if half(known[outcome.name]) is entry]
         if own and not given.untold:
             print(f"\n{entry} half")
             summarise(own, known)

@@ -27,7 +27,7 @@ def _row(cells: Iterable[str]) -> str:
 
 def _told(outcome: Outcome, answer: Answer) -> tuple[str, str, str]:
     """Verdict, findings and alarms; nobody is to make a rule by those of the reporting half."""
-    if half(outcome.name, answer) is Half.REPORTING:
+    if half(answer) is Half.REPORTING:
         return "kept back", "", ""
     return (
         verdict(outcome, answer),
@@ -49,7 +49,7 @@ def markdown(
             _row(
                 (
                     outcome.name,
-                    half(outcome.name, answer).value,
+                    half(answer).value,
                     case.source,
                     case.wrong,
                     case.mended,

@@ -25,10 +25,13 @@ from telemetry.errors import StoreUnreadable
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
-    from telemetry.store.compact import Compaction
+    from telemetry.store.runs.run import Run
+    from telemetry.store.upkeep.compact import Compaction
 
     Outcome = tuple[Run, Compaction]
+
+
+GROUP = "Data"
 
 
 @verb(__name__, __doc__)
@@ -44,10 +47,10 @@ def command(settings: Settings, *, selectors: tuple[str, ...], now: bool) -> Non
     """Merge, sweep, report."""
     import time  # noqa: PLC0415 - keeps --help fast
 
-    from telemetry.store.compact import compact_run  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.compaction import GRACE_S  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.leftovers import remove_leftovers  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.upkeep.compact import compact_run  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.upkeep.compaction import GRACE_S  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.upkeep.leftovers import remove_leftovers  # noqa: PLC0415 - keeps --help fast
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)

@@ -28,6 +28,7 @@ from telemetry.compare.terms import Direction
 if TYPE_CHECKING:
     from telemetry.evaluate.cross_validation.result import Compared, CrossValidation
 
+GROUP = "Compare"
 EXIT_UNDECIDED = 3
 HALF = 8  # characters of an interval on each side of zero
 STYLES = {"better": Style.GOOD, "worse": Style.ERROR, "inconclusive": Style.WARNING}

@@ -22,7 +22,10 @@ from telemetry.cli.output.texts import plural
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
+
+
+GROUP = "Data"
 
 
 @verb(__name__, __doc__)
@@ -37,8 +40,8 @@ def command(
     settings: Settings, *, selectors: tuple[str, ...], dry_run: bool, yes: bool, force: bool
 ) -> None:
     """List, ask, delete."""
-    from telemetry.store.archive import delete_runs  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.upkeep.archive import delete_runs  # noqa: PLC0415 - keeps --help fast
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)

@@ -1,8 +1,9 @@
-"""Train nineteen small networks and show what telemetry says about them.
+"""Train nineteen small networks, and diagnose the one that does not learn.
 
 It trains on handwritten digits for about a minute: a healthy convnet with three seeds, the same
 with a regression, a deep sigmoid network that does not learn, and a sweep of learning rate and
-width. Without --store, the runs are stored in a new temporary folder, whose name is shown.
+width. Commands that show the others are printed at the end. Without --store, the runs are stored in
+a new temporary folder, whose name is shown.
 
 Examples:
     telemetry demo
@@ -26,21 +27,32 @@ import click
 from click.core import ParameterSource
 
 from telemetry.cli import main
+from telemetry.cli.cached_diagnosis import judge_all
 from telemetry.cli.options import settings_of, verb
 from telemetry.cli.output import render
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
 from telemetry.format.runs import SHORT_ID_LENGTH
 from telemetry.json_values import Json
+from telemetry.store.store import Store
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+GROUP = "Data"
 PACKAGES = ("torch", "sklearn")
 INSTALL = "pip install 'training-telemetry[demo]'"
 CHILD = (sys.executable, "-P", "-m", "telemetry.capture.demo")
 # Variables that would record the runs elsewhere, under one id, or not at all.
 DROPPED_VARIABLES = ("TELEMETRY_DISABLED", "TELEMETRY_RUN_ID", "TELEMETRY_SPOOL")
+# One process judges all runs at the end: one for each run would take longer than its training. One
+# thread: beside other work, threads of so small a network mostly wait for each other.
+CHILD_VARIABLES = {"TELEMETRY_COMPACT": "off", "OMP_NUM_THREADS": "1"}
 FAULTY_TAG = "faulty"
+NEXT = (
+    "runs",
+    "diff --base tag=main --candidate tag=pr-12",
+    "sweep --project demo-sweep --metric val_loss",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +106,7 @@ class Bar:
 @verb(__name__, __doc__)
 @click.pass_context
 def command(context: click.Context) -> int:
-    """Train in a child process, then show the screens by the real commands."""
+    """Train in a child process, judge what it recorded, and show what is wrong with one run."""
     _require_packages()
     settings = settings_of(context)
     store = settings.store if _store_was_given(context) else None
@@ -105,27 +117,26 @@ def command(context: click.Context) -> int:
     if screen.wants_json:
         screen.json({"store": str(folder), "runs": [_as_json(run) for run in runs]})
         return 0
+    store_of_demo = Store.expected(folder)
+    judge_all(store_of_demo, store_of_demo.runs())
     screen.line(f"{len(runs)} runs in {folder}")
     flags = [] if settings.color else ["--no-color"]
-    for words in _tour(runs):
-        arguments = [*words, "--store", str(folder)]
+    for run in (run.run for run in runs if FAULTY_TAG in run.tags):
+        arguments = ["diagnose", run[-SHORT_ID_LENGTH:], "--store", str(folder)]
         screen.line("")
         screen.line(f"$ {main.PROGRAM} {shlex.join(arguments)}")
         main.run([*arguments, *flags])
-    screen.line("")
-    screen.line("The runs are kept. To look at them without --store:")
-    screen.verbatim(f"$ export TELEMETRY_STORE={shlex.quote(str(folder.absolute()))}")
+    _show_next(screen, folder)
     return 0
 
 
-def _tour(runs: list[TrainedRun]) -> Iterator[list[str]]:
-    """What one would look at, in this order; the faulty run is named by what was just trained."""
-    yield ["runs"]
-    for run in runs:
-        if FAULTY_TAG in run.tags:
-            yield ["diagnose", run.run[-SHORT_ID_LENGTH:]]
-    yield ["diff", "--base", "tag=main", "--candidate", "tag=pr-12"]
-    yield ["sweep", "--project", "demo-sweep", "--metric", "val_loss"]
+def _show_next(screen: render.Screen, folder: Path) -> None:
+    """Commands to try, none of which is run here: the diagnosis must stay in view."""
+    screen.line("")
+    screen.line("Now try:")
+    screen.verbatim(f"$ export TELEMETRY_STORE={shlex.quote(str(folder.absolute()))}")
+    for command_line in NEXT:
+        screen.verbatim(f"$ {main.PROGRAM} {command_line}")
 
 
 def _require_packages() -> None:
@@ -164,7 +175,7 @@ def _train(store: Path, progress: Progressing) -> list[TrainedRun]:
     """
     command_line = [*CHILD, "--store", str(store), "--json-progress"]
     environment = {k: v for k, v in os.environ.items() if k not in DROPPED_VARIABLES}
-    environment["TELEMETRY_COMPACT"] = "wait"  # each run is judged before the next one trains
+    environment |= CHILD_VARIABLES
     runs: list[TrainedRun] = []
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages,

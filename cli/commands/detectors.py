@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from telemetry.diagnose.tag_meanings import Meaning
 
 
+GROUP = "Diagnose"
 SECTION = re.compile(r"[A-Z][a-z ]+: ")
 
 

@@ -3,14 +3,12 @@
 Examples:
   telemetry diagnose latest
   telemetry diagnose base --fail-on error
-  telemetry diagnose 7f3a --detector vanishing_gradient --detector dead_units
-  telemetry diagnose latest --since 1000 --json
-  telemetry diagnose latest --explain 1
+  telemetry diagnose 7f3a --detector vanishing_gradient --since 1000 --json
+  telemetry diagnose latest --details 1
   telemetry diagnose latest --follow --fail-on error
+  telemetry diagnose latest --md
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,23 +16,22 @@ import click
 
 import telemetry
 from telemetry.cli.cached_diagnosis import judged, policy
-from telemetry.cli.options import Settings, complete_runs, verb
-from telemetry.cli.output import numbers
-from telemetry.cli.output.grid import Cell, Span, Style
+from telemetry.cli.options import Settings, complete_runs, markdown_option, verb
 from telemetry.cli.output.render import Screen, open_screen
-from telemetry.cli.output.texts import plural
-from telemetry.cli.screens import findings as finding_lines
+from telemetry.cli.screens import diagnosis as diagnosis_screen
 from telemetry.cli.screens.store_warnings import warn_of_files
 from telemetry.configuration import FAIL_ON, find_configuration
-from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
+from telemetry.diagnose.finding import Diagnosis, Severity
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
+    from telemetry.trials.stored import StoredTry
 
+GROUP = "Diagnose"
 LATEST = "latest"
 USUAL_FAIL_ON = "warning"
 EXIT_FOUND = 1
@@ -69,13 +66,24 @@ EXIT_NOTHING_CHECKED = 3
     "If no run is running, `latest` waits for the next one.",
 )
 @click.option(
-    "--explain",
+    "--details",
     metavar="N",
     help="Show the numbers behind finding N of the screen, or behind a detector's finding, what "
     "is normal, and how to check a fix.",
 )
+@click.option(
+    "--explain", "former_details", metavar="N", hidden=True, help="Former name of --details."
+)
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Show every consequence with its numbers, and every rule that could not run with its "
+    "reason.",
+)
+@markdown_option
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one argument per option
     settings: Settings,
     *,
     run: str,
@@ -83,13 +91,16 @@ def command(
     since: int | None,
     fail_on: str | None,
     follow: bool,
-    explain: str | None,
+    details: str | None,
+    former_details: str | None,
+    show_all: bool,
 ) -> int:
     """Judge, show, and fail if something is wrong."""
     screen = open_screen(settings)
-    if follow and explain is not None:
+    wanted = details if former_details is None else former_details
+    if follow and wanted is not None:
         raise UsageError(
-            "--follow and --explain exclude each other; use --explain after the run has ended."
+            "--follow and --details exclude each other; use --details after the run has ended."
         )
     store, chosen = _followed(screen, settings, run) if follow else _selected(settings, run)
     warn_of_files(screen, [chosen])
@@ -105,14 +116,25 @@ def command(
     if follow:
         return _follow(screen, chosen, diagnose, fail_on=level, ends_early=fail_on is not None)
     diagnosis = diagnose(chosen)
-    if explain is not None:
-        _explain(screen, store, chosen, diagnosis, explain)
+    if wanted is not None:
+        _show_details(screen, store, chosen, diagnosis, wanted)
         return 0
+    tries = _tries(store, chosen)
     if screen.wants_json:
-        screen.json(document(chosen, diagnosis))
+        screen.json({**document(chosen, diagnosis), "tries": [one.to_json() for one in tries]})
     else:
-        show(screen, chosen, diagnosis)
+        diagnosis_screen.show(screen, chosen, diagnosis, whole=show_all or not screen.for_people)
+        if tries:
+            from telemetry.cli.screens.tries import show_stored  # noqa: PLC0415 - numpy
+
+            show_stored(screen, tries)
     return exit_code(diagnosis, level)
+
+
+def _tries(store: "telemetry.Store", run: "Run") -> "Sequence[StoredTry]":
+    from telemetry.trials.stored import stored_tries  # noqa: PLC0415 - duckdb
+
+    return stored_tries(store, run)
 
 
 def _selected(settings: Settings, selector: str) -> "tuple[telemetry.Store, Run]":
@@ -134,7 +156,7 @@ def _followed(screen: Screen, settings: Settings, selector: str) -> "tuple[telem
     return store, run
 
 
-def _explain(
+def _show_details(
     screen: Screen, store: "telemetry.Store", run: "Run", diagnosis: Diagnosis, wanted: str
 ) -> None:
     from telemetry.cli.screens import finding_details  # noqa: PLC0415 - keeps --help fast
@@ -181,10 +203,10 @@ def _follow(
                 more = following.document(look)
                 screen.json({**document(look.run, look.diagnosis), **more}, indent=None)
         else:
-            show_some = partial(_show_findings, screen, diagnosis=look.diagnosis, short=run.short)
+            show_some = partial(diagnosis_screen.show_findings, screen, diagnosis=look.diagnosis)
             following.show_changes(screen, look, show_some)
             if look.is_last:
-                following.show_end(screen, look, summary(look.diagnosis))
+                following.show_end(screen, look, diagnosis_screen.summary(look.diagnosis))
         if ends_early and code == EXIT_FOUND:
             break
     return code
@@ -206,86 +228,3 @@ def failing(fail_on: str) -> set[Severity]:
     """Severities that make the command fail; `info` never does."""
     limit = Severity(fail_on).rank
     return {severity for severity in Severity if severity.rank <= limit}
-
-
-def show(screen: Screen, run: "Run", diagnosis: Diagnosis) -> None:
-    """Roots with their consequences indented under them, then what passed and was not checked."""
-    screen.line(
-        Span(run.name, Style.STRONG),
-        run.short,
-        f"{numbers.count(diagnosis.n_steps)} steps, "
-        f"{numbers.count(diagnosis.n_samples)} samples, {diagnosis.state}",
-        summary(diagnosis),
-    )
-    _show_findings(screen, diagnosis.findings, diagnosis, short=run.short, numbered=True)
-    _show_outcomes(screen, diagnosis)
-    if diagnosis.findings:
-        more = f"telemetry diagnose {run.short} --explain 1 shows the numbers behind finding 1"
-        screen.note(Span(more, Style.FAINT))
-
-
-def _show_findings(
-    screen: Screen,
-    findings: Sequence[Finding],
-    diagnosis: Diagnosis,
-    *,
-    short: str,
-    numbered: bool = False,
-) -> None:
-    """Some of the findings of a diagnosis; people get numbers, for `--explain`."""
-    heads = finding_lines.heads(findings, diagnosis.suppressed)
-    width = len(str(len(findings)))
-    for place, (finding, head) in enumerate(zip(findings, heads, strict=True), start=1):
-        number = [Span(f"{place:{width}}", Style.FAINT)] if numbered and screen.for_people else []
-        _show_finding(screen, finding, (*number, *head), diagnosis.suppressed, short=short)
-
-
-def summary(diagnosis: Diagnosis) -> Span:
-    """`1 cause, 2 consequences`, or that there is none."""
-    if not diagnosis.findings:
-        return finding_lines.silence(diagnosis)
-    n_consequences = sum(finding.consequence_of is not None for finding in diagnosis.findings)
-    n_causes = len(diagnosis.findings) - n_consequences
-    words = [(n_causes, "cause"), (n_consequences, "consequence")]
-    return Span(", ".join(plural(n, noun) for n, noun in words if n))
-
-
-def _show_finding(
-    screen: Screen,
-    finding: Finding,
-    head: tuple[Cell, ...],
-    suppressed: Sequence[Suppressed],
-    *,
-    short: str,
-) -> None:
-    alone = finding_lines.stands_alone(finding, suppressed)
-    indent = 2 if alone else 4
-    screen.line(*head)
-    screen.paragraph(finding.message, indent=indent)
-    if alone:
-        finding_lines.show_hidden_cause(screen, finding, suppressed)
-        if finding.advice:
-            screen.paragraph(finding.advice, indent=indent, label="try")
-        query = finding_lines.evidence_query(finding, short=short)
-        if query:
-            screen.verbatim(query, indent=indent, label="evidence")
-
-
-def _show_outcomes(screen: Screen, diagnosis: Diagnosis) -> None:
-    n_found, n_passed = len(diagnosis.findings), len(diagnosis.passed)
-    n_skipped, n_suppressed = len(diagnosis.not_checked), len(diagnosis.suppressed)
-    accepted = f"{n_suppressed} suppressed, " if n_suppressed else ""
-    screen.line(
-        f"{plural(n_found + n_suppressed + n_passed + n_skipped, 'detector')}: "
-        f"{n_found} found, {accepted}{n_passed} passed, {n_skipped} not checked"
-    )
-    finding_lines.show_suppressed(screen, diagnosis.suppressed)
-    absent = [entry.detector for entry in diagnosis.not_checked if entry.absent]
-    if absent:
-        screen.paragraph(f"not applicable: {', '.join(absent)}", indent=2)
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for entry in diagnosis.not_checked:
-        if not entry.absent:
-            by_reason[entry.reason].append(entry.detector)
-    for reason, detectors in by_reason.items():
-        screen.paragraph(f"{', '.join(detectors)}: {reason}", indent=2)

@@ -24,6 +24,7 @@ from telemetry.cli.screens.store_warnings import warn_of_files
 from telemetry.compare.terms import Axis, Direction, Verdict
 from telemetry.errors import UsageError
 
+GROUP = "Compare"
 FAIL_ON = ("inconclusive", "regression", "never")
 
 
@@ -64,8 +65,7 @@ FAIL_ON = ("inconclusive", "regression", "never")
     "--by",
     type=click.Choice([axis.value for axis in Axis]),
     default=Axis.STEP.value,
-    show_default=True,
-    help="Axis to compare curves along (default step; samples if batch sizes differ).",
+    help="Axis to compare curves along (default: step; samples if batch sizes differ).",
 )
 @click.option(
     "--fail-on",
@@ -112,7 +112,8 @@ def command(  # noqa: PLR0913 - one argument per option
     slices: bool,
 ) -> int:
     """Choose the two sides, compare, and fail on a regression."""
-    from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import select_group  # noqa: PLC0415 - keeps --help fast
+    from telemetry.trials.stored import tries_of  # noqa: PLC0415 - as above
 
     selectors = chosen_sides(runs, base, candidate, baseline_file)
     if slices:
@@ -139,14 +140,16 @@ def command(  # noqa: PLR0913 - one argument per option
         axis=Axis(by),
         policy=policy(),
     )
-    warn_of_files(screen, [run for side in sides for run in side])
+    compared = [run for side in sides for run in side]
+    warn_of_files(screen, compared)
+    tries = tries_of(store, compared)
     code = exit_code(diff.verdict, fail_on)
     if junit is not None:
         write_junit(junit, diff, fails=code != 0)
     if github:
-        annotate(screen, settings, diff, fails=code != 0)
+        annotate(screen, settings, diff, tries, fails=code != 0)
     else:
-        present(screen, diff)
+        present(screen, diff, tries)
     return code
 
 
@@ -160,7 +163,7 @@ def changed_slices(settings: Settings, base: str, candidate: str) -> int:
 
 
 def exit_code(verdict: Verdict, fail_on: str) -> int:
-    """1 for a regression and 3 for an inconclusive comparison, as far as they are to fail."""
+    """1 for a regression, 3 for an inconclusive comparison, 0 where --fail-on excludes it."""
     failing = {
         "inconclusive": {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3},
         "regression": {Verdict.REGRESSION: 1},

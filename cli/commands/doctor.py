@@ -23,7 +23,10 @@ from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.output.texts import plural
 
 if TYPE_CHECKING:
-    from telemetry.store.doctor import Complaint
+    from telemetry.store.upkeep.doctor import Complaint
+
+
+GROUP = "Diagnose"
 
 
 @verb(__name__, __doc__)
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(context: click.Context, *, selectors: tuple[str, ...], verify: bool) -> None:
     """Examine, show, and end with 1 where something is wrong."""
-    from telemetry.store.doctor import examine_run, examine_store  # noqa: PLC0415 - --help
-    from telemetry.store.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import select_groups  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.upkeep.doctor import examine_run, examine_store  # noqa: PLC0415 - --help
 
     settings: Settings = context.obj
     screen = open_screen(settings)

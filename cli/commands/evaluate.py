@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from telemetry.json_values import Json
 
 
+GROUP = "Explain"
+
+
 @verb(__name__, __doc__)
 @click.argument(
     "names", metavar="RUN|CKPT...", nargs=-1, required=True, shell_complete=complete_runs

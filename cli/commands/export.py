@@ -23,8 +23,9 @@ from telemetry.cli.output.texts import plural
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
 
+GROUP = "Data"
 FORMATS = ("parquet", "csv", "json")
 
 
@@ -111,7 +112,7 @@ def _export_baseline(
 
 
 def _chosen(store: telemetry.Store, selectors: Sequence[str]) -> "list[Run]":
-    from telemetry.store.select import select_group  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import select_group  # noqa: PLC0415 - keeps --help fast
 
     known = store.runs()
     found = [run for selector in selectors for run in select_group(known, selector)]

@@ -30,6 +30,7 @@ from telemetry.cli.screens.store_warnings import show_warnings
 if TYPE_CHECKING:
     from telemetry.evaluate.hypothesis_testing.result import Comparison, Result
 
+GROUP = "Compare"
 EXIT_CODES = {"regression": 1, "inconclusive": 3}
 STYLES = {
     "regression": Style.ERROR,

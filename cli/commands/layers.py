@@ -1,5 +1,8 @@
 """Show every layer of a run: gradient, weight, update ratio, dead and saturated units.
 
+These are numbers that the run recorded while it trained; `telemetry explain weights` looks into the
+weights of a checkpoint: rank, dead rows, near-duplicates.
+
 Examples:
   telemetry layers latest
   telemetry layers 7f3a --step 1200 --sort grad
@@ -24,12 +27,14 @@ from telemetry.cli.output.texts import plural
 from telemetry.cli.screens.run_lines import trained_line
 from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
+from telemetry.finding import MODEL_ITSELF
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
-    from telemetry.store.layer_table import LayerRow, Window
+    from telemetry.store.runs.run import Run
+    from telemetry.store.summaries.layer_table import LayerRow, Window
 
+GROUP = "Look"
 SHOWN_ROWS = 40  # of a terminal; a pipe and --all get every row
 QUANTILE_HEADERS = ("p01", "p25", "p50", "p75", "p99")
 IN_ORDER = "depth"
@@ -96,8 +101,8 @@ def command(  # noqa: PLR0913 - one argument per option
     show_all: bool,
 ) -> None:
     """Choose the samples, read them, write the table."""
-    from telemetry.store import layer_table  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
+    from telemetry.store.summaries import layer_table  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.summaries.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
@@ -145,7 +150,7 @@ def window(steps: Sequence[int], request: Request) -> "Window":
     """
     import numpy as np  # noqa: PLC0415 - keeps --help fast
 
-    from telemetry.store.layer_table import Window, exact_step, nearest_step  # noqa: PLC0415
+    from telemetry.store.summaries.layer_table import Window, exact_step, nearest_step  # noqa: PLC0415
 
     given = [v for v in (request.step, request.around, request.range_) if v is not None]
     if len(given) > 1:
@@ -267,7 +272,7 @@ def _grid(screen: Screen, rows: Sequence["LayerRow"]) -> Grid:
 
 def label(row: "LayerRow") -> str:
     """The parameter, or the module with its class."""
-    return row.parameter or f"{row.layer or '(root)'} ({row.module_type})"
+    return row.parameter or f"{row.layer or MODEL_ITSELF} ({row.module_type})"
 
 
 def shape(text: str) -> str:

@@ -27,10 +27,11 @@ from telemetry.cli.screens.store_warnings import show_warnings
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
-    from telemetry.store.query import QueryResult
-    from telemetry.store.row_stream import RowStream
+    from telemetry.store.runs.run import Run
+    from telemetry.store.user_sql.query import QueryResult
+    from telemetry.store.user_sql.row_stream import RowStream
 
+GROUP = "Data"
 FORMATS = ("table", "csv", "json", "parquet")
 TERMINAL_ROWS = {"table": 200, "csv": 10_000, "json": 10_000}
 DEFAULT_TIMEOUT_S = 60.0
@@ -97,8 +98,8 @@ def command(  # noqa: PLR0913 - one argument per option
     form = format_ or ("json" if screen.wants_json else "table")
     if form == "parquet" and output is None:
         raise UsageError("--format parquet writes a file; add --output FILE.")
-    from telemetry.store.query import collected, stream_query  # noqa: PLC0415 - keeps --help fast
-    from telemetry.store.row_stream import QueryLimits  # noqa: PLC0415 - as above
+    from telemetry.store.user_sql.query import collected, stream_query  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.user_sql.row_stream import QueryLimits  # noqa: PLC0415 - as above
 
     store = telemetry.Store.open(settings.store)
     runs = chosen_runs(store, selectors, project=project, since=since)
@@ -126,16 +127,16 @@ def chosen_runs(
     Raises:
         RunNotFound: a selector fits no run.
     """
-    from telemetry.store.select import filter_runs, select_groups  # noqa: PLC0415 - as below
+    from telemetry.store.runs.select import filter_runs, select_groups  # noqa: PLC0415 - as below
 
-    known = store.runs()
+    known: list[Run] = store.runs()
     if selectors:
         known = select_groups(known, selectors)
     return filter_runs(known, project=project, since=since)
 
 
 def _ensure_findings(store: "telemetry.Store", runs: Sequence["Run"], statement: str) -> None:
-    from telemetry.store.sql import mentioned  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.sessions.sql import mentioned  # noqa: PLC0415 - keeps --help fast
 
     if mentioned(statement, [FINDINGS]):
         judge_all(store, runs)

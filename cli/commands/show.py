@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import telemetry
-from telemetry.cli.cached_diagnosis import judged
+from telemetry.cli.cached_diagnosis import known_diagnosis
 from telemetry.cli.options import Settings, complete_runs, verb
 from telemetry.cli.output import numbers, sparklines
 from telemetry.cli.output.grid import Align, Cell, Column, Grid, Span, Style, counted
@@ -38,15 +38,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from telemetry.diagnose.finding import Diagnosis
-    from telemetry.store.catalog import Run
-    from telemetry.store.flight_rows import LostSteps
-    from telemetry.store.summaries import Curve, Curves, Description, Footprint, Timing
-    from telemetry.store.trained_parameters import TrainedParameters
+    from telemetry.store.runs.flight_rows import LostSteps
+    from telemetry.store.runs.run import Run
+    from telemetry.store.summaries.summaries import Curve, Curves, Description, Footprint
+    from telemetry.store.summaries.trained_parameters import TrainedParameters
 
+GROUP = "Look"
 SHOWN_CURVES, SHOWN_SETTINGS = 24, 24  # of a terminal; a pipe gets all
 FIRST_CURVES = ("loss", "grad_norm")
 LAST_CURVES = ("lr", "step_s")
 RATE_PREFIX = "lr/"  # of the learning rates of further parameter groups
+TRAIN_PREFIX = "train"
 
 
 @verb(__name__, __doc__)
@@ -135,14 +137,14 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
     Raises:
         StoreUnreadable: the manifest cannot be read.
     """
-    from telemetry.store.attempts import attempt_starts  # noqa: PLC0415 - as below
-    from telemetry.store.flight_rows import lost_steps  # noqa: PLC0415 - as below
-    from telemetry.store.summaries import (  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.attempts import attempt_starts  # noqa: PLC0415 - as below
+    from telemetry.store.runs.flight_rows import lost_steps  # noqa: PLC0415 - as below
+    from telemetry.store.summaries.summaries import (  # noqa: PLC0415 - keeps --help fast
         footprint,
         run_curves,
         run_description,
     )
-    from telemetry.store.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
+    from telemetry.store.summaries.trained_parameters import trained_parameters  # noqa: PLC0415 - as above
 
     run = store.select(selector)
     if run.manifest is None:
@@ -154,7 +156,7 @@ def read_summary(store: "telemetry.Store", selector: str) -> Summary:
             description=run_description(session, run),
             footprint=footprint(session, run),
             trained=trained_parameters(session, run),
-            diagnosis=judged(store, run),
+            diagnosis=known_diagnosis(store, run),
             warnings=session.warnings,
             lost_steps=tuple(lost_steps(run, attempt_starts(run))),
         )
@@ -205,7 +207,8 @@ def _show_curves(screen: Screen, curves: "Curves") -> None:
         Column(header="trend"),
         Column(header="", rank=1),
     )
-    rows = tuple(_curve_row(screen, curve, curves.timing) for curve in shown)
+    remarks = _remarks(curves)
+    rows = tuple(_curve_row(screen, curve, remarks.get(curve.name, "")) for curve in shown)
     screen.blank()
     screen.grid(Grid(columns=columns, rows=rows))
     if any(curve.is_smoothed for curve in shown):
@@ -232,18 +235,19 @@ def in_order(curves: "Sequence[Curve]") -> "list[Curve]":
     return sorted(curves, key=key)
 
 
-def _curve_row(screen: Screen, curve: "Curve", timing: "Timing") -> tuple[Cell, ...]:
+def _curve_row(screen: Screen, curve: "Curve", remark: str) -> tuple[Cell, ...]:
     write = _writer(curve.name)
     best = _best(curve)
-    is_logged_in_training = curve.phase == "train" and not curve.name.startswith(RATE_PREFIX)
+    # The name of a rate or of `train_loss` says so itself.
+    is_said = curve.name.startswith((RATE_PREFIX, TRAIN_PREFIX))
     return (
-        f"{curve.name} ({curve.phase})" if is_logged_in_training else curve.name,
+        f"{curve.name} ({curve.phase})" if curve.phase == "train" and not is_said else curve.name,
         write(curve.first),
         write(best[0] if best else None),
         counted(best[1]) if best else numbers.NOTHING,
         write(curve.last),
         screen.trend(curve.values.tolist()),
-        Span(_remark(curve.name, timing), Style.FAINT),
+        Span(remark, Style.FAINT),
     )
 
 
@@ -253,12 +257,18 @@ def _writer(name: str) -> "Callable[[float | None], str]":
     return numbers.duration if name.endswith("_s") else numbers.number
 
 
-def _remark(name: str, timing: "Timing") -> str:
-    if name == "grad_norm" and timing.clipped_share > 0:
-        return f"clipped on {numbers.percent(timing.clipped_share)} of steps"
-    if name == "step_s" and timing.data_share > 0:
-        return f"data wait {numbers.percent(timing.data_share)}"
-    return ""
+def _remarks(curves: "Curves") -> dict[str, str]:
+    """What a reader should know of a curve besides its numbers, by its name."""
+    timing, names = curves.timing, [curve.name for curve in curves.curves]
+    rates = [name for name in names if name.startswith(RATE_PREFIX)]
+    found = {name: f"parameter group {name.removeprefix(RATE_PREFIX)}" for name in rates}
+    if rates:
+        found["lr"] = "parameter group 0"
+    if timing.clipped_share > 0:
+        found["grad_norm"] = f"clipped on {numbers.percent(timing.clipped_share)} of steps"
+    if timing.data_share > 0:
+        found["step_s"] = f"data wait {numbers.percent(timing.data_share)}"
+    return found
 
 
 def _show_findings(screen: Screen, summary: Summary) -> None:

@@ -19,6 +19,7 @@ from telemetry.cli.output.render import open_screen
 from telemetry.cli.screens.slices import present
 from telemetry.errors import UsageError
 
+GROUP = "Explain"
 METRICS = ("error", "loss")
 
 
@@ -32,7 +33,7 @@ METRICS = ("error", "loss")
 @click.option(
     "--by",
     metavar="COL,COL",
-    help="Columns to group by (default: the label and all metadata of the data set).",
+    help="Columns to group by (default: the label, all metadata, and all columns of a table).",
 )
 @click.option("--where", metavar="SQL", help="Measure only the examples that meet this condition.")
 @click.option(

@@ -22,6 +22,7 @@ from telemetry.cli.screens.sweep import show
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 
+GROUP = "Compare"
 GOALS = {"min": Direction.LOWER, "max": Direction.HIGHER}
 
 
@@ -53,7 +54,7 @@ def command(
     folds: bool,
 ) -> None:
     """Choose the runs, compare them, write what was learnt."""
-    from telemetry.store.select import filter_runs  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.runs.select import filter_runs  # noqa: PLC0415 - keeps --help fast
 
     if name is not None and project is not None and name != project:
         raise UsageError(f"two projects were given, {name!r} and {project!r}; use one.")

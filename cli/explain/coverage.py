@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXIT_FOUND = 1
 SHOWN_GAPS = 10
 SPREAD_WIDTH = 32  # characters of a histogram
+OF_DATA = frozenset({"twin", "conflict", "doubt", "leak"})  # kinds that are no gap of training
 MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
@@ -37,8 +38,10 @@ def verb(
     """Show what the test examples have that the training examples lack.
 
     This compares attributes (brightness, length, columns, numbers of the metadata), nearest
-    neighbours in the model's representation, and groups of label and metadata. A gap is a statement
-    about the data; if the model is also wrong more often there, the exit code is 1.
+    neighbours in the model's representation, and ranges of every column and pair. A gap is a
+    statement about the data; if the model is also wrong more often there, the exit code is 1.
+    Copies of training, conflicting and doubtful labels, and a column that alone says the label are
+    named, too.
 
     Examples:
       telemetry explain coverage latest --train shop.data:train --test shop.data:night
@@ -131,7 +134,7 @@ def save(file: Path, name: str, found: "Mapping[str, Json]", tolerance: float | 
         Op,
     )
 
-    gaps = _gaps(found)
+    gaps = [gap for gap in _gaps(found) if gap["kind"] not in OF_DATA]
     if not gaps:
         raise UsageError(
             f"no gap was found in the training data, so the hypothesis {name} is not saved."
@@ -195,9 +198,12 @@ def _row(gap: "Mapping[str, Json]") -> tuple[Cell, ...]:
 
 
 def _neighbours(gap: "Mapping[str, Json]") -> Grid:
-    """The farthest test examples, each with what training has nearest to it."""
+    """Some test examples, the farthest first, each with what training has nearest to it."""
+    is_far = gap["kind"] not in OF_DATA
     columns = (
-        Column(header="FARTHEST", shrinks=True, least=16),
+        Column(
+            header="FARTHEST" if is_far else str(gap["attribute"]).upper(), shrinks=True, least=16
+        ),
         Column(header="NEAREST TRAINING EXAMPLES", shrinks=True, least=16),
     )
     pairs = zip(listed(gap["example_ids"]), listed(gap["neighbours"]), strict=True)
@@ -213,7 +219,7 @@ def _joined(names: "Json") -> str:
 def _range(gap: "Mapping[str, Json]") -> str:
     """Of training."""
     if gap["train_high"] is None:
-        return "hardly any"
+        return numbers.NOTHING if gap["kind"] in OF_DATA else "hardly any"
     high = f"{number(gap['train_high']):.3g}"
     if gap["train_low"] is None:
         return f"up to {high}"

@@ -82,8 +82,8 @@ def explain_show(settings: Settings, *, identity: str, html: Path | None) -> int
     """Show a stored answer again: its numbers, its checks and where its files are.
 
     ID is an id of `telemetry explain list`, or its beginning; it is also the name of the picture.
-    Nothing is computed; to ask again with the current model, repeat the original command. An answer
-    with a failed check gives exit code 3, as it did before.
+    Nothing is computed; to ask again with the current model, repeat the original command, of
+    `explain input` with --again. An answer with a failed check gives exit code 3, as it did before.
 
     Examples:
       telemetry explain show 3fa1

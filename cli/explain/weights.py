@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from telemetry.json_values import Json
-    from telemetry.store.weight_table import StoredWeights
+    from telemetry.store.summaries.weight_table import StoredWeights
 
 HISTOGRAM_WIDTH = 24
 MOST_LAYERS = 3  # of a sentence
@@ -29,7 +29,7 @@ def verb(question: ModelQuestion, request: WeightsRequest, /) -> int:
 
     Each number is shown with that of a freshly initialised layer of the same shape. If neither you
     nor the run names a model and checkpoint, the norms and histograms that the run recorded are
-    shown.
+    shown; `telemetry layers` shows those of all layers, with their gradients and updates.
 
     Examples:
       telemetry explain weights latest
@@ -149,7 +149,7 @@ def _recorded(question: ModelQuestion, request: WeightsRequest) -> None:
     Raises:
         UsageError: no such layer.
     """
-    from telemetry.store.weight_table import stored_weights  # noqa: PLC0415 - keeps --help fast
+    from telemetry.store.summaries.weight_table import stored_weights  # noqa: PLC0415 - keeps --help fast
 
     screen, run = question.screen, question.run
     with question.store.session([run]) as session:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from telemetry import json_values
@@ -20,6 +20,8 @@ from telemetry.requests.models import ANSWERS, INSTALL, MESSAGE_MARK, REQUESTS
 from telemetry.requests.values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
+Told = Callable[[Mapping[str, Json]], None]
+LATE_S = 5.0  # that a child which knows the time may take to end what it does
 GRACE_S = 2.0  # from the request to end to the end
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
 
@@ -29,7 +31,12 @@ class ModelDied(TelemetryError):  # noqa: N818 - named after what the user sees
 
 
 def ask(
-    request: Mapping[str, Json], title: str, timeout_s: float | None = None
+    request: Mapping[str, Json],
+    title: str,
+    timeout_s: float | None = None,
+    *,
+    told: Told | None = None,
+    ends_itself: bool = False,
 ) -> Mapping[str, Json]:
     """The answer to a request, computed by `python -m telemetry.explain`.
 
@@ -37,6 +44,8 @@ def ask(
         request: One of `telemetry.requests`, as JSON.
         title: What is being done, for the progress bar.
         timeout_s: When to give up; None: never.
+        told: Hears what is known before the answer is whole: notes, a first answer, checks.
+        ends_itself: Whether the child knows the time, and answers in it with what it has.
 
     Raises:
         UsageError: torch is missing, or the child says what is wrong with the request.
@@ -52,7 +61,8 @@ def ask(
     ):
         question.write(json_values.dumps(request))
         question.seek(0)
-        _run(question, answer, advance, timeout_s)
+        late_s = LATE_S if ends_itself else 0.0
+        _run(question, answer, advance, timeout_s, late_s, told)
         answer.seek(0)
         try:
             found: Mapping[str, Json] = json.load(answer)
@@ -72,7 +82,14 @@ def ask_each(
     return mappings(ask({REQUESTS: documents}, title, timeout_s)[ANSWERS])
 
 
-def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float | None) -> None:
+def _run(
+    question: IO[str],
+    answer: IO[str],
+    advance: Advance,
+    timeout_s: float | None,
+    late_s: float,
+    told: Told | None,
+) -> None:
     """Run the child to its end; it never outlives the command, not even after Ctrl-C."""
     last = "none"
     is_late = threading.Event()
@@ -90,7 +107,7 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
         encoding="utf-8",
         errors="replace",
     )
-    clock = threading.Timer(timeout_s or 0, give_up)
+    clock = threading.Timer((timeout_s or 0) + late_s, give_up)
     clock.daemon = True
     try:
         if timeout_s is not None:
@@ -98,13 +115,8 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
         for line in child.stderr or ():
             said, mark, document = line.partition(MESSAGE_MARK)
             last = said.strip() or last  # the user's code, or Python's own last words
-            if not mark:
-                continue
-            message = json.loads(document)
-            if "error" in message:
-                error = " ".join(message["error"].splitlines())  # the user's code may say much
-                raise ERRORS.get(message["exit_code"], TelemetryError)(error)
-            advance(message["done"], message["of"])
+            if mark:
+                _hear(json.loads(document), advance, told)
         if child.wait() != 0 and is_late.is_set():
             raise Inconclusive(f"--timeout {timeout_s:g}: no answer after {timeout_s:g} seconds.")
         if child.returncode != 0:
@@ -113,6 +125,21 @@ def _run(question: IO[str], answer: IO[str], advance: Advance, timeout_s: float 
     finally:
         clock.cancel()
         _end(child)
+
+
+def _hear(message: Mapping[str, Json], advance: Advance, told: Told | None) -> None:
+    """Pass a message of the child on.
+
+    Raises:
+        TelemetryError: it is an error.
+    """
+    if "error" in message:
+        error = " ".join(str(message["error"]).splitlines())  # the user's code may say much
+        raise ERRORS.get(int(str(message["exit_code"])), TelemetryError)(error)
+    if "done" in message:
+        advance(int(str(message["done"])), int(str(message["of"])))
+    elif told is not None:
+        told(message)
 
 
 def _end(child: "subprocess.Popen[str]") -> None:

@@ -15,7 +15,7 @@ from telemetry.cli.output.model_answers import mappings
 from telemetry.cli.output.render import Screen, open_screen
 from telemetry.cli.screens.hypotheses import show_list
 from telemetry.requests.hypotheses import KIND, HypothesesRequest
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

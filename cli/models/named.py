@@ -13,11 +13,11 @@ import telemetry
 from telemetry.cli.models.options import TEXTS, source_of
 from telemetry.errors import RunNotFound, StoreUnreadable, UsageError
 from telemetry.requests.models import ModelSource
-from telemetry.store.checkpoint_runs import checkpoint_run, kept_run
+from telemetry.store.runs.checkpoint_runs import checkpoint_run, kept_run
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
 
 SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})  # of checkpoints
 

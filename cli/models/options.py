@@ -16,12 +16,13 @@ import click
 from telemetry.errors import UsageError
 from telemetry.format.ownership import doubt
 from telemetry.requests.models import EXPLAIN_KEY, ModelSource, matching_files
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
 
-ENTRIES = ("model", "dataset", "output_fn")  # they run code
+ENTRIES = ("model", "dataset", "train", "output_fn")  # they run code
+DATA_SETS = ("dataset", "train")  # of any model
 TEXTS = (*ENTRIES, "checkpoint", "state_key", "output_key")
 
 P = ParamSpec("P")
@@ -90,7 +91,7 @@ def source_of(run: Run | None, given: Mapping[str, str | None], *, trust: bool) 
     is_trusted = reason is None
     if "model" in asked and not (is_trusted and asked["model"] == stated.get("model")):
         # The arguments and weights of the run are not meant for another model.
-        stated = {name: value for name, value in stated.items() if name == "dataset"}
+        stated = {name: value for name, value in stated.items() if name in DATA_SETS}
     used = {name: value for name, value in stated.items() if name not in asked}
     entries = [used[name] for name in ENTRIES if name in used]
     if run is not None and entries and not is_trusted:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from telemetry.errors import UsageError
-from telemetry.store.kept_files import PAGES, keep_file
+from telemetry.store.files.kept_files import PAGES, keep_file
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 import click
 
 import telemetry
-from telemetry.cli.models.child import ask
+from telemetry.cli.models.child import Told, ask
 from telemetry.cli.models.named import run_or_weights, spec_of, with_weights
 from telemetry.cli.models.options import (
     TIMEOUT,
@@ -28,16 +28,17 @@ from telemetry.cli.output.render import Screen, open_screen
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.requests.kinds import ExplainKind
 from telemetry.requests.models import ExplainRequest, Keep, ModelSource
-from telemetry.store.checkpoint_runs import kept_run
+from telemetry.store.runs.checkpoint_runs import kept_run
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
     from telemetry.store.store import Store
 
 P = ParamSpec("P")
 E = TypeVar("E", bound=ExplainRequest)
-GIVEN = tuple(ModelSource.__dataclass_fields__)
+# Of the verbs that compare with training examples, `--train` is a setting of their own.
+GIVEN = tuple(name for name in ModelSource.__dataclass_fields__ if name != "train")
 SHARED = ("run", "no_store", "out", "html", "timeout", "trust_run", *GIVEN)
 FILES = frozenset({"image", "array", "mask"})  # what names a file of an answer
 
@@ -110,19 +111,27 @@ class ModelQuestion:
         """
         return weights_of(self.stated, Path.cwd())
 
-    def ask(self, request: ExplainRequest) -> "list[Mapping[str, Json]]":
+    def ask(self, request: ExplainRequest, told: Told | None = None) -> "list[Mapping[str, Json]]":
         """The answers to a request, computed by the process that runs the model.
 
         Args:
             request: What is asked; model, weights, data set and keeper are those of this question.
+            told: Hears what is known before; only where people look on.
 
         Raises:
             UsageError: the process says what is wrong with the request, or --out cannot be written.
             Inconclusive: it says so, or does not answer in time.
             TelemetryError: it died.
         """
-        document = self.kind.document(replace(request, source=self.source, keep=self.keep))
-        found = mappings(ask(document, self.kind.doing, self.timeout_s).get(self.kind.key))
+        asked = replace(request, source=self.source, keep=self.keep, timeout_s=self.timeout_s)
+        answer = ask(
+            self.kind.document(asked),
+            self.kind.doing,
+            self.timeout_s,
+            told=told if self.screen.for_people else None,
+            ends_itself=True,
+        )
+        found = mappings(answer.get(self.kind.key))
         if self.out is not None:
             self._copy(self.out, found)
         return found

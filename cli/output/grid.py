@@ -97,5 +97,5 @@ def counted(value: int, style: Style = Style.PLAIN) -> Span:
 
 
 def mark(severity: Severity) -> Span:
-    """`E`, `W` or `i`."""
+    """Letter for a severity: `E`, `W` or `i`."""
     return Span(SEVERITY_MARKS[severity], SEVERITY_STYLES[severity])

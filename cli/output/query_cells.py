@@ -12,8 +12,8 @@ from telemetry.errors import UsageError
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
-    from telemetry.store.query import QueryResult
-    from telemetry.store.rows import SqlValue
+    from telemetry.store.sessions.rows import SqlValue
+    from telemetry.store.user_sql.query import QueryResult
 
 EXACT_IN_DOUBLE = 2**53  # JSON readers keep integers as doubles
 UNSIGNED = 2**64 - 1

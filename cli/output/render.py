@@ -6,6 +6,7 @@ tabs, without colour, box lines or truncation; `--json` gets one strict JSON obj
 
 import json
 import os
+import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -23,6 +24,7 @@ from telemetry.safe_text import clean, clean_lines
 
 SCHEMA_VERSION = 1
 MAX_WIDTH = 99  # columns; longer lines are hard to follow, --wide lifts it
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 LABEL_WIDTH = 10  # of a labelled paragraph
 TREND_WIDTH = 12  # characters of a sparkline
 
@@ -68,6 +70,10 @@ class Screen(ABC):
         for line in lines:
             self.note(line)
 
+    def drawing(self, lines: Sequence[str]) -> None:
+        """A picture of characters in colours, which escape sequences bring; here without them."""
+        self.figure([ESCAPES.sub("", line).rstrip() for line in lines])
+
     @abstractmethod
     def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
         """An image.
@@ -84,6 +90,16 @@ class Screen(ABC):
     def blank(self) -> None:
         """An empty line between parts, for people only."""
         self.note("")
+
+    @property
+    def knows_colours(self) -> bool:
+        """Whether `drawing` keeps its colours."""
+        return False
+
+    @property
+    def width(self) -> int:
+        """Columns to use."""
+        return terminal_width(self._settings)
 
     @property
     def knows_unicode(self) -> bool:
@@ -200,12 +216,15 @@ def leading(*, indent: int, label: str) -> str:
 
 
 def fold(text: str, *, width: int, indent: int, label: str) -> list[str]:
-    """A sentence in lines of at most `width` cells, its label in a column of its own."""
+    """A sentence in lines of at most `width` cells, its label in a column of its own.
+
+    A number is one word: the blanks between its thousands do not part it.
+    """
     first = leading(indent=indent, label=label)
     most = max(width, len(first) + 20)
     lines: list[str] = []
     line = ""
-    for word in clean(text).split():
+    for word in re.split(r"(?<!\d)\s+|\s+(?!\d{3}(?!\d))", clean(text).strip()):
         if line and len(first) + cells(f"{line} {word}") > most:
             lines.append(line)
             line = word

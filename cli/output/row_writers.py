@@ -15,7 +15,7 @@ from telemetry.errors import StoreUnreadable
 from telemetry.safe_text import clean
 
 if TYPE_CHECKING:
-    from telemetry.store.row_stream import RowStream
+    from telemetry.store.user_sql.row_stream import RowStream
 
 
 def write_csv(stream: "RowStream", out: TextIO, *, clean_cells: bool = False) -> None:
@@ -90,7 +90,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def _write_part(stream: "RowStream", form: str, path: Path) -> None:
     if form == "parquet":
-        from telemetry.store.row_files import write_parquet  # noqa: PLC0415 - only for this format
+        from telemetry.store.user_sql.row_files import write_parquet  # noqa: PLC0415 - only for this format
 
         write_parquet(stream, path)
         return

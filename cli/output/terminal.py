@@ -79,6 +79,19 @@ class TerminalScreen(render.Screen):
         self._console.print(Padding(table, (0, 0, 0, indent), expand=False))
         return len(grid.columns) - len(kept)
 
+    @property
+    def knows_colours(self) -> bool:
+        """Unless they were refused."""
+        return self._settings.color
+
+    def drawing(self, lines: Sequence[str]) -> None:
+        """Each line in its colours."""
+        if not self.knows_colours:
+            super().drawing(lines)
+            return
+        for line in lines:
+            self._console.print(Text.from_ansi(line), soft_wrap=True)
+
     def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
         """Two pixels a character, the lower one as background; else the image in characters."""
         if rows and self._settings.color and self._unicode:

@@ -13,9 +13,11 @@ from telemetry.cli.screens.diff_costs import cost_grid
 from telemetry.cli.screens.diff_course import show_course
 from telemetry.cli.screens.diff_metrics import axis_text, metric_grid, power_text
 from telemetry.cli.screens.diff_settings import MOST_SHOWN, setting_lines
+from telemetry.cli.screens.run_lines import trained_line
 from telemetry.compare.diff.result import Diff
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.terms import DivergenceKind
+from telemetry.finding import MODEL_ITSELF
 from telemetry.format.runs import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def show(screen: Screen, diff: Diff) -> None:
     shown = MOST_SHOWN if screen.for_people else None
     for label, text in setting_lines(diff, shown=shown):
         screen.paragraph(text, indent=2, label=label)
+    for text in _trained(diff):
+        screen.paragraph(text, indent=2, label="trained")
     _show_metrics(screen, diff)
     if diff.metrics:
         show_course(screen, diff.metrics[0], diff.axis)
@@ -56,6 +60,16 @@ def _group(runs: Sequence["RunLabels"]) -> str:
     more = len(runs) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more else "")
     return text if len(runs) == 1 else f"{plural(len(runs), 'run')}: {text}"
+
+
+def _trained(diff: Diff) -> list[str]:
+    """What both sides train, in one text where it is the same."""
+    sides = {"base": diff.trained.base, "candidate": diff.trained.candidate}
+    texts = {side: trained_line(found) for side, found in sides.items() if found is not None}
+    said = [(side, text) for side, text in texts.items() if text]
+    if len({text for _, text in said}) == 1:
+        return [said[0][1]]
+    return [f"{side}: {text}" for side, text in said]
 
 
 def _show_metrics(screen: Screen, diff: Diff) -> None:
@@ -132,7 +146,7 @@ def divergence(found: Divergence) -> str:
     """When and by what the runs first differ, in words."""
     if found.kind is DivergenceKind.NONE:
         return "none: the recorded numbers are equal"
-    where = "" if found.layer is None else f", layer {found.layer or '(root)'}"
+    where = "" if found.layer is None else f", layer {found.layer or MODEL_ITSELF}"
     until = "" if found.equal_until is None else f", equal up to {numbers.count(found.equal_until)}"
     when = "" if found.step is None else f"step {numbers.count(found.step)}{where}{until}: "
     detail = f" ({found.detail.removesuffix('.')})" if found.detail else ""

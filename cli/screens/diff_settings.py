@@ -47,23 +47,42 @@ def setting_lines(diff: "Diff", *, shown: int | None) -> Iterator[tuple[str, str
 
 
 def _texts(changes: Sequence["ConfigChange"], shown: int | None) -> list[str]:
-    texts = [_text(change) for change in changes[:shown]]
-    more = len(changes) - len(texts)
-    return [*texts, f"{more} more with --json"] if more else texts
+    """The changes; those of equal values share one text, as `1, 3, 5 ReLU() -> Sigmoid()`."""
+    names: dict[str, list[str]] = {}
+    for change in changes:
+        names.setdefault(_values(change), []).append(_name(change.key))
+    texts = [f"{_listed(own, shown)} {values}".strip() for values, own in names.items()]
+    more = len(texts[shown:]) if shown is not None else 0
+    return [*texts[:shown], f"{more} more with --json"] if more else texts
 
 
-def _text(change: "ConfigChange") -> str:
-    """Name and both values; of a hash only what it says to a person."""
+def _values(change: "ConfigChange") -> str:
+    """Both values; of a hash only what it says to a person, which needs no name."""
     if change.key == DATA_HASH:
         return OTHER_DATA
     return (
-        f"{_name(change.key)} {_setting(change.key, change.base, change.candidate)} -> "
+        f"{_setting(change.key, change.base, change.candidate)} -> "
         f"{_setting(change.key, change.candidate, change.base)}"
     )
 
 
+def _listed(names: Sequence[str], shown: int | None) -> str:
+    """Names in order; of many the first ones, and how many more."""
+    ordered = sorted(names, key=_by_number)
+    text = ", ".join(ordered[:shown])
+    more = 0 if shown is None else len(ordered) - shown
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Layer 2 before layer 11."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in name.split(".")]
+
+
 def _name(key: str) -> str:
-    """The key without what the label says already."""
+    """The key without what the label says already; '' where the values alone say it."""
+    if key == DATA_HASH:
+        return ""
     plain = plain_key(key)
     first, _, rest = plain.partition(".")
     return rest if rest and plain != key and first in LABELS.values() else plain

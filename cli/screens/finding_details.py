@@ -1,4 +1,4 @@
-"""`diagnose --explain N`: a finding with its numbers, its limit, what to do and how to check it."""
+"""`diagnose --details N`: a finding with its numbers, its limit, what to do and how to check it."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from telemetry.json_values import Json
 if TYPE_CHECKING:
     from telemetry.diagnose.explanation import Explanation, Series
     from telemetry.diagnose.finding import Diagnosis
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
 
 SHOWN_SERIES = 12  # of a terminal; a pipe gets all
 PICTURE_WIDTH = 24  # characters over the steps
@@ -68,7 +68,7 @@ def scale_of(series: "Sequence[Series]", limit: float | None = None) -> Scale | 
 
 
 def document(run: "Run", explained: "Explanation") -> dict[str, Json]:
-    """Body of `diagnose --explain --json`."""
+    """Body of `diagnose --details --json`."""
     finding = explained.finding
     return {
         "run": run.to_json(),

@@ -8,7 +8,7 @@ from telemetry.cli.output.grid import SEVERITY_MARKS, Cell, Span, Style, mark
 from telemetry.cli.output.render import Screen
 from telemetry.cli.output.texts import cells, pad, plural
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
-from telemetry.finding import QUERY_KEY
+from telemetry.finding import MODEL_ITSELF, QUERY_KEY
 from telemetry.json_values import Json
 from telemetry.safe_text import clean
 
@@ -80,8 +80,17 @@ def place(finding: Finding) -> str:
     if finding.layer is None:
         return numbers.NOTHING
     more = len([layer for layer in finding.layers if layer != finding.layer])
-    layer = clean(finding.layer) or "(root)"
+    layer = clean(finding.layer) or MODEL_ITSELF
     return f"{layer} (and {more} more)" if more else layer
+
+
+def in_short(finding: Finding, number: int) -> str:
+    """`3 W dead_units in net.4, steps 50-69`: a finding in the line of its cause."""
+    where = "" if finding.layer is None else f" in {place(finding)}"
+    steps = when(finding)
+    return f"{number} {SEVERITY_MARKS[finding.severity]} {finding.detector}{where}" + (
+        f", {steps}" if steps else ""
+    )
 
 
 def when(finding: Finding) -> str:
@@ -97,6 +106,8 @@ def silence(diagnosis: Diagnosis) -> Span:
     """What no finding means: health, or that there was nothing to look at."""
     if diagnosis.n_steps == 0:
         return Span("no step was recorded, so nothing could be diagnosed", Style.WARNING)
+    if diagnosis.outlook.misses:
+        return Span(f"no cause found; {diagnosis.outlook.text}", Style.WARNING)
     if not diagnosis.not_checked:
         return Span("no findings", Style.GOOD)
     n_passed, n_skipped = len(diagnosis.passed), len(diagnosis.not_checked)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from telemetry.diagnose.finding import Diagnosis, Finding
     from telemetry.json_values import Json
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
     from telemetry.store.store import Store
 
 POLL_INTERVAL_S = 2.0  # a run publishes every 30 s, at its start after 1, 2, 5, 10 and 20 s
@@ -130,7 +130,7 @@ def show_changes(
 
 
 def show_end(screen: Screen, look: Look, summary: Span) -> None:
-    """That the run has ended, and how it stands."""
+    """Say that the run has ended, and what was found."""
     how = ENDS.get(look.run.status, f"is {look.run.status}")
     screen.line(*_when(look.diagnosis), Span(f"the run {how}", Style.STRONG), summary)
 

@@ -9,8 +9,8 @@ from telemetry.errors import UsageError
 from telemetry.json_values import Json
 
 if TYPE_CHECKING:
-    from telemetry.store.reference import ViewColumn
     from telemetry.store.store import Store
+    from telemetry.store.user_sql.reference import ViewColumn
 
 Views = Mapping[str, Sequence["ViewColumn"]]
 
@@ -21,7 +21,7 @@ def show_views(screen: Screen, store: "Store", name: str | None) -> None:
     Raises:
         UsageError: there is no such view.
     """
-    from telemetry.store.reference import describe_views  # noqa: PLC0415 - duckdb
+    from telemetry.store.user_sql.reference import describe_views  # noqa: PLC0415 - duckdb
 
     views: dict[str, list[ViewColumn]] = {}
     for column in describe_views(store):
@@ -39,7 +39,7 @@ def show_views(screen: Screen, store: "Store", name: str | None) -> None:
 
 
 def _to_json(view: str, columns: Sequence["ViewColumn"]) -> dict[str, Json]:
-    from telemetry.store.reference import view_doc  # noqa: PLC0415 - duckdb
+    from telemetry.store.user_sql.reference import view_doc  # noqa: PLC0415 - duckdb
 
     return {
         "name": view,
@@ -49,7 +49,7 @@ def _to_json(view: str, columns: Sequence["ViewColumn"]) -> dict[str, Json]:
 
 
 def _list_views(screen: Screen, views: Views) -> None:
-    from telemetry.store.reference import view_doc  # noqa: PLC0415 - duckdb
+    from telemetry.store.user_sql.reference import view_doc  # noqa: PLC0415 - duckdb
 
     head = (
         Column(header="VIEW"),

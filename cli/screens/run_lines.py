@@ -10,11 +10,12 @@ from telemetry.format.manifest import Status
 from telemetry.json_values import Json, json_integer, json_list, json_number
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
-    from telemetry.store.flight_rows import LostSteps
-    from telemetry.store.summaries import Description, Footprint, Timing
-    from telemetry.store.trained_parameters import TrainedParameters
+    from telemetry.store.runs.flight_rows import LostSteps
+    from telemetry.store.runs.run import Run
+    from telemetry.store.summaries.summaries import Description, Footprint, Timing
+    from telemetry.store.summaries.trained_parameters import TrainedParameters
 
+DENSER = 2.0  # cadence at the end over the mean from which on both are told apart
 STATUS_STYLES = {
     Status.RUNNING: Style.INFO,
     Status.FINISHED: Style.PLAIN,
@@ -153,7 +154,7 @@ def capture_line(
     per_row = footprint.bytes_per_tensor_row
     parts = [
         f"{footprint.n_samples} of {plural(run.steps, 'step')} sampled",
-        _cadence(cadence, every_of(run)),
+        _cadence(cadence, every_of(run), mean=run.steps / max(footprint.n_samples, 1)),
         "" if overhead is None else _overhead(run, overhead, timing.elapsed_s),
         numbers.size(footprint.n_bytes),
         "" if per_row is None else f"{per_row:.0f} B per tensor row",
@@ -161,12 +162,15 @@ def capture_line(
     return ", ".join(part for part in parts if part)
 
 
-def _cadence(cadence: int | None, asked: int | None) -> str:
+def _cadence(cadence: int | None, asked: int | None, *, mean: float) -> str:
+    """How often it was sampled; most runs more often at their start, as `mean` steps tell."""
     if cadence is None:
         return ""
     text = f"every {plural(cadence, 'step') if cadence > 1 else 'step'}"
     is_refused = asked is not None and asked < cadence
-    return f"{text} at the end instead of every {asked}" if is_refused else text
+    if is_refused:
+        return f"{text} at the end instead of every {asked}"
+    return f"{text} at the end" if cadence > DENSER * mean else text
 
 
 def _overhead(run: "Run", share: float, elapsed_s: float) -> str:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from telemetry.compare.settings.config_changes import flat, is_repeat_key
 from telemetry.requests.models import EXPLAIN_KEY
-from telemetry.store.checkpoint_runs import TAG
+from telemetry.store.runs.checkpoint_runs import TAG
 
 if TYPE_CHECKING:
     from telemetry.evaluate.hypothesis_testing.result import Comparison
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
 
 MODEL = "--model MODULE:NAME"
 

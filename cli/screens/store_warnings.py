@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from telemetry.cli.output.render import Screen
 
 if TYPE_CHECKING:
-    from telemetry.store.catalog import Run
+    from telemetry.store.runs.run import Run
 
 MAX_WARNINGS = 20  # a store on a broken disk has thousands
 
 
 def warn_of_files(screen: Screen, runs: "Sequence[Run]") -> None:
     """List every table of the runs and name what cannot be read."""
-    from telemetry.store.listing import damage_of  # noqa: PLC0415 - pyarrow
+    from telemetry.store.runs.listing import damage_of  # noqa: PLC0415 - pyarrow
 
     show_warnings(screen, damage_of(runs))
 

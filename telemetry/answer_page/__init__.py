@@ -1,9 +1,11 @@
-"""Answers about a model as one HTML file: no script, no request, every text of others escaped.
+"""Answers about a model as one HTML file: no request, every text of others escaped.
 
 It knows neither torch nor a terminal: it reads what `telemetry explain --json` prints.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
 from telemetry.answer_page.drawings import drawing
 from telemetry.answer_page.html import element, escaped, paragraph
@@ -29,20 +31,39 @@ def page(
         answers: As JSON has them.
         picture: The PNG of a name that an answer gives as its `image`; None: there is none.
     """
+    body = [_above(kind, answers), *(section(kind, answer, picture) for answer in answers)]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[str], *, style: str = "", script: str = "") -> str:
+    """A file of HTML.
+
+    Args:
+        title: Plain text, which is its heading as well.
+        body: Pieces that are HTML already.
+        style: Rules of CSS after those of every page.
+        script: Our own JavaScript, the only one that a browser will run there.
+    """
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escaped(POLICY)}">'
-        f"<title>{escaped(title)}</title><style>{STYLE}</style>"
+        f'<meta http-equiv="Content-Security-Policy" content="{escaped(_policy(script))}">'
+        f"<title>{escaped(title)}</title><style>{STYLE}{style}</style>"
     )
-    body = [element("h1", escaped(title)), _above(kind, answers)]
-    body += [section(kind, answer, picture) for answer in answers]
-    body += [paragraph("telemetry", "foot")]
+    parts = [element("h1", escaped(title)), *body, paragraph("telemetry", "foot")]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><main>\n'
-        + "\n".join(filter(None, body))
-        + "\n</main></body></html>\n"
+        + "\n".join(filter(None, parts))
+        + f"\n</main>{f'<script>{script}</script>' if script else ''}</body></html>\n"
     )
+
+
+def _policy(script: str) -> str:
+    """What a browser may do with the page: run nothing, or the script with this very text."""
+    if not script:
+        return POLICY
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
 def _above(kind: str, answers: Sequence[Mapping[str, Json]]) -> str:

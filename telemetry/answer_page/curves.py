@@ -15,8 +15,9 @@ KEY_WIDTH = 150  # beside the plot, where there is more than one curve
 LINE = 18
 MOST = 1e150  # beyond that, and NaN, nothing is drawn
 TICKS = 5
-DASHES = ("none", "6 3", "2 3", "8 3 2 3", "12 4", "1 4")
+DASHES = ("none", "6 3", "2 3", "8 3 2 3", "12 4", "1 4", "10 3 2 3 2 3")
 COLOURS = ("var(--for)", "var(--against)", "var(--faint)")
+BAR_SHARE = 0.8  # of the width of a bin, the rest keeps neighbours apart
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -30,6 +31,9 @@ class Curve:
         wrong: Places whose points are crosses; the others are dots.
         band: Lowest and highest value at each place, or nothing.
         is_line: Whether places follow one another; else each stands for itself.
+        has_dots: Whether each point is marked; many would hide the line.
+        bars: Width of the bar under each point, in units of the axis; 0: points have none. Bars of
+            several curves stand side by side within it.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Curve:
     wrong: frozenset[float] = frozenset()
     band: Sequence[tuple[float, float]] = ()
     is_line: bool = True
+    has_dots: bool = True
+    bars: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +100,8 @@ class _Plot:
         self._chart = chart
         points = [point for curve in chart.curves for point in _finite(curve)]
         xs, ys = zip(*points, strict=True)
-        beside = 0 if all(curve.is_line for curve in chart.curves) else 0.5  # room for a category
+        beside = 0.0 if all(curve.is_line for curve in chart.curves) else 0.5  # room for a category
+        beside = max([beside, *(curve.bars / 2 for curve in chart.curves)])
         self._x = _widened(min(xs) - beside, max(xs) + beside)
         self._y = chart.y_range or _widened(min(ys), max(ys))
         self._right = WIDTH - RIGHT - (KEY_WIDTH if len(chart.curves) > 1 else 0)
@@ -163,7 +170,10 @@ class _Plot:
         low = self._height - BOTTOM
         side, shift = ("end", -4) if x > (LEFT + self._right) / 2 else ("start", 4)
         line = f'<path d="M{x} {TOP}V{low}" stroke="var(--faint)" stroke-dasharray="2 3"/>'
-        return line + _text(x + shift, low - 6 - LINE * row, text, side)
+        # Bars stand on the axis, curves mostly above it: the text keeps out of their way.
+        has_bars = any(curve.bars for curve in self._chart.curves)
+        height = TOP + 12 + LINE * row if has_bars else low - 6 - LINE * row
+        return line + _text(x + shift, height, text, side)
 
     def _curve(self, curve: Curve, number: int) -> list[str]:
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
@@ -172,21 +182,42 @@ class _Plot:
         line = "".join(f"{'M' if n == 0 else 'L'}{x} {y}" for n, (x, y) in enumerate(places))
         stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
         parts = [self._band(curve)]
+        if curve.bars:
+            return [
+                *(self._bar(curve, number, point) for point in points),
+                *self._key(curve, number),
+            ]
         if curve.is_line:
             parts.append(f'<path d="{line}" {stroke}/>')
         for (x, _), (left, top) in zip(points, places, strict=True):
             if x in curve.wrong:
                 cross = f"M{left - 4} {top - 4}l8 8m0 -8l-8 8"
                 parts.append(f'<path d="{cross}" stroke="var(--against)" stroke-width="2"/>')
-            else:
+            elif curve.has_dots:
                 parts.append(f'<circle cx="{left}" cy="{top}" r="2.5" fill="{colour}"/>')
-        if len(self._chart.curves) > 1:
-            left, top = self._right + 12, TOP + LINE * number + 8
-            parts += [
-                f'<path d="M{left} {top}h24" {stroke}/>',
-                _text(left + 30, top + 4, _short(curve.name), "start"),
-            ]
-        return parts
+        return [*parts, *self._key(curve, number)]
+
+    def _key(self, curve: Curve, number: int) -> list[str]:
+        """Its name beside the plot, where there are several."""
+        if len(self._chart.curves) == 1:
+            return []
+        left, top = self._right + 12, TOP + LINE * number + 8
+        if curve.bars:
+            sample = f'<rect x="{left}" y="{top - 5}" width="24" height="10" {_filled(number)}/>'
+        else:
+            dash = DASHES[number % len(DASHES)]
+            colour = COLOURS[number % len(COLOURS)]
+            stroke = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+            sample = f'<path d="M{left} {top}h24" fill="none" {stroke}/>'
+        return [sample, _text(left + 30, top + 4, _short(curve.name), "start")]
+
+    def _bar(self, curve: Curve, number: int, point: tuple[float, float]) -> str:
+        x, y = point
+        share = curve.bars * BAR_SHARE / len(self._chart.curves)
+        first = x - curve.bars * BAR_SHARE / 2 + share * number
+        (left, top), (right, low) = self._at(first, y), self._at(first + share, 0.0)
+        size = f'width="{right - left:.1f}" height="{max(low - top, 0.0):.1f}"'
+        return f'<rect x="{left}" y="{top}" {size} {_filled(number)}/>'
 
     def _band(self, curve: Curve) -> str:
         if not curve.band:
@@ -206,6 +237,13 @@ class _Plot:
         (left, low), (_, high) = (self._at(x, end) for end in ends)
         path = f"M{left - 5} {low}h10M{left} {low}V{high}M{left - 5} {high}h10"
         return f'<path d="{path}" fill="none" stroke="var(--ink)"/>'
+
+
+def _filled(number: int) -> str:
+    """How a bar looks: full, or pale with a line, so that print tells neighbours apart."""
+    colour = COLOURS[number % len(COLOURS)]
+    opacity = 1 if number % 2 == 0 else 0.25
+    return f'fill="{colour}" fill-opacity="{opacity}" stroke="{colour}"'
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -19,6 +19,9 @@ def _no_summary(answers: Sequence[Answer]) -> str:
     return ""
 
 
+Gallery = Callable[[Answer, Callable[[str], bytes | None]], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
     """What the page of one kind of answer draws.
@@ -26,10 +29,12 @@ class Drawing:
     Attributes:
         drawn: Curves and tables of one answer.
         summary: What stands above all of several.
+        gallery: Pictures of one answer among its words; None: they stand above its curves.
     """
 
     drawn: Callable[[Answer], str]
     summary: Callable[[Sequence[Answer]], str] = _no_summary
+    gallery: Gallery | None = None
 
 
 @cache
@@ -38,7 +43,11 @@ def drawing(kind: str) -> Drawing:
     if kind not in {module.name for module in pkgutil.iter_modules(kinds.__path__)}:
         return Drawing(drawn=every_list)
     module = import_module(f"{kinds.__name__}.{kind}")
-    return Drawing(drawn=module.drawn, summary=getattr(module, "summary", _no_summary))
+    return Drawing(
+        drawn=module.drawn,
+        summary=getattr(module, "summary", _no_summary),
+        gallery=getattr(module, "gallery", None),
+    )
 
 
 def every_list(answer: Answer) -> str:

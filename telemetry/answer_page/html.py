@@ -34,10 +34,20 @@ def paragraph(text: str, kind: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table; `kind` is `n` for a number, `good`, `bad`, `n bad`, or nothing."""
+    """A cell of a table; `kind` is `n` for a number, `good`, `bad`, `n bad`, or nothing.
+
+    `links` are places of the page that show what it says, each with the text of its link.
+    """
 
     text: str
     kind: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def html(self) -> str:
+        """What stands in it."""
+        links = [link(text, anchor) for text, anchor in self.links]
+        return " ".join(filter(None, [escaped(self.text), *links]))
 
 
 def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -51,7 +61,7 @@ def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Cell]]) 
         for text, kind in zip(headers, kinds, strict=True)
     )
     body = "".join(
-        f"<tr>{''.join(element('td', escaped(cell.text), cell.kind) for cell in line)}</tr>"
+        f"<tr>{''.join(element('td', cell.html, cell.kind) for cell in line)}</tr>"
         for line in lines
     )
     content = f"<caption>{escaped(caption)}</caption><thead><tr>{head}</tr></thead>"
@@ -68,6 +78,16 @@ def figure(content: str, caption: str) -> str:
     """A picture that is HTML already, and what is said below."""
     below = element("figcaption", escaped(caption)) if caption else ""
     return element("figure", content + below)
+
+
+def link(text: str, anchor: str) -> str:
+    """A link to a place of the same page."""
+    return f'<a href="#{escaped(anchor)}">{escaped(text)}</a>'
+
+
+def anchored(anchor: str, content: str, kind: str = "") -> str:
+    """A place of the page that links lead to; its content is HTML already."""
+    return f'<div id="{escaped(anchor)}" class="{escaped(kind)}">{content}</div>'
 
 
 def image(png: bytes, alt: str) -> str:

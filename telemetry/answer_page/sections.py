@@ -57,7 +57,7 @@ def section(kind: str, answer: Answer, picture: Callable[[str], bytes | None]) -
         answer: As JSON has it.
         picture: The PNG of a name.
     """
-    sentence = str(answer.get("answer", ""))
+    sentence, drawn = str(answer.get("answer", "")), drawing(kind)
     content = [
         paragraph(sentence, "answer"),
         *(
@@ -71,8 +71,9 @@ def section(kind: str, answer: Answer, picture: Callable[[str], bytes | None]) -
             for said in listed(answer.get(name))
         ),
         _texts(answer),
-        *_pictures(answer, sentence, picture),
-        drawing(kind).drawn(answer),
+        *(_pictures(answer, sentence, picture) if drawn.gallery is None else ()),
+        drawn.drawn(answer),
+        drawn.gallery(answer, picture) if drawn.gallery is not None else "",
         _checks(answer),
         _facts(answer),
     ]

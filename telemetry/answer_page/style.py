@@ -8,6 +8,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:62rem;margin:0 auto;padding:1rem}
+h2{font-size:1.05rem;margin:1.5rem 0 .3rem}
 h1{font-size:1.25rem;overflow-wrap:anywhere}
 section{border-top:1px solid var(--line);margin-top:1.5rem;padding-top:.5rem}
 p{margin:.5rem 0;overflow-wrap:anywhere}
@@ -20,6 +21,11 @@ figure{margin:1rem 0}
 figure img{display:block;max-width:100%;height:auto;border:1px solid var(--line)}
 svg{display:block;width:100%;max-width:44rem;height:auto}
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}
+.gallery{display:grid;
+grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:0 1rem}
+.gallery figure{margin:.5rem 0}
+.gallery div:target{outline:.2rem solid var(--for)}
+a{color:var(--for)}
 .wide{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding-bottom:.25rem;white-space:nowrap}

@@ -46,7 +46,7 @@ def checked_optimizers(
         raise TypeError(f"optimizer is a {type(optimizer).__name__}, {EXPECTED_OPTIMIZER}")
     for entry in optimizers:
         if not isinstance(entry, Optimizer):
-            raise TypeError(f"optimizer holds a {type(entry).__name__}, {EXPECTED_OPTIMIZER}")
+            raise TypeError(f"optimizer contains a {type(entry).__name__}, {EXPECTED_OPTIMIZER}")
     return [_innermost(entry) for entry in optimizers]
 
 
@@ -199,18 +199,18 @@ def checked_reaction(on_finding: OnFinding | None) -> OnFinding | None:
     return on_finding
 
 
-def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags as texts; a single one may stand alone.
+def checked_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Tags, or remedies, as texts; a single one may stand alone.
 
     Raises:
         TypeError: no list.
     """
-    if tags is None or isinstance(tags, str):
-        return (tags,) if tags else ()
+    if texts is None or isinstance(texts, str):
+        return (texts,) if texts else ()
     try:
-        return tuple(str(tag) for tag in tags)
+        return tuple(str(text) for text in texts)
     except TypeError as error:
-        raise TypeError(f"tags is {_shown(tags)}, expected a list of texts.") from error
+        raise TypeError(f"{name} is {_shown(texts)}, expected a list of texts.") from error
 
 
 def checked_spec(explain: ExplainSpec | None) -> ExplainSpec | None:

@@ -24,15 +24,13 @@ from telemetry.capture.arguments import (
     checked_spec,
     checked_store,
     checked_switch,
-    checked_tags,
+    checked_texts,
     checked_total,
 )
 from telemetry.capture.configured_store import configured_store
 from telemetry.capture.environment import open_callbacks
-from telemetry.capture.environment.config import flatten_config
-from telemetry.capture.environment.environment import capture_environment, is_preparing
+from telemetry.capture.environment.environment import is_preparing
 from telemetry.capture.environment.exit_calls import is_failure
-from telemetry.capture.environment.ranks import rank_and_world_size
 from telemetry.capture.isolation.contained import contained
 from telemetry.capture.isolation.untraced import untraced
 from telemetry.capture.run.after_close import start_diagnosis
@@ -40,10 +38,11 @@ from telemetry.capture.run.example_log import ExampleBatch, ExampleLog
 from telemetry.capture.run.last_words import LastWords
 from telemetry.capture.run.opening import Opening
 from telemetry.capture.run.recording import Recording
+from telemetry.capture.run.settings import run_settings
 from telemetry.capture.steps.continuation import state_of
 from telemetry.capture.steps.options import OnFinding, Options
 from telemetry.capture.steps.probe_batch import ProbeBatch
-from telemetry.capture.writer.writer import RunSettings
+from telemetry.capture.treatment.attached import Attached, attached, tell
 from telemetry.errors import UsageError
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json
@@ -65,8 +64,7 @@ class TelemetryCallback:
         ...     loss = criterion(model(x), y)
         ...     optimizer.zero_grad(); loss.backward(); optimizer.step()
         ...     telemetry.step(loss=loss)
-        >>> telemetry.log(val_loss=0.3)
-        >>> telemetry.close()
+        >>> telemetry.log(val_loss=0.3); telemetry.close()
 
     Args:
         model: The module that is trained; wrapped by DDP or torch.compile or not.
@@ -100,6 +98,7 @@ class TelemetryCallback:
             `telemetry.Finding`, between two steps as well. Only rank 0 is told.
         explain: How the model, its weights and its examples can be found again, so that
             `telemetry evaluate` and `telemetry explain` need no options for this run.
+        remedy: What to change in the training, as "lr/8": see `telemetry try --list`.
         strict: Raise CaptureError instead of switching off the part that failed.
         quiet: Leave out the line on stderr at the end, as `$TELEMETRY_QUIET` does.
 
@@ -109,6 +108,8 @@ class TelemetryCallback:
         RunNotFound: the run to resume is not there.
         StoreUnreadable: its manifest cannot be read.
     """
+
+    _treatment: Attached | None = None
 
     def __init__(  # noqa: PLR0913 - the one place where a user states everything
         self,
@@ -131,6 +132,7 @@ class TelemetryCallback:
         probe: object = None,
         on_finding: OnFinding | None = None,
         explain: ExplainSpec | None = None,
+        remedy: str | Sequence[str] = (),
         strict: bool = False,
         quiet: bool = False,
     ) -> None:
@@ -148,7 +150,7 @@ class TelemetryCallback:
             probe=None if probe is None else ProbeBatch.of(probe),
             on_finding=checked_reaction(on_finding),
         )
-        folder, labels = checked_store(store), checked_tags(tags)
+        folder, labels = checked_store(store), checked_texts("tags", tags)
         group = checked_project(project)
         self._last_words = LastWords(quiet=checked_switch("quiet", quiet), store=folder)
         self._model = model
@@ -157,26 +159,21 @@ class TelemetryCallback:
         self._examples = ExampleLog(strict=strict)
         self._loaded: State = {}  # of a callback that records nothing
         self._closed = False
-        if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"}:
-            return
-        if is_preparing():  # a worker that imports the script of its parent: no training of its own
+        # A worker that imports the script of its parent has no training of its own.
+        if os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"} or is_preparing():
             return
         former = open_callbacks.register(model, self, self._progress)
         if former is not None:
             self._close_former(former, strict=strict)
-        rank, world_size = rank_and_world_size()
-        settings = RunSettings(
-            store=folder or configured_store(),
+        self._treatment = attached(model, optimizers, checked_texts("remedy", remedy), self.close)
+        settings = run_settings(
+            store=(self._treatment and self._treatment.store) or folder or configured_store(),
             project=group,
-            name=None if name is None else str(name),
-            config=flatten_config(config),
+            name=name,
+            config=config,
             tags=labels,
             total_steps=options.total_steps,
-            environment=capture_environment(),
-            explain=None if spec is None else spec.to_json(),
-            run_id=None,
-            rank=rank,
-            world_size=world_size,
+            explain=spec,
         )
         self._begin(
             Opening(
@@ -195,6 +192,7 @@ class TelemetryCallback:
         finally:
             if self._recording is None:
                 open_callbacks.forget(self._model, self)
+        tell(self._treatment, None if self._recording is None else self._recording.emit)
 
     @property
     def run(self) -> str | None:
@@ -213,9 +211,9 @@ class TelemetryCallback:
             loss: The loss of this step; stays on its device.
             **metrics: Further values of this step, numbers or 0-d tensors.
         """
-        _step(self._open, loss, metrics)
+        _step(None if self._closed else self._recording, loss, metrics)
 
-    def log(self, **metrics: Tensor | float) -> None:
+    def log(self, /, **metrics: Tensor | float) -> None:
         """Record named values at any time; they belong to the last step begun.
 
         Forwards without gradient since the last backward pass are then an evaluation.
@@ -350,6 +348,8 @@ class TelemetryCallback:
                 if self._recording.writer.is_owned:  # a forked child closes nothing
                     start_diagnosis(self._recording.writer.ref)
             self._last_words.say(self._recording, status)
+        if self._treatment is not None:
+            self._treatment.leave(self.run)
 
     @staticmethod
     def _close_former(former: open_callbacks.Closable, *, strict: bool) -> None:
@@ -381,7 +381,7 @@ def _step(
     recording: Recording | None, loss: Tensor | float | None, metrics: Mapping[str, object]
 ) -> None:
     if recording is not None:
-        recording.step(loss, metrics)
+        recording.steps.called(loss, metrics)
 
 
 @untraced

@@ -6,7 +6,7 @@ from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 FAILING = frozenset({Severity.ERROR, Severity.WARNING})

@@ -18,10 +18,11 @@ from telemetry.diagnose.diagnose import diagnose_run, ensure_findings
 from telemetry.diagnose.policy_file import load_policy
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.format.live_findings import LiveFindings, write_findings
-from telemetry.store.catalog import Run, load_run
-from telemetry.store.compact import compact_run, remove_old_inputs
-from telemetry.store.compaction import GRACE_S
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
+from telemetry.store.upkeep.compact import compact_run, remove_old_inputs
+from telemetry.store.upkeep.compaction import GRACE_S
 
 logger = logging.getLogger(__name__)
 

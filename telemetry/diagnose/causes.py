@@ -166,9 +166,9 @@ def _causes(cause: Finding, effect: Finding, graph: CauseGraph, period: int) -> 
         return False
     if cause.detector in effect.rules_out:
         return False
-    if effect.detector in graph.symptoms:
-        return cause.detector not in graph.bystanders
     reached = graph.descendants(cause.detector)
+    if effect.detector in graph.symptoms:  # a bystander explains what it names and no more
+        return cause.detector not in graph.bystanders or effect.detector in reached
     if cause.detector in graph.symptoms:  # it has held since the start, and shows later
         return effect.detector in reached
     since = cause.first_step if cause.earliest is None else cause.earliest

@@ -16,16 +16,19 @@ from telemetry.diagnose.evidence.optimizers import (
     OptimizerInfo,
     optimizers,
 )
+from telemetry.diagnose.evidence.step_series import STEPS_SQL, StepSeries, step_series
 from telemetry.diagnose.judgement.baselines import LOSS_INPUTS_SQL, baseline
+from telemetry.diagnose.judgement.evaluations import EVALUATIONS_SQL, evaluated
 from telemetry.diagnose.judgement.gates import sustained_width, usual, warm_in
+from telemetry.diagnose.judgement.harm import Harm, Reach, reach
 from telemetry.diagnose.judgement.improvement import BINS, IMPROVEMENT_SQL, Improvement, improvement
 from telemetry.diagnose.judgement.loss_units import HUBER, SQUARED
 from telemetry.diagnose.judgement.other_data import has_grown, targets_grow
 from telemetry.diagnose.judgement.progress import Baseline, Progress, State, progress
-from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.judgement.replayed_levels import LOSS_GRAPHS_SQL, joined, replayed
+from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
 from telemetry.diagnose.tags import UNJUDGED
-from telemetry.format.step_flags import StepFlag
-from telemetry.store.rows import Rows, SqlValue
+from telemetry.store.sessions.rows import Rows, SqlValue
 
 RECOVERED_SHARE = 0.25
 NOTHING_LEFT_SHARE = 0.02  # of the level: no change of the training is worth making
@@ -75,29 +78,6 @@ class Querying(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepSeries:
-    """One entry per optimizer step, ascending; NaN where nothing was recorded."""
-
-    step: IntArray
-    loss: FloatArray
-    has_loss: BoolArray
-    lr: FloatArray
-    flags: IntArray
-    samples: FloatArray
-    grad_norm_total: FloatArray
-
-    @property
-    def has_flag_sampled(self) -> BoolArray:
-        """Whether the step was sampled in full."""
-        return (self.flags & StepFlag.SAMPLED) > 0
-
-    @property
-    def skipped(self) -> BoolArray:
-        """Whether a GradScaler refused the step."""
-        return (self.flags & StepFlag.SKIPPED) > 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """One run as detectors see it.
 
@@ -107,9 +87,11 @@ class RunContext:
         sampled_steps: Steps of full samples, ascending.
         sampling_period: Usual distance between them.
         warm_in: First step that statistical rules look at.
+        outcome: Progress of the whole run.
         progress: Of a run that learned until its loss was no longer finite, that until then: what
             was odd before did not keep it from learning.
-        state: Of the whole run.
+        harm: What was missed until then.
+        reach: How far the whole run came.
         available: Columns that hold anything.
         contrary: What became better in a run whose loss did not.
         finished: The run came to its own end: nothing more will be trained.
@@ -127,11 +109,18 @@ class RunContext:
     network: Network
     baseline: Baseline
     progress: Progress
-    state: State
+    harm: Harm
+    outcome: Progress
+    reach: Reach
     optimizers: tuple[OptimizerInfo, ...]
     available: frozenset[Need]
     contrary: Improvement | None = None
     finished: bool = False
+
+    @property
+    def state(self) -> State:
+        """Of the whole run."""
+        return self.outcome.state
 
     @property
     def n_steps(self) -> int:
@@ -188,6 +177,19 @@ class RunContext:
         return self.progress.end <= RECOVERED_SHARE * self.baseline.naive
 
     @property
+    def learned_all(self) -> bool:
+        """A fiftieth of what there was to gain is left, on training data or on an evaluation.
+
+        Where no level is known, a fiftieth of the first losses.
+        """
+        if not self.outcome.improving:
+            return False
+        shares = np.array([self.reach.gained, self.reach.evaluated])
+        known = shares[np.isfinite(shares)]
+        most = float(known.max()) if known.size else self.outcome.r
+        return most >= 1 - NOTHING_LEFT_SHARE
+
+    @property
     def stuck(self) -> bool:
         """The loss fails, or has stopped to fall above a fiftieth of what knowing nothing costs."""
         if not self.progress.measurable:
@@ -201,22 +203,6 @@ class RunContext:
         place = np.flatnonzero(self.steps.step == step)
         return float(self.steps.lr[place[0]]) if place.size else float("nan")
 
-
-STEPS_SQL = """
-SELECT
-    s.step,
-    AVG(s.loss) AS loss,
-    MAX(CASE WHEN s.loss IS NULL THEN 0 ELSE 1 END) AS has_loss,
-    MAX(s.lr) AS lr,
-    MAX(s.flags) AS flags,
-    SUM(s.samples) AS samples,
-    MAX(s.grad_norm_total) AS grad_norm_total,
-    MAX(s.backward_calls) AS backward_calls
-FROM steps AS s
-WHERE s.run = $run
-GROUP BY s.step
-ORDER BY s.step
-"""
 
 AVAILABLE_SQL = """
 SELECT
@@ -261,7 +247,12 @@ _NEED_OF = {
 
 
 def load_context(
-    session: Querying, run: str, *, tags: Sequence[str] = (), total_steps: int | None = None
+    session: Querying,
+    run: str,
+    *,
+    tags: Sequence[str] = (),
+    total_steps: int | None = None,
+    finished: bool = False,
 ) -> RunContext:
     """Read what detectors share.
 
@@ -270,10 +261,11 @@ def load_context(
         run: Id of the run.
         tags: Its tags.
         total_steps: Planned optimizer steps.
+        finished: Nothing more will be trained.
     """
     only = {"run": run}
     step_rows = session.query(STEPS_SQL, only)
-    steps = _series(step_rows)
+    steps = step_series(step_rows)
     net = network(session.query(PARAMETERS_SQL, only), session.query(MODULES_SQL, only), tags=tags)
     attached = optimizers(session.query(OPTIMIZERS_SQL, only))
     head = net.matrices[-1].layer if net.matrices else ""
@@ -281,9 +273,10 @@ def load_context(
     labels = frozenset(tag.lower() for tag in tags)
     losses, loss_steps = steps.loss[steps.has_loss], steps.step[steps.has_loss]
     calls = step_rows.floats("backward_calls")
-    levels = baseline(
-        inputs, loss_steps, losses, steps.samples[steps.has_loss], calls[steps.has_loss]
-    )
+    called = calls[steps.has_loss]
+    followed = replayed(session.query(LOSS_GRAPHS_SQL, only), loss_steps, losses, called)
+    levels = baseline(inputs, loss_steps, losses, steps.samples[steps.has_loss], called)
+    levels = joined(levels, followed)
     sampled = steps.step[steps.has_flag_sampled]
     adversarial = _adversarial(attached, usual(calls, 1.0), net) or bool(
         session.query(SHARED_LOSS_SQL, only).texts("kind")
@@ -302,6 +295,15 @@ def load_context(
         unlike = contrary is not None and (levels.naive is None or contrary.is_part)
         if contrary is not None and unlike and whole.measurable:
             whole = _unknown(whole, f"{contrary.words}: the loss does not measure progress")
+    before = _until_lost(losses, whole, judged)
+    grade = functools.partial(
+        reach,
+        levels=levels,
+        evaluations=evaluated(session.query(EVALUATIONS_SQL, only)),
+        first_loss=float(losses[0]) if losses.size else float("nan"),
+        n_steps=int(losses.size),
+        ended=finished,
+    )
     return RunContext(
         run=run,
         tags=labels,
@@ -314,23 +316,14 @@ def load_context(
         warm_in=warm_in(total_steps),
         network=net,
         baseline=levels,
-        progress=_until_lost(losses, whole, judged),
+        progress=before,
+        harm=grade(before).harm,
         contrary=contrary,
-        state=whole.state,
+        outcome=whole,
+        reach=grade(whole),
+        finished=finished,
         optimizers=attached,
         available=_available(session, only, has_loss=bool(losses.size)),
-    )
-
-
-def _series(rows: Rows) -> StepSeries:
-    return StepSeries(
-        step=rows.ints("step"),
-        loss=rows.floats("loss"),
-        has_loss=rows.ints("has_loss") > 0,
-        lr=rows.floats("lr"),
-        flags=rows.ints("flags"),
-        samples=rows.floats("samples"),
-        grad_norm_total=rows.floats("grad_norm_total"),
     )
 
 

@@ -9,17 +9,20 @@ import importlib
 import math
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from telemetry.diagnose.context import Need, RunContext
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.tags import Tag
 from telemetry.errors import UsageError
-from telemetry.store.rows import Rows, SqlValue
+from telemetry.store.sessions.rows import Rows, SqlValue
+
+if TYPE_CHECKING:
+    from telemetry.diagnose.candidate import Candidate, Description
 
 
 class Mechanism(StrEnum):
@@ -40,7 +43,8 @@ class Tier(StrEnum):
 
 
 Limits: TypeAlias = "Mapping[str, float]"
-Verdict: TypeAlias = "Finding | Description | NotChecked | None"
+# Of several candidates the worst is the finding, of equals the first.
+Verdict: TypeAlias = "Candidate | Sequence[Candidate] | Description | NotChecked | None"
 Judge: TypeAlias = "Callable[[Rows, RunContext, Limits], Verdict]"
 
 RULES = "telemetry.diagnose.rules"
@@ -69,7 +73,7 @@ POSITIVE = Range("a finite number above 0")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """How `diagnose --explain` reads the evidence, of which it draws the first number.
+    """How `diagnose --details` reads the evidence, of which it draws the first number.
 
     Attributes:
         unit: Of that number, if thresholds are in it: the limit of a finding in this unit is drawn.

@@ -7,18 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.causes import cause_graph, ordered
 from telemetry.diagnose.context import ABSENT, RunContext, load_context
 from telemetry.diagnose.detector import Detector, Tier, Verdict, all_detectors, find_detector
-from telemetry.diagnose.finding import Description, Diagnosis, Finding, NotChecked
+from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked, Outlook
 from telemetry.diagnose.identity import options_hash, rules_version
-from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, Subject
+from telemetry.diagnose.kept import kept_diagnosis, kept_findings
+from telemetry.diagnose.outlook import outlook
+from telemetry.diagnose.policy import DEFAULT_POLICY, Policy, RunNames
 from telemetry.diagnose.tag_meanings import suppressions
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import Run
-from telemetry.store.findings_cache import read_findings, store_findings
-from telemetry.store.session import Session
+from telemetry.store.runs.findings_cache import StoredDiagnosis, read_findings, store_findings
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
 
 
@@ -52,19 +55,30 @@ def diagnose_run(
     # Runs that blow up hold values near the largest float: ratios may overflow, and say so.
     opened = store.session([run], many_statements=True)
     with opened as session, np.errstate(all="ignore"):
-        loaded = load_context(session, run.run, tags=run.tags, total_steps=run.manifest.total_steps)
-        context = replace(loaded, finished=run.status is Status.FINISHED)
+        context = load_context(
+            session,
+            run.run,
+            tags=run.tags,
+            total_steps=run.manifest.total_steps,
+            finished=run.status is Status.FINISHED,
+        )
         verdicts = {
             detector.id: _off(detector, policy)
-            or _told(
+            or graded(
                 _verdict(session, detector, context, bounds[detector.id]),
+                detector,
+                context,
                 asked=detectors is not None,
             )
             for detector in chosen
         }
     diagnosis = _assembled(chosen, verdicts, context, since=since)
-    found, accepted = policy.settle(diagnosis.findings, _subject(run), tags=suppressions(run.tags))
-    return replace(diagnosis, findings=found, suppressed=accepted)
+    if detectors is None:  # some rules alone cannot say that nothing explains a failing run
+        diagnosis = replace(diagnosis, outlook=_outlook(diagnosis, context, policy))
+    found, accepted = policy.settle(
+        diagnosis.findings, _run_names(run), tags=suppressions(run.tags)
+    )
+    return replace(diagnosis, findings=found, suppressed=accepted, run=run)
 
 
 def diagnose_and_keep(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> Diagnosis:
@@ -75,8 +89,19 @@ def diagnose_and_keep(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -
     """
     diagnosis = diagnose_run(store, run, policy=policy)
     rows = [finding.to_json() for finding in diagnosis.findings]
-    store_findings(run, rows, **_cache_keys(policy))
+    store_findings(run, rows, outcomes=diagnosis.outcomes(), **_cache_keys(policy))
     return diagnosis
+
+
+def diagnosis_of(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> Diagnosis:
+    """What every rule says about a run: as it is kept where that holds, else anew.
+
+    Raises:
+        StoreUnreadable: the run's manifest cannot be read.
+    """
+    kept = _kept(run, policy)
+    found = None if kept is None else kept_diagnosis(kept, run)
+    return diagnose_and_keep(store, run, policy) if found is None else found
 
 
 def findings_of(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> tuple[Finding, ...]:
@@ -85,13 +110,8 @@ def findings_of(store: Store, run: Run, policy: Policy = DEFAULT_POLICY) -> tupl
     Raises:
         StoreUnreadable: the run's manifest cannot be read.
     """
-    keys = _cache_keys(policy)
-    kept = read_findings(run, **keys)
-    if kept is None:
-        return diagnose_and_keep(store, run, policy).findings
-    if not kept.is_newest:  # another policy was asked last: lists and queries show this one
-        store_findings(run, kept.rows, **keys)
-    return tuple(Finding.from_json(row) for row in kept.rows)
+    kept = _kept(run, policy)
+    return diagnose_and_keep(store, run, policy).findings if kept is None else kept_findings(kept)
 
 
 def ensure_findings(store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_POLICY) -> None:
@@ -106,13 +126,22 @@ def ensure_findings(store: Store, runs: Sequence[Run], policy: Policy = DEFAULT_
                 findings_of(store, run, policy)
 
 
+def _kept(run: Run, policy: Policy) -> StoredDiagnosis | None:
+    """What a run keeps of its diagnosis by a policy; None where that does not hold."""
+    keys = _cache_keys(policy)
+    kept = read_findings(run, **keys)
+    if kept is not None and not kept.is_newest:  # lists and queries show the policy asked last
+        store_findings(run, kept.rows, outcomes=kept.outcomes, **keys)
+    return kept
+
+
 def _cache_keys(policy: Policy) -> dict[str, str]:
     return {"detector_version": rules_version(), "options_hash": options_hash(None, policy)}
 
 
-def _subject(run: Run) -> Subject:
+def _run_names(run: Run) -> RunNames:
     names = (run.run, run.short, run.name, f"{run.project}/{run.name}")
-    return Subject(names=names, tags=tuple(tag.lower() for tag in run.tags))
+    return RunNames(names=names, tags=tuple(tag.lower() for tag in run.tags))
 
 
 def _chosen(names: Sequence[str] | None) -> tuple[Detector, ...]:
@@ -153,16 +182,29 @@ def _verdict(
         return NotChecked(detector=detector.id, reason=f"the rule failed {failure}")
 
 
-def _told(verdict: Verdict, *, asked: bool) -> Finding | NotChecked | None:
-    """A description is a finding where its rule was asked for, else the rule has passed."""
+def graded(
+    verdict: Verdict, detector: Detector, context: RunContext, *, asked: bool
+) -> Finding | NotChecked | None:
+    """What a rule says of a run, with its severity.
+
+    Args:
+        verdict: Of the rule; of several candidates the gravest counts.
+        detector: The rule.
+        context: The run.
+        asked: The rule was asked for by name, so a description of the run is told as well.
+    """
     if isinstance(verdict, Description):
-        return verdict.finding if asked else None
-    return verdict
+        verdict = verdict.candidate if asked else None
+    if verdict is None or isinstance(verdict, (NotChecked, Finding)):
+        return verdict
+    found = [verdict] if isinstance(verdict, Candidate) else verdict
+    graded = [candidate.finding(detector.id, context.harm) for candidate in found]
+    return min(graded, key=lambda finding: finding.severity.rank, default=None)
 
 
 def _assembled(
     chosen: Sequence[Detector],
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, Finding | NotChecked | None],
     context: RunContext,
     *,
     since: int | None,
@@ -183,6 +225,19 @@ def _assembled(
         state=context.state,
         n_steps=context.n_steps,
         n_samples=int(context.sampled_steps.size),
+    )
+
+
+def _outlook(diagnosis: Diagnosis, context: RunContext, policy: Policy) -> Outlook:
+    return outlook(
+        context.reach,
+        context.outcome,
+        context.baseline,
+        n_losses=int(context.losses.size),
+        findings=diagnosis.findings,
+        # who switches a rule off does not want to hear that it could not look
+        not_checked=[e for e in diagnosis.not_checked if e.detector not in policy.disabled],
+        graph=cause_graph(),
     )
 
 

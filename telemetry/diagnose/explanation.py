@@ -17,9 +17,9 @@ from telemetry.diagnose.finding import Diagnosis, Finding
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
 from telemetry.diagnose.wording import number
 from telemetry.errors import UsageError
-from telemetry.finding import QUERY_KEY
+from telemetry.finding import MODEL_ITSELF, QUERY_KEY
 from telemetry.json_values import Json
-from telemetry.store.rows import SqlValue, as_text
+from telemetry.store.sessions.rows import SqlValue, as_text
 
 Records: TypeAlias = Sequence[Mapping[str, SqlValue]]
 
@@ -52,7 +52,7 @@ class Series:
     worst_step: int
 
     def to_json(self) -> dict[str, Json]:
-        """One entry of `series` in `diagnose --explain --json`."""
+        """One entry of `series` in `diagnose --details --json`."""
         return {
             "name": self.name,
             "named": self.named,
@@ -89,7 +89,7 @@ class Explanation:
     normal: str
 
     def to_json(self) -> dict[str, Json]:
-        """Body of `diagnose --explain --json`, without the run and the commands."""
+        """Body of `diagnose --details --json`, without the run and the commands."""
         return {
             "number": self.number,
             "finding": self.finding.to_json(),
@@ -197,7 +197,7 @@ def all_series(
     ranks: dict[str, int] = {}
     for record in records:
         own = [as_text(record[name]) for name in texts]
-        label = " ".join(text or "(root)" for text in own) or WHOLE_RUN
+        label = " ".join(text or MODEL_ITSELF for text in own) or WHOLE_RUN
         if label not in ranks:
             places = [layers.index(text) for text in _places(record) if text in layers]
             ranks[label] = min(places, default=len(layers))

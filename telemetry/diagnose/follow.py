@@ -15,9 +15,10 @@ from telemetry.diagnose.finding import Diagnosis, Finding
 from telemetry.errors import StoreUnreadable, TelemetryError
 from telemetry.format.manifest import Status
 from telemetry.format.runs import MANIFEST_NAME, RunRef
-from telemetry.store.catalog import Run, load_run, run_folders, run_status
-from telemetry.store.findings_cache import input_hash
-from telemetry.store.folders import is_real_folder
+from telemetry.store.files.folders import is_real_folder
+from telemetry.store.runs.catalog import load_run, run_folders, run_status
+from telemetry.store.runs.findings_cache import input_hash
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 Version: TypeAlias = tuple[int, int]  # of a manifest: another one is another file with its own time

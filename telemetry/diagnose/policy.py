@@ -15,7 +15,7 @@ CAPPED_KEY = "severity_before_cap"  # of a finding's evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class RunNames:
     """The names by which a run is chosen: id, short id, name, `project/name`; and its tags."""
 
     names: tuple[str, ...]
@@ -42,15 +42,15 @@ class Suppression:
     run: str | None = None
     tag: str | None = None
 
-    def fits(self, finding: Finding, subject: Subject) -> bool:
+    def fits(self, finding: Finding, run: RunNames) -> bool:
         """Whether a finding of a run is meant; one that goes beyond the layers named is not."""
         if finding.detector != self.detector:
             return False
         layers = finding.layers or (() if finding.layer is None else (finding.layer,))
         return (
             (self.layer is None or (bool(layers) and _all_fit(layers, self.layer)))
-            and (self.run is None or _any_fits(subject.names, self.run))
-            and (self.tag is None or _any_fits(subject.tags, self.tag.lower()))
+            and (self.run is None or _any_fits(run.names, self.run))
+            and (self.tag is None or _any_fits(run.tags, self.tag.lower()))
         )
 
 
@@ -86,19 +86,19 @@ class Policy:
         return [limits, sorted(self.disabled), sorted(self.caps.items()), accepted]
 
     def settle(
-        self, findings: Sequence[Finding], subject: Subject, *, tags: Sequence[Suppression] = ()
+        self, findings: Sequence[Finding], run: RunNames, *, tags: Sequence[Suppression] = ()
     ) -> tuple[tuple[Finding, ...], tuple[Suppressed, ...]]:
         """Findings in the order of causes, as the user wants them, and those that are accepted.
 
         Args:
             findings: Roots first, each followed by its consequences.
-            subject: The run.
+            run: The names and tags of the run.
             tags: What the run's own tags silence.
         """
         kept: list[Finding] = []
         accepted: list[Suppressed] = []
         for finding in findings:
-            fitting = [s for s in (*tags, *self.suppressions) if s.fits(finding, subject)]
+            fitting = [s for s in (*tags, *self.suppressions) if s.fits(finding, run)]
             if fitting:
                 by = fitting[0]
                 accepted.append(Suppressed(finding=finding, reason=by.reason, by=by.by))

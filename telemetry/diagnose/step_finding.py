@@ -1,14 +1,14 @@
 """A finding about the steps in which something was seen, of no layer in particular."""
 
-from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.judgement.robust import IntArray
+from telemetry.diagnose.judgement.severity import Strength
 
 
 def step_finding(  # noqa: PLR0913 - the parts of a finding
     steps: IntArray,
     *,
-    detector: str,
-    severity: Severity,
+    strength: Strength,
     message: str,
     advice: str,
     value: float,
@@ -16,13 +16,12 @@ def step_finding(  # noqa: PLR0913 - the parts of a finding
     unit: str,
     counted: str,
     query: str,
-) -> Finding:
+) -> Candidate:
     """The finding; its first and last step are those of the steps.
 
     Args:
         steps: In which it was seen, ascending, at least one.
-        detector: Id.
-        severity: Of the finding.
+        strength: How sure and how large it is.
         message: What was seen.
         advice: What to change.
         value: Of the statistic.
@@ -31,9 +30,8 @@ def step_finding(  # noqa: PLR0913 - the parts of a finding
         counted: Key of the number of steps in the evidence.
         query: For the user to run.
     """
-    return Finding(
-        detector=detector,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice=advice,
         first_step=int(steps[0]),

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from telemetry.diagnose.finding import Severity
-from telemetry.diagnose.judgement.loss_units import BINARY, CROSS_ENTROPIES
-from telemetry.diagnose.judgement.progress import Baseline, Progress
-from telemetry.store.sql import quoted
+from telemetry.diagnose.judgement.loss_units import CROSS_ENTROPIES
+from telemetry.diagnose.judgement.progress import Baseline
+from telemetry.format.loss_operations import BINARY
+from telemetry.store.sessions.sql import quoted
 
 MATRICES = "parameter not like '%bias'"  # of the evidence: what carries the signal
 MOST_BITS = 1000.0  # a float holds no larger power of two than 1023
@@ -84,17 +84,3 @@ def of_parameters(columns: str, *, where: str) -> str:
     """The same over what was recorded of tensors (p), with the catalogue (t) for their names."""
     joined = "tensor_points as p join tensors as t on t.run = p.run and t.tensor_id = p.param_id"
     return f"select {columns} from {joined} where p.{where} order by p.step"  # noqa: S608 - as above
-
-
-def gated(
-    progress: Progress, *, failing: Severity = Severity.WARNING, extreme: bool = False
-) -> Severity:
-    """Severity of a statistical finding, softened by progress.
-
-    What would be a warning in a run that fails to learn is information in one that learns, unless
-    it lies far outside anything healthy (`extreme`); where the loss does not measure progress it is
-    information.
-    """
-    if progress.failing:
-        return failing
-    return Severity.WARNING if extreme and progress.measurable else Severity.INFO

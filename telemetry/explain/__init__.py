@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.explain.hypotheses.hypothesis_runs import run_hypotheses
     from telemetry.explain.inputs.examples import ExampleSet
     from telemetry.explain.inputs.input_files import read_example
+    from telemetry.explain.inputs.tokenized_text import TokenizedText
     from telemetry.explain.models.subject import Subject, load
     from telemetry.explain.perturbation.perturbation import perturb, perturb_all
     from telemetry.explain.reduction.reduction import flip, reduce
@@ -37,6 +38,7 @@ _PUBLIC = {
     "ExampleSet": "telemetry.explain.inputs.examples",
     "FoldCallback": "telemetry.explain.folds.training",
     "Subject": "telemetry.explain.models.subject",
+    "TokenizedText": "telemetry.explain.inputs.tokenized_text",
     "attribute": "telemetry.explain.attribution.input_attribution",
     "coverage": "telemetry.explain.training_gaps.training_coverage",
     "cross_validate": "telemetry.explain.folds.cross_validation",
@@ -60,6 +62,7 @@ __all__ = [
     "ExampleSet",
     "FoldCallback",
     "Subject",
+    "TokenizedText",
     "attribute",
     "coverage",
     "cross_validate",

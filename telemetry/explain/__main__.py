@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, cast
 
 from telemetry import json_values
-from telemetry.errors import TelemetryError, UsageError
+from telemetry.errors import Inconclusive, TelemetryError, UsageError
 from telemetry.explain.answering import answering
 from telemetry.explain.extras import extra_installed
 from telemetry.explain.models.entry_points import application_path
 from telemetry.explain.models.subject import Subject, load_source
-from telemetry.explain.progress import Progress
+from telemetry.explain.progress import Progress, TimeUp, heard
 from telemetry.json_values import Json
 from telemetry.requests.kinds import requested_kind
 from telemetry.requests.models import ANSWERS, MESSAGE_MARK, REQUESTS, ModelRequest
@@ -31,6 +31,7 @@ Answer = Callable[[ModelRequest, Subject, Progress], dict[str, Json]]
 Training = Callable[[Request, Progress], dict[str, Json]]  # of models that the user's code makes
 
 PARENT_POLL_S = 1.0
+TIMEOUT = "timeout_s"  # of a request
 STDOUT, STDERR = 1, 2  # descriptors
 
 
@@ -40,11 +41,18 @@ def main() -> int:
     answers, messages = _own_streams()
     try:
         document = json.load(sys.stdin)
-        with redirect_stdout(sys.stderr):
+        with (
+            redirect_stdout(sys.stderr),
+            heard(lambda message: _tell(messages, **message), seconds=_seconds(document)),
+        ):
             answer = answer_to(document, lambda done, of: _tell(messages, done=done, of=of))
     except TelemetryError as error:
         _tell(messages, error=str(error), exit_code=error.exit_code)
         return error.exit_code
+    except TimeUp:
+        said = f"--timeout {_seconds(document):g}: no answer after {_seconds(document):g} seconds."
+        _tell(messages, error=said, exit_code=Inconclusive.exit_code)
+        return Inconclusive.exit_code
     except SystemExit as error:
         said = f"the code of the model or its data set ended the process: sys.exit({error.code!r})."
         _tell(messages, error=said, exit_code=UsageError.exit_code)
@@ -92,6 +100,12 @@ def _own_streams() -> tuple[IO[str], IO[str]]:
     )
     os.dup2(STDERR, STDOUT)
     return answers, messages
+
+
+def _seconds(document: Mapping[str, Json]) -> float | None:
+    """How long the answer may take."""
+    found = document.get(TIMEOUT)
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _part(progress: Progress, place: int, n_requests: int) -> Progress:

@@ -23,6 +23,7 @@ EXPONENT_BIAS = 127
 NON_FINITE_FIELD = 255
 CODES_PER_OCTAVE = 8
 MAX_CODE = 255
+SMALLEST_NORMAL = 2.0**-126  # of float32
 
 _codes = np.arange(256)
 DECODE_TABLE: IntArray = np.where(
@@ -106,7 +107,8 @@ def shift(counts: IntArray, octaves: int) -> IntArray:
 def bin_edges(exponent: int) -> tuple[FloatArray, FloatArray]:
     """Lower and upper edge of each bin along the real line, shape (64,) each."""
     octaves = exponent - np.arange(N_OCTAVES, dtype=np.float64)
-    floor = 2.0 ** (exponent - N_OCTAVES + 1)
+    # Subnormals are never in an octave: field 0 goes into the underflow of any window.
+    floor = max(2.0 ** (exponent - N_OCTAVES + 1), SMALLEST_NORMAL)
     low = np.concatenate([-(2.0 ** (octaves + 1)), [-floor, 0.0], 2.0 ** octaves[::-1]])
     high = np.concatenate([-(2.0**octaves), [0.0, floor], 2.0 ** (octaves[::-1] + 1)])
     return low, high

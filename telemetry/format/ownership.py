@@ -1,8 +1,9 @@
-"""Whether this user recorded a run: a key that nobody else can read signs how its model is built.
+"""Whether this user recorded a run: a key that nobody else can read signs what would run code.
 
-`run.json` names code under `explain`, and whoever follows these entry points runs that code. The
-file may come from anybody, so that nothing in it can prove whose it is but a signature: HMAC-SHA256
-(RFC 2104) with a random key that lies in the user's own configuration folder.
+`run.json` names code under `explain` and a command line under `replay`, and whoever follows them
+runs that code. The file may come from anybody, so that nothing in it can prove whose it is but a
+signature: HMAC-SHA256 (RFC 2104) with a random key that lies in the user's own configuration
+folder. Each of the two has a signature of its own, which cannot stand for the other.
 
 Recording never fails for want of a key: such a run carries no signature, and is not followed
 without being asked.
@@ -23,36 +24,40 @@ from telemetry.format.regular_files import read_beginning
 from telemetry.json_values import Json
 from telemetry.requests.models import EXPLAIN_KEY
 
-SIGNATURE_KEY = "explain_signature"  # of run.json
-PURPOSE = "training-telemetry run.json explain 1"  # no other text that the key signs begins so
+SIGNATURE_SUFFIX = "_signature"  # of the key of run.json that is signed
+SIGNATURE_KEY = f"{EXPLAIN_KEY}{SIGNATURE_SUFFIX}"
 FOLDER, NAME = "training-telemetry", "key"
 KEY_BYTES = 32
 
 
-def signed(run: str, project: str, explain: Json) -> dict[str, Json]:
-    """Entries of `run.json`: how the model is built, and that this user says so.
+def signed(run: str, project: str, statement: Json, *, about: str = EXPLAIN_KEY) -> dict[str, Json]:
+    """Entries of `run.json`: what would run code, and that this user says so.
 
     The key is made when there is none. Without one that can be read the signature is None.
 
     Args:
         run: Id of the run.
         project: Its project.
-        explain: What stands under `explain`.
+        statement: What is signed.
+        about: Where it stands in `run.json`.
     """
     key = _key() or _made_key()
-    signature = None if key is None else _signature(key, run, project, explain)
-    return {EXPLAIN_KEY: explain, SIGNATURE_KEY: signature}
+    signature = None if key is None else _signature(key, run, project, about, statement)
+    return {about: statement, f"{about}{SIGNATURE_SUFFIX}": signature}
 
 
-def doubt(run: str, project: str, document: Mapping[str, Json]) -> str | None:
+def doubt(
+    run: str, project: str, document: Mapping[str, Json], *, about: str = EXPLAIN_KEY
+) -> str | None:
     """Why it is not known that this user recorded a run; None: it is.
 
     Args:
         run: Id of the run.
         project: Its project.
         document: `run.json`, or those parts of it that this version does not know otherwise.
+        about: The entry of it that is to be followed.
     """
-    signature = document.get(SIGNATURE_KEY)
+    signature = document.get(f"{about}{SIGNATURE_SUFFIX}")
     if not isinstance(signature, str):
         return "it does not have your signature: it was recorded elsewhere, or by an older version"
     key = _key()
@@ -61,7 +66,7 @@ def doubt(run: str, project: str, document: Mapping[str, Json]) -> str | None:
             f"its signature cannot be checked: your key {key_path() or ''} is missing, damaged, "
             "or readable by others"
         )
-    expected = _signature(key, run, project, document.get(EXPLAIN_KEY))
+    expected = _signature(key, run, project, about, document.get(about))
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         return (
             "its signature is not yours: it was recorded elsewhere, or run.json was changed by hand"
@@ -80,10 +85,11 @@ def key_path() -> Path | None:
         return None
 
 
-def _signature(key: bytes, run: str, project: str, explain: Json) -> str:
+def _signature(key: bytes, run: str, project: str, about: str, statement: Json) -> str:
     """Over the values as a reader of `run.json` has them, whatever their order and spelling."""
-    read_back = json.loads(json_values.dumps({"explain": explain}))
-    text = json.dumps([PURPOSE, run, project, read_back["explain"]], sort_keys=True)
+    read_back = json.loads(json_values.dumps({"statement": statement}))
+    purpose = f"training-telemetry run.json {about} 1"  # no other text that the key signs begins so
+    text = json.dumps([purpose, run, project, read_back["statement"]], sort_keys=True)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 

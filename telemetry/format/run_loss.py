@@ -108,6 +108,12 @@ def _sums(values: Floats, width: int) -> Floats:
     return np.asarray(windows.sum(axis=1), dtype=np.float64)
 
 
+def _sums_from(values: Floats, starts: Ints) -> Floats:
+    """Sums from each start up to and including its own place, shape (n,)."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray(sums[1:] - sums[starts], dtype=np.float64)
+
+
 class LossCurve:
     """Losses of a run in the order of their steps, in bounded memory.
 
@@ -151,6 +157,23 @@ class LossCurve:
         if self.last_step is None:
             return None
         return loss_of(self._stretches(), self._last_value, higher_is_better=higher_is_better)
+
+    def smoothed(self) -> tuple[Ints, Floats]:
+        """Steps, and the mean loss over the last window at each: the curve whose end is `last`.
+
+        From the first whole window on, its lowest value is `best`. Before it, and of few steps, the
+        mean is over what there is. NaN where most of a window is not finite.
+        """
+        stretches = self._stretches()
+        n, few = stretches.ends.size, stretches.n_values.sum() < SMOOTHED_FROM
+        width = 1 if few else window_length(n)
+        starts = np.maximum(np.arange(n) + 1 - width, 0)
+        totals, n_finite, n_values = (_sums_from(row, starts) for row in stretches[1:])
+        known = 2 * n_finite > n_values
+        values = np.where(known, totals / np.maximum(n_finite, 1.0), math.nan)
+        if n and not math.isfinite(self._last_value):
+            values[-1] = self._last_value
+        return stretches.ends, values
 
     def trend(self, n_steps: int) -> list[float]:
         """Mean losses of at most 12 equal parts of a run of so many steps.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from telemetry.errors import SchemaMismatch, StoreUnreadable
@@ -263,6 +262,8 @@ def _step(text: bytes) -> int | None:
 def _step_range(rows: pa.Table) -> tuple[int | None, int | None]:
     if "step" not in rows.column_names or not rows.num_rows:
         return None, None
+    import pyarrow.compute as pc  # noqa: PLC0415 - a reader, who never writes, starts without
+
     bounds = pc.min_max(rows.column("step")).as_py()
     return bounds["min"], bounds["max"]
 

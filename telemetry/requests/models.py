@@ -27,6 +27,7 @@ class ExplainSpec:
     Attributes:
         model: Entry point `package.module:callable` that returns the module.
         dataset: Entry point of a data set, or of a callable that returns one.
+        train: The same of the examples that it was trained on, for `explain coverage`.
         model_args: Arguments of the model's entry point.
         checkpoint: File of its weights, or a pattern; the newest that fits counts.
         state_key: Where in the file the state dict lies.
@@ -36,6 +37,7 @@ class ExplainSpec:
 
     model: str
     dataset: str | None = None
+    train: str | None = None
     model_args: Mapping[str, Json] | None = None
     checkpoint: str | None = None
     state_key: str | None = None
@@ -56,6 +58,7 @@ class ModelSource:
     checkpoint: str | None = None
     state_key: str | None = None
     dataset: str | None = None
+    train: str | None = None
     device: str = "cpu"
     output_key: str | None = None
     output_fn: str | None = None
@@ -94,9 +97,11 @@ class ExplainRequest(ModelRequest):
 
     Attributes:
         keep: Where the results go.
+        timeout_s: After which what was found is the answer; None: it may take any time.
     """
 
     keep: Keep = Keep()
+    timeout_s: float | None = None
 
 
 def file_digest(path: Path) -> str:

@@ -8,7 +8,7 @@ else says at the end that nothing was recorded.
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from telemetry.errors import UsageError
@@ -27,6 +27,7 @@ class RecordRequest:
         name: Display name; None: the script's.
         tags: Free labels.
         total_steps: Planned optimizer steps.
+        metrics_from_stdout: Numbers that the script prints as `name=value` are metrics.
         asked: The script itself was named, by `telemetry record`.
         names_store: So was the folder of the runs, which a command would not find by itself.
         speaker: Process that says at its end why nothing was recorded; None: not yet known.
@@ -37,6 +38,7 @@ class RecordRequest:
     name: str | None = None
     tags: tuple[str, ...] = ()
     total_steps: int | None = None
+    metrics_from_stdout: bool = False
     asked: bool = False
     names_store: bool = False
     speaker: int | None = None
@@ -45,12 +47,16 @@ class RecordRequest:
     def options(self) -> list[str]:
         """Options of `telemetry record` that were given."""
         default = RecordRequest()
-        names = ("every", "project", "name", "tags", "total_steps")
+        names = ("every", "project", "name", "tags", "total_steps", "metrics_from_stdout")
         return [
             f"--{name.removesuffix('s') if name == 'tags' else name.replace('_', '-')}"
             for name in names
             if getattr(self, name) != getattr(default, name)
         ]
+
+    def of_replay(self) -> "RecordRequest":
+        """The same for another run of the script, whose store and whose words are not these."""
+        return replace(self, asked=False, names_store=False, speaker=None)
 
     def to_variable(self) -> str:
         """The text of `$TELEMETRY_AUTO`."""

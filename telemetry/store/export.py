@@ -18,14 +18,14 @@ from telemetry.format.runs import MANIFEST_NAME
 from telemetry.format.shards import ROW_GROUP_ROWS
 from telemetry.format.tables import table_names
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
-from telemetry.store.folders import is_real_folder
-from telemetry.store.kept_files import FOLDER
-from telemetry.store.listing import Listing
-from telemetry.store.rows import SqlValue
-from telemetry.store.session import Session
-from telemetry.store.shard_file import page_fault
-from telemetry.store.sql import shown_tables
+from telemetry.store.files.folders import is_real_folder
+from telemetry.store.files.kept_files import FOLDER
+from telemetry.store.files.shard_file import page_fault
+from telemetry.store.runs.listing import Listing
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import SqlValue
+from telemetry.store.sessions.session import Session
+from telemetry.store.sessions.sql import shown_tables
 from telemetry.store.store import Store
 
 ExportFormat = Literal["parquet", "csv", "json"]

@@ -11,8 +11,8 @@ from telemetry.errors import StoreUnreadable
 from telemetry.format.runs import new_shard_name, parse_shard_name
 from telemetry.format.shards import listed_shards, read_shard, table_folder, write_shard
 from telemetry.format.tables import Table, table
-from telemetry.store.attempts import OUTSIDE_TRAINING
-from telemetry.store.locks import run_lock
+from telemetry.store.files.locks import run_lock
+from telemetry.store.runs.attempts import OUTSIDE_TRAINING
 
 LOCK_TRIES = 300  # of 0.1 s: merging the shards of a long run takes that long
 

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from telemetry.configuration import store_folder
 from telemetry.errors import StoreUnreadable
-from telemetry.format.runs import DEFAULT_STORE, local_folder
-from telemetry.store.catalog import Run, list_runs, run_folders
-from telemetry.store.select import select_run
+from telemetry.format.runs import local_folder
+from telemetry.store.runs.catalog import list_runs, run_folders
+from telemetry.store.runs.run import Run
+from telemetry.store.runs.runs import Runs
+from telemetry.store.runs.select import select_run
 
 if TYPE_CHECKING:
-    from telemetry.store.session import Session
+    from telemetry.store.sessions.session import Session
 
 HINT = (
     "Record a first run with `telemetry record train.py` or `TelemetryCallback(model, "
@@ -26,8 +29,12 @@ class Store:
         self.path = path
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = DEFAULT_STORE) -> "Store":
+    def open(cls, path: str | os.PathLike[str] | None = None) -> "Store":
         """The store of a folder.
+
+        Args:
+            path: The folder; None: where the callback records and the terminal looks, which is
+                `$TELEMETRY_STORE`, `store` of the settings file, or `./telemetry-runs`.
 
         Raises:
             StoreUnreadable: missing, not a folder, unreadable, or without a single run.
@@ -41,14 +48,14 @@ class Store:
         return store
 
     @classmethod
-    def expected(cls, path: str | os.PathLike[str] = DEFAULT_STORE) -> "Store":
-        """The store of a folder that the first training may still have to make.
+    def expected(cls, path: str | os.PathLike[str] | None = None) -> "Store":
+        """The store of a folder that the first training may still have to make; see `open`.
 
         Raises:
             StoreUnreadable: not a folder, or unreadable.
             UsageError: an address on a network.
         """
-        folder = local_folder(path).absolute()
+        folder = (store_folder() if path is None else local_folder(path)).absolute()
         try:
             with os.scandir(folder):
                 pass
@@ -62,9 +69,14 @@ class Store:
             raise StoreUnreadable(f"{folder}: {error.strerror}; check its permissions.") from error
         return cls(folder)
 
-    def runs(self) -> list[Run]:
+    @classmethod
+    def of(cls, run: Run) -> "Store":
+        """The store that a run lies in."""
+        return cls(run.ref.path.parent.parent)
+
+    def runs(self) -> Runs:
         """Every run, newest first; unreadable ones are listed with the reason."""
-        return list_runs(self.path)
+        return Runs(list_runs(self.path))
 
     def select(self, selector: str) -> Run:
         """The one run that a selector means, with its metrics.
@@ -78,9 +90,10 @@ class Store:
         """The runs, in their order; reads the tables of those whose manifest lacks metrics."""
         if all(run.knows_metrics for run in runs):
             return list(runs)
-        from telemetry.store.run_metrics import with_metrics  # noqa: PLC0415 - as below
+        from telemetry.store.sessions.run_metrics import with_metrics  # noqa: PLC0415 - as below
+        from telemetry.store.sessions.session import Session  # noqa: PLC0415
 
-        return with_metrics(runs)
+        return with_metrics(runs, Session)
 
     def session(
         self, runs: Sequence[Run], *, all_attempts: bool = False, many_statements: bool = False
@@ -92,6 +105,6 @@ class Store:
             all_attempts: Also show rows that a later attempt repeated.
             many_statements: Read the rows that many rules ask for once, unless they are too many.
         """
-        from telemetry.store.session import Session  # noqa: PLC0415 - listing runs needs no DuckDB
+        from telemetry.store.sessions.session import Session  # noqa: PLC0415 - listing runs needs no DuckDB
 
         return Session(runs, all_attempts=all_attempts, many_statements=many_statements)

@@ -1,4 +1,5 @@
 import math
+import re
 
 from telemetry.answer_page.curves import Chart, Curve, in_svg, ticks
 
@@ -29,3 +30,30 @@ def test_what_is_not_finite_is_left_out() -> None:
 def test_one_value_alone_has_a_scale() -> None:
     assert chart((3.0, 5.0)).count("<circle") == 1
     assert chart((0.0, 0.0)).count("<circle") == 1
+
+
+def test_bars_stand_on_zero_side_by_side_and_no_line_joins_them() -> None:
+    curves = [
+        Curve(name=name, points=[(0.0, 0.5), (1.0, 1.0)], bars=1.0) for name in ("train", "test")
+    ]
+    drawing = in_svg(
+        Chart(
+            title="t",
+            description="d",
+            x_label="cards",
+            y_label="share",
+            curves=curves,
+            y_range=(0.0, 1.0),
+        ),
+        "id",
+    )
+    bars = re.findall(
+        r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', drawing
+    )
+    places = [tuple(map(float, bar)) for bar in bars if bar[2] != "24"]
+    assert len(places) == 4
+    assert all(math.isclose(top + height, 244, abs_tol=0.2) for _, top, _, height in places)
+    (first, _, width, _), *_, (_, _, _, whole) = places
+    assert math.isclose(first + width, places[2][0], abs_tol=0.2)
+    assert whole == 228.0
+    assert drawing.count("<circle") == 0

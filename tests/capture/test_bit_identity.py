@@ -15,6 +15,7 @@ from surroundings import SURROUNDINGS
 from watched_training import LOOPS, RECORDINGS, Case, Training, failures
 
 pytestmark = [
+    pytest.mark.no_cover,
     # torch's own words on what some of these loops do
     pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning"),
     pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning"),

@@ -58,6 +58,7 @@ for loss in training.steps(10_000):
     telemetry.step(loss=loss)
     os.write(sending, f"{{loss.item()!r}}\\n".encode())
     if telemetry._recording._ledger.current.step == {N_STEPS}:
+        telemetry._recording.writer.flight.write_kept()  # else those of the last 50 ms are lost
         DEATHS[name]()
 """
 DEATHS = {
@@ -123,7 +124,7 @@ def test_what_was_in_the_ring_is_found_by_a_query_and_by_the_diagnosis(
     dead: Dead,
 ) -> None:
     from telemetry.diagnose.diagnose import diagnose_run
-    from telemetry.store.query import query_runs
+    from telemetry.store.user_sql.query import query_runs
 
     store = Store.open(dead[0])
     (run,) = [run for run in store.runs() if run.name == "SIGKILL"]

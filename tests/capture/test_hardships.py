@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 N_STEPS = 100

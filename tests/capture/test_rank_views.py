@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.store.rows import SqlValue
+from telemetry.store.sessions.rows import SqlValue
 from telemetry.store.store import Store
 
 SCRIPT = Path(__file__).parents[1] / "support" / "ranked.py"

@@ -4,11 +4,11 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import pytest
 from command_line import Done, Telemetry
@@ -17,9 +17,9 @@ from synthetic import START
 
 from telemetry import json_values
 from telemetry.cli import main
-from telemetry.cli.commands import runs
 from telemetry.cli.models import child as model_child
 from telemetry.cli.output import render
+from telemetry.cli.screens import run_list
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example(store: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example store at the default place, a day after its first run."""
     shutil.copytree(template, store)
-    monkeypatch.setattr(runs, "now", lambda: START + timedelta(days=1))
+    monkeypatch.setattr(run_list, "now", lambda: START + timedelta(days=1))
     return store
 
 
@@ -124,10 +124,15 @@ def shop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the child would do, here: starting a Python with torch takes seconds."""
 
-    def run(question: IO[str], answer: IO[str], *_how: object) -> None:
+    def run(question: IO[str], answer: IO[str], *how: object) -> None:
         from telemetry.explain.__main__ import answer_to
+        from telemetry.explain.progress import Listener, heard
 
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        said: list[Mapping[str, json_values.Json]] = []
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), heard(said.append):
             answer.write(json_values.dumps(answer_to(json.load(question))))
+        if how[-1] is not None:
+            for message in said:
+                cast("Listener", how[-1])(message)
 
     monkeypatch.setattr(model_child, "_run", run)

@@ -44,8 +44,8 @@ def test_what_follows_from_a_suppressed_root_names_it(
 ) -> None:
     accepted = Suppressed(finding=DIAGNOSIS.findings[0], reason="known", by="telemetry.toml")
     rest = replace(DIAGNOSIS, findings=DIAGNOSIS.findings[1:], suppressed=(accepted,))
-    for module in (diagnose, show):
-        monkeypatch.setattr(module, "judged", lambda _store, _run: rest)
+    monkeypatch.setattr(diagnose, "judged", lambda _store, _run: rest)
+    monkeypatch.setattr(show, "known_diagnosis", lambda _store, _run: rest)
     assert (
         "E\tnon_finite\t-\tstep 60\tconsequence of learning" in telemetry("diagnose", "broken").out
     )

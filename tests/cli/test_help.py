@@ -10,8 +10,9 @@ from command_line import Telemetry
 
 from telemetry.cli import main
 from telemetry.cli.commands.detectors import complete_detectors
-from telemetry.cli.main import Verbs, group, modules
+from telemetry.cli.main import Verbs, group
 from telemetry.cli.options import Verb, complete_runs, default_settings
+from telemetry.cli.verbs import modules, verb_files
 
 NAMES = sorted(modules())
 
@@ -60,11 +61,24 @@ def test_every_option_is_explained(name: str) -> None:
     assert [option.name for option in options if not option.help] == []
 
 
-def test_the_list_of_verbs_shows_their_first_lines(telemetry: Telemetry) -> None:
+def test_the_list_of_verbs_shows_their_first_lines_in_groups(telemetry: Telemetry) -> None:
     out = telemetry("--help").out
     for name in NAMES:
         assert f"  {name} " in out
+    titles = [line.rstrip(":") for line in out.splitlines() if line.endswith(":")]
+    assert titles == ["Options", "Look", "Diagnose", "Compare", "Explain", "Data"]
     assert "Exit codes: 0 clean" in out
+
+
+def test_a_former_name_of_a_verb_works_and_is_not_listed(telemetry: Telemetry) -> None:
+    former = {name: verb for verb, file in verb_files().items() for name in file.former_names}
+    assert former["examples"] == "hard-examples"
+    for name, verb in former.items():
+        assert (
+            telemetry(name, "--help").out.splitlines()[2:]
+            == (telemetry(verb, "--help").out.splitlines()[2:])
+        )
+        assert f"  {name} " not in telemetry("--help").out
 
 
 def test_verbs_and_detectors_are_completed() -> None:

@@ -15,6 +15,7 @@ from telemetry.cli import main
 from telemetry.cli.options import Settings, verb
 from telemetry.cli.versions import library_version
 from telemetry.errors import Inconclusive, StoreUnreadable
+from telemetry.format.tables import table, table_names
 
 
 def fails_with(error: BaseException) -> Callable[[], click.Group]:
@@ -103,18 +104,18 @@ def test_an_exit_asked_for_inside_a_verb_is_kept(
 def test_an_unknown_verb_or_option_names_the_help(telemetry: Telemetry) -> None:
     unknown_verb = telemetry("rnus")
     assert unknown_verb.code == 2
-    assert "rnus" in unknown_verb.err
+    assert "there is no command 'rnus'; did you mean runs?" in unknown_verb.err
     assert "try: telemetry --help" in unknown_verb.err
     unknown_option = telemetry("runs", "--colour")
     assert unknown_option.code == 2
     assert "try: telemetry runs --help" in unknown_option.err
 
 
-def test_no_arguments_show_the_help(telemetry: Telemetry) -> None:
-    done = telemetry()
-    assert done.code == 0
-    assert done.out == telemetry("--help").out
-    assert "runs" in done.out
+def test_an_unknown_part_of_a_verb_names_the_nearest(telemetry: Telemetry) -> None:
+    done = telemetry("explain", "inptu")
+    assert done.code == 2
+    assert "there is no command 'inptu'; did you mean input?" in done.err
+    assert "try: telemetry explain --help" in done.err
 
 
 @pytest.mark.parametrize("group", ["cv", "explain", "hypotheses"])
@@ -179,7 +180,8 @@ def test_the_environment_can_refuse_colour(
 def test_the_version_names_libraries_and_tables(telemetry: Telemetry) -> None:
     done = telemetry("--version")
     assert done.code == 0
-    for word in ("telemetry 0.", "duckdb ", "pyarrow ", "manifest 1", "tensor_stats 2"):
+    tables = [f"{name} {table(name).version}" for name in table_names()]
+    for word in ("telemetry 0.", "duckdb ", "pyarrow ", "manifest 1", *tables):
         assert word in done.out
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_line import Telemetry
 
-from telemetry.store import session
+from telemetry.store.sessions import session
 
 
 @pytest.mark.parametrize("verb", ["show", "diagnose"])

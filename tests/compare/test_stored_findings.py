@@ -9,7 +9,7 @@ from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.finding import Severity
 from telemetry.errors import StoreUnreadable
 from telemetry.format.runs import MANIFEST_NAME
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 from telemetry.store.store import Store
 
 

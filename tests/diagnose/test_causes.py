@@ -73,6 +73,15 @@ def test_a_loss_that_does_not_fall_is_a_root_only_alone() -> None:
     )
 
 
+def test_a_symptom_follows_from_another_that_names_it() -> None:
+    found = [finding("constant_predictor", 60), finding("loss_not_decreasing", 99)]
+    assert arranged(*found) == [
+        ("loss_not_decreasing", None),
+        ("constant_predictor", "loss_not_decreasing"),
+    ]
+    assert arranged(*found, finding("output_head", 0))[0] == ("output_head", None)
+
+
 def test_invariants_come_before_statistics_and_errors_before_warnings() -> None:
     order = arranged(
         finding("update_ratio"),

@@ -20,11 +20,11 @@ from telemetry.diagnose.identity import options_hash, rules_version
 from telemetry.diagnose.policy import Policy, Suppression
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status, read_manifest
-from telemetry.store.catalog import Run
-from telemetry.store.compaction import GRACE_S
-from telemetry.store.findings_cache import read_findings
-from telemetry.store.rows import Rows
+from telemetry.store.runs.findings_cache import read_findings
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
 from telemetry.store.store import Store
+from telemetry.store.upkeep.compaction import GRACE_S
 
 
 def vanishing(run: Chain) -> Chain:

@@ -16,7 +16,7 @@ from telemetry.diagnose.explanation import (
 )
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity, Suppressed
 from telemetry.errors import UsageError
-from telemetry.store.rows import SqlValue
+from telemetry.store.sessions.rows import SqlValue
 from telemetry.store.store import Store
 
 NAN = float("nan")
@@ -68,7 +68,7 @@ def test_texts_that_differ_name_a_series() -> None:
         for site in ("relu#0", "output")
     ]
     names = {s.name for s in all_series(rows, "value", (), low=False)}
-    assert names == {"(root) relu#0", "(root) output", "l1 relu#0", "l1 output"}
+    assert names == {"the model relu#0", "the model output", "l1 relu#0", "l1 output"}
     alone = [{"step": 0, "loss": 1.0}]
     assert [s.name for s in all_series(alone, "loss", (), low=False)] == ["the run"]
 

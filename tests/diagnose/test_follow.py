@@ -10,7 +10,8 @@ from telemetry.diagnose.finding import Diagnosis, Severity
 from telemetry.diagnose.follow import REST_FACTOR, Change, Look, changes, follow_run, run_to_follow
 from telemetry.errors import StoreUnreadable
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 ROOT = DIAGNOSIS.findings[0]

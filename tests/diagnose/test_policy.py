@@ -9,13 +9,13 @@ from judged_runs import Chain, Chains, stalled
 from telemetry.diagnose.__main__ import main
 from telemetry.diagnose.diagnose import diagnose_run, ensure_findings, findings_of
 from telemetry.diagnose.finding import Diagnosis, Finding, Severity
-from telemetry.diagnose.policy import Policy, Subject, Suppression
+from telemetry.diagnose.policy import Policy, RunNames, Suppression
 from telemetry.errors import UsageError
 from telemetry.format.manifest import read_manifest
 from telemetry.store.store import Store
 
 ROOT, SYMPTOM = "vanishing_gradient", "loss_not_decreasing"
-SUBJECT = Subject(names=("20260101-abcdef", "abcdef", "base", "demo/base"), tags=("pr-12",))
+RUN = RunNames(names=("20260101-abcdef", "abcdef", "base", "demo/base"), tags=("pr-12",))
 DEAD = Finding(
     detector="dead_units",
     severity=Severity.WARNING,
@@ -94,19 +94,19 @@ def test_a_rule_that_does_not_exist_is_refused(chain: Chains, policy: Policy) ->
 
 
 def test_a_cap_never_raises_a_severity() -> None:
-    kept, _ = Policy(caps={"dead_units": Severity.ERROR}).settle([DEAD], SUBJECT)
+    kept, _ = Policy(caps={"dead_units": Severity.ERROR}).settle([DEAD], RUN)
     assert kept == (DEAD,)
 
 
 def test_what_is_capped_to_information_goes_last() -> None:
     other = replace(DEAD, detector="loss_spike")
-    kept, _ = Policy(caps={"dead_units": Severity.INFO}).settle([DEAD, other], SUBJECT)
+    kept, _ = Policy(caps={"dead_units": Severity.INFO}).settle([DEAD, other], RUN)
     assert [f.detector for f in kept] == ["loss_spike", "dead_units"]
 
 
 def test_a_capped_consequence_goes_behind_the_others_of_its_cause() -> None:
     followers = [replace(DEAD, detector=name, consequence_of="dead_units") for name in ("a", "b")]
-    kept, _ = Policy(caps={"a": Severity.INFO}).settle([DEAD, *followers], SUBJECT)
+    kept, _ = Policy(caps={"a": Severity.INFO}).settle([DEAD, *followers], RUN)
     assert [f.detector for f in kept] == ["dead_units", "b", "a"]
 
 
@@ -128,13 +128,13 @@ def test_a_capped_consequence_goes_behind_the_others_of_its_cause() -> None:
     ],
 )
 def test_a_suppression_fits_what_it_names(changes: dict[str, str], *, fits: bool) -> None:
-    assert replace(KNOWN, **changes).fits(DEAD, SUBJECT) is fits
+    assert replace(KNOWN, **changes).fits(DEAD, RUN) is fits
 
 
 def test_a_pattern_of_layers_never_fits_a_finding_about_the_run() -> None:
     about_the_run = replace(DEAD, layer=None, layers=())
-    assert KNOWN.fits(about_the_run, SUBJECT)
-    assert not replace(KNOWN, layer="*").fits(about_the_run, SUBJECT)
+    assert KNOWN.fits(about_the_run, RUN)
+    assert not replace(KNOWN, layer="*").fits(about_the_run, RUN)
 
 
 def test_another_policy_has_findings_of_its_own(chain: Chains) -> None:

@@ -21,7 +21,7 @@ from telemetry.diagnose.finding import Finding, Severity
 from telemetry.store.store import Store
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.no_cover]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,7 +177,7 @@ def test_quantiles_lie_within_a_factor_of_two_and_never_outside_the_bounds(
     assert (np.diff(found) >= 0).all()
     assert found.min() >= values.min()
     assert found.max() <= values.max()
-    floor = 2.0 ** (exponent - 30)
+    floor = max(2.0 ** (exponent - 30), 2.0**-126)
     exact = np.quantile(values.astype(np.float64), PROBABILITIES, method="inverted_cdf")
     for quantile, truth in zip(found, exact, strict=True):
         if abs(truth) >= floor:
@@ -185,6 +185,13 @@ def test_quantiles_lie_within_a_factor_of_two_and_never_outside_the_bounds(
             assert 0.499 <= quantile / truth <= 2.001
         else:
             assert abs(quantile) <= floor
+
+
+def test_subnormals_lie_between_zero_and_the_smallest_normal_number() -> None:
+    """They are in no octave, so the bin below the octaves has all of them."""
+    values = np.linspace(0, 2.0**-126, 1001, dtype=np.float32)[:-1]
+    exact = np.quantile(values.astype(np.float64), PROBABILITIES)
+    assert np.allclose(quantiles_of(values), exact, rtol=0.1, atol=0)
 
 
 def test_quantiles_of_mostly_zeros_are_zero() -> None:

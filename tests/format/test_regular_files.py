@@ -17,7 +17,7 @@ from telemetry.format.live_findings import read_findings
 from telemetry.format.manifest import Manifest, Status, read_manifest, utc_now
 from telemetry.format.regular_files import read_beginning, read_regular
 from telemetry.format.runs import claim_name
-from telemetry.store.catalog import list_runs
+from telemetry.store.runs.catalog import list_runs
 
 
 def endless(path: Path) -> None:

@@ -9,7 +9,7 @@ from synthetic import RunBuilder
 
 from telemetry.format.run_loss import MOST_STRETCHES, LossCurve, RunLoss
 from telemetry.store.store import Store
-from telemetry.store.summaries import loss_trends
+from telemetry.store.summaries.summaries import loss_trends
 
 
 def loss_of(values: list[float], first: int = 0) -> RunLoss:

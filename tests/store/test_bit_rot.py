@@ -8,9 +8,9 @@ from many_shards import run_of
 from synthetic import RunBuilder
 from two_shards import read, record_files, shards
 
-from telemetry.store import shard_file
-from telemetry.store.catalog import load_run
-from telemetry.store.compact import compact_run
+from telemetry.store.files import shard_file
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.upkeep.compact import compact_run
 
 EVERYTHING = "SELECT step, loss, lr, elapsed_s, samples FROM steps ORDER BY step"
 STRIDE = 2003  # bits between the flipped ones: a prime, so that every place of a byte is met

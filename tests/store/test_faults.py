@@ -18,9 +18,9 @@ from two_shards import STEPS, break_pages, read, record_files, run_with_two_shar
 from telemetry.errors import StoreUnreadable
 from telemetry.format.manifest import Status, read_manifest, write_manifest
 from telemetry.format.runs import new_shard_name
-from telemetry.store import binding, session
-from telemetry.store.query import query_runs
+from telemetry.store.sessions import binding, session
 from telemetry.store.store import Store
+from telemetry.store.user_sql.query import query_runs
 
 
 def cut(n_bytes: int) -> Callable[[Path], None]:

@@ -7,7 +7,7 @@ from synthetic import START, RunBuilder
 
 from telemetry.errors import SchemaMismatch, StoreUnreadable
 from telemetry.store import results
-from telemetry.store.locks import run_lock
+from telemetry.store.files.locks import run_lock
 from telemetry.store.results import append_once
 from telemetry.store.store import Store
 

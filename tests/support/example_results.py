@@ -25,7 +25,7 @@ from telemetry.compare.sweep.result import (
 )
 from telemetry.compare.terms import Direction, DirectionSource, DivergenceKind, Verdict
 from telemetry.diagnose.finding import Diagnosis, Finding, NotChecked, Severity
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 ROOT = Finding(
     detector="learning_rate_too_high",

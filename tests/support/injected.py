@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
 import torch
+from faulty_training import train_faulty
 from loops import ConvNet, records, rows_of
 from torch import Tensor, nn
 from torch.nn import functional
@@ -104,7 +105,10 @@ def train_tokens(watch: Callable[..., TelemetryCallback | None]) -> list[Tensor]
     return _train(model, optimizer, data, step, watch)
 
 
-SCENES = {"images": train_images, "tokens": train_tokens}
+Scene = Callable[[Callable[..., TelemetryCallback | None]], list[Tensor]]
+SCENES: dict[str, Scene] = {"images": train_images, "tokens": train_tokens}
+# With a remedy each; the first has a large epsilon, the second no momentum.
+FAULTY: dict[str, Scene] = {"adam": train_faulty, "sgd": partial(train_faulty, momentum=0.0)}
 N_STEPS = 4
 
 
@@ -156,15 +160,15 @@ class Injection:
     n_module_rows: int = 0
 
 
-def functions_called(scene: str, store: Path) -> list[Function]:
+def functions_called(scene: str, store: Path, *, remedy: str = "") -> list[Function]:
     """Functions of the capture half that a training calls on its thread, sorted."""
     found: set[Function | None] = set()
-    with _traced(lambda frame: found.add(_function_of(frame))) as watch:
-        SCENES[scene](watch(store))
+    with _traced(lambda frame: found.add(_function_of(frame)), remedy) as watch:
+        {**SCENES, **FAULTY}[scene](watch(store))
     return sorted(function for function in found if function is not None)
 
 
-def injected(scene: str, function: Function, store: Path) -> Injection:
+def injected(scene: str, function: Function, store: Path, *, remedy: str = "") -> Injection:
     """Train with an error at the first call of a function."""
     is_armed = True
 
@@ -174,8 +178,8 @@ def injected(scene: str, function: Function, store: Path) -> Injection:
             is_armed = False
             raise InjectedError(f"injected into {function}")
 
-    with _logged() as warnings, _traced(raise_once) as watch:
-        state = SCENES[scene](watch(store))
+    with _logged() as warnings, _traced(raise_once, remedy) as watch:
+        state = {**SCENES, **FAULTY}[scene](watch(store))
     result = Injection(state=state, warnings=warnings)
     runs = list(store.glob("project=*/run=*"))
     if runs:
@@ -212,6 +216,7 @@ def _named(filename: str, name: str, flags: int) -> Function | None:
 @contextmanager
 def _traced(
     on_call: Callable[[FrameType], object],
+    remedy: str,
 ) -> Iterator[Callable[[Path], Callable[..., TelemetryCallback]]]:
     """Calls `on_call` with each frame that this thread enters, once a callback was made."""
     former = sys.gettrace()
@@ -223,7 +228,13 @@ def _traced(
     def watch(store: Path) -> Callable[..., TelemetryCallback]:
         def make(model: nn.Module, optimizer: torch.optim.Optimizer) -> TelemetryCallback:
             made = TelemetryCallback(
-                model, optimizer, store=store, every=1, overhead_budget=None, on_finding=id
+                model,
+                optimizer,
+                store=store,
+                every=1,
+                overhead_budget=None,
+                on_finding=id,
+                remedy=remedy or (),
             )
             assert made._recording is not None
             made._recording.news.post(FOUND)  # as a child would have found it

@@ -73,12 +73,13 @@ def diagnosed(
     detectors: Sequence[str] | None = None,
     since: int | None = None,
     limits: Mapping[str, Mapping[str, float]] | None = None,
+    disabled: Sequence[str] = (),
     status: Status = Status.FINISHED,
 ) -> Diagnosis:
     """Write the run and judge it."""
     run.write(status=status)
     store = Store.open(run.store)
-    policy = Policy(limits=limits or {})
+    policy = Policy(limits=limits or {}, disabled=dict.fromkeys(disabled, "a test"))
     return diagnose_run(
         store, store.select(run.run), detectors=detectors, since=since, policy=policy
     )

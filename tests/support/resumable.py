@@ -8,8 +8,8 @@ from loops import Training, mlp, records, vectors
 from torch import Tensor
 
 from telemetry import TelemetryCallback
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
 from telemetry.store.store import Store
 
 

@@ -8,7 +8,8 @@ from curve_makers import loss_curve
 from synthetic import RunBuilder
 
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 
 LAYERS = ("stem", "body", "head")
 N_STEPS = 120

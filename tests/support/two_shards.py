@@ -5,7 +5,7 @@ from pathlib import Path
 
 from synthetic import RunBuilder
 
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 from telemetry.store.store import Store
 
 STEPS = "SELECT step, loss FROM steps ORDER BY step"

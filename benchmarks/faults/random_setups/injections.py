@@ -185,7 +185,8 @@ def loss_of_a_root(running: Running, choose: random.Random) -> None:
 @injection("unchanged_parameters", at_start=True)
 def half_in_no_optimizer(running: Running, choose: random.Random) -> None:
     """The optimizer was given the first or the last half of the parameters."""
-    parameters = list(running.model.parameters())
+    # Muon trains matrices alone.
+    parameters = [one for one in running.model.parameters() if one.requires_grad]
     cut = len(parameters) // 2
     kept = parameters[:cut] if choose.random() < 0.5 else parameters[cut:]
     group = {

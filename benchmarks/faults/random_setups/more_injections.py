@@ -18,14 +18,11 @@ from random_setups.training import Running
 MORE_INJECTIONS: dict[str, Injection] = {}
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU)
 STUCK = (
-    "unchanged_parameters",
-    "vanishing_gradient",
-    "representation_collapse",
-    "class_collapse",
+    "unchanged_parameters", "vanishing_gradient", "representation_collapse", "class_collapse",
     "saturated_units",
-)
+)  # fmt: skip
+ZERO = ("zero_gradients", "unchanged_parameters", "vanishing_gradient", "loss_multiplier")
 SHARE_OF_THESE = 0.75
-NO_RULE = ("loss_not_decreasing",)  # nothing more can be said of it yet
 
 
 def more(*roots: str, applies: Applies, always_wrong: bool = False) -> Callable[[Plant], Plant]:
@@ -110,11 +107,6 @@ def _is_sequential(setup: Setup) -> bool:
     return isinstance(setup.model, nn.Sequential) and bool(_layers(setup.model, ACTIVATIONS))
 
 
-def _everywhere(setup: Setup) -> bool:
-    del setup
-    return True
-
-
 Kind = type[nn.Module] | tuple[type[nn.Module], ...]
 
 
@@ -132,14 +124,14 @@ def _change(running: Running, **data: Tensor) -> None:
 # --- heads ----------------------------------------------------------------------------------------
 
 
-@more(*STUCK, applies=_has_one_output)
+@more("output_head", "constant_predictor", *STUCK, applies=_has_one_output)
 def softmax_over_one_unit(running: Running, choose: random.Random) -> None:
     """The output is always one."""
     del choose
     running.outputs = lambda out: functional.softmax(out, -1)
 
 
-@more(*STUCK, "dead_units", applies=_is_value)
+@more("output_head", *STUCK, "dead_units", applies=_is_value)
 def relu_head(running: Running, choose: random.Random) -> None:
     """Half of the targets lie below zero."""
     del choose
@@ -151,21 +143,24 @@ def _larger_targets(running: Running, factor: float) -> None:
     _change(running, y=data.y * factor, val_y=data.val_y * factor)
 
 
-@more(*STUCK, "input_scale", applies=_is_value)
+@more("output_head", *STUCK, "input_scale", applies=_is_value)
 def sigmoid_head(running: Running, choose: random.Random) -> None:
     """Zero to one for targets of minus to plus some twenty."""
     _larger_targets(running, choose.uniform(5, 20))
     running.outputs = torch.sigmoid
 
 
-@more(*STUCK, "input_scale", applies=_is_value)
+@more("output_head", *STUCK, "input_scale", applies=_is_value)
 def tanh_head(running: Running, choose: random.Random) -> None:
     """Minus one to one for targets of minus to plus some twenty."""
     _larger_targets(running, choose.uniform(5, 20))
     running.outputs = torch.tanh
 
 
-@more("dead_units", *STUCK, applies=lambda s: _is_table(s) and _is_sequential(s))
+@more(
+    *("constant_predictor", "zero_gradients", "dead_units", *STUCK),
+    applies=lambda s: _is_table(s) and _is_sequential(s),
+)
 def constant_predictor(running: Running, choose: random.Random) -> None:
     """What the last layer sees is multiplied by zero."""
     del choose
@@ -176,35 +171,37 @@ def constant_predictor(running: Running, choose: random.Random) -> None:
 # --- losses and targets ---------------------------------------------------------------------------
 
 
-@more(*NO_RULE, applies=lambda s: _is_value(s) and s.batch > 1)
+@more("target_mismatch", "output_head", applies=lambda s: _is_value(s) and s.batch > 1)
 def shapes_broadcast(running: Running, choose: random.Random) -> None:
     """Targets of shape (n) against outputs of shape (n, 1)."""
     del choose
     running.batch_of = lambda x, y: (x, y.flatten())
 
 
-@more("output_logits", "weight_norm_growth", "class_collapse", applies=_is_yes)
+@more(
+    *("target_mismatch", "output_logits", "weight_norm_growth", "class_collapse"), applies=_is_yes
+)
 def indices_to_a_binary_loss(running: Running, choose: random.Random) -> None:
     """Labels of one and two, where zero and one belong."""
     del choose
     _change(running, y=running.setup.task.data.y + 1)
 
 
-@more("class_collapse", *NO_RULE, applies=_has_labels)
+@more("target_mismatch", "class_collapse", "loss_not_decreasing", applies=_has_labels)
 def one_hot_to_an_index_loss(running: Running, choose: random.Random) -> None:
     """The first column of one-hot labels is taken for the index."""
     del choose
     _change(running, y=(running.setup.task.data.y == 0).long())
 
 
-@more("class_collapse", "representation_collapse", applies=_has_labels)
+@more("target_mismatch", "class_collapse", "representation_collapse", applies=_has_labels)
 def all_labels_equal(running: Running, choose: random.Random) -> None:
     """Labels were divided by something that they are smaller than."""
     del choose
     _change(running, y=torch.zeros_like(running.setup.task.data.y))
 
 
-@more("unchanged_parameters", "vanishing_gradient", "loss_multiplier", applies=_everywhere)
+@more(*ZERO, applies=lambda _: True)
 def gradients_of_zero(running: Running, choose: random.Random) -> None:
     """A weight of the loss that is zero."""
     del choose
@@ -213,7 +210,7 @@ def gradients_of_zero(running: Running, choose: random.Random) -> None:
 
 @more(
     *("loss_multiplier", "epsilon_domination", "learning_rate_too_low", "vanishing_gradient"),
-    applies=_everywhere,
+    applies=lambda _: True,
 )
 def loss_scaled_away(running: Running, choose: random.Random) -> None:
     """A mean over far too much."""
@@ -252,7 +249,9 @@ def without_negatives(running: Running, choose: random.Random) -> None:
 # --- data -----------------------------------------------------------------------------------------
 
 
-@more("label_noise", "overfitting", applies=_has_labels, always_wrong=True)
+@more(
+    *("validation_mismatch", "label_noise", "overfitting"), applies=_has_labels, always_wrong=True
+)
 def validation_labels_shuffled(running: Running, choose: random.Random) -> None:
     """Labels of other examples, for the validation only."""
     del choose
@@ -270,7 +269,7 @@ def label_in_a_feature(running: Running, choose: random.Random) -> None:
     _change(running, x=x, val_x=val_x)
 
 
-@more("class_collapse", "loss_spike", applies=_has_labels)
+@more("sorted_labels", "class_collapse", "loss_spike", applies=_has_labels)
 def sorted_by_class(running: Running, choose: random.Random) -> None:
     """One class after another, in the same order in each epoch."""
     del choose
@@ -296,7 +295,10 @@ def scales_apart(running: Running, choose: random.Random) -> None:
     _change(running, x=data.x * scale, val_x=data.val_x * scale)
 
 
-@more("input_scale", applies=lambda s: _has_batch_norm(s) and has_numbers(s))
+@more(
+    *("validation_mismatch", "input_scale"),
+    applies=lambda s: _has_batch_norm(s) and has_numbers(s),
+)
 def statistics_of_another_distribution(running: Running, choose: random.Random) -> None:
     """The validation set is scaled otherwise, which BatchNorm does not know."""
     factor, shift = choose.uniform(6, 20), choose.uniform(1, 3)
@@ -351,7 +353,7 @@ def dropout_of_nine_tenths(running: Running, choose: random.Random) -> None:
             module.p = p
 
 
-@more(*NO_RULE, applies=lambda s: _is_recurrent(s) and s.batch > 1)
+@more("runs_over_batch", applies=lambda s: _is_recurrent(s) and s.batch > 1)
 def wrong_axis_order(running: Running, choose: random.Random) -> None:
     """Batch for time."""
     del choose
@@ -372,7 +374,11 @@ class _SeesAll(nn.Module):
         return out
 
 
-@more("leakage", applies=lambda s: isinstance(s.model, LanguageModel), always_wrong=True)
+@more(
+    *("missing_causal_mask", "leakage"),
+    applies=lambda s: isinstance(s.model, LanguageModel),
+    always_wrong=True,
+)
 def causal_mask_missing(running: Running, choose: random.Random) -> None:
     """Each place sees the next word."""
     del choose
@@ -382,7 +388,7 @@ def causal_mask_missing(running: Running, choose: random.Random) -> None:
             blocks[index] = _SeesAll(block)
 
 
-@more(*NO_RULE, applies=_is_sequential)
+@more("missing_nonlinearity", applies=_is_sequential)
 def no_nonlinearity(running: Running, choose: random.Random) -> None:
     """Layers that are one."""
     del choose

@@ -6,6 +6,7 @@ from telemetry.answer_page.curves import Chart, Curve, extremes, in_svg
 from telemetry.answer_page.html import Cell, figure, joined, number, numeric, percent, table
 from telemetry.answer_page.reading import Answer, listed, mapping, mappings, real
 
+OF_DATA = {"twin", "conflict", "doubt", "leak"}  # kinds that are no gap of training
 ENDS_OF_TRAINING = {"train_low": "least usual of training", "train_high": "most usual"}
 
 
@@ -32,7 +33,7 @@ def _spread(gap: Answer, identity: str) -> str:
         counts = [real(count) for count in listed(found[key])]
         width, total = (high - low) / len(counts), max(math.fsum(counts), 1.0)
         points = [(low + (n + 0.5) * width, count / total) for n, count in enumerate(counts)]
-        curves.append(Curve(name=said, points=points))
+        curves.append(Curve(name=said, points=points, bars=width))
     known = [(real(gap.get(name)), said) for name, said in ENDS_OF_TRAINING.items()]
     chart = Chart(
         title=f"{gap['attribute']} in training and test",
@@ -40,6 +41,7 @@ def _spread(gap: Answer, identity: str) -> str:
         x_label=str(gap["attribute"]),
         y_label="share of the examples",
         curves=curves,
+        y_range=(0.0, max(y for curve in curves for _, y in curve.points) or 1.0),
         marks=[(place, said) for place, said in known if low <= place <= high],
     )
     svg = in_svg(chart, identity)
@@ -70,7 +72,7 @@ def _range(gap: Answer) -> str:
     """Of training."""
     low, high = gap.get("train_low"), gap.get("train_high")
     if high is None:
-        return "hardly any"
+        return "" if gap.get("kind") in OF_DATA else "hardly any"
     return f"up to {number(high)}" if low is None else f"{number(low)} .. {number(high)}"
 
 
@@ -80,4 +82,6 @@ def _neighbours(gap: Answer) -> str:
         (Cell(str(example)), Cell(" ".join(map(str, listed(names)))))
         for example, names in zip(listed(gap.get("example_ids")), near, strict=False)
     ]
-    return table("The farthest examples", ("test example", "nearest training examples"), rows)
+    is_far = gap.get("kind") not in OF_DATA
+    title = "The farthest examples" if is_far else str(gap["attribute"]).capitalize()
+    return table(title, ("test example", "nearest training examples"), rows)

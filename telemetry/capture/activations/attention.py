@@ -121,7 +121,7 @@ def measure_attention(inputs: AttentionInputs, module: nn.Module) -> AttentionMe
 
 
 def measure_fused(inputs: FusedAttention) -> AttentionMeasures | None:
-    """Extremes and entropies of the logits of a sample; None for shapes that it does not know."""
+    """Extremes and entropies of sampled attention logits; None for unknown shapes."""
     query, key = inputs.query, inputs.key
     if query.dim() == 3 and key.dim() == 3:  # noqa: PLR2004 - without a dimension of heads
         query, key = query.unsqueeze(0), key.unsqueeze(0)

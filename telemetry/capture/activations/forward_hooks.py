@@ -7,7 +7,7 @@ loaded where this package is not installed.
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -193,6 +193,21 @@ class LeaveHook(DoesNotTravel):
         if not torch.compiler.is_compiling():
             with self._events.contained:
                 self._events.leave(self._node, args, output)
+
+
+def hook_leave(events: ForwardEvents, node: ModuleNode) -> "RemovableHandle":
+    """Wait for the end of a module's forward."""
+    return node.module.register_forward_hook(LeaveHook(events, node), always_call=True)
+
+
+def hook_inside(events: ForwardEvents, node: ModuleNode) -> "Iterator[RemovableHandle]":
+    """Wait for the forward of a module inside: its end, and its beginning where that is needed."""
+    if node.needs_frame:
+        yield node.module.register_forward_pre_hook(EnterHook(events, node))
+    if node.recurrent:
+        watch = RecurrentHook(events, node)
+        yield node.module.register_forward_pre_hook(watch, with_kwargs=True)
+    yield hook_leave(events, node)
 
 
 class GradientHook(DoesNotTravel):

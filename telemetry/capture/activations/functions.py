@@ -18,17 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from telemetry.capture.activations.attention import AttentionInputs, FusedAttention, SoftmaxInput
 from telemetry.capture.activations.statistics import Family
-
-
-class Operation(Protocol):
-    """An operator overload."""
-
-    _schema: torch.FunctionSchema
-
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        """Run it."""
-        ...
-
+from telemetry.capture.losses.tape import Operation, Tape
 
 Look: TypeAlias = Callable[[Sequence[object], Mapping[str, object], object], None]
 
@@ -162,6 +152,7 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Args:
         events: The observer.
         contained: A block that keeps what goes wrong in here from the operation that ran.
+        tape: Told every operation, for the loss is among them.
 
     Attributes:
         cost_s: Seconds of processor time spent in here, the operations themselves left out.
@@ -169,8 +160,14 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, events: OperationEvents, contained: AbstractContextManager[object]) -> None:
+    def __init__(
+        self,
+        events: OperationEvents,
+        contained: AbstractContextManager[object],
+        tape: Tape | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._tape = tape or Tape()
         self._contained = contained
         self.cost_s = 0.0
         self._events = events
@@ -209,8 +206,9 @@ class ActivationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         started_s = time.thread_time()
         look = self._looks.get(func)
-        if look is not None:
-            with self._contained:
+        with self._contained:
+            self._tape.add(func, args, kwargs or {}, result)
+            if look is not None:
                 look(args, kwargs or {}, result)
         self.cost_s += time.thread_time() - started_s + DISPATCH_S
         return result

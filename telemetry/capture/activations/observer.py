@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from telemetry.capture.activations.forward_hooks import (
-    EnterHook,
     GradientHook,
-    LeaveHook,
-    RecurrentHook,
     Visit,
+    hook_inside,
+    hook_leave,
 )
 from telemetry.capture.activations.modules import (
     ModuleNode,
@@ -41,6 +40,7 @@ from telemetry.capture.isolation.torch_state import (
     in_backward,
     something_was_compiled,
 )
+from telemetry.capture.losses.packet import LossPacket
 from telemetry.capture.parameters.statistics.dead_bitmap import DeadWindows
 from telemetry.capture.steps.entry_hook import Arguments, entry_modules, hook_entry
 from telemetry.capture.tensors.inputs import tensors_in
@@ -155,6 +155,10 @@ class ModuleObserver:
     def _packet(self, observations: Sequence[Observation[Tensor]]) -> ModulePacket | None:
         return ModulePacket.of(observations, self._windows) if observations else None
 
+    def take_losses(self) -> list[LossPacket]:
+        """The losses that were followed since the last call."""
+        return self._operations.losses.take()
+
     def settle(self, phase: str, step: int | None = None) -> None:
         """Say of which phase the forwards are that wait for it, and of which step, if another."""
         for forward in self._waiting.values():
@@ -168,6 +172,7 @@ class ModuleObserver:
         if visit is None:
             return None
         visit.roots_seen = True
+        self._operations.root(roots, visit.step)
         return self._recorder.losses(roots, Forward(step=visit.step, phase=TRAIN))
 
     # --- what the hooks call ------------------------------------------------------------------
@@ -201,7 +206,9 @@ class ModuleObserver:
             forward = self._open(visit, node)
             if forward is not None:
                 with undispatched():
-                    self._recorder.input(node, (*tensors_in(args), *tensors_in(kwargs)), forward)
+                    inputs = (*tensors_in(args), *tensors_in(kwargs))
+                    self._recorder.input(node, inputs, forward)
+                    self._operations.given(inputs)
             visit.failed = False
         return self.enter_recurrent(node, args, kwargs) if node.recurrent else None
 
@@ -246,6 +253,8 @@ class ModuleObserver:
                 visit.failed = True
                 with self._guard(PART), undispatched():
                     self._observe_output(visit, node, output)
+                    if node.has_parameters:
+                        self._operations.losses.tape.layer_left(node.path, first_tensor(output))
                     if node.embedding and args and visit.forward is not None:
                         self._recorder.embedded(node, args[0], visit.forward)
                     visit.failed = False
@@ -291,34 +300,20 @@ class ModuleObserver:
         visit.n_forwards += 1
         visit.calls.clear()
         visit.push(node)
-        self._hook_leave(visit, node)
+        visit.inner_handles.append(hook_leave(self, node))
         for inner in self._nodes:
             if inner.module is node.module:
                 continue
             if not has_gradient and inner.runs_fused():
                 self.not_observed.setdefault(inner.path, FAST_PATH)
                 continue
-            self._hook_enter(visit, inner)
-            self._hook_leave(visit, inner)
+            visit.inner_handles.extend(hook_inside(self, inner))
         self._operations.enter(may_evaluate=not has_gradient)
         return forward
 
     def _entry(self, module: nn.Module) -> ModuleNode | None:
         nodes = self._nodes if self._searching else self._entries
         return next((node for node in nodes if node.module is module), None)
-
-    def _hook_enter(self, visit: Visit, node: ModuleNode) -> None:
-        if node.needs_frame:
-            hook = EnterHook(self, node)
-            visit.inner_handles.append(node.module.register_forward_pre_hook(hook))
-        if node.recurrent:
-            watch = RecurrentHook(self, node)
-            handle = node.module.register_forward_pre_hook(watch, with_kwargs=True)
-            visit.inner_handles.append(handle)
-
-    def _hook_leave(self, visit: Visit, node: ModuleNode) -> None:
-        hook = LeaveHook(self, node)
-        visit.inner_handles.append(node.module.register_forward_hook(hook, always_call=True))
 
     def _observe_output(self, visit: Visit, node: ModuleNode, output: object) -> None:
         forward = visit.forward
@@ -337,7 +332,10 @@ class ModuleObserver:
             if forward.phase == TRAIN and visit.wants_gradient(call):
                 self._hook_outputs(visit, node, output, call)
         if not visit.frames:
-            self._recorder.root_outputs(node, tensors_in(output), forward)
+            outputs = list(tensors_in(output))
+            self._recorder.root_outputs(node, outputs, forward)
+            if forward.phase == TRAIN and torch.is_grad_enabled():
+                self._operations.forward_left(node.path, outputs)
 
     def _hook_outputs(self, visit: Visit, node: ModuleNode, output: object, call: int) -> None:
         """Wait for the gradient of an output, and of the last state of a recurrent module."""
@@ -369,6 +367,7 @@ class ModuleObserver:
         visit, self._visit = self._visit, None
         if visit is not None:
             self._close(visit)
+            self._operations.end()
             _remove(visit.inner_handles)
             _remove(visit.entry_handles)
         return visit

@@ -5,11 +5,10 @@ model in which none was found is asked rarely.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from telemetry.capture.activations.attention import AttentionInputs
 from telemetry.capture.activations.forward_hooks import Frame, Visit
@@ -18,8 +17,10 @@ from telemetry.capture.activations.recorder import SiteRecorder
 from telemetry.capture.activations.records import Observation
 from telemetry.capture.activations.statistics import Family
 from telemetry.capture.isolation.guard import Guard
-from telemetry.capture.isolation.hook_scope import undispatched
-from telemetry.capture.isolation.torch_state import in_backward
+from telemetry.capture.isolation.hook_scope import n_dispatch_modes, undispatched
+from telemetry.capture.isolation.lingering_modes import let_linger, take_away, take_away_others
+from telemetry.capture.isolation.torch_state import in_backward, in_transform
+from telemetry.capture.losses.observer import LossObserver
 
 PART = "modules"
 N_WITHOUT_OPERATIONS = 4  # sampled steps after which a model is taken to have no functional ones
@@ -55,17 +56,22 @@ class OperationObserver:
     Args:
         recorder: Measures them.
         guard: Contains what fails.
+
+    Attributes:
+        losses: Follows what the mode sees between forward and backward.
     """
 
     def __init__(self, recorder: SiteRecorder, guard: Guard) -> None:
         self._recorder = recorder
         self._guard = guard
-        self._mode = ActivationMode(self, guard(PART))
+        self.losses = LossObserver()
+        self._mode = ActivationMode(self, guard(PART), self.losses.tape)
         self._visit: Visit | None = None
         self._n_visits = 0
         self._last_found = 0
         self._wanted = True
         self._gates: deque[_Gate] = deque(maxlen=N_GATES)
+        self._is_lingering = False
 
     @property
     def cost_s(self) -> float:
@@ -78,8 +84,10 @@ class OperationObserver:
         if visit.is_evaluation:
             return
         quiet = self._n_visits - self._last_found >= N_WITHOUT_OPERATIONS
+        quiet = quiet and not self.losses.is_in_forward
         self._wanted = not quiet or self._n_visits % OPERATIONS_EVERY == 0
         self._n_visits += 1
+        self.losses.begin()
 
     def enter(self, *, may_evaluate: bool) -> None:
         """An outermost forward begins.
@@ -88,19 +96,56 @@ class OperationObserver:
             may_evaluate: It is looked at whatever was found before: few are, and a functional
                 dropout that is on in them is seen here alone.
         """
-        wanted = self._wanted or may_evaluate
-        if self._visit is not None and wanted and modes_are_safe():
+        take_away_others(self._mode)
+        self.losses.tape.forward_begins()
+        if self._wanted or may_evaluate:
+            self._put_on()
+
+    def given(self, inputs: Iterable[Tensor]) -> None:
+        """An outermost forward was given these."""
+        if self.losses.is_wanted and not in_transform():
+            self.losses.tape.given(inputs)
+
+    def forward_left(self, path: str, outputs: Iterable[Tensor]) -> None:
+        """An outermost forward with gradient has returned these; the mode stays for their loss."""
+        if not self.losses.is_wanted or in_transform() or n_dispatch_modes() > self._is_on:
+            return
+        self.losses.tape.forward_left(path, outputs)
+        self._put_on()
+        if self._is_on:
+            let_linger(self._mode)
+            self._is_lingering = True
+
+    def leave(self) -> None:
+        """An outermost forward has ended: the mode goes unless it waits for the loss."""
+        self._gates.clear()
+        if not self._is_lingering:
+            self._take_off()
+
+    def root(self, roots: Sequence[Tensor], step: int) -> None:
+        """A backward pass begins: follow what it starts from."""
+        self._take_off()
+        self.losses.root(roots, step)
+
+    def end(self) -> None:
+        """The step is over."""
+        self._take_off()
+        self.losses.tape.clear()
+
+    @property
+    def _is_on(self) -> bool:
+        return self._visit is not None and self._visit.mode_is_on
+
+    def _put_on(self) -> None:
+        if self._visit is not None and not self._is_on and modes_are_safe():
             self._mode.__enter__()  # type: ignore[no-untyped-call]
             self._visit.mode_is_on = True
 
-    def leave(self) -> None:
-        """It has ended."""
-        self._gates.clear()
-        visit = self._visit
-        # Another mode on top was entered in the forward and not left; ours stays below it, idle.
-        if visit is not None and visit.mode_is_on and _get_current_dispatch_mode() is self._mode:
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            visit.mode_is_on = False
+    def _take_off(self) -> None:
+        self._is_lingering = False
+        # Not of this thread, or gone with a mode below it: it stays, idle.
+        if self._visit is not None and self._is_on and take_away(self._mode):
+            self._visit.mode_is_on = False
 
     def _running(self) -> Visit | None:
         """The visit, if an operation of its forward is one to look at."""

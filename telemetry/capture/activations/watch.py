@@ -114,6 +114,8 @@ class ModuleWatch:
             packet = self._modules.end()
             if packet is not None:
                 self._put(packet)
+            for loss in self._modules.take_losses():
+                self._put(loss)
             if not self._is_ordered and self._modules.execution_order:
                 self._is_ordered = True
                 self._catalogue.set_execution_order(self._modules.execution_order)

@@ -16,20 +16,22 @@ import os
 import shutil
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from telemetry.capture.auto.command_line import CommandLine
 from telemetry.capture.auto.find_model import numbered_parameters, owns, owns_all, root_of
+from telemetry.capture.auto.printed_metrics import PrintedMetrics
+from telemetry.capture.auto.script_config import script_config
 from telemetry.capture.callback import TelemetryCallback
 from telemetry.capture.environment import open_callbacks
 from telemetry.capture.environment.ranks import rank_and_world_size
-from telemetry.capture.environment.script_arguments import config_of
 from telemetry.capture.isolation.contained import contained
 from telemetry.capture.steps import backward
 from telemetry.capture.steps.ledger import without_calls
@@ -67,10 +69,12 @@ class ScriptWatch:
 
     Args:
         request: What to record with.
+        command_line: What the script's parsers have made of its arguments.
     """
 
-    def __init__(self, request: RecordRequest) -> None:
+    def __init__(self, request: RecordRequest, command_line: CommandLine | None = None) -> None:
         self._request = request
+        self._command_line = command_line or CommandLine()
         self._process = os.getpid()
         self._new: list[weakref.ref[Optimizer]] = []
         self._training: Training | None = None
@@ -81,6 +85,10 @@ class ScriptWatch:
         self._stepped = False
         self._calls_watched = False
         self._step_hook: RemovableHandle | None = None
+        self._printed: PrintedMetrics | None = None
+        if request.metrics_from_stdout:
+            with contained(_log_unread_output):
+                self._printed = PrintedMetrics(sys.stdout, self.log)
         open_callbacks.watch(self._on_callback)
         atexit.register(self._take_back)
 
@@ -91,6 +99,11 @@ class ScriptWatch:
         self._new.append(weakref.ref(optimizer))
         self._watch_calls()
         self._watch_training()
+
+    def log(self, metrics: Mapping[str, object]) -> None:
+        """Metrics that the script has printed, or logged elsewhere: those of the present step."""
+        if self._training is not None and not self._is_over and self._is_at_home():
+            self._training.callback.log(**cast("Mapping[str, float]", metrics))
 
     def why_nothing(self) -> str | None:
         """What is missing in the record of this script; None: nothing."""
@@ -108,6 +121,8 @@ class ScriptWatch:
         self._ignore_calls()
         self._drop_step_hook()
         backward.forget(self._on_backward)
+        if self._printed is not None:
+            self._printed.stop()
         with contained(_log_failure):
             self._take_back()
             if self._training is not None:
@@ -176,7 +191,7 @@ class ScriptWatch:
                     optimizers,
                     project=self._request.project,
                     name=self._request.name,
-                    config=config_of(sys.argv[1:]),
+                    config=self._config(),
                     tags=self._request.tags,
                     total_steps=self._request.total_steps,
                     every=self._request.every or "auto",
@@ -184,6 +199,12 @@ class ScriptWatch:
         finally:
             self._is_making = False
         self._training = Training(callback, model, tuple(optimizers))
+
+    def _config(self) -> Mapping[str, object]:
+        found: dict[str, object] = {}
+        with contained(_log_unread_config):
+            found.update(script_config(self._command_line))
+        return found
 
     def _joined(self, former: Training, new: list[Optimizer]) -> list[Optimizer]:
         """The new optimizers and those of before that go on beside them.
@@ -280,3 +301,11 @@ def _is_tracing() -> bool:
 
 def _log_failure(error: Exception) -> None:
     logger.warning("nothing is recorded: %s: %s", type(error).__name__, error)
+
+
+def _log_unread_output(error: Exception) -> None:
+    logger.warning("printed metrics are not recorded: %s: %s", type(error).__name__, error)
+
+
+def _log_unread_config(error: Exception) -> None:
+    logger.warning("the configuration is not recorded: %s: %s", type(error).__name__, error)

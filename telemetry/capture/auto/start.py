@@ -9,19 +9,20 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from telemetry.capture.auto import trackers
+from telemetry.capture.auto.command_line import CommandLine
+from telemetry.capture.auto.imports import when_imported
 from telemetry.capture.configured_store import configured_store
 from telemetry.capture.isolation.contained import contained
 from telemetry.errors import UsageError
 from telemetry.format.runs import project_folder
 from telemetry.requests.record import AUTO_VARIABLE, RecordRequest
+from telemetry.requests.trial import Trial
 
 if TYPE_CHECKING:
     from telemetry.capture.auto.script_watch import ScriptWatch
@@ -43,7 +44,7 @@ def start() -> None:
     if _started or os.environ.get("TELEMETRY_DISABLED", "") not in {"", "0"} or _is_worker():
         return
     try:
-        request = RecordRequest.of(os.environ)
+        request, trial = RecordRequest.of(os.environ), Trial.of(os.environ)
     except UsageError as error:
         sys.stderr.write(f"telemetry: {error}\n")
         return
@@ -52,8 +53,20 @@ def start() -> None:
     if request.speaker is None:
         request = replace(request, speaker=os.getpid())
         os.environ[AUTO_VARIABLE] = request.to_variable()
+    if trial is not None:
+        _prepare(trial)
     _started.append(AutoStart(request))
     _started[0].begin()
+
+
+def _prepare(trial: Trial) -> None:
+    """Other seeds, and other data, for the script of a trial."""
+    from telemetry.capture.treatment import early, seeds  # noqa: PLC0415 - for trials alone
+
+    if trial.seed_offset:
+        seeds.shift_random(trial.seed_offset)
+    for name, told in (("torch", early.torch_is_loaded), ("numpy.random", early.numpy_is_loaded)):
+        when_imported(name, functools.partial(told, trial))
 
 
 def _is_worker() -> bool:
@@ -70,18 +83,20 @@ class AutoStart:
     def __init__(self, request: RecordRequest) -> None:
         self._request = request
         self._watch: ScriptWatch | None = None
+        self._command_line = CommandLine()
         self._started_s = time.time()
         self._reason: Callable[[], str | None] = lambda: NO_TORCH if request.asked else None
 
     def begin(self) -> None:
-        """Wait for `torch.optim`, or go on where it is loaded already."""
+        """Wait for `torch.optim`, or go on where it is loaded already; see what else is known."""
         if self._request.speaker == os.getpid():
             atexit.register(self._say_why)
-        loaded = sys.modules.get(MODULE)
-        if loaded is None:
-            sys.meta_path.insert(0, _Waiting(self._wake))
-        else:
-            self._wake(loaded)
+        when_imported(MODULE, self._wake)
+        when_imported("argparse", self._command_line.watch_argparse)
+        when_imported("click.core", self._command_line.watch_click)
+        for name in trackers.TENSORBOARD:
+            when_imported(name, functools.partial(trackers.watch_tensorboard, log=self._log))
+        when_imported(trackers.WANDB, functools.partial(trackers.watch_wandb, log=self._log))
 
     def _wake(self, module: ModuleType) -> None:
         """Watch the constructor of optimizers, which runs once for each, for good."""
@@ -101,9 +116,13 @@ class AutoStart:
         if self._watch is None:
             from telemetry.capture.auto.script_watch import ScriptWatch  # noqa: PLC0415 - loads pyarrow
 
-            self._watch = ScriptWatch(self._request)
+            self._watch = ScriptWatch(self._request, self._command_line)
             self._reason = self._watch.why_nothing
         self._watch.made(optimizer)
+
+    def _log(self, metrics: Mapping[str, object]) -> None:
+        if self._watch is not None:
+            self._watch.log(metrics)
 
     def _failed(self, error: Exception) -> None:
         self._reason = lambda: f"nothing was recorded: {type(error).__name__}: {error}"
@@ -122,44 +141,3 @@ class AutoStart:
         store = configured_store()
         runs = store.glob(f"project={project_folder(self._request.project)}/run=*")
         return any(run.stat().st_mtime >= self._started_s for run in runs)
-
-
-class _Waiting(MetaPathFinder):
-    """Finds nothing itself; calls `wake` once the module has run."""
-
-    def __init__(self, wake: Callable[[ModuleType], None]) -> None:
-        self._wake = wake
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The module's real spec, with a loader that tells when it has run."""
-        del path, target
-        if fullname != MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Telling(spec, spec.loader, self._wake)
-        return spec
-
-
-class _Telling(Loader):
-    """Runs a module by its own loader, gives that back to it, and tells."""
-
-    def __init__(
-        self, spec: ModuleSpec, loader: Loader, wake: Callable[[ModuleType], None]
-    ) -> None:
-        self._spec = spec
-        self._loader = loader
-        self._wake = wake
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the real loader does."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """As the real loader does; then the module is as if nobody had waited for it."""
-        self._spec.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        self._wake(module)

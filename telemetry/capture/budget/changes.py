@@ -66,7 +66,7 @@ class ChangeWatch:
 
 
 def is_change(before: FloatArray, new: FloatArray) -> bool:
-    """Whether values, shape (n,), are of another level or noise than those before, shape (m,)."""
+    """Whether values, shape (n,), differ in level or noise from those before, shape (m,)."""
     level, spread = _level_and_spread(before)
     new_level, new_spread = _level_and_spread(new)
     least = LEAST_SPREAD_SHARE * abs(level)

@@ -65,6 +65,7 @@ class Costs:
         self._looked_from_s = self._looked_s = 0.0  # at evaluations, in the step in progress
         self._evaluations_s = 0.0
         self._plain_s: deque[float] = deque(maxlen=N_EXACT)  # steps without a sample, exact
+        self._usual_s = 0.0  # their median
         self._limit_s = LEAST_LIMIT_S  # of a step that is neither sampled nor exact
 
     @property
@@ -158,6 +159,22 @@ class Costs:
         """It was; a step ends after that."""
         self._looked_s += max(self.meter.spent_s - self._looked_from_s, 0.0)
 
+    def add_usual(self) -> None:
+        """The step that ends was not timed: it has cost what those cost that are."""
+        self.meter.add(self._usual_s)
+
+    def quiet_until(self, step: int) -> int:
+        """The next step that is sampled, timed, or at which something is decided."""
+        timed = step + EXACT_EVERY - (step - EXACT_PHASE) % EXACT_EVERY
+        return min(timed, self.governor.quiet_until(step))
+
+    def quiet_step_ended(self) -> float:
+        """A step before that one, which was not timed, has ended; what it has cost."""
+        self.n_steps += 1
+        self._is_sampled = False
+        self.governor.quiet_step_ended(self._usual_s)
+        return self._usual_s
+
     def take_step(self) -> float:
         """What the step that ends has cost, in seconds; the next one begins at 0."""
         self.n_steps += 1
@@ -167,8 +184,8 @@ class Costs:
             seconds = self.meter.take()
             if not self._is_sampled:
                 self._plain_s.append(max(seconds - looked_s, 0.0))
-                usual_s = statistics.median(self._plain_s)
-                self._limit_s = max(LIMIT_FACTOR * usual_s, LEAST_LIMIT_S)
+                self._usual_s = statistics.median(self._plain_s)
+                self._limit_s = max(LIMIT_FACTOR * self._usual_s, LEAST_LIMIT_S)
         else:
             seconds = self.meter.take(limit_s=self._limit_s)
         # Looks at evaluations are few whatever they cost; samples of training do not pay for them.

@@ -57,6 +57,12 @@ class Floor:
             self._next = next(self._steps)
         return self._next == step
 
+    def after(self, step: int) -> int:
+        """The next one after a step that was asked for."""
+        while self._next <= step:
+            self._next = next(self._steps)
+        return self._next
+
     def _all(self) -> Iterator[int]:
         index = 0
         while True:

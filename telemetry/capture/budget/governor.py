@@ -169,6 +169,26 @@ class Governor:
         """Look closely at the steps that come, if there was no such stretch a short while ago."""
         self._has_changed = True
 
+    def quiet_until(self, step: int) -> int:
+        """The next step that may be sampled, or at which something is decided.
+
+        Args:
+            step: For which `sampled` was asked.
+        """
+        since = self._closer_from
+        if self._is_refused or (since is not None and step - since < SHORT_RUN * self._finest):
+            return step + 1
+        return min(
+            step + self.cadence - step % self.cadence,
+            step + DECISION_EVERY - step % DECISION_EVERY,
+            self._floor.after(step),
+        )
+
+    def quiet_step_ended(self, seconds: float) -> None:
+        """A step before that one has ended, in which recording has cost so much."""
+        self.cost_s += seconds
+        self._cost_before_step_s = self.cost_s
+
     def charge(self, seconds: float) -> None:
         """Add time that the training thread has just spent on recording."""
         if not 0.0 <= seconds <= CREDIBLE_S:

@@ -40,13 +40,16 @@ class SampleWatch:
         guard: Contains failures.
         put: Hands packets to the writer thread.
         costs: Charged for hashing; say whether it may go on.
+
+    Attributes:
+        hashes: The batches of the step in progress are hashed.
     """
 
     def __init__(self, guard: Guard, *, put: Callable[[Packet], None], costs: Costs) -> None:
         self._guard = guard
         self._put = put
         self._costs = costs
-        self._hashes = False  # the batches of the step in progress
+        self.hashes = False
         self._window_is_open = True  # of 64 steps
         self._batches = BatchHasher()
         self._hasher = SampleHasher()
@@ -69,7 +72,7 @@ class SampleWatch:
         """Decide whether its batches are hashed; those of sampled steps are."""
         if record.step % WINDOW_STEPS == 0:
             self._window_is_open = self._costs.hashes(record.step)
-        self._hashes = self._window_is_open or record.sampled
+        self.hashes = self._window_is_open or record.sampled
 
     def forward(
         self,
@@ -84,7 +87,7 @@ class SampleWatch:
         if may_evaluate:
             self.evaluated((args, kwargs))
             return
-        if not self._hashes:
+        if not self.hashes:
             return
         self._hash_batch(record, args, kwargs)
         is_wanted = self._n_trained < MAX_FORWARDS and len(self._of_step) < FORWARDS_OF_STEP

@@ -9,8 +9,9 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import PurePath
 
-from telemetry.capture.environment.hidden_values import HIDDEN, is_secret, without_secrets
+from telemetry.capture.environment.hidden_values import is_secret, without_secrets
 from telemetry.capture.isolation.contained import contained
+from telemetry.format.replay import HIDDEN
 from telemetry.json_values import Json
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,8 @@
-"""Where a run was made: versions, devices, host and script; and whether this is the place for one.
+"""Where a run was made: versions, devices, host and script.
 
 Nothing here is a secret: environment variables are copied by an allow-list only.
 """
 
-import hashlib
 import multiprocessing
 import os
 import platform
@@ -15,29 +14,12 @@ import torch
 
 from telemetry.capture.environment.numerics import switches
 from telemetry.capture.environment.ranks import rank_and_world_size
-from telemetry.format.regular_files import read_beginning
+from telemetry.format.replay import RECORDED_VARIABLES, script_digest
 from telemetry.json_values import Json
 from telemetry.processes import host_name
 
 DISTRIBUTION = "training-telemetry"
 VALUE_LIMIT = 200  # characters
-SCRIPT_BYTES = 1 << 20  # that are hashed
-DIGEST_BYTES = 6
-# Variables that change the numbers, the speed or the place of a training.
-ALLOWED_VARIABLES = (
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "LOCAL_WORLD_SIZE",
-    "MKL_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
-    "PYTHONHASHSEED",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "SLURM_JOB_ID",
-    "SLURM_JOB_NUM_NODES",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)
 
 
 def capture_environment() -> dict[str, Json]:
@@ -58,7 +40,9 @@ def capture_environment() -> dict[str, Json]:
         "world_size": world_size,
         "numerics": switches(),
         "variables": {
-            name: os.environ[name][:VALUE_LIMIT] for name in ALLOWED_VARIABLES if name in os.environ
+            name: os.environ[name][:VALUE_LIMIT]
+            for name in RECORDED_VARIABLES
+            if name in os.environ
         },
     }
 
@@ -81,13 +65,7 @@ def script_name() -> str:
 
 def script_hash() -> str:
     """A hash of the script that runs: its code, where no repository tells; '' if there is none."""
-    if not script_name():
-        return ""
-    try:
-        content = read_beginning(Path(sys.argv[0]), n_bytes=SCRIPT_BYTES)
-    except OSError:
-        return ""
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+    return script_digest(Path(sys.argv[0])) if script_name() else ""
 
 
 def _version(distribution: str) -> str:

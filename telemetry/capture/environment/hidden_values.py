@@ -9,7 +9,7 @@ for a hyperparameter that is missing costs less than a password that is shown.
 
 import re
 
-HIDDEN = "(hidden)"
+from telemetry.format.replay import HIDDEN
 
 _ALWAYS = frozenset(
     {"password", "passwords", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets"}

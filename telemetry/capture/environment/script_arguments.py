@@ -38,7 +38,7 @@ def config_of(arguments: Sequence[str]) -> dict[str, Json]:
 
 
 def is_option(word: str) -> bool:
-    """Begins with a dash and is not a negative number."""
+    """Whether an argument begins with a dash and is not a negative number."""
     return word.startswith("-") and word.strip("-") != "" and isinstance(value_of(word), str)
 
 

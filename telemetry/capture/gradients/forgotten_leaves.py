@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from telemetry.capture.catalogue.group_settings import parameters_of
 from telemetry.capture.event import Event
 from telemetry.capture.isolation.guard import guarded
 from telemetry.capture.isolation.torch_state import in_transform
-from telemetry.capture.isolation.untraced import untraced
 from telemetry.capture.steps.entry_hook import DoesNotTravel
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver, Surroundings
@@ -86,25 +84,16 @@ class ForgottenLeaves(StepObserver):
         self._others: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._before: dict[int, tuple[weakref.ref[Tensor], int]] = {}  # with its version
         self._told: frozenset[int] = frozenset()
-        self._step_hook: RemovableHandle | None = None
         self._output_hook: RemovableHandle | None = None
 
-    def attached(self) -> None:
-        """See which optimizers step that were not given."""
-
-        @untraced
-        def begins(optimizer: Optimizer, args: object, kwargs: object) -> None:
-            del args, kwargs
-            if optimizer not in self._others:
-                self._stepped(optimizer)
-
-        self._step_hook = register_optimizer_step_pre_hook(begins)
-
     def close(self) -> None:
-        """Remove the hooks."""
+        """Remove the hook."""
         self._drop_output_hook()
-        if self._step_hook is not None:
-            self._step_hook.remove()
+
+    def other_steps(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """What it holds is trained, too."""
+        del record
+        self._others.add(optimizer)
 
     def sample_begins(self, record: StepRecord) -> None:
         """Look at the first forward of this step, if it is its turn."""
@@ -134,10 +123,6 @@ class ForgottenLeaves(StepObserver):
     # --- inside -------------------------------------------------------------------------------
 
     @guarded(part)
-    def _stepped(self, optimizer: Optimizer) -> None:
-        self._others.add(optimizer)
-
-    @guarded(part)
     def _returned(self, record: StepRecord, inputs: Sequence[Tensor], output: object) -> None:
         self._drop_output_hook()
         found = leaves(tuple(tensors_in(output)), limit=MAX_NODES, ends=inputs)
@@ -152,7 +137,8 @@ class ForgottenLeaves(StepObserver):
         self._n_walks += 1
         if self._n_walks == 1:
             return
-        held = {id(p) for optimizer in self._others for p in parameters_of(optimizer)}
+        optimizers = (*self.around.optimizers, *self._others)
+        held = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
         kept = [
             leaf
             for leaf in unknown

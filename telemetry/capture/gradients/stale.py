@@ -140,7 +140,9 @@ class _UsedGradients:
             now = _norms(gradients)
             self._places = self._places_now()
             if self._stale is None:
-                self._stale = (now == self._norms).all(dim=0) & self._was_used
+                # One that holds NaN stays it: what was cleared would be zero, or gone.
+                same = (now == self._norms) | (now.isnan() & self._norms.isnan())
+                self._stale = same.all(dim=0) & self._was_used
             else:
                 self._stale = self._stale & (now[1] != 0)
 

@@ -11,23 +11,17 @@ Optimizers that the callback was not given are seen by torch's hook on all of th
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from telemetry.capture.catalogue.group_settings import parameters_of
-from telemetry.capture.isolation.guard import guarded
-from telemetry.capture.isolation.untraced import untraced
+from telemetry.capture.catalogue.group_settings import PARAMETERS, parameters_of
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver, Surroundings
 from telemetry.capture.tensors.plain import plain
 from telemetry.format.unused_calls import CLEARED_CALLS, FEW_CALLS, MANY_CALLS
-
-if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
 
 OPTIMIZER_STEPS = "optimizer_steps"
 EMPTY_STEPS = "empty_optimizer_steps"
@@ -50,11 +44,9 @@ class UnusedPasses(StepObserver):
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self._guard = around.guard
         self._own = frozenset(around.optimizers)
         self._others: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool]]
         self._others = weakref.WeakKeyDictionary()
-        self._handle: RemovableHandle | None = None
         self._has_stepped = False  # since the last call
         self._passes = (-1, 0)  # step, and backward passes in it, at the last call
         self._n_calls = 0  # without a step
@@ -65,21 +57,8 @@ class UnusedPasses(StepObserver):
         self._gradients: tuple[tuple[Tensor, Tensor, int], ...] = ()
         self._weights: _Weights | None = None
 
-    def attached(self) -> None:
-        """See the steps of all optimizers."""
-
-        @untraced
-        def begins(optimizer: Optimizer, args: object, kwargs: object) -> None:
-            del args, kwargs
-            if optimizer not in self._own:
-                self.other_steps(optimizer)
-
-        self._handle = register_optimizer_step_pre_hook(begins)
-
     def close(self) -> None:
-        """Remove the hook and let go of weights."""
-        if self._handle is not None:
-            self._handle.remove()
+        """Let go of weights."""
         self._begin_anew()
 
     def before_step(self, record: StepRecord, optimizer: Optimizer) -> None:
@@ -92,11 +71,10 @@ class UnusedPasses(StepObserver):
         del record, optimizer
         self._has_stepped = True
 
-    @guarded(part)
-    def other_steps(self, optimizer: Optimizer) -> None:
+    def other_steps(self, record: StepRecord, optimizer: Optimizer) -> None:
         """An optimizer steps that was not given."""
         if self._holds(optimizer):
-            self._count(self.around.ledger.current, optimizer)
+            self._count(record, optimizer)
 
     def called(self, record: StepRecord) -> None:
         """Count the call if a backward pass came since the last one, and no step."""
@@ -132,11 +110,14 @@ class UnusedPasses(StepObserver):
     # --- inside -------------------------------------------------------------------------------
 
     def _count(self, record: StepRecord, optimizer: Optimizer) -> None:
-        if any(parameter.grad is not None for parameter in parameters_of(optimizer)):
-            self._has_stepped = True
-            record.add(OPTIMIZER_STEPS, 1)
-        else:
-            record.add(EMPTY_STEPS, 1)
+        for group in optimizer.param_groups:  # a generator would take each step as long again
+            for parameter in group[PARAMETERS]:
+                if parameter.grad is not None:
+                    self._has_stepped = True
+                    values = record.values
+                    values[OPTIMIZER_STEPS] = values.get(OPTIMIZER_STEPS, 0) + 1
+                    return
+        record.add(EMPTY_STEPS, 1)
 
     def _holds(self, optimizer: Optimizer) -> bool:
         """Whether an optimizer has a parameter of the model."""
@@ -155,7 +136,8 @@ class UnusedPasses(StepObserver):
             self._n_foreign += 1
             if self._n_foreign >= FEW_CALLS:
                 ledger.count_calls()
-        self._longest = max(self._longest or 0, self._n_calls + 1)
+        if self._longest is None or self._n_calls >= self._longest:
+            self._longest = self._n_calls + 1
         if self._n_calls:
             self._begin_anew()
 

@@ -188,5 +188,54 @@ def guarded(
     return decorate
 
 
+class _Shortened(_Guarded, Protocol):
+    stage: int
+    is_timed: bool
+
+
+Q = TypeVar("Q", bound=_Shortened)
+
+
+def shortcut(
+    part: str, stage: int, whole: Callable[[Q], Callable[P, R]]
+) -> Callable[[Callable[Concatenate[Q, P], bool]], Callable[Concatenate[Q, P], R | None]]:
+    """A method that is tried first where its turn has come; where it declines, the whole way.
+
+    It has no block of its own, is timed only where its object says so, and is not tried within a
+    mode of the training. An exception switches the part off, and what is guarded on the whole way
+    with it.
+
+    Args:
+        part: Switched off by an exception.
+        stage: Of the object when the turn of the method has come; the next one follows.
+        whole: Tells what is called otherwise, with the same arguments.
+    """
+
+    def decorate(
+        method: Callable[Concatenate[Q, P], bool],
+    ) -> Callable[Concatenate[Q, P], R | None]:
+        def inner(self: Q, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+            if self.stage == stage and not (n_dispatch_modes() or n_function_modes()):
+                self.stage = stage + 1
+                guard = self._guard
+                is_outermost = self.is_timed and guard.meter.start()
+                try:
+                    if method(self, *args, **kwargs):
+                        return None
+                except Exception as error:  # noqa: BLE001 - what this module is for
+                    self.stage = 0
+                    guard.caught(part, error)
+                finally:
+                    if is_outermost:
+                        guard.meter.stop()
+            self.stage = 0
+            return whole(self)(*args, **kwargs)
+
+        functools.update_wrapper(inner, method)
+        return inner
+
+    return decorate
+
+
 def _log_failed_report(error: Exception) -> None:
     logger.warning("telemetry: an error could not be recorded as an event: %s", error)

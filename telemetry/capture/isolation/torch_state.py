@@ -1,9 +1,14 @@
 """What torch is doing on this thread: a backward pass, a transform, a plain forward."""
 
 import sys
+from collections.abc import Callable
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+
+NO_PASS = -1
+# The pass that this thread runs. Asked in every step, where a function around it costs as much.
+graph_task: Callable[[], int] = torch._C._current_graph_task_id  # noqa: SLF001 - no public name
 
 
 def forward_is_plain() -> bool:
@@ -28,7 +33,7 @@ def is_tracing_mode(mode: TorchDispatchMode) -> bool:
 
 def in_backward() -> bool:
     """Whether this thread runs a backward pass, which recomputes checkpointed forwards."""
-    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name
+    return graph_task() != NO_PASS
 
 
 def in_transform() -> bool:

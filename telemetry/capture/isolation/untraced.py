@@ -27,7 +27,8 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling():
+        # Not is_compiling, which asks TorchScript first: every hook of every step pays for it.
+        if torch.compiler.is_dynamo_compiling():
             return aside(*args, **kwargs)
         return function(*args, **kwargs)
 

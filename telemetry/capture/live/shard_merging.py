@@ -29,7 +29,7 @@ class ShardMerging:
     """
 
     def __init__(self, run: Path, *, start: Callable[[Sequence[str]], Child] = start_child) -> None:
-        self._command = [sys.executable, "-m", "telemetry.store.compact", str(run)]
+        self._command = [sys.executable, "-m", "telemetry.store.upkeep.compact", str(run)]
         self._start = start
         self._child: Child | None = None
         self._n_merged = 0  # flushes that were there when the last child began

@@ -293,5 +293,5 @@ def _of_loss(step: int, roots: Sequence[Tensor]) -> Origin:
     bad = next((tally for tally in tallies if tally.is_bad), None)
     note = "when the model ran again, its output was finite"
     if bad is not None:
-        note = "the target holds values that are not finite"
+        note = "the target contains values that are not finite"
     return Origin(what=What.LOSS, how=How.OBSERVED, step=step, tally=bad, note=note)

@@ -162,7 +162,7 @@ class ParameterFacts:
 
     @property
     def excludes_gradient(self) -> bool:
-        """A gradient that is not finite would have shown: it reaches all of the state."""
+        """Whether the gradient is excluded as a cause: a bad one would show in all of the state."""
         return self.gradient_was_finite or any(not t.is_bad for t in self.states.values())
 
 

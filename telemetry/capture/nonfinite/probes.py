@@ -20,6 +20,7 @@ from telemetry.capture.tensors.host import as_known
 
 MAX_ELEMENTS = 1024  # a microsecond each
 MAX_SOURCES = 3
+FEW = 32  # elements that are sooner added up as numbers
 MIN_PROBES = 1
 N_WALKS = 4  # losses of different kinds, as those of a generator and a discriminator
 MAX_NODES = 20_000
@@ -52,7 +53,7 @@ class GradientProbes:
         return self._walks_left > 0 or self._revision != self._catalogue.revision
 
     def look(self, roots: Sequence[Tensor]) -> None:
-        """Look for them in the graph of a loss, before its backward pass."""
+        """Search the graph of a loss before its backward pass."""
         if self._revision != self._catalogue.revision:
             self._revision = self._catalogue.revision
             self._walks_left = N_WALKS
@@ -80,6 +81,8 @@ class GradientProbes:
                 continue
             try:
                 values = gradient if gradient.dim() == 1 else gradient.reshape(-1)
+                if values.numel() <= FEW and values.is_cpu and math.isfinite(sum(values.tolist())):
+                    continue
                 # A quarter of the cost of looking at each element, done where this overflows.
                 number = as_known(torch.dot(values, values))
             except RuntimeError:  # sparse, or of a type that has no such product

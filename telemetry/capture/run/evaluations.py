@@ -118,8 +118,20 @@ class EvaluationWatch:
         if self.may_be_one:
             self._begin(has_gradient=has_gradient, mode=mode)
 
+    @property
+    def usual_mode(self) -> bool | None:
+        """The mode in which forwards with gradient are those of the training, if nothing is due."""
+        kind = self._kind
+        if kind is None or not kind[0] or self.is_open or self._suspected is not None:
+            return None
+        return None if self.may_be_one or self._training is not None else kind[1]
+
+    def trained(self) -> None:
+        """A forward like those before it had its backward pass."""
+        self._n_forwards = self._n_trained = 0
+
     def count(self, record: StepRecord, n_samples: int) -> None:
-        """Examples of a forward with gradient are the training's, unless it may evaluate."""
+        """Count examples of a forward; with gradient it is training, unless it may evaluate."""
         if self.may_be_one:
             self._n_samples += n_samples
         else:

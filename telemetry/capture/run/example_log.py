@@ -142,7 +142,7 @@ class ExampleLog:
         self._step = -1
 
     def log(self, recording: Recording, batch: ExampleBatch) -> None:
-        """Hand a batch over; nothing waits for its device."""
+        """Queue a batch for the writer thread, without waiting for its device."""
         if self._guard is None:
             self._guard = Guard(
                 strict=self._strict, on_failure=lambda part, error: _tell(recording, part, error)
@@ -216,5 +216,4 @@ def _tensors(batch: ExampleBatch) -> Iterator[Tensor]:
 
 
 def _tell(recording: Recording, part: str, error: Exception) -> None:
-    message = f"{part} switched off: {type(error).__name__}: {error}"
-    recording.emit(Event(kind="telemetry_error", severity="warning", message=message))
+    recording.emit(Event.switched_off(part, error))

@@ -7,7 +7,6 @@ event of the run, and never reaches the loop (unless `strict`).
 import functools
 from collections.abc import Mapping, Sequence
 from threading import get_ident
-from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.optim import Optimizer
@@ -19,15 +18,18 @@ from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.catalogue.group_settings import number_of
 from telemetry.capture.data.samples import SampleWatch
 from telemetry.capture.event import Event
-from telemetry.capture.isolation.guard import Call, Guard, guarded
+from telemetry.capture.isolation.guard import Guard, guarded
 from telemetry.capture.isolation.hook_scope import undispatched
 from telemetry.capture.isolation.torch_state import in_backward, in_transform, is_recomputed
 from telemetry.capture.live.alerts import FindingNews
 from telemetry.capture.run.evaluations import EvaluationWatch
 from telemetry.capture.run.events import NEVER_STEPPED, events_at_attach, failure_event
+from telemetry.capture.run.loop_hooks import LoopHooks
 from telemetry.capture.run.observers import step_observers, step_quantities
-from telemetry.capture.steps import backward, entry_hook, optimizer_hooks
+from telemetry.capture.run.quiet_steps import QuietSteps
+from telemetry.capture.steps import backward
 from telemetry.capture.steps.continuation import BEGINNING, Continuation
+from telemetry.capture.steps.entry_hook import Arguments
 from telemetry.capture.steps.ledger import StepLedger, StepRecord
 from telemetry.capture.steps.observer import Surroundings, Watch
 from telemetry.capture.steps.options import Options
@@ -39,9 +41,6 @@ from telemetry.capture.writer.writer import RunWriter
 from telemetry.format.manifest import Status
 from telemetry.format.step_flags import StepFlag
 from telemetry.json_values import Json
-
-if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
 
 
 class Recording:
@@ -63,8 +62,7 @@ class Recording:
         self._clock = clock = clocks.wall
         self._optimizers = list(optimizers)
         self.costs = Costs(options, clocks, dispatch_s=dispatch_s)
-        meter = self.costs.meter
-        self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=meter)
+        self._guard = Guard(strict=options.strict, on_failure=self._failed, meter=self.costs.meter)
         self._samples = SampleWatch(self._guard, put=writer.put, costs=self.costs)
         quantities = step_quantities()
         self._ledger = StepLedger(
@@ -78,30 +76,38 @@ class Recording:
             self._guard,
             put=writer.put,
             emit=self.emit,
-            charge=meter.add,
+            charge=self.costs.meter.add,
             options=options,
         )
-        self._watch = Watch(step_observers(self._surroundings()), self._guard)
+        around = self._surroundings()
+        self._watch = Watch(step_observers(around), self._guard)
         self.news = FindingNews(writer.ref.short, options.on_finding, self._guard)
         writer.judge(self.news, options)
         writer.tell_changes(self.costs.governor.training_has_changed)
-        self._handles: list[RemovableHandle] = []
         self._evaluations = EvaluationWatch(
             self._catalogue.model, self._guard, self._ledger, self.modules, self.costs
         )
-        self._forward_thread = 0  # that of the step's training forwards; 0: none yet
-        self._keepers: tuple[tuple[str, Call], ...] = ()
-        if writer.flight is not None:
-            self._keepers = (("flight recorder", cast("Call", writer.flight.note)),)
+        self.forward_thread = 0  # that of the step's training forwards; 0: none yet
         self._reevaluates = False  # a closure, within the step of its optimizer
-        self._waiting: backward.Waiting = []  # for the end of the backward pass
+        self.waiting: backward.Waiting = []  # for the end of the backward pass
         self._place(start)
+        self.steps = QuietSteps(
+            self,
+            around,
+            watch=self._watch,
+            evaluations=self._evaluations,
+            samples=self._samples,
+            scalars=self._scalars,
+            costs=self.costs,
+            clock=clock,
+        )
+        self._hooks = LoopHooks(self.steps)
         self._attach(model)
 
     # --- what the loop calls ------------------------------------------------------------------
 
     @guarded("steps")
-    def step(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
+    def called(self, loss: Tensor | float | None, metrics: Mapping[str, object]) -> None:
         """A `step()` call of the loop: the loss of this step, metrics, and perhaps its end."""
         ledger = self._ledger
         never = ledger.never_stepped
@@ -109,17 +115,18 @@ class Recording:
         self._watch.called(former or ledger.current)
         ends = ledger.call(self._scalars.known_loss(loss))
         if former is not None:
-            self._guard.run(self._keepers, (former,))
+            self._guard.run(self.writer.keepers, (former,))
         if metrics:
             self._scalars.add(metrics, step=ledger.last_begun.step, closes_evaluation=False)
         if ledger.never_stepped and not never:
             self.emit(NEVER_STEPPED)
         if ends:
-            self._end_step()
+            self.end_step()
 
     @guarded("metrics")
     def log(self, metrics: Mapping[str, object]) -> None:
         """Metrics of the last step begun; logging closes an evaluation."""
+        self.steps.leave()
         closes = self._evaluations.logged(metrics)
         step = self._ledger.last_begun.step
         self._samples.logged(metrics, step)
@@ -129,12 +136,13 @@ class Recording:
 
     def close_evaluation(self) -> None:
         """The end of an explicit evaluation block."""
+        self.steps.leave()
         self._evaluations.logged(None)
 
     def close(self, status: Status, error: Mapping[str, Json] | None) -> None:
         """Remove every hook, write what is left, and end the run."""
         parts = (
-            self._detach,
+            self._hooks.remove,
             self._evaluations.close,
             self.modules.close,
             functools.partial(self._end_last, error),
@@ -156,7 +164,7 @@ class Recording:
     @property
     def is_untouched(self) -> bool:
         """Nothing of the training was seen yet."""
-        seen = self._evaluations.is_open or self._forward_thread or self._scalars.n_added
+        seen = self._evaluations.is_open or self.forward_thread or self._scalars.n_added
         return self._ledger.is_untouched and not seen
 
     @property
@@ -177,9 +185,10 @@ class Recording:
     # --- what the hooks call ------------------------------------------------------------------
 
     @guarded("forwards")
-    def _on_forward(
+    def forward_begins(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> entry_hook.Arguments | None:
+    ) -> Arguments | None:
+        """A forward enters the model."""
         record, evaluations = self._ledger.current, self._evaluations
         if not is_grad_enabled():
             evaluations.forward(module)
@@ -190,7 +199,7 @@ class Recording:
             evaluations.forward(module)
             if self._ledger.is_between:
                 self._ledger.note()
-            self._forward_thread = get_ident()
+            self.forward_thread = get_ident()
             if self._watch.forward.calls:
                 self._watch.forward(record, module, args, kwargs)
             if not in_transform():
@@ -202,15 +211,16 @@ class Recording:
         return self.modules.forward_begins(module, args, kwargs) if is_seen else None
 
     @guarded("backward")
-    def _on_backward(self, roots: Sequence[Tensor], waiting: backward.Waiting) -> None:
-        is_own = backward.is_own(self._catalogue, roots, forward_thread=self._forward_thread)
+    def backward_begins(self, roots: Sequence[Tensor], waiting: backward.Waiting) -> None:
+        """A backward pass is about to start from these tensors."""
+        is_own = backward.is_own(self._catalogue, roots, forward_thread=self.forward_thread)
         ledger = self._ledger
         if is_own or backward.is_alone():
             self._evaluations.backward_begins(ledger.current, is_own=is_own)
         if not is_own:
             return
         ledger.note()
-        self._waiting = waiting
+        self.waiting = waiting
         record = ledger.current
         record.backward_calls += 1
         if self._reevaluates:
@@ -219,19 +229,20 @@ class Recording:
         if self._watch.before_backward.calls:
             self._watch.before_backward(record, roots)
         if self._watch.after_backward.calls:
-            waiting.append(self._after_backward)
+            waiting.append(self.after_backward)
         if record.sampled:
             self.modules.observe_roots(roots)
 
     @guarded("backward")
-    def _after_backward(self, roots: Sequence[Tensor]) -> None:
+    def after_backward(self, roots: Sequence[Tensor]) -> None:
+        """It has ended, without an exception."""
         self._watch.after_backward(self._ledger.current, roots)
 
     @guarded("steps")
     def _end_backward(self, roots: Sequence[Tensor]) -> None:
         del roots
         if not self._ledger.called:
-            self._end_step()
+            self.end_step()
 
     @guarded("steps")
     def step_begins(self, index: int, optimizer: Optimizer, *, has_closure: bool) -> None:
@@ -240,7 +251,7 @@ class Recording:
         ledger = self._ledger
         if ledger.has_stepped and ledger.must_end_before(index):
             ledger.set_aside()
-            self._end_step()
+            self.end_step()
         record = ledger.current
         if index == 0 and record.lr is None:
             rate = number_of(optimizer.param_groups[0], "lr")
@@ -281,15 +292,16 @@ class Recording:
         self._reevaluates = False
         ends = self._ledger.stepped(index)
         if in_backward():
-            if self._end_backward not in self._waiting:  # others may follow in the same pass
-                self._waiting.append(self._end_backward)
+            if self._end_backward not in self.waiting:  # others may follow in the same pass
+                self.waiting.append(self._end_backward)
         elif ends:
-            self._end_step()
+            self.end_step()
 
     @guarded("steps")
     def _skipped(self, optimizer: Optimizer) -> None:
         """A loss scaler has refused a step: it counts."""
         index = self._optimizers.index(optimizer)
+        self.steps.leave()
         self.step_begins(index, optimizer, has_closure=True)
         self._ledger.current.flags |= StepFlag.SKIPPED
         self._watch.step_skipped(self._ledger.current, optimizer)
@@ -298,12 +310,7 @@ class Recording:
     # --- inside -------------------------------------------------------------------------------
 
     def _attach(self, model: nn.Module) -> None:
-        for index, optimizer in enumerate(self._optimizers):
-            self._handles.extend(optimizer_hooks.install(index, optimizer, self))
-        entries = entry_hook.lasting_entries(model)
-        self._handles.extend(entry_hook.hook_entry(entry, self._on_forward) for entry in entries)
-        self._handles.extend(self.modules.attach(entries))
-        backward.observe(self._on_backward)
+        self._hooks.install(model, self._optimizers, self.modules)
         for event in events_at_attach(self._catalogue.model, self._optimizers):
             self.emit(event)
         self.writer.put(self._catalogue.packet())
@@ -341,13 +348,8 @@ class Recording:
     def _sum_up(self) -> None:
         self.writer.add_summary(**self.costs.summary(), **self._scalars.summary())
 
-    def _detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        backward.forget(self._on_backward)
-
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
+        """The step in progress is over, and the next one begins."""
         record = self._ledger.current
         self._evaluations.step_ends()
         if record.sampled:
@@ -369,9 +371,9 @@ class Recording:
         self._scalars.add_rates(self._optimizers, step=record.step)
         self._samples.step_ended(record)
         self._ledger.end(now_s=now_s, overhead_s=self.costs.take_step())
-        self._forward_thread = 0
+        self.forward_thread = 0
         self.writer.mark_step(record.step)
-        self._guard.run(self._keepers, (record,))
+        self._guard.run(self.writer.keepers, (record,))
 
     def _begin_step(self) -> None:
         record = self._ledger.current
@@ -382,6 +384,7 @@ class Recording:
             self.modules.begin(record.step)
             if self._watch.sample_begins.calls:
                 self._watch.sample_begins(record)
+        self.steps.begin(record)
 
     def _send(self, *, final: bool) -> None:
         packet = self._scalars.packet(now_s=self._clock(), final=final)
@@ -393,5 +396,4 @@ class Recording:
         self.writer.emit(event, step=self._ledger.current.step)
 
     def _failed(self, part: str, error: Exception) -> None:
-        text = f"{part} switched off: {type(error).__name__}: {error}"
-        self.emit(Event(kind="telemetry_error", severity="warning", message=text))
+        self.emit(Event.switched_off(part, error))

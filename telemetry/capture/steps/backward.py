@@ -18,7 +18,7 @@ from torch import Tensor
 
 from telemetry.capture.catalogue.catalogue import Catalogue
 from telemetry.capture.environment import open_callbacks
-from telemetry.capture.isolation.torch_state import in_backward
+from telemetry.capture.isolation.torch_state import NO_PASS, graph_task
 from telemetry.capture.isolation.untraced import untraced
 
 Waiting: TypeAlias = list[Callable[[Sequence[Tensor]], None]]
@@ -99,7 +99,7 @@ def _begun(
     tensors: Tensor | Sequence[Tensor], observers: Observers
 ) -> tuple[tuple[Tensor, ...], Waiting]:
     waiting: Waiting = []
-    if in_backward():  # a reentrant checkpoint, or a hook: the pass around it is the one
+    if graph_task() != NO_PASS:  # a reentrant checkpoint, or a hook: the pass around it is the one
         return (), waiting
     roots: tuple[Tensor, ...]
     if isinstance(tensors, Tensor):

@@ -365,8 +365,9 @@ class StepLedger:
         record.step_s = step_s if step_s > 0 else 0.0
         record.overhead_s = overhead_s
         record.wall_time_s = time.time()
-        self._known |= self._stepped
-        self._last_steps.update(dict.fromkeys(self._stepped, record.step))
+        for optimizer in self._stepped:
+            self._known.add(optimizer)
+            self._last_steps[optimizer] = record.step
         self._stepped.clear()
         self.is_between = False
         self._noted = None

@@ -115,6 +115,9 @@ class StepObserver:
     def after_step(self, record: StepRecord, optimizer: Optimizer) -> None:
         """It has stepped."""
 
+    def other_steps(self, record: StepRecord, optimizer: Optimizer) -> None:
+        """An optimizer steps that the callback was not given; perhaps one of another model."""
+
     def called(self, record: StepRecord) -> None:
         """The loop has called `step()`, which may end the step."""
 
@@ -203,6 +206,7 @@ class Watch:
         self.before_step = moment("before_step")
         self.step_skipped = moment("step_skipped")
         self.after_step = moment("after_step")
+        self.other_steps = moment("other_steps")
         self.called = moment("called")
         self.sample_begins = moment("sample_begins")
         self.before_sampled_step = moment("before_sampled_step")

@@ -6,10 +6,11 @@ leaves is the gradient at the weights before the step; the later ones are at oth
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from telemetry.capture.isolation.contained import contained
@@ -80,6 +81,24 @@ def install(index: int, optimizer: Optimizer, events: StepEvents) -> list[Remova
         optimizer.register_step_pre_hook(before),
         optimizer.register_step_post_hook(after),
     ]
+
+
+def install_for_others(
+    own: Sequence[Optimizer], steps: Callable[[Optimizer], None]
+) -> RemovableHandle:
+    """Hook the steps of all other optimizers of this process; the handle removes the hook.
+
+    One hook for all that observe them: torch calls it in every step of every optimizer.
+    """
+    given = frozenset(own)
+
+    @untraced
+    def begins(optimizer: Optimizer, args: object, kwargs: object) -> None:
+        del args, kwargs
+        if optimizer not in given:
+            steps(optimizer)
+
+    return register_optimizer_step_pre_hook(begins)
 
 
 class ObservedClosure:

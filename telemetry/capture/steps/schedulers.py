@@ -10,13 +10,13 @@ import functools
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import ClassVar
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from telemetry.capture.catalogue.group_settings import Change, Settings, changes, settings_of_groups
 from telemetry.capture.event import Event
@@ -24,6 +24,7 @@ from telemetry.capture.isolation.guard import guarded
 from telemetry.capture.isolation.replaced_methods import MakeMethod, ReplacedMethods, owners_of
 from telemetry.capture.steps.ledger import StepRecord
 from telemetry.capture.steps.observer import StepObserver, Surroundings
+from telemetry.capture.steps.scalars import as_number
 from telemetry.json_values import Json
 
 MAX_SCHEDULERS = 64  # that are told of
@@ -37,8 +38,9 @@ MILESTONES = "_milestones"  # of a sequence of schedulers
 
 
 class ScheduleWatch(StepObserver):
-    """Fills `scheduler_calls`; tells of schedulers and of settings that the loop changed itself.
+    """Fills `scheduler_calls` and `watched_value`; tells of schedulers and of changed settings.
 
+    The latter are those that the loop changed itself.
     Settings are compared from sample to sample, so nothing is read in the steps between. A learning
     rate that its scheduler has not set is told once for an optimizer, for the rows have it;
     other settings each time, at most in steps 1, 2, 4, ... of those that go on changing.
@@ -51,6 +53,7 @@ class ScheduleWatch(StepObserver):
         self._guard = around.guard
         self._optimizers = frozenset(around.optimizers)
         self._schedulers: dict[int, weakref.ref[LRScheduler]] = {}
+        self._watching: weakref.ref[LRScheduler] | None = None  # the first that is given a value
         self._rates: dict[Optimizer, list[object]] = {}  # that its scheduler has set
         self._scheduled: set[Optimizer] = set()  # since its last sample
         self._settings: dict[Optimizer, tuple[int, Settings]] = {}  # at which sampled step
@@ -68,8 +71,10 @@ class ScheduleWatch(StepObserver):
                 self._tell(optimizer, key, pause, step=self.around.ledger.last_begun.step)
 
     @guarded(part)
-    def scheduled(self, scheduler: LRScheduler) -> None:
-        """Count the call for the step that it follows."""
+    def scheduled(
+        self, scheduler: LRScheduler, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> None:
+        """Count the call for the step that it follows, and keep the value that it was given."""
         optimizer = getattr(scheduler, "optimizer", None)
         if optimizer not in self._optimizers:
             return
@@ -78,6 +83,9 @@ class ScheduleWatch(StepObserver):
             self._introduce(scheduler, optimizer)
         self.around.ledger.last_begun.add("scheduler_calls", 1)
         self._scheduled.add(optimizer)
+        watched = _watched(scheduler, args, kwargs)
+        if watched is not None:
+            self._keep_watched(scheduler, watched)
         rates = vars(scheduler).get("_last_lr")
         if isinstance(rates, list):
             self._rates[optimizer] = rates
@@ -117,6 +125,14 @@ class ScheduleWatch(StepObserver):
                 payload={"optimizer": index, "steps_before": steps, **settings},
             )
         )
+
+    def _keep_watched(self, scheduler: LRScheduler, watched: object) -> None:
+        """Of one scheduler alone: values of two would make no course."""
+        if self._watching is None:
+            self._watching = weakref.ref(scheduler)
+        number = as_number(watched)
+        if self._watching() is scheduler and number is not None:
+            self.around.ledger.last_begun.values["watched_value"] = number
 
     def _is_scheduled(self, optimizer: Optimizer, change: Change) -> bool:
         if change.key in CYCLED:
@@ -240,10 +256,19 @@ def _observed_step(original: FunctionType) -> object:
         finally:
             _stepping.discard(thread)
         for observer in _methods.observers:
-            observer.scheduled(scheduler)
+            observer.scheduled(scheduler, args, kwargs)
         return result
 
     return step
+
+
+def _watched(
+    scheduler: LRScheduler, args: Sequence[object], kwargs: Mapping[str, object]
+) -> object:
+    """What a scheduler that looks at a value is given; None for others."""
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return None
+    return args[0] if args else kwargs.get("metrics")
 
 
 def _observed_initial_step(original: FunctionType) -> object:

@@ -6,7 +6,6 @@ everything else it packs, and the writer thread brings it over.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ def as_known(value: Tensor | float) -> Tensor | float:
     if type(value) is Tensor and value.is_cpu and not value.dim():
         # Memory of the host: nothing is waited for. Half the time of `detach`, and the writer
         # thread has nothing left to stack.
-        number = cast("complex", value.tolist())
+        number: complex = value.tolist()  # type: ignore[assignment]  # no list
         return float(number.real)
     if not isinstance(value, Tensor):
         return value

@@ -85,7 +85,7 @@ def losses_of(roots: Sequence[Tensor]) -> list[LossInputs]:
             loss = _class_loss(node) or _dense_loss(node)
             if loss is not None:
                 found.append(loss)
-            elif soft_parent and _base(node) == "LogSoftmax":
+            elif soft_parent and base_name(node) == "LogSoftmax":
                 soft.append(_log_softmax_loss(node))
         except RuntimeError:
             continue
@@ -122,7 +122,7 @@ def _walk(roots: Sequence[Tensor]) -> Iterator[tuple[Node, bool]]:
             continue
         seen[id(node)] = node
         yield node, is_factor
-        base = _base(node)
+        base = base_name(node)
         if base not in COMBINING:
             continue
         inputs = [following for following, _ in node.next_functions]
@@ -132,12 +132,13 @@ def _walk(roots: Sequence[Tensor]) -> Iterator[tuple[Node, bool]]:
         queue.extend((i, weighted and base in WEIGHTING, factor) for i in inputs if i is not None)
 
 
-def _base(node: Node) -> str:
+def base_name(node: Node) -> str:
+    """What a node differentiates, such as `LogSoftmax`."""
     return node.name().rpartition("Backward")[0].rpartition("::")[2]
 
 
 def _class_loss(node: Node) -> LossInputs | None:
-    if _base(node) not in CLASS_LOSSES:
+    if base_name(node) not in CLASS_LOSSES:
         return None
     scores = _saved(node, "self")
     common = LossInputs(
@@ -148,7 +149,7 @@ def _class_loss(node: Node) -> LossInputs | None:
         ignored=int(getattr(node, "_saved_ignore_index")),  # noqa: B009 - no declared name
     )
     producer = _through(node.next_functions[0][0])
-    if producer is None or _base(producer) != "LogSoftmax":
+    if producer is None or base_name(producer) != "LogSoftmax":
         return common
     first, probabilities = _before_log_softmax(producer)
     return LossInputs(
@@ -168,14 +169,14 @@ def _log_softmax_loss(node: Node) -> LossInputs:
     return LossInputs(
         op=LossOp.CROSS_ENTROPY,
         scores=scores,
-        class_dim=_saved_dim(node, scores.dim()),
+        class_dim=saved_dim(node, scores.dim()),
         first_logits=first,
         probabilities=probabilities,
     )
 
 
 def _dense_loss(node: Node) -> LossInputs | None:
-    op = DENSE_LOSSES.get(_base(node))
+    op = DENSE_LOSSES.get(base_name(node))
     if op is None:
         return None
     return LossInputs(op=op, scores=_saved(node, "self"), target=_saved(node, "target"))
@@ -184,13 +185,13 @@ def _dense_loss(node: Node) -> LossInputs | None:
 def _before_log_softmax(node: Node) -> tuple[Tensor | None, Tensor | None]:
     """First logits of the rows, and the probabilities if a softmax was put before."""
     scores = _saved(node, "result")
-    dim = _saved_dim(node, scores.dim())
+    dim = saved_dim(node, scores.dim())
     producer = node.next_functions[0][0]
     probabilities = None
     softmax = _through(producer)
-    if softmax is not None and _base(softmax) == "Softmax":
+    if softmax is not None and base_name(softmax) == "Softmax":
         result = _saved(softmax, "result")
-        probabilities = result.movedim(_saved_dim(softmax, result.dim()), -1)
+        probabilities = result.movedim(saved_dim(softmax, result.dim()), -1)
     for step in _reshapes(producer):
         noted = _metadata(step).get(FIRST_LOGITS)
         if isinstance(noted, dict):
@@ -209,7 +210,7 @@ def _reshapes(node: Node | None) -> Iterator[Node]:
         if node is None:
             return
         yield node
-        if _base(node) not in RESHAPING:
+        if base_name(node) not in RESHAPING:
             return
         node = node.next_functions[0][0]
 
@@ -232,7 +233,8 @@ def _saved(node: Node, name: str) -> Tensor:
     return value.detach()
 
 
-def _saved_dim(node: Node, n_dims: int) -> int:
+def saved_dim(node: Node, n_dims: int) -> int:
+    """The dimension that a node was told, counted from the front."""
     dim = int(getattr(node, "_saved_dim"))  # noqa: B009 - no declared name
     # Negative dimensions come back as unsigned 64-bit numbers.
     return (dim - 2 * SIGNED_64 if dim >= SIGNED_64 else dim) % n_dims

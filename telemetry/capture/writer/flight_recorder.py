@@ -1,7 +1,10 @@
-"""The flight recorder: the last steps in a small file, written as each of them ends.
+"""The flight recorder: the last steps in a small file, written as they end.
 
-Where writing is slow, on a file system that asks a server every time, steps are kept in memory and
-written together after a pause, until writing takes no more than a thousandth of the time.
+Steps that end within a twentieth of a second are written together, for a write costs as much as
+all else that a step of a small model does here. The training thread writes them when the next step
+ends, the writer thread if none does. Where writing is slow, on a file system that asks a server
+every time, the pauses between writes grow until writing takes no more than a thousandth of the
+time.
 
 Rows of `steps` reach the disk in shards, half a minute apart. What was not written when the process
 dies without a chance to write it (SIGKILL, SIGSEGV, os._exit) is in this file: nothing waits for
@@ -12,7 +15,9 @@ to be handled instead of a SIGBUS that ends the training.
 
 import logging
 import os
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from pathlib import Path
 
@@ -34,6 +39,7 @@ from telemetry.format.runs import FILE_MODE, remove_quietly
 logger = logging.getLogger(__name__)
 
 CLOSED = -1
+TOGETHER_S = 0.05  # steps that end within it are written together
 # A page cache answers in a few microseconds; a file system that asks a server takes long at every
 # write. One slow write says nothing: the thread waits for a core now and then, on a busy machine.
 SLOW_WRITE_S = 0.0005
@@ -74,9 +80,11 @@ class FlightRecorder:
         self._descriptor = CLOSED
         self._settled = bytearray(SLOT_BYTES * n_slots)
         self._is_behind = False  # some values were still on a device when their step ended
-        self._kept = bytearray(SLOT_BYTES * n_slots)  # steps that wait for the end of a pause
-        self._first_kept: int | None = None
-        self._last_kept = 0
+        # Steps that were not written; the training thread adds to them, and whoever has the lock
+        # takes them out. Nobody waits for it.
+        self._kept: deque[StepRecord] = deque(maxlen=n_slots)
+        self._image = bytearray(SLOT_BYTES * n_slots)  # of the half of the training thread
+        self._writing = threading.Lock()
         self._due_s = 0.0  # elapsed time of the run from which on steps are written
         self._pause_s = FIRST_PAUSE_S
         self._n_slow = 0  # writes in a row
@@ -91,43 +99,28 @@ class FlightRecorder:
         """Keep a step that has ended, or has learnt more since; on the training thread."""
         if self._descriptor == CLOSED:
             return
-        if record.elapsed_s < self._due_s:
-            self._keep(record.step, self._encoded(record))
-            return
-        started_s = self._clock()
-        content = self._encoded(record)
-        if self._first_kept is None:
-            is_written = self._write(
-                content, slot_offset(record.step, self._n_slots, settled=False)
-            )
-        else:
-            self._keep(record.step, content)
-            is_written = self.write_kept()
-        if not is_written:
-            self._keep(record.step, content)
-            self._pause(record.elapsed_s, LONGEST_PAUSE_S)
-            return
-        took_s = self._clock() - started_s
-        if took_s <= SLOW_WRITE_S:
-            self._n_slow, self._pause_s = 0, FIRST_PAUSE_S
-            return
-        self._n_slow += 1
-        if self._n_slow >= CERTAIN:
-            self._pause(record.elapsed_s, min(took_s / SLOW_SHARE, LONGEST_PAUSE_S))
+        self._kept.append(record)
+        if record.elapsed_s >= self._due_s:
+            self._write_due(record.elapsed_s)
 
     def write_kept(self) -> bool:
-        """Write what waits for the end of a pause; whether it is in the file."""
-        first, n_slots = self._first_kept, self._n_slots
-        if first is None:
+        """Write what was kept since the last write; false if the file refused it."""
+        if not self._kept or not self._writing.acquire(blocking=False):
             return True
-        if self._descriptor == CLOSED:
+        try:
+            records = [self._kept.popleft() for _ in range(len(self._kept))]
+            if self._descriptor != CLOSED and self._write_records(records):
+                return True
+            n_room = self._n_slots - len(self._kept)  # what ended meanwhile is newer
+            self._kept.extendleft(records[: -n_room - 1 : -1])
             return False
-        begin = max(first, self._last_kept + 1 - n_slots) % n_slots
-        end = self._last_kept % n_slots + 1
-        parts = [(begin, end)] if begin < end else [(begin, n_slots), (0, end)]
-        if all(self._write_part(part) for part in parts):
-            self._first_kept = None
-        return self._first_kept is None
+        finally:
+            self._writing.release()
+
+    def write_waiting(self) -> None:
+        """Write what no later step has come to write; on the writer thread, now and then."""
+        if not self._n_slow and self._pause_s == FIRST_PAUSE_S:  # else it has its own pauses
+            self.write_kept()
 
     def settle(self, rows: pa.Table) -> None:
         """Keep rows of `steps` whose values have left their device; on the writer thread."""
@@ -182,16 +175,36 @@ class FlightRecorder:
             flags=int(record.flags),
         )
 
-    def _keep(self, step: int, content: bytes) -> None:
-        offset = SLOT_BYTES * (step % self._n_slots)
-        self._kept[offset : offset + len(content)] = content
-        first = self._first_kept
-        self._first_kept = step if first is None else min(first, step)
-        self._last_kept = step
+    def _write_due(self, elapsed_s: float) -> None:
+        """Write what is kept, and decide when the next write is due."""
+        started_s = self._clock()
+        if not self.write_kept():
+            self._pause(elapsed_s, LONGEST_PAUSE_S)
+            return
+        took_s = self._clock() - started_s
+        self._due_s = elapsed_s + TOGETHER_S
+        if took_s <= SLOW_WRITE_S:
+            self._n_slow, self._pause_s = 0, FIRST_PAUSE_S
+            return
+        self._n_slow += 1
+        if self._n_slow >= CERTAIN:
+            self._pause(elapsed_s, min(took_s / SLOW_SHARE, LONGEST_PAUSE_S))
+
+    def _write_records(self, records: Sequence[StepRecord]) -> bool:
+        for record in records:
+            content = self._encoded(record)
+            offset = SLOT_BYTES * (record.step % self._n_slots)
+            self._image[offset : offset + len(content)] = content
+        steps = [record.step for record in records]
+        n_slots, last = self._n_slots, max(steps)
+        begin = max(min(steps), last + 1 - n_slots) % n_slots
+        end = last % n_slots + 1
+        parts = [(begin, end)] if begin < end else [(begin, n_slots), (0, end)]
+        return all(self._write_part(part) for part in parts)
 
     def _write_part(self, slots: tuple[int, int]) -> bool:
         begin, end = slots
-        content = bytes(self._kept[SLOT_BYTES * begin : SLOT_BYTES * end])
+        content = bytes(self._image[SLOT_BYTES * begin : SLOT_BYTES * end])
         return self._write(content, slot_offset(begin, self._n_slots, settled=False))
 
     def _pause(self, elapsed_s: float, longest_s: float) -> None:

@@ -239,6 +239,8 @@ class WriterLoop:
             Whether everything that was put before is on the disk.
         """
         step = self._collect()
+        if self._flight is not None:
+            self._flight.write_waiting()
         alarm = self.alarms.take(now_s)
         if alarm is not None:
             flush = True

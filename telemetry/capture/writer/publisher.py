@@ -120,7 +120,7 @@ class Publisher:
         return True
 
     def give_up_all(self, step: int) -> None:
-        """Count as lost what could not be written before the end, and say so if there is room.
+        """Count rows that could not be written as lost, and record that if the disk has room.
 
         Args:
             step: Last step observed.
@@ -147,7 +147,7 @@ class Publisher:
         self.buffer.add_records("events", [record])
 
     def warn_once(self, cause: str, message: str) -> bool:
-        """Log a warning unless the same cause was logged before; whether it was logged."""
+        """Log a warning once per cause; return whether it was logged now."""
         if cause in self._warned:
             return False
         self._warned.add(cause)

@@ -17,6 +17,7 @@ from telemetry.format.manifest import (
     utc_now,
 )
 from telemetry.format.ownership import signed
+from telemetry.format.replay import REPLAY_KEY, Replay
 from telemetry.format.runs import RunRef
 from telemetry.format.shards import Shard
 from telemetry.format.tables import table
@@ -36,7 +37,7 @@ COUNTED = ("dropped_rows", "refused_values")  # of the summary
 class RunSettings:
     """What is known of a run when it begins; `config` and `environment` are flat and bounded.
 
-    `explain` says how model and examples can be found again.
+    `explain` says how model and examples can be found again, `replay` how the script was started.
     """
 
     store: Path
@@ -50,6 +51,7 @@ class RunSettings:
     rank: int
     world_size: int
     explain: Mapping[str, Json] | None = None
+    replay: Replay | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -248,7 +250,7 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
         total_steps=settings.total_steps,
         conflict_of=claim.conflict_of,
         owner=claim.owner,
-        extra=_explained(claim, settings),
+        extra=_signed(claim, settings),
     )
     previous = claim.previous
     if previous is None:
@@ -270,11 +272,15 @@ def _begun_manifest(claim: Claim, settings: RunSettings, *, now: str) -> Manifes
     )
 
 
-def _explained(claim: Claim, settings: RunSettings) -> dict[str, Json]:
-    """How the model is built, signed; what an earlier attempt said of it is not signed again."""
-    if settings.explain is None or claim.rank != 0:
+def _signed(claim: Claim, settings: RunSettings) -> dict[str, Json]:
+    """How the model is built and the script was started; what an earlier attempt said stays."""
+    run, project = claim.ref.run, settings.project
+    if claim.rank != 0:
         return {}
-    return signed(claim.ref.run, settings.project, settings.explain)
+    explain = {} if settings.explain is None else signed(run, project, settings.explain)
+    if settings.replay is None or settings.world_size > 1:  # a launcher started it
+        return explain
+    return {**explain, **signed(run, project, settings.replay.to_json(), about=REPLAY_KEY)}
 
 
 def bounded(manifest: Manifest) -> Manifest:

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from telemetry.capture.environment.ranks import given_run_id
 from telemetry.capture.event import Event
@@ -31,6 +32,9 @@ from telemetry.format.live_findings import live_findings_name
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json
 
+if TYPE_CHECKING:
+    from telemetry.capture.isolation.guard import Call
+
 __all__ = ["RunSettings", "RunWriter"]
 
 logger = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ class RunWriter:
         ref: The run and its folder.
         world_size: Processes that record it.
         flight: The flight recorder; None when it is off.
+        keepers: Are told each step that has ended, by their part in the guard.
         put: Hands over a packet; it is dropped and counted when 64 MiB are waiting.
         mark_step: Notes that a step has ended, after its packets were put.
     """
@@ -70,6 +75,9 @@ class RunWriter:
         self.ref = folder.ref
         self.world_size = folder.world_size
         self.flight = flight
+        self.keepers: tuple[tuple[str, Call], ...] = ()
+        if flight is not None:
+            self.keepers = (("flight recorder", cast("Call", flight.note)),)
         self._strict = strict
         self._clock = clock
         is_merged = self.claim.rank == 0 and can_merge()

@@ -149,7 +149,7 @@ def common_start(groups: Sequence[Series]) -> int:
 
 
 def paired(base: Series, candidate: Series) -> tuple[Ints, Floats, Floats]:
-    """Steps and values of both where both are finite, shape (n,).
+    """Steps and both curves' values where both are finite, each of shape (n,).
 
     Where fewer than half of the sparser run's steps are shared (other cadences), the denser run
     gives its latest value at each step of the sparser one.

@@ -6,9 +6,9 @@ from itertools import groupby
 
 from telemetry.compare.curves.align import Series
 from telemetry.compare.curves.metric_names import LOSS, STEP_COLUMNS
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 
 # Ranks see different parts of a batch: their mean is the step's loss. NULL is "not recorded" and
 # left out, NaN is a value and kept.

@@ -6,8 +6,8 @@ from telemetry.compare.curves.align import Floats, Series
 from telemetry.compare.curves.axes import TICKS_PER_S, Clocks
 from telemetry.compare.curves.metric_names import counts_tokens
 from telemetry.compare.terms import Axis
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 
 # Ranks see different samples and share the time.
 STEPS_SQL = """

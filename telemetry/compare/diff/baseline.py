@@ -14,11 +14,11 @@ from telemetry.compare.diff.baseline_format import (
     FORMAT_NAME,
     SCHEMA_VERSION,
     number_lines,
-    summary_from_json,
-    summary_to_json,
+    run_from_json,
+    run_to_json,
 )
+from telemetry.compare.diff.compared_run import ComparedRun, Side
 from telemetry.compare.diff.read_side import read_side
-from telemetry.compare.diff.summary import Side, Summary
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.terms import DivergenceKind
 from telemetry.diagnose.identity import options_hash, rules_version
@@ -27,7 +27,7 @@ from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.regular_files import read_regular
 from telemetry.format.runs import publish_bytes
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 SIZE_LIMIT_BYTES = 64 * 2**20
@@ -55,7 +55,7 @@ class Baseline:
         Raises:
             UsageError: no run of the file has it.
         """
-        known = sorted({name for summary in self.runs for name in summary.curves})
+        known = sorted({name for member in self.runs for name in member.curves})
         for name in names:
             if name not in known:
                 raise UsageError(
@@ -67,17 +67,17 @@ class Baseline:
         """Another side, its curves averaged over the stretches of those that are."""
         return tuple(
             replace(
-                summary,
+                member,
                 curves={
                     name: averaged_as(series, self._kept(name)) if name in self.averaged else series
-                    for name, series in summary.curves.items()
+                    for name, series in member.curves.items()
                 },
             )
-            for summary in side
+            for member in side
         )
 
     def _kept(self, name: str) -> list[Series]:
-        return [summary.curves[name] for summary in self.runs if name in summary.curves]
+        return [member.curves[name] for member in self.runs if name in member.curves]
 
 
 def write_baseline(
@@ -110,15 +110,15 @@ def write_baseline(
     _check_target(path)
     with store.session(runs) as session:
         side = read_side(store, session, runs, metrics, policy)
-    for summary in side:
-        missing = [name for name in metrics if name not in summary.curves]
+    for member in side:
+        missing = [name for name in metrics if name not in member.curves]
         if missing:
-            raise UsageError(f"metric {missing[0]!r} is not recorded in {summary.labels.label}.")
+            raise UsageError(f"metric {missing[0]!r} is not recorded in {member.labels.label}.")
     document: dict[str, Json] = {
         "format": FORMAT_NAME,
         "schema_version": SCHEMA_VERSION,
         "rules": rules_of(policy),
-        "runs": [summary_to_json(summary) for summary in side],
+        "runs": [run_to_json(member) for member in side],
     }
     content = number_lines(document).encode("utf-8", "backslashreplace")
     try:
@@ -146,7 +146,7 @@ def read_baseline(path: Path) -> Baseline:
             f"{SCHEMA_VERSION}; upgrade training-telemetry, or export the baseline again."
         )
     try:
-        read = [summary_from_json(entry) for entry in _runs(raw)]
+        read = [run_from_json(entry) for entry in _runs(raw)]
         rules = str(raw["rules"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StoreUnreadable(
@@ -155,20 +155,20 @@ def read_baseline(path: Path) -> Baseline:
         ) from error
     return Baseline(
         path=path,
-        runs=tuple(summary for summary, _ in read),
+        runs=tuple(member for member, _ in read),
         averaged=frozenset(name for _, averaged in read for name in averaged),
         rules=rules,
     )
 
 
-def parted_at_kept_steps(base: Summary, candidate: Summary) -> Divergence:
+def parted_at_kept_steps(base: ComparedRun, candidate: ComparedRun) -> Divergence:
     """Where the losses of two runs differ first among the steps that a file keeps; never why.
 
     Args:
         base: From the file.
         candidate: Seen alike.
     """
-    curves = [summary.curves.get(LOSS) for summary in (base, candidate)]
+    curves = [member.curves.get(LOSS) for member in (base, candidate)]
     if curves[0] is None or curves[1] is None:
         return _parted(None, None, "a baseline file does not contain single steps")
     steps, left, right = np.intersect1d(

@@ -10,14 +10,15 @@ from telemetry.compare.curves.align import Series
 from telemetry.compare.curves.axes import Clocks
 from telemetry.compare.curves.metric_names import LOSS
 from telemetry.compare.curves.thinning import averaged, picked
+from telemetry.compare.diff.compared_run import ComparedRun
 from telemetry.compare.diff.costs import DATA_S, STEP_S, Cost, RunCosts
 from telemetry.compare.diff.layer_changes import LayerCurve, LayerCurves
-from telemetry.compare.diff.summary import Summary
 from telemetry.compare.settings.labels import RunLabels
 from telemetry.compare.terms import Axis
 from telemetry.diagnose.finding import Finding
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json
+from telemetry.store.summaries.trained_parameters import TrainedParameters
 
 FORMAT_NAME = "telemetry-baseline"
 SCHEMA_VERSION = 1
@@ -28,14 +29,14 @@ LAYER_DIGITS = 3  # of a log2; the noise band is 0.2 at least
 LINE_DEPTH = 4  # of nested objects that get a line an entry; what is deeper stays on one line
 
 
-def summary_to_json(summary: Summary) -> dict[str, Json]:
+def run_to_json(member: ComparedRun) -> dict[str, Json]:
     """One entry of `runs`."""
     return {
-        "run": summary.labels.to_json(),
-        "settings": summary.settings,
-        "curves": {name: _curve(series) for name, series in summary.curves.items()},
+        "run": member.labels.to_json(),
+        "settings": member.settings,
+        "curves": {name: _curve(series) for name, series in member.curves.items()},
         "costs": {
-            name: {"value": cost.value, "error": cost.error} for name, cost in summary.costs.items()
+            name: {"value": cost.value, "error": cost.error} for name, cost in member.costs.items()
         },
         "layers": [
             {
@@ -44,18 +45,19 @@ def summary_to_json(summary: Summary) -> dict[str, Json]:
                 "floor": curve.floor,
                 **_points(_rounded(picked(curve.series, MOST_LAYER_POINTS))),
             }
-            for (layer, statistic), curve in summary.layers.items()
+            for (layer, statistic), curve in member.layers.items()
         ],
-        "findings": [finding.to_json() for finding in summary.findings],
+        "findings": [finding.to_json() for finding in member.findings],
         "clocks": {
             axis: _points(_whole(picked(clock, MOST_CLOCK_POINTS)))
-            for axis, clock in summary.clocks.items()
+            for axis, clock in member.clocks.items()
         },
+        "trained": member.trained.to_json() if member.trained else None,
     }
 
 
-def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
-    """The summary, and which of its metrics are averages.
+def run_from_json(raw: Json) -> tuple[ComparedRun, frozenset[str]]:
+    """The run, and which of its metrics are averages.
 
     Raises:
         KeyError, TypeError, ValueError, OverflowError, AttributeError: not what was written.
@@ -72,7 +74,7 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         for name, curve in _mapping(entry["curves"]).items()
         if _mapping(curve)["n"] != len(curves[name])
     }
-    summary = Summary(
+    member = ComparedRun(
         labels=_labels(_mapping(entry["run"])),
         settings=_mapping(entry["settings"]),
         curves=curves,
@@ -80,8 +82,9 @@ def summary_from_json(raw: Json) -> tuple[Summary, frozenset[str]]:
         layers=_layers(entry["layers"]),
         findings=tuple(Finding.from_json(_mapping(one)) for one in _list(entry["findings"])),
         clocks=_clocks(_mapping(entry["clocks"])),
+        trained=_trained(entry.get("trained")),
     )
-    return summary, frozenset(fewer)
+    return member, frozenset(fewer)
 
 
 def number_lines(value: Json, depth: int = 0) -> str:
@@ -156,6 +159,10 @@ def _layers(raw: Json) -> LayerCurves:
         )
         for entry in entries
     }
+
+
+def _trained(raw: Json) -> TrainedParameters | None:
+    return None if raw is None else TrainedParameters.from_json(_mapping(raw))
 
 
 def _costs(raw: Mapping[str, Json]) -> RunCosts:

@@ -13,8 +13,8 @@ import numpy as np
 
 from telemetry.compare.curves.align import Floats
 from telemetry.compare.statistics.bootstrap import SEED, Indices, block_length, stationary_indices
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 
 if TYPE_CHECKING:
     from telemetry.json_values import Json

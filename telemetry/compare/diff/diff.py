@@ -7,28 +7,28 @@ from telemetry.compare.curves.axes import in_units
 from telemetry.compare.curves.metric_names import by_importance, direction_of, direction_source
 from telemetry.compare.curves.trends import Trend, trend
 from telemetry.compare.diff.baseline import Baseline, parted_at_kept_steps, rules_of
+from telemetry.compare.diff.compared_run import Side
 from telemetry.compare.diff.cost_changes import cost_changes
 from telemetry.compare.diff.finding_changes import finding_changes
 from telemetry.compare.diff.layer_changes import LayerComparison, compare_layers
-from telemetry.compare.diff.measure import Question, corrected, measure
+from telemetry.compare.diff.measure import MetricQuestion, corrected, measure
 from telemetry.compare.diff.read_side import read_side
-from telemetry.compare.diff.result import Diff, MetricChange
-from telemetry.compare.diff.sides import (
+from telemetry.compare.diff.result import Diff, MetricChange, Trainings
+from telemetry.compare.diff.side_checks import (
     alike,
     as_runs,
     check_sides,
-    group,
+    metric_curves,
     side_warnings,
     without_twins,
 )
-from telemetry.compare.diff.summary import Side
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.divergence.divergence import first_divergence
 from telemetry.compare.settings.config_changes import ConfigChange, config_changes
 from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import UsageError
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 DEFAULT_MARGIN = 0.01  # relative change that matters in practice
@@ -135,31 +135,32 @@ def diff_summaries(base: Side, candidate: Side, criteria: Criteria, divergence: 
     questions = _questions(base, candidate, criteria)
     changes, twins = _measured(questions, base, candidate)
     metrics = [replace(c, trend=_trend(base, candidate, c.name, axis)) for c in changes]
-    layers = compare_layers(*([summary.layers for summary in side] for side in (base, candidate)))
+    layers = compare_layers(*([member.layers for member in side] for side in (base, candidate)))
     new, fixed = finding_changes(
-        *([summary.findings for summary in side] for side in (base, candidate))
+        *([member.findings for member in side] for side in (base, candidate))
     )
     return Diff(
-        base=tuple(summary.labels for summary in base),
-        candidate=tuple(summary.labels for summary in candidate),
+        base=tuple(member.labels for member in base),
+        candidate=tuple(member.labels for member in candidate),
         verdict=changes[0].verdict if changes else Verdict.INCONCLUSIVE,
         reason=changes[0].reason if changes else NO_METRIC,
         margin=criteria.margin,
         axis=axis,
         metrics=tuple(metrics),
         config=changed_settings(base, candidate),
+        trained=Trainings(base=base[0].trained, candidate=candidate[0].trained),
         layers=layers.changes,
         new_findings=new,
         fixed_findings=fixed,
         first_divergence=divergence,
-        costs=cost_changes(*([summary.costs for summary in side] for side in (base, candidate))),
+        costs=cost_changes(*([member.costs for member in side] for side in (base, candidate))),
         warnings=(*twins, *_warnings((base, candidate), changes, layers, axis)),
     )
 
 
 def changed_settings(base: Side, candidate: Side) -> tuple[ConfigChange, ...]:
     """The settings in which two sides differ."""
-    return config_changes(*([summary.settings for summary in side] for side in (base, candidate)))
+    return config_changes(*([member.settings for member in side] for side in (base, candidate)))
 
 
 def _warnings(
@@ -173,7 +174,7 @@ def _warnings(
     yield from _layer_warnings(layers)
 
 
-def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question]:
+def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[MetricQuestion]:
     """The metrics to compare, the deciding one first."""
     names = [{name for member in side for name in member.curves} for side in (base, candidate)]
     common = by_importance(names[0] & names[1])
@@ -186,7 +187,7 @@ def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question
                 )
     chosen = list(dict.fromkeys(criteria.metrics)) if criteria.metrics else common
     return [
-        Question(
+        MetricQuestion(
             name=name,
             direction=direction_of(name, criteria.directions),
             direction_from=direction_source(name, criteria.directions),
@@ -198,19 +199,21 @@ def _questions(base: Side, candidate: Side, criteria: Criteria) -> list[Question
 
 
 def _measured(
-    questions: Sequence[Question], base: Side, candidate: Side
+    questions: Sequence[MetricQuestion], base: Side, candidate: Side
 ) -> tuple[list[MetricChange], tuple[str, ...]]:
     """All metrics, judged; and warnings about runs that repeat each other."""
     left, left_twins = without_twins(base)
     right, right_twins = without_twins(candidate)
-    changes = [measure(q, group(left, q.name), group(right, q.name)) for q in questions]
+    changes = [
+        measure(q, metric_curves(left, q.name), metric_curves(right, q.name)) for q in questions
+    ]
     return corrected(changes), (*left_twins, *right_twins)
 
 
 def _trend(base: Side, candidate: Side, name: str, axis: Axis) -> Trend:
     """Of all runs that have the metric, those that diverged included; ends in the axis' unit."""
     sides = (
-        [summary.curves[name] for summary in side if name in summary.curves]
+        [member.curves[name] for member in side if name in member.curves]
         for side in (base, candidate)
     )
     found = trend(*sides)
@@ -222,7 +225,7 @@ def _trend(base: Side, candidate: Side, name: str, axis: Axis) -> Trend:
 
 def _one_sided(sides: Sequence[Side]) -> Iterator[str]:
     """Metrics that only one side recorded cannot be compared; nobody should miss them silently."""
-    names = [{name for summary in side for name in summary.curves} for side in sides]
+    names = [{name for member in side for name in member.curves} for side in sides]
     for where, missing in (("base", names[0] - names[1]), ("candidate", names[1] - names[0])):
         if missing:
             yield f"only the {where} recorded {', '.join(sorted(missing))}."

@@ -10,9 +10,9 @@ from telemetry.compare.curves.align import Floats, Ints, Series
 from telemetry.compare.diff.result import LayerChange
 from telemetry.compare.settings.layer_paths import containers_of
 from telemetry.compare.statistics.student import t_quantile
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 
 NOISE_FLOOR = 0.2  # bits; 14 recipes x 66 pairs of seeds: 0 to 1.5 % of layers pass it and 2 sigma
 NOISE_SIGMAS = 2.0

@@ -9,7 +9,7 @@ import numpy as np
 from telemetry.compare.curves.align import Floats, common_horizon, common_start
 from telemetry.compare.curves.axes import in_units
 from telemetry.compare.diff import reasons
-from telemetry.compare.diff.groups import Group, Side, cut, seed_pairs
+from telemetry.compare.diff.metric_curves import Curves, MetricCurves, cut, seed_pairs
 from telemetry.compare.diff.result import MetricChange, Quantity
 from telemetry.compare.diff.single_runs import SingleDifference, resolution, single_difference
 from telemetry.compare.statistics.intervals import (
@@ -24,7 +24,7 @@ from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class MetricQuestion:
     """What is asked of one metric; `margin` is relative to the base's value."""
 
     name: str
@@ -44,7 +44,7 @@ class Estimates:
     single: SingleDifference | None = None
 
 
-def measure(question: Question, base: Group, candidate: Group) -> MetricChange:
+def measure(question: MetricQuestion, base: MetricCurves, candidate: MetricCurves) -> MetricChange:
     """Change of the final value from base to candidate, with interval, verdict and reason.
 
     The final value is the median of the last tenth of the axis, the mean of a loss, or the last
@@ -93,7 +93,7 @@ def _held(change: MetricChange, p: float, n_others: int) -> MetricChange:
     return replace(change, p=p, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
-def _fate(base: Group, candidate: Group) -> Verdict | None:
+def _fate(base: MetricCurves, candidate: MetricCurves) -> Verdict | None:
     """The verdict where it is the runs' survival that differs, not their values."""
     if base.mostly_diverged and candidate.mostly_diverged:
         return Verdict.INCONCLUSIVE
@@ -102,14 +102,16 @@ def _fate(base: Group, candidate: Group) -> Verdict | None:
     return Verdict.IMPROVEMENT if base.mostly_diverged else None
 
 
-def _fate_reason(question: Question, base: Group, candidate: Group) -> str:
+def _fate_reason(question: MetricQuestion, base: MetricCurves, candidate: MetricCurves) -> str:
     if base.mostly_diverged and candidate.mostly_diverged:
         return reasons.both_diverged(question.name)
     name, side = ("candidate", candidate) if candidate.mostly_diverged else ("base", base)
     return reasons.diverged(name, side.n_diverged, side.diverged_at, question.axis)
 
 
-def _matched(question: Question, base: Group, candidate: Group) -> tuple[Group, Group]:
+def _matched(
+    question: MetricQuestion, base: MetricCurves, candidate: MetricCurves
+) -> tuple[MetricCurves, MetricCurves]:
     """The runs of equal seeds of both, if these make values alike; else all runs."""
     pairs = seed_pairs(base, candidate)
     if pairs is None:
@@ -118,7 +120,9 @@ def _matched(question: Question, base: Group, candidate: Group) -> tuple[Group, 
     return pairs if alike(*finals) else (base, candidate)
 
 
-def _estimates(question: Question, base: Group, candidate: Group) -> Estimates | None:
+def _estimates(
+    question: MetricQuestion, base: MetricCurves, candidate: MetricCurves
+) -> Estimates | None:
     pairs = seed_pairs(base, candidate)
     if len(base.curves) == len(candidate.curves) == 1:
         curves = base.curves[0], candidate.curves[0]
@@ -141,7 +145,9 @@ def _estimates(question: Question, base: Group, candidate: Group) -> Estimates |
     return Estimates(final=found[0], best=found[1], area=found[2])
 
 
-def _numbers(question: Question, side: Side, other: Side) -> tuple[Floats, Floats, Floats]:
+def _numbers(
+    question: MetricQuestion, side: Curves, other: Curves
+) -> tuple[Floats, Floats, Floats]:
     """Final value, best value and area of each run, shape (n_runs,), over what all runs have."""
     curves = [*side, *other]
     ends = common_start(curves), common_horizon(curves)
@@ -152,7 +158,7 @@ def _numbers(question: Question, side: Side, other: Side) -> tuple[Floats, Float
     )
 
 
-def _described(question: Question, base: Side, candidate: Side) -> MetricChange:
+def _described(question: MetricQuestion, base: Curves, candidate: Curves) -> MetricChange:
     """The numbers before judgement; NaN for a side without a living run."""
     means = [
         [float(np.mean(values)) for values in _numbers(question, side, other)]
@@ -184,7 +190,9 @@ def _described(question: Question, base: Side, candidate: Side) -> MetricChange:
     )
 
 
-def _judged(question: Question, described: MetricChange, estimates: Estimates) -> MetricChange:
+def _judged(
+    question: MetricQuestion, described: MetricChange, estimates: Estimates
+) -> MetricChange:
     """Judged in the metric's unit and described relative to the base, which may be zero."""
     scale = abs(described.base)
     margin = question.margin * scale

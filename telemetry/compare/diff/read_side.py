@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 from telemetry.compare.curves.curves import read_curves
 from telemetry.compare.curves.read_clocks import read_clocks
+from telemetry.compare.diff.compared_run import ComparedRun, Side
 from telemetry.compare.diff.costs import read_costs
 from telemetry.compare.diff.layer_changes import layer_curves
-from telemetry.compare.diff.summary import Side, Summary
 from telemetry.compare.settings.config_changes import settings
 from telemetry.compare.settings.labels import RunLabels
 from telemetry.compare.settings.recorded_settings import recorded_settings
 from telemetry.diagnose.diagnose import findings_of
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import Inconclusive
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
+from telemetry.store.summaries.trained_parameters import trained_parameters
 
 
 def read_side(
@@ -46,7 +47,7 @@ def read_side(
                 "is nothing to compare; call telemetry.step(loss=loss) or telemetry.log(...)."
             )
     return tuple(
-        Summary(
+        ComparedRun(
             labels=RunLabels.of(run),
             settings={**settings(run), **recorded_settings(session, run)},
             curves=found,
@@ -54,6 +55,7 @@ def read_side(
             costs=read_costs(session, run),
             findings=findings_of(store, run, policy),
             clocks=read_clocks(session, run),
+            trained=trained_parameters(session, run),
         )
         for run, found in zip(runs, curves, strict=True)
     )

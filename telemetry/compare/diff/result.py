@@ -10,7 +10,9 @@ from telemetry.compare.settings.config_changes import ConfigChange
 from telemetry.compare.settings.labels import RunLabels
 from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 from telemetry.diagnose.finding import Finding
+from telemetry.in_notebooks import ShownInNotebooks
 from telemetry.json_values import Json
+from telemetry.store.summaries.trained_parameters import TrainedParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,22 @@ class CostChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
+class Trainings:
+    """Which parameters the first run of each side trains; None where a file does not say it."""
+
+    base: TrainedParameters | None = None
+    candidate: TrainedParameters | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The entry `trained` of `diff --json`."""
+        return {
+            "base": self.base.to_json() if self.base else None,
+            "candidate": self.candidate.to_json() if self.candidate else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff(ShownInNotebooks):
     """Outcome of `diff_runs`; `metrics` holds the deciding metric first.
 
     `baseline_file` is where the base was read from, None for recorded runs.
@@ -126,6 +143,7 @@ class Diff:
     warnings: tuple[str, ...] = ()
     axis: Axis = Axis.STEP
     baseline_file: str | None = None
+    trained: Trainings = Trainings()
 
     def to_json(self) -> dict[str, Json]:
         """Body of `diff --json`: `base` and `candidate` are the first run of each group."""
@@ -141,6 +159,7 @@ class Diff:
             "axis": self.axis,
             "metrics": [_fields(metric) for metric in self.metrics],
             "config": [_fields(change) for change in self.config],
+            "trained": self.trained.to_json(),
             "layers": [_fields(layer) for layer in self.layers],
             "findings": {
                 "new": [finding.to_json() for finding in self.new_findings],

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

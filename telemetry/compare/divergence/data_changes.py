@@ -8,8 +8,8 @@ from telemetry.compare.divergence.bitwise import CommonSteps
 from telemetry.compare.settings.changed import DATA_HASH, OTHER_DATA, named
 from telemetry.compare.settings.config_changes import ConfigChange
 from telemetry.diagnose.evidence.sample_sets import SampleSet, sample_sets, united
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 
 SAME_SHARE = 0.98  # of samples or batches in common: the last epoch may not be complete
 # A row of training replaces those before it, within a rank and a life of the process.

@@ -13,8 +13,8 @@ from telemetry.compare.divergence.trained_parameters import steps_of_other_param
 from telemetry.compare.settings.changed import Sort, by_sort, same_code
 from telemetry.compare.settings.config_changes import ConfigChange, settings
 from telemetry.compare.terms import DivergenceKind
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
 
 
 def first_divergence(

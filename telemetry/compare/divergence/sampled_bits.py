@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from telemetry.compare.settings.layer_paths import containers_of
-from telemetry.store.catalog import Run
-from telemetry.store.rows import SqlValue, as_float, as_text
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import SqlValue, as_float, as_text
+from telemetry.store.sessions.session import Session
 
 RANDOM_MODULE = re.compile(r"drop|stochasticdepth|noise", re.IGNORECASE)
 OUTPUT = "output"  # of a module, among the kinds of tensors

@@ -106,4 +106,5 @@ def shortened(key: str, value: Json) -> Json:
 
 def _value(key: str, value: Json) -> str:
     text = "absent" if value is None else str(shortened(key, value))
+    text = text.lower() if isinstance(value, bool) else text  # as screens write it
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

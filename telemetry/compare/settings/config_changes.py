@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from telemetry import json_values
 from telemetry.json_values import Json, json_number
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 ENVIRONMENT_PREFIX = "environment."
 RECORDED_PREFIX = "recorded."  # of what the callback found, not the user configured

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from telemetry.format.manifest import Status
 from telemetry.format.runs import SHORT_ID_LENGTH
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

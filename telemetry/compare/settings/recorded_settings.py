@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from telemetry.compare.settings.changed import DATA, MODEL, OPTIMIZER
 from telemetry.compare.settings.config_changes import RECORDED_PREFIX, flat
 from telemetry.json_values import Json, json_integer, json_objects, parsed_object
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 
 MODULES_LIMIT = 2_000
 # Says how the data are fetched, not which.

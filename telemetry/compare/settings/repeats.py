@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from telemetry.compare.settings.config_changes import canonical, flat, is_repeat_key
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 CV_TAG = "cv="  # of all runs of a cross-validation
 HOLDOUT_TAG, NESTED_TAG = "holdout", "nested"  # of its runs that are no outer folds

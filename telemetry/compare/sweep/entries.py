@@ -8,13 +8,12 @@ from datetime import datetime
 import numpy as np
 
 from telemetry.compare.settings.config_changes import flat, varies
-from telemetry.compare.settings.repeats import grouped
 from telemetry.compare.sweep.curves import SweepCurves
 from telemetry.compare.sweep.pareto import undominated
 from telemetry.compare.sweep.result import SweepRun
 from telemetry.compare.terms import Direction
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 PRUNED_TAG = "pruned"  # what a training says of itself when a scheduler stopped it
 PLAN_REACHED = 0.9  # of the planned steps, below which a run was cut short
@@ -50,12 +49,19 @@ def place(entry: SweepRun, goal: Direction) -> tuple[bool, bool, float]:
     return entry.value is None and not entry.diverged, entry.diverged, worse_up
 
 
-def seed_noise(entries: Sequence[SweepRun]) -> float | None:
-    """Standard deviation of the metric between runs that differ in nothing but seeds or folds."""
-    finite = [entry for entry in entries if entry.value is not None and not entry.diverged]
-    values = np.array([entry.value for entry in finite], dtype=np.float64)
-    repeated = [values[places] for places in grouped([entry.run for entry in finite])]
-    groups = [group for group in repeated if group.size > 1]
+def seed_noise(entries: Sequence[SweepRun], repeats: Sequence[Sequence[int]]) -> float | None:
+    """Standard deviation of the metric between runs that differ in nothing but seeds or folds.
+
+    Args:
+        entries: Runs that have a value or diverged.
+        repeats: Positions of those that repeat one configuration, as `grouped` gives them.
+    """
+    values = np.array(
+        [np.nan if e.diverged or e.value is None else e.value for e in entries], dtype=np.float64
+    )
+    found = [values[list(places)] for places in repeats]
+    known = [group[np.isfinite(group)] for group in found]
+    groups = [group for group in known if group.size > 1]
     if not groups:
         return None
     squares = sum(float(np.var(group)) * group.size for group in groups)

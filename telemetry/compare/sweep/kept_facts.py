@@ -28,16 +28,16 @@ from telemetry.diagnose.policy import Policy
 from telemetry.format.flight_ring import parse_ring_name
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json, json_list, json_object
-from telemetry.store.catalog import Run
-from telemetry.store.catalogue_file import (
+from telemetry.store.files.catalogue_file import (
     SETTLED_S,
     CatalogueFile,
     place_of,
     state_of,
     state_text,
 )
-from telemetry.store.folder_state import FolderState, folder_state, shard_names
-from telemetry.store.folders import SERVICE_FOLDER
+from telemetry.store.files.folder_state import FolderState, folder_state, shard_names
+from telemetry.store.files.folders import SERVICE_FOLDER
+from telemetry.store.runs.run import Run
 
 NAME = "sweeps"
 

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.compare.settings.repeats import grouped
 from telemetry.compare.sweep import forest
 from telemetry.compare.sweep.curves import SweepCurves
 from telemetry.compare.sweep.effects import Region, best_region, effect
@@ -67,8 +66,20 @@ class Judgement:
     interactions: tuple[Interaction, ...]
 
 
-def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) -> Outcomes:
-    """Ranks and values of the runs that have a value or diverged."""
+def outcomes(
+    entries: Sequence[SweepRun],
+    repeats: Sequence[Sequence[int]],
+    curves: SweepCurves,
+    goal: Direction,
+) -> Outcomes:
+    """Ranks and values of the runs that have a value or diverged.
+
+    Args:
+        entries: These runs.
+        repeats: Positions of those that repeat one configuration, as `grouped` gives them.
+        curves: Of the metric.
+        goal: Which way is better.
+    """
     ranks = standings(
         [
             Contestant(
@@ -86,9 +97,8 @@ def outcomes(entries: Sequence[SweepRun], curves: SweepCurves, goal: Direction) 
         [np.nan if e.diverged or e.value is None else e.value for e in entries], dtype=np.float64
     )
     configs = [entry.run.config for entry in entries]
-    groups = grouped([entry.run for entry in entries])
-    if len(groups) < forest.FEWEST_RUNS:
-        groups = [[i] for i in range(len(entries))]
+    many = len(repeats) >= forest.FEWEST_RUNS
+    groups = [list(places) for places in repeats] if many else [[i] for i in range(len(entries))]
     return Outcomes(
         parameters=tuple(varied_parameters([configs[group[0]] for group in groups])),
         ranks=np.array([ranks[group].mean() for group in groups]),

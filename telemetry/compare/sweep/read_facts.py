@@ -8,9 +8,9 @@ import numpy as np
 
 from telemetry.compare.curves.align import Series
 from telemetry.compare.sweep.facts import Facts, Key
-from telemetry.store.rows import Rows, as_text
-from telemetry.store.run_losses import read_losses
-from telemetry.store.session import Session
+from telemetry.store.sessions.rows import Rows, as_text
+from telemetry.store.sessions.run_losses import read_losses
+from telemetry.store.sessions.session import Session
 
 NAMES_SQL = """
 SELECT

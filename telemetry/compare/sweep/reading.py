@@ -10,11 +10,11 @@ from telemetry.compare.sweep.facts import Facts, Key
 from telemetry.compare.sweep.kept_facts import KeptFacts, Known
 from telemetry.diagnose.policy import Policy
 from telemetry.errors import StoreUnreadable
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 if TYPE_CHECKING:
-    from telemetry.store.session import Session
+    from telemetry.store.sessions.session import Session
 
 Progress: TypeAlias = Callable[[Sequence[Run]], Iterable[Run]]
 Roots: TypeAlias = frozenset[str] | StoreUnreadable
@@ -54,7 +54,7 @@ def read_sweep(
     if fresh:
         # It loads duckdb and pyarrow, which a sweep that was read before does without.
         from telemetry.compare.stored_findings import roots_of_runs  # noqa: PLC0415
-        from telemetry.store.listing import damage_of  # noqa: PLC0415
+        from telemetry.store.runs.listing import damage_of  # noqa: PLC0415
 
         judged = roots_of_runs(store, progress(fresh), policy)
         roots |= {run.key: found for run, found in judged}

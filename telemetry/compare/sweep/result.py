@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from telemetry.compare.settings.number_texts import number_text
 from telemetry.compare.terms import Direction
+from telemetry.in_notebooks import ShownInNotebooks
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 
 class Method(StrEnum):
@@ -171,7 +172,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(ShownInNotebooks):
     """Outcome of `sweep_runs`: runs best first, parameters most important first.
 
     `seed_noise` is the standard deviation of the metric between runs that differ by seed or fold

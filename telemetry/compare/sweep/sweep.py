@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.compare.curves.metric_names import direction_of
+from telemetry.compare.settings.repeats import grouped
 from telemetry.compare.sweep.configurations import configurations, of_one_share
 from telemetry.compare.sweep.curves import MetricSource
 from telemetry.compare.sweep.entries import place, seed_noise, sweep_entries
@@ -27,7 +28,7 @@ from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import StoreUnreadable, UsageError
 from telemetry.format.manifest import Status
 from telemetry.format.smoothing import SMOOTHED_FROM
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 DIVERGED = "diverged"  # stands for a detector where none names a cause
@@ -80,7 +81,8 @@ def sweep_runs(
     of_one = of_one_share(entries)
     counted = {entry.run.key for entry in of_one}
     taking_part = [entry for entry in of_one if entry.value is not None or entry.diverged]
-    found = outcomes(taking_part, curves, goal)
+    repeats = grouped([entry.run for entry in taking_part])
+    found = outcomes(taking_part, repeats, curves, goal)
     judgement = judged(found, lambda outcomes, compute: read.shelf.weighed(runs, outcomes, compute))
     read.shelf.save()
     n_rows = found.ranks.size
@@ -105,7 +107,7 @@ def sweep_runs(
             failures,
         ),
         configurations=configurations(entries, goal) if folds else (),
-        seed_noise=seed_noise(taking_part),
+        seed_noise=seed_noise(taking_part, repeats),
         damage=read.damage,
         warnings=(
             *run_warnings(entries, curves, goal),

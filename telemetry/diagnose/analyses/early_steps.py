@@ -11,7 +11,7 @@ from telemetry.diagnose.detector import Limits
 from telemetry.diagnose.evidence.grids import grids
 from telemetry.diagnose.evidence.network import Parameter
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 GROUP_FACTOR = 4.0  # a group of a rate so much higher is judged by itself
 GROUP_MATRICES = 2  # one may be a head that starts at zero

@@ -11,11 +11,11 @@ from telemetry.diagnose.evidence.grids import Grid
 from telemetry.diagnose.evidence.network import Network
 from telemetry.diagnose.evidence.profiles import Profile, layer_profile
 from telemetry.diagnose.evidence.weight_gains import first_gains, first_loops, table_gains
-from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.judgement.progress import BASELINE_SHARE
 from telemetry.diagnose.judgement.robust import median
-from telemetry.diagnose.wording import and_more, gated, guess, number, times
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, measured, statistical
+from telemetry.diagnose.wording import and_more, guess, number, times
+from telemetry.store.sessions.rows import Rows
 
 START_LOSS_LIMIT = 14.0  # regressions by He's start: up to 6.9, cross-entropies up to 4.5
 HIGH_START = 5.0  # times naive; with normalisation layers, and an end that is no better than naive
@@ -23,18 +23,17 @@ START_LOSS_ANY = 28.0  # 2 bits above anything healthy: a warning even in a run 
 LARGE_GAIN = 6.0  # healthy at most 1.5 at the start, 4.0 when trained; faults from 9
 LARGE_SIGNAL = 2.0  # standard deviation of the pre-activations behind such weights; faults from 5
 SMALL_GAIN = 0.1  # healthy from 0.5 at the start, 0.17 when trained; faults up to 0.06
-SMALL_ANY_STATE = 0.04  # half of what a width of 16 still grows out of (0.02 for each weight)
 SMALL_LOSS = 2.75  # bits a layer toward the input behind such weights; healthy 1.75, faults 3.76
 MIN_CHAIN = 3  # layers
 SATURATED_SHARE = 0.5  # of the entries; healthy at most 0.04 at the start
-EXTREME_GAIN = 4.0  # times the limit: with a high first loss a warning in any state
+EXTREME_GAIN = 4.0  # beyond the limit: small, or with a high first loss, a warning in any state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadStart:
     """One thing that is wrong with the weights a run starts with."""
 
-    severity: Severity
+    strength: Strength
     message: str
     layers: tuple[str, ...]
     value: float
@@ -63,11 +62,12 @@ def usual_gain(
         return None
     normalised = any(module.role == "norm" for module in context.network.modules)
     undone = normalised and not _costs_the_run(context)
-    extreme = large or gains.usual <= SMALL_ANY_STATE
-    severity = Severity.WARNING if extreme else gated(context.progress)
+    # Weights that start small make a start slow: most runs that learn have grown out of them.
+    extreme = gains.usual <= limit / EXTREME_GAIN and not context.recovered
+    strength = measured() if large else statistical(Size.FAR if extreme else Size.CLEAR)
     layers = gains.beyond(limit, large=large)
     return BadStart(
-        severity=Severity.INFO if undone else severity,
+        strength=measured(Size.SLIGHT) if undone else strength,
         message=f"the weights of {and_more(layers)} start {'large' if large else 'small'}: "
         f"their usual gain, RMS × sqrt(fan-in), is {number(gains.usual)} (limit "
         f"{number(limit)}; common initialisations give 0.6 to 1.7), and {said}",
@@ -127,7 +127,7 @@ def saturating_layer(
         return None
     value = float(gains.values[gains.layers.index(found[0])])
     return BadStart(
-        severity=Severity.WARNING,
+        strength=measured(),
         message=f"the weights of {and_more(found)} start large: their gain, RMS × sqrt(fan-in), "
         f"is {number(value)} (limit {number(limit)}; {number(gains.usual)} in the "
         "median layer), and the activation after them is saturated",
@@ -159,7 +159,7 @@ def recurrent_gain(
     if value < limits["large_gain"] or signal < LARGE_SIGNAL:
         return None
     return BadStart(
-        severity=Severity.WARNING,
+        strength=measured(),
         message=f"the recurrent weights of {loops.layers[worst]} start large: their gain, RMS × "
         f"sqrt(fan-in), is {number(value)} (limit {number(limits['large_gain'])}; "
         f"common initialisations give 0.6 to 1), and the state adds {number(signal)} to "
@@ -197,7 +197,7 @@ def start_loss(signals: Mapping[str, Grid], context: RunContext, limits: Limits)
     )
     extreme = ratio >= START_LOSS_ANY or worst >= EXTREME_GAIN * limits["large_gain"]
     return BadStart(
-        severity=gated(context.progress, extreme=extreme),
+        strength=statistical(Size.FAR if extreme else Size.CLEAR),
         message=f"the first loss is {number(context.first_loss)}, {number(ratio)}× the score of "
         f"{guess(context.baseline)} ({number(naive)}; limit {number(limit)}×)" + said,
         layers=layers,

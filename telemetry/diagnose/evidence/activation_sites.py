@@ -11,7 +11,7 @@ import numpy as np
 
 from telemetry.diagnose.evidence.network import LAST, Network
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

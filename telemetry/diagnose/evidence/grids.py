@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, thinned
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 HEAD_SAMPLES = 32  # first samples that are always kept: faults of the start show there
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from telemetry.diagnose.tags import is_frozen
 from telemetry.format.foreign_names import is_foreign
 from telemetry.json_values import json_integer, parsed_list
-from telemetry.store.rows import Rows, SqlValue, as_text
+from telemetry.store.sessions.rows import Rows, SqlValue, as_text
 
 ADAPTER = re.compile(r"lora_|adapter_[ab]\b", re.IGNORECASE)
 TABLE = re.compile(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from telemetry.diagnose.evidence.network import Parameter
-from telemetry.store.rows import SqlValue, as_float
+from telemetry.store.sessions.rows import SqlValue, as_float
 
 MIN_SAMPLES = 5
 # Largest over root mean square: the square root of 3 for uniform values, as the default

@@ -13,7 +13,7 @@ from telemetry.json_values import (
     json_text,
     parsed_object,
 )
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ADAPTIVE = re.compile(
     r"adam|adagrad|adadelta|rmsprop|adafactor|lion|lamb|sophia|rprop", re.IGNORECASE

@@ -19,7 +19,7 @@ from telemetry.diagnose.judgement.robust import (
     row_medians,
     slopes,
 )
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 MIN_LAYERS = 5
 COVERED_SHARE = 0.8  # of the layers of a chain must have a value for a sample to count

@@ -7,7 +7,20 @@ import numpy as np
 
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
 from telemetry.json_values import Json, json_objects, parsed_object
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What a scheduler that watches a value was given.
+
+    Attributes:
+        metrics: Name of each metric that had the same value until then, one entry a step.
+    """
+
+    steps: IntArray
+    values: FloatArray
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +32,7 @@ class Course:
         n_calls: Calls of schedulers.
         n_epochs: Passes over the data; 0 where they are not known.
         groups: Rates of the groups after the first where they change, with their steps.
+        watched: What one of the schedulers watches.
     """
 
     steps: IntArray
@@ -28,6 +42,7 @@ class Course:
     n_calls: int
     n_epochs: int
     groups: Mapping[str, tuple[IntArray, FloatArray]]
+    watched: Watched
 
     @property
     def peak(self) -> float:
@@ -74,6 +89,17 @@ def course_of(rows: Rows) -> Course:
             )
             for place, name in enumerate(group_names)
         },
+        watched=_watched(rows),
+    )
+
+
+def _watched(rows: Rows) -> Watched:
+    given, metrics = rows.part("what", "watched"), rows.part("what", "metric")
+    names = dict.fromkeys(zip(metrics.ints("step").tolist(), metrics.texts("name"), strict=True))
+    return Watched(
+        steps=given.ints("step"),
+        values=given.floats("value"),
+        metrics=tuple(name for _, name in names),
     )
 
 

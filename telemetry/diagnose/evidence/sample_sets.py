@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
 from telemetry.format.sketch_size import SKETCH_SIZE
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 LARGEST = 2**64 - 1
 # Share of a forward that was trained on, at least: it may be an evaluation of the training data, of

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from telemetry.diagnose.judgement.loss_units import (
-    BINARY,
     CROSS_ENTROPIES,
     HUBER,
     SQUARED,
@@ -24,7 +23,8 @@ from telemetry.diagnose.judgement.loss_units import (
 )
 from telemetry.diagnose.judgement.progress import Baseline
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
-from telemetry.store.rows import Rows, SqlValue, as_float, as_text
+from telemetry.format.loss_operations import BINARY
+from telemetry.store.sessions.rows import Rows, SqlValue, as_float, as_text
 
 LABELS_PER_CLASS = 10  # fewer make the entropy of the labels a guess
 
@@ -97,7 +97,10 @@ def baseline(
         )
     naive, constant = levels
     return Baseline(
-        naive=naive * unit, constant=None if constant is None else constant * unit, kind=op
+        naive=naive * unit,
+        constant=None if constant is None else constant * unit,
+        commonest=_commonest(op, targets),
+        kind=op,
     )
 
 
@@ -177,6 +180,18 @@ def _binary_entropy(share: float) -> float | None:
     if not 0.0 < share < 1.0:
         return None
     return -share * math.log(share) - (1 - share) * math.log(1 - share)
+
+
+def _commonest(op: str, targets: list[LossInput]) -> float | None:
+    """Share of the commonest class among the labels of all sampled batches."""
+    if op in BINARY:
+        share = _mean([t.mean for t in targets])
+        return None if share is None or not 0 <= share <= 1 else max(share, 1 - share)
+    counts = [t.counts for t in targets if t.counts is not None]
+    if op not in CROSS_ENTROPIES or not counts or len({c.size for c in counts}) != 1:
+        return None
+    total = np.sum(counts, axis=0)
+    return float(total.max() / total.sum()) if total.sum() else None
 
 
 def _label_entropy(targets: list[LossInput]) -> float | None:

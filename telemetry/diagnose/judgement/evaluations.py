@@ -7,7 +7,7 @@ import numpy as np
 
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
 from telemetry.metric_direction import higher_is_better
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 LOSS_WORDS = frozenset({"loss", "nll", "ce", "bce", "mse", "xent", "bpc", "bpb"})
 PERPLEXITY = frozenset({"ppl", "perplexity"})

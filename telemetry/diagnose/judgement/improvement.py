@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.judgement.evaluations import ERROR_WORDS, LOSS_WORDS
-from telemetry.diagnose.judgement.loss_units import BINARY, CROSS_ENTROPIES
+from telemetry.diagnose.judgement.loss_units import CROSS_ENTROPIES
 from telemetry.diagnose.judgement.progress import (
     BASELINE_SHARE,
     CONVERGED_SHARE,
@@ -21,8 +21,9 @@ from telemetry.diagnose.judgement.progress import (
     Baseline,
 )
 from telemetry.diagnose.judgement.robust import MEDIAN_INEFFICIENCY, FloatArray, step_noise
+from telemetry.format.loss_operations import BINARY
 from telemetry.metric_direction import higher_is_better
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 BINS = 48  # medians of successive values: a metric of each step is noisy
 MIN_VALUES = 5

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.judgement.robust import FloatArray
+from telemetry.format.loss_operations import BINARY
 
 BOUND_SLACK = 0.02  # float32 statistics, and a last batch of another size
 CHECKED_STEPS = 5  # first sampled steps: there the bounds are narrow
@@ -18,7 +19,6 @@ NODES = 64  # of the quadrature: errors below 1e-3
 GUESSED_FACTOR = 3.0  # where the answer was not recorded: a fresh network costs about the naive
 
 CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
-BINARY = frozenset({"binary_cross_entropy_with_logits", "binary_cross_entropy"})
 SQUARED = frozenset({"mse_loss"})
 HUBER = frozenset({"huber_loss", "smooth_l1_loss"})  # one function where their width is 1
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median, trend
 
 GROWTH = 1.5  # of the samples that a step forwards
 # Of the size of targets: those of a data set differ by 1.17 at most between thirds of a run, those
 # that a model makes itself from 2.7 (measured).
 TARGET_GROWTH = 4 / 3
+TARGET_TREND = 3.0  # standard errors: targets of one sample each differ as much between any thirds
 NEW_SHARE = 1 / 3  # of the labels are of classes that no sampled step before had
 MIN_SAMPLES = 2  # of labels before
 STAGE = 10  # steps of which the median is compared
@@ -73,4 +74,5 @@ def targets_grow(sizes: FloatArray) -> bool:
     third = sizes.size // 3
     parts = (sizes[:third], sizes[third:-third], sizes[-third:])
     first, middle, last = (median(part) for part in parts)
-    return first < middle < last and last >= TARGET_GROWTH * first
+    grown = first < middle < last and last >= TARGET_GROWTH * first
+    return grown and trend(sizes)[1] >= TARGET_TREND

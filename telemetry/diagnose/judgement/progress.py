@@ -26,7 +26,7 @@ CONVERGED_SHARE = 0.5
 STALLED_SHARE = 0.9
 DIVERGED_FACTOR = 1.5
 SIGNED_RISE = 16.0  # ranges of the first losses: learning at most 0, blown up 360 to 790 (measured)
-LARGE_DROP = 0.15  # seen from a few first losses, or above the constant answer's level
+LARGE_DROP = 0.15  # seen from a few first losses, or on the way down from a bad start
 START_LOSSES = 10  # the level at which a run starts
 RESOLUTION = 0.15  # a fall of this share must be excluded before a run counts as stalled
 LARGEST = 1e100  # beyond, differences and products of losses overflow
@@ -49,9 +49,10 @@ class Progress:
     """Verdict on the loss curve; `start`, `end`, `noise` are in the unit of the loss.
 
     z is the fall in standard errors, r relative to the start, both of the window where the fall
-    is clearest; `rise` is the end above the start in standard errors; `reason` says why the state
-    is unknown. `measurable` is False where the loss does not tell progress at all: too few, of
-    either sign, or of adversaries; else unknown means noisy.
+    is clearest; `rise` is the end above the start in standard errors; `falls` says that the last
+    third still falls; `reason` says why the state is unknown. `measurable` is False where the loss
+    does not tell progress at all: too few, of either sign, or of adversaries; else unknown means
+    noisy.
     """
 
     state: State
@@ -62,6 +63,7 @@ class Progress:
     end: float = float("nan")
     noise: float = 0.0
     flat: bool = False
+    falls: bool = False
     measurable: bool = True
     reason: str = ""
 
@@ -83,6 +85,7 @@ class Baseline:
     Attributes:
         naive: Loss of a network that knows nothing: ln C, mean y^2.
         constant: Loss of the best constant answer: entropy of the labels, Var y.
+        commonest: Share of the commonest class among the labels.
         kind: Loss function the levels belong to, '' when it is unknown.
         negated: The recorded loss is minus that function's value; there are no levels then.
         reason: Why a level is missing.
@@ -90,6 +93,7 @@ class Baseline:
 
     naive: float | None = None
     constant: float | None = None
+    commonest: float | None = None
     kind: str = ""
     negated: bool = False
     reason: str = ""
@@ -105,8 +109,9 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
     that are tried too, and count from r >= 0.15, for the first few losses of a run that learns
     nothing fall as well (its last layer finds the label frequencies).
 
-    `learning` further needs an end below 0.98 of the constant answer's loss, or a large fall that
-    still goes on; with an end below 0.9 of it any fall beyond the noise will do. `stalled` needs
+    `learning` further needs an end below the start and below 0.98 of the constant answer's loss: a
+    fall from a bad start is no learning before. With an end below 0.9 of it any fall beyond the
+    noise will do. `stalled` needs
     that a fall of 15 % can be excluded by the noise: one over the run, or one below the constant
     answer's loss where start and end are alike; a run too noisy or too short is `unknown`.
 
@@ -129,9 +134,16 @@ def progress(losses: FloatArray, baseline: Baseline) -> Progress:
     curve = _Curve(finite)
     if (finite < 0).any():
         return curve.progress(_signed_state(curve), reason=SIGNED, measurable=False)
-    return curve.progress(_state(curve, baseline), reason=NOISY, measurable=True)
+    reason = NOISY
+    if curve.comes_down:
+        reason = COMES_DOWN
+    elif baseline.constant is not None and curve.stays_above(BASELINE_SHARE * baseline.constant):
+        reason = NO_FURTHER
+    return curve.progress(_state(curve, baseline), reason=reason, measurable=True)
 
 
+COMES_DOWN = "the loss still falls and has not passed the best constant answer"
+NO_FURTHER = "the loss has come down to the best constant answer's, and no further"
 NOISY = "the loss is too noisy to see progress"
 SIGNED = "the loss has negative values, so there is no level to compare it with"
 
@@ -150,7 +162,7 @@ class _Curve:
         self.noise = step_noise(losses)
         self.end = float(np.median(losses[-self.last :]))
         self.start = float(np.median(losses[: max(3, min(START_LOSSES, n // 10))]))
-        self.flat = _is_flat(losses)
+        self.flat, self.falls = _course(losses)
         self.z, self.r = self._fall(self.last)
         self.fallen = self.z >= SIGNAL_LIMIT and self.r >= DROP_LIMIT
         width = self.last // 2
@@ -202,6 +214,11 @@ class _Curve:
         error = MEDIAN_INEFFICIENCY * self.noise * float(np.sqrt(2 / third))
         return drop + 2 * error < RESOLUTION * before
 
+    @property
+    def comes_down(self) -> bool:
+        """A large fall that still goes on."""
+        return self.fallen and self.r >= LARGE_DROP and self.falls
+
     def stays_above(self, level: float) -> bool:
         """The end is at a level, and the noise small enough to exclude 15 % below it."""
         error = MEDIAN_INEFFICIENCY * self.noise / float(np.sqrt(self.last))
@@ -217,6 +234,7 @@ class _Curve:
             end=self.end,
             noise=self.noise,
             flat=self.flat,
+            falls=self.falls,
             measurable=measurable,
             reason=reason if state is State.UNKNOWN else "",
         )
@@ -228,12 +246,13 @@ def signed_range(losses: FloatArray) -> float:
     return float(max(first.max(), 0.0) - min(first.min(), 0.0))
 
 
-def _is_flat(losses: FloatArray) -> bool:
-    """The last third shows no trend: |z| < 2, or a change below 1 % of its level."""
+def _course(losses: FloatArray) -> tuple[bool, bool]:
+    """Whether the last third is flat (|z| < 2, or a change below 1 % of its level), and falls."""
     tail = losses[-max(10, losses.size // 3) :]
     slope, z = trend(tail)
     change = abs(slope) * min(tail.size, TREND_POINTS)
-    return abs(z) < FLAT_Z or change < FLAT_CHANGE * abs(float(np.median(tail)))
+    flat = abs(z) < FLAT_Z or change < FLAT_CHANGE * abs(float(np.median(tail)))
+    return flat, not flat and slope < 0
 
 
 def _signed_state(curve: _Curve) -> State:
@@ -247,15 +266,18 @@ def _state(curve: _Curve, baseline: Baseline) -> State:
     naive, constant = baseline.naive, baseline.constant
     if curve.rose or (naive is not None and curve.end > DIVERGED_FACTOR * naive):
         return State.DIVERGED
-    level = constant or naive or curve.start
+    known = constant or naive
+    level = known or curve.start
     if curve.end <= CONVERGED_SHARE * level and (curve.flat or not curve.fallen):
         return State.CONVERGED
-    answers = constant is None or curve.end <= BASELINE_SHARE * constant
-    if curve.fallen and (answers or (curve.r >= LARGE_DROP and not curve.flat)):
-        return State.LEARNING
+    passed = known is None or curve.end <= BASELINE_SHARE * known
     answers = constant is not None and curve.end <= STALLED_SHARE * constant
-    if answers and curve.z >= SIGNAL_LIMIT and curve.r > 0:
-        return State.LEARNING  # most of it within the first few steps
+    # Most of it may have come within the first few steps.
+    early = answers and curve.z >= SIGNAL_LIMIT and curve.r > 0
+    if curve.end < curve.start and ((curve.fallen and passed) or early):
+        return State.LEARNING
+    if curve.comes_down:
+        return State.UNKNOWN
     guesses = constant is not None and curve.stays_above(BASELINE_SHARE * constant)
     if guesses and curve.r < LARGE_DROP:
         return State.STALLED

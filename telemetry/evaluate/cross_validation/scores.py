@@ -10,9 +10,9 @@ from telemetry.compare.settings.repeats import CV_TAG
 from telemetry.configuration import nearest
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
-from telemetry.store.rows import SqlValue, as_float, as_text
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import SqlValue, as_float, as_text
+from telemetry.store.sessions.session import Session
 
 LATEST = "latest"
 MIN_PREFIX = 4  # characters of an id

@@ -43,8 +43,8 @@ from telemetry.evaluate.stored.evaluations import (
     nothing_evaluated,
     stored_evaluations,
 )
-from telemetry.store.catalog import Run
 from telemetry.store.results import append_once
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 __all__ = [

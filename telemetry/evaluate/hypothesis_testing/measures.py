@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from telemetry.evaluate.hypothesis_testing.hypothesis import ACCURACY, ERROR, LOSS, MAE
 from telemetry.evaluate.stored.evaluations import Examples, StoredEvaluation, read_examples
-from telemetry.store.expressions import matching
-from telemetry.store.session import Session
+from telemetry.store.sessions.session import Session
+from telemetry.store.user_sql.expressions import matching
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from telemetry.evaluate.hypothesis_testing.measures import mean_of, measured, pa
 from telemetry.evaluate.hypothesis_testing.pairs import Pairs, paired_examples
 from telemetry.evaluate.hypothesis_testing.verdicts import HypothesisQuestion
 from telemetry.evaluate.stored.evaluations import PLAIN, StoredEvaluation
-from telemetry.store.session import Session
+from telemetry.store.sessions.session import Session
 
 Floats = npt.NDArray[np.float64]
 Passes = Mapping[tuple[str, str], StoredEvaluation]  # by data set and hypothesis

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from telemetry.compare.settings.config_changes import canonical, flat
 from telemetry.compare.settings.repeats import essential
 from telemetry.evaluate.statistics.paired import MIN_SEEDS
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 
 def same_recipe(runs: Sequence[Run], base: Run) -> list[Run]:

@@ -17,10 +17,10 @@ from telemetry.evaluate.stored.evaluations import (
     stored_evaluations,
 )
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
 from telemetry.store.results import append_once
-from telemetry.store.rows import as_text
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import as_text
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
 
 DEFINITIONS_SQL = """
@@ -119,7 +119,7 @@ def list_hypotheses(
     hypotheses: Sequence[Hypothesis] = (),
     checkpoint: str | None = None,
 ) -> list[Listed]:
-    """Hypotheses of a file and those that runs keep, by name, each as the newest run meets it.
+    """Hypotheses of a file and of stored runs by name, each with the newest run's result.
 
     Args:
         store: Where the runs lie.

@@ -28,9 +28,9 @@ from telemetry.evaluate.stored.evaluations import (
     read_examples,
     stored_evaluations,
 )
-from telemetry.store.catalog import Run
-from telemetry.store.expressions import matching
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
+from telemetry.store.user_sql.expressions import matching
 
 __all__ = [
     "Metric",

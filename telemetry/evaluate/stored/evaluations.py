@@ -11,9 +11,9 @@ import pyarrow as pa
 from telemetry.configuration import nearest
 from telemetry.errors import UsageError
 from telemetry.evaluate.stored.metadata import metadata_columns
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows, as_float, as_text
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows, as_float, as_text
+from telemetry.store.sessions.session import Session
 
 PLAIN = ""  # hypothesis of the untransformed data set
 MIN_PREFIX = 4  # characters of an evaluation's id

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from telemetry.format.tables import Table, table
 from telemetry.requests.kinds import ExplainKind, explain_kinds
 from telemetry.requests.models import ExplainRequest
-from telemetry.store.rows import SqlValue, as_text
+from telemetry.store.sessions.rows import SqlValue, as_text
 
 Record = Mapping[str, SqlValue]
 AnyKind = ExplainKind[ExplainRequest]
@@ -47,5 +47,5 @@ def kind_of_row(kinds: Sequence[AnyKind], row: Record) -> AnyKind | None:
 
 
 def answer_id(kind: AnyKind, row: Record) -> str:
-    """Which answer a row belongs to."""
+    """Id of the answer that a row belongs to."""
     return as_text(row[kind.identity]) if kind.answer_id is None else kind.answer_id(row)

@@ -18,10 +18,10 @@ from telemetry.evaluate.stored.explanation_tables import (
 )
 from telemetry.format.tables import table
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
 from telemetry.store.export import plain_value
-from telemetry.store.kept_files import PAGES
-from telemetry.store.rows import SqlValue, as_text
+from telemetry.store.files.kept_files import PAGES
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import SqlValue, as_text
 from telemetry.store.store import Store
 
 MIN_PREFIX = 4  # characters of an id

@@ -11,9 +11,9 @@ from telemetry.configuration import nearest
 from telemetry.errors import UsageError
 from telemetry.evaluate.stored.evaluations import nothing_evaluated
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
-from telemetry.store.rows import Rows
-from telemetry.store.session import Session
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import Rows
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
 
 CONFIDENT = 0.9  # probability from which a wrong answer counts as sure

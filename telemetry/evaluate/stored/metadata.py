@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 PREFIX = "m_"
-MAX_COLUMNS = 32  # the keys that most examples have
+MAX_COLUMNS = 64  # the keys that most examples have; of equal ones the first
 TRUTH = {"true": True, "false": False}
 
 
@@ -21,7 +21,7 @@ def metadata_columns(cells: Sequence[str | None]) -> dict[str, pa.Array]:
     used = Counter(
         key for row in rows for key, value in row.items() if value is not None and value != ""
     )
-    keys = sorted(used, key=lambda key: (-used[key], key))[:MAX_COLUMNS]
+    keys = sorted(used, key=lambda key: -used[key])[:MAX_COLUMNS]
     columns: dict[str, pa.Array] = {}
     taken: set[str] = set()
     for key in sorted(keys):

@@ -7,7 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from telemetry.explain.attribution.phrases import Phrase
 from telemetry.explain.attribution.score import Score
+from telemetry.explain.inputs.columns import Given
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.segments import Segments
 from telemetry.explain.models.origin import Origin
@@ -30,6 +32,7 @@ class Part:
         std: Of the contribution over the references; None: there is one reference.
         by_baseline: The contribution for each baseline.
         is_unstable: Whether its sign differs between draws.
+        given: What a column of a table is, and what it was compared with; None: it is no column.
     """
 
     segment: str
@@ -39,6 +42,7 @@ class Part:
     std: float | None
     by_baseline: Mapping[str, float]
     is_unstable: bool
+    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,6 +140,8 @@ class Attribution(Result):
             verdict on this input; None: it was not asked.
         compared: What another method says; None: none was asked.
         changed: Parts without which the answer is another; None: the method does not tell.
+        given: What each column of a table is; empty for other inputs.
+        phrase: Of a text: neighbouring tokens that do more together than any of them alone.
         warnings: What else a reader must know.
         forwards: Inputs that the model was run on, those of the checks among them.
         seconds: How long it took.
@@ -162,6 +168,8 @@ class Attribution(Result):
     method_check: MethodCheck | None
     compared: Comparison | None
     changed: tuple[Changed, ...] | None
+    given: tuple[Given, ...]
+    phrase: Phrase | None
     warnings: tuple[str, ...]
     forwards: int
     seconds: float
@@ -203,6 +211,7 @@ class Attribution(Result):
                 std=None if stds is None else float(stds[index]),
                 by_baseline={name: float(found[index]) for name, found in by_baseline.items()},
                 is_unstable=bool(self.unstable[index]),
+                given=self.given[index] if self.given else None,
             )
             for index in values.argsort(descending=True)[:n].tolist()
         ]

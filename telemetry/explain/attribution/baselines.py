@@ -150,7 +150,7 @@ class References:
         counts: Counter[int] = Counter(
             token for text in texts for token in set(text.flatten().tolist())
         )
-        kept = {*_kept_tokens(self.examples), self.examples.mask_id}
+        kept = {*self.examples.special_ids, self.examples.pad_id, self.examples.mask_id}
         words = [token for token in counts if token not in kept]
         if not words:
             raise UsageError(f"--baseline {FREQUENT}: the data set has no token that may be used.")
@@ -258,11 +258,6 @@ def _masked(example: Example, examples: ExampleSet) -> Tensor:
     return _all_but_kept(example.input, examples, token)
 
 
-def _kept_tokens(examples: ExampleSet) -> frozenset[int]:
-    """Tokens that are never hidden."""
-    return examples.special_ids | ({examples.pad_id} if examples.pad_id is not None else set())
-
-
 def _all_but_kept(values: Tensor, examples: ExampleSet, token: int) -> Tensor:
-    kept = torch.tensor(sorted(_kept_tokens(examples)), dtype=values.dtype)
-    return torch.where(torch.isin(values, kept), values, torch.full_like(values, token))
+    written = examples.padding.is_text(values)
+    return torch.where(written, torch.full_like(values, token), values)

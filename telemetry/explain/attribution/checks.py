@@ -166,7 +166,7 @@ def agreement(place: int, meaning: str) -> Check:
 
 
 def rank_correlation(left: Tensor, right: Tensor) -> float:
-    """Spearman's; 0 where one of them does not vary."""
+    """Spearman's rank correlation; 0 where one of the two is constant."""
     ranks = [values.argsort().argsort().double() for values in (left.flatten(), right.flatten())]
     if len(ranks[0]) < 2 or float(left.std()) == 0 or float(right.std()) == 0:  # noqa: PLR2004
         return 0.0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from telemetry.explain.attribution.attribution import Changed
 from telemetry.explain.attribution.methods import Problem
+from telemetry.explain.inputs.padding import Padding
 
 TOP = 3
 REDUNDANT = 2.0  # times the sum of the single effects
@@ -81,21 +82,24 @@ def redundant_parts(
     return ()
 
 
-def without_tokens(problem: Problem, fixed: Tensor) -> Tensor:
+def without_tokens(problem: Problem, padding: Padding) -> Tensor:
     """By how much the score falls where each part of a text is taken out, (n_segments,).
 
     Args:
         problem: The text and its parts.
-        fixed: Tokens that stay, bool, of the text's shape.
+        padding: How texts are filled up: what is left is filled up again.
 
     Raises:
         UsageError: the model cannot be run on a shorter text.
     """
     labels = problem.segments.labels
-    rows = [problem.values[(labels != segment) | fixed] for segment in range(len(problem.segments))]
+    rows = [
+        padding.without(problem.values, labels == segment)
+        for segment in range(len(problem.segments))
+    ]
     own = problem.scores(problem.values[None])[0]
     found = torch.zeros(len(rows))
-    for length in {len(row) for row in rows} - {0, len(problem.values)}:
+    for length in {len(row) for row in rows} - {0}:
         places = [place for place, row in enumerate(rows) if len(row) == length]
         found[places] = own - problem.scores(torch.stack([rows[place] for place in places]))
     return found

@@ -1,27 +1,39 @@
 """Answers to `telemetry explain input`: sentence, JSON, rows, picture."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from telemetry import json_values
 from telemetry.errors import UsageError
-from telemetry.explain.attribution.attribution import Attribution, Changed, Comparison
-from telemetry.explain.attribution.input_attribution import attributed
+from telemetry.explain.attribution.answered_before import answered_before
+from telemetry.explain.attribution.attribution import Attribution, Changed, Comparison, Part
+from telemetry.explain.attribution.input_attribution import answered, identity
 from telemetry.explain.attribution.pictures import grid, legend, marks, picture, texts
+from telemetry.explain.attribution.question import AttributionQuestion, ask
+from telemetry.explain.attribution.remembered import remember
 from telemetry.explain.attribution.score import ScoreKind
-from telemetry.explain.evaluation.evaluation import evaluate
+from telemetry.explain.attribution.verification import expected_forwards
+from telemetry.explain.evaluation.evaluation import evaluate, write_evaluation
+from telemetry.explain.inputs.columns import Value
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.inputs.input_files import read_example
 from telemetry.explain.models.subject import Subject, examples_of
-from telemetry.explain.progress import Progress
+from telemetry.explain.progress import Progress, TimeUp, tell
 from telemetry.explain.results.check import check_json, method_check_json
 from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.libraries import libraries_text
 from telemetry.explain.results.result import Files, ResultFormat, judged_columns
+from telemetry.explain.results.shapes import fits
 from telemetry.json_values import Json
 from telemetry.requests.explain.input import KIND, WRONG, InputRequest
 
 SHOWN_SEGMENTS = 10
+SHAPE = "attribution"  # of what is told, in `schemas/json/explain.json`
+SAME_SCORE = 1e-4  # of a score, by which another batch or machine may miss it
+MINUTE_S = 60.0
 
 
 def answer(request: InputRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
@@ -30,18 +42,62 @@ def answer(request: InputRequest, subject: Subject, progress: Progress) -> dict[
     Raises:
         UsageError: see `attribute` and `read_input`.
     """
-    asked = _asked(request, subject, progress)
-    found = (
-        attributed(
-            subject,
-            example,
-            request.wanted,
-            request.settings,
-            _within(place, len(asked), progress),
-        )
-        for place, example in enumerate(asked)
+    asked, keeper = _asked(request, subject, progress), Keeper.of(request.keep)
+    if keeper.run is not None and not request.again:
+        remember(subject, keeper.run, request.settings.method)
+    found: list[Json] = []
+    for place, example in enumerate(asked):  # each is kept before the next is computed
+        inner = _within(place, len(asked), progress)
+        try:
+            found.append(_told(request, subject, example, keeper, inner))
+        except TimeUp:
+            if not found:
+                raise
+            tell(note=f"the time was up after {len(found)} of {len(asked)} inputs")
+            break
+    return {KIND.key: found}
+
+
+def _told(
+    request: InputRequest, subject: Subject, example: Example, keeper: Keeper, progress: Progress
+) -> dict[str, Json]:
+    """What is told of one input: what was told before, where the same was asked."""
+    with subject.running(gradient=True):
+        question = ask(subject, example, request.wanted, request.settings)
+        known = None if request.again else keeper.known(identity(question))
+        if known is not None and fits(known, SHAPE) and _says_the_same(known, question):
+            return {**known, "recalled": True}
+        tell(note=_expectation(question))
+        found = answered(question, progress, lambda first: tell(first=document(first, {})))
+    told = FORMAT.kept(found, keeper)
+    keeper.document(found.id, told)
+    return told
+
+
+def _says_the_same(known: Mapping[str, Json], question: AttributionQuestion) -> bool:
+    """Whether the model still gives the score that an answer explained: its code may be another."""
+    score = known.get("score")
+    before = score.get("input") if isinstance(score, Mapping) else None
+    now = float(question.score.of(question.output)[0])
+    if not isinstance(before, int | float):
+        return False
+    return math.isclose(float(before), now, rel_tol=SAME_SCORE, abs_tol=SAME_SCORE)
+
+
+def _expectation(question: AttributionQuestion) -> str:
+    """About how long it will take, before it does."""
+    first, whole = expected_forwards(question)
+    until_first, until_all = (count * question.pace_s for count in (first, whole))
+    return (
+        f"about {whole:,} forward passes, {_time(until_all)}; the first answer after "
+        f"{_time(until_first)}"
     )
-    return FORMAT.answers(found, request.keep)  # each is kept before the next is computed
+
+
+def _time(seconds: float) -> str:
+    if seconds >= MINUTE_S:
+        return f"{seconds / MINUTE_S:.0f} min"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def _within(place: int, of: int, progress: Progress) -> Progress:
@@ -52,28 +108,54 @@ def _within(place: int, of: int, progress: Progress) -> Progress:
 def _asked(request: InputRequest, subject: Subject, progress: Progress) -> list[Example]:
     """The inputs; all are read before one is explained."""
     examples = examples_of(subject)
+    if request.worst is not None:
+        return _worst(request, subject, progress)
     files = (read_example(Path(file), examples, request.label) for file in request.files)
-    names = request.examples if request.worst is None else _worst(request, subject, progress)
-    return [*examples.find_all(names), *files]
+    return [*examples.find_all(request.examples), *files]
 
 
-def _worst(request: InputRequest, subject: Subject, progress: Progress) -> list[str]:
-    """Ids of the examples of the largest loss; where a wrong answer is asked about, of these.
+def _worst(request: InputRequest, subject: Subject, progress: Progress) -> list[Example]:
+    """The examples of the largest loss; where a wrong answer is asked about, of these.
+
+    Answers of the same weights to the same inputs that the run has are not computed again.
 
     Raises:
         UsageError: no answer is wrong.
     """
+    examples, run = examples_of(subject), request.keep.run
+    if run is not None and request.limit is None and not request.again:
+        rows = answered_before(Path(run), subject)
+        found = None if rows is None else _unchanged(_chosen(request, rows), subject)
+        if found:
+            return found
     batch = request.settings.batch
     evaluation = evaluate(subject, batch=batch, limit=request.limit, progress=progress)
-    worst = evaluation.worst(len(evaluation.rows))
-    if request.wanted == WRONG:
-        worst = [row for row in worst if row.get("correct") is not True]
+    worst = _chosen(request, evaluation.worst(len(evaluation.rows)))
     if not worst:
         raise UsageError(
             f"all {len(evaluation.rows)} examples of {evaluation.dataset} are answered "
             "correctly; use --target pred."
         )
-    return [str(row["example_id"]) for row in worst[: request.worst]]
+    if run is not None and request.limit is None:
+        write_evaluation(Path(run), evaluation)
+    return examples.find_all([str(row["example_id"]) for row in worst])
+
+
+def _chosen(
+    request: InputRequest, rows: Sequence[Mapping[str, object]]
+) -> list[Mapping[str, object]]:
+    is_wanted = [row for row in rows if request.wanted != WRONG or row.get("correct") is not True]
+    return is_wanted[: request.worst]
+
+
+def _unchanged(rows: Sequence[Mapping[str, object]], subject: Subject) -> list[Example] | None:
+    """The examples of rows; None: one has another input now, or is gone."""
+    try:
+        found = examples_of(subject).find_all([str(row["example_id"]) for row in rows])
+    except UsageError:
+        return None
+    same = (one.digest == row["input_digest"] for one, row in zip(found, rows, strict=True))
+    return found if all(same) else None
 
 
 def document(attribution: Attribution, files: Files) -> dict[str, Json]:
@@ -107,11 +189,13 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
                 "std": part.std,
                 "by_baseline": dict(part.by_baseline),
                 "unstable": part.is_unstable,
+                "given": None if part.given is None else asdict(part.given),
             }
             for part in attribution.top(SHOWN_SEGMENTS)
         ],
         "compared": _compared(attribution.compared),
         "changed": _changed(attribution.changed),
+        "phrase": None if attribution.phrase is None else asdict(attribution.phrase),
         "checks": [check_json(check) for check in attribution.checks],
         "method_check": method_check_json(attribution.method_check),
         "ok": attribution.ok,
@@ -123,6 +207,7 @@ def document(attribution: Attribution, files: Files) -> dict[str, Json]:
         "texts": [line.to_json() for line in texts(attribution)],
         "image": files.get("image"),
         "array": files.get("array"),
+        "recalled": False,
         "forwards": attribution.forwards,
         "seconds": attribution.seconds,
     }
@@ -155,9 +240,35 @@ def sentence(attribution: Attribution) -> str:
         evidence = f'of the evidence for "{score.target_name}" {against}'
     who = attribution.example.file or f"example {attribution.example.id}"
     holds = (
-        f"{top.segment} carries {100 * top.share:.0f} %" if top.value > 0 else "no part carries any"
+        f"{_named(top)} carries {100 * top.share:.0f} %" if top.value > 0 else "no part carries any"
     )
-    return f"{who} {said}; {holds} {evidence}{_verdict(attribution)}."
+    return f"{who} {said}; {holds} {evidence}{_together(attribution)}{_verdict(attribution)}."
+
+
+def _named(part: Part) -> str:
+    """A part; a column with its value, its unit, and what is usual."""
+    given = part.given
+    if given is None:
+        return part.segment
+    unit = f" {given.unit}" if given.unit else ""
+    usual = "" if given.reference is None else f" (reference {_shown(given.reference)})"
+    name = f"column {part.segment}" if part.segment.isdigit() else part.segment
+    return f"{name} = {_shown(given.value)}{unit}{usual}"
+
+
+def _shown(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _together(attribution: Attribution) -> str:
+    """What a phrase of a text does, where it does more than its tokens."""
+    phrase = attribution.phrase
+    if phrase is None:
+        return ""
+    return (
+        f"; hiding {phrase.name} together lowers the score by {phrase.value:.2g}, any of its "
+        f"tokens alone by {max(phrase.single, 0):.2g} at most"
+    )
 
 
 def _distance(attribution: Attribution) -> str:
@@ -174,7 +285,7 @@ def _verdict(attribution: Attribution) -> str:
     failed = [check.meaning for check in attribution.checks if not check.ok]
     if failed:
         return f". But {'; '.join(failed)}"
-    was_checked = attribution.params["all_checks"] is True
+    was_checked = attribution.params["all_checks"] is True and attribution.checks
     return "; all checks passed" if was_checked else ""
 
 
@@ -203,6 +314,9 @@ def rows_of(attribution: Attribution, files: Files) -> list[dict[str, object]]:
             "baseline_values": json_values.dumps(
                 {name: values.tolist() for name, values in attribution.found.by_baseline.items()}
             ),
+            "segment_columns": json_values.dumps([asdict(one) for one in attribution.given])
+            if attribution.given
+            else None,
             "segment_boxes": json_values.dumps(boxes) if boxes else None,
             "array_path": files.get("array"),
             "image_path": files.get("image"),

@@ -15,7 +15,8 @@ OF_ELEMENTS = frozenset({"ig", *RULES})  # the others value whole segments
 COMPLETE = frozenset({"ig", "kernelshap"})  # their values sum to the difference of the scores
 SAMPLED = frozenset({"lime", "kernelshap"})
 MOST_SEGMENTS = 50  # of the sampled ones
-FIRST_STEPS, MOST_STEPS = 64, 1024  # of integrated gradients
+GRADIENT_ELEMENTS = 1 << 20  # of a batch: six images of 3 x 224 x 224, and about a gigabyte
+FIRST_STEPS, MOST_STEPS = 32, 1024  # of integrated gradients, doubled until they sum up
 COMPLETENESS = 0.01  # of the difference of the scores
 LEAST_DIFFERENCE = 1e-3
 LEAST_SAMPLES = 500
@@ -40,6 +41,7 @@ class Problem:
         samples: Of LIME and KernelSHAP; None: as many as the segments ask for.
         seed: Of everything that is drawn.
         batch: Inputs a forward.
+        steps: Of integrated gradients: the first number that is tried, and the last.
     """
 
     score: Scorer
@@ -49,6 +51,22 @@ class Problem:
     samples: int | None
     seed: int
     batch: int
+    steps: tuple[int, int] = (FIRST_STEPS, MOST_STEPS)
+
+    @property
+    def gradient_batch(self) -> int:
+        """Inputs of a forward with gradient, which keeps what every layer computed of them."""
+        return max(1, min(self.batch, GRADIENT_ELEMENTS // max(self.values.numel(), 1)))
+
+    @property
+    def coarse(self) -> "Problem":
+        """The same with the first number of steps alone: a map at once, which may not sum up."""
+        return replace(self, steps=(self.steps[0], self.steps[0]))
+
+    @property
+    def finer(self) -> "Problem":
+        """The same after that."""
+        return replace(self, steps=(2 * self.steps[0], self.steps[1]))
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Scores of any number of inputs without gradient, float32 on the CPU, shape (n,)."""
@@ -128,17 +146,17 @@ def _integrated_from(problem: Problem, reference: Tensor) -> tuple[Tensor, int]:
 
     (difference,) = problem.differences([reference])
     limit = COMPLETENESS * max(abs(difference), LEAST_DIFFERENCE)
-    n_steps = FIRST_STEPS
+    n_steps, most_steps = problem.steps
     while True:
         values = _captum.integrated_gradients(
             problem.score,
             problem.values,
             reference,
             n_steps=n_steps,
-            batch=problem.batch,
+            batch=problem.gradient_batch,
             embedding=problem.embedding,
         )
-        if abs(float(values.sum()) - difference) <= limit or n_steps >= MOST_STEPS:
+        if abs(float(values.sum()) - difference) <= limit or n_steps >= most_steps:
             return values.cpu(), n_steps
         n_steps *= 2
 
@@ -156,7 +174,7 @@ def _lime(problem: Problem, references: Sequence[Tensor]) -> Valued:
     from telemetry.explain.attribution import _captum  # noqa: PLC0415 - captum costs seconds
 
     n = len(problem.segments)
-    n_samples = problem.samples or max(LEAST_SAMPLES, SAMPLES_PER_SEGMENT * n)
+    n_samples = n_sampled("lime", n, problem.samples)
     score = _set_score(problem, references)
     found = _captum.lime(score, n, n_samples=n_samples, batch=problem.batch)
     return Valued(
@@ -177,10 +195,21 @@ def _kernel_shap(problem: Problem, references: Sequence[Tensor]) -> Valued:
     if n <= ENUMERATED and problem.samples is None:
         found = shapley_values(problem.mixed_scores(every_set(n), references).mean(1))
         return Valued(values=found[None], params={"sets": 2**n})
-    usual = min(max(LEAST_SAMPLES, 2 * n + SHAP_SAMPLES), MOST_SHAP_SAMPLES)
-    n_samples, score = problem.samples or usual, _set_score(problem, references)
+    n_samples = n_sampled("kernelshap", n, problem.samples)
+    score = _set_score(problem, references)
     found = _captum.kernel_shap(score, n, n_samples=n_samples, batch=problem.batch)
     return Valued(values=found[None], libraries=(CAPTUM, SKLEARN), params={"samples": n_samples})
+
+
+def n_sampled(method: str, n_segments: int, asked: int | None) -> int:
+    """How many sets of parts LIME draws, or KernelSHAP draws or counts up."""
+    if asked is not None:
+        return asked
+    if method == "lime":
+        return max(LEAST_SAMPLES, SAMPLES_PER_SEGMENT * n_segments)
+    if n_segments <= ENUMERATED:
+        return int(2**n_segments)
+    return min(max(LEAST_SAMPLES, 2 * n_segments + SHAP_SAMPLES), MOST_SHAP_SAMPLES)
 
 
 def _set_score(problem: Problem, references: Sequence[Tensor]) -> Scorer:

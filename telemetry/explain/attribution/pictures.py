@@ -35,12 +35,27 @@ def picture(attribution: Attribution) -> bytes | None:
     if _is_image(attribution):
         image = attribution.example.input.cpu()
         largest = sorted(parts, key=lambda part: -abs(part.value))
-        return image_png(_colours(attribution), image, largest, caption, attribution.id)
+        colours, title = _colours(attribution), _title(attribution)
+        return image_png(colours, image, largest, caption, attribution.id, title=title)
     if attribution.values.dim() != 1:
         return None
     if _is_text(attribution):
         return text_png(texts(attribution), caption, attribution.id)
     return table_png(parts, caption, attribution.id)
+
+
+def _title(attribution: Attribution) -> str:
+    """What the input is, what it is called, what is explained, and how."""
+    score, method = attribution.score, attribution.method
+    truth = "" if attribution.label is None else f"{attribution.label}, "
+    number = f"{attribution.score_input:+.3g}"
+    if score.target is None:
+        return f"{truth}answer {attribution.prediction}; {method} of {number}"
+    against = score.other_name or "the others"
+    return (
+        f"{truth}called {attribution.prediction}; {method} of {number} "
+        f"for {score.target_name} against {against}"
+    )
 
 
 def legend(attribution: Attribution) -> str:
@@ -67,7 +82,7 @@ def valued(attribution: Attribution) -> list[Valued]:
     boxes = attribution.segments.boxes
     return [
         Valued(
-            name=name,
+            name=_with_value(attribution, place, name),
             value=value,
             paint=sign * value,
             box=boxes[place] if boxes else None,
@@ -77,6 +92,14 @@ def valued(attribution: Attribution) -> list[Valued]:
             zip(attribution.segments.names, attribution.per_segment.tolist(), strict=True)
         )
     ]
+
+
+def _with_value(attribution: Attribution, place: int, name: str) -> str:
+    """A part by its name; a column of a table with its value."""
+    if not attribution.given:
+        return name
+    value = attribution.given[place].value
+    return f"{name} = {value if isinstance(value, str) else f'{value:.4g}'}"
 
 
 def _is_image(attribution: Attribution) -> bool:
@@ -104,7 +127,7 @@ def _colours(attribution: Attribution) -> Bytes:
 
 def _is_unknown(attribution: Attribution) -> npt.NDArray[np.bool_]:
     """Pixels of parts whose sign differs between draws, height x width."""
-    unknown = attribution.unstable[attribution.segments.labels].any(0)
+    unknown = attribution.segments.given(attribution.unstable).any(0)
     return np.asarray(unknown.numpy(), dtype=np.bool_)
 
 

@@ -1,5 +1,6 @@
 """One question about one input: the score, the parts, the references, and what methods say."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,7 @@ class AttributionQuestion:
         rivals: What else it is compared with, to tell whether the baseline decides.
         cost: Counts inputs.
         notes: What a reader must know of the references.
+        pace_s: Seconds that the model took for one of the first examples.
         finished: Told when a method has run.
     """
 
@@ -74,6 +76,7 @@ class AttributionQuestion:
     rivals: dict[str, list[Tensor]]
     cost: Cost
     notes: tuple[str, ...] = ()
+    pace_s: float = 0.0
     finished: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -121,7 +124,7 @@ class AttributionQuestion:
         raw = {name: valued.values for name, valued in found.items()}
         if method == "occlusion" and self.takes_out_tokens:
             with suppress(UsageError):  # the model takes texts of one length alone
-                raw[REMOVED] = without_tokens(problem, self._fixed_tokens)[None]
+                raw[REMOVED] = without_tokens(problem, self.examples.padding)[None]
         self.finished()
         return AttributionMap(
             raw=raw,
@@ -144,11 +147,6 @@ class AttributionQuestion:
         """Whether occlusion also takes tokens out instead of masking them."""
         return self.examples.modality is Modality.TEXT and self.settings.baseline is None
 
-    @property
-    def _fixed_tokens(self) -> Tensor:
-        same = [reference == self.example.input for reference in self.all_references]
-        return torch.stack(same).all(0)
-
 
 def ask(
     subject: Subject, example: Example, target: str, settings: InputSettings
@@ -164,10 +162,13 @@ def ask(
             f"--method {settings.method} shows the structure of images; use --method ig or "
             "occlusion."
         )
+    _need_gradient(examples, settings.method)
     outputs = counted(subject, cost)
     with torch.no_grad():
         output = outputs(example.input[None]).detach().cpu()
+        started, before = time.perf_counter(), cost.forwards
         reading = read_outputs(outputs, examples)
+        pace_s = (time.perf_counter() - started) / (cost.forwards - before)
     if not bool(torch.isfinite(output).all()):
         raise UsageError(f"the model returns no finite number for example {example.id}.")
     score = score_for(target, output, example, reading)
@@ -196,7 +197,25 @@ def ask(
         rivals=rivals,
         cost=cost,
         notes=notes,
+        pace_s=pace_s,
     )
+
+
+def _need_gradient(examples: ExampleSet, method: str) -> None:
+    """Refuse gradients where one of several inputs has none.
+
+    Raises:
+        UsageError: it contains whole numbers, joined with fractions.
+    """
+    several = examples.several
+    if method not in OF_ELEMENTS or several is None or several.tokens is not None:
+        return
+    whole = [part.name for part in several.parts if not part.dtype.is_floating_point]
+    if whole:
+        raise UsageError(
+            f"--method {method}: the input {whole[0]} contains integers, which have no gradient; "
+            "use --method occlusion or lime."
+        )
 
 
 def _compared_with(

@@ -40,7 +40,7 @@ def sliding_occlusion(problem: Problem, references: Sequence[Tensor]) -> Tensor:
 
 
 def starts(length: int, window: int) -> list[int]:
-    """Where windows begin that move by half of themselves and end with the last one inside."""
+    """First positions of windows that overlap by half; the last window ends at the end."""
     step = max(1, window // 2)
     return sorted({*range(0, length - window, step), length - window})
 

@@ -8,15 +8,30 @@ from torch import Tensor
 
 from telemetry.explain.attribution import checks as checking
 from telemetry.explain.attribution.attribution import AttributionMap, Comparison
-from telemetry.explain.attribution.curves import curve_checks
+from telemetry.explain.attribution.curves import curve_checks, curve_inputs
 from telemetry.explain.attribution.local_model import local_fit, stability, unstable_signs
-from telemetry.explain.attribution.methods import COMPLETE, OF_ELEMENTS, RULES, Problem
+from telemetry.explain.attribution.methods import (
+    COMPLETE,
+    FIRST_STEPS,
+    OF_ELEMENTS,
+    RULES,
+    Problem,
+    n_sampled,
+)
 from telemetry.explain.attribution.question import AttributionQuestion
 from telemetry.explain.models.random_weights import run_order, with_random_weights
 from telemetry.explain.models.relu_rule import RuleReport, under_rule
-from telemetry.explain.results.check import Check, MethodCheck, determinism, rule_saw_all
+from telemetry.explain.progress import TimeUp, tell
+from telemetry.explain.results.check import (
+    Check,
+    MethodCheck,
+    check_json,
+    determinism,
+    rule_saw_all,
+)
 
 STABILITY_SEEDS = 3
+GRADIENT_COST = 3  # of a forward and a backward pass, in forwards
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -30,33 +45,59 @@ class Judged:
         compared: What another method says; None: none was asked.
         rivals: Values of the segments by the baselines that are usual, where another was named.
         rule: What the rule for ReLUs met; None: the method has none.
+        is_whole: Whether there was time for all of it.
     """
 
-    checks: tuple[Check, ...] = ()
+    checks: list[Check] = field(default_factory=list)
     of_method: MethodCheck | None = None
     unstable: Tensor | None = None
     compared: Comparison | None = None
     rivals: Mapping[str, Tensor] = field(default_factory=dict)
     rule: RuleReport | None = None
+    is_whole: bool = True
 
 
 def judge(
-    question: AttributionQuestion, found: AttributionMap, differences: dict[str, list[float]]
+    question: AttributionQuestion,
+    coarse: AttributionMap,
+    found: AttributionMap,
+    differences: dict[str, list[float]],
 ) -> Judged:
-    """Every check that fits the method.
+    """Every check that fits the method, as far as there is time; each is told when it is done.
 
     Args:
         question: What was asked.
-        found: What the method said.
+        coarse: What the method said at once.
+        found: What it said.
         differences: Score of the input less that of each reference, by baseline.
     """
     judged, problem = Judged(), question.problem()
-    checks = [*_cheap(question, found, problem, differences, judged)]
-    if question.settings.check:
-        checks += _costly(question, found, problem, judged)
-        judged.of_method = _of_method(question, found, problem)
-    judged.checks = tuple(checks)
+    try:
+        for check in _checks(question, coarse, found, problem, differences, judged):
+            judged.checks.append(check)
+            tell(check=check_json(check))
+        if question.settings.check:
+            judged.of_method = _of_method(question, coarse, problem)
+    except TimeUp:
+        judged.is_whole = False
     return judged
+
+
+def _checks(
+    question: AttributionQuestion,
+    coarse: AttributionMap,
+    found: AttributionMap,
+    problem: Problem,
+    differences: dict[str, list[float]],
+    judged: Judged,
+) -> Iterator[Check]:
+    yield determinism(
+        torch.cat([coarse.native.flatten(), _asked_with(problem, 1)]),
+        torch.cat([question.answered(problem.coarse).native.flatten(), _asked_with(problem, 2)]),
+    )
+    yield from _cheap(question, found, problem, differences, judged)
+    if question.settings.check:
+        yield from _costly(question, found, problem, judged)
 
 
 def n_runs(question: AttributionQuestion) -> int:
@@ -72,6 +113,33 @@ def n_runs(question: AttributionQuestion) -> int:
         + bool(question.rivals)
         + (settings.compared is not None)
     )
+
+
+def expected_forwards(question: AttributionQuestion) -> tuple[int, int]:
+    """About how many inputs the model runs on until there is a map, and until all is checked.
+
+    An input with gradient counts as three.
+    """
+    settings, n_references = question.settings, len(question.all_references)
+    first = _cost(question, settings.method, n_references)
+    whole = first * (1 + n_runs(question) - bool(question.rivals) - (settings.compared is not None))
+    whole += sum(_cost(question, settings.method, len(group)) for group in question.rivals.values())
+    if settings.compared is not None:
+        whole += _cost(question, settings.compared, n_references)
+    if settings.check:
+        whole += curve_inputs(len(question.segments)) * n_references
+    return first, whole
+
+
+def _cost(question: AttributionQuestion, method: str, n_references: int) -> int:
+    n = len(question.segments)
+    if method in RULES:
+        return GRADIENT_COST
+    if method == "ig":
+        return GRADIENT_COST * FIRST_STEPS * n_references
+    if method == "occlusion":
+        return (n + 1) * n_references
+    return n_sampled(method, n, question.settings.samples) * n_references
 
 
 def _key(question: AttributionQuestion) -> tuple[str, str]:
@@ -100,7 +168,7 @@ def _of_method(
             problem.values, question.all_references, question.segments, n_values
         )
         check = checking.randomisation(
-            lambda model: question.answered(question.problem(model)).native,
+            lambda model: question.answered(question.problem(model).coarse).native,
             question.model,
             found.native,
             support,
@@ -119,13 +187,9 @@ def _cheap(
     judged: Judged,
 ) -> Iterator[Check]:
     method = question.settings.method
-    yield determinism(
-        torch.cat([found.native.flatten(), _asked_with(problem, 1)]),
-        torch.cat([question.answered(problem).native.flatten(), _asked_with(problem, 2)]),
-    )
     yield checking.not_empty(found.native, [d for group in differences.values() for d in group])
     if method in COMPLETE:
-        yield checking.completeness(*_sums(found, differences), question.subject.half_precision)
+        yield checking.completeness(*sums(found, differences), question.subject.half_precision)
     if method in RULES:
         judged.rule = under_rule(method, problem.score, problem.values)
         yield rule_saw_all(judged.rule)
@@ -202,7 +266,7 @@ def _lime_checks(
     yield stability(maps, question.segments.names)
 
 
-def _sums(
+def sums(
     found: AttributionMap, differences: dict[str, list[float]]
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Sums of the raw maps and what they should be; of references taken together the mean."""

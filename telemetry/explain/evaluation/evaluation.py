@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +13,7 @@ import torch
 from telemetry import json_values
 from telemetry.capture.tensors.predictions import ID_CHARACTERS, metadata_text
 from telemetry.errors import UsageError
+from telemetry.explain.inputs.columns import DIGITS, Value, measured_columns
 from telemetry.explain.inputs.examples import Example
 from telemetry.explain.models.outputs_reading import (
     differs_when_asked_again,
@@ -22,6 +23,7 @@ from telemetry.explain.models.outputs_reading import (
 from telemetry.explain.models.reading import Reading
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.progress import Progress
+from telemetry.json_values import Json
 from telemetry.store.results import append_once
 
 DEFAULT_BATCH = 64
@@ -156,7 +158,8 @@ def _answered(
         group = [window[place] for place in places]
         output = subject.outputs(torch.stack([example.input for example in group]))
         columns = reading.answers(output, group).columns(reading.classes)
-        found |= zip(places, _rows(group, columns), strict=True)
+        measured = [measured_columns(example, examples_of(subject)) for example in group]
+        found |= zip(places, _rows(group, measured, columns), strict=True)
     return [found[place] for place in range(len(window))]
 
 
@@ -165,23 +168,31 @@ def _groups(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
         yield group
 
 
-def _rows(group: Sequence[Example], columns: dict[str, list[object]]) -> list[Row]:
+def _rows(
+    group: Sequence[Example],
+    measured: Sequence[Mapping[str, Value]],
+    columns: dict[str, list[object]],
+) -> list[Row]:
     return [
         {
             "example_id": example.id,
             "input_digest": example.digest,
             "source_id": _source(example),
-            "metadata": json_values.dumps(
-                {
-                    key: metadata_text(value)
-                    for key, value in example.metadata.items()
-                    if key != SOURCE
-                }
-            ),
+            "metadata": json_values.dumps(_metadata(example, measured[place])),
             **{name: values[place] for name, values in columns.items()},
         }
         for place, example in enumerate(group)
     ]
+
+
+def _metadata(example: Example, measured: Mapping[str, Value]) -> dict[str, Json]:
+    """What the data set says of an example, then what its input says; the first one counts."""
+    said = {key: metadata_text(v) for key, v in example.metadata.items() if key != SOURCE}
+    own = {
+        name: value if isinstance(value, str) else f"{value:.{DIGITS}g}"
+        for name, value in measured.items()
+    }
+    return {**said, **{name: value for name, value in own.items() if name not in said}}
 
 
 def _source(example: Example) -> str | None:

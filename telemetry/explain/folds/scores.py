@@ -21,10 +21,11 @@ from telemetry.explain.folds.training import (
 )
 from telemetry.format.manifest import Status
 from telemetry.format.shards import table_folder
-from telemetry.store.catalog import Run, load_run
 from telemetry.store.results import append_once
-from telemetry.store.rows import as_float
-from telemetry.store.session import Session
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.rows import as_float
+from telemetry.store.sessions.session import Session
 from telemetry.store.store import Store
 
 LAST_LOSS_SQL = """

@@ -1,12 +1,11 @@
 """Data sets of the user: what an item is, who it is, and what may be said of its values.
 
 A data set is anything with `__len__` and `__getitem__(i)` that gives (input, label) or (input,
-label, metadata). It may say more by optional attributes: `classes`, `modality`, `value_range`,
-`example_id(i)`, `feature_names`, `categorical`, `tokens(x)`, `encode(words)`, `synonyms`, `pad_id`,
-`mask_id`, `special_ids`.
+label, metadata); an input is a tensor, or a dictionary or tuple of those. It may say more by
+optional attributes: `classes`, `modality`, `value_range`, `example_id(i)`, `feature_names`,
+`categorical`, `tokens(x)`, `encode(words)`, `synonyms`, `pad_id`, `mask_id`, `special_ids`.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,13 +21,12 @@ from telemetry.capture.tensors.predictions import input_digest
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.column_groups import column_groups
 from telemetry.explain.inputs.digests import NO_SUCH_INPUT, digests_of, is_digest, is_place
+from telemetry.explain.inputs.items import input_of, label_of, metadata_of
+from telemetry.explain.inputs.padding import Padding
+from telemetry.explain.inputs.several import SeveralInputs
 from telemetry.explain.inputs.stated import (
     Source,
-    metadata_value,
-    no_input,
     no_item,
-    no_label,
-    no_metadata,
     of_channels,
     stated,
     stated_id,
@@ -126,6 +124,18 @@ class ExampleSet:
         return frozenset() if tokens is None else frozenset(int(token) for token in tokens)
 
     @cached_property
+    def several(self) -> SeveralInputs | None:
+        """How the tensors of an input are joined to one; None: it is one tensor."""
+        return SeveralInputs.of(self._item(0)[0], self.pad_id)
+
+    @cached_property
+    def padding(self) -> Padding:
+        """What of a text nobody wrote, and how texts are filled up."""
+        picks = range(min(len(self), RANGE_EXAMPLES)) if self.modality is Modality.TEXT else ()
+        rows = [self.example(place).input for place in picks]
+        return Padding.of(rows, self.pad_id, self.special_ids)
+
+    @cached_property
     def categorical(self) -> Mapping[str, tuple[int, ...]]:
         """Columns that are one value in several, such as a one-hot code, by their name.
 
@@ -137,7 +147,7 @@ class ExampleSet:
         names = cast("Sequence[object] | None", stated(self.source, "feature_names"))
         return column_groups(
             stated(self.source, "categorical"),
-            () if names is None else list(names),
+            () if names is None or isinstance(names, Mapping) else list(names),
             f"data set {self.name}: categorical",
         )
 
@@ -158,10 +168,17 @@ class ExampleSet:
                 )
         return found
 
+    def column_names(self, part: str) -> list[str]:
+        """Names of the columns of one of several inputs; empty: the data set states none."""
+        columns = stated(self.source, "feature_names")
+        names = columns.get(part, ()) if isinstance(columns, Mapping) else ()
+        return [str(name) for name in cast("Sequence[object]", names)]
+
     def element_names(self, values: Tensor) -> list[str]:
         """Names of the elements of a row: columns of a table, or the tokens of a text."""
         columns = stated(self.source, "feature_names")
-        names = [] if columns is None else [str(name) for name in cast("Sequence[object]", columns)]
+        is_row = columns is not None and not isinstance(columns, Mapping)
+        names = [str(name) for name in cast("Sequence[object]", columns)] if is_row else []
         if names and len(names) == values.numel():
             return names
         if callable(stated(self.source, "tokens")):
@@ -236,7 +253,9 @@ class ExampleSet:
         Raises:
             UsageError: as for `example`.
         """
-        metadata = self._metadata(item[2] if len(item) > 2 else None, index)  # noqa: PLR2004
+        place = f"data set {self.name}"
+        third = item[2] if len(item) > 2 else None  # noqa: PLR2004
+        metadata = metadata_of(third, f"{place}: the third part of item {index}")
         values = self._input(item[0], index)
         digest = input_digest(values)
         return Example(
@@ -244,7 +263,7 @@ class ExampleSet:
             id=stated_id(self.source, index) or digest,
             digest=digest,
             input=values,
-            label=self._label(item[1], index),
+            label=label_of(item[1], f"{place}: the label of item {index}"),
             metadata=metadata,
         )
 
@@ -342,12 +361,10 @@ class ExampleSet:
         return values
 
     def _numbers(self, value: object, index: int) -> Tensor:
-        try:
-            return torch.as_tensor(value).detach().cpu()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"data set {self.name}: the input of item {index} is {no_input(value)}."
-            ) from error
+        place = f"data set {self.name}: the input of item {index}"
+        is_one = not isinstance(value, Mapping | tuple | list)  # then no other item is read
+        several = None if is_one else self.several
+        return input_of(value, place) if several is None else several.joined(value, place)
 
     def _check_values(self, values: Tensor, index: int) -> None:
         n_bad = int((~torch.isfinite(values)).sum())
@@ -372,22 +389,3 @@ class ExampleSet:
             return None
         when = "" if self.normalisation[0] is None else " before normalisation"
         return f"values from {least:g} to {most:g}{when}, outside value_range {low:g} to {high:g}"
-
-    def _label(self, value: object, index: int) -> int | float | str:
-        value = unwrapped(value)
-        if isinstance(value, bool):
-            return int(value)
-        if isinstance(value, str | int):
-            return value
-        if isinstance(value, float) and math.isfinite(value):
-            return value
-        raise UsageError(f"data set {self.name}: the label of item {index} is {no_label(value)}.")
-
-    def _metadata(self, value: object, index: int) -> Mapping[str, Json]:
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise UsageError(
-                f"data set {self.name}: the third part of item {index} is {no_metadata(value)}."
-            )
-        return {str(key): metadata_value(entry) for key, entry in value.items()}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,21 +10,26 @@ from torch import Tensor
 from telemetry.errors import UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, ExampleSet, Modality
 from telemetry.explain.inputs.masks import Box
+from telemetry.explain.inputs.padding import need_text
+from telemetry.explain.inputs.several import InputPart, SeveralInputs
 from telemetry.explain.inputs.superpixels import superpixels
 
 DEFAULT_CELLS = 6  # a side
+OUTSIDE = -1  # label of what belongs to no part
 SIGNAL_DIMENSIONS = 2  # channels x length
 MOST_CELLS, MOST_STRETCHES = 50, 16  # of a signal
 
 _GRID = re.compile(r"grid:(\d{1,3})x(\d{1,3})")
+_PHRASE = re.compile(r"phrase:([1-9]\d{0,2})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segments:
-    """A partition of an input.
+    """A partition of an input, or of what may be changed of it.
 
     Attributes:
-        labels: Segment of each element, int64, of the input's shape.
+        labels: Segment of each element, int64, of the input's shape; `OUTSIDE`: of none, as the
+            padding of a text, which always stays.
         names: Of the segments.
         boxes: Where they lie in an image; empty for other inputs.
         how: What asks for the same partition, such as `grid:6x6`.
@@ -44,13 +49,19 @@ class Segments:
 
     def totals(self, values: Tensor) -> Tensor:
         """Sum over each segment of values of the input's shape, shape (n_segments,)."""
+        inside = self.labels != OUTSIDE
         sums = torch.zeros(len(self), dtype=values.dtype)
-        return sums.index_add(0, self.labels.flatten(), values.flatten())
+        return sums.index_add(0, self.labels[inside], values[inside])
+
+    def given(self, per_segment: Tensor) -> Tensor:
+        """The value of each element's segment, of the input's shape; zero where it has none."""
+        values = per_segment[self.labels.clamp_min(0)]
+        return torch.where(self.labels == OUTSIDE, torch.zeros_like(values), values)
 
     def spread(self, per_segment: Tensor) -> Tensor:
         """Values of segments given to each of their elements, in equal parts."""
         counts = self.totals(torch.ones_like(self.labels, dtype=per_segment.dtype))
-        return (per_segment / counts)[self.labels]
+        return self.given(per_segment / counts)
 
     def mixed(self, kept: Tensor, values: Tensor, baseline: Tensor) -> Tensor:
         """Inputs that keep some segments and take the others from a baseline.
@@ -63,7 +74,8 @@ class Segments:
         Returns:
             Shape (n, *input).
         """
-        return torch.where(kept[:, self.labels], values, baseline)
+        stays = kept[:, self.labels.clamp_min(0)] | (self.labels == OUTSIDE)
+        return torch.where(stays, values, baseline)
 
 
 def segments_of(
@@ -74,8 +86,8 @@ def segments_of(
     Args:
         values: The input.
         examples: Its data set, which knows names of columns and tokens.
-        how: `grid:6x6` or `felzenszwalb` of an image, `token`, `feature`; None: as the modality
-            asks.
+        how: `grid:6x6` or `felzenszwalb` of an image, `token`, `phrase:3`, `feature`; None: as
+            the modality asks.
         most: How many parts the method can tell apart; a text that is left to the modality is
             merged into as many phrases.
 
@@ -86,7 +98,13 @@ def segments_of(
     if most is None or len(found) <= most:
         return found
     if how is None and examples.modality is Modality.TEXT:
-        return _phrases(found, examples.tokens(values), most)
+        size = -(-len(found) // most)
+        phrases = _phrases(found, examples.tokens(values), size)
+        note = (
+            f"{len(found)} tokens are joined into {len(phrases)} phrases of {size} because the "
+            f"method can separate {most} parts"
+        )
+        return replace(phrases, how=f"phrases of {size}", note=note)
     advice = "use grid:6x6" if found.boxes else "use --method ig or occlusion"
     if examples.modality is Modality.TABULAR:
         advice += ", or group columns with `categorical` of the data set"
@@ -113,8 +131,10 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
         labels, boxes = superpixels(values, most)
         names = tuple(f"region{number}" for number in range(len(boxes)))
         return Segments(labels=labels, names=names, how=how, boxes=boxes)
-    if how not in {"token", "feature"}:
-        raise UsageError(f"--segments {how}: choose grid:6x6, felzenszwalb, token or feature.")
+    if _PHRASE.fullmatch(how) is None and how not in {"token", "feature"}:
+        raise UsageError(
+            f"--segments {how}: choose grid:6x6, felzenszwalb, token, phrase:3 or feature."
+        )
     if values.dim() != 1:
         advice = (
             "use grid:6x6"
@@ -124,7 +144,65 @@ def _found(values: Tensor, examples: ExampleSet, how: str | None, most: int | No
         raise UsageError(
             f"--segments {how}: the input has shape {tuple(values.shape)}, not one row; {advice}."
         )
+    return _of_row(values, examples, how)
+
+
+def _of_row(values: Tensor, examples: ExampleSet, how: str) -> Segments:
+    """Tokens or phrases of a text, columns of a table.
+
+    Raises:
+        UsageError: a table has no phrases, or a text no word.
+    """
+    phrase = _PHRASE.fullmatch(how)
+    if examples.modality is Modality.TEXT:
+        tokens = _tokens(values, examples)
+        words = examples.tokens(values)
+        return tokens if phrase is None else _phrases(tokens, words, int(phrase[1]))
+    if phrase is not None:
+        raise UsageError(f"--segments {how}: only texts have phrases; use feature.")
+    if examples.several is not None:
+        return _of_several(examples.several, examples)
     return _row(examples.element_names(values), examples.categorical, how)
+
+
+def _of_several(several: SeveralInputs, examples: ExampleSet) -> Segments:
+    """The parts of each of several inputs, called by its name and theirs."""
+    labels: list[Tensor] = []
+    names: list[str] = []
+    for part in several.parts:
+        inner = _inner(part, examples)
+        labels.append(inner.labels.flatten() + len(names))
+        names += [f"{part.name} {name}" for name in inner.names]
+    return Segments(labels=torch.cat(labels), names=tuple(names), how="feature")
+
+
+def _inner(part: InputPart, examples: ExampleSet) -> Segments:
+    values = torch.zeros(part.shape)
+    if values.dim() in {SIGNAL_DIMENSIONS, IMAGE_DIMENSIONS}:
+        return _found(values, examples, None, None)
+    names = examples.column_names(part.name) or [str(place) for place in range(values.numel())]
+    if len(names) != values.numel():
+        raise UsageError(
+            f"data set {examples.name}: feature_names of {part.name} has {len(names)} names for "
+            f"{values.numel()} numbers."
+        )
+    return _row(names, {}, "feature")
+
+
+def _tokens(values: Tensor, examples: ExampleSet) -> Segments:
+    """One part a token that somebody wrote: padding and special tokens are none.
+
+    Raises:
+        UsageError: there is no such token.
+    """
+    written = examples.padding.is_text(values)
+    need_text(written, "the input")
+    names = examples.element_names(values)
+    return Segments(
+        labels=torch.where(written, written.cumsum(0) - 1, OUTSIDE),
+        names=tuple(name for name, own in zip(names, written.tolist(), strict=True) if own),
+        how="token",
+    )
 
 
 def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]], how: str) -> Segments:
@@ -150,22 +228,13 @@ def _row(names: Sequence[str], groups: Mapping[str, Sequence[int]], how: str) ->
     return Segments(labels=labels, names=tuple(found), how=how)
 
 
-def _phrases(tokens: Segments, words: Sequence[str], most: int) -> Segments:
-    """Neighbouring tokens as one part, of equal lengths as far as possible."""
-    n = len(tokens)
-    size = -(-n // most)
-    starts = range(0, n, size)
-    names = [
-        f"{start}-{min(start + size, n) - 1}:{' '.join(words[start : start + size])}"
-        for start in starts
-    ]
-    return Segments(
-        labels=torch.div(torch.arange(n), size, rounding_mode="floor"),
-        names=tuple(names),
-        how=f"phrases of {size}",
-        note=f"{n} tokens are joined into {len(names)} phrases of {size} because the method can "
-        f"separate {most} parts",
-    )
+def _phrases(tokens: Segments, words: Sequence[str], size: int) -> Segments:
+    """Neighbouring tokens as one part."""
+    places = (tokens.labels != OUTSIDE).nonzero().flatten().tolist()
+    groups = [places[start : start + size] for start in range(0, len(places), size)]
+    labels = torch.where(tokens.labels == OUTSIDE, OUTSIDE, tokens.labels // size)
+    names = [f"{_span(g[0], g[-1] + 1)}:{' '.join(words[place] for place in g)}" for g in groups]
+    return Segments(labels=labels, names=tuple(names), how=f"phrase:{size}")
 
 
 def _signal(values: Tensor, rows: int, columns: int) -> Segments:

@@ -19,6 +19,7 @@ from telemetry.explain.models.checkpoints import load_state, read_checkpoint
 from telemetry.explain.models.entry_points import application_path, resolve
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.names import kind_of
+from telemetry.explain.progress import need_time
 from telemetry.json_values import Json
 from telemetry.requests.models import LIVE, ModelSource
 
@@ -128,9 +129,11 @@ class Subject:
 
         Raises:
             UsageError: the model fails on such inputs, or its output has another shape.
+            TimeUp: the question has taken all of its time.
         """
+        need_time()
         try:
-            raw = self.model(self.as_taken(inputs))
+            raw = self._run(inputs)
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"the model cannot be run on inputs of shape {tuple(inputs.shape)} "
@@ -149,6 +152,16 @@ class Subject:
                 f"expected ({len(inputs)}, classes) or ({len(inputs)},); see --output-fn."
             )
         return output if output.dtype is torch.float64 else output.float()
+
+    def _run(self, inputs: Tensor) -> object:
+        several = None if self.examples is None else self.examples.several
+        if several is None:
+            return self.model(self.as_taken(inputs))
+        parts = [self.as_taken(part) for part in several.parted(inputs)]
+        if not several.is_mapping:
+            return self.model(*parts)
+        names = [part.name for part in several.parts]
+        return self.model(**dict(zip(names, parts, strict=True)))
 
     def _read(self, raw: object) -> object:
         try:

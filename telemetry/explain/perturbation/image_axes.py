@@ -8,6 +8,7 @@ from torch import Tensor
 from telemetry.errors import UsageError
 from telemetry.explain.inputs import image_changes as changes
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, ExampleSet, Modality
+from telemetry.explain.inputs.hue import RGB
 from telemetry.explain.inputs.segments import SIGNAL_DIMENSIONS
 from telemetry.explain.inputs.unit_scale import UnitScale
 from telemetry.explain.perturbation.axis import Axis, evenly, seed_of, with_value
@@ -40,8 +41,8 @@ IMAGE_AXES: Mapping[str, _ImageAxis] = {
         ("brightness", _RANGE, -0.5, 0.5, 0.0, _plain(changes.brightened), None),
         ("contrast", _FACTOR, 0.0, 2.0, 1.0, _plain(changes.contrasted), None),
         ("gamma", "exponent", 0.2, 2.2, 1.0, _plain(changes.gamma_corrected), None),
-        ("hue", _DEGREES, -180.0, 180.0, 0.0, _plain(changes.hue_rotated), changes.RGB),
-        ("saturation", _FACTOR, 0.0, 2.0, 1.0, _plain(changes.saturated), changes.RGB),
+        ("hue", _DEGREES, -180.0, 180.0, 0.0, _plain(changes.hue_rotated), RGB),
+        ("saturation", _FACTOR, 0.0, 2.0, 1.0, _plain(changes.saturated), RGB),
         ("blur", "pixels", 0.0, 5.0, 0.0, _plain(changes.blurred), None),
         ("noise", _RANGE, 0.0, 0.5, 0.0, changes.noisy, None),
         ("rotate", _DEGREES, -45.0, 45.0, 0.0, _plain(changes.rotated), None),

@@ -47,7 +47,7 @@ def text_axis(
     low, high = span or (0.0, 1.0)
     if low < 0 or high > 1:
         raise UsageError(f"--range {low:g}:{high:g}: --axis {name} is a share from 0 to 1.")
-    change = _without_tokens if kind == TOKEN_DROP else _reader(kind, file, examples)
+    change = _dropper(examples) if kind == TOKEN_DROP else _reader(kind, file, examples)
 
     def apply(example: Example, share: float) -> tuple[Tensor, float]:
         if share == 0:
@@ -63,12 +63,19 @@ def text_axis(
     )
 
 
-def _without_tokens(example: Example, share: float, seed: int) -> Tensor:
-    """A share of the tokens removed, in an order of the example's own; one stays."""
-    n_tokens = len(example.input)
-    order = torch.randperm(n_tokens, generator=torch.Generator().manual_seed(seed))
-    n_dropped = min(round(share * n_tokens), n_tokens - 1)
-    return example.input[order[n_dropped:].sort().values]
+def _dropper(examples: ExampleSet) -> Callable[[Example, float, int], Tensor]:
+    """Removes a share of the tokens, in an order of the example's own; one stays."""
+    padding = examples.padding
+
+    def drop(example: Example, share: float, seed: int) -> Tensor:
+        places = padding.is_text(example.input).nonzero().flatten()
+        order = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))
+        n_dropped = max(0, min(round(share * len(places)), len(places) - 1))
+        gone = torch.zeros(len(example.input), dtype=torch.bool)
+        gone[places[order[:n_dropped]]] = True
+        return padding.without(example.input, gone)
+
+    return drop
 
 
 def _reader(kind: str, file: str, examples: ExampleSet) -> Callable[[Example, float, int], Tensor]:
@@ -80,7 +87,7 @@ def _reader(kind: str, file: str, examples: ExampleSet) -> Callable[[Example, fl
 
     def read(example: Example, share: float, seed: int) -> Tensor:
         words = vocabulary.words(example.input)
-        written = _written(example.input.tolist(), words, examples)
+        written = _written(example.input, words, examples)
         others = change(
             [word if own else "" for word, own in zip(words, written, strict=True)], share, seed
         )
@@ -93,12 +100,12 @@ def _reader(kind: str, file: str, examples: ExampleSet) -> Callable[[Example, fl
     return read
 
 
-def _written(tokens: Sequence[int], words: Sequence[str], examples: ExampleSet) -> list[bool]:
+def _written(tokens: Tensor, words: Sequence[str], examples: ExampleSet) -> list[bool]:
     """Which words somebody wrote: padding, masks and marks stay as they are."""
-    hidden = examples.special_ids | {examples.pad_id, examples.mask_id}
+    is_text = examples.padding.is_text(tokens).tolist()
     return [
-        token not in hidden and SPECIAL.fullmatch(word) is None
-        for token, word in zip(tokens, words, strict=True)
+        own and token != examples.mask_id and SPECIAL.fullmatch(word) is None
+        for own, token, word in zip(is_text, tokens.tolist(), words, strict=True)
     ]
 
 

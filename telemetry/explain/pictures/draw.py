@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from telemetry.explain.inputs.image_changes import RGB
+from telemetry.explain.inputs.hue import RGB
 from telemetry.explain.pictures.colours import ends
 from telemetry.explain.pictures.lettering import LINE, folded, shortened, write
 

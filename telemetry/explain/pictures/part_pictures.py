@@ -22,11 +22,12 @@ from telemetry.explain.pictures.draw import (
     PANEL,
     PAPER,
     Bytes,
+    Row,
     fitted,
-    grey_picture,
     over_grey,
-    page_png,
+    picture_of_input,
     png,
+    sheet_png,
 )
 from telemetry.explain.pictures.lettering import LINE, can_draw, folded, length, shortened, write
 from telemetry.json_values import Json
@@ -120,9 +121,17 @@ def painted(parts: Sequence[Valued]) -> Bytes:
 
 
 def image_png(
-    colours: Bytes, image: Tensor, parts: Sequence[Valued], caption: str, identity: str
+    colours: Bytes,
+    image: Tensor,
+    parts: Sequence[Valued],
+    caption: str,
+    identity: str,
+    *,
+    title: str = "",
 ) -> bytes:
-    """Input, map over the input, and map with the numbers of its largest parts; a PNG.
+    """Input in its colours, map over the grey input, map with numbers of its largest parts; a PNG.
+
+    The first two show a box around the largest part.
 
     Args:
         colours: Of each pixel, height x width x 3.
@@ -130,11 +139,15 @@ def image_png(
         parts: Those whose numbers are written, the largest first.
         caption: What is written below.
         identity: Kept in the file, so that it finds its row.
+        title: What is written above.
     """
     numbered = _numbered(colours, parts[:NUMBERED])
     largest = ", ".join(f"{part.name} {part.mark}" for part in parts[:NUMBERED])
-    panels = [fitted(p, PANEL) for p in (grey_picture(image), over_grey(image, colours))]
-    return page_png([*panels, numbered], f"{caption}; largest: {largest}", identity)
+    panels = [
+        _boxed(panel, parts[:1]) for panel in (picture_of_input(image), over_grey(image, colours))
+    ]
+    row = Row(tiles=(*panels, numbered), label=title)
+    return sheet_png([row], f"{caption}; largest: {largest}", identity, side=PANEL, gap=GAP)
 
 
 def text_png(texts: Sequence[WordLine], caption: str, identity: str) -> bytes:
@@ -178,6 +191,19 @@ def table_png(columns: Sequence[Valued], caption: str, identity: str) -> bytes:
     pen.line((middle, GAP, middle, height - LINE), fill=INK)
     write(pen, (GAP, height), lines)
     return png(page, identity)
+
+
+def _boxed(picture: Bytes, parts: Sequence[Valued]) -> Bytes:
+    """The fitted picture with a line around parts, dark within light: seen on any colour."""
+    shown = fitted(picture, PANEL)
+    scale = shown.shape[0] / picture.shape[0]
+    panel = Image.fromarray(shown)
+    pen = ImageDraw.Draw(panel)
+    for box in (part.box for part in parts if part.box is not None):
+        y0, x0, y1, x1 = (round(edge * scale) for edge in box)
+        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=PAPER)
+        pen.rectangle((x0 + 1, y0 + 1, x1 - 2, y1 - 2), outline=INK)
+    return np.asarray(panel, dtype=np.uint8)
 
 
 def _numbered(colours: Bytes, parts: Sequence[Valued]) -> Bytes:

@@ -3,7 +3,6 @@
 Each difference can be taken from the one input into the other; the mixture is an input again.
 """
 
-import difflib
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from telemetry.explain.inputs.plain_images import blurred
 from telemetry.explain.inputs.segments import SIGNAL_DIMENSIONS, segments_of
 from telemetry.explain.reduction.edits import Edit
 from telemetry.explain.reduction.stretches import stretches_of
+from telemetry.explain.reduction.token_edits import token_edits
 
 MOST_CELLS = 256  # of an image: the cost of a search grows faster than their number
 # Of the spread of an image's values: the details of two images that have nothing to do with each
 # other differ by 1.1 of it on average.
 NOTABLE = 0.5
 LEAST_SPREAD = 1e-6
-
-Told = tuple[str, bool]  # a token, and whether it is changed
 
 
 class Differences(Protocol):
@@ -150,56 +148,6 @@ class Columns:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TokenEdit:
-    """Tokens [place, place + n_removed) of the wrong text become others; n_removed is 0 or 1."""
-
-    place: int
-    n_removed: int
-    inserted: tuple[int, ...]
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TokenEdits:
-    """What makes one text of another, token by token."""
-
-    wrong: Tensor
-    words: tuple[str, ...]
-    steps: tuple[_TokenEdit, ...]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def mixed(self, taken: Collection[int]) -> Tensor:
-        """The wrong text after some edits."""
-        tokens = self.wrong.tolist()
-        chosen = [self.steps[item] for item in sorted(taken, reverse=True)]
-        for step in chosen:  # from the end: earlier places stay what they are
-            tokens[step.place : step.place + step.n_removed] = step.inserted
-        return torch.tensor(tokens, dtype=self.wrong.dtype)
-
-    def edits(self, taken: Collection[int]) -> list[Edit]:
-        """Each edit with its token before and after."""
-        return [
-            Edit(name=f"token {step.place}", before=step.before, after=step.after)
-            for step in (self.steps[item] for item in sorted(taken))
-        ]
-
-    def told(self, taken: Collection[int]) -> tuple[list[Told], list[Told]]:
-        """The tokens of the wrong text and of the text after some edits; True: it is changed."""
-        chosen = [self.steps[item] for item in sorted(taken)]
-        removed = {step.place for step in chosen if step.n_removed}
-        before = [(word, place in removed) for place, word in enumerate(self.words)]
-        after: list[Told] = []
-        for place in range(len(self.words) + 1):
-            after += [(str(s.after), True) for s in chosen if s.place == place and s.inserted]
-            if place < len(self.words) and place not in removed:
-                after.append((self.words[place], False))
-        return before, after
-
-
 def differences_of(
     wrong: Tensor,
     right: Tensor,
@@ -223,7 +171,7 @@ def differences_of(
         UsageError: they have other shapes, or do not differ.
     """
     if examples.modality is Modality.TEXT and wrong.dim() == 1 and right.dim() == 1:
-        found: Differences = _token_edits(wrong, right, examples)
+        found: Differences = token_edits(wrong, right, examples)
     else:
         if wrong.shape != right.shape:
             raise UsageError(
@@ -247,7 +195,7 @@ def _of_one_shape(
 ) -> Differences:
     if wrong.dim() == IMAGE_DIMENSIONS:
         return _cells(wrong, right, cell, fills=fills)
-    if wrong.dim() == SIGNAL_DIMENSIONS:
+    if wrong.dim() == SIGNAL_DIMENSIONS or examples.several is not None:
         return stretches_of(wrong, right, segments_of(wrong, examples))
     return _columns(wrong, right, examples, immutable)
 
@@ -302,26 +250,3 @@ def _columns(
         if name not in immutable and bool(wrong[place] != right[place])
     ]
     return Columns(wrong=wrong, right=right, places=tuple(places), names=tuple(names))
-
-
-def _token_edits(wrong: Tensor, right: Tensor, examples: ExampleSet) -> TokenEdits:
-    old, new = wrong.tolist(), right.tolist()
-    old_names, new_names = examples.tokens(wrong), examples.tokens(right)
-    steps: list[_TokenEdit] = []
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag == "equal":
-            continue
-        for offset in range(max(i2 - i1, j2 - j1)):
-            i, j = i1 + offset, j1 + offset
-            removes, inserts = i < i2, j < j2
-            steps.append(
-                _TokenEdit(
-                    place=min(i, i2),
-                    n_removed=int(removes),
-                    inserted=(new[j],) if inserts else (),
-                    before=old_names[i] if removes else None,
-                    after=new_names[j] if inserts else None,
-                )
-            )
-    return TokenEdits(wrong=wrong, words=tuple(old_names), steps=tuple(steps))

@@ -20,8 +20,9 @@ from telemetry.explain.pictures.draw import (
 from telemetry.explain.pictures.part_pictures import Word, WordLine, text_png
 from telemetry.explain.pictures.thumbnails import thinned
 from telemetry.explain.reduction.ddmin import Items
-from telemetry.explain.reduction.differences import Cells, Differences, TokenEdits, Told
+from telemetry.explain.reduction.differences import Cells, Differences
 from telemetry.explain.reduction.result import Reduction
+from telemetry.explain.reduction.token_edits import TokenEdits, Told
 from telemetry.json_values import Json
 
 Mask = npt.NDArray[np.bool_]

@@ -12,6 +12,7 @@ from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain.inputs.examples import IMAGE_DIMENSIONS, Example, Modality
 from telemetry.explain.inputs.input_files import is_input_file, read_input
 from telemetry.explain.inputs.masks import like
+from telemetry.explain.inputs.padding import Padding
 from telemetry.explain.inputs.plain_images import blurred
 from telemetry.explain.models.classifier import Classifier
 
@@ -50,7 +51,7 @@ class Twin:
 
 
 def twin_of(right: str | Example | None, wrong: Example, classifier: Classifier) -> Twin:
-    """The input that a name means.
+    """Find the input that a name refers to.
 
     Args:
         right: Id or place of an example, a file (see `read_input`), `nearest`, `blur`, `mean` or
@@ -110,7 +111,8 @@ def _nearest(wrong: Example, classifier: Classifier) -> Twin:
             f"no other example of {classifier.name(truth)} among the first {SEARCHED} is "
             "answered correctly; name an input with --right."
         )
-    distances = _text_distances(wrong, right) if is_text else _distances(wrong, right)
+    padding = classifier.examples.padding
+    distances = _text_distances(wrong, right, padding) if is_text else _distances(wrong, right)
     best = right[min(range(len(right)), key=distances.__getitem__)]
     return Twin(id=best.id, name=f"example {best.id}", input=best.input, is_nearest=True)
 
@@ -125,12 +127,16 @@ def _distances(wrong: Example, others: list[Example]) -> list[float]:
     return [float(d) for d in ((stacked - wrong.input.double().flatten()) / scale).norm(dim=1)]
 
 
-def _text_distances(wrong: Example, others: list[Example]) -> list[float]:
-    """Share of tokens that do not match."""
+def _text_distances(wrong: Example, others: list[Example], padding: Padding) -> list[float]:
+    """Share of tokens that do not match; padding and special tokens at the ends do not count."""
     matcher = difflib.SequenceMatcher(None, autojunk=False)
-    matcher.set_seq2(wrong.input.tolist())
+    matcher.set_seq2(_words(wrong, padding))
     found = []
     for example in others:
-        matcher.set_seq1(example.input.tolist())
+        matcher.set_seq1(_words(example, padding))
         found.append(1 - matcher.ratio())
     return found
+
+
+def _words(example: Example, padding: Padding) -> list[str]:
+    return [str(token) for token in padding.parted(example.input).core]

@@ -1,6 +1,7 @@
 """Writes what was found out about a model: rows into its run, pictures and arrays beside them."""
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +10,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from telemetry import json_values
+from telemetry.format.regular_files import read_regular
+from telemetry.json_values import Json
 from telemetry.requests.models import Keep
-from telemetry.store.kept_files import ARRAYS, IMAGES, keep_file, write_file
+from telemetry.store.files.kept_files import (
+    ARRAYS,
+    DOCUMENTS,
+    FOLDER,
+    IMAGES,
+    keep_file,
+    write_file,
+)
 from telemetry.store.results import append_once
 
+MOST_DOCUMENT_BYTES = 64 << 20
 MOST_ARRAY_BYTES = 16 << 20  # larger ones belong into a checkpoint
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -21,7 +33,7 @@ Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 class Keeper:
     """Keeps the results of one request where it says; paths are relative to that folder.
 
-    Pictures and arrays of a run stay within a budget, see `telemetry.store.kept_files`.
+    Pictures and arrays of a run stay within a budget, see `telemetry.store.files.kept_files`.
 
     Attributes:
         run: Folder of the run that gets the rows; None: no rows.
@@ -64,6 +76,33 @@ class Keeper:
         stream = io.BytesIO()
         np.save(stream, values, allow_pickle=False)
         return self._write(f"{ARRAYS}/{name}.npy", stream.getvalue())
+
+    def document(self, identity: str, document: Mapping[str, Json]) -> None:
+        """Keep what was told of a question in the run, so that it need not be asked again."""
+        if self.run is not None:
+            content = json_values.dumps(dict(document)).encode()
+            keep_file(self.run, f"{DOCUMENTS}/{identity}.json", content)
+
+    def known(self, identity: str) -> dict[str, Json] | None:
+        """What was told of a question; None: it was not asked, or files of its answer are gone."""
+        if self.run is None:
+            return None
+        try:
+            path = self.run / DOCUMENTS / f"{identity}.json"
+            found = json.loads(read_regular(path, limit_bytes=MOST_DOCUMENT_BYTES))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict):
+            return None
+        places = [found.get(name) for name in ("image", "array")]
+        kept = (self._keeps(place) for place in places if isinstance(place, str))
+        return found if all(kept) else None
+
+    def _keeps(self, place: str) -> bool:
+        """Whether that is a file among the answers of the run: its name may be anybody's."""
+        assert self.run is not None  # noqa: S101 - the caller has looked
+        parts = Path(place).parts
+        return parts[:1] == (FOLDER,) and ".." not in parts and (self.run / place).is_file()
 
     def _write(self, place: str, content: bytes) -> str:
         assert self.files is not None  # noqa: S101 - the callers have looked

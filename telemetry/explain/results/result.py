@@ -17,7 +17,7 @@ from telemetry.format.runs import MANIFEST_NAME
 from telemetry.json_values import Json
 from telemetry.requests.kinds import ExplainKind, explain_kind
 from telemetry.requests.models import ExplainRequest, Keep
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 R = TypeVar("R", bound="Result")
 Files = Mapping[str, str | None]  # what an answer calls its pictures and arrays, and their paths

@@ -1,6 +1,7 @@
 """Answers to `telemetry explain coverage`: sentence, JSON, rows."""
 
 from telemetry import json_values
+from telemetry.errors import UsageError
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.result import Files, ResultFormat, no_files, no_picture
@@ -11,15 +12,22 @@ from telemetry.requests.explain.coverage import KIND, CoverageRequest
 
 MOST_NAMED = 200  # examples of a condition that names them one by one
 METADATA = "m_"
+OF_CLASS = "label = "
 
 
 def answer(request: CoverageRequest, subject: Subject, progress: Progress) -> dict[str, Json]:
     """Compare both sets and keep what is found.
 
     Raises:
-        UsageError: no test set, or as for `coverage`.
+        UsageError: no training set, no test set, or as for `coverage`.
     """
-    found = coverage(subject, request.train, request.test, request.settings, progress)
+    train = request.train or request.source.train
+    if train is None:
+        raise UsageError(
+            "no training examples are known; name them with --train package.module:name, or "
+            "record the run with TelemetryCallback(explain=ExplainSpec(train=...))."
+        )
+    found = coverage(subject, train, request.test, request.settings, progress)
     return FORMAT.answers([found], request.keep)
 
 
@@ -58,17 +66,13 @@ def _nothing(found: Coverage) -> str:
     n_attributes = sum(gap.kind == "attribute" for gap in found.gaps)
     has_neighbours = found.distances is not None
     looked = [
-        *([_counted(n_attributes, "single attribute")] if n_attributes else []),
-        *([_counted(found.n_groups, "group")] if found.n_groups else []),
+        *([_counted(n_attributes, "attribute")] if n_attributes else []),
+        *([_counted(found.n_columns, "column")] if found.n_columns else []),
+        *([_counted(found.n_pairs, "pair")] if found.n_pairs else []),
         *(["the distance to neighbours"] if has_neighbours else []),
     ]
-    total = _counted(n_attributes + found.n_groups + has_neighbours, "comparison")
-    blind = [
-        *([] if has_neighbours else ["neighbours"]),
-        "pairs of attributes",
-        *(["attributes within a class"] if found.has_labels else []),
-    ]
-    unseen = " and ".join([", ".join(blind[:-1]), blind[-1]] if len(blind) > 1 else blind)
+    total = _counted(n_attributes + found.n_columns + found.n_pairs + has_neighbours, "comparison")
+    unseen = "groups of three" if has_neighbours else "neighbours and groups of three"
     return f"nothing found in {total} ({', '.join(looked)}); {unseen} were not examined"
 
 
@@ -87,8 +91,9 @@ def _said(gap: Gap) -> str:
 
 def missing_classes(found: Coverage) -> list[Json]:
     """Classes of the test set that training hardly has."""
-    groups = (gap.levels for gap in found.gaps if gap.kind == "cell")
-    return [levels[0][1] for levels in groups if len(levels) == 1 and levels[0][0] == "label"]
+    groups = (gap.attribute for gap in found.gaps if gap.kind == "cell")
+    is_class = (name for name in groups if name.startswith(OF_CLASS) and " and " not in name)
+    return [name.removeprefix(OF_CLASS) for name in is_class]
 
 
 def where_of(found: Coverage, gap: Gap) -> str:
@@ -96,8 +101,8 @@ def where_of(found: Coverage, gap: Gap) -> str:
 
     At most 200 are named one by one; those of metadata and labels need no names.
     """
-    if gap.levels:
-        return " AND ".join(f"{column} = {_literal(level)}" for column, level in gap.levels)
+    if gap.where is not None:
+        return gap.where
     if gap.attribute.startswith(METADATA) and gap.attribute.isidentifier():
         return f"{gap.attribute} < {gap.train_low!r} OR {gap.attribute} > {gap.train_high!r}"
     names = ", ".join(map(_literal, found.examples(gap, MOST_NAMED)))

@@ -1,8 +1,7 @@
 """What a test set has and a training set lacks: attributes, neighbours, groups. Pure functions."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,9 @@ import numpy.typing as npt
 
 from telemetry.evaluate.statistics.exact import hypergeometric_log_p
 from telemetry.evaluate.statistics.paired import benjamini_hochberg
+from telemetry.explain.training_gaps.compared_columns import ComparedColumn, Range
 from telemetry.explain.training_gaps.histograms import Histogram, histogram_of
+from telemetry.explain.training_gaps.holes import Hole
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
@@ -19,11 +20,10 @@ Flags = npt.NDArray[np.bool_]
 RANGE = (0.001, 0.999)  # quantiles of training
 Q = 0.05  # allowed share of false finds among shifted attributes
 SHIFT = 0.2  # training standard deviations, below which a shift does not matter
-OUTSIDE = 0.02  # share of the test set up to which chance explains what lies outside
+OUTSIDE = 0.02  # share of the test set up to which it does not matter that it lies outside
 LEAST_OUTSIDE = 5  # examples
+CHANCE = 0.01  # of so many outside any attribute, between two samples of one distribution
 FAR = 0.99  # quantile of the distances inside training
-MOST_LEVELS = 100  # of a key of the metadata
-FEW = 5  # training examples of a group, below which it is hardly covered
 ERROR_P = 0.01
 
 
@@ -32,9 +32,11 @@ class Gap:
     """One way in which test examples were compared with training.
 
     Attributes:
-        kind: `attribute`, `knn` or `cell`.
-        attribute: Name of the attribute, or condition of the group; `knn` for neighbours.
-        levels: Of the group, by column.
+        kind: `attribute`, `knn` or `cell`; of what is wrong with the data themselves `twin`,
+            `conflict`, `doubt` or `leak`, see `suspicions`.
+        attribute: Name of the attribute, or the group in words; `knn` for neighbours.
+        where: The group as a condition over `example_evals`; None: of others, and of groups that
+            cannot be said so.
         train_low: Lowest usual value of training; None: there is no such end.
         train_high: Highest.
         train_n: Training examples.
@@ -46,6 +48,7 @@ class Gap:
         error_inside: Share of wrong answers among covered test examples; None: there are none.
         error_outside: The same among the others.
         error_p: Of "wrong no more often".
+        ranked: Places of uncovered test examples, those to look at first; empty: as they come.
         histogram: Of attribute or distance, over both sets; None: of a group, or of one value.
         neighbours: Ids of the nearest training examples of the first uncovered ones.
         sentence: The comparison in words.
@@ -54,7 +57,7 @@ class Gap:
 
     kind: str
     attribute: str
-    levels: tuple[tuple[str, str], ...] = ()
+    where: str | None = None
     train_low: float | None = None
     train_high: float | None = None
     train_n: int
@@ -66,6 +69,7 @@ class Gap:
     error_inside: float | None = None
     error_outside: float | None = None
     error_p: float | None = None
+    ranked: tuple[int, ...] = ()
     histogram: Histogram | None = None
     neighbours: tuple[tuple[str, ...], ...] = ()
     sentence: str
@@ -97,7 +101,12 @@ def attribute_gaps(train: Mapping[str, Floats], test: Mapping[str, Floats]) -> l
     found = [_attribute_gap(name, train[name], test[name]) for name in train]
     tested = [gap for gap in found if gap is not None]
     qs = benjamini_hochberg([gap.p or 0.0 for gap in tested])
-    return [_judged(gap, q) for gap, q in zip(tested, qs, strict=True)]
+    limit = math.log(CHANCE / max(len(tested), 1) / 2)  # two ends each
+    sides = [(train[gap.attribute], test[gap.attribute]) for gap in tested]
+    return [
+        replace(gap, q=q, reported=_is_shifted(gap, q) or _is_much(gap, *side, limit))
+        for gap, q, side in zip(tested, qs, sides, strict=True)
+    ]
 
 
 def neighbour_gap(train_distances: Floats, test_distances: Floats) -> Gap:
@@ -105,7 +114,7 @@ def neighbour_gap(train_distances: Floats, test_distances: Floats) -> Gap:
     limit = float(np.quantile(train_distances, FAR))
     outside = test_distances > limit
     share = float(outside.mean())
-    return Gap(
+    gap = Gap(
         kind="knn",
         attribute="knn",
         train_high=limit,
@@ -116,53 +125,35 @@ def neighbour_gap(train_distances: Floats, test_distances: Floats) -> Gap:
         sentence=f"{_percent(share)} of the test examples are farther from training than "
         f"{100 * FAR:.0f} % of the training examples are from each other (distance {limit:.3g} "
         "in the model's representation)",
-        reported=_is_much(outside),
+        reported=False,
     )
+    is_much = _is_much(gap, train_distances, test_distances, math.log(CHANCE))
+    return replace(gap, reported=is_much)
 
 
-def identifying(rows: Sequence[Mapping[str, str]], label: str) -> list[str]:
-    """Keys of so many levels that they tell examples apart and make no groups.
-
-    Args:
-        rows: Levels of each example by key.
-        label: The key that is the label, which makes groups always.
-    """
-    levels: dict[str, set[str]] = {}
-    for row in rows:
-        for key, level in row.items():
-            levels.setdefault(key, set()).add(level)
-    return [key for key, seen in levels.items() if key != label and len(seen) > MOST_LEVELS]
-
-
-def group_gaps(
-    train: Sequence[Mapping[str, str]], test: Sequence[Mapping[str, str]], label: str
-) -> list[Gap]:
-    """Labels, levels of metadata, and pairs of both, that training hardly has.
-
-    Args:
-        train: Levels of each training example by key.
-        test: The same.
-        label: The key that is the label.
-    """
-    found: list[Gap] = []
-    explained: set[tuple[tuple[str, str], ...]] = set()
-    for group in _grouped_by(test, label):
-        counts = Counter(_levels(row, group) for row in train)
-        wanted = Counter(_levels(row, group) for row in test)
-        for levels, n_test in sorted(wanted.items()):
-            is_lacking = len(levels) == len(group) and counts[levels] < FEW
-            if not is_lacking or any((level,) in explained for level in levels):
-                continue
-            explained.add(levels)
-            found.append(_group_gap(levels, counts[levels], n_test, len(train), test, group))
+def missing_label(column: ComparedColumn) -> list[Gap]:
+    """Classes that training lacks altogether, however few test examples have them."""
+    found = []
+    for level in column.levels:
+        train, test = column.inside(Range(level=level))
+        if test.any() and not train.any():
+            hole = Hole(parts=((column, Range(level=level)),), train_n=0, outside=test, log_p=0.0)
+            found.append(hole_gap(hole))
     return found
 
 
-def count_groups(test: Sequence[Mapping[str, str]], label: str) -> int:
-    """How many groups of the test set `group_gaps` looks for in training."""
-    return sum(
-        len({levels for row in test if len(levels := _levels(row, group)) == len(group)})
-        for group in _grouped_by(test, label)
+def hole_gap(hole: Hole) -> Gap:
+    """A hole as a gap."""
+    return Gap(
+        kind="cell",
+        attribute=hole.title,
+        where=hole.where,
+        train_n=len(hole.parts[0][0].train),
+        test_n=len(hole.outside),
+        outside=hole.outside,
+        p=math.exp(hole.log_p) if len(hole.parts) > 1 or hole.log_p < 0 else None,
+        sentence=hole.sentence,
+        reported=True,
     )
 
 
@@ -213,13 +204,41 @@ def _attribute_gap(name: str, train: Floats, test: Floats) -> Gap | None:
     )
 
 
-def _judged(gap: Gap, q: float) -> Gap:
-    is_shifted = q <= Q and abs(gap.shift_sd or 0.0) >= SHIFT
-    return replace(gap, q=q, reported=is_shifted or _is_much(gap.outside))
+def _is_shifted(gap: Gap, q: float) -> bool:
+    return q <= Q and abs(gap.shift_sd or 0.0) >= SHIFT
 
 
-def _is_much(outside: Flags) -> bool:
-    return int(outside.sum()) >= LEAST_OUTSIDE and float(outside.mean()) > OUTSIDE
+def _is_much(gap: Gap, train: Floats, test: Floats, limit: float) -> bool:
+    """Whether more lies outside than matters, and than chance puts there.
+
+    Args:
+        gap: With its bounds.
+        train: Values of training.
+        test: Values of the test set.
+        limit: Log p from which chance explains it.
+    """
+    if gap.outside_n < LEAST_OUTSIDE or gap.outside_share <= OUTSIDE:
+        return False
+    ends = [(train, test, gap.train_high)] if gap.train_high is not None else []
+    if gap.train_low is not None:
+        ends.append((-train, -test, -gap.train_low))
+    return any(_beyond_log_p(*end) <= limit for end in ends)
+
+
+def _beyond_log_p(train: Floats, test: Floats, bound: float) -> float:
+    """Log of P(so many test values above a quantile of training), for two samples of one kind.
+
+    The quantile is the r-th largest of training; k test values above it mean that of the r + k - 1
+    largest of all at most r - 1 are training's.
+    """
+    with np.errstate(invalid="ignore"):
+        n_train, n_test = int((train > bound).sum()), int((test > bound).sum())
+    if n_test == 0:
+        return 0.0
+    all_train, all_test = int(np.isfinite(train).sum()), int(np.isfinite(test).sum())
+    return hypergeometric_log_p(
+        n_test, drawn=n_train + n_test, marked=all_test, total=all_train + all_test
+    )
 
 
 def _range_sentence(
@@ -233,39 +252,6 @@ def _range_sentence(
     return (
         f"{n_train} of {len(train)} training examples have {name} {word} {bound:.4g}; "
         f"{_percent(share)} of the test examples do"
-    )
-
-
-def _grouped_by(test: Sequence[Mapping[str, str]], label: str) -> list[tuple[str, ...]]:
-    """Keys one by one, then each together with the label."""
-    keys = list(dict.fromkeys(key for row in test for key in row))
-    pairs = [(key, label) for key in keys if key != label and label in keys]
-    return [*((key,) for key in keys), *pairs]
-
-
-def _levels(row: Mapping[str, str], keys: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, row[key]) for key in keys if key in row)
-
-
-def _group_gap(
-    levels: tuple[tuple[str, str], ...],
-    n_train: int,
-    n_test: int,
-    n_all: int,
-    test: Sequence[Mapping[str, str]],
-    keys: Sequence[str],
-) -> Gap:
-    title = " and ".join(f"{key} = {level}" for key, level in levels)
-    return Gap(
-        kind="cell",
-        attribute=title,
-        levels=levels,
-        train_n=n_all,
-        test_n=len(test),
-        outside=np.array([_levels(row, keys) == levels for row in test], dtype=np.bool_),
-        sentence=f"{n_train} of {n_all} training examples have {title}; {n_test} of {len(test)} "
-        "test examples do",
-        reported=True,
     )
 
 

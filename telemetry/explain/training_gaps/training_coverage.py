@@ -2,48 +2,47 @@
 
 Three comparisons, for each is blind to what another sees: attributes know light and length but no
 content, the model's representation knows content but was trained to ignore light, and groups know
-what the metadata says.
+which attributes, categories and classes come together.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from telemetry.capture.tensors.predictions import metadata_text
 from telemetry.errors import UsageError
-from telemetry.explain.inputs.examples import Example, ExampleSet
+from telemetry.explain.inputs.attributes import measured
+from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.inputs.unit_scale import range_notes
-from telemetry.explain.models.classifier import Classifier
 from telemetry.explain.models.origin import Origin
 from telemetry.explain.models.subject import Subject, example_set
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import Check
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
-from telemetry.explain.training_gaps.attributes import MOST_KEYS, measured
+from telemetry.explain.training_gaps.columns_of_sets import LABEL, compared_columns
+from telemetry.explain.training_gaps.compared_columns import MOST_LEVELS, ComparedColumn
 from telemetry.explain.training_gaps.gaps import (
     Flags,
     Floats,
     Gap,
     attribute_gaps,
-    count_groups,
-    group_gaps,
-    identifying,
+    hole_gap,
+    missing_label,
     neighbour_gap,
     with_errors,
 )
-from telemetry.explain.training_gaps.neighbours import listening, nearest_distances
+from telemetry.explain.training_gaps.holes import holes, pairs_of
+from telemetry.explain.training_gaps.neighbours import nearest_distances
+from telemetry.explain.training_gaps.sides import Side, Told, side_of
+from telemetry.explain.training_gaps.suspicions import suspicions
 from telemetry.requests.explain.coverage import CoverageSettings
 
 MOST_TRAINING = 100_000  # examples that are searched; of more, a random part
 SHOWN = 5  # uncovered examples of an answer
-LABEL = "label"  # as the column of `example_evals`
 CHUNK = 256  # examples in memory at once
 
 
@@ -60,8 +59,8 @@ class Coverage(Result):
         test_ids: Of the test examples, in order.
         gaps: Every comparison of attributes and neighbours, and the groups that training lacks; a
             gap only where `reported`.
-        n_groups: Groups of labels and metadata that were looked for in training.
-        has_labels: Whether one of these was the label.
+        n_columns: Columns, the label among them, whose ranges were looked for in training.
+        n_pairs: Pairs of them.
         distances: Of each test example from training; None: they were not measured.
         accuracy: On the test set.
         warnings: What was left out, and why.
@@ -79,8 +78,8 @@ class Coverage(Result):
     train_n: int
     test_ids: tuple[str, ...]
     gaps: tuple[Gap, ...]
-    n_groups: int
-    has_labels: bool
+    n_columns: int
+    n_pairs: int
     distances: Floats | None
     accuracy: float
     warnings: tuple[str, ...]
@@ -101,22 +100,12 @@ class Coverage(Result):
 
     def examples(self, gap: Gap, limit: int | None = SHOWN) -> list[str]:
         """Ids of uncovered test examples, of `knn` the farthest first."""
-        places = np.flatnonzero(gap.outside)
+        places = np.array(gap.ranked, dtype=np.int64)
+        if not gap.ranked:
+            places = np.flatnonzero(gap.outside)
         if gap.kind == "knn" and self.distances is not None:
             places = places[np.argsort(-self.distances[places], kind="stable")]
         return [self.test_ids[place] for place in places[:limit]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Side:
-    """What the model makes of one data set; `vectors` are (n, n_features) of length one."""
-
-    ids: tuple[str, ...]
-    digests: tuple[str, ...]
-    groups: tuple[Mapping[str, str], ...]
-    wrong: Flags
-    vectors: Tensor | None
-    forwards: int
 
 
 def coverage(
@@ -160,16 +149,19 @@ def _compared(
             f"training set {train.name} has modality {train.modality}, but test set {test.name} "
             f"has {test.modality}."
         )
-    told = _Told(progress, len(train) + len(test))
-    training, testing = (_side(subject, part, settings, told) for part in (train, test))
-    names = identifying(testing.groups, LABEL)
-    wanted = _without(testing.groups, names)
-    gaps = [
-        *group_gaps(_without(training.groups, names), wanted, LABEL),
-        *attribute_gaps(*measured(train, test)),
-    ]
+    told = Told(progress, len(train) + len(test))
+    training, testing = (side_of(subject, part, settings, told) for part in (train, test))
+    numbers = measured(train, test)
+    attributes = attribute_gaps(*numbers)
+    columns = compared_columns(numbers, (training.groups, testing.groups), train)
+    asked = pairs_of(columns, LABEL)
+    gaps = [*_groups(columns, asked, attributes, len(testing.ids)), *attributes]
     warnings = range_notes(train)
-    warnings += [f"{name} has too many values to form groups" for name in names]
+    warnings += [
+        f"{column.name} has too many values to form groups"
+        for column in columns
+        if len(column.levels) > MOST_LEVELS
+    ]
     distances: Floats | None = None
     if training.vectors is None or testing.vectors is None:
         warnings.append(
@@ -182,6 +174,7 @@ def _compared(
             warnings.append(
                 f"neighbours were searched among {MOST_TRAINING} of {len(train)} training examples"
             )
+    suspected = suspicions(training, testing, columns, _covered(gaps, len(testing.ids)))
     return Coverage(
         id=_identity(subject, (training, testing), settings),
         origin=subject.origin,
@@ -189,9 +182,9 @@ def _compared(
         test=test.name,
         train_n=len(training.ids),
         test_ids=testing.ids,
-        gaps=tuple(with_errors(gap, testing.wrong) for gap in gaps),
-        n_groups=count_groups(wanted, LABEL),
-        has_labels=any(LABEL in levels for levels in wanted),
+        gaps=(*(with_errors(gap, testing.wrong) for gap in gaps), *suspected),
+        n_columns=sum(len(columns) == 1 for columns in asked),
+        n_pairs=sum(len(columns) > 1 for columns in asked),
         distances=distances,
         accuracy=1 - float(testing.wrong.mean()),
         warnings=tuple(warnings),
@@ -200,73 +193,37 @@ def _compared(
     )
 
 
-class _Told:
-    """Counts examples over both sets for whoever shows progress."""
-
-    def __init__(self, progress: Progress | None, of: int) -> None:
-        self._progress, self._of, self._done = progress, of, 0
-
-    def add(self, count: int) -> None:
-        """So many more are done."""
-        self._done += count
-        if self._progress is not None:
-            self._progress(self._done, self._of)
-
-
-def _side(subject: Subject, examples: ExampleSet, settings: CoverageSettings, told: _Told) -> _Side:
-    """Run every example once; only what is compared is kept."""
-    ids: list[str] = []
-    digests: list[str] = []
-    groups: list[Mapping[str, str]] = []
-    wrong: list[Tensor] = []
-    order: list[int] = []
-    with subject.running():
-        classifier = Classifier(
-            replace(subject, examples=examples), settings.batch, settings.tolerance
-        )
-        with listening(subject, settings.layer) as heard:
-            stream = examples.examples()
-            while chunk := list(islice(stream, CHUNK)):
-                inputs = [example.input for example in chunk]
-                order += [len(ids) + place for place in classifier.order(inputs)]
-                truths = [classifier.truth(example) for example in chunk]
-                wrong.append(~classifier(inputs, truths).right)
-                ids += [example.id for example in chunk]
-                digests += [example.digest for example in chunk]
-                named = [None if settings.tolerance else classifier.name(t) for t in truths]
-                groups += [_levels(e, name) for e, name in zip(chunk, named, strict=True)]
-                told.add(len(chunk))
-    vectors = None
-    if heard is not None:
-        found = heard.vectors
-        vectors = torch.empty_like(found)
-        vectors[torch.tensor(order)] = found
-    return _Side(
-        ids=tuple(ids),
-        digests=tuple(digests),
-        groups=tuple(groups),
-        wrong=np.asarray(torch.cat(wrong).numpy(), dtype=np.bool_),
-        vectors=vectors,
-        forwards=classifier.forwards,
-    )
+def _groups(
+    columns: Sequence[ComparedColumn],
+    asked: Sequence[tuple[ComparedColumn, ...]],
+    attributes: Sequence[Gap],
+    n_test: int,
+) -> list[Gap]:
+    """Classes that training lacks, then what it lacks of the rest of the test examples."""
+    missing = [gap for column in columns if column.name == LABEL for gap in missing_label(column)]
+    explained = np.zeros(n_test, dtype=np.bool_)
+    for gap in missing:
+        explained |= gap.outside
+    categories = [pair for pair in asked if len(pair) == 1 and pair[0].levels]
+    named = holes(categories, explained, asked=len(asked))  # a name says more than a bound
+    for outside in [
+        *(hole.outside for hole in named),
+        *(gap.outside for gap in attributes if gap.reported),
+    ]:
+        explained |= outside
+    found = [*named, *holes(asked, explained, asked=len(asked))]
+    return missing + [hole_gap(hole) for hole in found]
 
 
-def _levels(example: Example, label: str | None) -> Mapping[str, str]:
-    """Class and metadata that is no number, as the columns of `example_evals` name them."""
-    found = {} if label is None else {LABEL: label}
-    for key, value in list(example.metadata.items())[:MOST_KEYS]:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        text = None if is_number else metadata_text(value)
-        if text is not None:
-            found[f"m_{key}"] = text
-    return found
+def _covered(gaps: Sequence[Gap], n_test: int) -> Flags:
+    """Test examples that lie in no gap."""
+    outside = np.zeros(n_test, dtype=np.bool_)
+    for gap in gaps:
+        outside |= gap.outside if gap.reported else False
+    return ~outside
 
 
-def _without(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> list[Mapping[str, str]]:
-    return [{key: level for key, level in row.items() if key not in names} for row in rows]
-
-
-def _neighbours(training: _Side, testing: _Side, settings: CoverageSettings) -> tuple[Gap, Floats]:
+def _neighbours(training: Side, testing: Side, settings: CoverageSettings) -> tuple[Gap, Floats]:
     assert training.vectors is not None  # noqa: S101 - tells the type checker
     assert testing.vectors is not None  # noqa: S101 - tells the type checker
     generator = torch.Generator().manual_seed(settings.seed)
@@ -285,7 +242,7 @@ def _neighbours(training: _Side, testing: _Side, settings: CoverageSettings) -> 
     return replace(gap, neighbours=names), far
 
 
-def _identity(subject: Subject, sides: Sequence[_Side], settings: CoverageSettings) -> str:
+def _identity(subject: Subject, sides: Sequence[Side], settings: CoverageSettings) -> str:
     return identity_of(
         {
             "verb": "explain.coverage",

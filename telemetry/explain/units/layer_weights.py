@@ -29,9 +29,9 @@ from telemetry.explain.units.weight_measures import (
     smoothness,
     twin_rows,
 )
-from telemetry.store.catalog import Run
-from telemetry.store.session import Session
-from telemetry.store.weight_table import StoredWeights, stored_weights
+from telemetry.store.runs.run import Run
+from telemetry.store.sessions.session import Session
+from telemetry.store.summaries.weight_table import StoredWeights, stored_weights
 
 COMPARED_ROWS = 8192  # beyond, pairs are too many to be compared
 SHOWN_ROWS = 64  # of a picture

@@ -32,7 +32,13 @@ class CoverageSettings:
 class CoverageRequest(ExplainRequest):
     """Say what a test set has and a training set lacks."""
 
-    train: Annotated[str, Setting("Training examples to compare with.", metavar="MODULE:NAME")]
+    train: Annotated[
+        str | None,
+        Setting(
+            "Training examples to compare with (default: those that the run names).",
+            metavar="MODULE:NAME",
+        ),
+    ] = None
     test: Annotated[
         str | None, Setting("Test examples (default: --dataset).", metavar="MODULE:NAME")
     ] = None

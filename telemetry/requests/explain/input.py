@@ -26,7 +26,10 @@ class InputSettings:
     ] = None
     segments: Annotated[
         str | None,
-        Setting("Parts of the input: grid:6x6, felzenszwalb, token or feature.", metavar="HOW"),
+        Setting(
+            "Parts of the input: grid:6x6, felzenszwalb, token, phrase:3 or feature.",
+            metavar="HOW",
+        ),
     ] = None
     baseline: Annotated[
         str | None,
@@ -102,6 +105,7 @@ class InputRequest(ExplainRequest):
         ),
     ] = None
     settings: InputSettings = InputSettings()
+    again: Annotated[bool, Setting("Compute again what the run has an answer to.")] = False
     limit: Annotated[
         int | None, Setting("With --worst: search only the first N examples.", metavar="N", least=1)
     ] = None

@@ -3,14 +3,12 @@
 A few processes, each of which answers several questions: torch takes a second to load.
 """
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from loops import records
+from script_processes import RECORD, ended, started
 
 from telemetry.format.manifest import Status, read_manifest
 from telemetry.requests.record import start_file_is_installed
@@ -64,37 +62,10 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def started(folder: Path, *command: str, **environment: str) -> "subprocess.Popen[str]":
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
-    own = {
-        "TELEMETRY_STORE": str(folder / "store"),
-        "TELEMETRY_COMPACT": "off",
-        "TELEMETRY_QUIET": "1",
-        **environment,
-    }
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env={**inherited, **own},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate("typed", timeout=300)
-    return process.returncode, out, err
-
-
 def recorded(folder: Path) -> list[tuple[str, int]]:
     """Status and number of steps of each run."""
     runs = sorted((folder / "store").glob("project=*/run=*"))
     return [(read_manifest(run).status, len(records(run, "steps"))) for run in runs]
-
-
-RECORD = ("-m", "telemetry", "record")
 
 
 @pytest.mark.parametrize(

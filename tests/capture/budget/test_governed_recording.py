@@ -174,7 +174,7 @@ def test_what_optimizers_that_never_step_share_is_sampled_after_each_pass(tmp_pa
 def test_a_cadence_that_the_budget_forbids_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = recorded(tmp_path, 400, step_s=0.01, every=5)
+    run = recorded(tmp_path, 400, step_s=0.004, every=5, activations=True)
     (line,) = (r.getMessage() for r in caplog.records if "every=5" in r.getMessage())
     event = next(row for row in records(run, "events") if row["kind"] == "cadence")
     after = json.loads(str(event["payload"]))["after"]

@@ -17,7 +17,7 @@ from telemetry import Store, TelemetryCallback, json_values
 from telemetry.capture.catalogue.group_settings import changes
 from telemetry.cli.commands.show import read_summary
 from telemetry.diagnose.diagnose import diagnose_run
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 OptimizerClass: TypeAlias = type[Optimizer]
 OF_TORCH: dict[str, OptimizerClass] = {

@@ -3,29 +3,41 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from telemetry.capture.demo import __main__, training
 from telemetry.cli.main import run as run_command
 from telemetry.errors import CaptureError
 
 pytestmark = pytest.mark.torch
 
 
-def test_the_plan_holds_the_groups_the_faulty_run_and_a_sweep_of_twelve() -> None:
-    plan = __main__.experiments()
+@pytest.fixture
+def demo() -> ModuleType:
+    """It loads scikit-learn, which costs a second where tests are only collected."""
+    from telemetry.capture.demo import __main__
+
+    return __main__
+
+
+def test_the_plan_holds_the_groups_the_faulty_run_and_a_sweep_of_twelve(
+    demo: ModuleType,
+) -> None:
+    from telemetry.capture.demo.training import STEPS_PER_EVALUATION
+
+    plan = demo.experiments()
     tags = [tag for experiment in plan for tag in experiment.tags]
     assert {tag: tags.count(tag) for tag in tags} == {"main": 3, "pr-12": 3, "faulty": 1}
-    sweep = [each for each in plan if each.project == training.SWEEP_PROJECT]
+    sweep = [each for each in plan if each.project == demo.SWEEP_PROJECT]
     assert len({(e.settings.learning_rate, e.settings.width) for e in sweep}) == 12
     assert len({each.name for each in plan}) == len(plan)
-    evaluations = [each.steps // training.STEPS_PER_EVALUATION for each in plan]
+    evaluations = [each.steps // STEPS_PER_EVALUATION for each in plan]
     assert min(evaluations) >= 8
 
 
-def test_seeds_of_both_groups_differ_in_the_regression_alone() -> None:
-    plan = __main__.experiments()
+def test_seeds_of_both_groups_differ_in_the_regression_alone(demo: ModuleType) -> None:
+    plan = demo.experiments()
     main = [each.settings for each in plan if "main" in each.tags]
     regressed = [each.settings for each in plan if "pr-12" in each.tags]
     weight_decay = main[0].weight_decay
@@ -35,17 +47,18 @@ def test_seeds_of_both_groups_differ_in_the_regression_alone() -> None:
 
 @pytest.mark.slow
 def test_short_trainings_are_recorded_and_reported(
+    demo: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    by_name = {each.name: each for each in __main__.experiments()}
+    by_name = {each.name: each for each in demo.experiments()}
     short = [
         replace(by_name["main-seed0"], steps=30),
         replace(by_name["deep-sigmoid"], steps=25),
     ]
-    monkeypatch.setattr(__main__, "experiments", lambda: short)
-    __main__.main(["--store", str(tmp_path), "--json-progress"])
+    monkeypatch.setattr(demo, "experiments", lambda: short)
+    demo.main(["--store", str(tmp_path), "--json-progress"])
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0] == {"event": "plan", "runs": 2, "steps": 55}
     assert sum(event.get("done", 0) for event in events) == 55
@@ -60,18 +73,21 @@ def test_short_trainings_are_recorded_and_reported(
 
 
 def test_without_json_progress_nothing_is_written_to_stdout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(__main__, "experiments", list)
-    __main__.main(["--store", str(tmp_path)])
+    monkeypatch.setattr(demo, "experiments", list)
+    demo.main(["--store", str(tmp_path)])
     assert capsys.readouterr().out == ""
 
 
 def test_a_store_that_cannot_be_written_ends_the_training_with_an_error(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    demo: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "file"
     path.touch()
     with pytest.raises(CaptureError, match="choose another --store"):
-        __main__.main(["--store", str(path)])
+        demo.main(["--store", str(path)])
     assert "nothing is recorded" in caplog.text

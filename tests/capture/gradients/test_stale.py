@@ -91,6 +91,19 @@ def test_gradients_that_are_never_cleared_are_stale_in_every_step_after_the_firs
     assert run.read() == [None, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("cleared", [True, False])
+def test_gradients_that_are_not_finite_are_compared_as_well(tmp_path: Path, cleared: bool) -> None:  # noqa: FBT001
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    run = shares(tmp_path, model, optimizer)
+    for step in range(4):
+        (loss_of(model, step) * (float("nan") if step else 1.0)).backward()
+        optimizer.step()
+        if cleared:
+            optimizer.zero_grad()
+    assert run.read() == [None, *[0.0 if cleared else 1.0] * 3]
+
+
 def test_what_is_cleared_in_part_is_a_share(tmp_path: Path) -> None:
     model = net()  # two weights and two biases: four probes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

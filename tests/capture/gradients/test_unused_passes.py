@@ -139,7 +139,7 @@ def test_an_optimizer_of_another_copy_of_the_model(tmp_path: Path) -> None:
             telemetry.step(loss=loss)
     finding = found(tmp_path)
     assert finding is not None
-    assert finding.message.endswith("it holds 4 tensors that are not the model's")
+    assert finding.message.endswith("it has 4 tensors that do not belong to the model")
 
 
 # --- loops in which nothing is wrong ------------------------------------------------------------

@@ -58,7 +58,7 @@ def overheads(store: Path, *, dispatch_s: float, n_forwards: int = 1) -> list[fl
             loss = model(torch.ones(2, 4)).sum()
             loss.backward()
         optimizer.step()
-        recording.step(loss, {})
+        recording.steps.called(loss, {})
     recording.close(Status.FINISHED, None)
     return [float(str(row["overhead_s"])) for row in records(writer.ref.path, "steps")[3:]]
 

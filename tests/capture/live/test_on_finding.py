@@ -112,9 +112,10 @@ class Loop:
 
 
 def judge(telemetry: TelemetryCallback) -> None:
-    """Write what was recorded, judge it, and have the answer taken."""
+    """Write what was recorded, judge it, and have the answer taken; a look may be going on."""
     recording = telemetry._recording
     assert recording is not None
+    recording._send(final=False)  # as it does four times a second
     for _ in range(2):
         assert recording.writer.flush(timeout_s=60)
 
@@ -181,6 +182,23 @@ def test_a_healthy_run_hears_nothing(tmp_path: Path, children: list[Child]) -> N
     Loop(fault=False).run(tmp_path, on_finding=told.append)
     assert children
     assert told == []
+
+
+def test_a_run_is_judged_before_any_step_of_it_is_written(
+    tmp_path: Path, children: list[Child]
+) -> None:
+    loop = Loop(fault=False)
+    with loop.watched(tmp_path, on_finding="stop") as telemetry:
+        telemetry.step(loss=next(loop.steps()))
+        recording = telemetry._recording
+        assert recording is not None
+        assert recording.writer.flush(timeout_s=60)
+        assert telemetry.path is not None
+        assert not (telemetry.path / "steps").exists()
+    (child,) = children
+    ended = child.poll()
+    assert ended is not None
+    assert ended.code == 0
 
 
 @answered

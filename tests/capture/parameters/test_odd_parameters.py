@@ -7,7 +7,6 @@ import torch
 from observed_parameters import Observed, backward, clipped, net, one_parameter, rows_of, sgd
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
 from telemetry.capture.parameters import blocks as parameter_blocks
@@ -172,6 +171,8 @@ def mesh() -> Iterator[DeviceMesh]:
 
 
 def test_a_sharded_model_is_read_by_its_local_parts(mesh: DeviceMesh) -> None:
+    from torch.distributed.fsdp import fully_shard
+
     model = net(depth=1)
     fully_shard(model, mesh=mesh)
     observed = Observed(model, torch.optim.AdamW(model.parameters()))

@@ -14,7 +14,7 @@ from telemetry import TelemetryCallback
 from telemetry.capture.parameters.replica_hash import bit_sum, is_fixed
 from telemetry.diagnose.diagnose import diagnose_run
 from telemetry.diagnose.finding import Diagnosis, Severity
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 from telemetry.store.store import Store
 
 SCRIPT = Path(__file__).parents[2] / "support" / "parted.py"

@@ -42,6 +42,7 @@ job.save(store / "checkpoint.pt")
 job.telemetry._recording._send(final=True)
 assert job.telemetry._recording.writer.flush(timeout_s=60)
 job.train(30)  # these are in the flight recorder
+job.telemetry._recording.writer.flight.write_kept()  # what the writer thread does within a second
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.nn.utils import clip_grad
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from telemetry.capture.gradients.clipping import ClipObserver
 from telemetry.capture.parameters.gradient_scales import scales_of, unscaled_sumsq
@@ -269,6 +267,8 @@ def test_a_norm_of_scaled_gradients_is_told_without_the_scale(observer: ClipObse
 
 @pytest.fixture
 def mesh() -> Iterator[DeviceMesh]:
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     yield init_device_mesh("cpu", (2,))
     torch.distributed.destroy_process_group()
@@ -277,6 +277,8 @@ def mesh() -> Iterator[DeviceMesh]:
 def test_the_norm_of_sharded_gradients_is_known_where_every_rank_holds_it(
     observer: ClipObserver, mesh: DeviceMesh
 ) -> None:
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+
     local = torch.tensor([3.0, 4.0])
     clipped = nn.Parameter(DTensor.from_local(torch.zeros(2), mesh, [Shard(0)]))
     for placement, expected in ((Replicate(), 5.0), (Partial(), None)):

@@ -10,7 +10,6 @@ from loops import records
 from provenance import column, opened, scalar, steps, tensors, x
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_, parametrizations
 
 from telemetry.format.step_flags import StepFlag
@@ -189,6 +188,8 @@ def mesh() -> Iterator[DeviceMesh]:
 def test_clipping_of_sharded_gradients_is_told(
     tmp_path: Path, mesh: DeviceMesh, *, foreach: bool
 ) -> None:
+    from torch.distributed.fsdp import fully_shard
+
     model = scalar(1.0)
     fully_shard(model, mesh=mesh)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)

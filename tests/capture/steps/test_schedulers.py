@@ -165,6 +165,19 @@ def test_a_scheduler_of_the_loss_is_counted(loop: Loop) -> None:
     assert events(telemetry, "hyperparameter") == []
 
 
+def test_what_a_scheduler_watches_is_kept_as_it_was(loop: Loop) -> None:
+    first, second = (schedulers.ReduceLROnPlateau(loop.optimizer) for _ in range(2))
+    value = torch.tensor(3.0)
+    for given in ({"metrics": value}, {}, {"metrics": 2.0}):
+        loss = loop.update()
+        if given:
+            first.step(**given)
+        value.zero_()  # the loop goes on with its tensor
+        second.step(7.0)
+        loop.telemetry.step(loss=loss)
+    assert column(loop.close(), "watched_value") == [3.0, None, 2.0]
+
+
 def test_a_scheduler_with_a_step_of_its_own_is_counted(tmp_path: Path) -> None:
     class Halving(LRScheduler):
         def step(self, epoch: int | None = None) -> None:

@@ -18,12 +18,21 @@ from telemetry.capture.writer.flight_recorder import FlightRecorder
 from telemetry.format.flight_ring import Ring, parse_ring
 from telemetry.format.manifest import Status
 
+pytestmark = pytest.mark.usefixtures("_at_once")
+TOGETHER_S = flight_recorder.TOGETHER_S
+
 
 class Clock:
     now_s = 0.0
 
     def __call__(self) -> float:
         return self.now_s
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is written when it ends."""
+    monkeypatch.setattr(flight_recorder, "TOGETHER_S", 0.0)
 
 
 def recorder(
@@ -350,6 +359,33 @@ def test_a_forked_child_keeps_nothing(tmp_path: Path) -> None:
     assert path.exists()
     own._is_owned = True  # its thread is that of this process
     own.close(Status.FINISHED)
+
+
+def test_steps_that_end_shortly_after_each_other_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight_recorder, "TOGETHER_S", TOGETHER_S)
+    disk = Disk(monkeypatch, lambda _: 0.00001)
+    flight = recorder(tmp_path, n_slots=16, clock=disk.clock)
+    step_s = TOGETHER_S / 8
+    for step in range(1000):
+        flight.note(step_record(step=step, elapsed_s=step * step_s))
+        found = list(ring(flight).records)
+        assert step - found[-1] <= 8
+        assert found == list(range(max(found[-1] - 15, 0), found[-1] + 1))
+    assert disk.n_writes <= 2 * (1 + 1000 / 8)  # a ring that has turned takes two
+
+
+def test_the_writer_thread_writes_what_no_later_step_has_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight_recorder, "TOGETHER_S", TOGETHER_S)
+    flight = recorder(tmp_path)
+    for step in range(3):
+        flight.note(step_record(step=step, elapsed_s=0.001 * step))
+    assert list(ring(flight).records) == [0]
+    flight.write_waiting()
+    assert list(ring(flight).records) == [0, 1, 2]
 
 
 def test_a_slot_is_one_write_of_less_than_a_page() -> None:

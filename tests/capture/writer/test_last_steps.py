@@ -11,6 +11,7 @@ from provenance import opened, scalar, x
 from torch.optim.lr_scheduler import ExponentialLR
 
 from telemetry import TelemetryCallback
+from telemetry.capture.writer import flight_recorder
 from telemetry.format.flight_ring import parse_ring
 
 N_STEPS = 100
@@ -45,8 +46,9 @@ def check(rows: Mapping[int, Mapping[str, object]]) -> None:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> TelemetryCallback:
-    """A recording that is still open."""
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TelemetryCallback:
+    """A recording that is still open, and of which each step is written when it ends."""
+    monkeypatch.setattr(flight_recorder, "TOGETHER_S", 0.0)
     model = scalar()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     telemetry = opened(model, optimizer, tmp_path, every=EVERY)

@@ -26,7 +26,7 @@ from telemetry.capture.writer.loop import (
 from telemetry.capture.writer.run_folder import Progress, RunFolder
 from telemetry.format import shards
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 
 
 @pytest.fixture

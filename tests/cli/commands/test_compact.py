@@ -7,7 +7,7 @@ from command_line import Telemetry, validated
 from many_shards import run_of
 from two_shards import shards
 
-from telemetry.store.leftovers import AGE_S, remove_leftovers
+from telemetry.store.upkeep.leftovers import AGE_S, remove_leftovers
 
 
 @pytest.fixture

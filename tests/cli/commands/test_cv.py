@@ -53,7 +53,7 @@ def test_json_is_the_stable_document(telemetry: Telemetry, golden: Golden) -> No
         (["compare", "--metric", "f1"], "the folds have no score 'f1'"),
         (["compare", "--incumbent", "clip=none"], "matches 3 configurations"),
         (["compare", "--goal", "up"], "Invalid value for '--goal'"),
-        (["win"], "No such command"),
+        (["win"], "there is no command"),
     ],
 )
 def test_what_cannot_be_is_named(arguments: list[str], words: str, telemetry: Telemetry) -> None:

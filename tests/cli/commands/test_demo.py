@@ -9,6 +9,7 @@ from command_line import Telemetry, validated
 from synthetic import RunBuilder
 
 from telemetry.json_values import Json
+from telemetry.store.store import Store
 
 REPORT = """
 import json, sys
@@ -57,24 +58,33 @@ def store_of_a_demo(store: Path) -> None:
     RunBuilder(store, run=FAULTY, name="deep-sigmoid").losses([2.3, 2.3]).write()
 
 
-def test_each_screen_is_preceded_by_the_command_that_repeats_it(
+def test_the_diagnosis_of_the_faulty_run_is_shown_and_three_commands_to_try_come_last(
     tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
 ) -> None:
     scripted(EVENTS)
     store = tmp_path / "a store"
     store_of_a_demo(store)
     done = telemetry("demo", "--store", str(store))
-    commands = [line for line in done.out.splitlines() if line.startswith("$ ")]
-    quoted = f"--store '{store}'"
+    lines = done.out.splitlines()
+    commands = [line for line in lines if line.startswith("$ ")]
     assert commands == [
-        f"$ telemetry runs {quoted}",
-        f"$ telemetry diagnose {FAULTY[-6:]} {quoted}",
-        f"$ telemetry diff --base tag=main --candidate tag=pr-12 {quoted}",
-        f"$ telemetry sweep --project demo-sweep --metric val_loss {quoted}",
+        f"$ telemetry diagnose {FAULTY[-6:]} --store '{store}'",
         f"$ export TELEMETRY_STORE='{store}'",
+        "$ telemetry runs",
+        "$ telemetry diff --base tag=main --candidate tag=pr-12",
+        "$ telemetry sweep --project demo-sweep --metric val_loss",
     ]
-    after_runs = done.out.partition(commands[0])[2].partition(commands[1])[0]
-    assert "deep-sigmoid" in after_runs
+    assert lines[-4:] == commands[-4:]
+
+
+def test_every_run_of_a_demo_is_judged(
+    tmp_path: Path, scripted: Callable[..., None], telemetry: Telemetry
+) -> None:
+    scripted(EVENTS)
+    store_of_a_demo(tmp_path)
+    telemetry("demo", "--store", str(tmp_path))
+    runs = Store.open(tmp_path).runs()
+    assert [run.finding_counts is not None for run in runs] == [True] * 4
 
 
 def test_a_demo_that_shows_findings_ends_with_zero(

@@ -6,7 +6,7 @@ from command_line import Golden, Telemetry, Terminal, validated, widest
 from example_results import DIAGNOSIS, HEALTHY
 
 from telemetry.cli.commands import diagnose, show
-from telemetry.diagnose.finding import Diagnosis, NotChecked, Severity
+from telemetry.diagnose.finding import Diagnosis, NotChecked, Outlook, Severity
 from telemetry.format.manifest import read_manifest, write_manifest
 
 pytestmark = pytest.mark.usefixtures("example")
@@ -30,6 +30,43 @@ def test_roots_come_first_and_consequences_under_them(
     assert done.code == 1
     assert widest(done.out) <= min(width, 99)
     golden(f"cli/diagnose-{width}.txt", "\n".join(map(str.rstrip, done.out.split("\n"))))
+
+
+def test_a_screen_shows_causes_and_all_shows_the_rest(
+    telemetry: Telemetry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    terminal(80)
+    short = telemetry("diagnose", "broken", "--no-color").out
+    assert "leads to  2 W dead_units in net.4, steps 50-69; 3 E non_finite, step 60" in short
+    assert "--all says why" in short
+    assert "no evaluation was logged" not in short
+    assert "80 % of 32 units" not in short
+    whole = telemetry("diagnose", "broken", "--no-color", "--all").out
+    assert "leads to" not in whole
+    assert "no evaluation was logged" in whole
+    assert "80 % of 32 units" in whole
+
+
+@pytest.mark.parametrize("option", ["--md", "--markdown"])
+def test_a_pull_request_gets_markdown(
+    option: str, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(DIAGNOSIS, monkeypatch)
+    done = telemetry("diagnose", "broken", option)
+    assert done.code == 1
+    assert "1 **E** **learning_rate_too_high** net.2 (and 2 more) steps 40-69\n" in done.out
+    assert "\n- **leads to** 2 W dead_units in net.4" in done.out
+    assert telemetry("diagnose", "broken", option, "--json").code == 2
+
+
+def test_where_no_rule_could_judge_the_reasons_are_shown_unasked(
+    telemetry: Telemetry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped = (NotChecked(detector="rule", reason="no loss"),)
+    pretend(replace(HEALTHY, passed=(), not_checked=skipped), monkeypatch)
+    terminal(80)
+    assert "rule: no loss" in telemetry("diagnose", "base", "--no-color").out
 
 
 def test_a_pipe_gets_whole_sentences(
@@ -59,7 +96,8 @@ def test_the_command_behind_a_finding_can_be_copied(
 ) -> None:
     pretend(DIAGNOSIS, monkeypatch)
     terminal(40)
-    out = telemetry("diagnose", "broken", "--no-color").out
+    assert "telemetry query" not in telemetry("diagnose", "broken", "--all").out
+    out = telemetry("diagnose", "broken", "--details", 1, "--no-color").out
     assert "telemetry query --run cccccc 'SELECT * FROM layers WHERE step < 70'" in out
 
 
@@ -111,9 +149,31 @@ def test_silence_says_how_many_rules_could_not_run(
     skipped = tuple(NotChecked(detector=f"rule_{n}", reason="no loss") for n in range(n_skipped))
     diagnosis = replace(HEALTHY, not_checked=skipped)
     pretend(diagnosis, monkeypatch)
-    monkeypatch.setattr(show, "judged", lambda _store, _run: diagnosis)
+    monkeypatch.setattr(show, "known_diagnosis", lambda _store, _run: diagnosis)
     assert said in telemetry("diagnose", "base").out
     assert said in telemetry("show", "base").out
+
+
+def test_a_run_that_fails_without_a_finding_is_not_called_healthy(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "it learns nothing: loss 2.31; random guessing scores 2.30 (ln 10)"
+    outlook = Outlook(grade="fails", text=text, suspects=("dead_units",), unlooked=("leakage",))
+    pretend(replace(HEALTHY, outlook=outlook), monkeypatch)
+    said = " ".join(telemetry("diagnose", "base").out.split())
+    assert f"no cause found; {text}" in said
+    assert "No rule is sure of the cause; suspect first: dead_units." in said
+    assert "1 rule that might explain it could not run; --all says what they need." in said
+
+
+def test_why_a_run_cannot_be_judged_stands_below_the_headline(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlook = Outlook(grade="unknown", text="undertrained: 12 steps are too few")
+    pretend(replace(HEALTHY, outlook=outlook), monkeypatch)
+    lines = telemetry("diagnose", "base").out.splitlines()
+    assert "no findings" in lines[0]
+    assert lines[1] == "Undertrained: 12 steps are too few."
 
 
 def test_when_nothing_could_be_checked_the_answer_is_open(

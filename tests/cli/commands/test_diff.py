@@ -12,7 +12,7 @@ from telemetry.compare.diff.result import Diff
 from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.terms import Axis, Direction, DivergenceKind, Verdict
 from telemetry.errors import UsageError
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("example")
 

@@ -56,7 +56,7 @@ def test_occlusion_tells_values_of_each_reference_and_other_answers(telemetry: T
     parts = ("--model", "shop:build", "--dataset", "shop:valid", "--no-checks")
     words = ("--example", 0, "--method", "occlusion", "--baseline", "train-sample:8")
     done = telemetry("explain", "input", "base", *words, *parts)
-    assert "PART\tVALUE\tSD\tSHARE" in done.out
+    assert "PART\tIS\tREFERENCE\tVALUE\tSD\tSHARE" in done.out
     (attribution,) = json.loads(
         telemetry("explain", "input", "base", *words, *parts, "--json").out
     )["attributions"]
@@ -130,7 +130,7 @@ def test_an_input_in_a_file_is_asked_about_its_answer(telemetry: Telemetry) -> N
     assert done.code == 0
     (found,) = validated("explain", done.out)["attributions"]
     assert (found["file"], found["label"], found["prediction"]) == ("new.json", None, "high")
-    assert found["answer"].startswith('new.json is called "high"; 2 carries')
+    assert found["answer"].startswith('new.json is called "high"; column 2 = 3 (reference 0')
     assert found["score"]["target"] == "high"
     sql = "SELECT dataset, example_id, label FROM attributions"
     row = telemetry("query", sql).out.splitlines()[1].split("\t")

@@ -200,7 +200,7 @@ def test_a_store_without_hypotheses_says_how_to_make_one(telemetry: Telemetry) -
         (["compare", "seed-0", "candid", "--q", "2"], "q is 2"),
         (["compare", "seed-0", "candid", "--file", "absent.toml"], "cannot be read"),
         (["compare", "seed-0"], "Missing argument"),
-        (["judge"], "No such command"),
+        (["judge"], "there is no command"),
     ],
 )
 def test_what_cannot_be_is_named(arguments: list[str], words: str, telemetry: Telemetry) -> None:

@@ -73,6 +73,16 @@ def test_rows_are_sorted_largest_first(sort: str, first: str, telemetry: Telemet
     assert column(telemetry("layers", "base", "--sort", sort).out, "PARAMETER")[0] == first
 
 
+def test_activations_in_the_forward_of_the_model_are_those_of_the_model(
+    telemetry: Telemetry, store: Path
+) -> None:
+    builder = RunBuilder(store, run="20260102-030405-rrrrrr", name="functional")
+    builder.module("", type_="Net").activation("", "relu#0", 0, n_units=4, n_dead=1)
+    builder.losses([1.0]).write()
+    shown = telemetry("layers", "functional").out
+    assert column(shown, "PARAMETER") == ["the model (Net)"]
+
+
 def test_what_is_not_finite_is_counted_and_comes_first(telemetry: Telemetry, example: Path) -> None:
     builder = trained(example, "poisoned", hours=5)
     row = next(

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import Telemetry, Terminal, validated
 
-from telemetry.store import row_stream
-from telemetry.store.row_stream import BATCH_ROWS
+from telemetry.store.user_sql import row_stream
+from telemetry.store.user_sql.row_stream import BATCH_ROWS
 
 pytestmark = pytest.mark.usefixtures("example")
 

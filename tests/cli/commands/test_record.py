@@ -3,13 +3,21 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 from command_line import Telemetry
 
+from telemetry.format.manifest import write_manifest
 from telemetry.requests import record
 from telemetry.requests.record import AUTO_VARIABLE, START_FILE, RecordRequest
+from telemetry.store.store import Store
+from telemetry.trials import plan as planning
+from telemetry.trials import try_run
+from telemetry.trials.plan import NothingToTry
+from telemetry.trials.result import Outcome, Tried, Tries
 
 Started = list[tuple[list[str], RecordRequest, str]]
 
@@ -53,14 +61,16 @@ def test_the_options_are_those_of_the_callback(
     started: Started, telemetry: Telemetry, tmp_path: Path
 ) -> None:
     options = ["--every", "7", "--project", "p", "--name", "n", "--tag", "a", "--tag", "b"]
+    options_of_numbers = ["--total-steps", "90", "--metrics-from-stdout"]
     with pytest.raises(SystemExit):
-        telemetry("record", *options, "--total-steps", "90", "--store", "s", "-m", "json.tool", "x")
+        telemetry("record", *options, *options_of_numbers, "--store", "s", "-m", "json.tool", "x")
     request = RecordRequest(
         every=7,
         project="p",
         name="n",
         tags=("a", "b"),
         total_steps=90,
+        metrics_from_stdout=True,
         asked=True,
         names_store=True,
     )
@@ -130,3 +140,101 @@ def test_the_variable_may_ask_for_nothing_or_for_the_defaults() -> None:
     assert RecordRequest.of({AUTO_VARIABLE: "1"}) == RecordRequest()
     request = RecordRequest(every=3, tags=("a",), speaker=7)
     assert RecordRequest.of({AUTO_VARIABLE: request.to_variable()}) == request
+
+
+class Child:
+    """A process that has just recorded the run `base` of the example store."""
+
+    pid = 4321
+    code = 0
+
+    def __init__(self, line: list[str], *, env: Mapping[str, str]) -> None:
+        assert line[1:] == ["train.py", "--lr", "1"]
+        assert RecordRequest.of(env) == RecordRequest(asked=True)
+        run = Store.open(env["TELEMETRY_STORE"]).select("base")
+        assert run.manifest is not None
+        (attempt,) = run.manifest.attempts
+        took = replace(attempt, pid=self.pid, process_start=7)
+        write_manifest(run.ref.path, replace(run.manifest, attempts=(took,)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        return self.code
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> type[Child]:
+    monkeypatch.setattr("telemetry.cli.commands.record.subprocess.Popen", Child)
+    monkeypatch.setattr("telemetry.cli.commands.record.process_start", lambda _: 7)
+    return Child
+
+
+TRY_IT = ("record", "--try", "train.py", "--lr", "1")
+
+
+@pytest.mark.usefixtures("started", "example", "child")
+def test_a_run_is_diagnosed_and_its_remedies_are_tried(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = Tried(dose="lr/8", changes="", outcome=Outcome.REFUTED, reason="")
+    tries = Tries(tried=(tried,), steps=3, seed_offsets=(0,))
+    plans: list[str] = []
+    monkeypatch.setattr(planning, "plan_tries", lambda _, run, **__: plans.append(run.name))
+    monkeypatch.setattr(try_run, "carry_out", lambda *_, **__: tries)
+    done = telemetry(*TRY_IT)
+    assert done.code == 3
+    assert plans == ["base"]
+    assert "replayed bit for bit" in done.out
+    assert "no remedy is confirmed" in done.out
+
+
+@pytest.mark.usefixtures("started", "example", "child")
+def test_a_run_without_a_remedy_to_try_says_so(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise NothingToTry("no remedy is known for constant_output.")
+
+    monkeypatch.setattr(planning, "plan_tries", nothing)
+    done = telemetry(*TRY_IT)
+    assert "no remedy is known for constant_output." in done.out
+    assert done.code in {0, 3}
+
+
+@pytest.mark.usefixtures("started", "example")
+@pytest.mark.parametrize(("code", "expected"), [(4, 4), (-15, 143)])
+def test_nothing_is_tried_after_a_script_that_failed(
+    code: int,
+    expected: int,
+    child: type[Child],
+    telemetry: Telemetry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child, "code", code)
+    done = telemetry(*TRY_IT)
+    assert done.code == expected
+    assert "so nothing was tried" in done.err
+
+
+@pytest.mark.usefixtures("started", "example", "child")
+def test_a_script_that_records_nothing_has_nothing_to_try(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetry.cli.commands.record.process_start", lambda _: 8)
+    done = telemetry(*TRY_IT)
+    assert done.code == 2
+    assert "the script recorded no run" in done.err
+
+
+def test_trying_gives_no_document_on_the_output_of_the_script(
+    started: Started, telemetry: Telemetry
+) -> None:
+    done = telemetry("record", "--json", "--try", "train.py")
+    assert done.code == 2
+    assert "--json cannot be used" in done.err
+    assert not started

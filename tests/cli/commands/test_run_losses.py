@@ -12,7 +12,7 @@ from torch import nn
 from telemetry import TelemetryCallback
 from telemetry.format.manifest import read_manifest
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 N_STEPS = 300

@@ -49,6 +49,8 @@ def test_json_lists_the_runs(telemetry: Telemetry, golden: Golden) -> None:
         (["--since", "2026-01-02T06:00:00", "--project", "demo"], ["nothing", "interrupted"]),
         (["--where", "steps between 60 and 70 -- few"], ["interrupted", "broken"]),
         (["--where", "config->>'seed' = '1'"], ["wide"]),
+        (["--where", "seed = 1"], ["wide"]),
+        (["--where", "val_loss < 1e9 and tags like '%main%'"], ["base"]),
         (["--sort", "val_loss", "--project", "demo", "--limit", "2"], ["base", "wide"]),
         (["--sort", "val_accuracy", "--tag", "main"], ["base"]),
         (["--sort", "name", "--project", "demo", "--limit", "1"], ["base"]),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("example")
 
 @pytest.fixture
 def _sick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(show, "judged", lambda _store, _run: DIAGNOSIS)
+    monkeypatch.setattr(show, "known_diagnosis", lambda _store, _run: DIAGNOSIS)
 
 
 @pytest.mark.usefixtures("_sick")
@@ -56,7 +56,7 @@ def _without_capture(text: str) -> str:
 
 
 def test_a_healthy_run_says_so(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(show, "judged", lambda _store, _run: HEALTHY)
+    monkeypatch.setattr(show, "known_diagnosis", lambda _store, _run: HEALTHY)
     done = telemetry("show", "base")
     assert "no findings\t2 passed, 0 not checked; state: learning" in done.out
 
@@ -136,6 +136,21 @@ def test_clipping_groups_and_train_metrics_are_told(
     assert store.is_dir()
 
 
+def test_rates_of_several_groups_say_of_which_and_a_name_says_its_phase_once(
+    telemetry: Telemetry, store: Path, terminal: Terminal
+) -> None:
+    builder = RunBuilder(store, run="20260102-030405-gggggg", name="groups").losses([2.0, 1.0])
+    for name in ("lr/1", "train_loss", "accuracy"):
+        builder.metric(name, {0: 0.1, 1: 0.2}, phase="train")
+    builder.write()
+    terminal(80)
+    lines = telemetry("show", "groups", "--no-color").out.splitlines()
+    rows = {line[:20].strip().partition("  ")[0]: line for line in lines}
+    assert rows["lr"].rstrip().endswith("parameter group 0")
+    assert rows["lr/1"].rstrip().endswith("parameter group 1")
+    assert {"train_loss", "accuracy (train)"} <= set(rows)
+
+
 def test_what_has_no_better_direction_has_no_best(telemetry: Telemetry, example: Path) -> None:
     builder = RunBuilder(store=example, run="20260103-000000-yyyyyy", name="rates")
     builder.losses([2.0, 1.0, 0.5], lr=0.1, grad_norm_total=3.0)
@@ -196,3 +211,32 @@ def test_a_cadence_that_the_budget_has_forbidden_is_said(
     assert "(500ms)" in text
     capture = validated("show", telemetry("show", "refused", "--json").out)["capture"]
     assert (capture["n_samples"], capture["n_steps"], capture["every"]) == (0, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "words"), [(500, "every 500 steps at the end, "), (20, "every 20 steps, ")]
+)
+def test_a_cadence_that_was_denser_before_is_told_as_that_of_the_end(
+    cadence: int, words: str, telemetry: Telemetry, example: Path
+) -> None:
+    other = example.parent / "other"
+    builder = trained(other, "sampled", hours=0)
+    builder.summary.update(cadence=cadence)
+    builder.write()
+    said = " ".join(telemetry("show", "sampled", "--store", other).out.split())
+    assert f"10 of 200 steps sampled, {words}" in said
+
+
+def test_a_run_is_judged_once_and_says_the_same_again(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = telemetry("show", "broken").out
+    monkeypatch.setattr(
+        "telemetry.diagnose.diagnose.diagnose_run", lambda *_, **__: pytest.fail("judged again")
+    )
+    assert _without_capture_line(telemetry("show", "broken").out) == _without_capture_line(told)
+
+
+def _without_capture_line(text: str) -> list[str]:
+    """The findings that are kept take place as well."""
+    return [line for line in text.splitlines() if not line.startswith("capture")]

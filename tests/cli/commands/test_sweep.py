@@ -8,7 +8,7 @@ from example_results import folds_of, sweep_of
 import telemetry as package
 from telemetry.compare.sweep.result import Sweep
 from telemetry.compare.terms import Direction
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("example")
 

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +8,12 @@ import pytest
 from command_line import Telemetry, Terminal, validated, widest
 
 from telemetry.evaluate.hypothesis_testing.file import load_hypotheses
-from telemetry.store.expressions import matching
+from telemetry.format.manifest import read_manifest, write_manifest
+from telemetry.format.ownership import signed
+from telemetry.store.user_sql.expressions import matching
+
+if TYPE_CHECKING:
+    from telemetry.json_values import Json
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("example", "in_process")]
 
@@ -74,8 +81,8 @@ def test_a_covered_set_ends_with_0(telemetry: Telemetry) -> None:
     done = telemetry(*VERB, "--dataset", "nights:valid", "--no-store")
     assert done.code == 0
     assert done.out.replace("\n", " ").startswith(
-        "nothing found in 9 comparisons (3 single attributes, 5 groups, the distance to "
-        "neighbours); pairs of attributes and attributes within a class were not examined"
+        "nothing found in 14 comparisons (3 attributes, 4 columns, 6 pairs, the distance to "
+        "neighbours); groups of three were not examined"
     )
 
 
@@ -84,8 +91,8 @@ def test_neighbours_that_were_not_compared_are_not_said_to_be(telemetry: Telemet
     words = (*VERB[:4], "nights:Bare", *VERB[5:], "--dataset", "nights:valid", "--no-store")
     done = telemetry(*words)
     assert done.out.replace("\n", " ").startswith(
-        "nothing found in 8 comparisons (3 single attributes, 5 groups); neighbours, pairs of "
-        "attributes and attributes within a class were not examined"
+        "nothing found in 13 comparisons (3 attributes, 4 columns, 6 pairs); neighbours and "
+        "groups of three were not examined"
     )
 
 
@@ -146,3 +153,22 @@ def test_a_terminal_of_80_columns_holds_it(telemetry: Telemetry, terminal: Termi
     light = next(place for place, line in enumerate(spread) if line.split()[:1] == ["light"])
     training, test = (spread[place].split() for place in (light, light + 1))
     assert (training[3][0], test[1][0]) == ("▁", "▅")  # a third of the test set lies far below
+
+
+def test_training_examples_that_a_run_names_need_no_option(
+    telemetry: Telemetry, example: Path
+) -> None:
+    folder = next(example.glob("project=*/run=20260102-030405-aaaaaa"))
+    manifest = read_manifest(folder)
+    words = ("explain", "coverage", "base", "--no-store")
+    spec: dict[str, Json] = {"model": "nights:build", "dataset": "nights:both"}
+    own = signed(manifest.run, manifest.project, spec)
+    write_manifest(folder, replace(manifest, extra=own))
+    refused = telemetry(*words)
+    assert refused.code == 2
+    assert "no training examples are known" in refused.err
+    own = signed(manifest.run, manifest.project, {**spec, "train": "nights:train"})
+    write_manifest(folder, replace(manifest, extra=own))
+    done = telemetry(*words)
+    assert done.code == 1, done.err
+    assert "training examples have" in done.out

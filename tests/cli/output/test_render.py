@@ -163,6 +163,11 @@ def test_a_long_sentence_is_folded_under_itself() -> None:
     assert render.fold("", width=20, indent=2, label="") == [""]
 
 
+def test_a_number_is_not_folded_between_its_thousands() -> None:
+    lines = render.fold("a gain of about 14 000 000× in 3 steps", width=20, indent=0, label="")
+    assert lines == ["a gain of about", "14 000 000× in 3", "steps"]
+
+
 def test_wide_characters_are_folded_by_the_cells_that_they_take() -> None:
     words = " ".join(["東京"] * 6)  # of 29 cells, and 17 characters
     lines = render.fold(words, width=24, indent=0, label="")

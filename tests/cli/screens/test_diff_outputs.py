@@ -17,7 +17,8 @@ from telemetry.cli.output.github import Level, annotation, annotations
 from telemetry.cli.output.junit import junit_xml
 from telemetry.compare.diff.result import Diff
 from telemetry.compare.terms import Verdict
-from telemetry.store.catalog import Run, list_runs
+from telemetry.store.runs.catalog import list_runs
+from telemetry.store.runs.run import Run
 
 HOSTILE = "::error::50 %,\r\n]]> <x a='\"&> \x00\x1b \ufffe \ud800"
 

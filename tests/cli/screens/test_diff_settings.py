@@ -39,6 +39,15 @@ def test_a_text_that_looks_like_the_other_number_is_quoted() -> None:
 
 
 def test_many_changes_are_counted() -> None:
-    changes = [(f"recorded.model.{index}", "A()", "B()") for index in range(9)]
-    assert lines(*changes, shown=2)["model"] == "0 A() -> B(); 1 A() -> B(); 7 more with --json"
+    changes = [(f"recorded.model.{index}", f"A({index})", "B()") for index in range(9)]
+    assert lines(*changes, shown=2)["model"] == "0 A(0) -> B(); 1 A(1) -> B(); 7 more with --json"
     assert lines(*changes)["model"].count("->") == 9
+
+
+def test_changes_of_the_same_values_share_one_text_in_the_order_of_the_layers() -> None:
+    changes = [(f"recorded.model.{index}", "ReLU()", "Tanh()") for index in (1, 11, 3, 9)]
+    other = ("recorded.model.0", "Linear(2)", "Linear(4)")
+    expected = "1, 3, 9, 11 ReLU() -> Tanh(); 0 Linear(2) -> Linear(4)"
+    assert lines(*changes, other, shown=8)["model"] == expected
+    assert lines(*changes, shown=2)["model"] == "1, 3 and 2 more ReLU() -> Tanh()"
+    assert lines(*changes)["model"] == "1, 3, 9, 11 ReLU() -> Tanh()"

@@ -6,7 +6,7 @@ from synthetic import RunBuilder
 from telemetry.compare.curves.metric_names import counts_tokens
 from telemetry.compare.curves.read_clocks import read_clocks
 from telemetry.compare.terms import Axis
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 from telemetry.store.store import Store
 
 

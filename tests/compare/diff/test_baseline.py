@@ -18,7 +18,8 @@ from telemetry.diagnose.finding import Finding, Severity
 from telemetry.diagnose.policy import Policy
 from telemetry.errors import StoreUnreadable, TelemetryError, UsageError
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("undiagnosed")

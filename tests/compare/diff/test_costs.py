@@ -11,7 +11,8 @@ from telemetry.compare.diff.cost_changes import cost_changes
 from telemetry.compare.diff.costs import Cost, RunCosts, read_costs, step_costs
 from telemetry.compare.diff.result import CostChange
 from telemetry.compare.terms import Direction, Verdict
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from telemetry.compare.terms import Direction, DivergenceKind, Verdict
 from telemetry.diagnose.finding import Finding, Severity
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.format.manifest import Status
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 

@@ -7,7 +7,8 @@ from run_makers import builder, trained
 from telemetry.compare.diff.diff import diff_runs
 from telemetry.compare.terms import Axis, Direction, DirectionSource, Verdict
 from telemetry.errors import UsageError
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("undiagnosed")

@@ -11,7 +11,8 @@ from telemetry.compare.diff.layer_changes import (
     ratio_noise,
     seeds_noise,
 )
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 

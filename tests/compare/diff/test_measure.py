@@ -3,11 +3,11 @@ from collections import Counter
 import pytest
 from curve_makers import loss_curve
 
-from telemetry.compare.diff.groups import Group
-from telemetry.compare.diff.measure import Question, measure
+from telemetry.compare.diff.measure import MetricQuestion, measure
+from telemetry.compare.diff.metric_curves import MetricCurves
 from telemetry.compare.terms import Direction, Verdict
 
-QUESTION = Question(name="val_loss", direction=Direction.LOWER, margin=0.01)
+QUESTION = MetricQuestion(name="val_loss", direction=Direction.LOWER, margin=0.01)
 SEED_NOISE = 0.03
 COMPARISONS = 100
 
@@ -17,7 +17,7 @@ def verdicts(*, runs: int, shift: float) -> Counter[Verdict]:
     found: Counter[Verdict] = Counter()
     for comparison in range(COMPARISONS):
         groups = [
-            Group(
+            MetricCurves(
                 curves=tuple(
                     loss_curve(
                         1_000 * comparison + 100 * side + seed,
@@ -48,9 +48,9 @@ def test_one_seed_against_one_is_seldom_a_regression_and_seldom_blind_to_a_disas
     assert verdicts(runs=1, shift=0.5)[Verdict.REGRESSION] >= 0.95 * COMPARISONS
 
 
-def seeded(seeds: tuple[int, ...], shift: float = 0.0) -> Group:
+def seeded(seeds: tuple[int, ...], shift: float = 0.0) -> MetricCurves:
     curves = tuple(loss_curve(seed, every=20, seed_noise=0.1, shift=shift) for seed in seeds)
-    return Group(curves=curves, seeds=seeds)
+    return MetricCurves(curves=curves, seeds=seeds)
 
 
 def test_a_candidate_of_some_of_the_seeds_is_compared_with_those() -> None:
@@ -61,7 +61,7 @@ def test_a_candidate_of_some_of_the_seeds_is_compared_with_those() -> None:
 
 
 def test_seeds_that_do_not_carry_over_leave_no_run_out() -> None:
-    other = Group(curves=seeded((5, 6, 7)).curves, seeds=(3, 0, 1))
+    other = MetricCurves(curves=seeded((5, 6, 7)).curves, seeds=(3, 0, 1))
     change = measure(QUESTION, seeded((0, 1, 2, 3, 4)), other)
     assert (change.paired, change.n_base, change.n_candidate) == (False, 5, 3)
 
@@ -70,5 +70,5 @@ def test_single_runs_of_one_seed_that_run_in_parallel_are_told_apart() -> None:
     change = measure(QUESTION, seeded((0,)), seeded((0,), shift=0.02))
     assert change.paired
     assert change.verdict is Verdict.REGRESSION
-    unknown = Group(curves=seeded((0,), shift=0.02).curves)
+    unknown = MetricCurves(curves=seeded((0,), shift=0.02).curves)
     assert measure(QUESTION, seeded((0,)), unknown).verdict is Verdict.INCONCLUSIVE

@@ -7,8 +7,8 @@ import pytest
 
 from telemetry.compare.curves.align import Series
 from telemetry.compare.diff import reasons
-from telemetry.compare.diff.groups import Group
-from telemetry.compare.diff.measure import Question, corrected, measure
+from telemetry.compare.diff.measure import MetricQuestion, corrected, measure
+from telemetry.compare.diff.metric_curves import MetricCurves
 from telemetry.compare.diff.result import MetricChange
 from telemetry.compare.terms import Direction, Verdict
 
@@ -16,7 +16,7 @@ from telemetry.compare.terms import Direction, Verdict
 def measured(*, spread: float, shift: float) -> MetricChange:
     """Three runs a side, one `spread` apart, the candidate's `shift` above the base's of 1."""
     base, candidate = (
-        Group(
+        MetricCurves(
             curves=tuple(
                 Series(steps=np.arange(3), values=np.full(3, 1 + moved + spread * place))
                 for place in (-1, 0, 1)
@@ -24,7 +24,9 @@ def measured(*, spread: float, shift: float) -> MetricChange:
         )
         for moved in (0.0, shift)
     )
-    return measure(Question(name="loss", direction=Direction.LOWER, margin=0.01), base, candidate)
+    return measure(
+        MetricQuestion(name="loss", direction=Direction.LOWER, margin=0.01), base, candidate
+    )
 
 
 @pytest.mark.parametrize(

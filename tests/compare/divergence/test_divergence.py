@@ -10,7 +10,8 @@ from telemetry.compare.divergence.cause import Divergence
 from telemetry.compare.divergence.divergence import first_divergence
 from telemetry.compare.settings.config_changes import ConfigChange
 from telemetry.compare.terms import DivergenceKind
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 N_STEPS = 12

@@ -17,7 +17,7 @@ from telemetry.compare.settings.config_changes import (
 from telemetry.format.manifest import Manifest, Status
 from telemetry.format.runs import RunRef
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -7,7 +7,7 @@ from telemetry.compare.settings.changed import Sort, by_sort, named, same_code, 
 from telemetry.compare.settings.config_changes import ConfigChange
 from telemetry.compare.settings.recorded_settings import recorded_settings
 from telemetry.json_values import Json
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 from telemetry.store.store import Store
 
 

@@ -9,7 +9,7 @@ from telemetry.compare.sweep.result import SweepRun
 from telemetry.compare.terms import Direction
 from telemetry.errors import UsageError
 from telemetry.json_values import Json
-from telemetry.store.catalog import load_run
+from telemetry.store.runs.catalog import load_run
 
 
 def entry(

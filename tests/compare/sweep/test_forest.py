@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,10 @@ from telemetry.compare.sweep.importance import Importance, importances, mean_ran
 from telemetry.compare.sweep.parameters import varied_parameters
 from telemetry.json_values import Json
 
-pytest.importorskip("sklearn")
+# Found, not loaded: loading takes seconds in every process that only collects.
+pytestmark = pytest.mark.skipif(
+    find_spec("sklearn") is None, reason="scikit-learn is not installed"
+)
 
 Floats = npt.NDArray[np.float64]
 Config = dict[str, Json]

@@ -24,8 +24,8 @@ from telemetry.diagnose.diagnose import ensure_findings
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.finding import Severity
 from telemetry.format.manifest import Status
-from telemetry.store import catalogue_file
-from telemetry.store.catalog import Run
+from telemetry.store.files import catalogue_file
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 NAN = float("nan")

@@ -17,7 +17,8 @@ from telemetry.compare.terms import Direction
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.format.manifest import Status
 from telemetry.json_values import Json
-from telemetry.store.catalog import Run, load_run
+from telemetry.store.runs.catalog import load_run
+from telemetry.store.runs.run import Run
 from telemetry.store.store import Store
 
 RATES = (0.001, 0.01, 0.1, 1.0)

@@ -6,7 +6,7 @@ import pytest
 
 from telemetry.diagnose.judgement.baselines import baseline
 from telemetry.diagnose.judgement.progress import Baseline
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 COLUMNS = {
     "step": pa.int64(),

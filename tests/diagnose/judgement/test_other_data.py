@@ -13,7 +13,8 @@ ID = "loss_not_decreasing"
 @pytest.mark.parametrize(
     ("sizes", "grows"),
     [
-        ([1.0, 1.1, 1.5, 2.0, 2.2, 3.0], True),
+        ([1.0, 1.1, 1.5, 2.0, 2.2, 3.0, 3.1], True),
+        ([1.0, 0.1, 1.4, 1.3, 0.2, 2.5, 2.0, 0.3, 3.0], False),  # single fixed targets
         ([1.0, 1.1, 1.2, 1.2, 1.3, 1.4], False),  # 1.29 times: less than a third more
         ([1.0, 1.0, 5.0, 5.0, 2.0, 2.0], False),  # not from third to third
         ([1.0, 2.0, 3.0], False),  # too few

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.diagnose.judgement.progress import Baseline, State, progress
+from telemetry.diagnose.judgement.progress import COMES_DOWN, NO_FURTHER, Baseline, State, progress
 
 LN10 = math.log(10)
 CLASSES = Baseline(naive=LN10, constant=LN10, kind="cross_entropy")
@@ -122,10 +122,26 @@ def test_a_rise_is_measured_in_the_noise_of_its_medians() -> None:
     assert progress(losses, UNKNOWN).rise == pytest.approx(10, abs=2)
 
 
-def test_a_language_model_on_its_way_to_the_unigram_is_learning() -> None:
+def test_a_fall_from_a_bad_start_is_no_learning_before_it_passes_the_best_constant_answer() -> None:
     constant = Baseline(naive=10.0, constant=7.0, kind="cross_entropy")
     losses = np.linspace(10.0, 7.3, 200) + 0.05 * np.random.default_rng(0).standard_normal(200)
-    assert progress(losses, constant).state is State.LEARNING
+    found = progress(losses, constant)
+    assert (found.state, found.reason) == (State.UNKNOWN, COMES_DOWN)
+    assert progress(losses - 1.0, constant).state is State.LEARNING
+
+
+def test_a_fall_that_ends_at_the_best_constant_answer_is_told_as_such() -> None:
+    losses = np.concatenate([np.linspace(2.5, 1.05, 200), level(200, 1.05, 0.02)])
+    found = progress(losses, Baseline(constant=1.0))
+    assert (found.state, found.reason) == (State.UNKNOWN, NO_FURTHER)
+    assert progress(losses, Baseline(constant=1.2)).state is State.LEARNING
+
+
+def test_a_loss_that_ends_above_its_start_is_not_learning() -> None:
+    """It rises at first, and the window of the first tenth sees only the fall after that."""
+    losses = np.concatenate([np.full(10, 6.74), np.linspace(9.0, 6.85, 190)])
+    losses = losses + 0.01 * np.random.default_rng(0).standard_normal(200)
+    assert not progress(losses, Baseline()).improving
 
 
 def test_a_loss_back_at_the_level_of_guessing_is_stalled_whatever_went_before() -> None:

@@ -18,7 +18,7 @@ from telemetry.evaluate.cross_validation.verdicts import choose
 from telemetry.explain.folds.folds import Fold, make_folds
 from telemetry.format.manifest import Status
 from telemetry.format.runs import RunRef
-from telemetry.store.catalog import Run
+from telemetry.store.runs.run import Run
 
 pytestmark = pytest.mark.torch  # folds are made by scikit-learn, of the same extra
 RUN = Run(ref=RunRef(project="p", run="r", path=Path()), manifest=None, status=Status.FINISHED)

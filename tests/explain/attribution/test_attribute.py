@@ -114,7 +114,7 @@ def test_a_linear_model_is_attributed_exactly(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "library", "params"),
     [
-        ("ig", "captum ", {"steps": 64, "baselines": {"blur": 1, "zero": 1}}),
+        ("ig", "captum ", {"steps": 32, "baselines": {"blur": 1, "zero": 1}}),
         ("occlusion", "captum ", {"segments": "grid:6x6", "compare": None}),
         ("lime", "captum ", {"samples": 500, "ridge": 1.0}),
         ("guided", "training-telemetry ", {"batch": 64, "seed": 0}),

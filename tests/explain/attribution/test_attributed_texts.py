@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from padded_texts import LEAK, MARKS, trained
+from padded_texts import Texts as PaddedTexts
 from torch import Tensor, nn
 
 from telemetry import explain
 from telemetry.errors import UsageError
+from telemetry.explain.attribution.input_answers import sentence
 from telemetry.explain.attribution.input_attribution import attribute
 
 pytestmark = pytest.mark.torch
@@ -95,3 +98,69 @@ def test_texts_of_padding_alone_are_no_reference_where_the_model_says_nan(method
     assert all(math.isfinite(check.value) for check in found.checks)
     with pytest.raises(UsageError, match="for the baseline zero; choose another --baseline"):
         attribute(subject, "0", "wrong", method=method, baseline="zero")
+
+
+@pytest.fixture(scope="module")
+def leaky() -> tuple[explain.Subject, list[str]]:
+    """A padded transformer that learned a leaked phrase, and what it therefore gets wrong."""
+    model, data = trained(), PaddedTexts(60, 2, (0.5, 1.0))
+    with torch.no_grad():
+        wrong = (model(data.rows).argmax(1) != data.labels).nonzero().flatten().tolist()
+    assert all(bool(data.leaked[index]) for index in wrong)
+    return explain.load(model, dataset=data), [str(index) for index in wrong[:6]]
+
+
+def test_padding_and_special_tokens_are_no_parts(leaky: tuple[explain.Subject, list[str]]) -> None:
+    subject, wrong = leaky
+    for example in wrong:
+        names = attribute(subject, example, "wrong", check=False).segments.names
+        assert not any(mark in name for name in names for mark in MARKS)
+        assert names[0].startswith("1:")
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion"])
+def test_a_leaked_phrase_of_a_padded_text_is_found(
+    leaky: tuple[explain.Subject, list[str]], method: str
+) -> None:
+    subject, wrong = leaky
+    found = [attribute(subject, example, "wrong", method=method) for example in wrong]
+    assert all(one.top(1)[0].segment.partition(":")[2] in LEAK for one in found)
+    assert sum(one.ok for one in found) >= len(found) - 1
+    phrases = [one.phrase.name.partition(":")[2] for one in found if one.phrase is not None]
+    assert len(phrases) >= len(found) - 2
+    assert {*phrases} <= {"per our", "per our records"}
+    assert "hiding " in " ".join(map(sentence, found))
+    assert not any("shorter text" in warning for one in found for warning in one.warnings)
+
+
+def test_phrases_can_be_parts(leaky: tuple[explain.Subject, list[str]]) -> None:
+    subject, (first, *_) = leaky
+    names = attribute(subject, first, "wrong", segments="phrase:3", check=False).segments.names
+    assert names[0].startswith("1-3:")
+    assert all(len(name.split()) <= 3 for name in names)
+    with pytest.raises(UsageError, match="--segments phrase:3: only texts have phrases"):
+        rows = explain.load(torch.nn.Linear(2, 2), dataset=[(torch.ones(2), 0)])
+        attribute(rows, "0", "pred", segments="phrase:3")
+
+
+def test_a_text_of_nothing_but_padding_is_refused() -> None:
+    class Empty(Padded):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.zeros(6, dtype=torch.int64), index
+
+    with pytest.raises(UsageError, match="only padding and special tokens"):
+        attribute(explain.load(Reader(), dataset=Empty()), "0", "pred", method="occlusion")
+
+
+def test_of_words_that_stand_in_for_each_other_the_phrase_is_named() -> None:
+    """Each of tokens 7 and 8 suffices: hiding one does nothing, hiding both everything."""
+
+    class Either(Reader):
+        def forward(self, tokens: Tensor) -> Tensor:
+            has = ((tokens == 7) | (tokens == 8)).any(1).float()
+            return torch.stack([0.5 - has, has - 0.5], dim=1)
+
+    found = attribute(explain.load(Either(), dataset=Texts()), "0", "wrong", method="occlusion")
+    assert found.phrase is not None
+    assert (found.phrase.name, found.phrase.value) == ("3-4:word7 word8", 2.0)
+    assert found.phrase.single == 0.0

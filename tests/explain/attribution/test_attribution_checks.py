@@ -4,7 +4,6 @@ from functools import cache
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +27,8 @@ class Digits:
     classes = tuple(map(str, range(10)))
 
     def __init__(self) -> None:
+        from sklearn.datasets import load_digits
+
         raw = load_digits()
         small = torch.tensor(raw.images[:400] / 16, dtype=torch.float32)[:, None]
         self.images = functional.interpolate(small, (SIDE, SIDE), mode="bilinear")

@@ -28,19 +28,28 @@ def problem(weights: Tensor = WEIGHTS) -> Problem:
 
 
 def test_the_right_order_falls_and_rises_fastest() -> None:
-    """Of 10 there are left 10, 6, 3, 1, 0; revealed 0, 4, 7, 9, 10: areas of trapezoids."""
+    """Three parts hold 90 %: of 10 are left 10, 6, 3, 1, and shown 0, 4, 7, 9: trapezoids."""
     deletion, insertion = curve_checks(problem(), WEIGHTS, [torch.zeros(4)], seed=0)
     assert (deletion.name, insertion.name) == ("deletion", "insertion")
-    assert deletion.value == pytest.approx((5 + 6 + 3 + 1) / 10 / 4)
-    assert insertion.value == pytest.approx((4 + 7 + 9 + 5) / 10 / 4)
+    assert deletion.value == pytest.approx((5 + 6 + 3 + 0.5) / 10 / 3)
+    assert insertion.value == pytest.approx((4 + 7 + 4.5) / 10 / 3)
     assert deletion.ok
     assert insertion.ok
 
 
+def test_only_the_marked_parts_are_removed() -> None:
+    """One part decides; without it the score goes back up when others go, as in a text."""
+    weights, values = torch.tensor([9.0, -4.0, -3.0, -2.0]), torch.tensor([9.0, 0.0, 0.0, 0.0])
+    for seed in range(5):
+        deletion, insertion = curve_checks(problem(weights), values, [torch.zeros(4)], seed)
+        assert deletion.ok
+        assert insertion.ok
+
+
 def test_the_reverse_order_fails_both() -> None:
     deletion, insertion = curve_checks(problem(), -WEIGHTS, [torch.zeros(4)], seed=0)
-    assert deletion.value == pytest.approx((4 + 7 + 9 + 5) / 10 / 4)
-    assert insertion.value == pytest.approx((5 + 6 + 3 + 1) / 10 / 4)
+    assert deletion.value == pytest.approx((10 + 9) / 10 / 2)
+    assert insertion.value == pytest.approx((0 + 1) / 10 / 2)
     assert not deletion.ok
     assert not insertion.ok
 

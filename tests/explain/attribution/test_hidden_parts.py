@@ -106,8 +106,8 @@ def test_tokens_are_masked_and_taken_out() -> None:
     found = attribute(subject, "0", "pred", method="occlusion", check=False)
     assert found.baselines == ("mask", REMOVED)
     by_baseline = found.found.by_baseline
-    assert by_baseline["mask"].tolist() == [0.0, 0.0, 2.0, 0.0]
-    assert by_baseline[REMOVED].tolist() == [0.0, 1.0, 2.0, 0.0]
+    assert by_baseline["mask"].tolist() == [0.0, 2.0, 0.0]
+    assert by_baseline[REMOVED].tolist() == [1.0, 2.0, 0.0]
     assert found.top(1)[0].by_baseline == {"mask": 2.0, REMOVED: 2.0}
 
 

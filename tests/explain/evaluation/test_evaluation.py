@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,10 @@ from telemetry.explain.evaluation.evaluation import write_evaluation
 pytestmark = pytest.mark.torch
 
 
+def columns_of(row: Tensor) -> dict[str, str]:
+    return {str(place): f"{value:.7g}" for place, value in enumerate(row.tolist())}
+
+
 def test_each_example_gets_its_answer_loss_and_confidence() -> None:
     rows = Rows()
     found = explain.evaluate(explain.load(build_sum(), dataset=rows), batch=5)
@@ -32,7 +37,11 @@ def test_each_example_gets_its_answer_loss_and_confidence() -> None:
     assert row["margin"] == pytest.approx(abs(z), rel=1e-5)
     entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
     assert row["entropy"] == pytest.approx(entropy, rel=1e-4)
-    assert row["metadata"] == '{"half": "0", "even": "true"}'
+    assert json.loads(str(row["metadata"])) == {
+        "half": "0",
+        "even": "true",
+        **columns_of(rows.inputs[4]),
+    }
 
 
 def test_the_same_question_twice_is_one_evaluation_and_other_batches_change_nothing() -> None:

@@ -72,7 +72,7 @@ def test_equal_inputs_are_numbered_and_own_ids_must_differ() -> None:
         ((torch.ones(3), 1, ["a"]), "third part of item 0 is a list, expected a dictionary"),
         ((torch.ones(3), torch.ones(3), 1), "third part of item 0 is an int.*combine two inputs"),
         (
-            ((torch.ones(3), torch.ones(2)), 1),
+            ((torch.ones(3), "words"), 1),
             "is a tuple.*return one tensor, and use a --model that",
         ),
         ((Image.new("RGB", (2, 2)), 1), "is an Image.*channels x height x width"),

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from telemetry.explain.inputs import image_changes as changes
+from telemetry.explain.inputs.hue import from_hsv, to_hsv
 
 pytestmark = pytest.mark.torch
 
@@ -22,12 +23,12 @@ def dot(y: int, x: int) -> Tensor:
 
 def test_hue_is_python_s_own() -> None:
     image = photo()
-    hue, saturation, value = changes.to_hsv(image)
+    hue, saturation, value = to_hsv(image)
     for y, x in ((0, 0), (2, 3), (5, 7)):
         expected = colorsys.rgb_to_hsv(*image[:, y, x].tolist())
         found = [float(part[y, x]) for part in (hue, saturation, value)]
         assert found == pytest.approx(expected, abs=1e-6)
-    assert torch.allclose(changes.from_hsv(hue, saturation, value), image, atol=1e-6)
+    assert torch.allclose(from_hsv(hue, saturation, value), image, atol=1e-6)
 
 
 def test_a_third_of_the_circle_takes_red_to_green() -> None:

@@ -13,8 +13,9 @@ from telemetry.errors import Inconclusive, UsageError
 from telemetry.explain import reduce
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.inputs.masks import components
-from telemetry.explain.reduction.differences import Cells, TokenEdits, differences_of
+from telemetry.explain.reduction.differences import Cells, differences_of
 from telemetry.explain.reduction.result import Reduction
+from telemetry.explain.reduction.token_edits import TokenEdits
 from telemetry.requests.explain.reduce import ReduceSettings
 
 pytestmark = pytest.mark.torch

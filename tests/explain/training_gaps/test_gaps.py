@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from telemetry.explain.training_gaps.compared_columns import ComparedColumn
 from telemetry.explain.training_gaps.gaps import (
     Gap,
     attribute_gaps,
-    group_gaps,
-    identifying,
+    missing_label,
     neighbour_gap,
     with_errors,
 )
@@ -86,15 +86,13 @@ def test_one_value_and_a_span_beyond_numbers_have_no_bins() -> None:
     assert histogram_of(np.array([-1.5e308, 1.5e308]), np.array([1.0])) is None
 
 
-def test_gaps_of_values_have_a_histogram_and_groups_none() -> None:
+def test_gaps_of_values_have_a_histogram() -> None:
     generator = np.random.default_rng(1)
     values = {"brightness": np.append(generator.uniform(size=100), np.nan)}
     (bright,) = attribute_gaps(values, {"brightness": generator.uniform(size=50)})
     assert bright.histogram is not None
     assert (sum(bright.histogram.train), sum(bright.histogram.test)) == (100, 50)
     assert neighbour_gap(np.arange(9.0), np.arange(4.0)).histogram is not None
-    rows = [{"label": "a"}]
-    assert [gap.histogram for gap in group_gaps([{}], rows, "label")] == [None]
 
 
 def test_a_few_examples_far_outside_are_reported_too() -> None:
@@ -129,26 +127,25 @@ def test_what_no_example_has_or_all_have_alike_is_no_attribute() -> None:
     assert gap.shift_sd == np.inf
 
 
-def test_levels_that_training_hardly_has_are_named_once() -> None:
-    train = [{"label": "a", "m_time": "day"}] * 20 + [{"label": "b", "m_time": "day"}] * 20
-    train += [{"label": "a", "m_time": "night"}] * 20 + [{"label": "b", "m_time": "night"}] * 2
-    test = [{"label": "c", "m_time": "day"}] * 3 + [{"label": "b", "m_time": "night"}] * 4
-    test += [{"label": "a", "m_time": "dusk"}] * 2
-    gaps = group_gaps(train, test, "label")
-    assert {gap.attribute: gap.outside_n for gap in gaps} == {
-        "label = c": 3,
-        "m_time = dusk": 2,
-        "m_time = night and label = b": 4,
-    }
-    night = one(gaps, "m_time = night and label = b")
-    assert night.sentence == (
-        "2 of 62 training examples have m_time = night and label = b; 4 of 9 test examples do"
-    )
+def test_a_class_that_training_lacks_is_named_however_few_have_it() -> None:
+    labels = ComparedColumn.of_texts("label", ["a"] * 40, ["a"] * 9 + ["it's"], "label")
+    (gap,) = missing_label(labels)
+    assert (gap.attribute, gap.where) == ("label = it's", "label = 'it''s'")
+    assert gap.outside.tolist() == [False] * 9 + [True]
+    assert gap.histogram is None
+    assert missing_label(ComparedColumn.of_texts("label", ["a", "b"], ["b"], "label")) == []
 
 
-def test_a_key_that_names_examples_makes_no_groups() -> None:
-    rows = [{"label": str(i), "m_file": str(i), "m_half": str(i % 2)} for i in range(200)]
-    assert identifying(rows, "label") == ["m_file"]
+def test_two_samples_of_one_distribution_rarely_differ_by_what_lies_outside() -> None:
+    """Few training examples put their bounds where chance does."""
+    n_reported = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        sides = [{f"x{n}": generator.normal(size=size) for n in range(8)} for size in (120, 150)]
+        n_reported += any(gap.reported for gap in attribute_gaps(sides[0], sides[1]))
+        far = neighbour_gap(generator.uniform(size=120), generator.uniform(size=150))
+        n_reported += far.reported
+    assert n_reported <= 4
 
 
 def test_a_gap_is_a_finding_only_where_the_model_is_wrong_more_often() -> None:

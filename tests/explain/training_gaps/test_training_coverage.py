@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from telemetry import explain
 from telemetry.errors import UsageError
 from telemetry.explain import coverage
+from telemetry.explain.inputs.attributes import image_values, measured
 from telemetry.explain.inputs.examples import ExampleSet
-from telemetry.explain.training_gaps.attributes import image_values, measured
 from telemetry.explain.training_gaps.neighbours import nearest_distances
 from telemetry.explain.training_gaps.training_coverage import Coverage
 from telemetry.requests.explain.coverage import CoverageSettings

@@ -27,13 +27,17 @@ class Model(nn.Module):
         return self.last(self.drop(functional.relu(self.norm(self.first(x)))))
 
 
-def train(
+def train(  # noqa: PLR0913 - the differences
     record: Record,
     *,
     seed: int,
     goes_over: bool = True,
     goes_back: bool = True,
     metric: str = "val_accuracy",
+    logs_loss: bool = False,
+    other_labels: bool = False,
+    other_scale: float = 1.0,
+    steps: int = 120,
 ) -> None:
     """Train and record once.
 
@@ -43,6 +47,10 @@ def train(
         goes_over: Whether evaluations run in evaluation mode.
         goes_back: Whether the model returns to training mode.
         metric: What the result of an evaluation is logged as.
+        logs_loss: Whether the validation loss is logged, too.
+        other_labels: Whether the validation labels belong to other samples.
+        other_scale: Factor on the inputs of the validation.
+        steps: Optimizer steps.
     """
     torch.manual_seed(seed)
     model = Model()
@@ -55,7 +63,7 @@ def train(
         return centres[labels] + torch.randn(64, N_IN, generator=generator), labels
 
     with record(model, optimizer) as telemetry:
-        for step in range(1, 121):
+        for step in range(1, steps + 1):
             inputs, labels = batch()
             loss = functional.cross_entropy(model(inputs), labels)
             optimizer.zero_grad()
@@ -66,8 +74,12 @@ def train(
                 if goes_over:
                     model.eval()
                 inputs, labels = batch()
+                labels = labels.roll(1) if other_labels else labels
                 with torch.no_grad():
-                    right = (model(inputs).argmax(-1) == labels).float().mean()
+                    out = model(other_scale * inputs)
+                    val_loss = functional.cross_entropy(out, labels)
+                    right = (out.argmax(-1) == labels).float().mean()
                 if goes_back:
                     model.train()
-                telemetry.log(**{metric: float(right)})
+                told = {"val_loss": float(val_loss)} if logs_loss else {}
+                telemetry.log(**{metric: float(right)}, **told)

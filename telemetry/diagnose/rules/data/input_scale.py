@@ -3,7 +3,7 @@
 Symptom: (a) the standard deviation of the inputs differs by a factor of four between training and
 evaluation, at two evaluations or more; (b) the inputs' root mean square is above 32 or below 1/64,
 or a quarter of the features vary 256 times less than the largest, and the loss does not fall or
-starts far above what knowing nothing costs; (c) it is above 1024, or the gates of a recurrent layer
+starts far above that of random guessing; (c) it is above 1024, or the gates of a recurrent layer
 that reads the inputs have pre-activations of 8 and more, whether the loss falls or not; (d) the
 targets of a regression have a root mean square above 32, of which the answers of the last layer
 have not reached a 32nd at the end, and the loss does not fall; or not a half, and it is still twice
@@ -23,10 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import LAST
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import usual
 from telemetry.diagnose.judgement.robust import (
     BoolArray,
@@ -35,9 +36,10 @@ from telemetry.diagnose.judgement.robust import (
     log2_positive,
     median,
 )
+from telemetry.diagnose.judgement.severity import Size, Strength, measured, statistical
 from telemetry.diagnose.step_finding import step_finding
-from telemetry.diagnose.wording import example, gated, number, times
-from telemetry.store.rows import Rows
+from telemetry.diagnose.wording import example, number, times
+from telemetry.store.sessions.rows import Rows
 
 ID = "input_scale"
 # Measured on digits, standard deviation 1: x 16 still learns with SGD and Adam, x 255 stalls with
@@ -100,7 +102,6 @@ ORDER BY signal, step, layer
 
 _finding = functools.partial(
     step_finding,
-    detector=ID,
     counted="n_samples",
     query=example("activations", "step, phase, rms, mean, std", layer="", where="site = 'input'"),
 )
@@ -133,11 +134,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason="no floating-point input of the model was observed in training",
             absent=True,
         )
-    severity = Severity.INFO if _good_evaluation(rows, context) else Severity.WARNING
-    differ = _phases_differ(train, evaluated, severity, limits["apart_bits"])
+    size = Size.SLIGHT if _good_evaluation(rows, context) else Size.CLEAR
+    differ = _phases_differ(train, evaluated, size, limits["apart_bits"])
     scale = _out_of_scale(train, rows, context, limits)
-    found = [finding for finding in (differ, scale) if finding is not None]
-    return min(found, key=lambda finding: finding.severity.rank, default=None)
+    return [finding for finding in (differ, scale) if finding is not None]
 
 
 def _inputs(rows: Rows, kept: BoolArray) -> _Inputs:
@@ -162,9 +162,7 @@ def _good_evaluation(rows: Rows, context: RunContext) -> bool:
     return median(values) <= GOOD_EVALUATION * context.progress.end
 
 
-def _phases_differ(
-    train: _Inputs, evaluated: _Inputs, severity: Severity, bits: float
-) -> Finding | None:
+def _phases_differ(train: _Inputs, evaluated: _Inputs, size: Size, bits: float) -> Candidate | None:
     trained, seen = log2_positive(train.std), log2_positive(evaluated.std)
     apart = median(seen) - median(trained)
     if evaluated.steps.size < MIN_EVALUATIONS or not abs(apart) >= bits:
@@ -174,7 +172,7 @@ def _phases_differ(
         return None
     return _finding(
         evaluated.steps,
-        severity=severity,
+        strength=measured(size),
         message=f"inputs have a standard deviation of {number(median(evaluated.std))} in "
         f"evaluation and of {number(median(train.std))} in training: they differ by "
         f"{times(abs(apart))} (limit {times(bits)})",
@@ -188,21 +186,21 @@ def _phases_differ(
 
 def _out_of_scale(
     train: _Inputs, rows: Rows, context: RunContext, limits: Limits
-) -> Finding | None:
+) -> Candidate | None:
     if _normalises(context):
         return None
     rms = median(train.rms)
     large = rms >= limits["large_rms"] and not _divides(rms, rows, context)
     naive = context.baseline.naive
     far_off = large and naive is not None and context.first_loss >= START_LOSS * naive
-    severity = gated(context.progress, extreme=far_off)
+    strength = statistical(Size.FAR if far_off else Size.CLEAR)
     if large and (rms >= EXTREME_RMS or rms * _reading_gain(rows, context) >= SATURATING):
-        severity = Severity.WARNING
+        strength = measured()
     if large or 0 < rms <= limits["small_rms"]:
         limit = limits["large_rms" if large else "small_rms"]
         return _finding(
             train.steps,
-            severity=severity,
+            strength=strength,
             message=f"the inputs have a root mean square of {number(rms)} (limit {number(limit)})",
             advice="Standardise the inputs: subtract the mean and divide by the standard "
             "deviation of the training data (divide images with values from 0 to 255 by "
@@ -211,12 +209,12 @@ def _out_of_scale(
             threshold=limit,
             unit="rms",
         )
-    return _uneven(train, severity, limits)
+    return _uneven(train, strength, limits)
 
 
 def _targets_are_far(
     targets: _Inputs, rows: Rows, context: RunContext, limits: Limits
-) -> Finding | None:
+) -> Candidate | None:
     """Targets so large that the answers never came near their size, or not near their mean.
 
     Answers that explain a thousandth of the variance are larger than a 32nd.
@@ -233,7 +231,7 @@ def _targets_are_far(
         return None
     return _finding(
         targets.steps,
-        severity=Severity.WARNING,
+        strength=measured(),
         message=f"the targets have a root mean square of {number(size)} (limit "
         f"{number(limits['large_rms'])}), and the outputs of the last layer have "
         f"reached {number(reached)}",
@@ -246,7 +244,7 @@ def _targets_are_far(
     )
 
 
-def _uneven(train: _Inputs, severity: Severity, limits: Limits) -> Finding | None:
+def _uneven(train: _Inputs, strength: Strength, limits: Limits) -> Candidate | None:
     """Features that vary live on very different scales; that some are small is no matter."""
     varying = np.sort(train.features[train.features > 0])
     if varying.size < 2:  # noqa: PLR2004 - one feature differs from none
@@ -257,7 +255,7 @@ def _uneven(train: _Inputs, severity: Severity, limits: Limits) -> Finding | Non
         return None
     return _finding(
         train.steps,
-        severity=severity,
+        strength=strength,
         message=f"feature {int(np.argmax(train.features))} of the inputs varies "
         f"{number(ratio)}× as much as the lower quartile of the features (limit "
         f"{number(limits['feature_ratio'])}×): standard deviations "

@@ -14,13 +14,15 @@ is zero while the loop stands still half of the time.
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import example
 from telemetry.json_values import json_list, parsed_object
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "input_stall"
 WAIT_LIMIT = 0.5  # of the time; reasoned, not calibrated on healthy populations
@@ -84,9 +86,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     asynchronous = _is_asynchronous(Rows(rows.arrow.filter(~is_step)))
     limit = limits["wait_limit_async" if asynchronous else "wait_limit"]
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING if share >= limit else Severity.INFO,
+    return Candidate(
+        strength=measured(Size.CLEAR if share >= limit else Size.SLIGHT),
         message=f"each step spends {share:.0%} of its time ({1000 * wait_s:.3g} ms) waiting for "
         f"data (limit {limit:.0%}); without the wait, steps would be "
         f"{1 / max(1 - share, 0.01):.1f} times as fast",

@@ -21,14 +21,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.sample_sets import overlap, sample_sets, united
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
+from telemetry.diagnose.judgement.severity import measured
 from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import example
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "label_noise"
 GAP = 0.05  # by which validation is better at its best
@@ -173,7 +175,7 @@ def _commonest(rows: Rows) -> float:
 
 def _held_against(
     pair: _Pair, n_validation: float, commonest: float, limits: Limits
-) -> Finding | None:
+) -> Candidate | None:
     validation, train = _smooth(pair.validation), _smooth(pair.train)
     best = int(np.argmax(validation))
     top, at_top = float(validation[best]), float(train[best])
@@ -186,9 +188,8 @@ def _held_against(
     if not (knows and was_better and is_reversed):
         return None
     first = int(np.argmax(validation - train >= least))
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING,
+    return Candidate(
+        strength=measured(),
         message=f"labels are wrong or very hard: {pair.name} was {top:.0%} and "
         f"{pair.train_name} {at_top:.0%} at step {pair.steps[best]}; at the end they "
         f"are {last:.0%} and {last_train:.0%}",

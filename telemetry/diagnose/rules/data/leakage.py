@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.sample_sets import (
@@ -34,10 +35,12 @@ from telemetry.diagnose.evidence.sample_sets import (
     similarity,
     united,
 )
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.severity import Size, Strength, exact, measured
 from telemetry.diagnose.tags import UNJUDGED, Tag
 from telemetry.diagnose.wording import example
-from telemetry.store.rows import Rows
+from telemetry.format.loss_operations import BINARY, INDEXED
+from telemetry.store.sessions.rows import Rows
 
 ID = "leakage"
 SHARED_SHARE = 0.01  # of the evaluation
@@ -54,6 +57,7 @@ MIN_DISTINCT_VALUES = 8.0
 MIN_COMPARED = 20  # samples of an evaluation
 CORRELATION = 0.999
 MIN_BATCHES = 4
+MIN_ROWS = 32  # of these together: a column of two values is another of two by chance
 CLASS_LOSSES = ("cross_entropy", "nll_loss")
 
 SQL = """
@@ -73,6 +77,14 @@ JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'train' AND m.path = ''
     AND r.site IN ('input', 'logits', 'target')
 GROUP BY r.step
+UNION ALL
+SELECT
+    'column' AS what, 0 AS rank, 0 AS attempt, g.step, g.operation AS phase, g.n AS n_seen,
+    g.n_distinct AS n_pairs, CAST(g.whole_targets AS INTEGER) AS n_equal_pairs,
+    g.input_column AS distinct_values, CAST(NULL AS BLOB) AS hashes, CAST(NULL AS BLOB) AS times,
+    CAST(NULL AS BLOB) AS forwards
+FROM loss_graphs AS g
+WHERE g.run = $run AND g.input_column IS NOT NULL
 ORDER BY what, rank, attempt, step, phase
 """
 
@@ -89,13 +101,13 @@ class _Compared:
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Samples that are shared, and a feature that is the target: the worse of the two."""
     samples = _samples(rows.part("what", "set"), limits)
-    feature = _feature(rows.part("what", "feature"), limits)
-    found = [each for each in (samples, feature) if isinstance(each, Finding)]
+    feature = _column(rows.part("what", "column")) or _feature(rows.part("what", "feature"), limits)
+    found = [each for each in (samples, feature) if isinstance(each, Candidate)]
     if not found:
         return samples
-    worst = min(found, key=lambda finding: finding.severity.rank)
     # What an agent has met is evaluated and trained on, and so are the latents of a generator.
-    return replace(worst, severity=Severity.INFO) if context.tags & UNJUDGED else worst
+    meant = bool(context.tags & UNJUDGED)
+    return [replace(each, strength=replace(each.strength, meant=meant)) for each in found]
 
 
 def _samples(rows: Rows, limits: Limits) -> Verdict:
@@ -150,7 +162,7 @@ def _compared(rows: Rows) -> list[_Compared]:
     return [each for each in found if each.overlap.n_compared >= MIN_COMPARED]
 
 
-def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) -> Finding | None:
+def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) -> Candidate | None:
     last = known[-1]
     least = max(limits["shared_share"], CHANCE_FACTOR * by_chance)
     if any(each.overlap.n for each in known):
@@ -172,7 +184,7 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
     is_error = share >= limits["shared_error_share"]
     return _finding(
         known,
-        severity=Severity.ERROR if is_error else Severity.WARNING,
+        strength=exact(Size.TOTAL if is_error else Size.CLEAR),
         message=f"{share:.0%} of the validation samples (about {n_shared * scale:.0f} of "
         f"{n * scale:.0f}) are also trained on",
         advice="Remove them from one of the two sets: split before samples are copied or "
@@ -183,7 +195,7 @@ def _held_against(known: Sequence[_Compared], by_chance: float, limits: Limits) 
     )
 
 
-def _part_of_training(known: Sequence[_Compared], limit: float) -> Finding | None:
+def _part_of_training(known: Sequence[_Compared], limit: float) -> Candidate | None:
     """Forwards of training samples alone, of a part of them: another set, or two that overlap."""
     lies = known[-1].overlap
     n_shared = lies.n_like_shared
@@ -194,7 +206,7 @@ def _part_of_training(known: Sequence[_Compared], limit: float) -> Finding | Non
     share = n_shared / lies.n_compared
     return _finding(
         known,
-        severity=Severity.INFO,
+        strength=measured(Size.SLIGHT),
         message=f"{share:.0%} of the samples evaluated as validation (about "
         f"{n_shared * lies.scale:.0f}) are also trained on; they are evaluated in "
         "separate forward passes",
@@ -205,12 +217,12 @@ def _part_of_training(known: Sequence[_Compared], limit: float) -> Finding | Non
     )
 
 
-def _all_are_shared(known: Sequence[_Compared], limit: float) -> Finding:
+def _all_are_shared(known: Sequence[_Compared], limit: float) -> Candidate:
     trained = known[-1].trained
     in_one_batch = trained.forward_size >= ONE_BATCH_SHARE * trained.n_distinct
     return _finding(
         known,
-        severity=Severity.INFO if in_one_batch else Severity.ERROR,
+        strength=measured(Size.SLIGHT) if in_one_batch else exact(Size.TOTAL),
         message="the model is validated only with samples that it is trained on",
         advice="Give the evaluation the loader of the validation set, and check that the data "
         "were split. Log metrics of the training set as train_....",
@@ -222,16 +234,15 @@ def _all_are_shared(known: Sequence[_Compared], limit: float) -> Finding:
 def _finding(
     known: Sequence[_Compared],
     *,
-    severity: Severity,
+    strength: Strength,
     message: str,
     advice: str,
     value: float,
     threshold: float,
-) -> Finding:
+) -> Candidate:
     last = known[-1]
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice=advice,
         first_step=known[0].overlap.step,
@@ -248,7 +259,38 @@ def _finding(
     )
 
 
-def _feature(rows: Rows, limits: Limits) -> Finding | None:
+def _column(rows: Rows) -> Candidate | None:
+    """A column of the input that is the target, up to scale and shift, in every batch."""
+    columns, steps = rows.floats("distinct_values"), rows.ints("step")
+    if steps.size < MIN_BATCHES or rows.floats("n_seen").sum() < MIN_ROWS:
+        return None
+    column = int(columns[0])
+    if column < 0 or not (columns == column).all():
+        return None
+    # Two distinct whole numbers are yes and no in whichever loss; others may be a quantity.
+    is_yes_or_no = (rows.floats("n_pairs") <= 2) & (rows.floats("n_equal_pairs") > 0)  # noqa: PLR2004
+    is_class = is_yes_or_no.all() or rows.texts("phase")[0] in BINARY | INDEXED
+    return Candidate(
+        strength=exact(Size.FAR) if is_class else measured(Size.SLIGHT),
+        message=f"column {column} of the model's input is the target, up to scale and shift, in "
+        f"each of {steps.size} batches: the model is given the answer",
+        advice=f"Leave out column {column} (counted from 0), unless its value is known when the "
+        "model is used.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=1.0,
+        threshold=None,
+        unit="correlation",
+        evidence={
+            "n_batches": int(steps.size),
+            "query": example(
+                "loss_graphs", "step, operation, n, input_column", where="input_column is not null"
+            ),
+        },
+    )
+
+
+def _feature(rows: Rows, limits: Limits) -> Candidate | None:
     """A feature that is the target in every batch that was looked at."""
     values = rows.floats("distinct_values")
     known = np.flatnonzero(np.isfinite(values))
@@ -258,9 +300,8 @@ def _feature(rows: Rows, limits: Limits) -> Finding | None:
     loss = next((name for name in rows.texts("phase") if name), "")
     is_class = loss in CLASS_LOSSES or loss.startswith("binary_cross_entropy")
     lowest = float(values[known].min())
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING if is_class else Severity.INFO,
+    return Candidate(
+        strength=exact() if is_class else measured(Size.SLIGHT),
         message="an input feature equals the target: their correlation is at least "
         f"{lowest:.4f} in each of {known.size} batches",
         advice="Correlate each input column with the target and leave out the one that equals "

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import evaluated
 from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
+from telemetry.diagnose.judgement.severity import Size, Strength, exact, measured
 from telemetry.diagnose.tags import Tag
 from telemetry.json_values import json_integer, parsed_object
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "repeated_batch"
 REPEATED_SHARE = 0.8  # of the steps; shuffled data at most 0.39 (single samples with replacement)
@@ -109,9 +111,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             batches.floats("value")[own],
             epoch_share=limits["epoch_share"],
         )
-        severity = Severity.ERROR if lost else Severity.WARNING
+        strength = exact(Size.TOTAL if lost else Size.CLEAR)
         limit = limits["repeated_share"]
-        return None if stuck is None else _finding(stuck, context, severity, None, limit=limit)
+        return None if stuck is None else _finding(stuck, context, strength, None, limit=limit)
     density = rows.part("what", "density").floats("value")
     if density.size and not density.max() >= LEAST_DENSITY:
         return NotChecked(
@@ -130,8 +132,8 @@ def _held_against(
     if epoch is not None:
         if found.period >= limits["epoch_share"] * epoch:
             return None
-        severity = Severity.ERROR if lost else Severity.WARNING
-        return _finding(found, context, severity, epoch, limit=limits["repeated_share"])
+        strength = exact(Size.TOTAL if lost else Size.CLEAR)
+        return _finding(found, context, strength, epoch, limit=limits["repeated_share"])
     if found.period > 1:
         return NotChecked(
             detector=ID,
@@ -139,8 +141,8 @@ def _held_against(
             "that is an epoch; read them from a torch DataLoader",
         )
     is_chosen = _is_power_of_two(context.batch_size)
-    severity = Severity.WARNING if lost and is_chosen else Severity.INFO
-    return _finding(found, context, severity, None, limit=limits["repeated_share"])
+    strength = exact() if lost and is_chosen else measured(Size.SLIGHT)
+    return _finding(found, context, strength, None, limit=limits["repeated_share"])
 
 
 def _stuck_since(
@@ -238,17 +240,16 @@ def _validation_is_lost(evaluations: Rows, context: RunContext) -> bool:
 
 
 def _finding(
-    found: _Return, context: RunContext, severity: Severity, epoch: float | None, *, limit: float
-) -> Finding:
+    found: _Return, context: RunContext, strength: Strength, epoch: float | None, *, limit: float
+) -> Candidate:
     which = (
         "training uses the same batch in"
         if found.period == 1
         else f"batches repeat every {found.period} steps in"
     )
     length = "" if epoch is None else f"; an epoch has {epoch:.0f} steps"
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=f"{which} {found.share:.0%} of {found.n_steps} consecutive steps{length}",
         advice="Create the iterator once before the loop (for batch in loader), not in every "
         "step (next(iter(loader))), and look for a constant index; give the run the tag "

@@ -1,27 +1,29 @@
 """Scale, symmetry or gain of the initial weights prevents learning.
 
-Symptom: before anything was learned, (a) the first loss is 14 times what knowing nothing costs;
-(b) pre-activations shrink by 1.5 or grow by 1.0 bits a layer, or their gradients grow by 0.65 or
-shrink by 2 bits a layer toward the input, or a recurrent layer gets 2^12 times the gradient of the
-others; (c) all rows of a hidden matrix are equal in weight and gradient: its units stay copies;
-(d) no gradient reaches any hidden matrix in the first steps and weights are zero; (e) the usual
-gain of the matrices, RMS(W) sqrt(fan_in), is 6 or more and pre-activations are above 2, or it is
-0.1 or less and gradients shrink by 2.75 bits a layer toward the input: beyond common
-initialisations, a warning whether the run learns or not if it is 6 and more, or 0.04 and less; (f)
+Symptom: before anything was learned, (a) the first loss is 14 times that of random guessing; (b)
+pre-activations shrink 2.8× per layer or 256× over all layers, or grow 2× per layer, or their
+gradients grow 1.6× or shrink 4× per layer toward the input, or a recurrent layer gets 2^12 times
+the gradient of the others; (c) all rows of a hidden matrix are equal in weight and gradient: its
+units stay copies; (d) no gradient reaches any hidden matrix in the first steps and weights are
+zero; (e) the usual gain of the matrices, RMS(W) sqrt(fan_in), is 6 or more and pre-activations are
+above 2, or it is 0.1 or less and gradients shrink 6.7× per layer toward the input: beyond common
+initialisations, a warning whether the run learns or not if it is 6 and more, or 0.025 and less; (f)
 the gain of single layers is 6 or more, and the tanh or sigmoid behind them is saturated, or the
-first loss is 5 times what knowing nothing costs (a warning in any state from a gain of 24 on); (g)
-the gain of the weights of a recurrent layer is 6 or more, and they add 2 to its pre-activations.
+first loss is 5 times that of random guessing (a warning in any state from a gain of 24 on); (g) the
+gain of the weights of a recurrent layer is 6 or more, and they add 2 to its pre-activations.
 Fix: He, Xavier or orthogonal initialisation of the layers named; scale inputs to about one.
 Not flagged: zero heads, adapters, zero-initialised residual branches (their gradient rows differ,
 or become non-zero after a step); pretrained starts (loss below naive); losses of unknown scale (a);
-runs that learn in spite of (a) or (b), unless far outside anything healthy or both; resumed runs;
+runs that learn in spite of (a) or (b), unless far outside anything healthy or both; runs that learn
+all that there is to learn, unless units are copies or gradients exactly zero; resumed runs;
 weights that the forward scales itself, as at an equalised learning rate or in front of sines, for
 the signals keep their size; (e) in networks with normalisation layers, which undo the scale, is
 information, unless the loss begins far above naive and ends no better than that.
 Source: He et al., arXiv:1502.01852; Mishkin and Matas, arXiv:1511.06422.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from telemetry.diagnose.analyses.starting_weights import (
     LARGE_GAIN,
@@ -33,6 +35,7 @@ from telemetry.diagnose.analyses.starting_weights import (
     start_loss,
     usual_gain,
 )
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
@@ -43,12 +46,14 @@ from telemetry.diagnose.evidence.profiles import (
     layer_profile,
     recurrent_excess,
 )
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number, times
-from telemetry.store.rows import Rows
+from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.severity import Certainty, Size, exact, statistical
+from telemetry.diagnose.wording import MATRICES, and_more, example, number, times
+from telemetry.store.sessions.rows import Rows
 
 ID = "poor_initialization"
 FORWARD_LOSS = 1.5  # bits a layer; healthy 0.55
+WHOLE_LOSS = 8.0  # bits over all layers
 FORWARD_GROWTH = 1.0  # bits a layer; healthy 0
 BACKWARD_GROWTH = 0.65  # bits a layer toward the input; healthy 0.28
 BACKWARD_LOSS = 2.0  # bits a layer toward the input; healthy 1.28
@@ -58,6 +63,9 @@ LAST_STEP = 2
 EARLY_STEPS = 12  # that are read: a later sample stands in where the first ones were not taken
 MIN_ROWS = 4
 LARGE_INPUT = 32.0
+UNSEEN = (
+    f"no weight, gradient or activation of steps 0 to {LAST_STEP} was recorded; pass the optimizer"
+)
 
 SQL = """
 SELECT
@@ -116,16 +124,27 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             start_loss(signals, context, limits),
         )
         if start is not None
+        and not (context.learned_all and start.strength.certainty is not Certainty.EXACT)
     ]
     if not starts:
-        return None
-    worst = min(starts, key=lambda start: start.severity.rank)
-    severity = worst.severity
-    if len(starts) > 1 and severity is Severity.INFO:
-        severity = gated(context.progress, extreme=True)
-    return Finding(
-        detector=ID,
-        severity=severity,
+        return None if len(rows) else NotChecked(detector=ID, reason=UNSEEN)
+    if len(starts) > 1 and not context.recovered:  # two signs are far from anything healthy
+        starts = [
+            replace(
+                start, strength=replace(start.strength, size=max(start.strength.size, Size.FAR))
+            )
+            if start.strength.certainty is Certainty.STATISTICAL
+            else start
+            for start in starts
+        ]
+    return [_candidate(start, starts, signals, context) for start in starts]
+
+
+def _candidate(
+    worst: BadStart, starts: Sequence[BadStart], signals: Mapping[str, Grid], context: RunContext
+) -> Candidate:
+    return Candidate(
+        strength=worst.strength,
         message=worst.message,
         advice=_advice(signals, context, worst),
         layer=worst.layers[0] if worst.layers else None,
@@ -171,7 +190,7 @@ def _symmetric(signals: Mapping[str, Grid], context: RunContext) -> BadStart | N
     if not layers:
         return None
     return BadStart(
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=f"all units of {and_more(layers)} start equal and get equal gradients, so they "
         "stay copies of one unit",
         layers=tuple(dict.fromkeys(layers)),
@@ -193,7 +212,7 @@ def _silent(signals: Mapping[str, Grid], context: RunContext) -> BadStart | None
         return None
     layers = tuple(dict.fromkeys(matrix.layer for matrix in hidden))
     return BadStart(
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=(
             f"no gradient reaches {and_more(layers)} in the first steps because weights are zero"
         ),
@@ -210,11 +229,11 @@ def _first(profile: Profile) -> float:
 
 
 def _bad_gain(
-    context: RunContext, profile: Profile, *, gain: float, limit: float, healthy: float, what: str
+    profile: Profile, *, gain: float, limit: float, healthy: float, what: str
 ) -> BadStart:
     beyond = (abs(gain) - healthy) * (profile.n_layers - 1)
     return BadStart(
-        severity=gated(context.progress, extreme=beyond >= ANY_STATE_BITS),
+        strength=statistical(Size.FAR if beyond >= ANY_STATE_BITS else Size.CLEAR),
         message=f"{what} {times(abs(gain))} per layer over {profile.n_layers} layers at the "
         f"start (limit {times(abs(limit))})",
         layers=(profile.layers[0],),
@@ -229,11 +248,16 @@ def _forward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None
     gain = _first(profile)
     if gain >= limits["forward_growth"]:
         limit, healthy, what = limits["forward_growth"], 0.0, "pre-activations grow"
-    elif gain <= -limits["forward_loss"]:
-        limit, healthy, what = limits["forward_loss"], 0.55, "pre-activations shrink"
+    elif gain <= -_least_loss(profile, limits):
+        limit, healthy, what = _least_loss(profile, limits), 0.55, "pre-activations shrink"
     else:
         return None
-    return _bad_gain(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
+    return _bad_gain(profile, gain=gain, limit=limit, healthy=healthy, what=what)
+
+
+def _least_loss(profile: Profile, limits: Limits) -> float:
+    """Bits a layer: over many layers fewer leave nothing of the input."""
+    return min(limits["forward_loss"], limits["whole_loss"] / max(1, profile.n_layers - 1))
 
 
 def _backward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None:
@@ -246,7 +270,7 @@ def _backward(rows: Rows, context: RunContext, limits: Limits) -> BadStart | Non
         limit, healthy, what = limits["backward_loss"], 1.28, "toward the input, gradients shrink"
     else:
         return None
-    return _bad_gain(context, profile, gain=gain, limit=limit, healthy=healthy, what=what)
+    return _bad_gain(profile, gain=gain, limit=limit, healthy=healthy, what=what)
 
 
 def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> BadStart | None:
@@ -255,7 +279,7 @@ def _recurrent(rows: Rows, context: RunContext, limits: Limits) -> BadStart | No
         return None
     value = float(excess[0])
     return BadStart(
-        severity=gated(context.progress),
+        strength=statistical(),
         message=f"{layer} gets {times(value)} the gradient of the layers outside the recurrence "
         f"at the start (limit {times(limits['recurrent_limit'])}): its recurrent "
         "weights are too large",
@@ -291,6 +315,7 @@ DETECTOR = Detector(
     parameters={
         "start_loss_limit": START_LOSS_LIMIT,
         "forward_loss": FORWARD_LOSS,
+        "whole_loss": WHOLE_LOSS,
         "forward_growth": FORWARD_GROWTH,
         "backward_growth": BACKWARD_GROWTH,
         "backward_loss": BACKWARD_LOSS,

@@ -2,14 +2,17 @@
 
 Symptom: k backward passes between two steps start from losses that no constant divides, and
 together they are k times the loss that is reported (the gradient is k times too large); or each is
-divided by k twice (k times too small).
-Fix: (loss / k).backward() once, with k the micro-batches of a step.
+divided by k twice (k times too small). Or every backward pass starts from the same tiny share of
+the reported loss, a ten-thousandth or less, and steps are nothing for it, or below epsilon.
+Fix: (loss / k).backward() once, with k the micro-batches of a step; remove a factor that makes the
+loss vanish.
 Not flagged: a loop that divides, whatever it reports, the loss before or after; sums divided by a
 number of tokens or samples; losses reported as a sum; passes of different losses; passes between
 which gradients are cleared or of which later ones do not add up (sharpness-aware minimisation,
 L-BFGS); several optimizers. A description only where the size of the gradient does not count (Adam
 and its kin, clipping that is always active) or where the run does not fail: the rate may have been
-chosen with it.
+chosen with it. A tiny share of the reported loss whose steps are as large as usual: it may be
+reported as a sum.
 Source: arXiv:2506.14813; huggingface/transformers, "Fixing gradient accumulation" (2024).
 """
 
@@ -18,23 +21,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.analyses.scaled_loss import scaled_away
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, persistence
-from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.judgement.severity import Size, exact, measured, statistical
 from telemetry.diagnose.wording import example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "loss_multiplier"
 UNDIVIDED_SHARE = 0.75  # of k: 1 where nothing is divided, at most 1 / k <= 0.5 where it is
+VANISHED_SHARE = 1e-4  # of the reported loss: fewer micro-batches divide by less
 TWICE_RANGE = 1.5  # factor around 1 / k; dividing once lies k >= 2 away from it
 EVALUATES_AGAIN = re.compile(r"lbfgs|sam$|^sam", re.IGNORECASE)  # one batch, several passes
 
 SQL = """
 SELECT
+    'several' AS what,
     s.step,
+    NULL AS "update",
+    NULL AS gradient,
     MAX(s.accumulation) AS k,
     MAX(s.root_sum / NULLIF(s.loss, 0)) AS multiple,
     MAX(s.root_factor_sum) AS factor_sum,
@@ -47,7 +56,27 @@ WHERE s.run = $run
     AND s.accumulation = s.backward_calls
     AND s.root_factor_sum IS NOT NULL
 GROUP BY s.step
-ORDER BY s.step
+UNION ALL
+SELECT
+    'any' AS what,
+    s.step,
+    MAX(l."update") AS "update",
+    MAX(l.gradient) AS gradient,
+    NULL AS k,
+    MAX(s.root_sum / NULLIF(s.loss, 0)) AS multiple,
+    NULL AS factor_sum, NULL AS growth, NULL AS clip_coefficient
+FROM steps AS s
+LEFT JOIN (
+    SELECT m.step, MAX(m.update_ratio) AS "update",
+        SQRT(SUM(m.grad_norm_seen * m.grad_norm_seen) / SUM(t.n)) AS gradient
+    FROM layers AS m
+    JOIN tensors AS t ON t.run = m.run AND t.tensor_id = m.param_id AND t.shape LIKE '%,%'
+    WHERE m.run = $run
+    GROUP BY m.step
+) AS l ON l.step = s.step
+WHERE s.run = $run AND MOD(s.flags, 2) = 1
+GROUP BY s.step
+ORDER BY 1, 2
 """
 
 
@@ -74,7 +103,12 @@ class _Steps:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """What the graph divides by, against what is reported."""
+    """A loss that vanishes first, then what the graph divides by, against what is reported."""
+    gone = scaled_away(rows.part("what", "any"), context, limit=limits["vanished_share"])
+    return gone or _of_several(rows.part("what", "several"), context, limits)
+
+
+def _of_several(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not len(rows.ints("step")):
         return NotChecked(
             detector=ID,
@@ -122,25 +156,23 @@ def _near(values: FloatArray, width: float) -> BoolArray:
 
 def _finding(
     rows: Rows, context: RunContext, where: IntArray, *, twice: bool, threshold: float
-) -> Finding:
+) -> Candidate:
     steps = rows.ints("step")[where]
     k = round(median(rows.floats("k")[where]))
     multiple = median(rows.floats("multiple")[where])
     clip = median(rows.floats("clip_coefficient")[where])
     free = context.is_adaptive or clip < 1 / k
-    severity = Severity.INFO
-    if context.progress.failing and not free:
-        diverged = context.progress.state is State.DIVERGED and not twice
-        severity = Severity.ERROR if diverged else Severity.WARNING
+    strength = measured(Size.SLIGHT) if free else statistical()  # the sum may be meant
+    if twice:
+        strength = exact()
     if twice:
         message = f"each of a step's {k} losses is divided by {k} twice: the gradient is "
         message += f"{number(multiple)} of that of the reported loss"
     else:
         message = f"the {k} losses of a step are not divided by {k}: the gradient is "
         message += f"{number(multiple)} times that of the reported loss"
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice=f"Divide once: (loss / {k}).backward(); if you want the sum, choose the learning "
         "rate for it.",
@@ -165,12 +197,16 @@ def _finding(
 
 DETECTOR = Detector(
     id=ID,
-    title="the losses of micro-batches are not divided by their number",
+    title="the gradient is that of another multiple of the loss",
     tier=Tier.INVARIANT,
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
-    parameters={"undivided_share": UNDIVIDED_SHARE, "twice_range": TWICE_RANGE},
+    parameters={
+        "undivided_share": UNDIVIDED_SHARE,
+        "twice_range": TWICE_RANGE,
+        "vanished_share": VANISHED_SHARE,
+    },
     advice="Call (loss / k).backward() for k micro-batches, and divide only once.",
     source="arXiv:2506.14813",
     judge=judge,
@@ -179,6 +215,8 @@ DETECTOR = Detector(
         "learning_rate_too_low",
         "clip_saturation",
         "epsilon_domination",
+        "unchanged_parameters",
+        "vanishing_gradient",
     ),
     acts_by=(Mechanism.GROWTH,),
     shown=Shown(

@@ -3,20 +3,21 @@
 Symptom: after it had fallen, the loss shows no trend over at least half of the steps, and its noise
 is small enough to exclude a fall of three percent; the learning rate is still near its peak and no
 validation metric improves meanwhile.
-Fix: decay the learning rate, for noise of the size of the step holds a loss up; if that does not
+Fix: decay the learning rate, because noise as large as a step keeps the loss up; if that does not
 help, stop: the model, the data or the loss sets this level.
 Not flagged: a shorter plateau, one under a rate that a schedule has brought down (the end of a
 cosine is flat by design), one during which validation still improves (as before late
-generalisation), or at a loss near zero: these are told where the rule is asked for. A loss that
-never fell is loss_not_decreasing. Never more than information.
+generalisation), or at a loss near zero: these are reported with --detector loss_plateau. A loss
+that never fell is loss_not_decreasing. Never more than information.
 Source: Power et al., arXiv:2201.02177; Smith et al., arXiv:1711.00489.
 """
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import EVALUATIONS_SQL, evaluated
 from telemetry.diagnose.judgement.progress import SIGNED
 from telemetry.diagnose.judgement.robust import (
@@ -26,8 +27,9 @@ from telemetry.diagnose.judgement.robust import (
     step_noise,
     trend,
 )
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "loss_plateau"
 PLATEAU_SHARE = 0.5  # of the run, to be told unasked
@@ -56,7 +58,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     length = losses.size - first
     long = length >= max(MIN_STEPS, limits["plateau_share"] * losses.size)
     acts = long and context.stuck and not improves and _rate_share(context) >= RATE_SHARE
-    return finding if acts else Description(finding=finding)
+    return finding if acts else Description(candidate=finding)
 
 
 def _start(losses: FloatArray, fall_limit: float) -> int | None:
@@ -92,7 +94,7 @@ def _rate_share(context: RunContext) -> float:
     return float(rates[-1] / rates.max()) if rates.size and rates.max() > 0 else 1.0
 
 
-def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -> Finding:
+def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -> Candidate:
     length = int(context.losses.size - first)
     step, last = int(context.loss_steps[first]), int(context.loss_steps[-1])
     level = median(context.losses[first:])
@@ -107,9 +109,8 @@ def _finding(context: RunContext, first: int, *, improves: bool, limit: float) -
             f"Divide the learning rate{of_rate} by 10; if the loss does not fall within "
             f"{max(MIN_STEPS, length // 10)} steps, stop."
         )
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO,
+    return Candidate(
+        strength=measured(Size.SLIGHT),
         message=f"the loss has stayed at {number(level)} since step {step}, for "
         f"{length / context.losses.size:.0%} of the run",
         advice=advice,

@@ -1,15 +1,16 @@
 """The loss jumps above its recent level and stays there for a while.
 
-Symptom: the median of five losses is 1.5 times the median of the 50 before, above all of them, and
-ten times the noise of one step above their median.
+Symptom: the median of five losses, or of 32 samples' losses where batches are small, is 1.5 times
+the median of the 50 before, above all of them, and ten times the noise of one step above their
+median.
 Fix: look at the batch of that step, clip the gradient norm, lower beta2 of Adam or the learning
 rate.
-Not flagged: single hard batches, which small batches have all the time (five losses must agree);
-jumps below a tenth of the starting level; the rise after a warm restart of the learning rate;
-weights that are made anew within the run, as for each fold: their norm is that of the start again,
-and the loss no higher; the stages of a curriculum, which forward more in a step, and new tasks,
-with labels of classes that no sampled step before had; a spike that recovers within 50 steps is
-information, unless there are three per thousand steps; losses that do not measure progress.
+Not flagged: single hard batches, which small batches have all the time; jumps below a tenth of the
+starting level; the rise after a warm restart of the learning rate; weights that are reset within
+the run, as for each fold: their norm is that of the start again, and the loss no higher; the stages
+of a curriculum, which forward more in a step, and new tasks, with labels of classes that no sampled
+step before had; a spike that has recovered before half of what was left of the run is information,
+unless there are three per thousand steps; losses that do not measure progress.
 Source: Chowdhery et al., arXiv:2204.02311; Wortsman et al., arXiv:2304.09871.
 """
 
@@ -19,23 +20,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.gates import LASTING_SHARE, sustained_width
 from telemetry.diagnose.judgement.other_data import forwards_more, meets_new_classes
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, recent_medians, step_noise
-from telemetry.diagnose.wording import gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, measured
+from telemetry.diagnose.wording import number
+from telemetry.store.sessions.rows import Rows
 
 ID = "loss_spike"
 NOISE_FACTOR = 10.0
 LEVEL_FACTOR = 1.5
 RECENT = 50
 MIN_RECENT = 20
-SUSTAINED = 5  # losses whose median must jump: one hard batch is no spike
+SUSTAINED = 5  # losses whose median must jump, or more where batches are small
 FLOOR_SHARE = 0.1  # of the starting level: a jump from nothing to little is no spike
-RECOVERY_STEPS = 50
 RECOVERY_NOISE = 3.0
 FREQUENT = 3  # spikes, and per thousand steps
 RESTART_RISE = 1.5  # rise of the learning rate that explains a jump ...
@@ -82,24 +85,36 @@ ORDER BY what, step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spike:
-    """One jump; `end` is the place where the loss was back, None if it never was."""
+    """One jump; `end` is the place where the loss was back, None if it never was.
+
+    Below `floor` a level is that of a perfect fit: a ratio to it means nothing.
+    """
 
     place: int
     end: int | None
     usual: float
     reached: float
+    floor: float
 
     @property
     def height(self) -> float:
-        """Times the loss before; infinite where that was nothing, as after a perfect fit."""
-        return self.reached / self.usual if self.usual > 0 else math.inf
+        """Times the loss before, or the floor; infinite where both are nothing."""
+        before = max(self.usual, self.floor)
+        return self.reached / before if before > 0 else math.inf
+
+    def lasts(self, n_losses: int) -> bool:
+        """Half of what came after it was spent above the level before, or it never came back."""
+        left = LASTING_SHARE * (n_losses - self.place)
+        return self.end is None or self.end - self.place >= left
 
     @property
     def said(self) -> str:
         """The jump in words."""
-        if self.usual > 0:
+        if self.usual > self.floor:
             return f"{number(self.height)}× the median of the 50 steps before"
-        return f"{number(self.reached)} after a median of 0 in the 50 steps before"
+        return (
+            f"{number(self.reached)} after a median of {number(self.usual)} in the 50 steps before"
+        )
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -125,7 +140,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     ]
     if not spikes:
         return None
-    lasting = [s for s in spikes if s.end is None or s.end - s.place > RECOVERY_STEPS]
+    lasting = [spike for spike in spikes if spike.lasts(losses.size)]
     rate = 1000 * len(spikes) / losses.size
     is_warning = bool(lasting) or (len(spikes) >= FREQUENT and rate >= FREQUENT)
     worst = max(spikes, key=lambda s: (s.height, s.reached))
@@ -134,48 +149,48 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         steps,
         spikes,
         worst,
-        severity=_severity(context, is_warning),
+        strength=measured(_size(context) if is_warning else Size.SLIGHT),
         limit=limits["level_factor"],
     )
 
 
-def _severity(context: RunContext, is_warning: bool) -> Severity:  # noqa: FBT001 - one flag, named
-    if not context.progress.measurable or not is_warning:
-        return Severity.INFO
-    diverged = context.progress.state is State.DIVERGED
-    return Severity.ERROR if diverged else gated(context.progress, extreme=True)
+def _size(context: RunContext) -> Size:
+    if not context.progress.measurable:
+        return Size.SLIGHT
+    return Size.TOTAL if context.progress.state is State.DIVERGED else Size.CLEAR
 
 
 def _spikes(losses: FloatArray, context: RunContext, limits: Limits) -> list[_Spike]:
     finite = np.where(np.isfinite(losses), losses, np.nan)
     level = context.loss_reference if context.loss_reference > 0 else 0.0
     noise = step_noise(finite)
-    rise = max(limits["noise_factor"] * noise, FLOOR_SHARE * level)
+    floor = FLOOR_SHARE * level
+    rise = max(limits["noise_factor"] * noise, floor)
+    width = max(SUSTAINED, sustained_width(context.batch_size))
     before = recent_medians(finite, width=RECENT, at_least=MIN_RECENT, rise=rise)
     found: list[_Spike] = []
     free_from = 0
     for place in np.flatnonzero((finite > before) & (finite - before >= rise)).tolist():
         usual = float(before[place])
-        if place < free_from or not _stands_out(finite, place, usual, limits):
+        recent, here = finite[max(0, place - RECENT) : place], finite[place : place + width]
+        if place < free_from or here.size < width:
             continue
-        reached = float(np.nanmedian(finite[place : place + SUSTAINED]))
+        reached = float(np.nanmedian(here))
+        if reached - usual < rise or not _stands_out(recent, usual, reached, limits):
+            continue
         end = _recovered(finite, place, usual + RECOVERY_NOISE * noise)
-        found.append(_Spike(place=place, end=end, usual=usual, reached=reached))
+        found.append(_Spike(place=place, end=end, usual=usual, reached=reached, floor=floor))
         free_from = finite.size if end is None else end
     return found
 
 
-def _stands_out(losses: FloatArray, place: int, usual: float, limits: Limits) -> bool:
-    """The median of five losses is above all of the 50 before, and above their own noise.
+def _stands_out(recent: FloatArray, usual: float, reached: float, limits: Limits) -> bool:
+    """The median of some losses is above all of the 50 before, and above their own noise.
 
-    Whatever the distribution of the batches' losses, five in a row seldom do that.
+    Whatever the distribution of the batches' losses, so many in a row seldom do that.
     """
-    recent, here = losses[max(0, place - RECENT) : place], losses[place : place + SUSTAINED]
-    if here.size < SUSTAINED:
-        return False
-    height = float(np.nanmedian(here))
-    above_noise = height - usual >= limits["noise_factor"] * step_noise(recent)
-    return above_noise and height >= max(float(np.nanmax(recent)), limits["level_factor"] * usual)
+    above_noise = reached - usual >= limits["noise_factor"] * step_noise(recent)
+    return above_noise and reached >= max(float(np.nanmax(recent)), limits["level_factor"] * usual)
 
 
 def _recovered(losses: FloatArray, place: int, level: float) -> int | None:
@@ -225,15 +240,14 @@ def _finding(
     spikes: Sequence[_Spike],
     worst: _Spike,
     *,
-    severity: Severity,
+    strength: Strength,
     limit: float,
-) -> Finding:
+) -> Candidate:
     recovered = [s.end is not None for s in spikes]
     back = "" if all(recovered) else ", and the loss did not recover"
     last = spikes[-1].end
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=f"loss {worst.said} at step {steps[worst.place]} (limit {limit:g}×), "
         f"{len(spikes)} spike{'s' if len(spikes) > 1 else ''} in {steps.size} "
         f"steps{back}",

@@ -8,21 +8,23 @@ information); training loss above validation loss (dropout); fewer than five eva
 within the noise; a run that does not learn, whose evaluations only wander.
 Source: Zhang et al., arXiv:1611.03530.
 
-Without a metric of quality the loss alone decides: a rise of a fifth that is also a tenth of what
-answering without looking costs, or of one half where that is not known. A validation loss that was
-better than knowing nothing and is now worse decides whatever the metrics say.
+Without a metric of quality the loss alone decides: a rise of a fifth that is also a tenth of the
+loss of random guessing, or a rise of one half where that loss is not known. A validation loss that
+was better than random guessing and is now worse decides, whatever the metrics say.
 """
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import EVALUATIONS_SQL, Evaluated, evaluated
 from telemetry.diagnose.judgement.robust import median, step_noise, trend
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "overfitting"
 RISE_LIMIT = 1.2  # last over best validation loss
@@ -61,11 +63,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             context,
             loss,
             fallen,
-            severity=_severity(context, loss, metrics, fallen),
+            size=_size(context, loss, metrics, fallen),
             limit=limits["rise_limit"],
         )
     if fallen and not losses and _train_improves(context, int(fallen[0].steps[fallen[0].best])):
-        return _finding(context, fallen[0], fallen, severity=Severity.WARNING, limit=1.0)
+        return _finding(context, fallen[0], fallen, size=Size.CLEAR, limit=1.0)
     return None
 
 
@@ -97,20 +99,20 @@ def _train_improves(context: RunContext, best_step: int) -> bool:
     return bool(median(losses[-window:]) < median(around))
 
 
-def _severity(
+def _size(
     context: RunContext, loss: Evaluated, metrics: list[Evaluated], fallen: list[Evaluated]
-) -> Severity:
+) -> Size:
     best, last = float(loss.smooth[loss.best]), median(loss.values[-3:])
     naive = context.baseline.naive
     lost = naive is not None and best <= BETTER * naive and last >= WORSE * naive
     if fallen or lost:
-        return Severity.WARNING
+        return Size.CLEAR
     if metrics:
-        return Severity.INFO
+        return Size.SLIGHT
     level = context.baseline.constant or naive
     rise = last - best
     hurts = _rise(loss) >= RISE_ALONE if level is None else rise >= LEVEL_SHARE * level
-    return Severity.WARNING if hurts else Severity.INFO
+    return Size.CLEAR if hurts else Size.SLIGHT
 
 
 def _finding(
@@ -118,9 +120,9 @@ def _finding(
     loss: Evaluated,
     fallen: list[Evaluated],
     *,
-    severity: Severity,
+    size: Size,
     limit: float,
-) -> Finding:
+) -> Candidate:
     best_step = int(loss.steps[loss.best])
     last = median(loss.values[-3:])
     best = float(loss.smooth[loss.best])
@@ -135,9 +137,8 @@ def _finding(
     ]
     held = "" if fallen else "; no metric fell"
     is_loss = loss.is_loss
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=measured(size),
         message=f"{', '.join(parts)} while the training loss fell on{held}",
         advice=f"Keep the checkpoint of step {best_step} and stop there; add augmentation, weight "
         "decay or dropout, or more data.",

@@ -8,9 +8,9 @@ Fix: model.eval() before, and model.train() after each evaluation; F.dropout(x, 
 Not flagged: models without BatchNorm, dropout or the like; forwards without gradient inside
 training (generators, roll-outs, teachers), for an evaluation is one only if a metric with val,
 valid, eval, test or dev in its name is logged after it, or if it runs inside evaluation().
-Descriptions only: BatchNorm alone in evaluation mode (frozen on purpose); a model that was never in
-training mode, unless the run fails; dropout in an evaluation with the tag mc-dropout. Functional
-dropout is seen in evaluations 1, 2, 4, 8 and so on, with activations=True.
+Descriptions only: BatchNorm alone in evaluation mode (frozen on purpose); dropout in an evaluation
+with the tag mc-dropout. Functional dropout is seen in evaluations 1, 2, 4, 8 and so on, with
+activations=True.
 Source: Humbatova et al., arXiv:1910.11015; arXiv:2005.00972.
 """
 
@@ -19,15 +19,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import run_length
-from telemetry.diagnose.judgement.robust import BoolArray, IntArray
+from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray
+from telemetry.diagnose.judgement.severity import Size, exact
 from telemetry.diagnose.step_finding import step_finding
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import gated
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "train_eval_mode"
 MIN_SAMPLES = 3  # of training in evaluation mode, up to the last: a flag has no noise
@@ -39,6 +40,7 @@ SQL = """
 SELECT
     'step' AS what, s.step, '' AS layer,
     MAX(s.training_share) AS training, MAX(s.norm_training) AS n_norm,
+    MAX(s.dropout_training) AS n_dropout,
     MAX(s.eval_training_share) AS eval_training, MAX(s.eval_norm_training) AS eval_norm,
     MAX(s.eval_dropout_training) AS eval_dropout,
     MAX(CASE WHEN MOD(s.flags, 64) >= 32 THEN 1 ELSE 0 END) AS is_evaluation
@@ -48,20 +50,20 @@ GROUP BY s.step
 UNION ALL
 SELECT
     CASE WHEN t.attributes LIKE '%"track_running_stats": true%' THEN 'norm' ELSE 'dropout' END,
-    0, t.path, NULL, NULL, NULL, NULL, NULL, 0
+    0, t.path, NULL, NULL, NULL, NULL, NULL, NULL, 0
 FROM modules AS t
 WHERE t.run = $run AND (t.attributes LIKE '%"track_running_stats": true%' OR (t.type LIKE '%Drop%'
     AND t.attributes LIKE '%"p": 0.%' AND t.attributes NOT LIKE '%"p": 0.0,%'))
 UNION ALL
 SELECT
     'looked', r.step, MIN(CASE WHEN r.site LIKE 'dropout#%' THEN m.path END),
-    NULL, NULL, NULL, NULL, MAX(CASE WHEN r.site LIKE 'dropout#%' THEN 1 ELSE 0 END), 0
+    NULL, NULL, NULL, NULL, NULL, MAX(CASE WHEN r.site LIKE 'dropout#%' THEN 1 ELSE 0 END), 0
 FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'eval'
 GROUP BY r.step
 UNION ALL
-SELECT 'logged', v.step, '', NULL, NULL, NULL, NULL, NULL, 0
+SELECT 'logged', v.step, '', NULL, NULL, NULL, NULL, NULL, NULL, 0
 FROM metrics AS v
 WHERE v.run = $run AND LOWER(v.name) NOT LIKE 'value%' AND (LOWER(v.name) LIKE 'val%'
     OR LOWER(v.name) LIKE 'eval%' OR LOWER(v.name) LIKE 'test%' OR LOWER(v.name) LIKE 'dev%')
@@ -82,7 +84,7 @@ OF_DROPOUT = (
 )
 BACK = "Call model.eval() before each evaluation and model.train() after it."
 
-_finding = functools.partial(step_finding, detector=ID, counted="n_steps")
+_finding = functools.partial(step_finding, counted="n_steps")
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -113,10 +115,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 
 def _trained_in_eval(
     steps: Rows, norms: tuple[str, ...], context: RunContext, limits: Limits
-) -> Finding | None:
+) -> Candidate | None:
     shares = steps.floats("training")
     where = np.flatnonzero(np.isfinite(shares))
-    step, off = steps.ints("step")[where], shares[where] == 0
+    modal = steps.floats("n_norm")[where] + np.nan_to_num(steps.floats("n_dropout")[where])
+    step, off = steps.ints("step")[where], _is_off(shares[where], modal, context)
     n_last = run_length(off)
     if norms and n_last < limits["min_samples"]:
         frozen = ~off & (steps.floats("n_norm")[where] == 0)
@@ -131,7 +134,7 @@ def _trained_in_eval(
     )
     found = _finding(
         step[-n_last:],
-        severity=Severity.WARNING if switched else gated(context.progress),
+        strength=exact(),
         message=f"the model has trained in eval mode since {since}",
         advice="Call model.train() after each evaluation, and before the first step.",
         value=float(n_last),
@@ -142,14 +145,32 @@ def _trained_in_eval(
     return _of_layers(norms, found)
 
 
+def _is_off(shares: FloatArray, modal: FloatArray, context: RunContext) -> BoolArray:
+    """Steps whose model is in evaluation mode, or all of it that a wrapper in training mode holds.
+
+    Who freezes the layers that have a mode puts these alone over, or never trains them. Where more
+    modules than these went over after they had been in training mode, an evaluation did it.
+
+    Args:
+        shares: Of the modules, those in training mode (n,).
+        modal: Normalisation and dropout layers in training mode (n,).
+        context: The run.
+    """
+    n_over = (np.maximum.accumulate(shares) - shares) * len(context.network.modules)
+    before = np.maximum.accumulate(modal)
+    off: BoolArray = shares == 0
+    off |= (before > 0) & (modal == 0) & (n_over > before + 0.5)
+    return off
+
+
 def _frozen(
     step: IntArray, frozen: BoolArray, norms: tuple[str, ...], limits: Limits
-) -> Finding | None:
+) -> Candidate | None:
     if run_length(frozen) < limits["min_samples"]:
         return None
     found = _finding(
         step[frozen],
-        severity=Severity.INFO,
+        strength=exact(meant=True),
         message="the normalisation layers train in eval mode: their statistics are frozen, "
         "probably on purpose",
         advice="If this is not intended, call model.train() before training continues.",
@@ -161,14 +182,15 @@ def _frozen(
     return _of_layers(norms, found)
 
 
-def _evaluated_in_train(steps: Rows, norms: tuple[str, ...], context: RunContext) -> Finding | None:
+def _evaluated_in_train(
+    steps: Rows, norms: tuple[str, ...], context: RunContext
+) -> Candidate | None:
     where = np.flatnonzero(_evaluations(steps))
     wrong = _in_train(steps)[where]
     if not wrong.any() or wrong.mean() < WRONG_SHARE:
         return None
     learns = bool((steps.floats("eval_norm")[where] > 0).any())
     meant = not learns and Tag.MC_DROPOUT in context.tags
-    severity = Severity.INFO if meant else Severity.ERROR if learns else Severity.WARNING
     what = (
         "BatchNorm uses the statistics of each batch and learns those of the validation data"
         if learns
@@ -176,7 +198,7 @@ def _evaluated_in_train(steps: Rows, norms: tuple[str, ...], context: RunContext
     )
     found = _finding(
         steps.ints("step")[where][wrong],
-        severity=severity,
+        strength=exact(Size.TOTAL if learns else Size.CLEAR, meant=meant),
         message=f"{wrong.sum()} of {wrong.size} evaluations ran in training mode: {what}",
         advice=BACK,
         value=float(wrong.mean()),
@@ -187,7 +209,7 @@ def _evaluated_in_train(steps: Rows, norms: tuple[str, ...], context: RunContext
     return _of_layers(norms, found)
 
 
-def _functional(steps: Rows, looked: Rows, context: RunContext) -> Finding | None:
+def _functional(steps: Rows, looked: Rows, context: RunContext) -> Candidate | None:
     """A dropout that was on in an evaluation in which no layer that drops was in training mode."""
     named = steps.ints("step")[_evaluations(steps) & (steps.floats("eval_dropout") == 0)]
     where = np.flatnonzero(np.isin(looked.ints("step"), named))
@@ -199,7 +221,7 @@ def _functional(steps: Rows, looked: Rows, context: RunContext) -> Finding | Non
     is_all = bool(np.isin(seen, steps.ints("step")[steps.floats("eval_training") == 1]).all())
     found = _finding(
         seen,
-        severity=Severity.INFO if Tag.MC_DROPOUT in context.tags else Severity.WARNING,
+        strength=exact(meant=Tag.MC_DROPOUT in context.tags),
         message=f"dropout is on in {on.sum()} of {on.size} looked-at evaluations, in the forward "
         f"of {layer or 'the model'}"
         + (": they ran in training mode" if is_all else ", though no dropout layer is"),
@@ -261,7 +283,7 @@ def _in_train(steps: Rows) -> BoolArray:
     return dropout | (steps.floats("eval_norm") > 0)
 
 
-def _of_layers(norms: tuple[str, ...], finding: Finding) -> Finding:
+def _of_layers(norms: tuple[str, ...], finding: Candidate) -> Candidate:
     """The same, of the normalisation layers."""
     return replace(finding, layer=norms[0] if norms else None, layers=norms)
 

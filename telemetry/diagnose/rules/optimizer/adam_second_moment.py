@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, median, step_noise
+from telemetry.diagnose.judgement.severity import Size, exact, measured
 from telemetry.diagnose.wording import number, of_parameters
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "adam_second_moment"
 RATIO_LIMIT = 8.0  # healthy about 1; RMS spikes of arXiv:2304.13013 begin at 2.3
@@ -96,12 +98,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
     if found is None:
         return None
-    severity = Severity.ERROR if found.invalid else Severity.INFO
+    strength = exact(Size.TOTAL) if found.invalid else measured(Size.SLIGHT)
     if not found.invalid and _stays_up(context, found.step):
-        severity = Severity.WARNING
-    return Finding(
-        detector=ID,
-        severity=severity,
+        strength = measured()
+    return Candidate(
+        strength=strength,
         message=found.message,
         advice=found.advice,
         layer=found.layer,

@@ -3,17 +3,19 @@
 Symptom: the norm of the gradient is cut in 98 % of the last 200 steps, to an eighth of its size or
 less: what is left is SGD with normalised gradients, whose rate falls as gradients grow.
 Fix: nothing is broken; raise max_norm or know that the learning rate is multiplied by max_norm over
-the norm. Optimizers of Adam's type hardly notice.
+the norm. Optimizers of the Adam family hardly notice.
 Not flagged: always information, for some recipes clip on purpose at every step.
 Source: Pascanu et al., arXiv:1211.5063; Chen et al., arXiv:2007.14469.
 """
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import median
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "clip_saturation"
 STEPS = 200  # the last ones
@@ -52,9 +54,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     steps = rows.ints("step")[-STEPS:][clipped]
     adaptive = context.is_adaptive
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO,
+    return Candidate(
+        strength=measured(Size.SLIGHT),
         message=f"clipping cuts the gradient norm in {share:.0%} of {coefficients.size} steps, "
         f"usually by {number(factor)}× (limit {number(limits['factor'])}×)",
         advice=(

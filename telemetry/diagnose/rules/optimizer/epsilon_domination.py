@@ -2,11 +2,10 @@
 
 Symptom: half of the elements of the weight matrices have a root of the second moment below epsilon
 in three of five samples, in a run that does not learn: those take the step of SGD at lr / epsilon
-times the gradient, which is small.
-Where the second moment is not recorded (RMSprop, Adagrad, Adamax), gradients whose root mean square
-lies below an epsilon that is no default tell the same. A run that learns is warned of such an
-epsilon where it shortens steps 16 times, or 4 times while the loss falls to the last, and they move
-matrices by less than 2^-10 of their norm.
+times the gradient, which is small. Where the second moment is not recorded (RMSprop, Adagrad,
+Adamax), gradients whose root mean square is below an epsilon that is not the default show the same.
+A run that learns is warned of such an epsilon where it shortens steps 16 times, or 4 times while
+the loss falls to the last, and they move matrices by less than 2^-10 of their norm.
 Fix: lower epsilon below the usual root of the second moment, or scale the loss up: a mean over too
 many dimensions makes gradients small.
 Not flagged: a large epsilon in a run that learns by usual steps (information), for some recipes
@@ -20,19 +19,20 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
-from telemetry.diagnose.wording import gated, number, of_parameters
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import measured, statistical
+from telemetry.diagnose.wording import number, of_parameters
+from telemetry.store.sessions.rows import Rows
 
 ID = "epsilon_domination"
 BELOW_SHARE = 0.5  # of the elements; defaults 0.001, 0.82 where epsilon slows a run fourfold
-ERROR_SHARE = 0.9  # 0.96 where nothing is learned
 MIN_SAMPLES = 3
 CHOSEN = 1e-4  # defaults are 1e-10 to 1e-6: whoever sets more has brought this about
 SHORTENED = 16.0  # times, by epsilon: beyond the range of usual rates
@@ -107,8 +107,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "which clip_saturation reports, does no harm.",
         )
     usual = _usual_root(moments, held, context)
-    if found.severity is Severity.INFO and _slows(usual, rows, context):
-        return replace(found, severity=Severity.WARNING)
+    if _slows(usual, rows, context):
+        return replace(found, strength=measured(found.strength.size))
     return found
 
 
@@ -172,15 +172,12 @@ def _usual_root(rows: Rows, held: Persistence, context: RunContext) -> float:
 
 def _finding(
     rows: Rows, held: Persistence, share: FloatArray, context: RunContext, limits: Limits
-) -> Finding:
+) -> Candidate:
     value = float(np.median(share[held.where]))
     usual = _usual_root(rows, held, context)
     layers = _worst_layers(rows, _late(rows, held, context), limit=limits["below_share"])
-    stalled = context.progress.state is State.STALLED
-    failing = Severity.ERROR if stalled and value >= limits["error_share"] else Severity.WARNING
-    return Finding(
-        detector=ID,
-        severity=gated(context.progress, failing=failing),
+    return Candidate(
+        strength=statistical(),
         message=f"epsilon determines the step of {value:.0%} of the weight matrices' elements "
         f"(limit {limits['below_share']:.0%}); the root of the second moment is usually "
         f"{number(usual)}",
@@ -241,7 +238,9 @@ DETECTOR = Detector(
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
-    parameters={"below_share": BELOW_SHARE, "error_share": ERROR_SHARE},
+    parameters={
+        "below_share": BELOW_SHARE,
+    },
     advice="Lower the optimizer's eps, or scale the loss up.",
     source="arXiv:2309.14322",
     judge=judge,

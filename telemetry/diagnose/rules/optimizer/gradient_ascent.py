@@ -3,7 +3,8 @@
 Symptom: in four of five sampled steps the update points along the gradient of the loss, not against
 it; or the backward pass starts from minus the loss that is reported or from minus a loss that
 cannot be negative (cross-entropy, squared error). It may begin in the middle of a run: then the
-loss must have risen since, or the sign of what is differentiated have changed.
+loss must have risen since, or the sign of what is differentiated have changed for good, which each
+step says, sampled or not.
 Fix: remove the minus sign, or maximize=True.
 Not flagged: objectives of reinforcement learning and adversaries, which are climbed on purpose;
 maximize=True in a run that does not fail (information); updates that are mostly weight decay;
@@ -13,14 +14,16 @@ Source: Humbatova et al., arXiv:1910.11015.
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, exact
+from telemetry.store.sessions.rows import Rows
 
 ID = "gradient_ascent"
 CLIMB_SHARE = 0.8  # of the samples; healthy at most 0.11, climbing 1.0
@@ -34,33 +37,32 @@ BLOWN_UP = 256.0
 LOST_RISE = 16.0  # before it was lost
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
+# Every step whose loss is known; of sampled ones also the sign of update times gradient.
 SQL = """
 SELECT
-    p.step,
-    SUM(p.dot_grad) AS dot,
-    MEDIAN(p.decay_ratio) AS decay_ratio,
+    s.step,
+    MAX(u.dot) AS dot,
+    MAX(u.decay_ratio) AS decay_ratio,
     AVG(s.loss) AS loss,
     AVG(s.root_sum) AS root_sum,
     MAX(s.accumulation) AS accumulation
-FROM tensor_points AS p
-JOIN (
+FROM steps AS s
+LEFT JOIN (
     SELECT
-        r.run,
-        r.step,
-        AVG(r.loss) AS loss,
-        AVG(r.root_sum) AS root_sum,
-        MAX(r.accumulation) AS accumulation
-    FROM steps AS r
-    WHERE r.run = $run
-    GROUP BY r.run, r.step
-) AS s
-    ON s.run = p.run
-    AND s.step = p.step
-WHERE p.run = $run
-    AND p.kind = 'update'
-    AND p.dot_grad IS NOT NULL
-GROUP BY p.step
-ORDER BY p.step
+        p.step,
+        SUM(p.dot_grad) AS dot,
+        MEDIAN(p.decay_ratio) AS decay_ratio
+    FROM tensor_points AS p
+    WHERE p.run = $run
+        AND p.kind = 'update'
+        AND p.dot_grad IS NOT NULL
+    GROUP BY p.step
+) AS u
+    ON u.step = s.step
+WHERE s.run = $run
+    AND (u.step IS NOT NULL OR (s.loss IS NOT NULL AND s.root_sum IS NOT NULL))
+GROUP BY s.step
+ORDER BY s.step
 """
 
 
@@ -70,6 +72,17 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     is_thrown = context.progress.state is State.DIVERGED
     if not (context.progress.measurable or context.baseline.negated or is_thrown):
         return NotChecked(detector=ID, reason=context.progress.reason)
+    turning = _turning(rows)
+    if turning is not None:
+        steps = rows.ints("step")[turning]
+        return _finding(
+            context,
+            steps,
+            np.ones(steps.size, dtype=np.bool_),
+            turned=True,
+            limit=limits["climb_share"],
+            changes=True,
+        )
     dots = rows.floats("dot")
     known = np.isfinite(dots) & (dots != 0)
     if int(known.sum()) < MIN_SAMPLES:
@@ -97,8 +110,29 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
 
 
+def _turning(rows: Rows) -> BoolArray | None:
+    """Steps from which on backward starts from minus the loss, after it started from plus it.
+
+    Nothing is sampled of it: each step says where its backward pass began, so the change is exact.
+    """
+    opposite, same = _signs(rows)
+    if int(same.sum()) < MIN_SAMPLES or int(opposite.sum()) < MIN_SAMPLES:
+        return None
+    is_after = np.arange(same.size) > np.flatnonzero(same)[-1]
+    return opposite if bool((opposite & is_after).sum() == opposite.sum()) else None
+
+
+def _signs(rows: Rows) -> tuple[BoolArray, BoolArray]:
+    """Steps that start from minus the reported loss, and from plus it, each of shape (n,)."""
+    loss, root = rows.floats("loss"), rows.floats("root_sum")
+    each: FloatArray = root / np.fmax(1.0, rows.floats("accumulation"))
+    opposite: BoolArray = (_close(root, -loss) | _close(each, -loss)) & (loss != 0)
+    same: BoolArray = (_close(root, loss) | _close(each, loss)) & (loss != 0)
+    return opposite, same
+
+
 def _turned(rows: Rows, context: RunContext) -> BoolArray:
-    """Where backward starts from minus the loss that the user means, shape (n_samples,).
+    """Where backward starts from minus the loss that the user means, shape (n,).
 
     Minus the reported loss is that where the loss is of a known kind, or where other steps of the
     run start from plus it. An objective of its own kind may be reported with its sign changed, but
@@ -107,15 +141,11 @@ def _turned(rows: Rows, context: RunContext) -> BoolArray:
     loss = rows.floats("loss")
     if context.baseline.negated:
         return np.ones(loss.size, dtype=np.bool_)
-    root = rows.floats("root_sum")
-    each: FloatArray = root / np.fmax(1.0, rows.floats("accumulation"))
-    opposite = _close(root, -loss) | _close(each, -loss)
-    same = _close(root, loss) | _close(each, loss)
+    opposite, same = _signs(rows)
     changes = int(same.sum()) >= MIN_SAMPLES
     if context.baseline.naive is None and not (changes or _blown_up(context)):
         return np.zeros(loss.size, dtype=np.bool_)
-    turned: BoolArray = opposite & (loss != 0)
-    return turned
+    return opposite
 
 
 def _blown_up(context: RunContext) -> bool:
@@ -145,8 +175,14 @@ def _rises_from(context: RunContext, step: int) -> bool:
 
 
 def _finding(
-    context: RunContext, steps: IntArray, climbs: BoolArray, *, turned: bool, limit: float
-) -> Finding:
+    context: RunContext,
+    steps: IntArray,
+    climbs: BoolArray,
+    *,
+    turned: bool,
+    limit: float,
+    changes: bool = False,
+) -> Candidate:
     share = float(climbs.mean())
     declared = any(optimizer.maximises for optimizer in context.optimizers)
     meant = declared and context.progress.state is not State.DIVERGED
@@ -157,10 +193,12 @@ def _finding(
         if declared
         else "updates point along the gradient instead of against it"
     )
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO if meant else Severity.ERROR,
-        message=f"the optimizer increases the loss in {share:.0%} of {climbs.size} sampled "
+    return Candidate(
+        strength=exact(Size.TOTAL, meant=meant),
+        message=f"backward() starts from minus the loss in each step from {steps[0]} on, and "
+        "started from the loss before"
+        if changes
+        else f"the optimizer increases the loss in {share:.0%} of {climbs.size} sampled "
         f"steps (limit {limit:.0%}): {why}",
         advice="Remove the minus sign before the loss, or maximize=True from the optimizer; if "
         "the objective is meant to rise, report it under another name than loss.",

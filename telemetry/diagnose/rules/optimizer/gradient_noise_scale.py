@@ -6,9 +6,9 @@ loss has stopped to fall, for its noise holds it up.
 Fix: accumulate fewer micro-batches in the first case; more, or a smaller learning rate, in the
 second.
 Not flagged: a batch far below the noise scale while the loss falls, which makes the most of each
-example; where the rule is asked for it tells the noise scale of any run. Never more than
-information. Not checked where the squared gradient cannot be told from zero (two standard errors):
-then the noise scale is beyond measure.
+example; with --detector gradient_noise_scale the noise scale of any run is shown. Never more than
+information. Not checked where the squared gradient cannot be distinguished from zero (two standard
+errors): then the noise scale is beyond measure.
 Source: McCandlish et al., arXiv:1812.06162, appendix A.1.
 
 With squared norms g_b of one micro-batch of b examples and g_B of the step of B, the squared true
@@ -22,12 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "gradient_noise_scale"
 SAMPLES = 50  # the last ones: the noise scale grows as the loss falls
@@ -123,7 +125,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     finding = _finding(steps, found)
     wasteful = found.most * limits["waste_factor"] <= found.batch
     noisy = found.least >= limits["noise_factor"] * found.batch and context.stuck
-    return finding if wasteful or noisy else Description(finding=finding)
+    return finding if wasteful or noisy else Description(candidate=finding)
 
 
 def _squares(rows: Rows) -> tuple[IntArray, FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -164,7 +166,7 @@ def _estimated(micro: FloatArray, whole: FloatArray, small: FloatArray, k: Float
     )
 
 
-def _finding(steps: IntArray, found: Noise) -> Finding:
+def _finding(steps: IntArray, found: Noise) -> Candidate:
     scale, batch = found.scale, found.batch
     if scale < batch:
         enough = max(1, math.ceil(found.micro * scale / batch))
@@ -178,9 +180,8 @@ def _finding(steps: IntArray, found: Noise) -> Finding:
             f"Up to about {number(scale)} examples per step, a larger batch reduces the number "
             "of steps nearly in proportion; a smaller learning rate averages the noise as well."
         )
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO,
+    return Candidate(
+        strength=measured(Size.SLIGHT),
         message=(
             f"gradient noise equals the signal at a batch of {number(scale)} examples; a step "
             f"has {batch:.0f}"

@@ -4,8 +4,8 @@ Symptom: the usual cosine between the gradients of one step and of the next is -
 median weight matrix, while the loss has stopped to fall.
 Fix: divide the learning rate, or decay it; the steps undo each other.
 Not flagged: cosines down to -0.5 (healthy SGD and RMSprop reach -0.35), and oscillation while the
-loss falls, for training at the edge of stability is the rule with large steps: where the rule is
-asked for it tells the cosine of any run. Never more than information.
+loss falls, because large steps usually train at the edge of stability. With --detector
+gradient_oscillation the cosine of any run is shown. Never more than information.
 Source: Cohen et al., arXiv:2103.00065.
 
 Near a minimum of curvature h along the step, SGD at the rate lr multiplies the distance by
@@ -18,13 +18,15 @@ import math
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median, row_medians
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import number, of_parameters
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "gradient_oscillation"
 OPPOSED_LIMIT = 0.5  # minus the cosine; lr h = 1, a step ends in the minimum
@@ -70,7 +72,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     opposed = value <= -limits["opposed_limit"]
     # What early pairs show does not tell why a loss stands still later.
     late = int(steps[-1]) >= context.n_steps / 2
-    return finding if opposed and late and context.stuck else Description(finding=finding)
+    return finding if opposed and late and context.stuck else Description(candidate=finding)
 
 
 def _consecutive(
@@ -86,7 +88,7 @@ def _consecutive(
 
 def _finding(
     context: RunContext, steps: IntArray, pairs: Grid, *, value: float, update: float, limit: float
-) -> Finding:
+) -> Candidate:
     owner = {matrix.id: matrix.layer for matrix in context.network.matrices}
     usual = row_medians(pairs.values.T)
     order = [place for place in np.argsort(usual) if not np.isnan(usual[place])]
@@ -94,9 +96,8 @@ def _finding(
     rate = context.lr_at(int(steps[-1]))
     of_rate = f" ({number(rate)})" if np.isfinite(rate) else ""
     opposed = value <= limit
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO,
+    return Candidate(
+        strength=measured(Size.SLIGHT),
         message=f"the gradients of successive steps have a cosine similarity of {number(value)} "
         f"(limit {number(limit)})"
         + ((": steps jump back and forth across the minimum") if opposed else ""),

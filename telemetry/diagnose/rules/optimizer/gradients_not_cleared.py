@@ -13,9 +13,10 @@ Source: Humbatova et al., arXiv:1910.11015; arXiv:2506.14813.
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import (
     PERSISTENT_K,
     is_left_behind,
@@ -23,8 +24,9 @@ from telemetry.diagnose.judgement.gates import (
     run_length,
 )
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
+from telemetry.diagnose.judgement.severity import Size, exact
 from telemetry.diagnose.wording import example
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "gradients_not_cleared"
 SHARE_LIMIT = 0.1  # of at most eight probes: below one of them; a correct loop has none
@@ -57,9 +59,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None if reason is None else NotChecked(detector=ID, reason=reason)
     share = float(np.median(shares[held.where]))
     some = "" if share == 1 else f"{share:.0%} of the examined "
-    return Finding(
-        detector=ID,
-        severity=Severity.ERROR,
+    return Candidate(
+        strength=exact(Size.TOTAL),
         message=f"{some}gradients are not cleared after their step: in {held.where.size} of "
         f"{steps.size} comparisons they were still there, so they are added to the next "
         "step's gradients",
@@ -68,7 +69,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         + (
             "."
             if share == 1
-            else ", for all parameters that the optimizer holds, not only those of one module."
+            else ", for all parameters of the optimizer, not only those of one module."
         ),
         first_step=held.first_step,
         last_step=held.last_step,

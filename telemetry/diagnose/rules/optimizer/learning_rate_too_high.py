@@ -1,20 +1,22 @@
 """Steps overshoot: the loss leaves its starting level, or the initialisation is erased.
 
-Symptom: (1) the loss climbs to twice its start (or what knowing nothing costs, if that is more);
+Symptom: (1) the loss climbs to twice its start (or the loss of random guessing, if that is more);
 (2) an adaptive optimizer's steps are as large as the weights within the first ten steps, of all
 matrices or of a parameter group whose rate is four times that of another; (3) steps of 40 % of the
-weights at the start of a run that learns nothing; (4) weights that end at 16 times
-their start in a run that fails.
+weights at the start of a run that learns nothing; (4) weights that end at 16 times their start in a
+run that fails.
 Fix: divide the learning rate by the factor that the finding prints, or warm it up.
-Not flagged: runs that recover: they end at a quarter of what knowing nothing costs (information;
+Not flagged: runs that recover: they end at a quarter of the loss of random guessing (information;
 RMSprop at its default rate starts that way); the edge of stability (2103.00065); a catapult in the
-first twenty steps that ends below the start (2003.02218), or however high at half of what knowing
-nothing costs; climbs to less than four times the start in a run that comes down to that half; large
-steps on scale-invariant weights with SGD; Adagrad's first steps, which shrink by themselves; warm
-restarts; single hard batches (medians over 32 samples are compared unless the steps are large and
-the run fails); losses that vary while the weights stand still; runs whose loss does not measure
-progress; a loss whose level is unknown, unless it ends about its start or passed 16 times; one
-with negative values, unless it ends above its start by 16 times the range of its first ten.
+first twenty steps that ends below the start (2003.02218), or however high at half of the loss of
+random guessing; climbs to less than four times the start in a run that comes down to that half, or
+whatever their height if it had come there before and does again; losses that high which are
+scattered over a run that has not diverged, so that chance brings some together; large steps on
+scale-invariant weights with SGD; Adagrad's first steps, which shrink by themselves; warm restarts;
+single hard batches (medians over 32 samples are compared unless the steps are large and the run
+fails); losses that vary while the weights stand still; runs whose loss does not measure progress; a
+loss whose level is unknown, unless it ends about its start or passed 16 times; one with negative
+values, unless it ends above its start by 16 times the range of its first ten.
 Source: Cohen et al., arXiv:2103.00065; Schneider et al., arXiv:2102.06604.
 """
 
@@ -24,13 +26,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from telemetry.diagnose.analyses.early_steps import EarlySteps, early_steps, fast_group
+from telemetry.diagnose.analyses.excursions import (
+    CATAPULT_STEPS,
+    Excursion,
+    did_no_harm,
+    first_above,
+    found_excursion,
+    is_chance,
+    last_above,
+)
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import grids
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
-from telemetry.diagnose.judgement.gates import excursion, lasting_from, sustained_width
+from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.gates import sustained_width
 from telemetry.diagnose.judgement.progress import (
-    CONVERGED_SHARE,
     SIGNED_RISE,
     STALLED_SHARE,
     START_LOSSES,
@@ -38,18 +49,16 @@ from telemetry.diagnose.judgement.progress import (
     signed_range,
 )
 from telemetry.diagnose.judgement.robust import row_medians
-from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, measured, statistical
+from telemetry.diagnose.wording import MATRICES, and_more, example, number
+from telemetry.store.sessions.rows import Rows
 
 ID = "learning_rate_too_high"
 EXCURSION_LIMIT = 2.0  # healthy at most 1.4, harmful from 2.6
 EXCURSION_ERROR = 4.0
-EXCURSION_SHARE = 0.8  # of the losses up to its peak are above the limit
 EXCURSION_UNKNOWN = 16.0  # without a known level the first loss may be small by chance
 FIRST_LOSSES = 3
-CATAPULT_STEPS = 20
 EARLY_LIMIT = 1.0  # update / weight; healthy at most 0.62 with adaptive optimizers, faults 1.28
-EARLY_INFO = 0.5
 EARLY_FAILING = 0.4  # runs that learn: adaptive at most 0.3, SGD 0.02 (one 0.48); faults from 0.52
 EARLY_STEPS = 10
 SHRINKING = 10**0.5  # after ten steps Adagrad's are shorter by this: its limits are higher
@@ -105,7 +114,7 @@ class _Sign:
     `earliest`.
     """
 
-    severity: Severity
+    strength: Strength
     earliest: int | None = None
     message: str
     step: int
@@ -123,22 +132,43 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     overshoot, erased = _overshoot(context, early, limits), _erased(context, early, limits)
     group = fast_group(rows, context, limits)
     of_group = _erased(context, group, limits)
-    if of_group and (erased is None or of_group.severity.rank < erased.severity.rank):
+    if of_group and (erased is None or of_group.strength.size > erased.strength.size):
         early, erased = group, of_group
     blown_up = _blown_up(rows, context, limits)
     signs = [sign for sign in (overshoot, erased, blown_up) if sign is not None]
     if not signs:
+        return _unseen(early, context)
+    signs.sort(key=lambda sign: sign.step)
+    return [_candidate(sign, signs, early, context, limits) for sign in signs]
+
+
+def _unseen(early: EarlySteps | None, context: RunContext) -> NotChecked | None:
+    """What would have to be known for the rule to pass: the size of steps, or a while of losses."""
+    if early is not None or context.losses.size >= CATAPULT_STEPS:
         return None
-    worst = min(signs, key=lambda sign: (sign.severity.rank, sign.step))
+    return NotChecked(
+        detector=ID,
+        reason=f"{context.losses.size} losses and no update of the first steps were recorded; "
+        f"train for {CATAPULT_STEPS} steps, or pass the optimizer",
+    )
+
+
+def _candidate(
+    worst: _Sign,
+    signs: list[_Sign],
+    early: EarlySteps | None,
+    context: RunContext,
+    limits: Limits,
+) -> Candidate:
     own_rate = early.rate if early is not None else None
     rate = context.lr_at(worst.step) if own_rate is None else own_rate
     divisor = max(4.0, 2.0 ** math.ceil(math.log2(max(sign.factor for sign in signs))))
     divisor = min(divisor, 1024.0)
     layers = early.layers if early is not None and early.ratio >= limits["early_failing"] else ()
+    level = limits["excursion_limit"] * context.loss_reference
     target = f" (from {number(rate)} to {number(rate / divisor)})" if rate > 0 else ""
-    return Finding(
-        detector=ID,
-        severity=worst.severity,
+    return Candidate(
+        strength=worst.strength,
         message=f"{worst.message}, at learning rate {number(rate)}",
         advice=f"Divide the learning rate by {divisor:.0f}{target}, or warm it up over at least "
         f"{max(100, (context.total_steps or 0) // 50)} steps.",
@@ -146,7 +176,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         layers=layers[:10],
         first_step=min(sign.step for sign in signs),
         earliest=min(sign.step if sign.earliest is None else sign.earliest for sign in signs),
-        last_step=max(_last_high(context, limits), *(sign.step for sign in signs)),
+        last_step=max(last_above(context, level), *(sign.step for sign in signs)),
         value=worst.value,
         threshold=worst.threshold,
         unit=worst.unit,
@@ -169,34 +199,30 @@ def _overshoot(context: RunContext, early: EarlySteps | None, limits: Limits) ->
     A single loss of twice the start is a hard batch in other runs: targets with heavy tails have
     them all the time.
     """
-    reference = context.loss_reference
     if (context.losses < 0).any():
         return _left_its_range(context, early)
-    if math.isnan(reference):
-        return None
     large_steps = early is not None and early.ratio >= limits["early_failing"]
     single = large_steps and context.progress.failing and context.batch_size >= SMALL_BATCH
     width = 1 if single else sustained_width(context.batch_size)
-    found = excursion(context.losses, reference, width=width)
-    if found is None or found[0] < limits["excursion_limit"]:
+    limit = limits["excursion_limit"]
+    found = found_excursion(context, limit=limit, width=width)
+    if found is None or is_chance(context, found):
         return None
-    value, place = found
-    if early is not None and early.ratio * (place + 1) < MOVED:
+    if early is not None and early.ratio * (found.place + 1) < MOVED:
         return None
-    severity = _overshoot_severity(context, value, place, limits)
-    level = limits["excursion_limit"] * reference
-    if severity is None:
+    size = _overshoot_size(context, found, limits)
+    if size is None:
         return None
     return _Sign(
-        severity=severity,
-        message=f"loss reached {number(value)}× its starting level at step "
-        f"{context.loss_steps[place]} (limit {number(limits['excursion_limit'])}×)",
-        step=_begin(context, level, place),
-        earliest=_first_above(context, level),
-        value=value,
-        threshold=limits["excursion_limit"],
+        strength=measured(size),
+        message=f"loss reached {number(found.value)}× its starting level at step "
+        f"{context.loss_steps[found.place]} (limit {number(limit)}×)",
+        step=int(context.loss_steps[found.begin]),
+        earliest=first_above(context, found.level),
+        value=found.value,
+        threshold=limit,
         unit="× start",
-        factor=value,
+        factor=found.value,
     )
 
 
@@ -211,7 +237,7 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | No
     if not above.any() or (early is not None and early.ratio * (place + 1) < MOVED):
         return None
     return _Sign(
-        severity=Severity.ERROR,
+        strength=measured(Size.TOTAL),
         message=f"loss rose by {number(value)}× the range of its first {START_LOSSES} values "
         f"(limit {SIGNED_RISE:g}×)",
         step=int(context.loss_steps[place]),
@@ -222,73 +248,41 @@ def _left_its_range(context: RunContext, early: EarlySteps | None) -> _Sign | No
     )
 
 
-def _overshoot_severity(
-    context: RunContext, value: float, place: int, limits: Limits
-) -> Severity | None:
+def _overshoot_size(context: RunContext, found: Excursion, limits: Limits) -> Size | None:
     progress, naive = context.progress, context.baseline.naive
     became_nan = not np.isfinite(context.losses).all()
-    is_high = value >= limits["excursion_error"]
-    catapult = place <= CATAPULT_STEPS and progress.end < progress.start
+    is_high = found.value >= limits["excursion_error"]
+    catapult = found.place <= CATAPULT_STEPS and progress.end < progress.start
     if catapult and not (is_high or became_nan or progress.failing or context.recovered):
         return None
     if not became_nan and (
-        context.recovered or not progress.measurable or _did_no_harm(context, limits, high=is_high)
+        context.recovered or not progress.measurable or did_no_harm(context, found, high=is_high)
     ):
-        return Severity.INFO
+        return Size.SLIGHT
     # One first loss may be small by chance; the ten of the progress gate may hold the excursion.
     begun = float(np.median(context.losses[:FIRST_LOSSES]))
     learned = progress.improving and progress.end < STALLED_SHARE * begun
-    sure = naive is not None or not learned or value >= EXCURSION_UNKNOWN
+    sure = naive is not None or not learned or found.value >= EXCURSION_UNKNOWN
     if became_nan or (is_high and sure):
-        return Severity.ERROR
-    return Severity.WARNING if progress.failing or naive is not None else None
-
-
-def _did_no_harm(context: RunContext, limits: Limits, *, high: bool) -> bool:
-    """Half of what there is to learn was learned, and it was over at once or not so high."""
-    naive = context.baseline.naive
-    learned = naive is not None and context.progress.end <= CONVERGED_SHARE * naive
-    mild = not high or _last_high(context, limits) <= CATAPULT_STEPS
-    return learned and context.progress.improving and mild
-
-
-def _begin(context: RunContext, level: float, place: int) -> int:
-    """First step of the excursion that peaks at a place: one that was over by then is another."""
-    above = ~(context.losses[1 : place + 1] < level)
-    start = lasting_from(above, share=EXCURSION_SHARE, least=1)
-    return int(context.loss_steps[place if start is None else 1 + start])
-
-
-def _first_above(context: RunContext, level: float) -> int:
-    above = np.flatnonzero(context.losses[1:] >= level)
-    return int(context.loss_steps[1 + above[0]]) if above.size else int(context.loss_steps[-1])
-
-
-def _last_high(context: RunContext, limits: Limits) -> int:
-    level = limits["excursion_limit"] * context.loss_reference
-    above = np.flatnonzero(~(context.losses < level))
-    return int(context.loss_steps[above[-1]]) if above.size else 0
+        return Size.TOTAL
+    return Size.CLEAR if progress.failing or naive is not None else None
 
 
 def _erased(context: RunContext, early: EarlySteps | None, limits: Limits) -> _Sign | None:
     if early is None:
         return None
     shrinking = SHRINKING if context.shrinks_steps else 1.0
-    bounds = {
-        name: shrinking * limits[name] for name in ("early_limit", "early_failing", "early_info")
-    }
-    limit, severity = bounds["early_limit"], None
+    bounds = {name: shrinking * limits[name] for name in ("early_limit", "early_failing")}
+    limit, strength = bounds["early_limit"], None
     if context.is_adaptive and early.ratio >= limit:
-        severity = gated(context.progress, extreme=not context.recovered)
+        strength = statistical(Size.CLEAR if context.recovered else Size.FAR)
     elif context.progress.failing and early.ratio >= bounds["early_failing"]:
-        limit, severity = bounds["early_failing"], Severity.WARNING
-    elif context.is_adaptive and early.ratio >= bounds["early_info"]:
-        limit, severity = bounds["early_info"], Severity.INFO
-    if severity is None:
+        limit, strength = bounds["early_failing"], measured()
+    if strength is None:
         return None
     of = "" if early.rate is None else f" of the parameter group of {and_more(early.layers)}"
     return _Sign(
-        severity=severity,
+        strength=strength,
         message=f"the first steps change the median weight matrix{of} by {number(early.ratio)} of "
         f"its norm (limit {number(limit)})",
         step=early.step,
@@ -311,7 +305,7 @@ def _blown_up(rows: Rows, context: RunContext, limits: Limits) -> _Sign | None:
     if not limits["growth_limit"] <= value < np.inf:
         return None
     return _Sign(
-        severity=Severity.WARNING,
+        strength=measured(),
         message=f"the norm of the median weight matrix has grown to {number(value)}× its start "
         f"(limit {number(limits['growth_limit'])}×)",
         step=int(norms.steps[np.argmax(grown >= GROWN)]),
@@ -333,7 +327,6 @@ DETECTOR = Detector(
         "excursion_limit": EXCURSION_LIMIT,
         "excursion_error": EXCURSION_ERROR,
         "early_limit": EARLY_LIMIT,
-        "early_info": EARLY_INFO,
         "early_failing": EARLY_FAILING,
         "early_steps": EARLY_STEPS,
         "peak_share": PEAK_SHARE,

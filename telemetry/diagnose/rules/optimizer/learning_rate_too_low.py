@@ -7,10 +7,10 @@ Fix: multiply the learning rate by the power of two that the finding prints; whe
 the steps small, raise its norm.
 Not flagged: runs that learn, have converged, or whose loss does not measure progress; a rate that
 is still warming up; steps at a rate that has decayed, which are scaled up to the largest; runs in
-which one matrix takes usual steps (a head over a frozen body, rates by layer, adapters); fewer than
-100 steps; a plan of which too little has been run; weights that do not move at all, which is no
-matter of the rate.
-Information: a slow fall of the loss; one too noisy to tell, unless steps are four times smaller
+which one matrix takes usual steps (a head over a frozen body, rates by layer, adapters); runs whose
+steps would ask for more over 100 steps, or over the plan; weights that do not move at all, which is
+not caused by the rate.
+Information: a slow fall of the loss; one too noisy to measure, unless steps are four times smaller
 still; fine-tuning, which starts far below the loss of knowing nothing and wants small steps.
 Source: Smith, arXiv:1506.01186; Humbatova et al., arXiv:1910.11015.
 
@@ -24,16 +24,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, Persistence, is_warming_up, persistence
 from telemetry.diagnose.judgement.progress import SIGNAL_LIMIT, SIGNED, State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.tags import Tag
 from telemetry.diagnose.wording import MATRICES, example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "learning_rate_too_low"
 STEP_LIMIT = 2.0**-11  # half of the least usual; too small 3e-7 to 4e-4, random labels 1e-3
@@ -42,7 +44,7 @@ NOISY_FACTOR = 0.25  # of the limit, where the loss is too noisy to agree
 STAYS = 1.05  # times the start: a loss that has not risen, however high it began ...
 RISE_LIMIT = 2.0  # ... nor when its rise is less than so many standard errors
 SLOW_FALL = 0.1  # of the loss: a run that fell by more is on its way
-MIN_STEPS = 100  # as for a loss that does not fall
+MIN_STEPS = 100  # as for a loss that does not fall: what so many would ask for counts
 LEAST_RATE = 0.01  # of the largest: below, a step is not scaled up to that
 TUNING_SHARE = 0.7  # of the loss of knowing nothing: a run that starts below has been trained
 USUAL_STEP = 2.0**-10
@@ -107,14 +109,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if held is None:
         return None
     value = median(samples.largest[samples.rated][held.where])
-    severity = _severity(value, asked, context, limits)
-    if severity is None:
+    size = _size(value, asked, context, limits)
+    if size is None:
         return None
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=measured(size),
         message=f"no step moves a weight matrix by more than {number(value)} of its norm (limit "
-        f"{number(limits['step_limit'])}); all {context.n_steps} steps together can "
+        f"{number(limits['step_limit'])}); {_counted(context)} together can "
         f"lower the loss of {number(context.progress.start)} by about "
         f"{number(100 * max(0.0, asked))} "
         f"%{' of its noise' if _is_signed(context) else ''}",
@@ -141,11 +142,10 @@ def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
         return context.progress.reason
     if is_warming_up(context.steps.lr):
         return "the learning rate is still warming up"
-    if context.n_steps < MIN_STEPS or n_rated < PERSISTENT_K:
+    if n_rated < PERSISTENT_K:
         return (
-            f"needs at least {MIN_STEPS} steps and {PERSISTENT_K} samples at a hundredth of the "
-            f"largest learning rate or more; the run has {context.n_steps} steps and {n_rated} "
-            "such samples"
+            f"needs at least {PERSISTENT_K} samples at a hundredth of the largest learning rate "
+            f"or more; the run has {n_rated} of them"
         )
     if math.isnan(asked):
         return "no gradient was recorded, so it is not known how much the steps can lower the loss"
@@ -195,7 +195,8 @@ def _asked_share(samples: _Samples, context: RunContext) -> float:
 
     Of a loss with negative values, which has no level, it is the share of one step's noise: a run
     that learns falls by that at least. Each sample stands for the steps up to the next: they are
-    dense at first, and sparse later.
+    dense at first, and sparse later. A run of fewer steps than any loss takes to fall is judged by
+    what so many would ask for.
     """
     known = np.isfinite(samples.asked)
     level = context.progress.noise if _is_signed(context) else abs(context.progress.start)
@@ -203,8 +204,14 @@ def _asked_share(samples: _Samples, context: RunContext) -> float:
         return float("nan")
     ends = np.append(samples.steps[known], context.steps.step[-1] + 1)
     asked = float(samples.asked[known] @ np.diff(ends))
-    still_planned = max(1.0, (context.total_steps or 0) / context.n_steps)
-    return asked * still_planned / level
+    still_planned = max(context.n_steps, context.total_steps or 0, MIN_STEPS)
+    return asked * still_planned / context.n_steps / level
+
+
+def _counted(context: RunContext) -> str:
+    """The steps that what they ask for is said of."""
+    planned = max(context.total_steps or 0, MIN_STEPS)
+    return f"{planned} such steps" if planned > context.n_steps else f"all {context.n_steps} steps"
 
 
 def _is_signed(context: RunContext) -> bool:
@@ -220,7 +227,7 @@ def _stays(context: RunContext) -> bool:
     return progress.r <= SLOW_FALL and not rose
 
 
-def _severity(value: float, asked: float, context: RunContext, limits: Limits) -> Severity | None:
+def _size(value: float, asked: float, context: RunContext, limits: Limits) -> Size | None:
     progress = context.progress
     moves = not _stays(context) or asked > limits["asked_limit"]
     if moves or progress.state is State.CONVERGED:
@@ -228,11 +235,11 @@ def _severity(value: float, asked: float, context: RunContext, limits: Limits) -
     level = context.baseline.constant or context.baseline.naive
     trained = level is not None and progress.start <= TUNING_SHARE * level
     if trained or Tag.FINE_TUNE in context.tags or progress.improving:
-        return Severity.INFO
+        return Size.SLIGHT
     noisy = progress.state is State.UNKNOWN
     known = level is not None or _is_signed(context)
     unsure = noisy and not (known and value <= NOISY_FACTOR * limits["step_limit"])
-    return Severity.INFO if unsure else Severity.WARNING
+    return Size.SLIGHT if unsure else Size.CLEAR
 
 
 def _ruled_out(value: float, context: RunContext, limits: Limits) -> frozenset[str]:

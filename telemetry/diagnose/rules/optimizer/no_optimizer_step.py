@@ -16,16 +16,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray
+from telemetry.diagnose.judgement.severity import Size, exact
 from telemetry.diagnose.wording import example
 from telemetry.format.unused_calls import CLEARED_CALLS
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "no_optimizer_step"
 
+_UNKNOWN = (
+    "the recording says of no step whether an optimizer stepped or a weight moved: an older "
+    "version made it; record again"
+)
 _OTHERS = "optimizer_steps, empty_optimizer_steps, weights_moved"
 _PASSED = f"step, backward_calls, {_OTHERS}"
 _COUNTED = f"step, calls_without_step, backward_calls, {_OTHERS}"
@@ -85,10 +91,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     idle = [stretch for stretch in stretches if stretch is not None]
     found = max(idle, key=lambda stretch: stretch.n_calls, default=None)
     if found is None:
-        return None
-    return Finding(
-        detector=ID,
-        severity=Severity.ERROR,
+        unknown = steps.size == context.n_steps and not _is_recorded(rows)
+        return NotChecked(detector=ID, reason=_UNKNOWN) if unknown else None
+    return Candidate(
+        strength=exact(Size.TOTAL),
         message=_message(found, context.network.n_foreign),
         advice=_advice(found),
         first_step=found.first,
@@ -102,6 +108,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "query": example("steps", _COUNTED if found.is_counted else _PASSED),
         },
     )
+
+
+def _is_recorded(rows: Rows) -> bool:
+    """Whether the recording says of any step what this rule reads; older ones do not."""
+    return any(np.isfinite(rows.floats(name)).any() for name in ("n_calls", "moved", "n_empty"))
 
 
 def _stretch(rows: Rows, edges: tuple[int, int], context: RunContext, limit: float) -> _Idle | None:
@@ -139,7 +150,7 @@ def _message(idle: _Idle, n_foreign: int) -> str:
     if idle.n_empty:
         since = "" if idle.begins else f" since step {idle.first}"
         return f"`optimizer.step()` has had no gradient to use{since}, while {passes}: " + (
-            f"it holds {n_foreign} tensors that are not the model's"
+            f"it has {n_foreign} tensors that do not belong to the model"
             if n_foreign
             else "they are cleared before it"
         )

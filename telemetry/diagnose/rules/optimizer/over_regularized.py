@@ -2,11 +2,13 @@
 
 Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
 matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
-down to an eighth; while the loss does not fall, has risen by a third from its best, or stays high
-although larger weights would lower it; a loss that has lost a quarter of its fall again, beyond its
-noise, needs the decay and weights that shrink at all, and so does decay of eight times a gradient
-that is still there, in a run that fails or has not converged. (2) Dropout keeps a fifth of the
-units or less, or a twentieth of the paths through several such layers, and the loss does not fall.
+down to an eighth; while the loss does not fall, or stays high although larger weights would lower
+it; a loss that has lost a quarter of its fall again, beyond its noise, needs the decay and weights
+that shrink at all, and so does decay of eight times a gradient that is still there, in a run that
+fails or has not converged. (2) Dropout keeps a fifth of the units or less, or a twentieth of the
+paths through several such layers, and the loss does not fall; a fifth or less is reported from the
+twentieth loss on, also where the loss is too noisy to show a fall, and where little was gained and
+the loss no longer falls.
 Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
 Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
 it leads by design; weights of normalised layers that shrink without harm; noise that no weights
@@ -21,23 +23,25 @@ import math
 import numpy as np
 
 from telemetry.diagnose.analyses.weight_decay import Decay, decay_of
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.evidence.grids import grids
+from telemetry.diagnose.evidence.grids import Grid, grids
 from telemetry.diagnose.evidence.network import Parameter
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K
-from telemetry.diagnose.judgement.progress import SIGNED, State
+from telemetry.diagnose.judgement.harm import LITTLE_SHARE, NOTHING_SHARE, Harm
+from telemetry.diagnose.judgement.progress import MIN_LOSSES, SIGNED, State
 from telemetry.diagnose.judgement.robust import MEDIAN_INEFFICIENCY, median
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import example, number, of_parameters
 from telemetry.json_values import json_number, json_objects, parsed_object
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "over_regularized"
 DECAY_LIMIT = 0.9  # decay over gradient part; runs that learn at most 0.48, that are held back 0.9
 COLLAPSED_BITS = 3.0  # an eighth
 VANISHED_BITS = 8.0  # nothing is left of the initialisation
-WORSE = 1.3  # loss at the end over its own best
 LOST_SHARE = 0.25  # of its fall, that the loss has lost again ...
 LOST_ERRORS = 5.0  # ... in standard errors; both together in no run that learns (measured on 480)
 GAIN_LIMIT = 1.0  # relative fall of the loss for a relative growth of the weights: the loss would
@@ -47,9 +51,6 @@ DROPOUT_LIMIT = 0.8  # of the units; at 0.95 a narrow network learns nothing, a 
 HEAVY_DROPOUT = 0.5  # layers that count for the paths
 PATHS_SHARE = 0.05  # of the paths are kept
 MIN_STEPS = 100  # as for a loss that does not fall
-STAYS_SHARE = 0.9  # of the level of knowing nothing, where the loss is too noisy to tell
-NOTHING_SHARE = 0.98  # of that level, where it still falls ...
-LONG_STEPS = 300  # ... after so many steps
 
 SQL = """
 SELECT
@@ -92,12 +93,8 @@ ORDER BY signal, step, id
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """Decay first, then dropout."""
-    if context.n_steps < MIN_STEPS:
-        return NotChecked(
-            detector=ID,
-            reason=f"the run has {context.n_steps} steps; at least {MIN_STEPS} are needed",
-        )
+    """Decay first, then dropout, which needs no samples: its share is a setting."""
+    dropped = _of_dropout(rows, context, limits) if context.losses.size >= MIN_LOSSES else None
     found = grids(rows)
     # A factorisation has nothing but tables.
     judged = context.network.matrices or context.network.tables
@@ -105,7 +102,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     norms = found["norm"].columns([m.id for m in matrices])
     is_late = bool((norms.steps >= context.warm_in).any())
     is_seen = bool(matrices) and is_late and norms.steps.size >= PERSISTENT_K
-    if is_seen:
+    if is_seen and not _gets_none(found["gain"]):
         decay = decay_of(
             found,
             matrices,
@@ -113,10 +110,9 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             limit=limits["decay_limit"],
             collapsed_bits=limits["collapsed_bits"],
         )
-        severity = _severity(decay, context, limits)
-        if severity is not None:
-            return _of_decay(decay, severity, matrices, _setting(rows), context, limits)
-    dropped = _of_dropout(rows, context, limits)
+        size = _size(decay, context, limits)
+        if size is not None:
+            return _of_decay(decay, size, matrices, _setting(rows), context, limits)
     if dropped is None and not is_seen:
         return NotChecked(
             detector=ID,
@@ -126,11 +122,16 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return dropped
 
 
+def _gets_none(gains: Grid) -> bool:
+    """Every gradient is exactly zero: then decay is all that there can be of an update."""
+    return bool(gains.values.size) and not (gains.values > 0).any()
+
+
 def _is_signed(context: RunContext) -> bool:
     return bool((context.losses < 0).any())
 
 
-def _severity(decay: Decay, context: RunContext, limits: Limits) -> Severity | None:
+def _size(decay: Decay, context: RunContext, limits: Limits) -> Size | None:
     progress = context.progress
     collapsed = median(decay.lost) >= limits["collapsed_bits"]
     lost = _is_judged(context) and _lost(context)
@@ -140,24 +141,18 @@ def _severity(decay: Decay, context: RunContext, limits: Limits) -> Severity | N
         return None
     gone = bool(np.nanmin(decay.lost) >= VANISHED_BITS)
     if progress.failing:
-        return Severity.ERROR if gone else Severity.WARNING
+        return Size.FAR if gone else Size.CLEAR
     crushes = decay.crushes and _is_judged(context) and progress.state is not State.CONVERGED
-    if lost or crushes or (progress.measurable and (gone or _rose(context))):
-        return Severity.WARNING
+    if lost or crushes or (progress.measurable and gone):
+        return Size.CLEAR
     if _is_judged(context) and decay.is_strong and decay.gain >= GAIN_COLLAPSED:
-        return Severity.WARNING if collapsed or decay.gain >= GAIN_LIMIT else Severity.INFO
-    return None if progress.measurable else Severity.INFO
+        return Size.CLEAR if collapsed or decay.gain >= GAIN_LIMIT else Size.SLIGHT
+    return None if progress.measurable else Size.SLIGHT
 
 
 def _is_judged(context: RunContext) -> bool:
     """The loss tells whether the run became worse: one with negative values does, too."""
     return context.progress.measurable or context.progress.reason in {SIGNED, ""}
-
-
-def _rose(context: RunContext) -> bool:
-    """The loss at the end is above its own best by more than a third."""
-    best = _best(context)
-    return best > 0 and context.progress.end >= WORSE * best and not _is_signed(context)
 
 
 def _lost(context: RunContext) -> bool:
@@ -184,21 +179,20 @@ def _width(context: RunContext) -> int:
 
 def _of_decay(
     decay: Decay,
-    severity: Severity,
+    size: Size,
     matrices: list[Parameter],
     setting: float,
     context: RunContext,
     limits: Limits,
-) -> Finding:
+) -> Candidate:
     lost = median(decay.lost)
     left = f"the weights have shrunk to {number(100 * 2.0 ** (-lost))} % of their largest norm"
     order = np.argsort(-np.nan_to_num(decay.lost), kind="stable")
     layers = tuple(dict.fromkeys(matrices[place].layer for place in order))
     strong = decay.shrinks or decay.crushes
     factor = 100 if lost >= VANISHED_BITS else 10
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=measured(size),
         message=f"weight decay is {number(decay.ratio)} times the gradient part of the update "
         f"(limit {number(limits['decay_limit'])}), and {left}"
         if strong
@@ -247,18 +241,19 @@ def _setting(rows: Rows) -> float:
     return max((one for one in settings if one is not None), default=0.0)
 
 
-def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
+def _of_dropout(rows: Rows, context: RunContext, limits: Limits) -> Candidate | None:
     shares = _hidden_dropout(rows, context)
-    if not shares or not _stays(context):
+    if not shares:
         return None
     worst = max(shares, key=lambda path: shares[path])
     paths = math.prod(1 - share for share in shares.values() if share >= HEAVY_DROPOUT)
-    if shares[worst] < limits["dropout_limit"] and paths > PATHS_SHARE:
+    is_heavy = shares[worst] >= limits["dropout_limit"]
+    many = paths <= PATHS_SHARE and context.n_steps >= MIN_STEPS and context.reach.fails
+    if not (many or (is_heavy and _gained_little(context))):
         return None
     heavy = [path for path, share in shares.items() if share >= HEAVY_DROPOUT]
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING,
+    return Candidate(
+        strength=measured(),
         message=f"dropout removes {shares[worst]:.0%} of the units at {worst} and leaves "
         f"{number(100 * paths)} % of the paths through the network; the loss stays at "
         f"{number(context.progress.end)}",
@@ -288,19 +283,14 @@ def _hidden_dropout(rows: Rows, context: RunContext) -> dict[str, float]:
     return {path: share for path, share in found.items() if share is not None}
 
 
-def _stays(context: RunContext) -> bool:
-    """The loss does not fall, or has not come below what knowing nothing costs.
-
-    What falls at first is the noise of the dropout, as the weights shrink.
-    """
+def _gained_little(context: RunContext) -> bool:
+    """Little was gained, or nothing that was recorded shows that the run learns."""
+    if context.reach.fails or context.reach.harm is Harm.LITTLE:
+        return True
     progress = context.progress
-    level = context.baseline.constant or context.baseline.naive
-    if progress.failing or level is None:
-        return progress.failing and bool(np.isfinite(progress.end))
     noisy = progress.state is State.UNKNOWN and progress.measurable
-    share = STAYS_SHARE if noisy else NOTHING_SHARE
-    long = noisy or context.n_steps >= LONG_STEPS
-    return long and progress.measurable and progress.end >= share * level
+    stays = not progress.falls or context.reach.gained < NOTHING_SHARE
+    return noisy and stays and not context.reach.evaluated >= LITTLE_SHARE
 
 
 DETECTOR = Detector(

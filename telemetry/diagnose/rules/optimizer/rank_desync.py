@@ -17,12 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_left_behind
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, exact
+from telemetry.store.sessions.rows import Rows
 
 ID = "rank_desync"
 MIN_COMPARISONS = 2
@@ -148,7 +150,7 @@ def _common(rows: Rows, name: str) -> _Common:
     return _Common(steps=steps[shared], same=same, whole=np.full(same.size, name == "replica_hash"))
 
 
-def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
+def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Candidate | None:
     differ = ~weights.same
     if weights.steps.size < MIN_COMPARISONS or not differ[-_n_needed(weights) :].all():
         return None
@@ -165,9 +167,8 @@ def _weights(weights: _Common, rows: Rows, n_ranks: int) -> Finding | None:
         if agreed.size
         else " from the first sample on"
     )
-    return Finding(
-        detector=ID,
-        severity=Severity.INFO if averaged or strangers else Severity.ERROR,
+    return Candidate(
+        strength=exact(Size.TOTAL, meant=averaged or strangers),
         message=f"the weights of {n_ranks} ranks differ in the last {differ.size - first} of "
         f"{differ.size} compared steps{how}",
         advice="Wrap the model in DistributedDataParallel before the first step; look for "
@@ -205,7 +206,7 @@ def _gradients_agree(rows: Rows) -> bool:
     return bool(shared.size and np.median(shared) <= 1 + SAME_GRADIENT)
 
 
-def _batches(batches: _Common, rows: Rows, limits: Limits) -> Finding | None:
+def _batches(batches: _Common, rows: Rows, limits: Limits) -> Candidate | None:
     """The same batch on every rank, and not the same in every step."""
     if batches.steps.size < MIN_BATCHES or not batches.same.mean() > limits["same_batches"]:
         return None
@@ -215,9 +216,8 @@ def _batches(batches: _Common, rows: Rows, limits: Limits) -> Finding | None:
         return None
     where = batches.steps[batches.same]
     share = float(batches.same.mean())
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING,
+    return Candidate(
+        strength=exact(),
         message=f"all ranks train on the same batch in {share:.0%} of {batches.steps.size} "
         f"steps (limit {limits['same_batches']:.0%}): the data are not divided among "
         "them",

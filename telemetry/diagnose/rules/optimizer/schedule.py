@@ -5,34 +5,36 @@ for half of it; or falls to a thousandth in one step and stays there for a fifth
 jumps to four times anything before, and the loss doubles or loses half of its fall; or it is what
 it was at the start after a resume, although it had decayed; or a cosine whose period is shorter
 than an epoch is stepped in every batch; or a schedule made for every step is called once an epoch;
+or ReduceLROnPlateau, in the wrong mode for what it watches, cuts the rate because that improves;
 or a finished run is still in its warm-up at the last step, with three quarters of its loss left.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
 Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
-the end of a cosine or one-cycle schedule, ReduceLROnPlateau; a rate of zero in one group while
-others train. Information: a scheduler called before the first step of the optimizer; a rate that
-has become tiny, but no less than a hundred-thousandth at once, when the loss had fallen to a
-quarter.
+the end of a cosine or one-cycle schedule, cuts of ReduceLROnPlateau in the mode that is right for
+what it watches; a rate of zero in one group while others train. Information: a scheduler called
+before the first step of the optimizer; a rate that has become tiny, but no less than a
+hundred-thousandth at once, when the loss had fallen to a quarter.
 Source: Humbatova et al., arXiv:1910.11015; Loshchilov and Hutter, arXiv:1608.03983.
 
 Rules about epochs hold for loops over a torch DataLoader; there alone are epochs known.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
+from telemetry.diagnose.analyses.scheduler_calls import Deviation, wrong_calls
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.rate_course import Course, course_of
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_warming_up
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import median
+from telemetry.diagnose.judgement.severity import Size, exact, measured
 from telemetry.diagnose.wording import example, number
-from telemetry.json_values import Json
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "schedule"
 MIN_STEPS = 20
@@ -49,9 +51,6 @@ RISE = 2.0  # of the loss after it
 LEVEL_SHARE = 0.5  # of the first loss: a small loss that doubles is no harm
 LEARNED_SHARE = 0.25  # of the first loss: a fall that can be lost ...
 LOST_SHARE = 0.5  # ... and is, by so much of it
-STEPS_OF_EPOCH = 5  # at least, or steps and epochs are nearly the same
-SHARE_OF_CALLS = 0.9  # of the steps: called in every step
-SAME = 0.2  # relative: the plan is the number of steps
 LEFT_SHARE = 0.75  # of the level: a run that has come further was short, not starved
 UNFINISHED_STEPS = 100
 STRAIGHT = 0.1  # of the whole rise: how far a warm-up is from a straight line; a range test is not
@@ -76,6 +75,15 @@ FROM metrics AS m
 WHERE m.run = $run
     AND m.name LIKE 'lr/%'
 UNION ALL
+SELECT 'watched' AS what, s.step, s.attempt, s.watched_value, 0 AS calls, 0 AS epoch, '' AS name
+FROM steps AS s
+WHERE s.run = $run AND s.watched_value IS NOT NULL
+UNION ALL
+SELECT 'metric' AS what, s.step, s.attempt, m.value, 0 AS calls, 0 AS epoch, m.name
+FROM steps AS s
+JOIN metrics AS m ON m.run = s.run AND m.value = s.watched_value
+WHERE s.run = $run AND m.step <= s.step
+UNION ALL
 SELECT
     'scheduler' AS what, e.step, e.attempt, 0.0 AS value, 0 AS calls, 0 AS epoch, e.payload AS name
 FROM events AS e
@@ -83,19 +91,6 @@ WHERE e.run = $run
     AND e.kind = 'scheduler'
 ORDER BY what, step, attempt, name
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deviation:
-    """Where the course of the rate is not the one that was meant."""
-
-    severity: Severity
-    message: str
-    advice: str
-    first_step: int
-    value: float
-    threshold: float
-    unit: str
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
@@ -107,15 +102,15 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             reason=f"{course.steps.size} steps have a learning rate; at least {MIN_STEPS} are "
             "needed: pass the optimizer that the loop steps",
         )
-    found = sorted(
-        _deviations(course, context, limits), key=lambda deviation: deviation.severity.rank
-    )
-    if not found:
-        return None
-    worst = found[0]
-    return Finding(
-        detector=ID,
-        severity=worst.severity,
+    found = list(_deviations(course, context, limits))
+    return [_candidate(each, found, course, context) for each in found]
+
+
+def _candidate(
+    worst: Deviation, found: list[Deviation], course: Course, context: RunContext
+) -> Candidate:
+    return Candidate(
+        strength=worst.strength,
         message=worst.message,
         advice=worst.advice,
         first_step=worst.first_step,
@@ -127,23 +122,22 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             "schedulers": sorted(course.names),
             "scheduler_calls": course.n_calls,
             "epochs": course.n_epochs,
-            "others": [deviation.message for deviation in found[1:]],
+            "others": [other.message for other in found if other is not worst],
             "state": context.progress.state,
             "query": example("steps", "step, lr, scheduler_calls, epoch"),
         },
     )
 
 
-def _deviations(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
+def _deviations(course: Course, context: RunContext, limits: Limits) -> Iterator[Deviation]:
     yield from _rate_is_gone(course, context, limits)
     yield from _jump(course, context, limits)
     yield from _forgotten_on_resume(course, limits)
-    yield from _wrong_unit(course)
     yield from _endless_warm_up(course, context)
-    yield from _early_call(course)
+    yield from wrong_calls(course, context)
 
 
-def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
+def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterator[Deviation]:
     """Zero before the end, or tiny for most of the run by a scheduler that was not asked to."""
     n = course.steps.size
     zero, tiny = course.tail(NO_RATE), course.tail(TINY_RATE)
@@ -163,8 +157,8 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
             advice = (
                 "Check the learning rate given to the optimizer, and the scheduler's first factor."
             )
-        yield _Deviation(
-            severity=Severity.ERROR if is_error else Severity.WARNING,
+        yield Deviation(
+            strength=exact(Size.TOTAL if is_error else Size.CLEAR),
             message=f"the learning rate is zero in {where} (limit {limits['zero_share']:.0%})",
             advice=advice,
             first_step=int(course.steps[n - zero]),
@@ -175,15 +169,15 @@ def _rate_is_gone(course: Course, context: RunContext, limits: Limits) -> Iterat
     elif tiny > limits["drop_share"] * n and _falls_at_once(course, n - tiny):
         # A second stage at a thousandth may be meant where the run is well; one at nothing is not.
         is_meant = context.recovered and course.lr[n - tiny :].max() > STILL_RATE * course.peak
-        severity = Severity.INFO if is_meant else Severity.WARNING
-        yield _tiny_rate(course, tiny, advice, severity, limits["drop_share"])
+        size = Size.SLIGHT if is_meant else Size.CLEAR
+        yield _tiny_rate(course, tiny, advice, size, limits["drop_share"])
     elif (
         tiny > limits["tiny_share"] * n
         and course.n_calls
         and "ReduceLROnPlateau" not in course.names
     ):
-        severity = Severity.INFO if context.recovered else Severity.WARNING
-        yield _tiny_rate(course, tiny, advice, severity, limits["tiny_share"])
+        size = Size.SLIGHT if context.recovered else Size.CLEAR
+        yield _tiny_rate(course, tiny, advice, size, limits["tiny_share"])
 
 
 def _falls_at_once(course: Course, place: int) -> bool:
@@ -191,12 +185,10 @@ def _falls_at_once(course: Course, place: int) -> bool:
     return place > 0 and float(course.lr[place]) <= TINY_RATE * float(course.lr[place - 1])
 
 
-def _tiny_rate(
-    course: Course, tiny: int, advice: str, severity: Severity, limit: float
-) -> _Deviation:
+def _tiny_rate(course: Course, tiny: int, advice: str, size: Size, limit: float) -> Deviation:
     n = course.steps.size
-    return _Deviation(
-        severity=severity,
+    return Deviation(
+        strength=measured(size),
         message=f"the learning rate is below {TINY_RATE:g} of its peak {number(course.peak)} in "
         f"the last {tiny} of {n} steps",
         advice=advice,
@@ -207,7 +199,7 @@ def _tiny_rate(
     )
 
 
-def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Deviation]:
+def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[Deviation]:
     """Beyond anything before, and the loss doubles: no warm-up, no restart."""
     before = np.maximum.accumulate(course.lr)[:-1]
     jumps = np.flatnonzero((before > 0) & (course.lr[1:] >= limits["jump"] * before)) + 1
@@ -219,8 +211,8 @@ def _jump(course: Course, context: RunContext, limits: Limits) -> Iterator[_Devi
         later = float("inf") if not np.isfinite(after).all() else median(after[:MIN_STEPS])
         if context.recovered or not _sets_back(former, later, first=context.first_loss):
             continue
-        yield _Deviation(
-            severity=Severity.WARNING,
+        yield Deviation(
+            strength=measured(),
             message=f"the learning rate jumps from {number(float(course.lr[place - 1]))} to "
             f"{number(float(course.lr[place]))} at step {step}, and the loss from "
             f"{number(former)} to {number(later)}",
@@ -241,14 +233,14 @@ def _sets_back(former: float, later: float, *, first: float) -> bool:
     return is_lost or later >= max(RISE * former, LEVEL_SHARE * first)
 
 
-def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Deviation]:
+def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[Deviation]:
     """The first rate of a resumed attempt is that of the start again."""
     changes = np.flatnonzero(np.diff(course.attempts) != 0) + 1
     for place in changes:
         former, latter = float(course.lr[place - 1]), float(course.lr[place])
         if former > 0 and latter >= limits["jump"] * former and latter >= course.lr[0]:
-            yield _Deviation(
-                severity=Severity.WARNING,
+            yield Deviation(
+                strength=measured(),
                 message=f"the learning rate restarts at {number(latter)} after the resume at "
                 f"step {course.steps[place]}; before, it had decayed to {number(former)}",
                 advice="Save scheduler.state_dict() with the checkpoint and load it on resume.",
@@ -260,41 +252,7 @@ def _forgotten_on_resume(course: Course, limits: Limits) -> Iterator[_Deviation]
             return
 
 
-def _wrong_unit(course: Course) -> Iterator[_Deviation]:
-    """A plan in epochs that is called in every step, or in steps that is called once an epoch."""
-    n = course.steps.size
-    if not course.n_epochs or n < STEPS_OF_EPOCH * course.n_epochs or course.n_epochs < 2:  # noqa: PLR2004 - one epoch has no next
-        return
-    per_epoch = n / course.n_epochs
-    for settings in course.schedulers:
-        name, plan = str(settings.get("class")), _plan(settings)
-        if plan is None:
-            continue
-        in_steps = abs(plan - n) <= SAME * n
-        if in_steps and course.n_calls <= 1.5 * course.n_epochs:
-            yield _deviation_of_unit(
-                (
-                    f"{name} is set to {plan} calls, the number of steps, but is called once per "
-                    f"epoch: {course.n_calls} times"
-                ),
-                f"Call the scheduler in every step, or set it to {course.n_epochs} calls.",
-                course.n_calls / plan,
-            )
-        cycles = course.n_calls / (2 * plan)
-        in_every_step = course.n_calls >= SHARE_OF_CALLS * n
-        is_short = plan <= per_epoch / 2 and cycles >= 2  # noqa: PLR2004 - twice up and down
-        if name == "CosineAnnealingLR" and in_every_step and is_short:
-            yield _deviation_of_unit(
-                (
-                    f"{name} with T_max={plan} is called in every step, and an epoch has "
-                    f"{per_epoch:.0f} steps: the learning rate goes up and down {cycles:.0f} times"
-                ),
-                f"Call the scheduler once per epoch, or set T_max to {n}.",
-                cycles,
-            )
-
-
-def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Deviation]:
+def _endless_warm_up(course: Course, context: RunContext) -> Iterator[Deviation]:
     """A straight rise from the first step to the last of a run that has ended by itself."""
     n, rise = course.steps.size, float(course.lr[-1] - course.lr[0])
     ended = context.finished and n >= (context.total_steps or UNFINISHED_STEPS)
@@ -305,8 +263,8 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Deviation
     level = context.baseline.naive or context.progress.start
     left = context.progress.measurable and context.progress.end >= LEFT_SHARE * level
     if is_warming_up(course.lr) and straight and left and not context.progress.flat:
-        yield _Deviation(
-            severity=Severity.WARNING,
+        yield Deviation(
+            strength=measured(),
             message=f"the learning rate is still warming up at the last of {n} steps: it rose "
             f"from {number(float(course.lr[0]))} to {number(float(course.lr[-1]))}, and "
             f"the loss is still {context.progress.end / level:.0%} of its first value",
@@ -316,39 +274,6 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[_Deviation
             value=1.0,
             threshold=0.1,
             unit="share",
-        )
-
-
-def _plan(settings: Mapping[str, Json]) -> int | None:
-    """Calls after which a scheduler is through."""
-    found = (settings.get(key) for key in ("T_max", "total_steps", "total_iters"))
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
-
-
-def _deviation_of_unit(message: str, advice: str, value: float) -> _Deviation:
-    return _Deviation(
-        severity=Severity.WARNING,
-        message=message,
-        advice=advice,
-        first_step=0,
-        value=value,
-        threshold=1.0,
-        unit="times",
-    )
-
-
-def _early_call(course: Course) -> Iterator[_Deviation]:
-    early = [entry for entry in course.schedulers if entry.get("steps_before") == 0]
-    if early:
-        yield _Deviation(
-            severity=Severity.INFO,
-            message=f"{early[0].get('class')} was called before the optimizer's first step, so "
-            "its first learning rate was skipped",
-            advice="Call scheduler.step() after optimizer.step().",
-            first_step=0,
-            value=1.0,
-            threshold=0.0,
-            unit="calls",
         )
 
 

@@ -21,14 +21,16 @@ Source: Humbatova et al., arXiv:1910.11015; Jiang et al., TrainCheck, arXiv:2506
 
 from collections.abc import Sequence
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import LAST
 from telemetry.diagnose.evidence.observed_parameter import MIN_SAMPLES, Observed, observed_from
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.severity import Size, Strength, exact, measured
 from telemetry.diagnose.tags import Tag, is_frozen
 from telemetry.diagnose.wording import and_more, example
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "unchanged_parameters"
 ROUNDED_SHARE = 1e-6  # rate x gradient over weight: below, float32 may round the step away
@@ -107,11 +109,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         or _stepped_elsewhere(observed, context)
         or _set_to_zero(observed, context)
         or _waits_for_another(observed, context)
-        or _unused(observed, context)
+        or _unused(observed)
     )
 
 
-def _left_out(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+def _left_out(observed: Sequence[Observed], context: RunContext) -> Candidate | None:
     """Gradients, no optimizer, no movement."""
     found = [
         entry
@@ -123,7 +125,7 @@ def _left_out(observed: Sequence[Observed], context: RunContext) -> Finding | No
     held = [entry for entry in observed if entry.parameter.lr_group is not None]
     probing = not context.network.n_foreign and _is_probing(found, held, context)
     how = (
-        f"; the optimizer holds {context.network.n_foreign} tensors that do not belong to the model"
+        f"; the optimizer has {context.network.n_foreign} tensors that do not belong to the model"
         if context.network.n_foreign
         else "; they were frozen at the start"
         if all(entry.unfrozen for entry in found)
@@ -131,7 +133,7 @@ def _left_out(observed: Sequence[Observed], context: RunContext) -> Finding | No
     )
     return _finding(
         found,
-        severity=Severity.INFO if probing else Severity.ERROR,
+        strength=exact(Size.TOTAL, meant=probing),
         message=f"{_names(found)} {_get(found)} gradients but {_is(found)} in no optimizer and "
         f"never changed{how}",
         advice=(
@@ -157,7 +159,7 @@ def _is_probing(
     )
 
 
-def _cut_off(observed: Sequence[Observed]) -> Finding | None:
+def _cut_off(observed: Sequence[Observed]) -> Candidate | None:
     """No gradient for the first layers although their forward ran with gradient."""
     matrices = [entry for entry in observed if entry.parameter.is_matrix]
     found = [
@@ -175,7 +177,7 @@ def _cut_off(observed: Sequence[Observed]) -> Finding | None:
     rest = [entry for entry in reversed(cut) if entry is not nearest]
     return _finding(
         [nearest, *rest],
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=f"no gradient reaches {and_more([e.parameter.name for e in (nearest, *rest)])}: "
         f"the graph is cut somewhere between {nearest.parameter.layer or 'the model'} "
         f"and {after.parameter.layer or 'the model'}",
@@ -185,7 +187,7 @@ def _cut_off(observed: Sequence[Observed]) -> Finding | None:
     )
 
 
-def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Candidate | None:
     """In the optimizer, gradients, no movement."""
     found = [
         entry
@@ -200,7 +202,7 @@ def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Fin
         return None
     return _finding(
         found,
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=f"{_names(found)} {_get(found)} gradients and {_is(found)} in the optimizer, "
         "but no element changed in any sampled step",
         advice="The optimizer updates other tensors than the model uses: build it after .to(), "
@@ -208,7 +210,7 @@ def _stepped_elsewhere(observed: Sequence[Observed], context: RunContext) -> Fin
     )
 
 
-def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Candidate | None:
     """Zero gradients of weights and bias, with a gradient of the outputs: not by the chain rule.
 
     The bias's is the sum of the outputs'. Without a bias, outputs that are not zero have an input
@@ -229,7 +231,7 @@ def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding |
     learning = [entry for entry in observed if entry.gets_gradient]
     return _finding(
         found,
-        severity=Severity.INFO if _is_probing(found, learning, context) else Severity.ERROR,
+        strength=exact(Size.TOTAL, meant=_is_probing(found, learning, context)),
         message=f"the gradient of {_names(found)} is exactly zero in every sample, but the "
         "gradient of the layer's outputs is not: something sets it to zero after the "
         "backward pass",
@@ -238,14 +240,14 @@ def _set_to_zero(observed: Sequence[Observed], context: RunContext) -> Finding |
     )
 
 
-def _waits_for_another(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+def _waits_for_another(observed: Sequence[Observed], context: RunContext) -> Candidate | None:
     """Zeros that never got a gradient other than zero, as both factors of an adapter."""
     found = [entry for entry in observed if entry.parameter.lr_group is not None and entry.waits]
     if not found or not context.progress.failing:
         return None
     return _finding(
         found,
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=f"{_names(found)} {_is(found)} zero and {_get(found)} zero gradients in every "
         "sample: the factor they are multiplied with is zero too",
         advice=(
@@ -263,7 +265,7 @@ def _should_move(entry: Observed) -> bool:
     return entry.lr * entry.gradient_rms >= ROUNDED_SHARE * max(entry.weight_rms, 1e-12)
 
 
-def _unused(observed: Sequence[Observed], context: RunContext) -> Finding | None:
+def _unused(observed: Sequence[Observed]) -> Candidate | None:
     """Never any gradient, and not because the graph is cut before all that learns.
 
     A description, unless the run does not learn and a layer that answers in each forward is among
@@ -277,7 +279,7 @@ def _unused(observed: Sequence[Observed], context: RunContext) -> Finding | None
     answers = any(e.parameter.is_matrix and e.n_forwards for e in found)
     return _finding(
         found,
-        severity=Severity.WARNING if answers and context.progress.failing else Severity.INFO,
+        strength=(exact if answers else measured)(Size.SLIGHT),
         message=f"{_names(found)} never got a gradient: unused, or on a branch that the loss does "
         "not reach",
         advice=(
@@ -288,13 +290,12 @@ def _unused(observed: Sequence[Observed], context: RunContext) -> Finding | None
 
 
 def _finding(
-    found: Sequence[Observed], *, severity: Severity, message: str, advice: str
-) -> Finding:
+    found: Sequence[Observed], *, strength: Strength, message: str, advice: str
+) -> Candidate:
     names = tuple(entry.parameter.name for entry in found)
     worst = found[0]
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice=advice,
         layer=names[0],

@@ -14,14 +14,16 @@ included. Mostly it corroborates a cause: it says which layer, not why.
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import row_medians
-from telemetry.diagnose.wording import MATRICES, and_more, example, gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import statistical
+from telemetry.diagnose.wording import MATRICES, and_more, example, number
+from telemetry.store.sessions.rows import Rows
 
 ID = "update_ratio"
 MEDIAN_LIMIT = 0.1  # median matrix; healthy 7e-4 to 5e-2 over all optimizers, p95 to 0.24
@@ -64,7 +66,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return _single(ratios, context, limits)
 
 
-def _single(ratios: Grid, context: RunContext, limits: Limits) -> Finding | None:
+def _single(ratios: Grid, context: RunContext, limits: Limits) -> Candidate | None:
     for place in np.argsort(-np.nan_to_num(row_medians(ratios.values.T))):
         column = ratios.values[:, place]
         held = persistence(ratios.steps, column >= limits["single_limit"], start=context.warm_in)
@@ -77,15 +79,14 @@ def _single(ratios: Grid, context: RunContext, limits: Limits) -> Finding | None
 
 def _finding(
     ratios: Grid, held: Persistence, value: float, context: RunContext, limit: float
-) -> Finding:
+) -> Candidate:
     owner = {matrix.id: matrix.layer for matrix in context.network.matrices}
     worst = np.argsort(-np.nan_to_num(row_medians(ratios.values[held.where].T)))
     layers = tuple(dict.fromkeys(owner[ratios.ids[place]] for place in worst))
     subject = and_more(layers[:1]) if len(ratios.ids) == 1 else "the median weight matrix"
     rate = context.lr_at(held.first_step)
-    return Finding(
-        detector=ID,
-        severity=gated(context.progress),
+    return Candidate(
+        strength=statistical(),
         message=f"a step changes {subject} by {number(value)} of its norm (limit {number(limit)})",
         advice=f"Divide the learning rate ({number(rate)}) by {number(max(2.0, value / 0.01))}: a "
         "step of 2^-10 to 2^-7 of the weight's norm is usual.",

@@ -3,13 +3,13 @@
 Symptom: the norm of a weight matrix has grown eight times since the start, all the time at one pace
 (by the same factor a step, or a unit of learning rate), along the weights themselves, and the loss
 or the validation loss has risen meanwhile.
-Fix: look for a penalty or a decay of the wrong sign, which rewards large weights; else for what
-multiplies the weights in every step.
+Fix: look for a penalty or a decay of the wrong sign, which rewards large weights. If there is none,
+look for what multiplies the weights in every step.
 Not flagged: growth of a changing pace, as all other growth is: steps of a steady direction add the
 same length each time, scale-invariant weights without decay grow as the root of the time, weights
 that start small grow until they fit, and a rate that is too high throws them about; matrices that
 start at zero (their start counts as a tenth of the usual norm); embeddings and low-rank adapters;
-growth of any kind while the loss falls. These are told where the rule is asked for.
+growth of any kind while the loss falls. These are reported with --detector weight_norm_growth.
 Source: Kosson et al., arXiv:2305.17212; Andriushchenko et al., arXiv:2310.04415.
 """
 
@@ -17,15 +17,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import Parameter
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.evaluations import evaluated
 from telemetry.diagnose.judgement.progress import SIGNED
 from telemetry.diagnose.judgement.robust import FloatArray, median
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import MATRICES, and_more, example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "weight_norm_growth"
 GROWTH_BITS = 3.0  # 8 times; healthy matrices end at 2.7 in 400 to 800 steps
@@ -103,7 +105,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     worst_first = sorted(even or large, key=lambda growth: -growth.bits)
     harm = _worse(context, metrics, worst_first[0].first_step)
     finding = _finding(worst_first, context, harm, limits)
-    return finding if even and harm else Description(finding=finding)
+    return finding if even and harm else Description(candidate=finding)
 
 
 def _parts(rows: Rows) -> tuple[dict[int, Rows], Rows]:
@@ -190,7 +192,7 @@ def _worse(context: RunContext, metrics: Rows, first_step: int) -> str:
     return ""
 
 
-def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits) -> Finding:
+def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits) -> Candidate:
     worst, progress = grown[0], context.progress
     layers = tuple(dict.fromkeys(growth.layer for growth in grown))
     # A reward for large weights that is part of the reported loss makes it negative.
@@ -199,9 +201,8 @@ def _finding(grown: list[Growth], context: RunContext, harm: str, limits: Limits
     rate = median(context.steps.lr[context.steps.lr > 0])  # a schedule may have ended at zero
     like = f"a weight decay of {number(-worst.pace / rate)} at the learning rate {number(rate)}"
     pace = f", steadily by {worst.pace:.2%} per step" if worst.even else ""
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING if warns else Severity.INFO,
+    return Candidate(
+        strength=measured(Size.CLEAR if warns else Size.SLIGHT),
         message=f"the weights of {and_more(layers)} have grown {number(2**worst.bits)}× "
         f"(limit {number(2 ** limits['growth_bits'])}×){pace}" + (f"; {harm}" if harm else ""),
         advice="Check the sign of every weight penalty and weight decay"

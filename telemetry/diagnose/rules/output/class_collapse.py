@@ -2,8 +2,8 @@
 
 Symptom: over the last 640 training examples or more, 98 % of the answers are one class, which at
 least a fifth fewer of the labels are.
-Fix: mostly another finding is the cause; else check the weights of the classes, the mapping of the
-labels and the bias of the last layer.
+Fix: mostly another finding is the cause. If none is, check the weights of the classes, the mapping
+of the labels and the bias of the last layer.
 Not flagged: labels of which nine tenths are one class; early training; a class that half of the
 labels are, or a run that still learns (information); answers where few targets count, such as
 padding; losses over many entries of a sample; classifiers of more than 4,096 classes.
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import FloatArray
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, measured
+from telemetry.store.sessions.rows import Rows
 
 ID = "class_collapse"
 ANSWER_SHARE = 0.98  # healthy after 150 steps at most 0.22 of ten classes; collapsed 1.0
@@ -152,16 +154,18 @@ def _finding(
     context: RunContext,
     *,
     limit: float,
-) -> Finding:
+) -> Candidate:
     progress = context.progress
     labels = np.sum([window.labels for window in windows], axis=0)
     usual = float(labels[top] / labels.sum())
     share = min(window.top_share for window in windows)
-    fails = progress.failing or progress.state is State.CONVERGED
+    # One class for half of a run, under a loss that no longer falls, is all that was learned,
+    # whatever the level of a loss that weighs the classes says.
+    lasts = first_step <= context.last_step / 2 and not progress.falls
+    fails = progress.failing or progress.state is State.CONVERGED or lasts
     serious = fails and usual < MAJORITY
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING if serious else Severity.INFO,
+    return Candidate(
+        strength=measured(Size.CLEAR if serious else Size.SLIGHT),
         message=f"{share:.0%} of the predictions are class {top} of {labels.size}, but only "
         f"{usual:.0%} of the labels are (limit {limit:.0%})",
         advice="Look at the other findings first; if there are none, check the class weights of "

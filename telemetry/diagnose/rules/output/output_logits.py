@@ -19,13 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, log2_positive, median, trend
-from telemetry.diagnose.wording import example, gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, statistical
+from telemetry.diagnose.wording import example, number
+from telemetry.store.sessions.rows import Rows
 
 ID = "output_logits"
 # Healthy networks of the benchmark end with a log-partition of 11 at most, most of them below 8.
@@ -95,11 +97,11 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     )
     drifting = _drift(logits, context, limits)
     if rounded is not None:
-        severity = gated(context.progress, extreme=drifting is not None)
-        return _rounded(logits, rounded, severity, limits)
+        size = Size.CLEAR if drifting is None else Size.FAR
+        return _rounded(logits, rounded, size, limits)
     if drifting is None or context.progress.improving:
         return None
-    return _drifting(logits, drifting, gated(context.progress), limits)
+    return _drifting(logits, drifting, limits)
 
 
 def _logits(rows: Rows) -> _Logits:
@@ -125,25 +127,25 @@ def _drift(logits: _Logits, context: RunContext, limits: Limits) -> Persistence 
     )
 
 
-def _rounded(logits: _Logits, held: Persistence, severity: Severity, limits: Limits) -> Finding:
-    size, rounding = median(logits.size[held.where]), median(logits.rounding[held.where])
+def _rounded(logits: _Logits, held: Persistence, size: Size, limits: Limits) -> Candidate:
+    top, rounding = median(logits.size[held.where]), median(logits.rounding[held.where])
     return _finding(
         logits,
         held,
-        severity=severity,
-        message=f"output logits reach {number(size)} in {logits.dtype}, which rounds them by up to "
+        strength=statistical(size),
+        message=f"output logits reach {number(top)} in {logits.dtype}, which rounds them by up to "
         f"{number(rounding)} (limit {number(limits['rounding_limit'])})",
         value=rounding,
         threshold=limits["rounding_limit"],
     )
 
 
-def _drifting(logits: _Logits, held: Persistence, severity: Severity, limits: Limits) -> Finding:
+def _drifting(logits: _Logits, held: Persistence, limits: Limits) -> Candidate:
     partition = median(logits.partition[held.where])
     return _finding(
         logits,
         held,
-        severity=severity,
+        strength=statistical(),
         message=f"the log-partition of the output logits grows steadily, to {number(partition)} "
         f"(limit {number(limits['partition_limit'])}), while the run does not learn",
         value=partition,
@@ -155,15 +157,14 @@ def _finding(
     logits: _Logits,
     held: Persistence,
     *,
-    severity: Severity,
+    strength: Strength,
     message: str,
     value: float,
     threshold: float,
-) -> Finding:
+) -> Candidate:
     known = logits.partition[~np.isnan(logits.partition)]
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice="Add a z-loss (1e-4 times the squared log-partition), compute the logits in "
         "float32, smooth the labels, or lower the learning rate.",

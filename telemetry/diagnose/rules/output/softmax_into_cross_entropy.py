@@ -18,13 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import Network
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import BoolArray, IntArray
+from telemetry.diagnose.judgement.severity import Size, Strength, exact, measured
 from telemetry.diagnose.wording import example
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "softmax_into_cross_entropy"
 MIN_SAMPLES = 3
@@ -75,7 +77,7 @@ class _Mistake:
     """One way to feed a loss wrongly; `kind` is the type of the module that does it."""
 
     op: str
-    severity: Severity
+    strength: Strength
     message: str
     advice: str
     kind: str = ""
@@ -83,7 +85,7 @@ class _Mistake:
 
 SOFTMAX = _Mistake(
     op="cross_entropy",
-    severity=Severity.ERROR,
+    strength=exact(Size.TOTAL),
     message="cross_entropy gets the output of a softmax, but applies softmax itself",
     advice="Remove the softmax before cross_entropy: it expects logits; use softmax only to read "
     "probabilities.",
@@ -91,20 +93,20 @@ SOFTMAX = _Mistake(
 )
 PROBABILITIES = _Mistake(
     op="nll_loss",
-    severity=Severity.WARNING,
+    strength=exact(),
     message="nll_loss gets probabilities instead of log-probabilities",
     advice="Pass logits to cross_entropy, or log_softmax(x) in place of softmax(x) to nll_loss.",
     kind="Softmax",
 )
 RAW_LOGITS = _Mistake(
     op="nll_loss",
-    severity=Severity.ERROR,
+    strength=exact(Size.TOTAL),
     message="nll_loss gets raw logits: their exponentials add up to more than one",
     advice="Use cross_entropy, or pass log_softmax(x) to nll_loss.",
 )
 SIGMOID = _Mistake(
     op="binary_cross_entropy_with_logits",
-    severity=Severity.WARNING,
+    strength=exact(),
     message=(
         "binary_cross_entropy_with_logits gets the output of a sigmoid, but applies sigmoid itself"
     ),
@@ -113,7 +115,7 @@ SIGMOID = _Mistake(
 )
 TWICE = _Mistake(
     op="cross_entropy",
-    severity=Severity.INFO,
+    strength=measured(Size.SLIGHT),
     message="cross_entropy gets log-probabilities, which its log_softmax does not change",
     advice="Pass log-probabilities to nll_loss; the numbers stay the same.",
     kind="LogSoftmax",
@@ -164,11 +166,10 @@ def _fills_unit_interval(rows: Rows) -> BoolArray:
     return inside & (int((fills & of_op).sum()) >= MIN_SAMPLES)
 
 
-def _finding(mistake: _Mistake, steps: IntArray, context: RunContext) -> Finding:
+def _finding(mistake: _Mistake, steps: IntArray, context: RunContext) -> Candidate:
     layer = _module_before_the_loss(mistake.kind, context.network)
-    return Finding(
-        detector=ID,
-        severity=mistake.severity,
+    return Candidate(
+        strength=mistake.strength,
         message=f"{mistake.message}, in all of {steps.size} samples"
         + (f" ({layer})" if layer else ""),
         advice=mistake.advice,

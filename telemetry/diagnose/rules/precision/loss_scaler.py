@@ -16,14 +16,16 @@ import functools
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import persistence
 from telemetry.diagnose.judgement.robust import BoolArray, median
+from telemetry.diagnose.judgement.severity import Size, exact, measured, statistical
 from telemetry.diagnose.step_finding import step_finding
-from telemetry.diagnose.wording import example, gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.wording import example, number
+from telemetry.store.sessions.rows import Rows
 
 ID = "loss_scaler"
 STUCK_STEPS = 20  # refused without a break up to the last one: 2^16 is halved to below one in 17
@@ -61,7 +63,6 @@ ORDER BY s.step
 
 _finding = functools.partial(
     step_finding,
-    detector=ID,
     counted="n_steps",
     query=example("steps", "step, loss_scale, flags, clip_coefficient"),
 )
@@ -79,12 +80,12 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         _clipped_early(rows, context)
         or _stuck(rows, limits)
         or _often_refused(rows, context, limits)
-        or _too_small(rows, context, n_steps=int(limits["stuck_steps"]))
+        or _too_small(rows, n_steps=int(limits["stuck_steps"]))
         or _not_needed(rows)
     )
 
 
-def _clipped_early(rows: Rows, context: RunContext) -> Finding | None:
+def _clipped_early(rows: Rows, context: RunContext) -> Candidate | None:
     steps = rows.ints("step")
     held = persistence(steps, rows.ints("is_early") > 0)
     if held is None:
@@ -94,10 +95,10 @@ def _clipped_early(rows: Rows, context: RunContext) -> Finding | None:
     if clip >= NO_CLIPPING or scale <= 1:
         return None
     # Adam divides the gradient by its own size, unless it falls below eps.
-    severity = Severity.WARNING if context.is_adaptive else Severity.ERROR
+    size = Size.CLEAR if context.is_adaptive else Size.TOTAL
     return _finding(
         steps[held.where],
-        severity=severity,
+        strength=exact(size),
         message="gradients are clipped before they are unscaled: a loss scale of "
         f"{number(scale)} makes the limit that many times stricter",
         advice="Call scaler.unscale_(optimizer) before clip_grad_norm_ or clip_grad_value_.",
@@ -107,7 +108,7 @@ def _clipped_early(rows: Rows, context: RunContext) -> Finding | None:
     )
 
 
-def _stuck(rows: Rows, limits: Limits) -> Finding | None:
+def _stuck(rows: Rows, limits: Limits) -> Candidate | None:
     refused = rows.ints("is_refused") > 0
     n_last = _run_length(refused[::-1])
     scale = float(rows.floats("scale")[-1])
@@ -115,7 +116,7 @@ def _stuck(rows: Rows, limits: Limits) -> Finding | None:
         return None
     return _finding(
         rows.ints("step")[-n_last:],
-        severity=Severity.ERROR,
+        strength=exact(Size.TOTAL),
         message=f"the scaler skipped all of the last {n_last} steps, down to a loss scale of "
         f"{number(scale)}: the gradient is not finite at any of these scales",
         advice="Run one step under torch.autograd.set_detect_anomaly(True): it names the operation "
@@ -127,7 +128,7 @@ def _stuck(rows: Rows, limits: Limits) -> Finding | None:
     )
 
 
-def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Finding | None:
+def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Candidate | None:
     steps, refused = rows.ints("step"), rows.ints("is_refused") > 0
     start = max(_run_length(refused), int(np.searchsorted(steps, context.warm_in)))
     steps, refused = steps[start:], refused[start:]
@@ -142,7 +143,7 @@ def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Finding |
     inside = slice(worst, worst + width)
     return _finding(
         steps[inside][refused[inside]],
-        severity=gated(context.progress, extreme=share >= REFUSED_EXTREME),
+        strength=statistical(Size.FAR if share >= REFUSED_EXTREME else Size.CLEAR),
         message=f"the scaler skipped {share:.0%} of {width} steps (limit "
         f"{limits['refused_share']:.0%}): it finds no stable scale",
         advice="Use bfloat16, or find what overflows; a growth_interval below a few hundred "
@@ -153,7 +154,7 @@ def _often_refused(rows: Rows, context: RunContext, limits: Limits) -> Finding |
     )
 
 
-def _too_small(rows: Rows, context: RunContext, *, n_steps: int) -> Finding | None:
+def _too_small(rows: Rows, *, n_steps: int) -> Candidate | None:
     steps, scales = rows.ints("step"), rows.floats("scale")
     if not scales[0] >= 1:  # as it was set
         return None
@@ -163,7 +164,7 @@ def _too_small(rows: Rows, context: RunContext, *, n_steps: int) -> Finding | No
     scale = median(scales[held.where])
     return _finding(
         steps[held.where],
-        severity=gated(context.progress),
+        strength=statistical(),
         message=f"the loss scale fell to {number(scale)}: below 1, small gradients are lost in "
         "float16",
         advice="Use bfloat16, divide the loss by its number of elements, or scale the targets.",
@@ -173,13 +174,13 @@ def _too_small(rows: Rows, context: RunContext, *, n_steps: int) -> Finding | No
     )
 
 
-def _not_needed(rows: Rows) -> Finding | None:
+def _not_needed(rows: Rows) -> Candidate | None:
     steps = rows.ints("step")
     if rows.ints("n_float16")[0] or not rows.ints("n_bfloat16")[0]:
         return None
     return _finding(
         steps,
-        severity=Severity.INFO,
+        strength=measured(Size.SLIGHT),
         message="the loss is scaled although layers compute in bfloat16, which has float32's range",
         advice="Remove the GradScaler.",
         value=median(rows.floats("scale")),

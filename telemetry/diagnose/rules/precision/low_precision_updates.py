@@ -20,15 +20,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import PERSISTENT_K, Persistence, persistence
 from telemetry.diagnose.judgement.progress import LARGE_DROP, SIGNAL_LIMIT, SIGNED, State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, row_medians
+from telemetry.diagnose.judgement.severity import Size, measured, statistical
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import and_more, gated, of_parameters
-from telemetry.store.rows import Rows
+from telemetry.diagnose.wording import and_more, of_parameters
+from telemetry.store.sessions.rows import Rows
 
 ID = "low_precision_updates"
 LOST_LIMIT = 0.3  # between 0.09 and 0.62 in the logit; healthy at most 0.02, hurt from 0.62
@@ -161,7 +163,7 @@ def _half_learned(context: RunContext) -> float:
 
 def _finding(
     lost: _Lost, kept: IntArray, stays: Persistence, context: RunContext, limits: Limits
-) -> Finding:
+) -> Candidate:
     where = kept[stays.where]
     share = float(np.median(lost.medians[where]))
     by_layer = row_medians(lost.shares[where].T)
@@ -174,11 +176,8 @@ def _finding(
         else f"{share:.0%} of the elements of {and_more(layers)} have a gradient but do not "
         "change: their updates"
     )
-    return Finding(
-        detector=ID,
-        severity=_severity(share, context, limits)
-        if lost.known
-        else gated(context.progress, failing=Severity.WARNING),
+    return Candidate(
+        strength=measured(_size(share, context, limits)) if lost.known else statistical(),
         message=(
             f"{what} are rounded away because the weights have low precision (limit {limit:.0%})"
         ),
@@ -206,14 +205,15 @@ def _finding(
     )
 
 
-def _severity(share: float, context: RunContext, limits: Limits) -> Severity:
+def _size(share: float, context: RunContext, limits: Limits) -> Size:
     progress = context.progress
+    size = Size.FAR if share >= limits["lost_error"] else Size.CLEAR
     if progress.failing:
-        return Severity.ERROR if share >= limits["lost_error"] else Severity.WARNING
+        return size
     judged = progress.measurable or _falls_through_zero(context)
     if progress.state is State.CONVERGED or not judged or _is_tuning(context):
-        return Severity.INFO
-    return Severity.WARNING
+        return Size.SLIGHT
+    return size
 
 
 def _falls_through_zero(context: RunContext) -> bool:

@@ -21,15 +21,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.followed_origin import FollowedOrigin
-from telemetry.diagnose.finding import Finding, Severity
+from telemetry.diagnose.finding import Severity
 from telemetry.diagnose.judgement.robust import median
+from telemetry.diagnose.judgement.severity import Size, Strength, exact
 from telemetry.diagnose.wording import example
 from telemetry.json_values import Json
-from telemetry.store.rows import Rows, as_float, as_text
+from telemetry.store.sessions.rows import Rows, as_float, as_text
 
 ID = "non_finite"
 GROWTH_SAMPLES = 5
@@ -129,7 +131,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         context,
         bad,
         losses=losses,
-        severity=Severity.ERROR if is_error else Severity.WARNING,
+        strength=exact(Size.TOTAL if is_error else Size.CLEAR),
         first_step=min(starts),
         followed=followed,
     )
@@ -140,10 +142,10 @@ def _finding(
     bad: Sequence[_Bad],
     *,
     losses: Sequence[int],
-    severity: Severity,
+    strength: Strength,
     first_step: int,
     followed: FollowedOrigin | None,
-) -> Finding:
+) -> Candidate:
     origin = _origin(context, bad, first_step)
     layers = tuple(dict.fromkeys(b.layer for b in bad if b.what != "output"))
     if followed is None:
@@ -162,9 +164,8 @@ def _finding(
     }
     if followed is not None:
         evidence["origin"] = followed.payload
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=message,
         advice=advice,
         layer=layer,

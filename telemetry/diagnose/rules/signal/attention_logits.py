@@ -12,13 +12,15 @@ Zhai et al., arXiv:2303.06296.
 
 from dataclasses import dataclass
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
-from telemetry.diagnose.wording import and_more, example, gated, number
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, measured, statistical
+from telemetry.diagnose.wording import and_more, example, number
+from telemetry.store.sessions.rows import Rows
 
 ID = "attention_logits"
 # Measured on a 2-layer language model: healthy 4 to 16; queries and keys 30 times too large 1,390,
@@ -93,14 +95,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             ),
         )
     peaked = [attention.peaked >= limits["peaked_share"] for attention in attentions]
-    for name, severity, kept in (
-        ("extreme_logit", Severity.WARNING, peaked),
-        ("large_logit", gated(context.progress), peaked),
-        ("large_logit", Severity.INFO, [attention.steps >= 0 for attention in attentions]),
+    for name, strength, kept in (
+        ("extreme_logit", measured(), peaked),
+        ("large_logit", statistical(), peaked),
+        ("large_logit", measured(Size.SLIGHT), [attention.steps >= 0 for attention in attentions]),
     ):
         found = _held(attentions, kept, limits[name], context.warm_in)
         if found:
-            return _finding(found, severity)
+            return _finding(found, strength)
     return None
 
 
@@ -129,14 +131,13 @@ def _held(
     return found
 
 
-def _finding(found: list[_Held], severity: Severity) -> Finding:
+def _finding(found: list[_Held], strength: Strength) -> Candidate:
     worst = max(found, key=lambda entry: entry.highest)
     where, attention = worst.held.where, worst.attention
     others = [entry.attention.layer for entry in found if entry is not worst]
     peaked = median(attention.peaked[where])
-    return Finding(
-        detector=ID,
-        severity=severity,
+    return Candidate(
+        strength=strength,
         message=f"attention logits of {and_more([attention.layer, *others])} reach "
         f"{number(worst.highest)} (limit {number(worst.limit)}): {peaked:.0%} of the "
         f"heads read a single key, entropy {median(attention.entropy[where]):.2f}",

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.activation_sites import Site, site_grid, sites
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.loss_units import CROSS_ENTROPIES
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray
+from telemetry.diagnose.judgement.severity import Size, statistical
 from telemetry.diagnose.wording import and_more, example, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "dead_units"
 DEAD_LIMIT = 0.75  # healthy at most 0.58 (first step), 0.34 (trained); faults 0.94 to 1.0
@@ -145,15 +147,12 @@ def _window_start(steps: IntArray, place: int, sampled: IntArray) -> int:
     return int(min(steps[place], inside[0])) if inside.size else int(steps[place])
 
 
-def _severity(dead: _Dead, context: RunContext, limits: Limits) -> Severity:
-    progress = context.progress
-    if dead.share < limits["dead_limit"] or not progress.measurable:
-        return Severity.INFO
-    if _is_dictionary(dead.site, context):
-        return Severity.INFO
-    if progress.failing:
-        return Severity.ERROR if dead.share >= limits["dead_error"] else Severity.WARNING
-    return Severity.WARNING if dead.share >= limits["dead_any_state"] else Severity.INFO
+def _size(dead: _Dead, context: RunContext, limits: Limits) -> Size:
+    if dead.share < limits["dead_limit"] or _is_dictionary(dead.site, context):
+        return Size.SLIGHT
+    if dead.share >= limits["dead_error"]:
+        return Size.TOTAL
+    return Size.FAR if dead.share >= limits["dead_any_state"] else Size.CLEAR
 
 
 def _is_dictionary(site: Site, context: RunContext) -> bool:
@@ -168,16 +167,13 @@ def _is_dictionary(site: Site, context: RunContext) -> bool:
     return False
 
 
-def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding:
-    severities = [_severity(dead, context, limits) for dead in found]
-    best = min(severities, key=lambda severity: severity.rank)
+def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Candidate:
+    sizes = [_size(dead, context, limits) for dead in found]
+    best = max(sizes)
+    least = min(best, Size.CLEAR) if context.reach.fails else best
     # What dies first in the order of execution silences what follows: it is named, however many
     # units the later ones lost.
-    chosen = [
-        dead
-        for dead, severity in zip(found, severities, strict=True)
-        if best is Severity.INFO or severity is not Severity.INFO
-    ]
+    chosen = [dead for dead, size in zip(found, sizes, strict=True) if size >= least]
     worst = chosen[0]
     names = tuple(dict.fromkeys(dead.site.named for dead in chosen))
     rate = context.lr_at(worst.jump_step)
@@ -185,9 +181,8 @@ def _finding(found: list[_Dead], context: RunContext, limits: Limits) -> Finding
     where = f"windows of at least {limits['window_positions']:.0f} positions"
     if worst.silent_samples:
         where = f"the last {worst.silent_samples} samples"
-    return Finding(
-        detector=ID,
-        severity=best,
+    return Candidate(
+        strength=statistical(best),
         message=f"{n_dead} of {worst.site.n_units} units of {and_more(names)} never fired in "
         f"{where} ({worst.share:.0%}, limit {limits['dead_limit']:.0%})",
         advice=f"Divide the learning rate ({number(rate)} at step {worst.jump_step}) by 4, use He "

@@ -2,12 +2,12 @@
 
 Symptom: (a) the global norm jumps to 32 times its recent median, twice in ten samples, and the loss
 leaves its starting level, half of the weights are replaced in a step, or values become non-finite;
-(b) gradients of the layers' outputs grow by 0.65 bits a layer toward the input while nothing is
-learned; (c) the weights of a recurrent layer get 2^12 times the gradient of the others; (d) a loss
-with negative values falls to 256 times the range of its first ten, faster and faster (or to 65536
+(b) gradients of the layers' outputs grow 1.6× per layer toward the input while nothing is learned;
+(c) the weights of a recurrent layer get 2^12 times the gradient of the others; (d) a loss with
+negative values falls to 256 times the range of its first ten, faster and faster (or to 65536
 times), and the norm has grown 32 times with it: a part of the loss has no lower bound.
-Fix: lower the learning rate, clip at twice the run's median norm, or mend the initialisation; check
-the sign of each part of a loss that runs away.
+Fix: lower the learning rate, clip at twice the run's median norm, or correct the initialisation;
+check the sign of each part of a loss that runs away.
 Not flagged: large constant norms (sum reduction, loss scaling: only ratios to the run's own median
 count); norms that clipping holds; the first ten samples; spikes without effect; growth while the
 network leaves a plateau.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import grids
@@ -27,7 +28,7 @@ from telemetry.diagnose.evidence.profiles import (
     layer_profile,
     recurrent_excess,
 )
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import excursion, persistence, sustained_width
 from telemetry.diagnose.judgement.progress import SIGNED, signed_range
 from telemetry.diagnose.judgement.robust import (
@@ -37,8 +38,9 @@ from telemetry.diagnose.judgement.robust import (
     median,
     recent_medians,
 )
-from telemetry.diagnose.wording import example, gated, number, times
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, Strength, measured, statistical
+from telemetry.diagnose.wording import example, number, times
+from telemetry.store.sessions.rows import Rows
 
 ID = "exploding_gradient"
 DEPTH_UNIT = "bits/layer"
@@ -97,7 +99,7 @@ ORDER BY step, id
 class _Growth:
     """One way in which gradients grow: over steps, over depth or over time."""
 
-    severity: Severity
+    strength: Strength
     message: str
     layer: str | None
     layers: tuple[str, ...]
@@ -130,11 +132,14 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
                 ),
             )
         return None
-    worst = min(growths, key=lambda growth: (growth.severity.rank, growth.first_step))
+    growths.sort(key=lambda growth: growth.first_step)
+    return [_candidate(growth, growths, context) for growth in growths]
+
+
+def _candidate(worst: _Growth, growths: list[_Growth], context: RunContext) -> Candidate:
     norms = _norms(context)[1]
-    return Finding(
-        detector=ID,
-        severity=worst.severity,
+    return Candidate(
+        strength=worst.strength,
         message=worst.message,
         advice=f"Clip the gradient norm at {number(2 * median(norms[np.isfinite(norms)]))} "
         "(twice this run's median), lower the learning rate, and check the scale of the "
@@ -173,9 +178,9 @@ def _over_steps(rows: Rows, context: RunContext, limits: Limits) -> _Growth | No
         return None
     value = float(np.nanmax(jumps[held.where]))
     broken = not np.isfinite(context.losses[-1:]).all()
-    harmless = Severity.INFO if context.recovered else Severity.WARNING
+    harmless = Size.SLIGHT if context.recovered else Size.CLEAR
     return _Growth(
-        severity=Severity.ERROR if broken else harmless,
+        strength=measured(Size.TOTAL if broken else harmless),
         message=f"gradient norm {2 ** min(value, 60):.0f}× its recent median at step "
         f"{held.first_step} (limit {2 ** limits['jump_limit']:.0f}×) {effect}",
         layer=None,
@@ -207,7 +212,7 @@ def _runs_away(context: RunContext, limits: Limits) -> _Growth | None:
     if not bits >= limits["jump_limit"]:
         return None
     return _Growth(
-        severity=Severity.WARNING,
+        strength=measured(),
         message=f"the loss keeps falling to {number(end)}, {number(-end / spread)}× the range "
         f"of its first values, and the gradient norm has grown {number(2**bits)}× "
         f"with it (limit {2 ** limits['jump_limit']:.0f}×): part of the loss has no "
@@ -258,22 +263,19 @@ def _over_depth(rows: Rows, context: RunContext, limits: Limits) -> _Growth | No
     growing = -profile.slope >= limits["gain_limit"]
     if growing[0] and _exploded_at_start(context):
         where = np.flatnonzero(growing[:1])
-        severity = gated(context.progress)
-        return _depth_growth(profile, where, int(profile.steps[0]), severity, limits)
+        return _depth_growth(profile, where, int(profile.steps[0]), limits)
     held = persistence(profile.steps, growing, start=context.warm_in)
     if held is None:
         return None
-    return _depth_growth(profile, held.where, held.first_step, gated(context.progress), limits)
+    return _depth_growth(profile, held.where, held.first_step, limits)
 
 
-def _depth_growth(
-    profile: Profile, where: IntArray, first_step: int, severity: Severity, limits: Limits
-) -> _Growth:
+def _depth_growth(profile: Profile, where: IntArray, first_step: int, limits: Limits) -> _Growth:
     gain = median(-profile.slope[where])
     usual = profile.usual(where)
     worst = int(np.nanargmax(usual))
     return _Growth(
-        severity=severity,
+        strength=statistical(),
         message=f"the gradient grows {times(gain)} per layer toward the input (limit "
         f"{times(limits['gain_limit'])}): {profile.layers[worst]} gets "
         f"{times(usual[worst] - usual[-1])} the gradient of {profile.layers[-1]}",
@@ -300,7 +302,7 @@ def _over_time(rows: Rows, context: RunContext, limits: Limits) -> _Growth | Non
         return None
     value = median(excess[held.where])
     return _Growth(
-        severity=gated(context.progress),
+        strength=statistical(),
         message=f"{layer} gets {times(value)} the gradient of the layers outside the recurrence "
         f"(limit {times(limits['recurrent_limit'])}): it grows over time steps",
         layer=layer,

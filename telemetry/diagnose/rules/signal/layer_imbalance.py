@@ -4,25 +4,28 @@ Symptom: in five successive samples one weight matrix changes a thousand times l
 norm, than another, and the run does not learn.
 Fix: look at what scales the slow layer: a large initialisation before a normalisation (its gradient
 falls with the square of its norm), a factor on its output, a hook on its gradient; give it a
-learning rate of its own, or use an optimizer of Adam's type.
+learning rate of its own, or use an optimizer of the Adam family.
 Not flagged: parameter groups of different learning rates, unless the ratio of speeds is as large
 after each is divided by its rate; matrices without any gradient in a sample (frozen, unused,
-experts that got no token); biases, gains, embeddings, adapters; a spread below ten bits, for
-healthy transformers have four. Where the loss has stopped to fall after a tenth it is a warning
-still, further down information; in a run that learns it is told where the rule is asked for.
+experts that got no token); biases, gains, embeddings, adapters; a spread below 1000×, for
+healthy transformers have 16×. Where the loss has stopped to fall after a tenth it is still a
+warning, further down information; in a run that learns it is reported with --detector
+layer_imbalance.
 Source: You et al., arXiv:1708.03888.
 """
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate, Description
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.grids import Grid, grids
-from telemetry.diagnose.finding import Description, Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, log2_positive, row_medians
+from telemetry.diagnose.judgement.severity import Size, measured
 from telemetry.diagnose.wording import MATRICES, example, number, times
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "layer_imbalance"
 SPREAD_BITS = 10.0  # healthy medians to 4.4, layers that hardly learn 27
@@ -80,7 +83,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         if held is not None:
             finding = _finding(ratios, speeds, spread, held, context, limit)
             wide = limit == limits["spread_bits"] and context.stuck
-            return finding if wide else Description(finding=finding)
+            return finding if wide else Description(candidate=finding)
     return None
 
 
@@ -128,7 +131,7 @@ def _finding(
     held: Persistence,
     context: RunContext,
     limit: float,
-) -> Finding:
+) -> Candidate:
     owner = {matrix.id: matrix.layer for matrix in context.network.matrices}
     usual = row_medians(speeds[held.where].T)
     order = [int(place) for place in np.argsort(usual) if not np.isnan(usual[place])]
@@ -140,9 +143,8 @@ def _finding(
     names = [owner[ratios.ids[place]] for place in (slow, fast)]
     value = float(np.median(spread[held.where]))
     layers = tuple(dict.fromkeys(owner[ratios.ids[place]] for place in order))
-    return Finding(
-        detector=ID,
-        severity=Severity.WARNING if _has_hardly_learned(context) else Severity.INFO,
+    return Candidate(
+        strength=measured(Size.CLEAR if _has_hardly_learned(context) else Size.SLIGHT),
         message=f"a step changes {names[0]} by {number(2 ** usual[slow])} of its norm and "
         f"{names[1]} by {number(2 ** usual[fast])}: they differ by {times(value)} "
         f"(limit {times(limit)})",

@@ -17,15 +17,18 @@ in a healthy one).
 
 from dataclasses import dataclass
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.network import Module
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
+from telemetry.diagnose.judgement.severity import Size, measured
+from telemetry.diagnose.tags import UNJUDGED
 from telemetry.diagnose.wording import and_more, number
-from telemetry.store.rows import Rows
+from telemetry.store.sessions.rows import Rows
 
 ID = "representation_collapse"
 # Measured: contrastive encoder 0.99, without negatives 0.015; last layers of healthy networks
@@ -118,22 +121,22 @@ def _layer(module: Module, rows: Rows) -> _Layer:
     )
 
 
-def _severity(context: RunContext, *, severe: bool) -> Severity:
+def _size(context: RunContext, *, severe: bool) -> Size:
     unjudged = context.progress.state is State.UNKNOWN and not context.progress.measurable
-    if context.baseline.kind or unjudged:
-        return Severity.INFO
-    return Severity.ERROR if severe else Severity.WARNING
+    is_meant = bool(context.tags & UNJUDGED)  # adversaries may agree for good
+    if context.baseline.kind or is_meant or (unjudged and not severe):
+        return Size.SLIGHT
+    return Size.TOTAL if severe and not unjudged else Size.CLEAR
 
 
 def _finding(
     layers: list[_Layer], held: Persistence, context: RunContext, limits: Limits
-) -> Finding:
+) -> Candidate:
     last = layers[-1]
     spread = median(last.spread[held.where])
     names = [layer.module.path for layer in layers]
-    return Finding(
-        detector=ID,
-        severity=_severity(context, severe=spread <= limits["spread_error"]),
+    return Candidate(
+        strength=measured(_size(context, severe=spread <= limits["spread_error"])),
         message=f"outputs of {and_more(names)} are nearly equal for different inputs: spread "
         f"{number(spread)}, {number(float(last.spread[0]))} at first (limit "
         f"{number(limits['spread_limit'])}), mean cosine similarity "

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.activation_sites import Site, hidden_sites, site_grid, sure_layer
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import persistence
-from telemetry.diagnose.wording import and_more, example, gated
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import statistical
+from telemetry.diagnose.wording import and_more, example
+from telemetry.store.sessions.rows import Rows
 
 ID = "saturated_units"
 ENTRY_LIMIT = 0.5  # of the entries at the first step; healthy at most 0.04, faults 0.80 to 0.95
 UNIT_LIMIT = 0.5  # of the units; healthy at most 0.03 after 300 steps, faults 0.20 to 0.91
-UNIT_ERROR = 0.9
 
 SQL = """
 SELECT
@@ -76,16 +77,13 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     if not found:
         return None
     worst = found[0]
-    share = max(entry.share for entry in found)
     names = tuple(dict.fromkeys(entry.site.shown for entry in found))
     layers = tuple(sure_layer(entry.site, sites, context.network) for entry in found)
     what = "entries" if worst.at_start else "units"
     when = f" at step {worst.first_step}" if worst.at_start else ""
-    severe = not worst.at_start and share >= limits["unit_error"]
     limit = limits["entry_limit" if worst.at_start else "unit_limit"]
-    return Finding(
-        detector=ID,
-        severity=gated(context.progress, failing=Severity.ERROR if severe else Severity.WARNING),
+    return Candidate(
+        strength=statistical(),
         message=f"{worst.share:.0%} of the {what} of {and_more(names)} are saturated{when} "
         f"(limit {limit:.0%})",
         advice="Scale the inputs and the initial weights so that pre-activations have a standard "
@@ -145,7 +143,6 @@ DETECTOR = Detector(
     parameters={
         "entry_limit": ENTRY_LIMIT,
         "unit_limit": UNIT_LIMIT,
-        "unit_error": UNIT_ERROR,
     },
     advice="Scale inputs and initialisation, or use ReLU.",
     source="Glorot and Bengio 2010, arXiv:1502.01852",
@@ -156,7 +153,6 @@ DETECTOR = Detector(
     shares=(
         "entry_limit",
         "unit_limit",
-        "unit_error",
     ),
     shown=Shown(
         unit="share",

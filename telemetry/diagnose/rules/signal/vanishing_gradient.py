@@ -1,7 +1,7 @@
 """The learning signal decays geometrically on its way from the head to the input.
 
-Symptom: the loss does not fall while the gradient shrinks by at least one bit a layer toward the
-input (2^-10 and less over the network), or the gradient of the layers' outputs by two bits a layer.
+Symptom: the loss does not fall while the gradient shrinks at least 2× per layer toward the input
+(2^-10 and less over the network), or the gradient of the layers' outputs 4× per layer.
 The second sees networks whose weights are all too small: there every weight gets the same tiny
 gradient, the product of a forward signal that shrinks and a backward signal that shrinks.
 Fix: replace sigmoid and tanh by ReLU or GELU, add normalisation or residual connections, initialise
@@ -13,12 +13,13 @@ cut off, not vanishing.
 Source: He et al., arXiv:1502.01852; Schoenholz et al., arXiv:1611.01232.
 
 Gradients are compared as ||g|| / sqrt(fan_in) and output gradients as norms over the batch, so that
-bottlenecks and strides are no slope (`profiles`). A net of many layers also counts from 0.4 bits a
-layer when that makes 14 bits.
+bottlenecks and strides are no slope (`profiles`). A net of many layers also counts from 1.3× per
+layer when that makes 2^14 in all.
 """
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.evidence.profiles import (
@@ -27,11 +28,12 @@ from telemetry.diagnose.evidence.profiles import (
     gradient_profile,
     layer_profile,
 )
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, median
-from telemetry.diagnose.wording import MATRICES, example, gated, times
-from telemetry.store.rows import Rows
+from telemetry.diagnose.judgement.severity import Size, statistical
+from telemetry.diagnose.wording import MATRICES, example, times
+from telemetry.store.sessions.rows import Rows
 
 ID = "vanishing_gradient"
 SLOPE_LIMIT = 1.0  # bits a layer; healthy after warm-in at most 0.33, sigmoid stacks 2.3 to 2.8
@@ -112,7 +114,7 @@ def _persisting(
     return persistence(profile.steps, condition, start=context.warm_in)
 
 
-def _finding(profile: Profile, held: Persistence, context: RunContext, limits: Limits) -> Finding:
+def _finding(profile: Profile, held: Persistence, context: RunContext, limits: Limits) -> Candidate:
     usual = profile.usual(held.where)
     slope = median(np.abs(profile.slope[held.where]))
     lost = median(-profile.drop[held.where])
@@ -122,17 +124,13 @@ def _finding(profile: Profile, held: Persistence, context: RunContext, limits: L
         for layer, bits in zip(profile.layers, usual, strict=True)
         if usual[-1] - bits >= limits["drop_limit"]
     ]
-    severe = lost >= limits["drop_error"]
+    size = Size.FAR if lost >= limits["drop_any_state"] else Size.CLEAR
+    size = Size.TOTAL if lost >= limits["drop_error"] else size
     of_weights = profile.of_weights
     what = "the gradient" if of_weights else "the gradient of the layers' outputs"
     limit = limits["slope_limit" if of_weights else "gain_limit"]
-    return Finding(
-        detector=ID,
-        severity=gated(
-            context.progress,
-            failing=Severity.ERROR if severe else Severity.WARNING,
-            extreme=lost >= limits["drop_any_state"],
-        ),
+    return Candidate(
+        strength=statistical(size),
         message=f"{what} shrinks {times(slope)} per layer toward the input (limit "
         f"{times(limit)}): {first} gets {times(lost)} less than {profile.layers[-1]}",
         advice="Replace sigmoid or tanh by ReLU or GELU, use He or Xavier initialisation, and "

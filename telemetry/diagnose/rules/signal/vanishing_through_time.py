@@ -1,20 +1,20 @@
 """The loss reads a recurrent layer at its end, and its gradient fades before it has gone far back.
 
 Symptom: the loss does not fall, and at 30 % of the time steps or more the gradient of the layer's
-input lies below 2^-10 of its largest step: what those steps say cannot be learned.
+input is below 2^-10 of its largest step: what those steps say cannot be learned.
 Fix: a forget-gate bias of 1 to 3 or a long-range initialisation of the gates, an orthogonal
 recurrent matrix, attention or a mean over all steps before the head, shorter sequences.
 Not flagged: losses read at many time steps (language models, pooling, attention over the states),
 for there no step is far from the loss; sequences of fewer than 16 steps; a run that learns
-(information only): what it needs lies within reach. A run that does not learn although all it needs
-lies near its end is flagged wrongly; nothing recorded tells where the information lies.
+(information only): what it needs is within reach. A run that does not learn although all it needs
+is near its end is flagged wrongly; nothing recorded shows where the information is.
 Source: Pascanu et al., arXiv:1211.5063; Tallec and Ollivier, arXiv:1804.11188.
 
 The gradient of the input is taken step by step, because that of the output is zero but where the
 loss reads it. A cell called in a loop shows the gradient of its state instead, so that losses at
-many steps are told by a gradient that does not fade. The share of steps out of reach needs no fit:
-it holds for layers that run in both directions, whose gradient is smallest in the middle, and for
-any scale of the loss.
+many steps are recognised by a gradient that does not fade. The share of steps out of reach needs no
+fit: it holds for layers that run in both directions, whose gradient is smallest in the middle, and
+for any scale of the loss.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
-from telemetry.diagnose.finding import Finding, NotChecked, Severity
+from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, log2_positive, median, slopes
-from telemetry.diagnose.wording import example, gated, times
-from telemetry.store.rows import Rows, as_text
+from telemetry.diagnose.judgement.severity import statistical
+from telemetry.diagnose.wording import example, times
+from telemetry.store.sessions.rows import Rows, as_text
 
 ID = "vanishing_through_time"
 REACH_BITS = 10.0  # below 2^-10 of its largest step a gradient teaches nothing
@@ -168,13 +170,12 @@ def _usual_share(layer: _Fading, held: Persistence) -> float:
     return median(layer.unreached[held.where])
 
 
-def _finding(layer: _Fading, held: Persistence, context: RunContext, limits: Limits) -> Finding:
+def _finding(layer: _Fading, held: Persistence, context: RunContext, limits: Limits) -> Candidate:
     share, bits = _usual_share(layer, held), median(layer.bits[held.where])
     n_steps = median(layer.n_steps[held.where])
     fades = f"; it shrinks {times(bits)} per time step" if bits > 0 else ""
-    return Finding(
-        detector=ID,
-        severity=gated(context.progress),
+    return Candidate(
+        strength=statistical(),
         message=f"the gradient of {layer.layer or 'the model'} does not reach {share:.0%} of "
         f"{n_steps:.0f} time steps (limit {limits['unreached_limit']:.0%}{fades}); the "
         "loss reads only the end of the sequence",

@@ -273,3 +273,57 @@ def test_a_feature_that_is_not_always_the_target_is_not(
     chain: Chains, values: Sequence[float]
 ) -> None:
     assert isinstance(verdict(correlated(chain(2), values)), NotChecked)
+
+
+def with_columns(
+    run: Chain,
+    columns: Sequence[int],
+    *,
+    n: int = 16,
+    operation: str = "mul",
+    n_distinct: int = 2,
+    whole: bool = True,
+) -> Chain:
+    for step, column in enumerate(columns):
+        run.add(
+            "loss_graphs",
+            step=step,
+            call=0,
+            pair=0,
+            path="",
+            operation=operation,
+            n=n,
+            n_distinct=n_distinct,
+            whole_targets=whole,
+            input_column=column,
+        )
+    return run
+
+
+@pytest.mark.parametrize(
+    ("operation", "n_distinct"), [("mul", 2), ("binary_cross_entropy", 2), ("gather", 5)]
+)
+def test_a_column_that_is_the_label_of_a_loss_by_hand_is_named(
+    chain: Chains, operation: str, n_distinct: int
+) -> None:
+    run = with_columns(chain(2), [3] * 6, operation=operation, n_distinct=n_distinct)
+    result = verdict(run)
+    assert isinstance(result, Finding)
+    assert result.severity is Severity.WARNING
+    assert "column 3 of the model's input is the target" in result.message
+
+
+def test_a_column_that_is_a_quantity_is_information(chain: Chains) -> None:
+    run = with_columns(chain(2), [0] * 6, operation="mse_loss", n_distinct=16, whole=False)
+    result = verdict(run)
+    assert isinstance(result, Finding)
+    assert result.severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("columns", "n"), [([3, 3, 3, -1, 3], 16), ([3, 2] * 4, 16), ([3] * 3, 64), ([3] * 4, 7)]
+)
+def test_a_column_that_is_the_target_by_chance_is_not(
+    chain: Chains, columns: list[int], n: int
+) -> None:
+    assert isinstance(verdict(with_columns(chain(2), columns, n=n)), NotChecked)

@@ -41,6 +41,7 @@ def test_a_first_loss_far_above_guessing_is_a_bad_start(chain: Chains) -> None:
 
 def test_a_first_loss_of_seven_times_guessing_is_usual_for_some_starts(chain: Chains) -> None:
     run = chain(3).losses(stalled(16.0, 60), every=4).logits(0, absmax=30.0).logits(4, absmax=30.0)
+    run.norm("l0.weight", "weight", 0, 8.0, n=4096)
     assert "poor_initialization" in diagnosed(run).passed
 
 
@@ -52,6 +53,7 @@ def test_a_summed_loss_is_no_bad_start(chain: Chains) -> None:
 
 def test_a_weighted_sum_of_losses_has_no_level(chain: Chains) -> None:
     run = chain(3).losses([17 * loss for loss in learning(60)], every=4).logits(0).logits(4)
+    run.norm("l0.weight", "weight", 0, 8.0, n=4096)
     assert "poor_initialization" in diagnosed(run).passed
 
 
@@ -74,6 +76,22 @@ def test_a_steep_gain_warns_even_a_run_that_learns(chain: Chains) -> None:
     for index, norm in enumerate(geometric(12, -1.2)):
         run.activation(f"l{index}", "output_grad", 0, sumsq=norm**2)
     assert found(diagnosed(run), "poor_initialization").severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "end", "severity"),
+    [(20, 2.3, Severity.WARNING), (12, 2.3, None), (20, 0.8, Severity.INFO)],
+)
+def test_signals_that_shrink_a_little_in_each_of_many_layers_leave_nothing_for_the_last(
+    chain: Chains, n_layers: int, end: float, severity: Severity | None
+) -> None:
+    """Half a bit a layer: a thousandth is left after 20 layers, and a 45th after 12."""
+    run = chain(n_layers).losses(learning(120, end=end), every=4)
+    for index in range(n_layers):
+        spread = 100 * 4.0 ** (-index / 2)
+        run.activation(f"l{index}", "output", 0, n=100, sum=0.0, sumsq=spread)
+    result = diagnosed(run, detectors=["poor_initialization"])
+    assert [finding.severity for finding in result.findings] == [severity] * bool(severity)
 
 
 def with_gain(run: Chain, gain: float, *, bits: float, passed_back: float = 0.0) -> Chain:
@@ -128,17 +146,21 @@ def test_large_weights_that_cost_the_run_warn_in_spite_of_a_normalisation(
 
 
 @pytest.mark.parametrize(
-    ("gain", "passed_back", "expected"),
+    ("gain", "passed_back", "end", "expected"),
     [
-        (0.02, 4.0, Severity.WARNING),
-        (0.08, 4.0, Severity.INFO),  # weights grow out of it
-        (0.02, 1.7, None),  # the forward makes up for them
+        (0.02, 4.0, 2.3, Severity.WARNING),
+        (0.08, 4.0, 2.3, Severity.WARNING),
+        (0.12, 4.0, 2.3, None),
+        (0.02, 4.0, 1.0, Severity.WARNING),
+        (0.02, 4.0, 0.1, Severity.INFO),  # nearly all was learned
+        (0.03, 4.0, 1.0, Severity.INFO),  # weights grow out of it
+        (0.02, 1.7, 1.0, None),  # the forward makes up for them
     ],
 )
 def test_small_weights_are_told_where_the_gradient_shrinks_with_them(
-    chain: Chains, gain: float, passed_back: float, expected: Severity | None
+    chain: Chains, gain: float, passed_back: float, end: float, expected: Severity | None
 ) -> None:
-    run = chain(3).losses(learning(120), every=4)
+    run = chain(3).losses(learning(120, end=end), every=4)
     with_gain(run, gain, bits=-3.0, passed_back=passed_back)
     result = diagnosed(run, detectors=["poor_initialization"])
     assert [finding.severity for finding in result.findings] == [expected] * bool(expected)
@@ -258,3 +280,10 @@ def test_a_resumed_run_has_no_start(chain: Chains) -> None:
     for step, loss in enumerate(learning(60), start=500):
         run.add("steps", step=step, loss=loss, lr=0.1, flags=1)
     assert "step 0" in not_checked(diagnosed(run), "poor_initialization").reason
+
+
+def test_a_start_of_which_nothing_was_sampled_is_not_checked(chain: Chains) -> None:
+    diagnosis = diagnosed(chain(3).losses(learning(200)))
+    assert (
+        "no weight, gradient or activation" in not_checked(diagnosis, "poor_initialization").reason
+    )

@@ -45,6 +45,14 @@ def test_losses_that_are_divided_twice_are_found(chain: Chains) -> None:
     assert "by 4 twice" in found(diagnosed(run), "loss_multiplier").message
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_a_loss_that_is_divided_twice_warns_whether_the_run_learns_or_not(
+    chain: Chains, optimizer: str
+) -> None:
+    run = accumulated(chain(2), learning(60), multiple=0.25, factor=0.25, optimizer=optimizer)
+    assert found(diagnosed(run), "loss_multiplier").severity is Severity.WARNING
+
+
 @pytest.mark.parametrize(
     ("optimizer", "extra"), [("AdamW", {}), ("SGD", {"clip_coefficient": 0.01})]
 )

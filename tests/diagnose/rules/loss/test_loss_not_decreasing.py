@@ -12,21 +12,6 @@ def test_a_loss_that_stays_is_found_from_the_hundredth_step(chain: Chains) -> No
     assert (result.severity, result.first_step, result.last_step) == (Severity.WARNING, 99, 149)
 
 
-@pytest.mark.parametrize(("terms", "told"), [(256, True), (16, False)])
-def test_a_loss_of_all_pairs_of_answers_and_targets_is_named(
-    chain: Chains,
-    terms: int,
-    told: bool,  # noqa: FBT001
-) -> None:
-    run = chain(2).losses(stalled(1.0, 150), every=10)
-    for step in range(0, 150, 10):
-        run.activation("", "target", step, n=terms, sum=0.0, sumsq=1.0 * terms, loss_op="mse_loss")
-        run.activation("l1", "output", step, n=16, sumsq=0.01)
-    result = found(diagnosed(run), "loss_not_decreasing")
-    assert ("each of 16 outputs with each of 16 targets" in result.message) == told
-    assert ("same shape" in result.advice) == told
-
-
 def test_guessing_for_three_hundred_steps_is_an_error(chain: Chains) -> None:
     run = chain(2).losses(stalled(np.log(10), 320), every=10).logits(0).logits(10)
     result = found(diagnosed(run), "loss_not_decreasing")

@@ -29,12 +29,36 @@ def test_one_spike_that_recovers_is_information(chain: Chains) -> None:
     assert found(diagnosed(chain(2).losses(losses)), "loss_spike").severity is Severity.INFO
 
 
+@pytest.mark.parametrize(("length", "severity"), [(90, Severity.INFO), (130, Severity.WARNING)])
+def test_a_spike_warns_where_it_takes_half_of_what_is_left_of_the_run(
+    chain: Chains, length: int, severity: Severity
+) -> None:
+    losses = [2.3, *spiked(stalled(1.0, 299), [80], length=length)]
+    assert found(diagnosed(chain(2).losses(losses)), "loss_spike").severity is severity
+
+
 def test_a_spike_after_a_loss_of_nothing_is_told_without_a_ratio(chain: Chains) -> None:
     result = found(diagnosed(chain(2).losses([9.0, *[0.0] * 99, *[4.0] * 100])), "loss_spike")
-    assert result.value == np.inf
+    assert result.value == pytest.approx(4.0 / 0.9)  # against a tenth of the starting level
     assert "loss 4 after a median of 0 in the 50 steps before at step 100" in result.message
     for level in (0.0, 3.0):  # nothing rises
         assert "loss_spike" in diagnosed(chain(2).losses([level] * 200)).passed
+
+
+def test_hard_batches_after_a_perfect_fit_pass(chain: Chains) -> None:
+    perfect = [0.9, 0.5, *[0.0] * 198]
+    for place in (100, 101, 150):
+        perfect[place] = 1.1
+    assert "loss_spike" in diagnosed(chain(2).losses(perfect)).passed
+
+
+def test_a_few_samples_that_a_constant_answer_misses_pass(chain: Chains) -> None:
+    """Eight samples of the other class in a row, one in each batch."""
+    run = chain(2)
+    for step in range(200):
+        loss = 6.0 if 100 <= step < 108 else 5e-8
+        run.add("steps", step=step, loss=0.7 if step < 5 else loss, lr=0.1, samples=1, flags=1)
+    assert "loss_spike" in diagnosed(run).passed
 
 
 def test_a_spike_that_stays_warns(chain: Chains) -> None:

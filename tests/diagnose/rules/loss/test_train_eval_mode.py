@@ -59,14 +59,35 @@ def test_a_model_that_stays_in_evaluation_mode_is_a_warning(chain: Chains) -> No
     assert "since step 20" in result.message
 
 
-def test_a_model_that_was_never_in_training_mode_is_information(chain: Chains) -> None:
+def test_a_model_that_was_never_in_training_mode_warns(chain: Chains) -> None:
     run = modes(chain(2), dict.fromkeys(TRAINED, False), RIGHT)
-    assert found(diagnosed(run), "train_eval_mode").severity is Severity.INFO
+    assert found(diagnosed(run), "train_eval_mode").severity is Severity.WARNING
 
 
 def test_normalisation_alone_in_evaluation_mode_is_information(chain: Chains) -> None:
     run = modes(chain(2), TRAINED, RIGHT, norm=False)
     assert found(diagnosed(run), "train_eval_mode").severity is Severity.INFO
+
+
+def wrapped(run: Chain, share_after: float) -> Chain:
+    """The normalisation of a wrapper's network of many layers, in eval mode from step 20 on."""
+    modes(run, TRAINED, RIGHT)
+    n_modules = len(run.rows["modules"])
+    for row in run.rows["steps"]:
+        if row["step"] in TRAINED and row["step"] >= 20:
+            row |= {"norm_training": 0, "training_share": 1 - share_after / n_modules}
+    return run
+
+
+def test_a_wrapper_in_training_mode_hides_no_network_that_stays_in_evaluation(
+    chain: Chains,
+) -> None:
+    result = found(diagnosed(wrapped(chain(8), 6)), "train_eval_mode")
+    assert (result.severity, result.first_step) == (Severity.WARNING, 20)
+
+
+def test_layers_that_are_frozen_alone_in_the_middle_of_a_run_are_information(chain: Chains) -> None:
+    assert found(diagnosed(wrapped(chain(8), 1)), "train_eval_mode").severity is Severity.INFO
 
 
 def test_an_evaluation_mode_that_ended_passes(chain: Chains) -> None:

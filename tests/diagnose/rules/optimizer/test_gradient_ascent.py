@@ -67,6 +67,16 @@ def test_a_loss_of_its_own_kind_that_rose_and_was_lost_is_climbed(chain: Chains)
         assert ("gradient_ascent" in names) is is_climbed
 
 
+def test_a_sign_that_turns_for_good_is_found_without_a_sample(chain: Chains) -> None:
+    for n_back, is_climbed in ((0, True), (1, False)):
+        run = climbing(chain(2), -1.0)
+        for step in range(60):
+            root = -1.0 if 40 <= step < 60 - n_back else 1.0
+            run.add("steps", step=step, loss=1.0, root_sum=root, lr=0.1, flags=1, accumulation=1)
+        told = [f for f in diagnosed(run).findings if f.detector == "gradient_ascent"]
+        assert [f.first_step for f in told] == [40] * is_climbed
+
+
 def turning(run: Chain, roots: Sequence[float], losses: Sequence[float]) -> Chain:
     """Steps that descend what is differentiated, which is the loss times a sign."""
     for step, (sign, loss) in enumerate(zip(roots, losses, strict=True)):

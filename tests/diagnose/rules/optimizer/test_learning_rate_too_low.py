@@ -136,9 +136,20 @@ def test_a_plan_of_which_little_was_run_is_no_fault(chain: Chains) -> None:
     assert severity(planned) is None
 
 
-def test_a_short_run_is_not_judged(chain: Chains) -> None:
-    run = stepping(chain(3), stalled(2.3, 90), [1e-5] * 3)
-    assert "needs at least 100 steps and 3 samples" in not_checked(diagnosed(run), ID).reason
+@pytest.mark.parametrize(("asked", "told"), [(0.0015, True), (0.003, False)])
+def test_a_short_run_is_judged_by_what_a_hundred_of_its_steps_would_ask_for(
+    chain: Chains,
+    asked: float,
+    told: bool,  # noqa: FBT001
+) -> None:
+    """Forty of them ask for 3 and 5 % of the loss: neither is the tenth that is the limit."""
+    run = stepping(chain(3), stalled(2.3, 40), [1e-5] * 3, asked=asked)
+    assert severity(run) is (Severity.WARNING if told else None)
+
+
+def test_a_run_without_samples_is_not_judged(chain: Chains) -> None:
+    run = stepping(chain(3), stalled(2.3, 90), [1e-5] * 3, every=50)
+    assert "needs at least 3 samples" in not_checked(diagnosed(run), ID).reason
 
 
 def test_weights_that_do_not_move_at_all_are_no_matter_of_the_rate(chain: Chains) -> None:

@@ -167,6 +167,22 @@ def test_dropout_of_inputs_and_in_a_run_that_learns_passes(chain: Chains) -> Non
     assert severity(dropping(chain(3), learning(300), [0.95])) is None
 
 
+@pytest.mark.parametrize(
+    ("share", "end", "told"), [(0.95, 2.1, True), (0.75, 2.1, False), (0.95, 1.6, False)]
+)
+def test_dropout_is_told_of_a_run_that_gained_little(
+    chain: Chains,
+    share: float,
+    end: float,
+    told: bool,  # noqa: FBT001
+) -> None:
+    losses = [*learning(100, end=end), *(end + 0.01 * (step % 3) for step in range(200))]
+    run = dropping(chain(3), losses, [share])
+    for step in range(0, 300, 5):
+        run.logits(step)
+    assert (severity(run) is not None) == told
+
+
 def test_a_factorisation_has_nothing_but_tables(chain: Chains) -> None:
     run = chain(0).losses(stalled(0.69, 300), every=5)
     run.parameter("users.weight", shape=(500, 16), depth=1, module_type="Embedding")
@@ -176,9 +192,21 @@ def test_a_factorisation_has_nothing_but_tables(chain: Chains) -> None:
     assert severity(run) is Severity.ERROR
 
 
-def test_a_short_or_unsampled_run_is_not_judged(chain: Chains) -> None:
-    short = decayed(chain(3), stalled(2.3, 60), 1.5)
-    assert "100 are needed" in not_checked(diagnosed(short), ID).reason
+@pytest.mark.parametrize(("halved_in", "told"), [(40, True), (200, False)])
+def test_a_short_run_is_judged_by_what_its_weights_have_lost(
+    chain: Chains,
+    halved_in: int,
+    told: bool,  # noqa: FBT001
+) -> None:
+    run = decayed(chain(3), stalled(2.3, 60), 1.5, norm=halving(halved_in))
+    assert severity(run) is (Severity.WARNING if told else None)
+
+
+def test_decay_of_weights_that_get_no_gradient_at_all_is_not_its_matter(chain: Chains) -> None:
+    assert severity(decayed(chain(3), stalled(2.3, 300), 1.5, gradient=0.0)) is None
+
+
+def test_an_unsampled_run_is_not_judged(chain: Chains) -> None:
     unsampled = chain(3).losses(stalled(2.3, 300))
     assert "3 are needed" in not_checked(diagnosed(unsampled), ID).reason
 

@@ -229,3 +229,50 @@ def test_a_warm_up_of_a_run_that_has_not_ended_is_none_too_long(chain: Chains) -
     run.write(status=Status.RUNNING)
     store = Store.open(run.store)
     assert ID in diagnose_run(store, store.runs()[0], detectors=[ID]).passed
+
+
+def watched(run: Chain, values: Sequence[float], *, mode: str, name: str = "val_loss") -> Chain:
+    """A run of ten steps a value, which ReduceLROnPlateau is given without any patience."""
+    losses = learning(10 * len(values))
+    for step, loss in enumerate(losses):
+        value = values[step // 10] if step % 10 == 9 else None
+        run.add("steps", step=step, loss=loss, lr=0.1, flags=1, samples=64, watched_value=value)
+    run.metric(name, {10 * place + 8: value for place, value in enumerate(values)})
+    run.event("scheduler", **{"class": "ReduceLROnPlateau", "mode": mode, "patience": 0})
+    return run
+
+
+FALLS = [2.0 * 0.7**place for place in range(8)]
+RISES = [0.2 + 0.1 * place for place in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "name"),
+    [(FALLS, "max", "val_loss"), (RISES, "min", "val_accuracy"), (FALLS, "max", "val_error")],
+)
+def test_a_plateau_scheduler_that_cuts_because_of_improvement_is_found(
+    chain: Chains, values: list[float], mode: str, name: str
+) -> None:
+    result = found(diagnosed(watched(chain(1), values, mode=mode, name=name)), ID)
+    right = "min" if mode == "max" else "max"
+    assert (result.severity, result.first_step) == (Severity.WARNING, 19)
+    assert f"watches {name} in mode {mode}: it cut the learning rate 7 times" in result.message
+    assert f"mode {right} would have cut it 0 times" in result.message
+    assert result.advice.startswith(f"Pass mode='{right}'")
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "name"),
+    [
+        (FALLS, "min", "val_loss"),
+        (RISES, "max", "val_accuracy"),
+        (RISES, "min", "val_loss"),  # validation becomes worse
+        ([1.0] * 8, "max", "val_loss"),  # nothing moves in either mode
+        (FALLS, "max", "val_something"),  # whose name does not say which way is better
+        (FALLS[:2], "max", "val_loss"),  # two calls
+    ],
+)
+def test_a_plateau_scheduler_that_cuts_for_another_reason_passes(
+    chain: Chains, values: list[float], mode: str, name: str
+) -> None:
+    assert ID in diagnosed(watched(chain(1), values, mode=mode, name=name)).passed

@@ -55,7 +55,8 @@ def test_one_answer_to_four_classes_is_a_collapse_and_follows_from_not_learning(
 
 
 def test_a_run_that_learns_is_told_and_one_that_has_ended_well_is_warned(chain: Chains) -> None:
-    curves = {"info": learning(120, end=1.6), "warning": [*learning(60), *[0.1] * 60]}
+    falling = [2.3 - 0.006 * step for step in range(120)]
+    curves = {"info": falling, "warning": [*learning(60), *[0.1] * 60]}
     for severity, losses in curves.items():
         run = counted(chain(3).losses(losses, every=4), [64, 0, 0, 0], EVEN)
         assert found(diagnosed(run), ID).severity == severity

@@ -60,6 +60,26 @@ def test_a_loss_with_labels_makes_it_information(chain: Chains) -> None:
     assert found(diagnosed(run), ID).severity is Severity.INFO
 
 
+def test_a_loss_without_targets_whose_constant_is_known_is_no_excuse(chain: Chains) -> None:
+    """Of two views that have to agree a constant answer is the best there is."""
+    run = with_spread(chain(3), 0.01)
+    for step, loss in enumerate(learning(120)):
+        if step % 4 == 0:
+            run.add("loss_graphs", step=step, call=0, root=loss, constant_loss=0.1)
+    assert found(diagnosed(run), ID).severity is Severity.ERROR
+
+
+def test_a_target_that_a_loss_by_hand_reads_makes_it_information(chain: Chains) -> None:
+    run = with_spread(chain(3), 0.01)
+    for step, loss in enumerate(learning(120)):
+        if step % 4 == 0:
+            run.add(
+                "loss_graphs", step=step, call=0, pair=0, operation="gather", root=loss,
+                constant_loss=2.3,
+            )  # fmt: skip
+    assert found(diagnosed(run), ID).severity is Severity.INFO
+
+
 def test_adversaries_make_it_information(chain: Chains) -> None:
     assert (
         found(diagnosed(with_spread(chain(3, tags=("gan",)), 0.01)), ID).severity is Severity.INFO

@@ -1,0 +1,1 @@
+"""Programs that ask for themselves, over the Model Context Protocol: tools, and who answers."""

@@ -1,0 +1,133 @@
+"""What a loss would be if the model answered every example alike: the best such answer, searched.
+
+Runs on the writer thread, on copies. An answer that was fitted to a batch does better on it than on
+the next one, by as much as it does worse on a batch it was not fitted to; the mean of both is the
+loss of the best constant.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from telemetry.capture.losses.constant_search import (
+    N_ITERATIONS,
+    Group,
+    answer_units,
+    finite_value,
+    fit,
+    neutral,
+    scales,
+    strided,
+)
+from telemetry.capture.losses.replay import Program
+
+N_KEPT = 4  # batches that a constant is fitted to
+MAX_WORK = 4e8  # elements times operations times iterations of one fit: about a second
+SAME = 0.02  # a replay that misses the loss by more is of another function
+FAR = 1e4  # usual answers and more: no minimum is there
+ROWS_PER_UNIT = 10  # as many labels of each class tell their shares
+
+NOT_THE_SAME = "run again, the operations of the loss gave another value"
+UNBOUNDED = "the loss falls without bound as the answer grows"
+TOO_SLOW = "to run the loss again takes too long"
+FEW = "too few examples to know the best constant answer"
+FAILED = "the operations of the loss cannot be run again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """Losses of knowing nothing; None where they are not known, and why.
+
+    Attributes:
+        constant: Of the best constant answer.
+        naive: Of the answer 0, of one half after a sigmoid, of equal shares after a softmax.
+        reason: Why the constant is not known.
+    """
+
+    constant: float | None = None
+    naive: float | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Search:
+    """The constant of one loss, which goes on from batch to batch.
+
+    Attributes:
+        kept: The newest batches.
+        constants: Of the last fit.
+        fitted: What they cost on the batches of that fit.
+        n_seen: Batches so far.
+    """
+
+    kept: deque[Program] = field(default_factory=lambda: deque(maxlen=N_KEPT))
+    constants: dict[Group, Tensor] = field(default_factory=dict)
+    fitted: float | None = None
+    n_seen: int = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to fit now: at batches 1, 2, 4, 8, ..., for more of them change less."""
+        return self.n_seen & (self.n_seen - 1) == 0
+
+
+class ConstantAnswers:
+    """Searches the best constant of every loss of a run; the writer thread's alone."""
+
+    def __init__(self) -> None:
+        self._searches: dict[tuple[object, ...], _Search] = {}
+
+    def levels(self, program: Program, root: float) -> Levels:
+        """Levels of a loss on one batch, in its unit.
+
+        Args:
+            program: On the host.
+            root: What the training got.
+        """
+        try:
+            return self._levels(program, root)
+        except (RuntimeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
+            return Levels(reason=f"{FAILED}: {str(error).partition(chr(10))[0][:120]}")
+
+    def _levels(self, program: Program, root: float) -> Levels:
+        if not math.isfinite(root):
+            return Levels(reason="the loss is not finite")
+        own = {each.number: strided(each.values, each.stride) for each in program.answers}
+        again = float(program.evaluate(own))
+        if not abs(again - root) <= SAME * max(abs(root), 1e-3):
+            return Levels(reason=NOT_THE_SAME)
+        search = self._searches.setdefault(program.signature, _Search())
+        if N_ITERATIONS * len(program.instructions) * program.n_elements > MAX_WORK:
+            return Levels(reason=TOO_SLOW)
+        naive = finite_value([program], neutral(program))
+        before = finite_value([program], search.constants) if search.constants else None
+        search.kept.append(program)
+        search.n_seen += 1
+        if search.is_due:
+            kept = list(search.kept)
+            search.constants = fit(kept, search.constants)
+            search.fitted = finite_value(kept, search.constants)
+        return _joined(search, program, before=before, naive=naive)
+
+
+def _joined(
+    search: _Search, program: Program, *, before: float | None, naive: float | None
+) -> Levels:
+    """The mean of what the constants cost on batches that they were and were not fitted to."""
+    usual = scales(program)
+    if any(bool((c.abs() > FAR * usual[group]).any()) for group, c in search.constants.items()):
+        return Levels(naive=naive, reason=UNBOUNDED)
+    fitted = search.fitted
+    if fitted is None:
+        return Levels(naive=naive, reason=FAILED)
+    if before is None:
+        few = any(
+            each.values.numel() < ROWS_PER_UNIT * answer_units(each) ** 2
+            for each in program.answers
+        )
+        return Levels(naive=naive, reason=FEW) if few else Levels(constant=fitted, naive=naive)
+    if naive is not None:
+        before = min(before, max(naive, fitted))
+    return Levels(constant=(fitted + before) / 2, naive=naive)

@@ -1,0 +1,1 @@
+"""Curves of runs, laid over one another, as numbers and as files."""

@@ -1,0 +1,1 @@
+"""What is wrong with the answers of a model, on one page?"""

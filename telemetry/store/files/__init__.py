@@ -1,0 +1,1 @@
+"""What lies on the disk beside the rows: folders, shard files, locks, kept files."""

@@ -1,0 +1,1 @@
+"""DuckDB over the live shards of some runs, for statements of the product."""

@@ -1,0 +1,1 @@
+"""Statements that a user typed: what they may read, and their rows."""
