@@ -15,7 +15,7 @@ from telemetry.capture.losses.replay import Answer, Program
 from telemetry.capture.losses.tape import name_of
 
 N_ITERATIONS = 60  # of the first fit
-N_MORE = 20  # of the later ones, which start from the former constants
+N_MORE = 20  # of one that starts from the former constants
 GROWTH, SHRINKAGE = 1.2, 0.5
 FIRST_STEP = 0.3  # of the usual size of an answer
 LATER_STEP = 0.03  # of the same, from the former constants
@@ -59,19 +59,21 @@ def fit(programs: Sequence[Program], former: Constants) -> Constants:
         former: Of fewer of them; empty at first.
     """
     newest = programs[-1]
-    starts = [former] if former else [neutral(newest), _usual(newest), _between(newest)]
+    # What was fitted to few labels may have run off to where it is of no use for more of them.
+    starts = [neutral(newest), _usual(newest), _between(newest), *([former] if former else ())]
     valued = [(finite_value(programs, start), start) for start in starts]
     known = [(value, place) for place, (value, _) in enumerate(valued) if value is not None]
     if not known:
-        return starts[0]
+        return starts[-1]
     best_value, place = min(known)
     best = valued[place][1]
+    goes_on = best is former
     usual = scales(newest)
-    first = LATER_STEP if former else FIRST_STEP
+    first = LATER_STEP if goes_on else FIRST_STEP
     steps = {group: torch.full_like(c, first * usual[group]) for group, c in best.items()}
     signs = {group: torch.zeros_like(c) for group, c in best.items()}
     current = best
-    for _ in range(N_MORE if former else N_ITERATIONS):
+    for _ in range(N_MORE if goes_on else N_ITERATIONS):
         value, gradients = _gradients(programs, current)
         if not math.isfinite(value):
             steps = {group: step * SHRINKAGE for group, step in steps.items()}

@@ -78,12 +78,15 @@ def replayed(rows: Rows, steps: IntArray, losses: FloatArray, calls: FloatArray)
     if factors is None:
         return Replayed(levels=None, reason="the recorded loss is not what backward starts from")
     share = passes * factors
-    naive = rows.floats("naive_loss") * share
-    naive = naive[rows.ints("n_naive") == rows.ints("calls")]
+    naives = rows.floats("naive_loss") * share
+    naive = _level(naives[rows.ints("n_naive") == rows.ints("calls")])
+    constant = _level((rows.floats("constant_loss") * share)[known])
+    if naive is not None and constant is not None:
+        constant = min(constant, naive)  # to know nothing is a constant answer too
     return Replayed(
         levels=Baseline(
-            naive=_level(naive),
-            constant=_level((rows.floats("constant_loss") * share)[known]),
+            naive=naive,
+            constant=constant,
             kind=_kind(rows.texts("operation"), rows.texts("head")),
         )
     )
