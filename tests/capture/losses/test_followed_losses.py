@@ -94,6 +94,22 @@ def test_a_written_out_entropy_has_the_level_of_the_labels(tmp_path: Path, loss:
     assert 0.8 * math.log(N_CLASSES) < levels.constant <= 1.02 * math.log(N_CLASSES)
 
 
+def test_no_constant_costs_more_than_knowing_nothing(tmp_path: Path) -> None:
+    """Two labels tell little of four classes: the first constants run off, the next must not."""
+    labels = iter([[0, 1], [2, 3]] + [[0, 1, 2, 3]] * N_STEPS)
+    model = nn.Linear(1, N_CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    with TelemetryCallback(model, optimizer, store=tmp_path, every=1, overhead_budget=None):
+        for _ in range(N_STEPS):
+            targets = torch.tensor(next(labels))
+            optimizer.zero_grad()
+            gathered(model, torch.ones(len(targets), 1), targets).backward()
+            optimizer.step()
+    costs = [row["constant_loss"] for row in rows(tmp_path) if row["constant_loss"] is not None]
+    assert costs
+    assert max(costs) <= math.log(N_CLASSES) * 1.02
+
+
 def test_a_written_out_squared_error_has_the_level_of_the_known_one(tmp_path: Path) -> None:
     def known(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return functional.mse_loss(model(inputs)[:, 0], targets)
