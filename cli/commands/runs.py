@@ -22,6 +22,7 @@ from telemetry.cli.screens import run_list
 from telemetry.cli.screens.run_list import RunList, loss_trends, show_runs
 from telemetry.cli.sorting import COLUMNS, sorted_runs
 from telemetry.format.manifest import Status
+from telemetry.store.runs.catalog import NewestRuns
 from telemetry.store.runs.run import Run
 
 GROUP = "Look"
@@ -75,20 +76,26 @@ def command(  # noqa: PLR0913 - one argument per option
 
     screen = open_screen(settings)
     store = telemetry.Store.open(settings.store)
-    found = filter_runs(
-        store.runs(), project=project, tags=tags, status=status, since=since, now=run_list.now()
-    )
-    if where is not None:
-        found = _where(store, found, where)
-    if sort is not None and sort not in COLUMNS:
-        found = store.with_metrics(found)
-    found = sorted_runs(found, sort)
-    shown = store.with_metrics(found if show_all else found[:limit])
+    if show_all or any((project, tags, status, since, where, sort)):
+        runs = filter_runs(
+            store.runs(), project=project, tags=tags, status=status, since=since, now=run_list.now()
+        )
+        if where is not None:
+            runs = _where(store, runs, where)
+        if sort is not None and sort not in COLUMNS:
+            runs = store.with_metrics(runs)
+        runs = sorted_runs(runs, sort)
+        projects = frozenset(run.ref.project for run in runs)
+        newest = runs if show_all else runs[:limit]
+        found = NewestRuns(runs=newest, total=len(runs), projects=projects)
+    else:
+        found = store.newest_runs(limit)
+    shown = store.with_metrics(found.runs)
     for run in shown:
         if run.manifest is None:
             screen.warn(run.reason)
     if screen.wants_json:
-        screen.json({"runs": [run.to_json() for run in shown], "total": len(found)})
+        screen.json({"runs": [run.to_json() for run in shown], "total": found.total})
         return
     screen.note(*_title(settings, found))
     listed = RunList(
@@ -99,7 +106,7 @@ def command(  # noqa: PLR0913 - one argument per option
         # What the runs are sorted by is shown, however narrow the terminal.
         added=None if sort in {None, *COLUMNS} else sort,
     )
-    show_runs(screen, listed, n_more=len(found) - len(shown))
+    show_runs(screen, listed, n_more=found.total - len(shown))
 
 
 def _where(store: "telemetry.Store", runs: Sequence[Run], condition: str) -> list[Run]:
@@ -110,7 +117,7 @@ def _where(store: "telemetry.Store", runs: Sequence[Run], condition: str) -> lis
     return [run for run in runs if (run.ref.project, run.run) in wanted]
 
 
-def _title(settings: Settings, runs: Sequence[Run]) -> tuple[Cell, ...]:
-    projects = sorted({run.project for run in runs})
-    name = projects[0] if len(projects) == 1 else plural(len(projects), "project")
-    return Span(name, Style.STRONG), str(settings.store), plural(len(runs), "run")
+def _title(settings: Settings, found: NewestRuns) -> tuple[Cell, ...]:
+    n_projects = len(found.projects)
+    name = found.runs[0].project if n_projects == 1 else plural(n_projects, "project")
+    return Span(name, Style.STRONG), str(settings.store), plural(found.total, "run")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from telemetry.configuration import store_folder
 from telemetry.errors import StoreUnreadable
 from telemetry.format.runs import local_folder
-from telemetry.store.runs.catalog import list_runs, run_folders
+from telemetry.store.runs.catalog import NewestRuns, list_runs, newest_runs, run_folders
 from telemetry.store.runs.run import Run
 from telemetry.store.runs.runs import Runs
 from telemetry.store.runs.select import select_run
@@ -77,6 +77,10 @@ class Store:
     def runs(self) -> Runs:
         """Every run, newest first; unreadable ones are listed with the reason."""
         return Runs(list_runs(self.path))
+
+    def newest_runs(self, limit: int) -> NewestRuns:
+        """The newest runs, and how many there are: quicker than `runs` in a store of thousands."""
+        return newest_runs(self.path, limit)
 
     def select(self, selector: str) -> Run:
         """The one run that a selector means, with its metrics.

@@ -60,7 +60,9 @@ def fit(programs: Sequence[Program], former: Constants) -> Constants:
     """
     newest = programs[-1]
     # What was fitted to few labels may have run off to where it is of no use for more of them.
-    starts = [neutral(newest), _usual(newest), _between(newest), *([former] if former else ())]
+    starts: list[Constants] = [neutral(newest), _usual(newest), _between(newest)]
+    if former:
+        starts.append(former)
     valued = [(finite_value(programs, start), start) for start in starts]
     known = [(value, place) for place, (value, _) in enumerate(valued) if value is not None]
     if not known:

@@ -2,9 +2,10 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 from telemetry.errors import StoreUnreadable
@@ -49,6 +50,38 @@ def list_runs(store: Path, *, now: datetime | None = None) -> list[Run]:
     found = [_loaded(path, kept.read, now) for path in run_folders(store)]
     kept.save()
     return sorted(found, key=lambda run: (run.started, run.run), reverse=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewestRuns:
+    """The first runs of a list.
+
+    Attributes:
+        runs: So many as were asked for, in order.
+        total: How many the whole list has.
+        projects: Of the whole list, as their folders are called.
+    """
+
+    runs: Sequence[Run]
+    total: int
+    projects: frozenset[str]
+
+
+def newest_runs(store: Path, limit: int, *, now: datetime | None = None) -> NewestRuns:
+    """The first runs of `list_runs`: manifests of other runs are not parsed where they are kept."""
+    now = now or datetime.now(UTC)
+    kept = KeptManifests(store, now_s=now.timestamp())
+    found: list[tuple[tuple[str, str], Path, Run | None]] = []
+    for path in run_folders(store):
+        started = kept.started(path)
+        run = _loaded(path, kept.read, now) if started is None else None
+        name = path.name.removeprefix("run=")
+        found.append(((run.started if run else started or "", name), path, run))
+    found.sort(key=itemgetter(0), reverse=True)
+    runs = [run or _loaded(path, kept.read, now) for _, path, run in found[:limit]]
+    kept.save()
+    projects = frozenset(path.parent.name for _, path, _ in found)
+    return NewestRuns(runs=runs, total=len(found), projects=projects)
 
 
 def run_folders(store: Path) -> Iterator[Path]:

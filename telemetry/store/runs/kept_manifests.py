@@ -3,9 +3,11 @@
 What is kept is the JSON object of `run.json` as it was read, and it is parsed as that would be. It
 counts while `run.json` is the file that it was: same size, times of change, and place on the disk.
 The two parts that lists and sweeps do not ask for, and that are two thirds of it, are left out.
+When the run started stands before it, so that the newest runs are found without parsing all.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +26,9 @@ from telemetry.store.files.catalogue_file import (
 )
 
 NAME = "catalogue"
-VERSION = "1"
+VERSION = "2"
 LEFT_OUT = ("files", "environment")
+BETWEEN = b"\t"  # the start and the object: neither holds one
 
 
 class KeptManifests:
@@ -42,27 +45,35 @@ class KeptManifests:
             StoreUnreadable: as `read_manifest`.
         """
         path = f"{folder}/{MANIFEST_NAME}"
-        place = place_of(folder)
         before = state_of(path)
-        state = "" if before is None else state_text(before)
-        line = self._file.get(place)
-        kept = None if line is None or line.state != state else self._kept(folder, line.text)
+        text = self._text(folder, before)
+        kept = None if text is None else self._parsed(folder, text)
         if kept is not None:
             return kept
         document = read_document(folder)
         manifest = parse_manifest(document, where=path)
         if before is not None and manifest.closed and is_settled(before, now_s=self._now_s):
             # If it has changed since it was looked at, nothing will ever be in that state again.
-            self._keep(place, state, document)
+            self._keep(folder, before, manifest, document)
         return manifest
+
+    def started(self, folder: Path) -> str | None:
+        """When a run started, as its manifest says; None where its manifest must be read."""
+        text = self._text(folder, state_of(f"{folder}/{MANIFEST_NAME}"))
+        return None if text is None else text.partition(BETWEEN)[0].decode()
 
     def save(self) -> None:
         """Keep what was read for the next reader, where that is possible."""
         self._file.save()
 
-    def _kept(self, folder: Path, text: bytes) -> Manifest | None:
+    def _text(self, folder: Path, state: os.stat_result | None) -> bytes | None:
+        """What is kept of a run whose manifest is in that state."""
+        line = self._file.get(place_of(folder))
+        return line.text if line and state and line.state == state_text(state) else None
+
+    def _parsed(self, folder: Path, text: bytes) -> Manifest | None:
         try:
-            document = json_values.loads(text)
+            document = json_values.loads(text.partition(BETWEEN)[2])
         except ValueError:  # not what `_keep` writes
             return None
         if not isinstance(document, dict):
@@ -71,14 +82,18 @@ class KeptManifests:
         parts = {name: _Part(rest, name) for name in LEFT_OUT}
         return parse_manifest({**document, **parts}, where=f"{folder}/{MANIFEST_NAME}")
 
-    def _keep(self, place: str, state: str, document: Mapping[str, Json]) -> None:
+    def _keep(
+        self, folder: Path, state: os.stat_result, manifest: Manifest, document: Mapping[str, Json]
+    ) -> None:
         kept = {name: value for name, value in document.items() if name not in LEFT_OUT}
         try:
             # As it was read, infinities and lone surrogates included.
-            text = json.dumps(kept, separators=(",", ":"))
+            text = json.dumps(kept, separators=(",", ":")).encode()
         except RecursionError:
             return
-        self._file.put(place, state, text.encode())
+        if manifest.started.isascii() and manifest.started.isprintable():
+            begun = manifest.started.encode()
+            self._file.put(place_of(folder), state_text(state), begun + BETWEEN + text)
 
 
 class _Rest:

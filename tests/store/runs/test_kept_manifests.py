@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import START, RunBuilder
 
-from telemetry.format.manifest import Status
+from telemetry.format.manifest import Manifest, Status, parse_manifest
+from telemetry.json_values import Json
 from telemetry.store.files import catalogue_file
 from telemetry.store.runs import kept_manifests
-from telemetry.store.runs.catalog import list_runs, load_run, run_folders
+from telemetry.store.runs.catalog import list_runs, load_run, newest_runs, run_folders
 from telemetry.store.runs.run import Run
 
 Operation = Callable[[Path, str], None]
@@ -68,6 +69,7 @@ def check(store: Path) -> None:
     expected = plain(read_alone(store, now))
     assert plain(list_runs(store, now=now)) == expected
     assert plain(list_runs(store, now=now)) == expected
+    assert plain(list(newest_runs(store, 2, now=now).runs)) == expected[:2]
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -178,17 +180,19 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "torn": lambda content: content[: len(content) // 2],
     "torn at a line": lambda content: content[: content.rindex(b"\n", 0, -1) + 1],
     "a digit": lambda content: content.replace(b'"steps":0', b'"steps":7'),
-    "another version": lambda content: content.replace(b"catalogue 1", b"catalogue 2"),
+    "another version": lambda content: content.replace(b"catalogue 2", b"catalogue 1"),
     "garbage": lambda content: bytes(reversed(content)),
     "signed garbage": lambda _: signed(b"\xff\xfe\t1\t{}\nno fields\n"),
-    "signed list": lambda content: signed(_with_text(content, b"[1]")),
-    "signed nonsense": lambda content: signed(_with_text(content, b"{")),
+    "signed list": lambda content: signed(_with_text(content, b"\t[1]")),
+    "signed nonsense": lambda content: signed(_with_text(content, b"\t{")),
 }
 
 
 def signed(body: bytes) -> bytes:
     """What a catalogue of these lines would be."""
-    blank = catalogue_file.CatalogueFile(Path("/nowhere"), kept_manifests.NAME, version="1")
+    blank = catalogue_file.CatalogueFile(
+        Path("/nowhere"), kept_manifests.NAME, version=kept_manifests.VERSION
+    )
     return blank._head(body) + body
 
 
@@ -321,3 +325,24 @@ def test_the_order_is_that_of_the_starts(tmp_path: Path) -> None:
         RunBuilder(store=tmp_path, run=run, started=START + timedelta(hours=hours)).write()
     for _ in range(2):
         assert [run.run for run in list_runs(tmp_path, now=later())] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_the_newest_runs_are_the_first_of_the_list(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run, hours in (("a", 1), ("b", 3), ("c", 2)):
+        started = START + timedelta(hours=hours)
+        RunBuilder(store=tmp_path, run=run, project=f"of {run}", started=started).write()
+    listed = list_runs(tmp_path, now=later())
+    parsed: list[str] = []
+
+    def counted(raw: Mapping[str, Json], where: str) -> Manifest:
+        parsed.append(where)
+        return parse_manifest(raw, where=where)
+
+    monkeypatch.setattr(kept_manifests, "parse_manifest", counted)
+    found = newest_runs(tmp_path, limit, now=later())
+    assert plain(list(found.runs)) == plain(listed[:limit])
+    assert found.total == len(found.projects) == len(listed)
+    assert len(parsed) == min(limit, len(listed))
