@@ -48,7 +48,7 @@ def adam_low(bench: Bench) -> None:
     _classify(bench, model, Adam(model.parameters(), bench.fault(1e-6, without=1e-3)))
 
 
-@fault("F16b", "learning_rate_too_low", by=300)
+@fault("F16b", "clip_saturation", "learning_rate_too_low", by=300)
 def clipped_away(bench: Bench) -> None:
     """A usual rate, and gradients clipped to a ten-thousandth."""
     model = mlp(MLP_3)

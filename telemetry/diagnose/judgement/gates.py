@@ -12,6 +12,9 @@ LASTING_SHARE = 0.5  # of the samples after the first: what goes away by itself 
 WARM_IN_STEPS = 20
 WARM_IN_SHARE = 0.02
 LEFT_BEHIND = 2  # the floor of samples looks at least once while the steps grow by an eighth
+# Largest update / weight of any matrix: half of the least usual; too small 3e-7 to 4e-4, random
+# labels 1e-3.
+SMALL_STEP = 2.0**-11
 SUSTAINED_SAMPLES = 32  # a median of three single squared errors reaches four times their mean
 
 

@@ -23,6 +23,7 @@ def train(  # noqa: PLR0913 - the differences
     validates: str = "held",
     logs_training: bool = False,
     tells: bool = False,
+    alike: float = 0.0,
     steps: int = 300,
 ) -> None:
     """Train and record once.
@@ -39,6 +40,7 @@ def train(  # noqa: PLR0913 - the differences
         logs_training: Whether the accuracy of the first set evaluated is logged as that of
             training.
         tells: Whether a feature of the training samples is their label.
+        alike: Share of the training samples that are one and the same.
         steps: Optimizer steps.
     """
     torch.manual_seed(seed)
@@ -53,6 +55,7 @@ def train(  # noqa: PLR0913 - the differences
     held[:n_shared] = torch.arange(n_shared)
     if tells:
         x[:n_samples, -1] = y[:n_samples].float()
+    x[: int(alike * n_samples)] = x[0]
     sets = {"held": [held], "training": [torch.arange(n_samples)]}
     sets["both"] = [*sets["training"], held]
     model = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 2))

@@ -2,9 +2,11 @@
 
 Symptom: the norm of the gradient is cut in 98 % of the last 200 steps, to an eighth of its size or
 less: what is left is SGD with normalised gradients, whose rate falls as gradients grow.
-Fix: nothing is broken; raise max_norm or know that the learning rate is multiplied by max_norm over
-the norm. Optimizers of the Adam family hardly notice.
-Not flagged: always information, for some recipes clip on purpose at every step.
+Fix: raise max_norm, or know that the learning rate is multiplied by max_norm over the norm.
+Optimizers of the Adam family hardly notice.
+Information: runs that learn, for some recipes clip on purpose at every step; optimizers whose steps
+do not depend on the size of the gradient; runs that fail although their steps are of usual size, or
+whose steps would be too small without clipping.
 Source: Pascanu et al., arXiv:1211.5063; Chen et al., arXiv:2007.14469.
 """
 
@@ -12,8 +14,9 @@ from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
 from telemetry.diagnose.finding import NotChecked, Severity
+from telemetry.diagnose.judgement.gates import SMALL_STEP
 from telemetry.diagnose.judgement.robust import median
-from telemetry.diagnose.judgement.severity import Size, measured
+from telemetry.diagnose.judgement.severity import Size, statistical
 from telemetry.diagnose.wording import example, number
 from telemetry.store.sessions.rows import Rows
 
@@ -26,8 +29,12 @@ FACTOR = 8.0  # times that the norm exceeds the limit
 SQL = """
 SELECT
     s.step,
-    MIN(s.clip_coefficient) AS coefficient
+    MIN(s.clip_coefficient) AS coefficient,
+    MAX(l.update_ratio) AS update_ratio
 FROM steps AS s
+LEFT JOIN layers AS l
+    ON l.run = s.run
+    AND l.step = s.step
 WHERE s.run = $run
 GROUP BY s.step
 HAVING COUNT(s.clip_coefficient) > 0
@@ -54,8 +61,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return None
     steps = rows.ints("step")[-STEPS:][clipped]
     adaptive = context.is_adaptive
+    largest = median(rows.floats("update_ratio"))
+    starves = not adaptive and largest <= SMALL_STEP < largest * factor
     return Candidate(
-        strength=measured(Size.SLIGHT),
+        strength=statistical(Size.CLEAR if starves else Size.SLIGHT),
         message=f"clipping cuts the gradient norm in {share:.0%} of {coefficients.size} steps, "
         f"usually by {number(factor)}× (limit {number(limits['factor'])}×)",
         advice=(
@@ -66,6 +75,7 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         else f"In effect, the learning rate is divided by {number(factor)}, and by more where "
         "gradients are larger; raise max_norm to clip only the exceptional gradients.",
         first_step=int(steps[0]),
+        earliest=int(rows.ints("step")[rows.floats("coefficient") < 1][0]),
         last_step=int(steps[-1]),
         value=factor,
         threshold=limits["factor"],
@@ -81,8 +91,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
 DETECTOR = Detector(
     id=ID,
     title="nearly every step is clipped",
-    tier=Tier.INFO,
-    severity=Severity.INFO,
+    tier=Tier.STATISTICAL,
+    severity=Severity.WARNING,
     needs=(),
     sql=SQL,
     parameters={"clipped_share": CLIPPED_SHARE, "factor": FACTOR},
@@ -91,6 +101,7 @@ DETECTOR = Detector(
     ),
     source="arXiv:1211.5063, arXiv:2007.14469",
     judge=judge,
+    causes=("learning_rate_too_low", "loss_not_decreasing", "loss_plateau"),
     shown=Shown(
         normal="Clipping acts on exceptional steps only; the usual norm is below max_norm.",
     ),

@@ -6,10 +6,10 @@ began. Of a loss with negative values it is a tenth of the noise of one step.
 Fix: multiply the learning rate by the power of two that the finding prints; where clipping makes
 the steps small, raise its norm.
 Not flagged: runs that learn, have converged, or whose loss does not measure progress; a rate that
-is still warming up; steps at a rate that has decayed, which are scaled up to the largest; runs in
-which one matrix takes usual steps (a head over a frozen body, rates by layer, adapters); runs whose
-steps would ask for more over 100 steps, or over the plan; weights that do not move at all, which is
-not caused by the rate.
+is still warming up in a run that goes on or is short; steps at a rate that has decayed, which are
+scaled up to the largest; runs in which one matrix takes usual steps (a head over a frozen body,
+rates by layer, adapters); runs whose steps would ask for more over 100 steps, or over the plan;
+weights that do not move at all, which is not caused by the rate.
 Information: a slow fall of the loss; one too noisy to measure, unless steps are four times smaller
 still; fine-tuning, which starts far below the loss of knowing nothing and wants small steps.
 Source: Smith, arXiv:1506.01186; Humbatova et al., arXiv:1910.11015.
@@ -29,7 +29,13 @@ from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
 from telemetry.diagnose.detector import Detector, Limits, Mechanism, Shown, Tier, Verdict
 from telemetry.diagnose.finding import NotChecked, Severity
-from telemetry.diagnose.judgement.gates import PERSISTENT_K, Persistence, is_warming_up, persistence
+from telemetry.diagnose.judgement.gates import (
+    PERSISTENT_K,
+    SMALL_STEP,
+    Persistence,
+    is_warming_up,
+    persistence,
+)
 from telemetry.diagnose.judgement.progress import SIGNAL_LIMIT, SIGNED, State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.judgement.severity import Size, measured
@@ -38,7 +44,6 @@ from telemetry.diagnose.wording import MATRICES, example, number
 from telemetry.store.sessions.rows import Rows
 
 ID = "learning_rate_too_low"
-STEP_LIMIT = 2.0**-11  # half of the least usual; too small 3e-7 to 4e-4, random labels 1e-3
 ASKED_LIMIT = 0.1  # of the loss, by all steps; too small 1e-5 to 0.09, random labels 0.14
 NOISY_FACTOR = 0.25  # of the limit, where the loss is too noisy to agree
 STAYS = 1.05  # times the start: a loss that has not risen, however high it began ...
@@ -140,7 +145,8 @@ def _missing(samples: _Samples, asked: float, context: RunContext) -> str:
     n_rated = int(samples.rated.sum())
     if not context.progress.measurable and context.progress.reason != SIGNED:
         return context.progress.reason
-    if is_warming_up(context.steps.lr):
+    still_planned = not context.finished or context.n_steps < MIN_STEPS
+    if still_planned and is_warming_up(context.steps.lr):
         return "the learning rate is still warming up"
     if n_rated < PERSISTENT_K:
         return (
@@ -283,7 +289,7 @@ DETECTOR = Detector(
     severity=Severity.WARNING,
     needs=(Need.LOSS, Need.UPDATE),
     sql=SQL,
-    parameters={"step_limit": STEP_LIMIT, "asked_limit": ASKED_LIMIT},
+    parameters={"step_limit": SMALL_STEP, "asked_limit": ASKED_LIMIT},
     advice="Multiply the learning rate by a power of two until the loss falls.",
     source="arXiv:1506.01186, arXiv:1910.11015",
     judge=judge,

@@ -262,7 +262,7 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[Deviation]
     straight = rise > 0 and float(np.abs(course.lr - line).max()) <= STRAIGHT * rise
     level = context.baseline.naive or context.progress.start
     left = context.progress.measurable and context.progress.end >= LEFT_SHARE * level
-    if is_warming_up(course.lr) and straight and left and not context.progress.flat:
+    if is_warming_up(course.lr) and straight and left:
         yield Deviation(
             strength=measured(),
             message=f"the learning rate is still warming up at the last of {n} steps: it rose "
@@ -270,7 +270,7 @@ def _endless_warm_up(course: Course, context: RunContext) -> Iterator[Deviation]
             f"the loss is still {context.progress.end / level:.0%} of its first value",
             advice="End the warm-up within the first tenth of the run: check whether its length "
             "is counted in steps or in epochs.",
-            first_step=int(course.steps[n // 2]),
+            first_step=int(course.steps[0]),
             value=1.0,
             threshold=0.1,
             unit="share",

@@ -7,6 +7,7 @@ import pytest
 from judged_runs import WIDTH, Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.finding import Severity
+from telemetry.format.manifest import Status
 
 ID = "learning_rate_too_low"
 N = WIDTH**2
@@ -97,11 +98,27 @@ def test_fine_tuning_is_information(chain: Chains) -> None:
     assert severity(trained) is Severity.INFO
 
 
-def test_a_rate_that_still_warms_up_is_not_judged(chain: Chains) -> None:
+@pytest.mark.parametrize(("status", "steps"), [(Status.RUNNING, 300), (Status.FINISHED, 90)])
+def test_a_rate_that_still_warms_up_is_not_judged(
+    chain: Chains, status: Status, steps: int
+) -> None:
+    run = stepping(chain(3), stalled(2.3, steps), [1e-5] * 3)
+    warm_up(run)
+    assert "warming up" in not_checked(diagnosed(run, status=status), ID).reason
+
+
+def test_a_run_that_ends_in_its_warm_up_is_judged(chain: Chains) -> None:
     run = stepping(chain(3), stalled(2.3, 300), [1e-5] * 3)
+    warm_up(run)
+    diagnosis = diagnosed(run)
+    assert found(diagnosis, ID).consequence_of == "schedule"
+    assert found(diagnosis, "schedule").severity is Severity.WARNING
+
+
+def warm_up(run: Chain) -> None:
+    """A rate that rises in every step."""
     for row in run.rows["steps"]:
         row["lr"] = 1e-6 * (1 + int(str(row["step"])))
-    assert "warming up" in not_checked(diagnosed(run), ID).reason
 
 
 def test_small_steps_at_a_decayed_rate_do_not_count(chain: Chains) -> None:
