@@ -12,7 +12,7 @@ Record = Callable[..., TelemetryCallback]
 N_IN, N_CLASSES, WIDTH, N_MICRO = 32, 10, 32, 8
 
 
-def train(
+def train(  # noqa: PLR0913 - the differences
     record: Record,
     *,
     seed: int,
@@ -20,6 +20,8 @@ def train(
     reports_root: bool = False,
     lr: float = 0.08,
     n_inputs: int = 16,
+    clears: bool = False,
+    noise: float = 2.0,
     every: int = 4,
 ) -> None:
     """Train and record once.
@@ -31,6 +33,8 @@ def train(
         reports_root: Whether the loop reports what it calls backward on, and not the loss.
         lr: Learning rate of SGD with momentum.
         n_inputs: Of a micro-batch.
+        clears: Whether gradients are cleared before each micro-batch.
+        noise: Deviation of the inputs about their centres.
         every: Steps from one sample to the next.
     """
     torch.manual_seed(seed)
@@ -42,8 +46,10 @@ def train(
         for _ in range(100):
             optimizer.zero_grad()
             for _ in range(N_MICRO):
+                if clears:
+                    optimizer.zero_grad()
                 labels = torch.randint(N_CLASSES, (n_inputs,), generator=generator)
-                inputs = centres[labels] + 2 * torch.randn(n_inputs, N_IN, generator=generator)
+                inputs = centres[labels] + noise * torch.randn(n_inputs, N_IN, generator=generator)
                 loss = functional.cross_entropy(model(inputs), labels)
                 root = loss / divisor
                 root.backward()
