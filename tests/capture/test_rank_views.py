@@ -13,7 +13,7 @@ from telemetry.store.sessions.rows import SqlValue
 from telemetry.store.store import Store
 
 SCRIPT = Path(__file__).parents[1] / "support" / "ranked.py"
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5  # float32 sums of other parts, added in another order: differs by machine
 WAYS = ("ddp-2", "ddp-4", "fsdp-2", "fsdp-4")
 KEYS = {
     "layers": ("step", "parameter"),
