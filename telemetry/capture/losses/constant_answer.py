@@ -7,7 +7,7 @@ loss of the best constant.
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -15,19 +15,24 @@ from telemetry.capture.losses.constant_search import (
     N_ITERATIONS,
     Group,
     answer_units,
+    drawn,
     finite_value,
     fit,
     neutral,
     scales,
     strided,
 )
+from telemetry.capture.losses.parts import parts_of
 from telemetry.capture.losses.replay import Program
+from telemetry.capture.losses.right_answers import RightAnswers, right_answers
 
 N_KEPT = 4  # batches that a constant is fitted to
 MAX_WORK = 4e8  # elements times operations times iterations of one fit: about a second
 SAME = 0.02  # a replay that misses the loss by more is of another function
 FAR = 1e4  # usual answers and more: no minimum is there
 ROWS_PER_UNIT = 10  # as many labels of each class tell their shares
+
+SHIFTS = (0.3, 1.9)
 
 NOT_THE_SAME = "run again, the operations of the loss gave another value"
 UNBOUNDED = "the loss falls without bound as the answer grows"
@@ -43,12 +48,36 @@ class Levels:
     Attributes:
         constant: Of the best constant answer.
         naive: Of the answer 0, of one half after a sigmoid, of equal shares after a softmax.
+        drawn: The larger loss of two constants that are no special ones, of a loss that reads
+            nothing but outputs and parameters; else None.
+        right: Of right answers.
         reason: Why the constant is not known.
     """
 
     constant: float | None = None
     naive: float | None = None
+    drawn: float | None = None
+    right: RightAnswers | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitLoss:
+    """What of a loss reads targets and what does not; None where it is no such sum.
+
+    Attributes:
+        n_terms: How many terms it has.
+        of_targets: Those that read targets.
+        free: The others.
+        penalties: Those of them that read parameters alone.
+        constant: What the first would be of the best constant answer.
+    """
+
+    n_terms: int | None = None
+    of_targets: float | None = None
+    free: float | None = None
+    penalties: float | None = None
+    constant: float | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -91,6 +120,27 @@ class ConstantAnswers:
         except (RuntimeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
             return Levels(reason=f"{FAILED}: {str(error).partition(chr(10))[0][:120]}")
 
+    def parts(self, program: Program) -> SplitLoss:
+        """The parts of a loss on one batch, in its unit.
+
+        Args:
+            program: On the host.
+        """
+        try:
+            found = parts_of(program)
+            if found is None:
+                return SplitLoss()
+            levels = self._levels(found.program, found.of_targets)
+        except (RuntimeError, TypeError, ValueError, LookupError, NotImplementedError):
+            return SplitLoss()
+        return SplitLoss(
+            n_terms=found.n_terms,
+            of_targets=found.of_targets,
+            free=found.free,
+            penalties=found.penalties,
+            constant=levels.constant,
+        )
+
     def _levels(self, program: Program, root: float) -> Levels:
         if not math.isfinite(root):
             return Levels(reason="the loss is not finite")
@@ -109,7 +159,17 @@ class ConstantAnswers:
             kept = list(search.kept)
             search.constants = fit(kept, search.constants)
             search.fitted = finite_value(kept, search.constants)
-        return _joined(search, program, before=before, naive=naive)
+        joined = _joined(search, program, before=before, naive=naive)
+        return replace(joined, drawn=_drawn(program), right=right_answers(program))
+
+
+def _drawn(program: Program) -> float | None:
+    data = program.constants.keys() - program.trained
+    if any(program.constants[place].numel() > 1 for place in data):
+        return None
+    values = [finite_value([program], drawn(program, shift)) for shift in SHIFTS]
+    known = [value for value in values if value is not None]
+    return max(known, default=None)
 
 
 def _joined(

@@ -43,6 +43,23 @@ def neutral(program: Program) -> Constants:
     return {group_of(each): torch.zeros(answer_units(each)) for each in program.answers}
 
 
+def neutral_answers(program: Program) -> dict[int, Tensor]:
+    """The neutral constant of each answer in its shape, by place."""
+    constants = neutral(program)
+    return {
+        each.number: _spread(each, constants[group_of(each)], program) for each in program.answers
+    }
+
+
+def drawn(program: Program, shift: float) -> Constants:
+    """Constants that are no special ones, of the usual size; others for another shift."""
+    return {
+        group_of(each): torch.cos(1.7 * torch.arange(answer_units(each)) + shift)
+        * each.values.detach().abs().mean().clamp(min=1e-6)
+        for each in program.answers
+    }
+
+
 def scales(program: Program) -> dict[Group, float]:
     """The usual size of each answer, at least 1."""
     return {

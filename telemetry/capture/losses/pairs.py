@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from torch import Tensor
 
 from telemetry.capture.losses.heads import HEAD_OPERATIONS, NO_HEAD, OF_CLASSES, Head, head_of
 from telemetry.capture.losses.slicing import Link, Slice
 from telemetry.capture.losses.tape import Key
-from telemetry.format.loss_operations import BINARY, DIFFERENCES, INDEXED, WEIGHTED
+from telemetry.format.loss_operations import BINARY, DIFFERENCES, INDEXED, SIGNED, WEIGHTED
 
 MAX_PAIRS = 4
-MEETING = DIFFERENCES | BINARY | INDEXED | WEIGHTED
+MEETING = DIFFERENCES | BINARY | INDEXED | SIGNED | WEIGHTED
+SMALL = 0.01
 LOGARITHMS = frozenset({"log", "log_sigmoid", "log_softmax"})
 RESHAPING = frozenset(
     {
@@ -20,7 +22,17 @@ RESHAPING = frozenset(
     }
 )
 EXPANDING = frozenset({"expand"})
+REORDERING = frozenset({"permute", "t", "transpose"})
+FLATTENING = frozenset({"view", "_unsafe_view", "_reshape_alias"})
+REDUCING = frozenset({"mean", "sum"})
 CLIPPING = frozenset({"clamp", "clamp_max", "clamp_min", "clip"})  # leaves an output what it is
+
+
+class Misaligned(StrEnum):
+    """Why the scores of a place do not meet the target of that place."""
+
+    TORN = "torn"  # a view of (N, C, ...) as rows of C takes them from several places
+    TRANSPOSED = "transposed"  # outputs run over (T, N), targets over (N, T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +46,7 @@ class Pair:
         output_head: The last operation of the output itself.
         values: What meets the target: the output, or what the loss made of it.
         target: What it meets.
+        output: As the model returned it.
         output_shape: Of the output as the model returned it.
         target_shape: Of the target before it was broadcast.
         is_output: Whether `values` are the output, at most reshaped or through its head.
@@ -41,6 +54,12 @@ class Pair:
             have as many: shapes such as (N, 1) and (N).
         is_made: Whether the loss made the target itself, such as ones of a generator's loss.
         labels: What the target was made from, entry by entry; None where it was read as it is.
+        misaligned: How the entries of output and target fail to belong together.
+        ignored: Class number that the loss leaves out; None where it may leave out others.
+        softmax: The softmax before they meet, past its logarithm; None where there is none, or
+            where its result was reshaped since.
+        class_dim: Dimension along which a class number picks; None for other losses.
+        place: Of the operation among those of the loss.
     """
 
     operation: str
@@ -49,12 +68,18 @@ class Pair:
     output_head: Head
     values: Tensor
     target: Tensor
+    output: Tensor
     output_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     is_output: bool
     is_broadcast: bool
     is_made: bool
     labels: Tensor | None
+    misaligned: Misaligned | None
+    ignored: int | None
+    softmax: Head | None
+    class_dim: int | None
+    place: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +87,9 @@ class _Value:
     """What is known of a tensor that depends on outputs.
 
     `shape` is that before it was expanded; `is_single` is true of one output, at most reshaped or
-    through a head; `is_raised` where dimensions were added to it.
+    through a head; `is_raised` where dimensions were added to it; `is_reordered` where dimensions
+    changed places; `torn` is the shape in which its second dimension was torn apart; `softmax` the
+    last one, as long as the shape is the same.
     """
 
     outputs: frozenset[Key]
@@ -70,6 +97,9 @@ class _Value:
     shape: tuple[int, ...]
     is_single: bool = True
     is_raised: bool = False
+    is_reordered: bool = False
+    torn: tuple[int, ...] = ()
+    softmax: Head | None = None
 
 
 def pairs_of(found: Slice) -> list[Pair]:
@@ -77,16 +107,17 @@ def pairs_of(found: Slice) -> list[Pair]:
     values = {
         key: _Value(
             outputs=frozenset({key}),
-            head=head_of(output.tensor),
+            head=(head := head_of(output.tensor)),
             shape=tuple(output.tensor.shape),
+            softmax=_of_classes(head),
         )
         for key, output in found.outputs.items()
     }
     pairs: list[Pair] = []
     scored: list[Pair] = []
     seen: set[int] = set()
-    for link in found.links:
-        for pair, target in _met(link, found, values):
+    for place, link in enumerate(found.links):
+        for pair, target in _met(link, place, found, values):
             origin = found.origins.get(target, pair.target)
             known = id(origin) if origin is not None else id(pair.target)
             if pair.operation in WEIGHTED and pair.head.name not in LOGARITHMS:
@@ -105,13 +136,36 @@ def single_softmax(found: Slice) -> bool:
     return any(head.name in OF_CLASSES and head.units == 1 for head in heads)
 
 
+def _class_dim(link: Link, n_dims: int) -> int | None:
+    if link.name not in INDEXED:
+        return None
+    if link.name == "index":
+        return n_dims - 1
+    dim = link.record.args[1] if link.name == "gather" else 1
+    return min(dim % n_dims, n_dims - 1) if isinstance(dim, int) else None
+
+
+def _of_classes(head: Head) -> Head | None:
+    return head if head.name in OF_CLASSES and head.units > 1 else None
+
+
+def adds_little(link: Link) -> bool:
+    """Whether a small number is added, lest a logarithm or a quotient be infinite."""
+    given = next(iter(link.record.args[1:2]), None)
+    is_small = isinstance(given, int | float) and 0 < abs(given) <= SMALL
+    return link.name in {"add", "sub"} and is_small
+
+
 def _softmax_head(link: Link) -> Head:
     name = HEAD_OPERATIONS.get(link.name, "")
     if name not in OF_CLASSES or not link.results or not link.results[0].dim():
         return Head(name=name) if name else NO_HEAD
     args = link.record.args
     dim = args[1] if len(args) > 1 else -1
-    return Head(name=name, units=link.results[0].shape[dim] if isinstance(dim, int) else 0)
+    if not isinstance(dim, int):
+        return Head(name=name)
+    shape = link.results[0].shape
+    return Head(name=name, units=shape[dim], dim=dim % len(shape))
 
 
 def _follow(link: Link, values: dict[Key, _Value]) -> None:
@@ -126,17 +180,27 @@ def _follow(link: Link, values: dict[Key, _Value]) -> None:
         shape = tuple(result.shape)
         if link.name in EXPANDING:
             value = first
-        elif link.name in RESHAPING | CLIPPING:
-            raised = first.is_raised or len(shape) > len(first.shape)
-            value = replace(first, shape=shape, is_raised=raised)
+        elif link.name in RESHAPING | CLIPPING or adds_little(link):
+            value = replace(
+                first,
+                shape=shape,
+                is_raised=first.is_raised or len(shape) > len(first.shape),
+                is_reordered=first.is_reordered or link.name in REORDERING,
+                torn=first.torn or _torn(link, first.shape, shape),
+                softmax=first.softmax if shape == first.shape else None,
+            )
         elif link.name in HEAD_OPERATIONS:
-            value = replace(first, head=_softmax_head(link), shape=shape)
+            head = _softmax_head(link)
+            softmax = first.softmax if head.name == "log" else _of_classes(head)
+            value = replace(first, head=head, shape=shape, softmax=softmax)
         else:
             value = replace(first, head=NO_HEAD, shape=shape, is_single=False)
         values[key] = value
 
 
-def _met(link: Link, found: Slice, values: dict[Key, _Value]) -> Iterator[tuple[Pair, Key]]:
+def _met(
+    link: Link, place: int, found: Slice, values: dict[Key, _Value]
+) -> Iterator[tuple[Pair, Key]]:
     """The pair that meets in an operation, with the key of its target."""
     name = link.name
     if name not in MEETING:
@@ -159,6 +223,7 @@ def _met(link: Link, found: Slice, values: dict[Key, _Value]) -> Iterator[tuple[
     if not _is_of_batch(target, output.tensor):
         return
     shape = _unexpanded(target)
+    labels = found.labels.get(target_key)
     yield (
         Pair(
             operation=name,
@@ -167,15 +232,59 @@ def _met(link: Link, found: Slice, values: dict[Key, _Value]) -> Iterator[tuple[
             output_head=head_of(output.tensor),
             values=answer,
             target=target,
+            output=output.tensor,
             output_shape=tuple(output.tensor.shape),
             target_shape=shape,
             is_output=value.is_single and len(value.outputs) == 1,
             is_broadcast=name in DIFFERENCES | BINARY and _crosses(value, shape),
             is_made=target_key in found.origins and found.origins[target_key] is None,
-            labels=found.labels.get(target_key),
+            labels=labels,
+            misaligned=_misaligned(value, output.tensor, target if labels is None else labels),
+            ignored=_ignored(link, found),
+            softmax=value.softmax if value.shape == tuple(answer.shape) else None,
+            class_dim=_class_dim(link, answer.dim()),
+            place=place,
         ),
         target_key,
     )
+
+
+def _torn(link: Link, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (N, C, ...), where it was viewed as rows of C that are none of its own."""
+    rows = 2
+    if link.name not in FLATTENING or len(after) != rows or len(before) <= rows:
+        return ()
+    return before if before[1] == after[1] != before[-1] else ()
+
+
+def _misaligned(value: _Value, output: Tensor, labels: Tensor) -> Misaligned | None:
+    """Whether the order of the entries differs, by shapes that leave no doubt."""
+    places = tuple(labels.shape)
+    if value.torn and places == (value.torn[0], *value.torn[2:]):
+        return Misaligned.TORN
+    is_flat = len(value.shape) == 2 and output.dim() == 3  # noqa: PLR2004 - (T, N, C) in rows
+    if not is_flat or value.is_reordered or len(places) != 2 or places[0] == places[1]:  # noqa: PLR2004
+        return None
+    same = value.shape[-1] == output.shape[-1] and places == (output.shape[1], output.shape[0])
+    return Misaligned.TRANSPOSED if same else None
+
+
+def _ignored(link: Link, found: Slice) -> int | None:
+    """What nll_loss leaves out; None where weights, a mask or another loss may leave out more."""
+    args = link.record.args
+    if not link.name.startswith("nll_loss") or len(args) < 5 or args[2] is not None:  # noqa: PLR2004
+        return None
+    reduction, ignored = args[3:5]
+    if reduction == 0:
+        results = set(link.result_keys)
+        readers = [each for each in found.links if not results.isdisjoint(each.read_keys)]
+        follows = readers[:1]
+        while follows and follows[0].name in RESHAPING:
+            results = set(follows[0].result_keys)
+            follows = [e for e in found.links if not results.isdisjoint(e.read_keys)][:1]
+        if not follows or follows[0].name not in REDUCING:
+            return None
+    return ignored if isinstance(ignored, int) else None
 
 
 def _is_score(value: _Value, target: Tensor) -> bool:

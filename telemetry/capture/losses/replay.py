@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from telemetry.capture.losses.heads import Head, head_of
+from telemetry.capture.losses.pairs import Pair
 from telemetry.capture.losses.slicing import Slice, UnknownLossError
 from telemetry.capture.losses.tape import Key, Operation, Recorded, key_of, name_of, tensors_of
 
@@ -54,6 +55,21 @@ class Answer:
     stride: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meeting:
+    """Where an answer, as the model returned it, meets the target that it shall be like.
+
+    Attributes:
+        answer: Place of the answer.
+        target: Place of the target.
+        operation: In which they meet.
+    """
+
+    answer: int
+    target: int
+    operation: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
     """A loss as a function of the answers of a model; its tensors are nobody else's.
@@ -63,12 +79,16 @@ class Program:
         answers: What the model returned.
         constants: What else is read, by place.
         root: Place of the loss.
+        trained: Places of constants that have a gradient: parameters, and what is made of them.
+        meeting: The first answer that meets a target; None where the loss changes it before.
     """
 
     instructions: tuple[Instruction, ...]
     answers: tuple[Answer, ...]
     constants: dict[int, Tensor]
     root: int
+    trained: frozenset[int] = frozenset()
+    meeting: Meeting | None = None
 
     @property
     def signature(self) -> tuple[object, ...]:
@@ -101,21 +121,31 @@ class Program:
             ),
             constants={number: _host(values) for number, values in self.constants.items()},
             root=self.root,
+            trained=self.trained,
+            meeting=self.meeting,
         )
 
     def evaluate(self, answers: Mapping[int, Tensor]) -> Tensor:
         """The loss of these answers, by place, each of the shape of the model's own."""
+        return self.values(answers)[self.root]
+
+    def values(self, answers: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """All that is computed on the way to the loss of these answers, by place."""
         values = {**self.constants, **answers}
         for each in self.instructions:
             args = [_filled(value, values) for value in each.args]
             kwargs = {name: _filled(value, values) for name, value in each.kwargs.items()}
             results = tensors_of(_run(each.operation, args, kwargs))
             values.update(zip(each.results, results, strict=True))
-        return values[self.root]
+        return values
 
 
-def program_of(found: Slice) -> Program:
+def program_of(found: Slice, pairs: Sequence[Pair] = ()) -> Program:
     """Copies of what the loss reads, and how it is computed from them.
+
+    Args:
+        found: The loss.
+        pairs: Of it; the first says what its target is.
 
     Raises:
         UnknownLossError: it is random, or too large.
@@ -143,7 +173,23 @@ def program_of(found: Slice) -> Program:
     }
     instructions = tuple(_instruction(link.record, numbers) for link in found.links)
     root = numbers[key_of(found.root)]
-    return Program(instructions=instructions, answers=answers, constants=constants, root=root)
+    trained = {numbers[key] for key, tensor in found.sources.items() if tensor.requires_grad}
+    return Program(
+        instructions=instructions,
+        answers=answers,
+        constants=constants,
+        root=root,
+        trained=frozenset(trained),
+        meeting=_meeting(pairs[0], numbers) if pairs else None,
+    )
+
+
+def _meeting(pair: Pair, numbers: Mapping[Key, int]) -> Meeting | None:
+    answer, target = numbers.get(key_of(pair.output)), numbers.get(key_of(pair.target))
+    is_changed = not pair.is_output or pair.is_made or pair.is_broadcast or pair.misaligned
+    if answer is None or target is None or is_changed:
+        return None
+    return Meeting(answer=answer, target=target, operation=pair.operation)
 
 
 def _instruction(record: Recorded, numbers: dict[Key, int]) -> Instruction:

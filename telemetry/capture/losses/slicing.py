@@ -72,6 +72,7 @@ class Slice:
         origins: Of a source that other operations made: the tensor it was made from, or None
             where it was made from nothing that existed before.
         labels: Of a source that was computed from one other tensor number by number: that tensor.
+        makers: Of a source that other operations made: the name of the last of them.
     """
 
     links: tuple[Link, ...]
@@ -80,6 +81,7 @@ class Slice:
     sources: dict[Key, Tensor] = field(default_factory=dict)
     origins: dict[Key, Tensor | None] = field(default_factory=dict)
     labels: dict[Key, Tensor] = field(default_factory=dict)
+    makers: dict[Key, str] = field(default_factory=dict)
 
 
 def loss_slice(tape: Tape, root: Tensor) -> Slice:
@@ -102,6 +104,17 @@ def loss_slice(tape: Tape, root: Tensor) -> Slice:
     if not taken:
         raise UnknownLossError(NO_OUTPUT if records else NOT_SEEN)
     return _split(taken, root, outputs)
+
+
+def reads_detached(found: Slice) -> bool:
+    """Whether the loss uses an output, or what it made of one, without its gradient."""
+    known = {*found.outputs, *(key for link in found.links for key in link.result_keys)}
+    return any(
+        key in known and not tensor.requires_grad and tensor.is_floating_point()
+        for link in found.links
+        if link.name != "detach"
+        for key, tensor in zip(link.read_keys, link.read, strict=True)
+    )
 
 
 def _leading(records: Sequence[Recorded], root: Key, outputs: dict[Key, Output]) -> Iterator[Link]:
@@ -128,17 +141,13 @@ def _split(taken: Sequence[Link], root: Tensor, outputs: dict[Key, Output]) -> S
     sources: dict[Key, Tensor] = {}
     origins: dict[Key, Tensor | None] = {}
     labels: dict[Key, Tensor] = {}
+    makers: dict[Key, str] = {}
     kept = []
     for link in taken:
         fresh = {key: outputs[key] for key in link.read_keys if key in outputs}
         read = dict(zip(link.read_keys, link.read, strict=True))
         if not fresh and dependent.isdisjoint(read):
-            known = [origins.get(key, tensor) for key, tensor in read.items()]
-            first = next((tensor for tensor in known if tensor is not None), None)
-            origins.update(dict.fromkeys(link.result_keys, first))
-            if link.name in ARITHMETIC and len(read) == 1:
-                key, tensor = next(iter(read.items()))
-                labels.update(dict.fromkeys(link.result_keys, labels.get(key, tensor)))
+            _note_source(link, read, origins, labels, makers)
             continue
         used.update(fresh)
         dependent.update(link.result_keys)
@@ -158,7 +167,26 @@ def _split(taken: Sequence[Link], root: Tensor, outputs: dict[Key, Output]) -> S
         sources=sources,
         origins=origins,
         labels=labels,
+        makers=makers,
     )
+
+
+def _note_source(
+    link: Link,
+    read: dict[Key, Tensor],
+    origins: dict[Key, Tensor | None],
+    labels: dict[Key, Tensor],
+    makers: dict[Key, str],
+) -> None:
+    """Where the results of an operation come from that reads no output."""
+    known = [origins.get(key, tensor) for key, tensor in read.items()]
+    first = next((tensor for tensor in known if tensor is not None), None)
+    origins.update(dict.fromkeys(link.result_keys, first))
+    if link.name != "detach":  # which shows the same values
+        makers.update(dict.fromkeys(link.result_keys, link.name))
+    if link.name in ARITHMETIC and len(read) == 1:
+        key, tensor = next(iter(read.items()))
+        labels.update(dict.fromkeys(link.result_keys, labels.get(key, tensor)))
 
 
 def _check_source(link: Link, tensor: Tensor, *, made: bool) -> None:

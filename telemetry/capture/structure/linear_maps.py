@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from telemetry.capture.structure.graph import Graph, leaf_of, saved, shape_of
-from telemetry.capture.tensors.graph_leaves import base_name
+from telemetry.capture.tensors.graph_leaves import RESHAPING, base_name
 
 MATRIX_PRODUCTS = {"Addmm": (1, 2), "Baddbmm": (1, 2), "Bmm": (0, 1), "Mm": (0, 1)}
 WITH_WEIGHT = frozenset({"Convolution", "Linear", "MkldnnConvolution", "CudnnConvolution"})
@@ -32,6 +32,7 @@ AFFINE = frozenset(
 )
 SUMS = frozenset({"Add", "Rsub", "Sub"})
 MATRIX_DIMS = 2
+MAX_STEPS = 8  # between two layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,12 @@ class LinearMaps:
     Attributes:
         n_weights: Matrices and kernels of all layers, recurrent ones among them.
         pairs: Those in a row that could be one.
+        by_softmax: Those of which the second reads nothing but a softmax over all of the first.
     """
 
     n_weights: int
     pairs: tuple[Pair, ...]
+    by_softmax: tuple[Pair, ...] = ()
 
 
 def linear_maps(graph: Graph) -> LinearMaps:
@@ -88,12 +91,19 @@ def linear_maps(graph: Graph) -> LinearMaps:
     for node in graph.nodes:
         if base_name(node) in RECURRENT:
             weights |= _matrices(node)
-    pairs = []
+    pairs, by_softmax = [], []
     for each in found.values():
+        chosen = _before_softmax(each, found, graph)
+        if chosen is not None:
+            by_softmax.append(Pair(first=chosen, second=each))
         first = _before(each, found, graph)
         if first is not None and each.is_own and first.is_own and not _saves(first, each):
             pairs.append(Pair(first=first, second=each))
-    return LinearMaps(n_weights=len(weights), pairs=tuple(reversed(pairs)))
+    return LinearMaps(
+        n_weights=len(weights),
+        pairs=tuple(reversed(pairs)),
+        by_softmax=tuple(reversed(by_softmax)),
+    )
 
 
 def _matrices(node: Node) -> set[int]:
@@ -150,6 +160,29 @@ def _before(second: LinearMap, found: dict[Node, LinearMap], graph: Graph) -> Li
         if node in found:
             return found[node]
         node = _affine_input(node)
+    return None
+
+
+def _before_softmax(
+    second: LinearMap, found: dict[Node, LinearMap], graph: Graph
+) -> LinearMap | None:
+    """The linear map whose result, by a softmax over all of its features, is all this one reads."""
+    node, is_through = second.data, False
+    for _ in range(MAX_STEPS):
+        if node is None or len(graph.users[node]) != 1:
+            return None
+        if node in found:
+            first = found[node]
+            return first if is_through and first.n_out == second.n_in else None
+        base = base_name(node)
+        if base == "Softmax":
+            shape = shape_of(node)
+            if is_through or not shape or shape[-1] != second.n_in:
+                return None
+            is_through = True
+        elif base not in RESHAPING:
+            return None
+        node = node.next_functions[0][0]
     return None
 
 

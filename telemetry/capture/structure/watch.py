@@ -155,6 +155,10 @@ class StructureWatch(StepObserver):
         if named:
             payload: dict[str, Json] = {"n_weights": found.n_weights, "pairs": [*named[:MAX_TOLD]]}
             self._tell("linear_layers", "linear layers follow each other directly", payload)
+        chosen = [names for pair in found.by_softmax if (names := self._named(pair)) is not None]
+        if chosen:
+            message = "a softmax stands between linear layers"
+            self._tell("softmax_between_layers", message, {"pairs": [*chosen[:MAX_TOLD]]})
 
     def _named(self, pair: Pair) -> "dict[str, Json] | None":
         """A pair by the names of its weights; None if they are not the model's."""
