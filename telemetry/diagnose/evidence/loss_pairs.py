@@ -118,5 +118,10 @@ def _pair(key: tuple[str, str, str, int, int], rows: Rows, keys: Sequence[object
     )
 
 
+def shape_in_words(sizes: Sequence[int]) -> str:
+    """As Python prints it, such as (64, 1) or (64,)."""
+    return f"({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
+
+
 def _sizes(shape: str) -> tuple[int, ...]:
     return tuple(int(size) for size in shape.split("x") if size)

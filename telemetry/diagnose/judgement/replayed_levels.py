@@ -2,6 +2,7 @@
 
 They are in the unit of what the backward pass starts from. The recorded loss is in another where
 it was scaled or divided: a factor that stays, but for powers of two, which a loss scaler moves by.
+A penalty on the weights counts as it is at the end: to shrink it is no learning.
 """
 
 import math
@@ -20,6 +21,7 @@ SAME_BITS = 0.02  # of the factor, log2: 1.4 %
 SAME_SHARE = 0.8  # of the steps: a loss near zero has no factor
 AGREES = 0.2  # of the level: closed forms know all labels, replays the last few batches
 UNKNOWN = "no known loss function was seen"
+LAST_PENALTIES = 3
 LEAST = 1e-6  # of a root, of the largest: smaller ones are rounding
 
 LOSS_GRAPHS_SQL = """
@@ -31,6 +33,7 @@ SELECT
     COUNT(g.constant_loss) AS n_constant,
     AVG(g.naive_loss) AS naive_loss,
     COUNT(g.naive_loss) AS n_naive,
+    AVG(g.penalty_part) AS penalty,
     MAX(g.operation) AS operation,
     MAX(g.head) AS head,
     MAX(g.reason) AS reason
@@ -78,9 +81,10 @@ def replayed(rows: Rows, steps: IntArray, losses: FloatArray, calls: FloatArray)
     if factors is None:
         return Replayed(levels=None, reason="the recorded loss is not what backward starts from")
     share = passes * factors
-    naives = rows.floats("naive_loss") * share
+    since = _penalties_since(rows.floats("penalty"))
+    naives = (rows.floats("naive_loss") + since) * share
     naive = _level(naives[rows.ints("n_naive") == rows.ints("calls")])
-    constant = _level((rows.floats("constant_loss") * share)[known])
+    constant = _level(((rows.floats("constant_loss") + since) * share)[known])
     if naive is not None and constant is not None:
         constant = min(constant, naive)  # to know nothing is a constant answer too
     return Replayed(
@@ -123,6 +127,15 @@ def _factors(losses: FloatArray, roots: FloatArray, found: object) -> FloatArray
     if same[usable].mean() < SAME_SHARE:
         return None
     return np.where(usable & same, 2.0 ** (first + np.nan_to_num(whole)), np.nan)
+
+
+def _penalties_since(penalties: FloatArray) -> FloatArray:
+    """What the penalties have grown by from each step to the last; 0 where there are none."""
+    known = penalties[np.isfinite(penalties)]
+    if not known.size:
+        return np.zeros(penalties.shape)
+    last = float(np.median(known[-LAST_PENALTIES:]))
+    return np.nan_to_num(last - penalties)
 
 
 def _level(values: FloatArray) -> float | None:

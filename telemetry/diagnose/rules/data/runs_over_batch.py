@@ -96,6 +96,6 @@ DETECTOR = Detector(
     advice="Set batch_first=True, or transpose the inputs.",
     source="documentation of torch.nn.LSTM and torch.nn.Softmax",
     judge=judge,
-    causes=("loss_not_decreasing", "overfitting", "vanishing_through_time"),
+    causes=("loss_not_decreasing", "overfitting", "vanishing_through_time", "output_head"),
     shown=Shown(normal="The output for a sample does not depend on the others in its batch."),
 )

@@ -23,6 +23,8 @@ from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
 from telemetry.diagnose.judgement.severity import Size, exact
+from telemetry.diagnose.tags import UNJUDGED
+from telemetry.diagnose.wording import example, number
 from telemetry.store.sessions.rows import Rows
 
 ID = "gradient_ascent"
@@ -35,11 +37,14 @@ RISE = 1.1  # over the level before a climb that begins late
 # that is meant to rise, as a return or a bound on information, may well pass 16.
 BLOWN_UP = 256.0
 LOST_RISE = 16.0  # before it was lost
+MIN_RIGHT = 4  # samples
+SAME_LOSS = 1e-4  # relative: rounding
 SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 
 # Every step whose loss is known; of sampled ones also the sign of update times gradient.
 SQL = """
 SELECT
+    'step' AS what,
     s.step,
     MAX(u.dot) AS dot,
     MAX(u.decay_ratio) AS decay_ratio,
@@ -62,11 +67,50 @@ LEFT JOIN (
 WHERE s.run = $run
     AND (u.step IS NOT NULL OR (s.loss IS NOT NULL AND s.root_sum IS NOT NULL))
 GROUP BY s.step
-ORDER BY s.step
+UNION ALL
+SELECT 'right', g.step, MIN(g.right_loss), MAX(g.blank_loss), NULL, NULL, NULL
+FROM loss_graphs AS g
+WHERE g.run = $run AND g.call = 0 AND g.right_loss IS NOT NULL
+GROUP BY g.step
+ORDER BY 1, 2
 """
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+    """The loss of right answers; then the sign of what is done about the loss."""
+    found = _backwards(rows.part("what", "right"), context)
+    return found or _climbed(rows.part("what", "step"), context, limits)
+
+
+def _backwards(rows: Rows, context: RunContext) -> Candidate | None:
+    """Right answers cost more than none, on every step that tells it."""
+    steps, right, blank = rows.ints("step"), rows.floats("dot"), rows.floats("decay_ratio")
+    if steps.size < MIN_RIGHT or context.tags & UNJUDGED:
+        return None
+    if not (right > blank + SAME_LOSS * np.abs(blank)).all():
+        return None
+    return Candidate(
+        strength=exact(Size.TOTAL),
+        message=f"the loss is the wrong way round: the answers that the targets ask for cost "
+        f"{number(median(right))}, and no answer costs {number(median(blank))}",
+        advice="Look at the signs of the loss and of its terms (1 - dice, not dice; minus the "
+        "logarithm), at the order of its arguments, and at a term that rewards uncertainty.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=median(right),
+        threshold=median(blank),
+        unit="loss",
+        earliest=0,
+        evidence={
+            "n_samples": int(steps.size),
+            "query": example(
+                "loss_graphs", "step, right_loss, blank_loss, root", where="right_loss is not null"
+            ),
+        },
+    )
+
+
+def _climbed(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Sign of update times gradient, with the gradient turned to the loss that the user means."""
     # A loss with negative values that was thrown far above its start has told enough.
     is_thrown = context.progress.state is State.DIVERGED

@@ -1,7 +1,8 @@
 """Gradients are computed and no optimizer uses them.
 
 Symptom: in 16 calls of `step()` in a row, each after a backward pass, no optimizer has stepped, or
-all that have stepped had no gradients; and a few weights are what they were.
+all that have stepped had no gradients; and a few weights are what they were. Or no backward pass of
+16 steps in a row has left a gradient in the model: its loss was made anew from a number.
 Fix: call `optimizer.step()` after the backward pass, and `zero_grad()` before it, not between the
 two; where the optimizer steps, build it from the parameters of the model that is trained.
 Not flagged: accumulation over micro-batches: where gradients are not cleared between their passes,
@@ -63,6 +64,7 @@ class _Idle:
         is_counted: Whether capture has counted calls.
         n_passes: Backward passes in it.
         n_empty: Steps of optimizers without gradients in it.
+        reaches: A backward pass in it may have left gradients.
         begins: It is the beginning of the run.
         ends: It is the end of what is recorded.
     """
@@ -73,6 +75,7 @@ class _Idle:
     is_counted: bool
     n_passes: int
     n_empty: int
+    reaches: bool
     begins: bool
     ends: bool
 
@@ -127,7 +130,12 @@ def _stretch(rows: Rows, edges: tuple[int, int], context: RunContext, limit: flo
     if begins and ends and context.finished:  # it has accumulated for no step that was to come
         n_calls = max(n_calls, n_passes)
     known = moved[np.isfinite(moved)]
-    if n_calls < limit or not known.size or known.any():
+    # Nobody looks at weights where no pass has left a gradient: each step says that it had none.
+    reaches = is_counted or bool(known.size)
+    if not reaches:
+        has_none = (rows.floats("n_empty")[where] > 0) & (rows.floats("n_passes")[where] > 0)
+        n_calls = int(has_none.sum()) if has_none.all() else 0
+    if n_calls < limit or (reaches and (not known.size or known.any())):
         return None
     return _Idle(
         first=int(steps[0]),
@@ -136,6 +144,7 @@ def _stretch(rows: Rows, edges: tuple[int, int], context: RunContext, limit: flo
         is_counted=is_counted,
         n_passes=n_passes,
         n_empty=_total(rows.floats("n_empty")[where]),
+        reaches=reaches,
         begins=begins,
         ends=ends,
     )
@@ -147,6 +156,12 @@ def _total(numbers: FloatArray) -> int:
 
 def _message(idle: _Idle, n_foreign: int) -> str:
     passes = f"backward ran {idle.n_passes} times"
+    if not idle.reaches:
+        since = "" if idle.begins else f" since step {idle.first}"
+        return (
+            f"no gradient has reached the model{since}, while {passes}: nothing leads from the "
+            "tensor that it starts from to the weights"
+        )
     if idle.n_empty:
         since = "" if idle.begins else f" since step {idle.first}"
         return f"`optimizer.step()` has had no gradient to use{since}, while {passes}: " + (
@@ -164,6 +179,12 @@ def _message(idle: _Idle, n_foreign: int) -> str:
 
 
 def _advice(idle: _Idle) -> str:
+    if not idle.reaches:
+        return (
+            "Call backward() on the loss that was computed from the model's output: not on a new "
+            "tensor (torch.tensor(loss.item()), .data, .detach(), numpy), nor on that of another "
+            "model."
+        )
     if idle.n_empty:
         return (
             "Call optimizer.zero_grad() before backward() and not after it; build the optimizer "
@@ -186,7 +207,7 @@ DETECTOR = Detector(
     advice="Call optimizer.step() after backward(), with gradients that are not cleared before.",
     source="arXiv:1910.11015",
     judge=judge,
-    causes=("unchanged_parameters",),
+    causes=("unchanged_parameters", "loss_not_decreasing"),
     shown=Shown(
         unit="calls",
         normal="Each call of step() comes after a step of an optimizer, or every k-th where "

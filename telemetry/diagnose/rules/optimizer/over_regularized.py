@@ -1,4 +1,4 @@
-"""Weight decay or dropout overpowers what the data say.
+"""Weight decay, dropout or a term of the loss overpowers what the data say.
 
 Symptom: (1) the decay part of the update is as large as the gradient part in the median weight
 matrix, sample after sample, and the weights have lost two fifths of their largest norm; or they are
@@ -8,12 +8,15 @@ that shrink at all, and so does decay of eight times a gradient that is still th
 fails or has not converged. (2) Dropout keeps a fifth of the units or less, or a twentieth of the
 paths through several such layers, and the loss does not fall; a fifth or less is reported from the
 twentieth loss on, also where the loss is too noisy to show a fall, and where little was gained and
-the loss no longer falls.
-Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5.
+the loss no longer falls. (3) Of a loss that is a sum, the terms that read no target (a divergence,
+a penalty) were a tenth or more of what the data have to give and have fallen to a tenth of that,
+while the terms that read targets are no better than the best constant answer.
+Fix: divide the weight decay by ten and leave biases and gains of norms out of it; a dropout of 0.5;
+a smaller factor before the divergence or penalty.
 Not flagged: decay in balance with the gradient at the end of a run that has learned, which is where
 it leads by design; weights of normalised layers that shrink without harm; noise that no weights
-could fit; dropout in a run that learns, and of the inputs; embeddings and adapters beside matrices.
-What a penalty in the loss itself does shows in the weights alone; functional dropout in nothing.
+could fit; dropout in a run that learns, and of the inputs; embeddings and adapters beside matrices;
+a divergence that grows with what was learned; functional dropout, which shows in nothing.
 Information: decay in a run that learns, whose loss larger weights would lower a little.
 Source: Loshchilov and Hutter, arXiv:1711.05101; Kosson et al., arXiv:2305.17212.
 """
@@ -22,6 +25,7 @@ import math
 
 import numpy as np
 
+from telemetry.diagnose.analyses.loss_parts import outweighed
 from telemetry.diagnose.analyses.weight_decay import Decay, decay_of
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
@@ -54,14 +58,16 @@ MIN_STEPS = 100  # as for a loss that does not fall
 
 SQL = """
 SELECT
-    'decay' AS signal, p.step, p.param_id AS id, p.decay_ratio AS value, '' AS name, '' AS settings
+    'decay' AS signal, p.step, p.param_id AS id, p.decay_ratio AS value, '' AS name, '' AS settings,
+    NULL AS targets, NULL AS free, NULL AS constant
 FROM tensor_points AS p
 WHERE p.run = $run
     AND p.kind = 'update'
     AND p.decay_ratio IS NOT NULL
 UNION ALL
 SELECT
-    'norm' AS signal, l.step, l.param_id AS id, l.weight_norm AS value, '' AS name, '' AS settings
+    'norm' AS signal, l.step, l.param_id AS id, l.weight_norm AS value, '' AS name, '' AS settings,
+    NULL, NULL, NULL
 FROM layers AS l
 WHERE l.run = $run
     AND l.weight_norm IS NOT NULL
@@ -69,7 +75,7 @@ WHERE l.run = $run
 UNION ALL
 SELECT
     'gain' AS signal, l.step, l.param_id AS id, l.weight_norm * l.grad_norm AS value, '' AS name,
-    '' AS settings
+    '' AS settings, NULL, NULL, NULL
 FROM layers AS l
 WHERE l.run = $run
     AND l.grad_norm IS NOT NULL
@@ -77,23 +83,32 @@ WHERE l.run = $run
 UNION ALL
 SELECT
     'dropout' AS signal, m.depth AS step, m.module_id AS id, 0.0 AS value, m.path AS name,
-    m.attributes AS settings
+    m.attributes AS settings, NULL, NULL, NULL
 FROM modules AS m
 WHERE m.run = $run
     AND m.type LIKE '%Dropout%'
     AND m.depth IS NOT NULL
 UNION ALL
 SELECT
-    'optimizer' AS signal, e.step, 0 AS id, 0.0 AS value, '' AS name, e.payload AS settings
+    'optimizer' AS signal, e.step, 0 AS id, 0.0 AS value, '' AS name, e.payload AS settings,
+    NULL, NULL, NULL
 FROM events AS e
 WHERE e.run = $run
     AND e.kind = 'optimizer'
+UNION ALL
+SELECT
+    'terms', g.step, g.call, 0.0, '', '', g.target_part, g.free_part, g.target_part_constant
+FROM loss_graphs AS g
+WHERE g.run = $run AND g.n_terms > 1 AND COALESCE(g.pair, 0) = 0
 ORDER BY signal, step, id
 """
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """Decay first, then dropout, which needs no samples: its share is a setting."""
+    """Terms of the loss, then decay, then dropout, which needs no samples: it is a setting."""
+    outweighing = outweighed(rows.part("signal", "terms"), context)
+    if outweighing is not None:
+        return outweighing
     dropped = _of_dropout(rows, context, limits) if context.losses.size >= MIN_LOSSES else None
     found = grids(rows)
     # A factorisation has nothing but tables.
@@ -295,7 +310,7 @@ def _gained_little(context: RunContext) -> bool:
 
 DETECTOR = Detector(
     id=ID,
-    title="weight decay or dropout overpowers the data",
+    title="weight decay, dropout or a term of the loss overpowers the data",
     tier=Tier.STATISTICAL,
     severity=Severity.WARNING,
     needs=(Need.LOSS,),
@@ -305,12 +320,14 @@ DETECTOR = Detector(
         "collapsed_bits": COLLAPSED_BITS,
         "dropout_limit": DROPOUT_LIMIT,
     },
-    advice="Divide the weight decay by ten, or set dropout to 0.5 or less.",
+    advice="Divide the weight decay or the factor of the term by ten; set dropout to at most 0.5.",
     source="arXiv:1711.05101, arXiv:2305.17212",
     judge=judge,
     # A decay that outweighs the gradient makes large steps, and uphill ones; dropout makes
     # the first loss high.
     causes=(
+        "constant_predictor",
+        "exploding_gradient",
         "poor_initialization",
         "dead_units",
         "vanishing_gradient",

@@ -1,16 +1,18 @@
 """The last operation of the model cannot give the answers that the loss asks for.
 
 Symptom: on every sampled step a softmax over a single unit stands before the loss, whose answer is
-always 1; or outputs of shape (N, 1) meet targets of shape (N), each output every target; or at
-least a twentieth of the targets is outside of what the last ReLU, sigmoid or tanh can return; or
-class scores leave the model through one of these, before the softmax of the loss.
-Fix: one unit takes a sigmoid, two take a softmax; give outputs and targets the same shape; end a
-regression with a linear layer, or scale the targets into the range; end a classifier with its
-linear layer.
+always 1; or a softmax adds up to 1 over another dimension than that of the classes; or at least a
+twentieth of the targets is outside of what the last ReLU, sigmoid or tanh can return, or does not
+add up to 1 where a softmax does; or class scores leave the model through one of these, before the
+softmax of the loss; or the loss takes exp of what cannot be negative, such as the log-variance that
+a ReLU returns: exp of it is never below 1.
+Fix: one unit takes a sigmoid, two take a softmax; end a regression with a linear layer, or scale
+the targets into the range; end a classifier, and the mean and log-variance of a latent, with their
+linear layers.
 Not flagged: targets in the range (an autoencoder with a sigmoid and pixels in [0, 1], a ReLU and
-counts); a ReLU before class scores in a run that learns; scores that are multiplied after their
-tanh; soft targets of another network; all pairs that a loss makes on purpose, by an added
-dimension; softmaxes inside the model; a head that stands before one of several losses is a warning.
+counts); scores that are multiplied after their tanh; masks of several right answers beside the
+logarithm of a softmax; soft targets of another network; softmaxes inside the model; a head that
+stands before one of several losses is a warning.
 Source: Humbatova et al., arXiv:1910.11015; the ranges are those of the functions.
 """
 
@@ -18,14 +20,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from telemetry.diagnose.analyses.pair_candidates import pair_candidate
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.loss_chains import LossChain, loss_chains
 from telemetry.diagnose.evidence.loss_pairs import NOT_FOLLOWED, LossPair, Measure, loss_pairs
 from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.severity import Size, exact
 from telemetry.diagnose.wording import example, number
-from telemetry.format.loss_operations import DIFFERENCES, INDEXED
+from telemetry.format.loss_operations import BINARY, DIFFERENCES
 from telemetry.store.sessions.rows import Rows
 
 ID = "output_head"
@@ -41,6 +45,8 @@ RANGES = {
 }
 BOUNDED = ("sigmoid", "tanh")  # no score is far above another
 HALVED = ("relu", "softplus")  # a class whose score is 0 for all examples has no gradient
+OF_CLASSES = ("softmax", "log_softmax", "logsumexp")
+NOT_NEGATIVE = ("exp", "relu", "sigmoid", "softplus")
 MIN_STEPS = 3
 
 SQL = """
@@ -52,16 +58,18 @@ SELECT
     g.output_head,
     CAST(COALESCE(g.single_softmax, FALSE) AS INTEGER) AS single_softmax,
     CAST(COALESCE(g.is_output, FALSE) AS INTEGER) AS is_output,
-    CAST(COALESCE(g.is_broadcast, FALSE) AS INTEGER) AS is_broadcast,
     CAST(COALESCE(g.is_made, FALSE) AS INTEGER) AS is_made,
     g.output_shape,
     g.target_shape,
     g.excluded_share,
+    g.unequal_rows_share,
+    CAST(COALESCE(g.is_other_axis, FALSE) AS INTEGER) AS is_other_axis,
     g.target_min,
-    g.target_max
+    g.target_max,
+    g.chains
 FROM loss_graphs AS g
 WHERE g.run = $run
-    AND (g.operation IS NOT NULL OR g.single_softmax)
+    AND (g.operation IS NOT NULL OR g.single_softmax OR g.chains IS NOT NULL)
 ORDER BY g.step, g.call, g.pair
 LIMIT 4000
 """
@@ -75,9 +83,10 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     pairs = [pair for pair in loss_pairs(rows) if len(set(pair.steps.tolist())) >= MIN_STEPS]
     found = [
         *_single_softmax(pairs or _unpaired(rows)),
-        *_broadcast(pairs),
+        *_over_other_axis(pairs),
+        *_unequal_rows(pairs, limits["excluded_share"]),
         *_excluded(pairs, limits["excluded_share"]),
-        *_bounded_scores(pairs),
+        *_of_chains(loss_chains(rows)),
     ]
     return found or None
 
@@ -105,7 +114,7 @@ def _single_softmax(pairs: list[LossPair]) -> Iterator[Candidate]:
     if not held:
         return
     pair = held[0]
-    yield _candidate(
+    yield pair_candidate(
         pair,
         Size.TOTAL if len(pairs) == 1 else Size.CLEAR,
         message=f"a softmax over a single unit stands between {pair.subject} and the loss: it "
@@ -118,22 +127,39 @@ def _single_softmax(pairs: list[LossPair]) -> Iterator[Candidate]:
     )
 
 
-def _broadcast(pairs: list[LossPair]) -> Iterator[Candidate]:
+def _over_other_axis(pairs: list[LossPair]) -> Iterator[Candidate]:
     for pair in pairs:
-        if not pair.holds("is_broadcast").all():
+        if not pair.holds("is_other_axis").all():
             continue
-        outputs, targets = _shape(pair.output_shape), _shape(pair.target_shape)
-        n = max(pair.target_shape)
-        yield _candidate(
+        sizes = " x ".join(map(str, pair.output_shape))
+        yield pair_candidate(
             pair,
-            Size.TOTAL if len(pairs) == 1 else Size.FAR,
-            message=f"{pair.subject} of shape {outputs} meets targets of shape {targets}: the loss "
-            f"compares each of {n} outputs with each of {n} targets",
-            advice=f"Give outputs and targets the same shape: {outputs} and {targets} broadcast to "
-            "all pairs, and the best the model can do is to predict the mean of the targets. "
-            "Use out.squeeze(1) or target.unsqueeze(1).",
-            measure=Measure(float(n), 1.0, "targets"),
-            columns="step, path as layer, output_shape, target_shape, n",
+            Size.FAR,
+            message=f"the softmax of {pair.subject} ({sizes}) adds up to 1 over another dimension "
+            "than that of the classes: an example has no shares of classes",
+            advice="Set `dim` of the softmax to the dimension of the classes: 1 of (N, C) and of "
+            "(N, C, H, W).",
+            measure=Measure(1.0, None, "share of the steps"),
+            columns="step, path as layer, n, head, output_shape, is_other_axis",
+        )
+
+
+def _unequal_rows(pairs: list[LossPair], limit: float) -> Iterator[Candidate]:
+    """Several labels an example, or none, and shares that add up to 1."""
+    for pair in pairs:
+        share = float(np.nan_to_num(pair.numbers("unequal_rows_share")).mean())
+        is_dense = pair.operation in BINARY | DIFFERENCES and pair.is_output and not pair.is_made
+        if not is_dense or share < limit or pair.holds("is_other_axis").any():
+            continue
+        yield pair_candidate(
+            pair,
+            Size.CLEAR,
+            message=f"{share:.0%} of the targets cannot be answered: the softmax of {pair.subject} "
+            f"adds up to 1, and they do not (limit {limit:.0%})",
+            advice="Use a sigmoid where an example may have several labels or none, and no softmax "
+            "for other values.",
+            measure=Measure(share, limit, "share"),
+            columns="step, path as layer, head, unequal_rows_share, target_min, target_max",
         )
 
 
@@ -145,7 +171,7 @@ def _excluded(pairs: list[LossPair], limit: float) -> Iterator[Candidate]:
         if pair.head not in RANGES or share < limit:
             continue
         low, high = np.nanmin(pair.numbers("target_min")), np.nanmax(pair.numbers("target_max"))
-        yield _candidate(
+        yield pair_candidate(
             pair,
             Size.FAR if share >= MOST_SHARE else Size.CLEAR,
             message=f"{share:.0%} of the targets cannot be answered: {pair.subject} ends with "
@@ -158,63 +184,57 @@ def _excluded(pairs: list[LossPair], limit: float) -> Iterator[Candidate]:
         )
 
 
-def _bounded_scores(pairs: list[LossPair]) -> Iterator[Candidate]:
+def _of_chains(chains: list[LossChain]) -> Iterator[Candidate]:
+    """Heads before functions that want the whole line."""
+    for chain in chains:
+        for head, function in chain.pairs():
+            if head in BOUNDED + HALVED and function in OF_CLASSES:
+                yield _bounded_scores(chain, head)
+            elif head in NOT_NEGATIVE and function == "exp":
+                yield _of_chain(
+                    chain,
+                    Size.CLEAR,
+                    message=f"the loss takes exp of {chain.subject}, which {head} keeps at or "
+                    "above 0: a variance or scale that is made so is never below 1",
+                    advice=f"Return it from a linear layer, without {head}: the logarithm of a "
+                    "variance may be negative, and so may the mean of a latent.",
+                )
+
+
+def _bounded_scores(chain: LossChain, head: str) -> Candidate:
     """Class scores want the whole line: what ends them takes the certainty or the gradient."""
-    for pair in pairs:
-        heads = set(pair.rows.texts("output_head"))
-        if pair.operation not in INDEXED or pair.is_made or len(heads) != 1:
-            continue
-        (head,) = heads
-        if head not in BOUNDED + HALVED:
-            continue
-        yield _candidate(
-            pair,
-            Size.CLEAR if head in BOUNDED else Size.SLIGHT,
-            message=f"class scores leave the model through {head} ({RANGES[head]}), before the "
-            "softmax of the loss"
-            + (
-                f": it can never be sure of a class of {pair.output_shape[-1]}"
-                if head in BOUNDED
-                else ": a class whose scores fall below 0 is not trained any more"
-            ),
-            advice=f"End the model with its linear layer, without {head}: cross_entropy takes "
-            "scores of either sign.",
-            measure=Measure(1.0, None, "share of the steps"),
-            columns="step, path as layer, head, output_head, output_min, output_max",
-        )
+    return _of_chain(
+        chain,
+        Size.CLEAR,
+        message=f"class scores leave the model through {head} ({RANGES[head]}), before the "
+        "softmax of the loss"
+        + (
+            ": it can never be sure of a class"
+            if head in BOUNDED
+            else ": a class whose scores fall below 0 is not trained any more"
+        ),
+        advice=f"End the model with its linear layer, without {head}: cross_entropy takes "
+        "scores of either sign.",
+    )
 
 
-def _candidate(
-    pair: LossPair,
-    size: Size,
-    *,
-    message: str,
-    advice: str,
-    measure: Measure,
-    columns: str,
-) -> Candidate:
+def _of_chain(chain: LossChain, size: Size, *, message: str, advice: str) -> Candidate:
     return Candidate(
         strength=exact(size),
         message=message,
         advice=advice,
-        layer=pair.layer,
-        first_step=int(pair.steps[0]),
-        last_step=int(pair.steps[-1]),
-        value=measure.value,
-        threshold=measure.limit,
-        unit=measure.unit,
+        layer=chain.layer,
+        first_step=chain.first_step,
+        last_step=chain.last_step,
+        value=float(chain.n_steps),
+        threshold=float(MIN_STEPS),
+        unit="samples",
         earliest=0,
         evidence={
-            "operation": pair.operation,
-            "head": pair.head,
-            "n_steps": len(set(pair.steps.tolist())),
-            "query": example("loss_graphs", columns, where="pair is not null"),
+            "chain": list(chain.steps),
+            "query": example("loss_graphs", "step, chains, head, output_min, output_max"),
         },
     )
-
-
-def _shape(sizes: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
 
 
 DETECTOR = Detector(
@@ -225,7 +245,7 @@ DETECTOR = Detector(
     needs=(),
     sql=SQL,
     parameters={"excluded_share": EXCLUDED_SHARE},
-    advice="Let the last operation return what the targets are, in their shape.",
+    advice="Let the last operation return what the targets are.",
     source="arXiv:1910.11015",
     judge=judge,
     causes=(

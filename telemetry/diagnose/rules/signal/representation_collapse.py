@@ -2,13 +2,16 @@
 
 Symptom: the rows of the model's last layer, which differed at first, point in the same direction:
 mean pairwise cosine at least 0.99, and deviation (sqrt(d) times the mean deviation of a component
-of the normalised rows) at most 0.1 and a quarter of what it was.
+of the normalised rows) at most 0.1 and a quarter of what it was. Or nothing in the loss keeps
+examples apart: it compares outputs with outputs alone, and is zero for any answer that is the same
+for all examples.
 Fix: negatives, a stop-gradient with a predictor, or a variance term, whichever the method asks for.
 Not flagged: fewer than 8 components (scores, bottlenecks, regressions) or 32 rows; outputs that
 coincided from the start (poor_initialization); outputs that grew 16 x, whose common part is the
 target's mean; a common direction with differences (transformers); collapse to a few dimensions;
 losses with labels, which reward no collapse: there it is the symptom of something else, and
-information. A falling loss clears nothing, for a collapse makes it fall.
+information; losses that use an output without its gradient, as methods with a stop-gradient do. A
+falling loss clears nothing, for a collapse makes it fall.
 Source: Jing et al., arXiv:2110.09348; Garrido et al., arXiv:2210.02885.
 
 The centred effective rank does not tell: it has no scale (20.8 of 32 in a collapsed encoder, 22.8
@@ -16,6 +19,8 @@ in a healthy one).
 """
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import Need, RunContext
@@ -25,9 +30,9 @@ from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import Persistence, persistence
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray, median
-from telemetry.diagnose.judgement.severity import Size, measured
+from telemetry.diagnose.judgement.severity import Size, exact, measured
 from telemetry.diagnose.tags import UNJUDGED
-from telemetry.diagnose.wording import and_more, number
+from telemetry.diagnose.wording import and_more, example, number
 from telemetry.store.sessions.rows import Rows
 
 ID = "representation_collapse"
@@ -42,9 +47,11 @@ FALL_LIMIT = 0.25  # of the first spread: what coincides from the start has not 
 GROWTH_LIMIT = 16.0
 MIN_UNITS = 8
 MIN_SAMPLES = 3
+NOTHING = 1e-3  # of the first loss: rounding and epsilons
 
 SQL = """
 SELECT
+    'layer' AS what,
     r.module_id,
     r.step,
     MAX(r.unit_spread) AS spread,
@@ -57,7 +64,13 @@ WHERE r.run = $run
     AND r.unit_spread IS NOT NULL
     AND r.n_units >= $min_units
 GROUP BY r.module_id, r.step
-ORDER BY r.module_id, r.step
+UNION ALL
+SELECT 'loss', g.call, g.step, MAX(g.root), MAX(g.any_constant_loss),
+    MAX(CAST(g.has_detached AS INTEGER))
+FROM loss_graphs AS g
+WHERE g.run = $run AND g.any_constant_loss IS NOT NULL
+GROUP BY g.call, g.step
+ORDER BY 1, 2, 3
 """
 
 
@@ -83,7 +96,14 @@ class _Layer:
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """The last layer, and how many before it collapsed with it."""
+    """The last layer, and how many before it collapsed with it; then the loss itself."""
+    verdict = _of_layers(rows.part("what", "layer"), context, limits)
+    if isinstance(verdict, Candidate):
+        return verdict
+    return _unopposed(rows.part("what", "loss"), context) or verdict
+
+
+def _of_layers(rows: Rows, context: RunContext, limits: Limits) -> Candidate | NotChecked | None:
     seen = set(rows.ints("module_id").tolist())
     layers = [_layer(module, rows) for module in context.network.chain if module.id in seen]
     last = context.network.chain[-1:]
@@ -108,6 +128,36 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
             break
         collapsed.insert(0, layer)
     return _finding(collapsed, held, context, limits)
+
+
+def _unopposed(rows: Rows, context: RunContext) -> Candidate | None:
+    """A loss that any constant answer makes zero."""
+    steps, roots, constants = rows.ints("step"), rows.floats("spread"), rows.floats("cosine")
+    if len(set(steps.tolist())) < MIN_SAMPLES or rows.ints("module_id").any():
+        return None
+    first = float(np.nanmax(np.abs(roots[:MIN_SAMPLES])))
+    # A loss that falls below that of a constant rewards outputs that differ.
+    lowest = float(np.fmin(np.nanmin(roots), np.nanmin(context.losses, initial=np.inf)))
+    is_opposed = (rows.floats("rms") > 0).any() or lowest < -NOTHING * first
+    if is_opposed or not (np.abs(constants) <= NOTHING * first).all():
+        return None
+    return Candidate(
+        strength=exact(meant=bool(context.tags & UNJUDGED)),
+        message=f"nothing in the loss keeps examples apart: it began at {number(first)}, and is "
+        f"{number(float(np.abs(constants).max()))} for any answer that is the same for all of them",
+        advice="Add what the method asks for: negatives, a stop-gradient with a predictor, or a "
+        "variance term.",
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=float(np.abs(constants).max()),
+        threshold=NOTHING * first,
+        unit="loss",
+        earliest=0,
+        evidence={
+            "first_loss": first,
+            "query": example("loss_graphs", "step, root, any_constant_loss, has_detached"),
+        },
+    )
 
 
 def _layer(module: Module, rows: Rows) -> _Layer:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.finding import Severity
@@ -119,3 +120,38 @@ def test_updates_that_are_mostly_decay_do_not_climb(chain: Chains) -> None:
     for step in range(20):
         run.norm("l0.weight", "update", step, 0.01, n=4096, dot_grad=0.1, decay_ratio=0.8)
     assert "gradient_ascent" in diagnosed(run).passed
+
+
+def answered(run: Chain, right: float, blank: float, *, steps: int = 6) -> Chain:
+    climbing(run.losses(learning(60), every=1), -1.0)
+    for step in range(steps):
+        run.add("loss_graphs", step=step, call=0, right_loss=right, blank_loss=blank)
+    return run
+
+
+def test_right_answers_that_cost_more_than_none_are_an_error(chain: Chains) -> None:
+    result = found(
+        diagnosed(answered(chain(2), 0.6, 0.45), detectors=["gradient_ascent"]), "gradient_ascent"
+    )
+    assert result.severity is Severity.ERROR
+    assert "cost 0.6, and no answer costs 0.45" in result.message
+
+
+@pytest.mark.parametrize(
+    ("right", "blank", "steps", "tag"),
+    [
+        (0.0, 2.3, 6, ""),
+        (2.30001, 2.3, 6, ""),  # as much: a term that reads something else
+        (0.6, 0.45, 3, ""),  # too few samples
+        (0.6, 0.45, 6, "gan"),
+    ],
+)
+def test_other_losses_of_right_answers_pass(
+    chain: Chains, right: float, blank: float, steps: int, tag: str
+) -> None:
+    run = answered(chain(2, tags=(tag,) if tag else ()), right, blank, steps=steps)
+    assert not [
+        f
+        for f in diagnosed(run, detectors=["gradient_ascent"]).findings
+        if f.detector == "gradient_ascent"
+    ]

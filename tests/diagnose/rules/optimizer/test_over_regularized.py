@@ -272,3 +272,49 @@ def test_decay_that_is_all_there_is_of_a_gradient_that_went_is_not_its_matter(
     losses = stalled(2.3, 300)
     run = decayed(chain(3), losses, 30.0, norm=halving(2000), gradient=vanishing)
     assert severity(run) is None
+
+
+def split(run: Chain, targets: float, free: Callable[[int], float], *, steps: int = 300) -> Chain:
+    """A loss of two parts, of which the best constant answer scores 1 in the first."""
+    run.losses([targets + free(step) for step in range(steps)], every=5)
+    for step in range(0, steps, 10):
+        run.add(
+            "loss_graphs",
+            step=step,
+            call=0,
+            pair=0,
+            n_terms=2,
+            target_part=targets,
+            free_part=free(step),
+            target_part_constant=1.0,
+        )
+    return run
+
+
+def falling(first: float, to: float) -> Callable[[int], float]:
+    return lambda step: first * (1.0 if step < 50 else to)
+
+
+def test_a_divergence_that_is_brought_down_in_place_of_the_data_is_a_warning(
+    chain: Chains,
+) -> None:
+    result = found(diagnosed(split(chain(3), 0.99, falling(0.2, 0.05)), detectors=[ID]), ID)
+    assert result.severity is Severity.WARNING
+    assert "fell from 0.2 to 0.01, while the others are at 0.99" in result.message
+
+
+@pytest.mark.parametrize(
+    ("targets", "first", "to", "steps"),
+    [
+        (0.97, 0.2, 0.05, 300),  # the data have taught something
+        (0.99, 0.09, 0.05, 300),  # it weighed little
+        (0.99, 0.2, 0.2, 300),  # it is still there
+        (0.99, 0.01, 40.0, 300),  # it grows with what was learned
+        (0.99, 0.2, 0.05, 90),  # too short
+    ],
+)
+def test_other_terms_beside_the_data_pass(
+    chain: Chains, targets: float, first: float, to: float, steps: int
+) -> None:
+    run = split(chain(3), targets, falling(first, to), steps=steps)
+    assert not diagnosed(run, detectors=[ID]).findings

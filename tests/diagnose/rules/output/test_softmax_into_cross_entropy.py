@@ -117,3 +117,62 @@ def test_one_odd_sample_is_no_rule(chain: Chains) -> None:
     run = given(chain(3), "cross_entropy", row_sum_error=0.0)
     run.activation("", "logits", 40, n=640, loss_op="cross_entropy", n_units=10, log_partition=3.0)
     assert ID in diagnosed(run, detectors=[ID]).passed
+
+
+def chained(run: Chain, chains: str | None, *, steps: int = 10) -> Chain:
+    run.losses(learning(120), every=4)
+    for step in range(steps):
+        run.add("loss_graphs", step=4 * step, call=0, pair=0, root=1.0, chains=chains)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("chains", "severity", "words"),
+    [
+        (": linear softmax softmax log", "error", "a second softmax"),
+        (": linear softmax log_softmax", "error", "a second softmax"),
+        (": linear softmax sigmoid ratio", "error", "a sigmoid is taken"),
+        (": linear sigmoid log_sigmoid", "error", "a sigmoid is taken"),
+        (": linear log", "warning", "the logarithm is taken of raw scores"),
+        (": linear ratio", "warning", "divides by a sum of raw scores"),
+        (": linear ctc_loss", "error", "ctc_loss gets"),
+        (": linear softmax kl_div", "error", "kl_div gets"),
+        (": linear target", "error", "the wrong way round"),
+    ],
+)
+def test_functions_in_a_row_that_cannot_be_meant(
+    chain: Chains, chains: str, severity: str, words: str
+) -> None:
+    result = found(diagnosed(chained(chain(3), chains), detectors=[ID]), ID)
+    assert result.severity == severity
+    assert words in result.message
+
+
+@pytest.mark.parametrize(
+    "chains",
+    [
+        ": linear softmax log",
+        ": linear softmax ratio",
+        ": linear sigmoid ratio",
+        ": linear log_softmax exp",
+        ": linear log_softmax ctc_loss",
+        ": softmax log ctc_loss",
+        ": linear log_softmax kl_div",
+        "a: linear softmax; b: linear sigmoid log",
+    ],
+)
+def test_functions_in_a_row_that_belong_together(chain: Chains, chains: str) -> None:
+    assert ID in diagnosed(chained(chain(3), chains), detectors=[ID]).passed
+
+
+def test_a_loss_without_any_is_not_checked(chain: Chains) -> None:
+    assert "0 samples" in not_checked(diagnosed(chained(chain(3), None), detectors=[ID]), ID).reason
+
+
+def test_a_softmax_between_layers_is_a_warning(chain: Chains) -> None:
+    run = chain(3).losses(learning(120), every=4)
+    pair = {"first": "l0.weight", "second": "l1.weight", "n_in": 8, "n_between": 64, "n_out": 8}
+    run.event("softmax_between_layers", pairs=[pair])
+    result = found(diagnosed(run, detectors=[ID]), ID)
+    assert (result.severity, result.layer) == (Severity.WARNING, "l0")
+    assert "its 64 outputs sum to 1" in result.message

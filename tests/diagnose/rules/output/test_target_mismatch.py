@@ -164,3 +164,79 @@ def test_labels_that_a_shift_was_not_made_for(
     assert ("target_mismatch" in result.passed) != told
     if told:
         assert f"labels y from {low:.0f} to {high:.0f}" in found(result, "target_mismatch").message
+
+
+BY_HAND: dict[str, SqlValue] = {
+    "operation": "mul",
+    "head": "log",
+    "output_head": "sigmoid",
+    "output_shape": "64x1",
+    "target_shape": "64x1",
+    "target_max": 2.0,
+    "n_distinct": 3,
+}
+FINE: dict[str, SqlValue] = {"target_min": 0.0, "target_max": 9.0, "target_spread": 9.0}
+
+
+def test_shapes_that_cross_are_an_error_though_the_loss_falls(chain: Chains) -> None:
+    facts: dict[str, SqlValue] = {"output_shape": "64x1", "operation": "sub", "head": ""}
+    run = with_pairs(chain(2).losses(learning(150)), **{**FINE, **facts, "is_broadcast": True})
+    result = found(diagnosed(run, detectors=["target_mismatch"]), "target_mismatch")
+    assert result.severity is Severity.ERROR
+    assert "of shape (64, 1) meets targets of shape (64,)" in result.message
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"misaligned": "torn", "output_shape": "4x3x5x5"}, "rows of its second dimension"),
+        ({"misaligned": "transposed"}, "outputs meet the targets of other sequences"),
+        ({"padding_index": 0, "padding_share": 0.51}, "51% of the targets are class 0"),
+        ({"padding_index": 0, "padding_share": 0.49}, ""),
+        (
+            {"operation": "mse_loss", "output_shape": "64x10", "target_shape": "64x1"},
+            "class numbers from 0 to 9 meet 10 outputs each",
+        ),
+        ({"operation": "mse_loss", "output_shape": "64x11", "target_shape": "64x1"}, ""),
+        (BY_HAND, "a binary cross-entropy gets class numbers from 0 to 2"),
+        ({**BY_HAND, "n_distinct": 2}, ""),  # weights of 0 and 2
+        ({**BY_HAND, "output_head": "softplus"}, ""),  # counts and the logarithm of their rate
+        ({**BY_HAND, "target_max": 1.0, "n_distinct": 2}, ""),
+        ({"ignored_share": 0.1}, "10% of the labels are the ignore_index"),
+        ({"ignored_share": 0.1, "output_shape": "4x16x10", "target_shape": "64"}, ""),
+        ({"ignored_share": 0.1, "target_min": -100.0}, ""),
+        ({"ignored_share": 0.0}, ""),
+        ({"is_sign": True, "target_max": 1.0}, "where a sign of -1 or 1 belongs"),
+        ({"is_sign": True, "target_max": 0.0, "target_min": -1.0}, "where a sign of -1 or 1"),
+        ({"is_sign": True, "target_min": -1.0, "target_max": 1.0}, ""),
+        ({"is_sign": False, "target_max": 1.0}, ""),
+        ({"root": 1e-8, "constant_loss": 2.0}, "before the first step"),
+        ({"root": 1e-5, "constant_loss": 2.0}, ""),
+        ({"root": 1e-8, "naive_loss": 2.0}, "before the first step"),
+        ({"root": 1e-8}, ""),
+    ],
+)
+def test_targets_that_say_something_else(
+    chain: Chains, facts: dict[str, SqlValue], words: str
+) -> None:
+    result = diagnosed(
+        with_pairs(chain(2).losses(learning(150)), **{**FINE, **facts}),
+        detectors=["target_mismatch"],
+    )
+    if not words:
+        assert "target_mismatch" in result.passed
+        return
+    assert words in found(result, "target_mismatch").message
+    assert found(result, "target_mismatch").severity is not Severity.INFO
+
+
+def test_padding_shows_in_half_of_the_batches(chain: Chains) -> None:
+    for n_batches in (7, 8):
+        run = chain(2).losses(learning(150))
+        for index, step in enumerate(range(0, 150, 10)):
+            share = 0.9 if index < n_batches else None
+            padding = {"padding_index": share and 0, "padding_share": share}
+            run.add("loss_graphs", step=step, **{**FACTS, **FINE, **padding})
+        assert ("target_mismatch" in diagnosed(run, detectors=["target_mismatch"]).passed) == (
+            n_batches == 7
+        )

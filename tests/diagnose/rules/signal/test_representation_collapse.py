@@ -109,3 +109,38 @@ def test_few_components_are_not_checked(chain: Chains) -> None:
 def test_two_samples_are_too_few(chain: Chains) -> None:
     run = with_spread(chain(3), 0.01, steps=range(0, 8, 4))
     assert "2 samples" in not_checked(diagnosed(run), ID).reason
+
+
+def compared(run: Chain, constant: float, *, detached: bool = False, last: float = 0.5) -> Chain:
+    """A loss that compares outputs with outputs, and costs so much of any constant answer."""
+    with_spread(run, 0.5)
+    for step in range(0, 40, 4):
+        run.add(
+            "loss_graphs",
+            step=step,
+            call=0,
+            root=0.5 if step < 20 else last,
+            any_constant_loss=constant,
+            has_detached=detached,
+        )
+    return run
+
+
+def test_a_loss_that_any_constant_answer_makes_zero_is_a_warning(chain: Chains) -> None:
+    result = found(diagnosed(compared(chain(3), 4e-4), detectors=[ID]), ID)
+    assert result.severity is Severity.WARNING
+    assert "nothing in the loss keeps examples apart" in result.message
+
+
+@pytest.mark.parametrize(("constant", "detached"), [(6e-4, False), (1.0, False), (0.0, True)])
+def test_a_margin_or_a_stop_gradient_keeps_examples_apart(
+    chain: Chains,
+    constant: float,
+    detached: bool,  # noqa: FBT001
+) -> None:
+    assert ID in diagnosed(compared(chain(3), constant, detached=detached), detectors=[ID]).passed
+
+
+def test_a_loss_that_falls_below_that_of_a_constant_keeps_examples_apart(chain: Chains) -> None:
+    run = compared(chain(3), 0.0, last=-0.1)
+    assert ID in diagnosed(run, detectors=[ID]).passed
