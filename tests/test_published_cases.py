@@ -43,10 +43,13 @@ def test_accepted_detectors_exist() -> None:
     assert told <= known
 
 
-def test_both_halves_have_cases_of_all_kinds_of_evidence() -> None:
+def test_a_half_that_has_cases_has_those_of_all_kinds_of_evidence() -> None:
+    """All cases are for tuning once they were reported, until new ones are written."""
     answers = import_module("published.answers")
     kinds = {(answers.half(answer), answer.evidence) for answer in ANSWERS.values()}
-    assert len(kinds) == len(answers.Half) * len(answers.Evidence)
+    halves = {half for half, _ in kinds}
+    assert answers.Half.TUNING in halves
+    assert len(kinds) == len(halves) * len(answers.Evidence)
 
 
 def test_a_fault_hurts_by_five_points_or_a_fifth_or_what_is_not_finite() -> None:
