@@ -167,7 +167,10 @@ def _drawn(program: Program) -> float | None:
     data = program.constants.keys() - program.trained
     if any(program.constants[place].numel() > 1 for place in data):
         return None
-    values = [finite_value([program], drawn(program, shift)) for shift in SHIFTS]
+    try:
+        values = [finite_value([program], drawn(program, shift)) for shift in SHIFTS]
+    except (RuntimeError, ValueError):  # a loss that does not take every number
+        return None
     known = [value for value in values if value is not None]
     return max(known, default=None)
 

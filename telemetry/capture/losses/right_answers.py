@@ -64,9 +64,13 @@ def _has_signed_weights(program: Program, target: int) -> bool:
 
 
 def _loss(program: Program, own: dict[int, Tensor], answer: int, given: Tensor) -> float:
+    """NaN where the loss takes no such answer, as one of probabilities takes no logarithm."""
     values = given.to(own[answer].dtype).contiguous()
-    with torch.no_grad():
-        return float(program.evaluate({**own, answer: strided(values, own[answer].stride())}))
+    try:
+        with torch.no_grad():
+            return float(program.evaluate({**own, answer: strided(values, own[answer].stride())}))
+    except (RuntimeError, ValueError):
+        return math.nan
 
 
 def _asked(answer: Tensor, target: Tensor, meeting: Meeting) -> Tensor | None:

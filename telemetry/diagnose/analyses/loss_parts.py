@@ -1,5 +1,7 @@
 """Whether terms of a loss that read no target outweigh those that do."""
 
+import numpy as np
+
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.judgement.harm import NOTHING_SHARE
@@ -10,7 +12,7 @@ from telemetry.store.sessions.rows import Rows
 
 MIN_ROWS = 6
 MIN_STEPS = 100  # as for a loss that does not fall
-WIDTH = 3  # rows at the end
+WIDTH = 5  # rows at the end
 LEAST_MOST = 0.1  # of all that the data have to give; 0.05 in healthy runs, 1.5 in outweighed ones
 FALLEN = 0.1  # of its most: in a run that learns a divergence grows, for it is what was learned
 
@@ -26,11 +28,13 @@ def outweighed(rows: Rows, context: RunContext) -> Candidate | None:
     steps, free = rows.ints("step"), rows.floats("free")
     if steps.size < MIN_ROWS or context.n_steps < MIN_STEPS or steps[-1] < context.last_step / 2:
         return None
-    level = median(rows.floats("constant"))
-    data = median(rows.floats("targets")[-WIDTH:])
+    constants, parts = rows.floats("constant"), rows.floats("targets")
+    level, data = median(constants[-WIDTH:]), median(parts[-WIDTH:])
+    # Batches differ by more than that: each is held against its own constant.
+    reached = median(parts[-WIDTH:] / np.where(constants > 0, constants, np.nan)[-WIDTH:])
     # At its most: a weight that is raised from zero begins with nothing.
     most, last = float(free.max()), median(free[-WIDTH:])
-    is_untaught = level > 0 and data >= (1 - NOTHING_SHARE) * level
+    is_untaught = level > 0 and reached >= 1 - NOTHING_SHARE
     outweighs = most >= LEAST_MOST * level and last <= FALLEN * most
     if not (is_untaught and outweighs):
         return None

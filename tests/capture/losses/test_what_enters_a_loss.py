@@ -374,3 +374,16 @@ def test_targets_that_do_not_add_up_to_one(
 ) -> None:
     found = of_scores(tmp_path, lambda s, y: functional.mse_loss(s.softmax(1), targets(y)))
     assert found["unequal_rows_share"] == share
+
+
+def test_a_loss_that_takes_probabilities_alone_keeps_its_levels(tmp_path: Path) -> None:
+    """No logarithm and no logit can be tried as its right answer."""
+
+    def loss(shares: Tensor, labels: Tensor) -> Tensor:
+        return functional.binary_cross_entropy(shares, one_hot(labels))
+
+    found = of_scores(tmp_path, loss, nn.Sigmoid())
+    assert isinstance(found["right_loss"], float)
+    assert found["right_loss"] < 0.01
+    assert isinstance(found["naive_loss"], float)
+    assert found["naive_loss"] == pytest.approx(0.693, abs=1e-3)
