@@ -1,12 +1,12 @@
 """Inputs or targets are badly scaled for this network, or inputs differently in the two phases.
 
 Symptom: (a) the standard deviation of the inputs differs by a factor of four between training and
-evaluation, at two evaluations or more; (b) the inputs' root mean square is above 32 or below 1/64,
+evaluation, at two evaluations or more; (b) the inputs' root mean square is above 16 or below 1/64,
 or a quarter of the features vary 256 times less than the largest, and the loss does not fall or
 starts far above that of random guessing; (c) it is above 1024, or the gates of a recurrent layer
 that reads the inputs have pre-activations of 8 and more, whether the loss falls or not; (d) the
-targets of a regression have a root mean square above 32, of which the answers of the last layer
-have not reached a 32nd at the end, and the loss does not fall; or not a half, and it is still twice
+targets of a regression have a root mean square above 16, of which the answers of the last layer
+have not reached a 16th at the end, and the loss does not fall; or not a half, and it is still twice
 what answering with their mean costs.
 Fix: subtract the mean and divide by the standard deviation of each feature, both measured on the
 training data, and do the same before every forward; the same for the targets of a regression.
@@ -44,7 +44,7 @@ from telemetry.store.sessions.rows import Rows
 ID = "input_scale"
 # Measured on digits, standard deviation 1: x 16 still learns with SGD and Adam, x 255 stalls with
 # SGD, and so does 1/255; x 255 learns with Adam. The scale alone is no fault.
-LARGE_RMS = 32.0
+LARGE_RMS = 16.0
 SMALL_RMS = 1 / 64
 FEATURE_RATIO = 256.0  # of the largest deviation to the lower quartile; standardised data: 1 to 10
 APART_BITS = 2.0  # augmentation and batches of two move a standard deviation by less than 1 bit

@@ -70,7 +70,7 @@ WHERE m.run = $run
 GROUP BY m.name, m.step
 UNION ALL
 SELECT '' AS name, r.step, SUM(r.n) AS value
-FROM module_rows AS r
+FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'train' AND m.path = '' AND r.site = 'target'
 GROUP BY r.step
