@@ -13,8 +13,8 @@ Fix: give the scheduler the number of its calls: steps if it is called in every 
 an epoch; restore its state on resume.
 Not flagged: constant rates; rates that fall along a line or a cosine, by equal factors to a
 hundredth, or with the root of the steps (half is spent in 29, 27, 15 and 25 %); warm-up from zero,
-warm restarts and cycles (jumps to what has been), the end of a cosine or one-cycle schedule, cuts of
-ReduceLROnPlateau in the mode that is right for what it watches; a rate of zero in one group while
+warm restarts and cycles (jumps to what has been), the end of a cosine or one-cycle schedule, cuts
+of ReduceLROnPlateau in the mode that is right for what it watches; a rate of zero in a group while
 others train. Information: a scheduler called before the first step of the optimizer; a rate that
 has become tiny, but no less than a hundred-thousandth at once, when the loss had fallen to a
 quarter.
