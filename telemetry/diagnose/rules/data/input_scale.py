@@ -2,9 +2,10 @@
 
 Symptom: (a) the standard deviation of the inputs differs by a factor of four between training and
 evaluation, at two evaluations or more; (b) the inputs' root mean square is above 16 or below 1/64,
-or a quarter of the features vary 256 times less than the largest, and the loss does not fall or
-starts far above that of random guessing; (c) it is above 1024, or the gates of a recurrent layer
-that reads the inputs have pre-activations of 8 and more, whether the loss falls or not; (d) the
+or a quarter of the features vary 256 times less than the largest, and the loss does not fall,
+starts far above that of random guessing, or has stopped to fall with a quarter of it left; (c) it
+is above 1024, or the gates of a recurrent layer that reads the inputs have pre-activations of 8 and
+more, whether the loss falls or not; (d) the
 targets of a regression have a root mean square above 16, of which the answers of the last layer
 have not reached a 16th at the end, and the loss does not fall; or not a half, and it is still twice
 what answering with their mean costs.
@@ -193,7 +194,9 @@ def _out_of_scale(
     large = rms >= limits["large_rms"] and not _divides(rms, rows, context)
     naive = context.baseline.naive
     far_off = large and naive is not None and context.first_loss >= START_LOSS * naive
-    strength = statistical(Size.FAR if far_off else Size.CLEAR)
+    # Stopped with a quarter or more of what there was to gain left.
+    stopped = large and context.finished and context.progress.flat and not context.recovered
+    strength = statistical(Size.FAR if far_off or stopped else Size.CLEAR)
     if large and (rms >= EXTREME_RMS or rms * _reading_gain(rows, context) >= SATURATING):
         strength = measured()
     if large or 0 < rms <= limits["small_rms"]:

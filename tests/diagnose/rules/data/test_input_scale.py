@@ -7,6 +7,7 @@ import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.finding import Severity
+from telemetry.format.manifest import Status
 
 ID = "input_scale"
 N = 640
@@ -72,6 +73,13 @@ def test_a_scale_at_which_the_run_stalls(chain: Chains, std: float, limit: float
 def test_a_run_that_learns_from_it_is_only_told(chain: Chains) -> None:
     result = found(diagnosed(with_inputs(chain(3), learning(120), std=255.0)), ID)
     assert result.severity is Severity.INFO
+
+
+def test_a_run_that_stopped_half_way_is_warned(chain: Chains) -> None:
+    losses = [*learning(60, end=1.0), *stalled(1.0, 180, noise=0.03)]
+    run = with_inputs(chain(3), losses, std=24.0)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+    assert found(diagnosed(run, status=Status.RUNNING), ID).severity is Severity.INFO
 
 
 @pytest.mark.parametrize("std", [12.0, 1 / 32])
