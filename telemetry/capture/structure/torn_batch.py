@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from telemetry.capture.structure.graph import SIGNED_64, Graph, Shape, saved, shape_of
 from telemetry.capture.tensors.graph_leaves import base_name
+from telemetry.capture.tensors.inputs import leaves_in
 
 VIEWS = frozenset({"ReshapeAlias", "UnsafeView", "View"})
 SAME_PLACES = frozenset(
@@ -79,6 +81,19 @@ class _Along:
         return not (self.low <= low and high <= self.high)
 
 
+def batches_of(arguments: object, n_samples: int) -> tuple[Tensor, ...]:
+    """Dense tensors among the arguments of a model that hold so many samples."""
+    return tuple(
+        leaf
+        for leaf in leaves_in(arguments)
+        if isinstance(leaf, Tensor)
+        and leaf.layout is torch.strided
+        and not (leaf.is_nested or leaf.is_meta or hasattr(leaf, "placements"))
+        and leaf.dim() > 1
+        and len(leaf) == n_samples
+    )
+
+
 def states_of(module: nn.Module, result: object) -> Iterator[tuple[Node, int]]:
     """The results of a recurrent layer, and the dimension of each that holds the samples."""
     if not isinstance(module, nn.RNNBase) or not isinstance(result, tuple):
@@ -116,7 +131,7 @@ def torn_views(
         states: Of `states_of`, from the same forward.
         inputs: Of the model.
     """
-    pointers = {each.data_ptr() for each in inputs}
+    pointers = {each.data_ptr() for each in inputs if not each.is_floating_point()}
     found = []
     for node in graph.nodes:
         if base_name(node) not in VIEWS:

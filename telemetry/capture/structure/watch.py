@@ -33,11 +33,12 @@ from telemetry.capture.structure.graph import Graph, graph_of
 from telemetry.capture.structure.linear_maps import LinearMaps, Pair, linear_maps
 from telemetry.capture.structure.torn_batch import (
     TornView,
+    batches_of,
     states_of,
     torn_input,
     torn_views,
 )
-from telemetry.capture.tensors.inputs import batch_size, leaves_in
+from telemetry.capture.tensors.inputs import batch_size
 from telemetry.capture.tensors.loss_graph import losses_of
 
 if TYPE_CHECKING:
@@ -175,10 +176,7 @@ class StructureWatch(StepObserver):
         if is_new:
             self._sizes.add(size)
         self._n_in_batch = size
-        tensors = (leaf for leaf in leaves_in((args, kwargs)) if isinstance(leaf, Tensor))
-        self._seen = _Forward(
-            inputs=tuple(each for each in tensors if each.dim() > 1 and len(each) == size)
-        )
+        self._seen = _Forward(inputs=batches_of((args, kwargs), size))
         self._drop_hooks()
         for node in module_nodes(self.around.model)[0]:
             self._look_at(node.path, node.module)
