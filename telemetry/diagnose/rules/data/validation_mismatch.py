@@ -2,10 +2,10 @@
 
 Symptom: (1) in every evaluation the validation loss is that of the best constant answer or worse,
 and it has not fallen since the first one, while the training loss ends at half of that level or
-less, or lower at all while the validation loss rises with every evaluation; (2) where no loss is
-evaluated, a metric stays at what knowing nothing scores (accuracy at the share of the commonest
-class, R2 at 0, AUC at a half); (3) the validation loss is the same number, to the last digit, in
-every evaluation, while the training loss falls.
+less, or lower at all while the validation loss rises with every evaluation; (2) a metric stays at
+what knowing nothing scores (accuracy at the share of the commonest class, R2 at 0, AUC at a half),
+in one evaluation or more, and no evaluated loss is better than that; (3) the validation loss is the
+same number, to the last digit, in every evaluation, while the training loss falls.
 Fix: pass training samples through the evaluation. If the model does well on them, the validation
 labels belong to other samples (shuffled, sorted or read in another order), or its inputs are
 prepared otherwise (scale, normalisation, channels, vocabulary); if not, another model is evaluated
@@ -14,7 +14,7 @@ If all of this is right, the training set is learnt by heart, and its labels may
 Not flagged: a validation loss that was better once (overfitting); one that falls, however high it
 is, for its level or its unit may be another one; an accuracy above that of the commonest class, for
 then a high loss only shows overconfidence; a training loss that has not come down clearly; a single
-evaluation; accuracies of sequences, which need all of their places right.
+evaluation of a loss; accuracies of sequences, which need all of their places right.
 Source: Zhang et al., arXiv:1611.03530; Breck et al., Data validation for machine learning (2019).
 
 Where the level of knowing nothing is not known, the loss at the start of training stands for it. A
@@ -95,51 +95,46 @@ class _Trained:
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Evaluated losses, or metrics where there are none, against what training has reached."""
-    every = evaluated(rows)
-    series = [each for each in every if each.values.size >= MIN_EVALUATIONS]
-    if not series:
-        most = max((each.values.size for each in every), default=0)
+    series = [each for each in evaluated(rows) if each.values.size]
+    most = max((each.values.size for each in series), default=0)
+    progress = context.progress
+    level = context.baseline.constant or context.baseline.naive or progress.start
+    if series and not (progress.measurable and level > 0 and np.isfinite(progress.end)):
+        return NotChecked(
+            detector=ID,
+            reason=progress.reason or "the training loss has no level to compare evaluations with",
+        )
+    found = None
+    if series and progress.improving:
+        clearly = progress.end <= limits["learned_share"] * level
+        trained = _Trained(level=level, end=progress.end, clearly=clearly)
+        commonest = context.baseline.commonest if _has_one_label(rows, context) else None
+        found = _shows_nothing(series, trained, context, commonest=commonest)
+    if found is None and most < MIN_EVALUATIONS:
         return NotChecked(
             detector=ID,
             reason=f"{most} evaluations of a validation loss, or of a metric that is known to be "
             f"better high or low; at least {MIN_EVALUATIONS} are needed: call "
             "telemetry.log(val_loss=...) after each",
         )
-    progress = context.progress
-    level = context.baseline.constant or context.baseline.naive or progress.start
-    if not progress.measurable or not level > 0 or not np.isfinite(progress.end):
-        return NotChecked(
-            detector=ID,
-            reason=progress.reason or "the training loss has no level to compare evaluations with",
-        )
-    if not progress.improving:
-        return None
-    clearly = progress.end <= limits["learned_share"] * level
-    trained = _Trained(level=level, end=progress.end, clearly=clearly)
-    losses = [each for each in series if each.is_loss]
-    if losses and all(_is_one_number(each) for each in losses):
-        return _one_number(losses[0], trained)
-    metrics = [each for each in series if not each.is_loss]
-    commonest = context.baseline.commonest if _has_one_label(rows, context) else None
-    return _shows_nothing(losses, metrics, trained, context, commonest=commonest)
+    return found
 
 
 def _shows_nothing(
-    losses: Sequence[Evaluated],
-    metrics: Sequence[Evaluated],
-    trained: _Trained,
-    context: RunContext,
-    *,
-    commonest: float | None,
+    series: Sequence[Evaluated], trained: _Trained, context: RunContext, *, commonest: float | None
 ) -> Candidate | None:
-    """Losses that stay at knowing nothing; metrics that do where no loss is evaluated."""
+    """Losses that stay at knowing nothing; metrics that do, where no loss says otherwise."""
+    losses = [each for each in series if each.is_loss]
+    metrics = [each for each in series if not each.is_loss]
+    often = [each for each in losses if each.values.size >= MIN_EVALUATIONS]
+    if often and all(_is_one_number(each) for each in often):
+        return _one_number(often[0], trained)
     if any(_answers(each, context) for each in metrics):
         return None
-    if losses and all(_never_learns(each, trained, context) for each in losses):
-        return _never(max(losses, key=lambda each: each.values.size), trained)
-    if losses or not trained.clearly:
-        return None
-    return _of_metric(metrics, trained, commonest)
+    if often and all(_never_learns(each, trained, context) for each in often):
+        return _never(max(often, key=lambda each: each.values.size), trained)
+    knows = any(each.values.min() < (1 - NOTHING_SHARE) * trained.level for each in losses)
+    return None if knows or not trained.clearly else _of_metric(metrics, trained, commonest)
 
 
 def _never_learns(loss: Evaluated, trained: _Trained, context: RunContext) -> bool:

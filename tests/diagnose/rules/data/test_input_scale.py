@@ -177,3 +177,19 @@ def test_large_targets_that_are_reached_or_learnt_pass(chain: Chains) -> None:
     assert not diagnosed(run, detectors=[ID]).findings
     run = towards(chain(2), learning(120, start=4e8, end=1e7), reached=80.0)
     assert not diagnosed(run, detectors=[ID]).findings
+
+
+@pytest.mark.parametrize(("target", "is_told"), [(2e4, True), (12.0, False)])
+def test_targets_of_a_loss_by_hand_are_known_by_the_first_of_each_batch(
+    chain: Chains, *, target: float, is_told: bool
+) -> None:
+    run = chain(2).losses(stalled(target**2, 120), every=4)
+    for step in range(0, 120, 4):
+        run.activation("l1", "output", step, n=64, sumsq=64 * 0.25)
+        run.add(
+            "loss_graphs", step=step, call=0, pair=0, path="", operation="sub", head="",
+            is_output=True, is_made=False, is_broadcast=False, n_outputs=1, n=64,
+            output_shape="64", target_shape="64", first_label=target,
+        )  # fmt: skip
+    result = diagnosed(run, detectors=[ID])
+    assert [f.value for f in result.findings] == ([target] if is_told else [])

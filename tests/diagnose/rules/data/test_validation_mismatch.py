@@ -89,6 +89,10 @@ WANDERING = [2.31, 2.36, 2.33, 2.46, 2.41]
     [
         (0.1, {"val_acc": [0.09, 0.12, 0.1]}, True),  # a metric alone
         (0.1, {"val_acc": [9.0, 12.0, 10.0]}, True),  # in per cent
+        (0.1, {"val_acc": [0.12]}, True),  # once, at the end
+        (0.1, {"val_acc": [0.12], "val_loss": [2.6]}, True),
+        (0.1, {"val_acc": [0.12], "val_loss": [1.6]}, False),
+        (0.1, {"val_loss": [2.6]}, False),
         (0.1, {"val_acc": [0.09, 0.12, 0.35]}, False),
         (1.9, {"val_acc": [0.09, 0.12, 0.1]}, False),  # little was learnt
         (0.1, {"val_r2": [-0.2, 0.02, -0.3]}, True),
