@@ -97,7 +97,7 @@ UNION ALL  -- of losses written by hand one target of each batch is known
 SELECT 'target', g.step, '', 1, g.first_label, g.first_label * g.first_label, NULL
 FROM loss_graphs AS g
 WHERE g.run = $run AND g.pair = 0 AND g.operation IN ('sub', 'rsub') AND NOT g.is_made
-    AND g.first_label IS NOT NULL
+    AND g.first_label IS NOT NULL AND REGEXP_MATCHES(g.target_shape, '^[0-9]+(x1)*$')
 UNION ALL
 SELECT 'val_loss' AS signal, v.step, '' AS layer, 1 AS n, v.value AS sum, 0 AS sumsq, NULL
 FROM metrics AS v

@@ -59,16 +59,16 @@ WHERE r.run = $run
     AND r.profile IS NOT NULL
 UNION ALL
 SELECT
-    CASE WHEN g.operation IN ('sub', 'rsub') OR g.operation LIKE '%1_loss'
-            OR g.operation IN ('mse_loss', 'huber_loss') THEN 'value' ELSE 'batch' END,
+    CASE WHEN NOT (g.operation IN ('sub', 'rsub', 'mse_loss', 'huber_loss')
+            OR g.operation LIKE '%1_loss') THEN 'batch'
+        WHEN REGEXP_MATCHES(g.target_shape, '^[0-9]+(x1)*$') THEN 'value' END AS what,
     g.step, NULL, NULL, CAST(NULL AS BLOB),
     g.first_label, CAST(g.target_spread = 0 AS INTEGER), g.n
 FROM loss_graphs AS g
 WHERE g.run = $run
     AND g.pair = 0 AND g.call = 0 AND g.n_outputs = 1 AND NOT g.is_made
-    AND (g.operation IN ('gather', 'index', 'nll_loss_forward', 'sub', 'rsub')
-        OR g.operation LIKE 'binary%' OR g.operation LIKE '%1_loss'
-        OR g.operation IN ('mse_loss', 'huber_loss')
+    AND (g.operation IN ('gather', 'index', 'nll_loss_forward', 'sub', 'rsub', 'mse_loss',
+            'huber_loss') OR g.operation LIKE 'binary%' OR g.operation LIKE '%1_loss'
         OR (g.operation = 'mul' AND g.target_min >= -1 AND g.target_max <= 1))
     AND SPLIT_PART(g.target_shape, 'x', 1) = CAST(g.n AS VARCHAR)
     AND g.target_spread IS NOT NULL AND g.first_label IS NOT NULL

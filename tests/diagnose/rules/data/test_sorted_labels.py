@@ -108,7 +108,7 @@ def test_targets_of_a_regression_that_are_in_order_are_told(
 ) -> None:
     values = np.random.default_rng(0).permutation(80) / 40 if period == 1 else np.arange(80) % 40
     batches = [(float(value), 0.9) for value in values]
-    result = diagnosed(followed(chain(1), batches, operation="mse_loss"))
+    result = diagnosed(followed(chain(1), batches, operation="mse_loss", target_shape="8x1"))
     told = [each.severity for each in result.findings if each.detector == ID]
     assert told == ([Severity.INFO] if is_told else [])
 
