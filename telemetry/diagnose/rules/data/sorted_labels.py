@@ -7,10 +7,10 @@ only.
 Fix: shuffle the training set, `DataLoader(..., shuffle=True)`.
 Not flagged: batches of one sample; a run that sees one class only; losses over many places of a
 sample (text, segmentation), whose labels belong together; samplers that mix two classes or more in
-each batch, in any order; a few batches, which chance may have sorted; the tags `gan` and `rl`: a
-discriminator may read real and invented samples in turns. Information, where the run learns: some
-classes after the others that do not come back (tasks one after another), and a regression whose
-targets rise, fall or swing slowly over the batches.
+each batch, in any order; labels that a model guesses, which change at first; a few batches, which
+chance may have sorted; the tags `gan` and `rl`: a discriminator may read real and invented samples
+in turns. Information, where the run learns: some classes after the others that do not come back
+(tasks one after another), and a regression whose targets rise, fall or swing slowly.
 Source: documentation of torch.utils.data.DataLoader; Bengio, arXiv:1206.5533.
 
 The number: of all pairs of samples in a batch, how much more often both are of one class than two
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telemetry.diagnose.analyses.label_order import NEAR_STEPS, order_of, returns
+from telemetry.diagnose.analyses.label_order import NEAR_STEPS, Order, order_of, returns
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
@@ -142,12 +142,23 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     return _candidate(batches, share, limit=limits["alike_share"])
 
 
+def _order(steps: IntArray, counts: FloatArray) -> Order | None:
+    shares = counts.sum(axis=0) / counts.sum()
+    spread = 1.0 - float((shares**2).sum())
+    return order_of(steps, counts / counts.sum(axis=1, keepdims=True), spread=spread)
+
+
 def _in_parts(steps: IntArray, counts: FloatArray, limits: Limits) -> Candidate | None:
     """Some classes after the others."""
     shares = counts.sum(axis=0) / counts.sum()
-    spread = 1.0 - float((shares**2).sum())
-    order = order_of(steps, counts / counts.sum(axis=1, keepdims=True), spread=spread)
+    order, later = (
+        _order(steps, counts),
+        _order(steps[steps.size // 3 :], counts[steps.size // 3 :]),
+    )
     if order is None or order.signal < SIGNAL or order.times < limits["near_times"]:
+        return None
+    # Labels that a model guesses change at first, and not by the order of the data.
+    if later is None or later.times < limits["near_times"]:
         return None
     come_back = returns(counts)
     return Candidate(
@@ -244,8 +255,7 @@ def _is_no_chance(steps: IntArray, firsts: FloatArray, pure: float, sizes: Float
     by_chance = _pure_by_chance(firsts.sum(axis=0), sizes)
     if by_chance < pure and steps.size * _divergence(pure, by_chance) >= SIGNAL**2 / 2:
         return True
-    spread = 1.0 - float((firsts.mean(axis=0) ** 2).sum())
-    order = order_of(steps, firsts, spread=spread)
+    order = _order(steps, firsts)
     return order is not None and order.signal >= SIGNAL
 
 

@@ -88,8 +88,16 @@ def test_half_of_the_classes_and_then_the_other_warn_if_they_come_back(chain: Ch
     again = found(diagnosed(labelled(chain(1), HALVES * 2, every=1)), ID)
     assert again.severity is Severity.WARNING
     assert "each part of an epoch shows some of the 8 classes only" in again.message
-    once = found(diagnosed(labelled(chain(2), HALVES, every=1)), ID)
+    tasks = [[4 * (place // 2 == task) for place in range(8)] for task in (0, 1, 2, 3)]
+    mixes = [[1 + own for own in task] for task in tasks for _ in range(20)]
+    once = found(diagnosed(labelled(chain(2), mixes, samples=16, every=1)), ID)
     assert once.severity is Severity.INFO  # one task after another
+
+
+def test_labels_that_change_at_first_and_are_mixed_later_pass(chain: Chains) -> None:
+    """As those that a teacher guesses, which knows some classes before the others."""
+    mixed = [[1] * 8] * 60
+    assert ID in diagnosed(labelled(chain(1), HALVES[10:30] + mixed, every=1)).passed
 
 
 @pytest.mark.parametrize("least", [3, 5])
