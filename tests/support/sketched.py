@@ -30,6 +30,7 @@ def sketch(  # noqa: PLR0913 - columns of a row
     n_pairs: int | None = None,
     n_equal_pairs: int = 0,
     distinct_values: float | None = 30.0,
+    codes: Samples | None = None,
 ) -> None:
     """One row of `sketches`; a sample is of the last forward that holds it."""
     hashes, last = np.unique(np.concatenate(parts)[::-1], return_index=True)
@@ -41,4 +42,5 @@ def sketch(  # noqa: PLR0913 - columns of a row
         n_equal_pairs=n_equal_pairs, distinct_values=distinct_values,
         hashes=hashes[:SIZE].astype("<u8").tobytes(), times=seen.astype("<i4").tobytes(),
         forwards=None if phase == "train" else numbers[:SIZE].astype("<i4").tobytes(),
+        codes=None if codes is None else codes.astype("<u8").tobytes(),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from telemetry.capture.budget.costs import Costs
 from telemetry.capture.budget.hash_purse import WINDOW_STEPS
 from telemetry.capture.data.batches import BatchHasher
+from telemetry.capture.data.nearness import SampleCodes
 from telemetry.capture.data.sample_hash import SampleHasher, distinct_values
 from telemetry.capture.data.sketches import TRAIN, SamplePacket, Sketch
 from telemetry.capture.isolation.guard import Guard, guarded
@@ -30,6 +31,8 @@ FORWARDS_PER_PACKET = 256
 SAMPLES_PER_PACKET = 1 << 16
 MAX_EVALUATED = 1 << 17  # samples of an evaluation: 1 MiB on the device
 N_LOOKED_AT = 4  # training forwards whose distinct values are counted
+MAX_CODED = 8192  # samples of training: those of several epochs of small data sets
+MAX_EVALUATED_CODES = 256
 MAX_UNNAMED = 64  # blocks without gradient, beyond four for each evaluation
 
 
@@ -53,15 +56,20 @@ class SampleWatch:
         self._window_is_open = True  # of 64 steps
         self._batches = BatchHasher()
         self._hasher = SampleHasher()
+        self._coder = SampleCodes()
         self._trained = Sketch()
         self._n_trained = 0  # forwards
         self._n_packets = 0
         self._of_step: list[Tensor] = []
+        self._codes_of_step: list[Tensor] = []
+        self._n_coded = 0  # samples of training
         self._ready: list[Tensor] = []
+        self._coded: list[Tensor] = []
         self._n_ready = 0  # samples
         self._looked_at: list[Tensor] = []
         self._evaluated: list[Tensor] = []
         self._evaluation_looked_at: list[Tensor] = []
+        self._evaluation_coded: list[Tensor] = []
         self._n_evaluated = 0  # samples
         self._in_evaluation = False
         self._is_whole = True  # the evaluation was hashed so far
@@ -115,6 +123,10 @@ class SampleWatch:
             return
         self._n_trained += 1
         self._of_step.append(hashes)
+        codes = self._coder(arguments) if self._n_coded < MAX_CODED else None
+        if codes is not None:
+            self._n_coded += len(codes)
+            self._codes_of_step.append(codes)
         if self._n_trained <= N_LOOKED_AT:
             self._look(arguments, self._looked_at)
 
@@ -139,6 +151,9 @@ class SampleWatch:
             return
         if not self._evaluated:
             self._look(arguments, self._evaluation_looked_at)
+        codes = self._coder(arguments) if self._n_evaluated < MAX_EVALUATED_CODES else None
+        if codes is not None:
+            self._evaluation_coded.append(codes)
         self._evaluated.append(hashes)
         self._n_evaluated += len(hashes)
 
@@ -174,7 +189,8 @@ class SampleWatch:
         if len(self._of_step) == record.backward_calls:
             self._ready += self._of_step
             self._n_ready += sum(map(len, self._of_step))
-        self._of_step = []
+            self._coded += self._codes_of_step
+        self._of_step, self._codes_of_step = [], []
         if len(self._ready) >= FORWARDS_PER_PACKET or self._n_ready >= SAMPLES_PER_PACKET:
             # A run that is killed is known up to half of what it has seen.
             n = self._n_packets + 1
@@ -197,13 +213,14 @@ class SampleWatch:
             SamplePacket(
                 sketch=self._trained,
                 n_forwards=len(self._ready),
-                packed=PackedTensors([*self._ready, *self._looked_at]),
+                n_coded=len(self._coded),
+                packed=PackedTensors([*self._ready, *self._coded, *self._looked_at]),
                 phase=TRAIN,
                 step=step,
                 tells=tells,
             )
         )
-        self._ready, self._looked_at = [], []
+        self._ready, self._coded, self._looked_at = [], [], []
         self._n_ready = 0
 
     def _tell_evaluation(self, step: int, *, phase: str) -> None:
@@ -212,7 +229,10 @@ class SampleWatch:
             SamplePacket(
                 sketch=Sketch(),
                 n_forwards=len(self._evaluated),
-                packed=PackedTensors([*self._evaluated, *self._evaluation_looked_at]),
+                n_coded=len(self._evaluation_coded),
+                packed=PackedTensors(
+                    [*self._evaluated, *self._evaluation_coded, *self._evaluation_looked_at]
+                ),
                 phase=phase,
                 step=step,
                 tells=True,
@@ -220,6 +240,6 @@ class SampleWatch:
         )
 
     def _forget_evaluation(self) -> None:
-        self._evaluated, self._evaluation_looked_at = [], []
+        self._evaluated, self._evaluation_looked_at, self._evaluation_coded = [], [], []
         self._n_evaluated = 0
         self._in_evaluation = False

@@ -16,7 +16,7 @@ import pyarrow as pa
 from telemetry.capture.packet import host_table
 from telemetry.capture.tensors.host import PackedTensors
 from telemetry.capture.tensors.position_hash import splitmix64
-from telemetry.format.sketch_size import SKETCH_SIZE
+from telemetry.format.sketch_size import CODE_WORDS, CODED_SIZE, SKETCH_SIZE
 
 TRAIN = "train"
 
@@ -36,6 +36,7 @@ class Sketch:
         self._n_pairs = 0
         self._n_equal_pairs = 0
         self._distinct_values: list[float] = []
+        self._codes: npt.NDArray[np.int64] = np.zeros((0, CODE_WORDS), np.int64)
 
     def add(self, forwards: Sequence[npt.NDArray[np.int64]]) -> None:
         """Add the samples of forwards, each an array of hashes as they come from the device."""
@@ -52,6 +53,14 @@ class Sketch:
         """Note how many distinct values some samples have."""
         self._distinct_values.extend(float(value) for value in distinct_values)
 
+    def add_codes(self, codes: npt.NDArray[np.int64]) -> None:
+        """Add codes of samples, shape (n, 2); the first distinct ones are kept."""
+        if len(self._codes) >= CODED_SIZE:
+            return
+        together = np.concatenate([self._codes, codes])
+        first = np.unique(together, axis=0, return_index=True)[1]
+        self._codes = together[np.sort(first)[:CODED_SIZE]]
+
     def row(self, *, phase: str, step: int) -> Mapping[str, object]:
         """The row of `sketches`."""
         looked = self._distinct_values
@@ -65,6 +74,7 @@ class Sketch:
             "hashes": self._hashes.astype("<u8").tobytes(),
             "times": np.minimum(self._times, np.iinfo(np.int32).max).astype("<i4").tobytes(),
             "forwards": None if phase == TRAIN else self._forwards.astype("<i4").tobytes(),
+            "codes": self._codes.astype("<i8").tobytes() if len(self._codes) else None,
         }
 
     def _merge(self, hashes: Hashes, numbers: Counts) -> None:
@@ -98,9 +108,9 @@ class SamplePacket:
 
     Attributes:
         sketch: That of the training, or a new one of an evaluation; the writer thread's from here.
-        n_forwards: Of the packed tensors, how many are hashes of a forward; the others are numbers
-            of distinct values.
-        packed: Of the forwards, then of the numbers.
+        n_forwards: Of the packed tensors, how many are hashes of a forward.
+        n_coded: How many of those that follow are codes; the others are numbers of distinct values.
+        packed: Of the forwards, then the codes, then the numbers.
         phase: Of the row.
         step: Of the row.
         tells: Whether a row is made.
@@ -108,6 +118,7 @@ class SamplePacket:
 
     sketch: Sketch
     n_forwards: int
+    n_coded: int
     packed: PackedTensors
     phase: str
     step: int
@@ -123,7 +134,10 @@ class SamplePacket:
         arrays = [np.asarray(array, np.int64) for array in self.packed.arrays()]
         if self.n_forwards:
             self.sketch.add(arrays[: self.n_forwards])
-        for numbers in arrays[self.n_forwards :]:
+        n_before = self.n_forwards + self.n_coded
+        for codes in arrays[self.n_forwards : n_before]:
+            self.sketch.add_codes(codes.reshape(-1, CODE_WORDS))
+        for numbers in arrays[n_before:]:
             self.sketch.look(numbers)
         if self.tells:
             row = self.sketch.row(phase=self.phase, step=self.step)

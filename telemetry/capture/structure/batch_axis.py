@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from telemetry.capture.structure.graph import Graph, Shape, saved_dim, shape_of
+from telemetry.capture.structure.torn_batch import TornView
 from telemetry.capture.tensors.graph_leaves import base_name
 
 SOFTMAXES = frozenset({"LogSoftmax", "SafeSoftmax", "Softmax"})
@@ -54,16 +55,18 @@ class BatchAxis:
         n_samples: Of the batch.
         calls: Modules that run over them.
         softmaxes: Those over them.
+        views: Those that take parts of several samples for one.
     """
 
     n_samples: int
-    calls: tuple[SequenceCall, ...]
-    softmaxes: tuple[SoftmaxOverBatch, ...]
+    calls: tuple[SequenceCall, ...] = ()
+    softmaxes: tuple[SoftmaxOverBatch, ...] = ()
+    views: tuple[TornView, ...] = ()
 
     @property
     def n_sites(self) -> int:
         """How many there are."""
-        return len(self.calls) + len(self.softmaxes)
+        return len(self.calls) + len(self.softmaxes) + len(self.views)
 
 
 def sequence_call(path: str, module: nn.Module, given: object) -> SequenceCall | None:
@@ -75,13 +78,16 @@ def sequence_call(path: str, module: nn.Module, given: object) -> SequenceCall |
     return SequenceCall(path=path, n_steps=n_steps, n_rows=n_rows)
 
 
-def batch_axis(graph: Graph, n_samples: int, calls: Iterable[SequenceCall]) -> BatchAxis | None:
+def batch_axis(
+    graph: Graph, n_samples: int, calls: Iterable[SequenceCall], views: Sequence[TornView] = ()
+) -> BatchAxis | None:
     """What runs over the batch; None where nothing that could was seen, or it cannot be told.
 
     Args:
         graph: Of the loss.
         n_samples: First dimension of the model's input.
         calls: Of the forward that the graph is of.
+        views: That tear samples.
     """
     outputs = [shape_of(node) for node in graph.outputs]
     all_calls = tuple(calls)
@@ -94,7 +100,7 @@ def batch_axis(graph: Graph, n_samples: int, calls: Iterable[SequenceCall]) -> B
         if saved_dim(node) == 0 and _has_classes(shape_of(node), n_samples)
     )
     told = {call for call, is_over in zip(all_calls, over, strict=True) if is_over is not None}
-    if not found and not (told if all_calls else softmaxes):
+    if not (found or views) and not (told if all_calls else softmaxes):
         return None
     # A network that runs over both axes in turn means it.
     is_meant = False in over
@@ -102,6 +108,7 @@ def batch_axis(graph: Graph, n_samples: int, calls: Iterable[SequenceCall]) -> B
         n_samples=n_samples,
         calls=() if is_meant else tuple(call for call in all_calls if call in told),
         softmaxes=found,
+        views=tuple(dict.fromkeys(views)),
     )
 
 

@@ -6,10 +6,12 @@ have the same length, the first step with another size is looked at, sampled or 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from telemetry.capture.activations.modules import module_nodes
 from telemetry.capture.event import Event
@@ -29,6 +31,13 @@ from telemetry.capture.structure.batch_axis import (
 from telemetry.capture.structure.future import future
 from telemetry.capture.structure.graph import Graph, graph_of
 from telemetry.capture.structure.linear_maps import LinearMaps, Pair, linear_maps
+from telemetry.capture.structure.torn_batch import (
+    TornView,
+    batches_of,
+    states_of,
+    torn_input,
+    torn_views,
+)
 from telemetry.capture.tensors.inputs import batch_size
 from telemetry.capture.tensors.loss_graph import losses_of
 
@@ -49,19 +58,36 @@ MAX_SIZES = 16  # of batches that are looked at beside the samples whose turn it
 MAX_TOLD = 64  # pairs in one event
 
 
-class SequenceHook(DoesNotTravel):
-    """Forward pre-hook that notes what a module runs over.
+@dataclass(slots=True, kw_only=True)
+class _Forward:
+    """What is noted of one forward.
+
+    Attributes:
+        inputs: Of the model.
+        calls: Of modules that run over a sequence.
+        states: What recurrent layers returned, and the dimension that holds the samples.
+        views: Of the inputs that modules were given, and that tear samples.
+    """
+
+    inputs: tuple[Tensor, ...] = ()
+    calls: list[SequenceCall] = field(default_factory=list)
+    states: dict[Node, int] = field(default_factory=dict)
+    views: list[TornView] = field(default_factory=list)
+
+
+class InputHook(DoesNotTravel):
+    """Forward pre-hook that notes what a module is given, and what it runs over.
 
     Args:
         path: Of the module.
-        calls: To which calls are added.
+        seen: To which it is added.
         guard: Contains its errors.
     """
 
-    __slots__ = ("_calls", "_guard", "_path")
+    __slots__ = ("_guard", "_path", "_seen")
 
-    def __init__(self, path: str, calls: list[SequenceCall], guard: Guard) -> None:
-        self._path, self._calls, self._guard = path, calls, guard
+    def __init__(self, path: str, seen: _Forward, guard: Guard) -> None:
+        self._path, self._seen, self._guard = path, seen, guard
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -71,9 +97,34 @@ class SequenceHook(DoesNotTravel):
             return
         with self._guard.metered(), self._guard(StructureWatch.part), undispatched():
             given = args[0] if args else kwargs.get("input", kwargs.get("query"))
+            torn = torn_input(given, self._seen.inputs)
+            if torn is not None:
+                self._seen.views.append(torn)
             call = sequence_call(self._path, module, given)
-            if call is not None:
-                self._calls.append(call)
+            if call is not None and isinstance(module, SEQUENCES):
+                self._seen.calls.append(call)
+
+
+class StateHook(DoesNotTravel):
+    """Forward hook that notes what a recurrent layer returned.
+
+    Args:
+        seen: To which it is added.
+        guard: Contains its errors.
+    """
+
+    __slots__ = ("_guard", "_seen")
+
+    def __init__(self, seen: _Forward, guard: Guard) -> None:
+        self._seen, self._guard = seen, guard
+
+    def __call__(self, module: nn.Module, args: tuple[object, ...], result: object) -> None:
+        """Note it; changes nothing."""
+        del args
+        if torch.compiler.is_compiling():
+            return
+        with self._guard.metered(), self._guard(StructureWatch.part), undispatched():
+            self._seen.states.update(states_of(module, result))
 
 
 class StructureWatch(StepObserver):
@@ -89,7 +140,7 @@ class StructureWatch(StepObserver):
         self._n_in_batch = 0
         self._is_turn = False  # until the first forward of the sample
         self._is_undecided = False  # batches are as large as their sequences are long
-        self._calls: list[SequenceCall] = []
+        self._seen = _Forward()
         self._handles: list[RemovableHandle] = []
         self._told: dict[str, object] = {}
 
@@ -125,13 +176,10 @@ class StructureWatch(StepObserver):
         if is_new:
             self._sizes.add(size)
         self._n_in_batch = size
-        self._calls = []
+        self._seen = _Forward(inputs=batches_of((args, kwargs), size))
         self._drop_hooks()
         for node in module_nodes(self.around.model)[0]:
-            if isinstance(node.module, SEQUENCES):
-                hook = SequenceHook(node.path, self._calls, self.around.guard)
-                handle = node.module.register_forward_pre_hook(hook, with_kwargs=True)
-                self._handles.append(handle)
+            self._look_at(node.path, node.module)
         self.wake("before_backward")
 
     def before_backward(self, record: StepRecord, roots: Sequence[Tensor]) -> None:
@@ -143,10 +191,23 @@ class StructureWatch(StepObserver):
             if graph is None:
                 return
             self._see_maps(record, linear_maps(graph))
-            self._see_axes(record, batch_axis(graph, self._n_in_batch, self._calls))
+            self._see_axes(record, self._axes_of(graph))
             self._see_future(record, graph, roots)
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _look_at(self, path: str, module: nn.Module) -> None:
+        guard = self.around.guard
+        if isinstance(module, SEQUENCES) or next(module.children(), None) is None:
+            hook = InputHook(path, self._seen, guard)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        if isinstance(module, nn.RNNBase):
+            self._handles.append(module.register_forward_hook(StateHook(self._seen, guard)))
+
+    def _axes_of(self, graph: Graph) -> BatchAxis | None:
+        seen, self._seen = self._seen, _Forward(calls=self._seen.calls)
+        torn = torn_views(graph, self._n_in_batch, seen.states, seen.inputs)
+        return batch_axis(graph, self._n_in_batch, seen.calls, [*seen.views, *torn])
 
     def _see_maps(self, record: StepRecord, found: LinearMaps) -> None:
         named = [names for pair in found.pairs if (names := self._named(pair)) is not None]
@@ -175,7 +236,7 @@ class StructureWatch(StepObserver):
         }
 
     def _see_axes(self, record: StepRecord, found: BatchAxis | None) -> None:
-        self._is_undecided = found is None and any(c.n_steps == c.n_rows for c in self._calls)
+        self._is_undecided = found is None and any(c.n_steps == c.n_rows for c in self._seen.calls)
         if self._is_undecided:
             self.wake("forward")
         if found is None:
@@ -190,10 +251,14 @@ class StructureWatch(StepObserver):
         softmaxes: list[Json] = [
             {"shape": list(each.shape), "is_output": each.is_output} for each in found.softmaxes
         ]
+        views: list[Json] = [
+            {"before": list(each.before), "after": list(each.after)} for each in found.views
+        ]
         payload: dict[str, Json] = {
             "n_samples": found.n_samples,
             "modules": calls[:MAX_TOLD],
             "softmaxes": softmaxes[:MAX_TOLD],
+            "views": views[:MAX_TOLD],
         }
         self._tell("over_the_batch", "the samples of a batch are taken for a sequence", payload)
 

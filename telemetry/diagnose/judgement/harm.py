@@ -14,7 +14,13 @@ from enum import StrEnum
 import numpy as np
 
 from telemetry.diagnose.judgement.evaluations import Evaluated
-from telemetry.diagnose.judgement.progress import COMES_DOWN, Baseline, Progress, State
+from telemetry.diagnose.judgement.progress import (
+    COMES_DOWN,
+    NO_FURTHER,
+    Baseline,
+    Progress,
+    State,
+)
 from telemetry.diagnose.judgement.robust import median
 
 NOTHING_SHARE = 0.02  # of what there was to gain: within what a constant answer reaches by chance
@@ -98,7 +104,7 @@ def _harm(progress: Progress, gained: float, best: float, *, n_steps: int, ended
         return well
     if most >= NOTHING_SHARE:
         return well if progress.falls else Harm.LITTLE
-    told = progress.state is not State.UNKNOWN or progress.reason == COMES_DOWN
+    told = progress.state is not State.UNKNOWN or progress.reason in {COMES_DOWN, NO_FURTHER}
     # An evaluation is a mean over many samples: it tells where single losses are too noisy to.
     told = told or best < NOTHING_SHARE
     return Harm.FAILS if told and (ended or not progress.falls) else Harm.UNKNOWN

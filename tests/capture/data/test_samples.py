@@ -240,3 +240,16 @@ def test_a_sketch_holds_the_smallest_hashes_of_all_that_it_was_given() -> None:
     assert kept.size == SKETCH_SIZE
     assert (np.diff(kept) > 0).all()
     assert 0.3 < float(kept[-1]) / 2**64 < 0.37, "hashes are uniform"
+
+
+def test_codes_of_samples_that_lie_close_are_told(tmp_path: Path) -> None:
+    near = TRAINED[:7] + 0.001
+    rows = train(tmp_path, TRAINED, ends_with(torch.cat([OTHER, near]), "val_loss"))
+    trained, evaluated = of_phase(rows, "train")[-1], of_phase(rows, "eval")[-1]
+    known, given = (
+        {bytes(code) for code in np.frombuffer(row["codes"], "S16")}  # type: ignore[call-overload]
+        for row in (trained, evaluated)
+    )
+    assert (len(known), len(given)) == (60, 37)
+    assert len(known & given) >= 5
+    assert not hashes(trained) & hashes(evaluated)

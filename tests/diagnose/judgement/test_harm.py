@@ -49,6 +49,12 @@ def test_a_fall_from_a_bad_start_fails_where_it_ends_above_the_constant_answer()
     assert graded(losses, ended=False).harm is not Harm.NONE
 
 
+def test_a_fall_to_the_constant_answer_and_no_further_has_gained_nothing() -> None:
+    losses = [*np.linspace(9.0, 2.3, 40), *stalled(2.3, 260)]
+    assert graded(losses).harm is Harm.FAILS
+    assert graded(losses[:90]).harm is not Harm.FAILS  # too short to tell
+
+
 def test_a_loss_that_stays_fails_wherever_it_began_unless_an_evaluation_says_otherwise() -> None:
     assert graded(stalled(1.5, 200)).harm is Harm.FAILS
     assert graded(stalled(1.5, 200), accuracy=0.5).harm is Harm.NONE

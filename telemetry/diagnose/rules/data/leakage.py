@@ -1,17 +1,18 @@
 """Validation is not independent of training, or a feature holds the answer.
 
-Symptom: (1) samples of the evaluation, or all of them, are trained on; (2) a single input feature
-of a table is the target, up to scale, in every batch.
+Symptom: (1) samples of the evaluation, or all of them, are trained on; (2) a tenth of them or more
+are trained ones with a little noise: data that were augmented before they were split; (3) a single
+input feature of a table is the target, up to scale, in every batch.
 Fix: split once, by group where samples belong together, and drop what stands in both parts; remove
 the feature, which will not be there when the model is used.
 Not flagged: evaluations of the training data beside those of a validation set, whose forwards hold
 training samples alone; training samples that make up half of the training data or more, for then
-all data may have been given to the model at once; tables whose rows are equal by chance; augmented
-data, padded texts and samples of few distinct values, which are not compared; evaluations that see
-other samples each time (folds, random batches). Descriptions only: training samples that come in
-forwards of their own, without a metric named train; training in one batch that is evaluated too
-(whole graphs); a feature that is the target of a regression, for time series and
-demonstrations are so.
+all data may have been given to the model at once; tables whose rows are equal by chance; samples
+that were turned, cut or padded otherwise, and those of few distinct values, which are not compared;
+samples with neighbours at all distances; evaluations that see other samples each time (folds,
+random batches). Descriptions only: training samples that come in forwards of their own, without a
+metric named train; training in one batch that is evaluated too (whole graphs); a feature that is
+the target of a regression, for time series and demonstrations are so.
 Source: Barz and Denzler, arXiv:1902.00423; Lee et al., arXiv:2107.06499.
 
 Samples are compared by hashes (`sketches`); what was trained on when the evaluation took place
@@ -26,6 +27,7 @@ import numpy as np
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
+from telemetry.diagnose.evidence.near_samples import near_copies
 from telemetry.diagnose.evidence.sample_sets import (
     Overlap,
     SampleSet,
@@ -48,6 +50,7 @@ SHARED_ERROR_SHARE = 0.2
 MIN_SHARED = 5  # samples
 CHANCE_FACTOR = 5.0
 CHANCE_LIMIT = 0.2  # more is shared by chance: equal samples say nothing
+NEAR_SHARE = 0.1  # with near copies: independent samples of eleven kinds at most .02 (measured)
 COVERAGE = 0.8  # of the training data that must be known
 SAME_SET = 0.5  # similarity of two evaluations of one set
 TRAIN_SHARE = 0.5  # shared samples are at most this part of the training data
@@ -63,7 +66,7 @@ CLASS_LOSSES = ("cross_entropy", "nll_loss")
 SQL = """
 SELECT
     'set' AS what, s.rank, s.attempt, s.step, s.phase, s.n_seen, s.n_pairs,
-    s.n_equal_pairs, s.distinct_values, s.hashes, s.times, s.forwards
+    s.n_equal_pairs, s.distinct_values, s.hashes, s.times, s.forwards, s.codes
 FROM sketches AS s
 WHERE s.run = $run
 UNION ALL
@@ -71,7 +74,7 @@ SELECT
     'feature' AS what, 0 AS rank, 0 AS attempt, r.step, MAX(r.loss_op) AS phase, 0 AS n_seen,
     0 AS n_pairs, 0 AS n_equal_pairs,
     MAX(CASE WHEN r.site = 'input' THEN r.target_corr END) AS distinct_values,
-    CAST(NULL AS BLOB) AS hashes, CAST(NULL AS BLOB) AS times, CAST(NULL AS BLOB) AS forwards
+    CAST(NULL AS BLOB), CAST(NULL AS BLOB), CAST(NULL AS BLOB), CAST(NULL AS BLOB)
 FROM module_numbers AS r
 JOIN modules AS m ON m.run = r.run AND m.module_id = r.module_id
 WHERE r.run = $run AND r.phase = 'train' AND m.path = ''
@@ -81,8 +84,8 @@ UNION ALL
 SELECT
     'column' AS what, 0 AS rank, 0 AS attempt, g.step, g.operation AS phase, g.n AS n_seen,
     g.n_distinct AS n_pairs, CAST(g.whole_targets AS INTEGER) AS n_equal_pairs,
-    g.input_column AS distinct_values, CAST(NULL AS BLOB) AS hashes, CAST(NULL AS BLOB) AS times,
-    CAST(NULL AS BLOB) AS forwards
+    g.input_column AS distinct_values, CAST(NULL AS BLOB), CAST(NULL AS BLOB), CAST(NULL AS BLOB),
+    CAST(NULL AS BLOB)
 FROM loss_graphs AS g
 WHERE g.run = $run AND g.input_column IS NOT NULL
 ORDER BY what, rank, attempt, step, phase
@@ -101,8 +104,9 @@ class _Compared:
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Samples that are shared, and a feature that is the target: the worse of the two."""
     samples = _samples(rows.part("what", "set"), limits)
+    near = _near(rows.part("what", "set"), limits)
     feature = _column(rows.part("what", "column")) or _feature(rows.part("what", "feature"), limits)
-    found = [each for each in (samples, feature) if isinstance(each, Candidate)]
+    found = [each for each in (samples, near, feature) if isinstance(each, Candidate)]
     if not found:
         return samples
     # What an agent has met is evaluated and trained on, and so are the latents of a generator.
@@ -136,6 +140,31 @@ def _samples(rows: Rows, limits: Limits) -> Verdict:
     if values < MIN_DISTINCT_VALUES or by_chance > CHANCE_LIMIT:
         return _not_checked("samples may be equal by chance (few distinct values, or many repeats)")
     return _held_against(known, by_chance, limits)
+
+
+def _near(rows: Rows, limits: Limits) -> Candidate | None:
+    """Validation samples that are trained ones but for a little noise."""
+    lies = near_copies(rows)
+    if lies is None or lies.n < MIN_COMPARED or lies.n_near < limits["near_share"] * lies.n:
+        return None
+    share = lies.n_near / lies.n
+    return Candidate(
+        strength=measured(),
+        message=f"{share:.0%} of {lies.n} validation samples have a near copy among the training "
+        "samples, and nothing else close to them: the data were split after they were augmented "
+        "or copied",
+        advice="Split by originals, and augment the training part alone.",
+        first_step=lies.first_step,
+        last_step=lies.last_step,
+        value=share,
+        threshold=limits["near_share"],
+        unit="share",
+        evidence={
+            "n_compared": lies.n,
+            "n_trained": lies.n_trained,
+            "query": example("sketches", "step, phase, n_seen, codes"),
+        },
+    )
 
 
 def _not_checked(reason: str) -> NotChecked:
@@ -328,6 +357,7 @@ DETECTOR = Detector(
     parameters={
         "shared_share": SHARED_SHARE,
         "shared_error_share": SHARED_ERROR_SHARE,
+        "near_share": NEAR_SHARE,
         "correlation": CORRELATION,
     },
     shares=("correlation",),

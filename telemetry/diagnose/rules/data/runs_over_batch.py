@@ -1,9 +1,12 @@
-"""A layer takes the samples of a batch for a sequence, or for classes.
+"""A layer takes the samples of a batch for a sequence, or for classes; or a view tears them.
 
 Symptom: a recurrent layer or nn.MultiheadAttention runs over as many steps as the batch has
 samples, while the sequences are independent of each other; or the values of a softmax add up to one
-over the samples instead of over the classes. Each answer then depends on the rest of its batch.
-Fix: batch_first=True where inputs are (batch, time, features), or transpose them; softmax(dim=-1).
+over the samples instead of over the classes; or a view takes parts of several samples for one, as
+states of (directions, batch, width) that are viewed as (batch, directions x width). Each answer
+then depends on the rest of its batch.
+Fix: batch_first=True where inputs are (batch, time, features), or transpose them; softmax(dim=-1);
+transpose before the view.
 A softmax inside of the network is a warning only where the run gains little or nothing: some
 networks compare samples on purpose.
 Not flagged: batches whose size is the length of their sequences, and losses that read each place of
@@ -26,6 +29,13 @@ from telemetry.store.sessions.rows import Rows
 
 ID = "runs_over_batch"
 
+BATCH_FIRST = "Set batch_first=True, for inputs are (batch, time, features), or transpose them."
+TRANSPOSE = (
+    "Bring the samples to the front before, as x.transpose(0, 1).reshape(batch, -1), or transpose "
+    "in place of the view."
+)
+OVER_CLASSES = "Take the softmax over the classes, as softmax(dim=-1)."
+
 SQL = counted_events_sql("over_batch", "over_the_batch")
 
 
@@ -45,17 +55,20 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     told = told_of[0]
     modules = [json_object(entry) for entry in json_list(told.get("modules"))]
     softmaxes = [json_object(entry) for entry in json_list(told.get("softmaxes"))]
+    views = [json_object(entry) for entry in json_list(told.get("views"))]
     n_samples = json_integer(told.get("n_samples")) or 0
     layers = tuple(dict.fromkeys(str(entry.get("module")) for entry in modules))
-    is_sure = bool(modules) or any(entry.get("is_output") is True for entry in softmaxes)
+    is_sure = bool(modules or views) or any(entry.get("is_output") is True for entry in softmaxes)
+    if modules:
+        message, advice = _of_modules(layers, modules[0]), BATCH_FIRST
+    elif views:
+        message, advice = _of_view(views[0], n_samples), TRANSPOSE
+    else:
+        message, advice = _of_softmax(softmaxes[0], n_samples), OVER_CLASSES
     return Candidate(
         strength=exact() if is_sure else statistical(),
-        message=_of_modules(layers, modules[0])
-        if modules
-        else _of_softmax(softmaxes[0], n_samples),
-        advice="Set batch_first=True, for inputs are (batch, time, features), or transpose them."
-        if modules
-        else "Take the softmax over the classes, as softmax(dim=-1).",
+        message=message,
+        advice=advice,
         layer=layers[0] if layers else None,
         layers=layers,
         first_step=int(steps[0]),
@@ -73,6 +86,16 @@ def _of_modules(layers: tuple[str, ...], call: Mapping[str, Json]) -> str:
     return (
         f"{and_more(layers)} runs over the {call.get('n_steps')} samples of the batch as over a "
         f"sequence, for each of the {call.get('n_rows')} places of the sequences alone"
+    )
+
+
+def _of_view(view: Mapping[str, Json], n_samples: int) -> str:
+    before, after = (
+        "x".join(str(size) for size in json_list(view.get(key))) for key in ("before", "after")
+    )
+    return (
+        f"a view from {before} to {after} takes parts of several of the {n_samples} samples for "
+        "one: it gives other sizes and moves nothing"
     )
 
 

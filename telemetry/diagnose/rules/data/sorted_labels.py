@@ -1,12 +1,16 @@
-"""The data are read class by class.
+"""The data are read class by class, or some classes after the others.
 
 Symptom: the labels of one batch are far more alike than those of the run: most batches have a
-single class, although the run sees several.
+single class, although the run sees several; or batches at most eight steps apart have the same
+classes a third more often than all batches have: each part of an epoch shows some classes
+only.
 Fix: shuffle the training set, `DataLoader(..., shuffle=True)`.
 Not flagged: batches of one sample; a run that sees one class only; losses over many places of a
 sample (text, segmentation), whose labels belong together; samplers that mix two classes or more in
-each batch; a few batches, which chance may have sorted; the tags `gan` and `rl`: a discriminator
-may read real and invented samples in turns.
+each batch, in any order; labels that a model guesses, which change at first; a few batches, which
+chance may have sorted; the tags `gan` and `rl`: a discriminator may read real and invented samples
+in turns. Information, where the run learns: some classes after the others that do not come back
+(tasks one after another), and a regression whose targets rise, fall or swing slowly.
 Source: documentation of torch.utils.data.DataLoader; Bengio, arXiv:1206.5533.
 
 The number: of all pairs of samples in a batch, how much more often both are of one class than two
@@ -14,7 +18,8 @@ of the whole run are: 0 for batches drawn at random, 1 where each has one class.
 make of it has a mean and a variance in closed form.
 
 Of losses written by hand no classes are counted. There a batch is known to be of one class where
-all of its targets are equal, and the first example of each batch tells the shares of the classes.
+all of its targets are equal, and the first example of each batch tells the shares of the classes,
+and their order.
 """
 
 import math
@@ -22,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telemetry.diagnose.analyses.label_order import NEAR_STEPS, Order, order_of, returns
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.context import RunContext
 from telemetry.diagnose.detector import Detector, Limits, Shown, Tier, Verdict
@@ -29,11 +35,13 @@ from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.robust import FloatArray, IntArray
 from telemetry.diagnose.judgement.severity import Size, exact, statistical
 from telemetry.diagnose.tags import Tag
-from telemetry.diagnose.wording import example
+from telemetry.diagnose.wording import example, number
 from telemetry.store.sessions.rows import Rows
 
 ID = "sorted_labels"
 ALIKE_SHARE = 0.5  # two classes in equal parts of a hundred: just below; shuffled: 0.0
+NEAR_TIMES = 4 / 3  # half of the classes in each half of an epoch: 2; in any order: 1
+NEAR_SHARE = 0.25  # of the variance of the targets of a regression
 SIGNAL = 6.0  # standard deviations of what chance makes
 MIN_BATCHES = 8
 SHUFFLE = "Shuffle the training set, as DataLoader(..., shuffle=True) does."
@@ -51,13 +59,16 @@ WHERE r.run = $run
     AND r.profile IS NOT NULL
 UNION ALL
 SELECT
-    'batch', g.step, NULL, NULL, CAST(NULL AS BLOB),
+    CASE WHEN NOT (g.operation IN ('sub', 'rsub', 'mse_loss', 'huber_loss')
+            OR g.operation LIKE '%1_loss') THEN 'batch'
+        WHEN REGEXP_MATCHES(g.target_shape, '^[0-9]+(x1)*$') THEN 'value' END AS what,
+    g.step, NULL, NULL, CAST(NULL AS BLOB),
     g.first_label, CAST(g.target_spread = 0 AS INTEGER), g.n
 FROM loss_graphs AS g
 WHERE g.run = $run
     AND g.pair = 0 AND g.call = 0 AND g.n_outputs = 1 AND NOT g.is_made
-    AND (g.operation IN ('gather', 'index', 'nll_loss_forward')
-        OR g.operation LIKE 'binary%'
+    AND (g.operation IN ('gather', 'index', 'nll_loss_forward', 'sub', 'rsub', 'mse_loss',
+            'huber_loss') OR g.operation LIKE 'binary%' OR g.operation LIKE '%1_loss'
         OR (g.operation = 'mul' AND g.target_min >= -1 AND g.target_max <= 1))
     AND SPLIT_PART(g.target_shape, 'x', 1) = CAST(g.n AS VARCHAR)
     AND g.target_spread IS NOT NULL AND g.first_label IS NOT NULL
@@ -111,7 +122,8 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """All sampled batches together."""
     batches = _batches(rows.part("what", "counts"), context)
     if batches is None:
-        found = _of_targets(rows.part("what", "batch"), context, limit=limits["alike_share"])
+        found = _of_targets(rows.part("what", "batch"), context, limits)
+        found = found or _of_values(rows.part("what", "value"), limit=limits["near_share"])
         if found is not None:
             return found
     if batches is None or batches.steps.size < MIN_BATCHES:
@@ -126,8 +138,50 @@ def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         return NotChecked(detector=ID, reason="all labels are of one class")
     share, signal = batches.alike()
     if share < limits["alike_share"] or signal < SIGNAL:
-        return None
+        return _in_parts(batches.steps, batches.counts, limits)
     return _candidate(batches, share, limit=limits["alike_share"])
+
+
+def _order(steps: IntArray, counts: FloatArray) -> Order | None:
+    shares = counts.sum(axis=0) / counts.sum()
+    spread = 1.0 - float((shares**2).sum())
+    return order_of(steps, counts / counts.sum(axis=1, keepdims=True), spread=spread)
+
+
+def _in_parts(steps: IntArray, counts: FloatArray, limits: Limits) -> Candidate | None:
+    """Some classes after the others."""
+    shares = counts.sum(axis=0) / counts.sum()
+    order, later = (
+        _order(steps, counts),
+        _order(steps[steps.size // 3 :], counts[steps.size // 3 :]),
+    )
+    if order is None or order.signal < SIGNAL or order.times < limits["near_times"]:
+        return None
+    # Labels that a model guesses change at first, and not by the order of the data.
+    if later is None or later.times < limits["near_times"]:
+        return None
+    come_back = returns(counts)
+    return Candidate(
+        strength=statistical(Size.FAR if come_back else Size.CLEAR),
+        message=f"labels of batches at most {NEAR_STEPS} steps apart are of one class "
+        f"{number(order.times)} times as often as those of all batches: each part of "
+        f"{'an epoch' if come_back else 'the run'} shows some of the {int((shares > 0).sum())} "
+        "classes only",
+        advice=SHUFFLE,
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=order.times,
+        threshold=limits["near_times"],
+        unit="times",
+        evidence={
+            "n_batches": int(steps.size),
+            "share": order.share,
+            "deviations": order.signal,
+            "query": example(
+                "module_rows", "step, n, profile", where="site = 'target' and phase = 'train'"
+            ),
+        },
+    )
 
 
 def _candidate(batches: _Batches, share: float, *, limit: float) -> Candidate:
@@ -154,41 +208,78 @@ def _candidate(batches: _Batches, share: float, *, limit: float) -> Candidate:
     )
 
 
-def _of_targets(rows: Rows, context: RunContext, *, limit: float) -> Candidate | None:
-    """Batches whose targets are all equal, though not those of all batches."""
+def _of_targets(rows: Rows, context: RunContext, limits: Limits) -> Candidate | None:
+    """Batches whose targets are all equal, or whose first labels come in parts."""
     steps, n = rows.ints("step"), rows.floats("n")
     kept = (n > 1) & ~(n > _samples(steps, context))
     if kept.sum() < MIN_BATCHES:
         return None
-    labels = rows.floats("first_label")[kept]
-    counts = np.unique(labels, return_counts=True)[1]
+    labels, classes = rows.floats("first_label")[kept], np.unique(rows.floats("first_label")[kept])
+    firsts = (labels[:, None] == classes[None]).astype(np.float64)
     pure = float((rows.ints("is_pure")[kept] > 0).mean())
-    if counts.size < 2 or pure < limit:  # noqa: PLR2004 - one class is another finding
+    if classes.size < 2:  # noqa: PLR2004 - one class is another finding
         return None
-    by_chance = _pure_by_chance(counts, n[kept])
-    if by_chance >= pure or labels.size * _divergence(pure, by_chance) < SIGNAL**2 / 2:
+    if pure >= limits["alike_share"] and _is_no_chance(steps[kept], firsts, pure, n[kept]):
+        return _pure(steps[kept], pure, classes.size, limits)
+    return _in_parts(steps[kept], firsts, limits)
+
+
+def _of_values(rows: Rows, *, limit: float) -> Candidate | None:
+    """Targets of a regression that go slowly from one end of their range to the other."""
+    steps, firsts = rows.ints("step"), rows.floats("first_label")
+    if steps.size < MIN_BATCHES:
         return None
-    n_pure = round(pure * labels.size)
+    order = order_of(steps, firsts[:, None], spread=float(firsts.var()))
+    if order is None or order.share < limit or order.signal < SIGNAL:
+        return None
     return Candidate(
-        strength=exact(Size.FAR) if n_pure == labels.size else statistical(Size.FAR),
-        message=f"{n_pure} of {labels.size} batches have equal targets only, and the run sees "
-        f"{counts.size} classes: the data are read class by class",
+        strength=statistical(Size.CLEAR),
+        message=f"targets of batches at most {NEAR_STEPS} steps apart are alike: that explains "
+        f"{order.share:.0%} of the variance of all targets, and none where data are shuffled",
         advice=SHUFFLE,
-        first_step=int(steps[kept][0]),
-        last_step=int(steps[kept][-1]),
-        value=pure,
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=order.share,
         threshold=limit,
         unit="share",
         evidence={
-            "n_batches": int(labels.size),
-            "n_batches_of_one_class": n_pure,
-            "by_chance": by_chance,
+            "n_batches": int(steps.size),
+            "deviations": order.signal,
             "query": example("loss_graphs", "step, n, first_label, target_spread"),
         },
     )
 
 
-def _pure_by_chance(counts: IntArray, sizes: FloatArray) -> float:
+def _is_no_chance(steps: IntArray, firsts: FloatArray, pure: float, sizes: FloatArray) -> bool:
+    """So many batches of one class, or these in their order, do not come about by shuffling."""
+    by_chance = _pure_by_chance(firsts.sum(axis=0), sizes)
+    if by_chance < pure and steps.size * _divergence(pure, by_chance) >= SIGNAL**2 / 2:
+        return True
+    order = _order(steps, firsts)
+    return order is not None and order.signal >= SIGNAL
+
+
+def _pure(steps: IntArray, pure: float, n_classes: int, limits: Limits) -> Candidate:
+    n_pure = round(pure * steps.size)
+    return Candidate(
+        strength=exact(Size.FAR) if n_pure == steps.size else statistical(Size.FAR),
+        message=f"{n_pure} of {steps.size} batches have equal targets only, and the run sees "
+        f"{n_classes} classes: the data are read class by class",
+        advice=SHUFFLE,
+        first_step=int(steps[0]),
+        last_step=int(steps[-1]),
+        value=pure,
+        threshold=limits["alike_share"],
+        unit="share",
+        evidence={
+            "n_batches": int(steps.size),
+            "n_batches_of_one_class": n_pure,
+            "query": example("loss_graphs", "step, n, first_label, target_spread"),
+        },
+    )
+
+
+def _pure_by_chance(counts: FloatArray, sizes: FloatArray) -> float:
     """Share of shuffled batches of one class; the commonest class is given what chance hid."""
     n = float(counts.sum())
     most = float(counts.max()) / n
@@ -238,7 +329,11 @@ DETECTOR = Detector(
     severity=Severity.WARNING,
     needs=(),
     sql=SQL,
-    parameters={"alike_share": ALIKE_SHARE},
+    parameters={
+        "alike_share": ALIKE_SHARE,
+        "near_times": NEAR_TIMES,
+        "near_share": NEAR_SHARE,
+    },
     advice="Shuffle the training set.",
     source="documentation of torch.utils.data.DataLoader, arXiv:1206.5533",
     judge=judge,
@@ -250,6 +345,6 @@ DETECTOR = Detector(
     ),
     silenced_by=(Tag.GAN, Tag.RL, Tag.REINFORCEMENT_LEARNING),
     shown=Shown(
-        normal="The labels of a batch are as mixed as those of the whole run.",
+        normal="The labels of a batch, and of a few in a row, are as mixed as those of the run.",
     ),
 )

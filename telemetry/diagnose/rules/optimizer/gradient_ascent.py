@@ -4,7 +4,8 @@ Symptom: in four of five sampled steps the update points along the gradient of t
 it; or the backward pass starts from minus the loss that is reported or from minus a loss that
 cannot be negative (cross-entropy, squared error). It may begin in the middle of a run: then the
 loss must have risen since, or the sign of what is differentiated have changed for good, which each
-step says, sampled or not.
+step says, sampled or not. Of adversaries: both win, or what the generator makes grows 256-fold and
+still grows.
 Fix: remove the minus sign, or maximize=True.
 Not flagged: objectives of reinforcement learning and adversaries, which are climbed on purpose;
 maximize=True in a run that does not fail (information); updates that are mostly weight decay;
@@ -14,6 +15,7 @@ Source: Humbatova et al., arXiv:1910.11015.
 
 import numpy as np
 
+from telemetry.diagnose.analyses.adversaries import Agreement, agreement
 from telemetry.diagnose.candidate import Candidate
 from telemetry.diagnose.causes import cause_graph
 from telemetry.diagnose.context import Need, RunContext
@@ -22,7 +24,7 @@ from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import lasting_from
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import BoolArray, FloatArray, IntArray, median
-from telemetry.diagnose.judgement.severity import Size, exact
+from telemetry.diagnose.judgement.severity import Size, exact, measured
 from telemetry.diagnose.tags import UNJUDGED
 from telemetry.diagnose.wording import example, number
 from telemetry.store.sessions.rows import Rows
@@ -44,13 +46,14 @@ SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 # Every step whose loss is known; of sampled ones also the sign of update times gradient.
 SQL = """
 SELECT
-    'step' AS what,
+    'step' AS what, '' AS layer,
     s.step,
     MAX(u.dot) AS dot,
     MAX(u.decay_ratio) AS decay_ratio,
     AVG(s.loss) AS loss,
     AVG(s.root_sum) AS root_sum,
-    MAX(s.accumulation) AS accumulation
+    MAX(s.accumulation) AS accumulation,
+    MAX(s.optimizer_steps) AS optimizer_steps, NULL AS rms, 0 AS depth
 FROM steps AS s
 LEFT JOIN (
     SELECT
@@ -68,18 +71,32 @@ WHERE s.run = $run
     AND (u.step IS NOT NULL OR (s.loss IS NOT NULL AND s.root_sum IS NOT NULL))
 GROUP BY s.step
 UNION ALL
-SELECT 'right', g.step, MIN(g.right_loss), MAX(g.blank_loss), NULL, NULL, NULL
+SELECT 'right', '', g.step, MIN(g.right_loss), MAX(g.blank_loss), NULL, NULL, NULL, NULL, NULL, 0
 FROM loss_graphs AS g
 WHERE g.run = $run AND g.call = 0 AND g.right_loss IS NOT NULL
 GROUP BY g.step
-ORDER BY 1, 2
+UNION ALL
+SELECT
+    'made', t.path, r.step, NULL, NULL, NULL, NULL, NULL, NULL,
+    SQRT(SUM(r.sumsq) / SUM(r.n)), MAX(t.depth)
+FROM module_numbers AS r
+JOIN modules AS t ON t.run = r.run AND t.module_id = r.module_id
+WHERE r.run = $run AND r.site = 'output' AND r.phase = 'train' AND r.n > 0
+    AND t.role IN ('linear', 'conv')
+    AND REGEXP_MATCHES(LOWER(t.path), '(^|[._])(net_?)?(gen|generator|g)[0-9]*([._]|$)')
+GROUP BY t.path, r.step
+ORDER BY what, depth, layer, step
 """
 
 
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
-    """The loss of right answers; then the sign of what is done about the loss."""
-    found = _backwards(rows.part("what", "right"), context)
-    return found or _climbed(rows.part("what", "step"), context, limits)
+    """The loss of right answers; what adversaries want of each other; the sign of the steps."""
+    backwards = _backwards(rows.part("what", "right"), context)
+    if backwards is not None:
+        return backwards
+    steps = rows.part("what", "step")
+    found = agreement(steps, rows.part("what", "made"), context)
+    return _climbs(steps, context, limits) if found is None else _of_adversaries(found, context)
 
 
 def _backwards(rows: Rows, context: RunContext) -> Candidate | None:
@@ -110,7 +127,7 @@ def _backwards(rows: Rows, context: RunContext) -> Candidate | None:
     )
 
 
-def _climbed(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
+def _climbs(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """Sign of update times gradient, with the gradient turned to the loss that the user means."""
     # A loss with negative values that was thrown far above its start has told enough.
     is_thrown = context.progress.state is State.DIVERGED
@@ -151,6 +168,25 @@ def _climbed(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
         climbs[start:],
         turned=turned_now,
         limit=limits["climb_share"],
+    )
+
+
+def _of_adversaries(found: Agreement, context: RunContext) -> Candidate:
+    return Candidate(
+        strength=measured(Size.FAR),
+        message=found.message,
+        advice="Give the generator the loss that falls when the discriminator takes what it made "
+        "for real: labels of real samples, or minus the critic's score.",
+        layer=found.layer,
+        first_step=found.first_step,
+        last_step=context.last_step,
+        value=found.value,
+        threshold=found.threshold,
+        unit=found.unit,
+        evidence={
+            "query": "select step, root_sum, optimizer_steps from steps "
+            "where root_sum is not null order by step",
+        },
     )
 
 

@@ -6,14 +6,18 @@ jumps to four times anything before, and the loss doubles or loses half of its f
 it was at the start after a resume, although it had decayed; or a cosine whose period is shorter
 than an epoch is stepped in every batch; or a schedule made for every step is called once an epoch;
 or ReduceLROnPlateau, in the wrong mode for what it watches, cuts the rate because that improves;
-or a finished run is still in its warm-up at the last step, with three quarters of its loss left.
+or it falls so fast from the start that half of all that the rates add up to is spent in the first
+eighth of the steps, and the run gains little; or a finished run is still in its warm-up at the last
+step, with three quarters of its loss left.
 Fix: give the scheduler the number of its calls: steps if it is called in every step, epochs if once
 an epoch; restore its state on resume.
-Not flagged: constant rates, warm-up from zero, warm restarts and cycles (jumps to what has been),
-the end of a cosine or one-cycle schedule, cuts of ReduceLROnPlateau in the mode that is right for
-what it watches; a rate of zero in one group while others train. Information: a scheduler called
-before the first step of the optimizer; a rate that has become tiny, but no less than a
-hundred-thousandth at once, when the loss had fallen to a quarter.
+Not flagged: constant rates; rates that fall along a line or a cosine, by equal factors to a
+hundredth, or with the root of the steps (half is spent in 29, 27, 15 and 25 %); warm-up from zero,
+warm restarts and cycles (jumps to what has been), the end of a cosine or one-cycle schedule, cuts
+of ReduceLROnPlateau in the mode that is right for what it watches; a rate of zero in a group while
+others train. Information: a scheduler called before the first step of the optimizer; a rate that
+has become tiny, but no less than a hundred-thousandth at once, when the loss had fallen to a
+quarter.
 Source: Humbatova et al., arXiv:1910.11015; Loshchilov and Hutter, arXiv:1608.03983.
 
 Rules about epochs hold for loops over a torch DataLoader; there alone are epochs known.
@@ -32,7 +36,7 @@ from telemetry.diagnose.finding import NotChecked, Severity
 from telemetry.diagnose.judgement.gates import is_warming_up
 from telemetry.diagnose.judgement.progress import State
 from telemetry.diagnose.judgement.robust import median
-from telemetry.diagnose.judgement.severity import Size, exact, measured
+from telemetry.diagnose.judgement.severity import Size, exact, measured, statistical
 from telemetry.diagnose.wording import example, number
 from telemetry.store.sessions.rows import Rows
 
@@ -45,6 +49,9 @@ NO_RATE = 1e-7  # of the peak: where a float32 weight no longer moves
 STILL_RATE = 1e-5  # of the peak: steps of 2^-7 of the weights and less are then below float32's
 TINY_RATE = 1e-3  # of the peak
 TINY_SHARE = 0.5  # of the steps; a cosine spends 2 % there, an exponential to 1e-5 40 %
+EARLY_SHARE = 1 / 8  # of the steps, in which half of all rates together is spent
+EARLY_FAR = 1 / 16
+STILL_HIGH = 0.1  # of its peak: another group trains on
 DROP_SHARE = 0.2  # of the steps, after a fall to a thousandth in one step: decays take a tenth
 JUMP = 4.0  # over anything before
 RISE = 2.0  # of the loss after it
@@ -130,7 +137,8 @@ def _candidate(
 
 
 def _deviations(course: Course, context: RunContext, limits: Limits) -> Iterator[Deviation]:
-    yield from _rate_is_gone(course, context, limits)
+    gone = list(_rate_is_gone(course, context, limits))
+    yield from gone or _spent_early(course, context, limits)
     yield from _jump(course, context, limits)
     yield from _forgotten_on_resume(course, limits)
     yield from _endless_warm_up(course, context)
@@ -195,6 +203,32 @@ def _tiny_rate(course: Course, tiny: int, advice: str, size: Size, limit: float)
         first_step=int(course.steps[n - tiny]),
         value=tiny / n,
         threshold=limit,
+        unit="share",
+    )
+
+
+def _spent_early(course: Course, context: RunContext, limits: Limits) -> Iterator[Deviation]:
+    """What the rates add up to is how far weights can get; here most of it is gone at once."""
+    n, total = course.steps.size, float(course.lr.sum())
+    peak = int(np.argmax(course.lr))
+    goes_on = any(rates[-1] > STILL_HIGH * rates.max() for _, rates in course.groups.values())
+    is_asked = "ReduceLROnPlateau" in course.names or goes_on
+    if n < UNFINISHED_STEPS or not total > 0 or is_asked or context.recovered:
+        return
+    half = int(np.searchsorted(np.cumsum(course.lr[peak:]), float(course.lr[peak:].sum()) / 2)) + 1
+    share = half / (n - peak)
+    if share > limits["early_share"]:
+        return
+    yield Deviation(
+        strength=statistical(Size.FAR if share <= EARLY_FAR else Size.CLEAR),
+        message=f"the learning rate falls from {number(course.peak)} at step {course.steps[peak]} "
+        f"to {number(float(course.lr[-1]))}, and so fast that half of what the rates of all steps "
+        f"add up to is spent in {half} of {n - peak} steps",
+        advice="Let the rate fall over the whole run: call a scheduler that was made for epochs "
+        "once an epoch, or multiply its length by the number of batches.",
+        first_step=int(course.steps[min(peak + half, n - 1)]),
+        value=share,
+        threshold=limits["early_share"],
         unit="share",
     )
 
@@ -289,6 +323,7 @@ DETECTOR = Detector(
         "zero_error": ZERO_ERROR,
         "tiny_share": TINY_SHARE,
         "drop_share": DROP_SHARE,
+        "early_share": EARLY_SHARE,
         "jump": JUMP,
     },
     advice=(

@@ -7,6 +7,7 @@ import pytest
 from judged_runs import Chain, Chains, diagnosed, found, learning, not_checked, stalled
 
 from telemetry.diagnose.finding import Severity
+from telemetry.format.manifest import Status
 
 ID = "input_scale"
 N = 640
@@ -60,7 +61,7 @@ def test_inputs_of_thousands_warn_a_run_that_learns(chain: Chains) -> None:
     assert found(diagnosed(run), ID).severity is Severity.WARNING
 
 
-@pytest.mark.parametrize(("std", "limit"), [(255.0, 32.0), (1 / 255, 1 / 64)])
+@pytest.mark.parametrize(("std", "limit"), [(24.0, 16.0), (255.0, 16.0), (1 / 255, 1 / 64)])
 def test_a_scale_at_which_the_run_stalls(chain: Chains, std: float, limit: float) -> None:
     result = found(diagnosed(with_inputs(chain(3), stalled(2.3, 120), std=std)), ID)
     assert result.severity is Severity.WARNING
@@ -74,7 +75,14 @@ def test_a_run_that_learns_from_it_is_only_told(chain: Chains) -> None:
     assert result.severity is Severity.INFO
 
 
-@pytest.mark.parametrize("std", [16.0, 1 / 32])
+def test_a_run_that_stopped_half_way_is_warned(chain: Chains) -> None:
+    losses = [*learning(60, end=1.0), *stalled(1.0, 180, noise=0.03)]
+    run = with_inputs(chain(3), losses, std=24.0)
+    assert found(diagnosed(run), ID).severity is Severity.WARNING
+    assert found(diagnosed(run, status=Status.RUNNING), ID).severity is Severity.INFO
+
+
+@pytest.mark.parametrize("std", [12.0, 1 / 32])
 def test_a_moderate_scale_passes(chain: Chains, std: float) -> None:
     run = with_inputs(chain(3), stalled(2.3, 120), std=std)
     assert ID in diagnosed(run, detectors=[ID]).passed
@@ -169,3 +177,19 @@ def test_large_targets_that_are_reached_or_learnt_pass(chain: Chains) -> None:
     assert not diagnosed(run, detectors=[ID]).findings
     run = towards(chain(2), learning(120, start=4e8, end=1e7), reached=80.0)
     assert not diagnosed(run, detectors=[ID]).findings
+
+
+@pytest.mark.parametrize(("target", "is_told"), [(2e4, True), (12.0, False)])
+def test_targets_of_a_loss_by_hand_are_known_by_the_first_of_each_batch(
+    chain: Chains, *, target: float, is_told: bool
+) -> None:
+    run = chain(2).losses(stalled(target**2, 120), every=4)
+    for step in range(0, 120, 4):
+        run.activation("l1", "output", step, n=64, sumsq=64 * 0.25)
+        run.add(
+            "loss_graphs", step=step, call=0, pair=0, path="", operation="sub", head="",
+            is_output=True, is_made=False, is_broadcast=False, n_outputs=1, n=64,
+            output_shape="64", target_shape="64", first_label=target,
+        )  # fmt: skip
+    result = diagnosed(run, detectors=[ID])
+    assert [f.value for f in result.findings] == ([target] if is_told else [])

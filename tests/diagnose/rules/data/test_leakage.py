@@ -327,3 +327,22 @@ def test_a_column_that_is_the_target_by_chance_is_not(
     chain: Chains, columns: list[int], n: int
 ) -> None:
     assert isinstance(verdict(with_columns(chain(2), columns, n=n)), NotChecked)
+
+
+@pytest.mark.parametrize(
+    ("n_copies", "values", "is_told"), [(40, 30.0, True), (10, 30.0, False), (40, 2.0, False)]
+)
+def test_near_copies_of_training_samples_are_told(
+    chain: Chains, *, n_copies: int, values: float, is_told: bool
+) -> None:
+    codes = np.random.default_rng(3).integers(0, 2**63, size=(600, 2)).astype(np.uint64)
+    trained, others = codes[:400], codes[400:]
+    copies = trained[:n_copies] ^ np.uint64(0b10101)  # three bits
+    run = chain(2)
+    for step, loss in enumerate(learning(100)):
+        run.add("steps", step=step, loss=loss, lr=0.1, samples=50, flags=1)
+    sketch(run, 49, "train", [TRAIN], codes=trained, distinct_values=values)
+    sketch(run, 49, "eval", [OTHER], codes=np.concatenate([copies, others]), distinct_values=values)
+    told = [f for f in diagnosed(run).findings if f.detector == "leakage"]
+    assert [f.severity for f in told] == ([Severity.WARNING] if is_told else [])
+    assert not told or told[0].value == pytest.approx(40 / 240)

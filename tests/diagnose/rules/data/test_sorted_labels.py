@@ -11,13 +11,15 @@ from telemetry.diagnose.finding import Severity
 ID = "sorted_labels"
 
 
-def labelled(run: Chain, batches: Sequence[Sequence[int]], *, samples: int = 8) -> Chain:
-    """A run whose sampled batches hold so many labels of each class."""
-    for step, loss in enumerate(learning(10 * len(batches))):
+def labelled(
+    run: Chain, batches: Sequence[Sequence[float]], *, samples: int = 8, every: int = 10
+) -> Chain:
+    """A run whose sampled batches, every so many steps, hold so many labels of each class."""
+    for step, loss in enumerate(learning(every * len(batches))):
         run.add("steps", step=step, loss=loss, lr=0.1, flags=1, samples=samples)
     for place, counts in enumerate(batches):
         run.activation(
-            "", "target", 10 * place, n=sum(counts), sumsq=None, loss_op="cross_entropy",
+            "", "target", every * place, n=int(sum(counts)), sumsq=None, loss_op="cross_entropy",
             n_units=len(counts), n_profile=len(counts),
             profile=np.array(counts, dtype=np.float32).tobytes(),
         )  # fmt: skip
@@ -79,6 +81,46 @@ def followed(run: Chain, batches: Sequence[tuple[float, float]], **facts: object
     return run
 
 
+HALVES = [[2, 2, 2, 2, 0, 0, 0, 0]] * 20 + [[0, 0, 0, 0, 2, 2, 2, 2]] * 20
+
+
+def test_half_of_the_classes_and_then_the_other_warn_if_they_come_back(chain: Chains) -> None:
+    again = found(diagnosed(labelled(chain(1), HALVES * 2, every=1)), ID)
+    assert again.severity is Severity.WARNING
+    assert "each part of an epoch shows some of the 8 classes only" in again.message
+    tasks = [[4 * (place // 2 == task) for place in range(8)] for task in (0, 1, 2, 3)]
+    mixes = [[1 + own for own in task] for task in tasks for _ in range(20)]
+    once = found(diagnosed(labelled(chain(2), mixes, samples=16, every=1)), ID)
+    assert once.severity is Severity.INFO  # one task after another
+
+
+def test_labels_that_change_at_first_and_are_mixed_later_pass(chain: Chains) -> None:
+    """As those that a teacher guesses, which knows some classes before the others."""
+    mixed = [[1] * 8] * 60
+    assert ID in diagnosed(labelled(chain(1), HALVES[10:30] + mixed, every=1)).passed
+
+
+@pytest.mark.parametrize("least", [3, 5])
+def test_classes_of_batches_in_any_order_pass(chain: Chains, least: int) -> None:
+    generator = np.random.default_rng(0)
+    batches = [np.zeros(20) for _ in range(80)]
+    for batch in batches:  # a sampler that draws some classes, and some samples of each
+        batch[generator.permutation(20)[:least]] = 4
+    result = diagnosed(labelled(chain(1), batches, samples=4 * least, every=1))
+    assert ID in result.passed
+
+
+@pytest.mark.parametrize(("period", "is_told"), [(40, True), (1, False)])
+def test_targets_of_a_regression_that_are_in_order_are_told(
+    chain: Chains, period: int, *, is_told: bool
+) -> None:
+    values = np.random.default_rng(0).permutation(80) / 40 if period == 1 else np.arange(80) % 40
+    batches = [(float(value), 0.9) for value in values]
+    result = diagnosed(followed(chain(1), batches, operation="mse_loss", target_shape="8x1"))
+    told = [each.severity for each in result.findings if each.detector == ID]
+    assert told == ([Severity.INFO] if is_told else [])
+
+
 IN_ORDER = [(float(label), 0.0) for label in (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)] * 2
 AT_A_SEAM = [*IN_ORDER[:11], (2.0, 0.9)] * 3
 
@@ -109,7 +151,6 @@ def test_batches_of_equal_targets_of_a_loss_by_hand_warn(
         ([(0.0, 0.0), (1.0, 0.9), (1.0, 0.0), (0.0, 0.0)] * 8, {"n": 2}),  # as chance makes it
         ([(0.0, 0.0)] * 40, {}),  # one class alone
         (IN_ORDER, {"n": 1}),
-        (IN_ORDER, {"operation": "sub"}),  # a quantity
         (IN_ORDER, {"is_made": True}),
         (IN_ORDER, {"target_max": 9.0}),  # weights
         (IN_ORDER, {"n_outputs": 2}),  # the other class may be in the other output

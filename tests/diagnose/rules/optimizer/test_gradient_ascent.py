@@ -155,3 +155,52 @@ def test_other_losses_of_right_answers_pass(
         for f in diagnosed(run, detectors=["gradient_ascent"]).findings
         if f.detector == "gradient_ascent"
     ]
+
+
+def adversaries(
+    run: Chain,
+    *,
+    ends: float = 2.0,
+    made: float = 2.0,
+    kind: str = "binary_cross_entropy_with_logits",
+) -> Chain:
+    """Two optimizers whose losses add up to 2 at first, and a generator that makes ones."""
+    for name in ("generator", "critic"):
+        run.module(name, type_="Sequential", role="other").module(f"{name}.0", depth=5)
+    climbing(run, -1.0)
+    for step in range(90):
+        both = 2.0 + (ends - 2.0) * min(1.0, step / 45)
+        run.add(
+            "steps",
+            step=step,
+            loss=both / 3,
+            root_sum=both,
+            lr=0.1,
+            flags=int(step % 5 == 0),
+            backward_calls=2,
+            optimizer_steps=2,
+        )
+    for step in range(0, 90, 5):
+        size = made ** (step / 85)
+        run.activation("generator.0", "output", step, n=64, sumsq=64 * size**2)
+        run.activation("critic.0", "output", step, n=64, sumsq=64.0 * 1e6**2)
+    for step in (0, 5):
+        run.activation("", "logits", step, n=64, sumsq=1.0, absmax=1.0, loss_op=kind, n_units=1)
+        run.activation("", "target", step, n=64, sum=32.0, sumsq=32.0, loss_op=kind)
+    return run
+
+
+def test_adversaries_that_both_win_want_the_same(chain: Chains) -> None:
+    for ends, is_told in ((0.5, True), (0.9, False), (1.4, False)):
+        diagnosis = diagnosed(adversaries(chain(2), ends=ends))
+        told = [f for f in diagnosis.findings if f.detector == "gradient_ascent"]
+        assert [f.severity for f in told] == ([Severity.WARNING] if is_told else [])
+    other = diagnosed(adversaries(chain(2), ends=0.5, kind="mse_loss"))  # has no such bound
+    assert not any(f.detector == "gradient_ascent" for f in other.findings)
+
+
+def test_a_generator_that_leaves_the_data(chain: Chains) -> None:
+    for made, is_told in ((400.0, True), (100.0, False)):
+        diagnosis = diagnosed(adversaries(chain(2, tags=("gan",)), made=made))
+        told = [f for f in diagnosis.findings if f.detector == "gradient_ascent"]
+        assert [f.layer for f in told] == (["generator.0"] if is_told else [])

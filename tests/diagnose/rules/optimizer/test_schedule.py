@@ -95,6 +95,29 @@ def test_a_rate_divided_in_every_step_is_found(chain: Chains) -> None:
     assert found(diagnosed(run), ID).severity is Severity.INFO
 
 
+DECAYS = {
+    "root": lambda step: (1 + step) ** -0.5,
+    "three_quarters": lambda step: (1 + step) ** -0.75,
+    "inverse": lambda step: 1 / (1 + step),
+    "line": lambda step: 1 - step / 1000,
+    "to_a_hundredth": lambda step: 0.01 ** (step / 1000),
+    "warmed_up": lambda step: step / 20 if step < 20 else 0.01 ** ((step - 20) / 980),
+}
+
+
+@pytest.mark.parametrize("name", DECAYS)
+@pytest.mark.parametrize("stalls", [True, False])
+def test_a_rate_of_which_half_is_spent_at_once(chain: Chains, name: str, *, stalls: bool) -> None:
+    losses = stalled(2.3, 1000) if stalls else learning(1000, end=1.0)
+    run = course(chain(1), [0.1 * DECAYS[name](step) for step in range(1000)], losses=losses)
+    told = [f.severity for f in diagnosed(run, detectors=[ID]).findings]
+    expected = {
+        "three_quarters": [Severity.WARNING if stalls else Severity.INFO],
+        "inverse": [Severity.WARNING],
+    }
+    assert told == expected.get(name, [])
+
+
 def test_a_plateau_scheduler_may_divide_as_often_as_it_likes(chain: Chains) -> None:
     run = course(chain(1), [0.1 * 0.93**step for step in range(200)], losses=stalled(2.3, 200))
     run.event("scheduler", **{"class": "ReduceLROnPlateau", "steps_before": 1})
