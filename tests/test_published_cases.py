@@ -22,7 +22,10 @@ STEPS = 2
 @pytest.mark.parametrize("fixed", [False, True], ids=["wrong", "fixed"])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings(
-    "ignore:Using padding='same'", "ignore:Using a target size", "ignore:Detected call of `lr_sched"
+    "ignore:Using padding='same'",
+    "ignore:Using a target size",
+    "ignore:Detected call of `lr_sched",
+    "ignore:None of the inputs have requires_grad",  # what a case is about
 )
 def test_a_case_trains_in_both_versions(name: str, *, fixed: bool) -> None:
     threads = torch.get_num_threads()

@@ -37,7 +37,8 @@ class SampleCodes:
         Returns:
             None where there is no batch of floating-point samples, or more than one.
         """
-        batches = [leaf for leaf in leaves_in(arguments) if _is_batch(leaf)]
+        found = [leaf for leaf in leaves_in(arguments) if isinstance(leaf, Tensor)]
+        batches = [leaf for leaf in found if _is_batch(leaf)]
         if len(batches) != 1:
             return None
         with torch.no_grad(), torch.autocast(batches[0].device.type, enabled=False):
@@ -59,9 +60,9 @@ class SampleCodes:
         return found
 
 
-def _is_batch(leaf: object) -> bool:
-    is_dense = isinstance(leaf, Tensor) and leaf.layout is torch.strided and not leaf.is_nested
-    if not is_dense or not isinstance(leaf, Tensor) or leaf.is_meta or leaf.is_quantized:
+def _is_batch(leaf: Tensor) -> bool:
+    is_dense = leaf.layout is torch.strided and not leaf.is_nested
+    if not is_dense or leaf.is_meta or leaf.is_quantized:
         return False
     is_plain = leaf.is_floating_point() and leaf.dim() > 1 and not hasattr(leaf, "placements")
     return is_plain and len(leaf) > 0 and leaf[0].numel() >= MIN_ELEMENTS
