@@ -12,6 +12,7 @@ from telemetry.evaluate.statistics.paired import benjamini_hochberg
 from telemetry.explain.training_gaps.compared_columns import ComparedColumn, Range
 from telemetry.explain.training_gaps.histograms import Histogram, histogram_of
 from telemetry.explain.training_gaps.holes import Hole
+from telemetry.explain.training_gaps.shortcuts import Shortcut
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ LEAST_OUTSIDE = 5  # examples
 CHANCE = 0.01  # of so many outside any attribute, between two samples of one distribution
 FAR = 0.99  # quantile of the distances inside training
 ERROR_P = 0.01
+SHORTCUT = "shortcut"  # a kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,8 +34,8 @@ class Gap:
     """One way in which test examples were compared with training.
 
     Attributes:
-        kind: `attribute`, `knn` or `cell`; of what is wrong with the data themselves `twin`,
-            `conflict`, `doubt` or `leak`, see `suspicions`.
+        kind: `attribute`, `knn`, `cell` or `shortcut`; of what is wrong with the data themselves
+            `twin`, `conflict`, `doubt` or `leak`, see `suspicions`.
         attribute: Name of the attribute, or the group in words; `knn` for neighbours.
         where: The group as a condition over `example_evals`; None: of others, and of groups that
             cannot be said so.
@@ -153,6 +155,21 @@ def hole_gap(hole: Hole) -> Gap:
         outside=hole.outside,
         p=math.exp(hole.log_p) if len(hole.parts) > 1 or hole.log_p < 0 else None,
         sentence=hole.sentence,
+        reported=True,
+    )
+
+
+def shortcut_gap(found: Shortcut) -> Gap:
+    """What says a class in training alone, as a gap: the examples that contradict it."""
+    return Gap(
+        kind=SHORTCUT,
+        attribute=found.title,
+        where=found.where,
+        train_n=len(found.sign.train),
+        test_n=len(found.outside),
+        outside=found.outside,
+        p=math.exp(found.log_p),
+        sentence=found.sentence,
         reported=True,
     )
 
