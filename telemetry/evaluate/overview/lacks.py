@@ -3,10 +3,21 @@
 import math
 from collections.abc import Mapping
 
+from telemetry.evaluate.overview.gap_words import SHORTCUT, with_shares
 from telemetry.evaluate.stored.explanations import StoredExplanation
 from telemetry.store.sessions.rows import SqlValue, as_text
 
 MOST_LACKS = 3  # that are told
+
+
+def first_lack(comparison: StoredExplanation) -> str | None:
+    """In a few words what explains most wrong answers; None: nothing that was found does."""
+    found = [row for row in comparison.rows if row.get("finding") is True]
+    if not found:
+        return None
+    first = max(found, key=lambda row: _number(row.get("outside_n")))
+    kind, name = as_text(first["kind"]), as_text(first["attribute"])
+    return {SHORTCUT: name, "cell": f"training lacks {name}"}.get(kind)
 
 
 def lacks_of(comparison: StoredExplanation) -> tuple[str, ...]:
@@ -19,12 +30,10 @@ def lacks_of(comparison: StoredExplanation) -> tuple[str, ...]:
 
 def _said(row: Mapping[str, SqlValue]) -> str:
     outside, inside = _number(row.get("error_outside")), _number(row.get("error_inside"))
+    sentence = as_text(row["sentence"])
     if row.get("finding") is not True or not math.isfinite(outside + inside):
-        return as_text(row["sentence"])
-    return (
-        f"{as_text(row['sentence'])}; {100 * outside:.1f} % of those outside are answered wrongly, "
-        f"{100 * inside:.1f} % of the rest"
-    )
+        return sentence
+    return with_shares(as_text(row["kind"]), sentence, outside, inside)
 
 
 def _number(value: SqlValue) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.evaluate.overview.calibration import Calibration, calibration_of
-from telemetry.evaluate.overview.lacks import lacks_of
+from telemetry.evaluate.overview.lacks import first_lack, lacks_of
 from telemetry.evaluate.overview.leaders import Leader, leaders_of
 from telemetry.evaluate.slicing.slices import SlicedRun, Slices, find
 from telemetry.evaluate.stored.evaluations import (
@@ -92,7 +92,8 @@ class Overview:
         if self.leaders:
             first = self.leaders[0]
             told.append(f"{first.part} leads in {first.n} of {len(self.explained)} wrong answers")
-        return "; ".join(told)
+        lack = first_lack(self.gaps[0]) if self.gaps else None
+        return "; ".join([*told, lack] if lack else told)
 
     def picture(self, name: str) -> bytes | None:
         """A picture of a wrong answer by its place in the run; None: there is none."""

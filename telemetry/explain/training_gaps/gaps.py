@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from telemetry.evaluate.overview.gap_words import SHORTCUT
 from telemetry.evaluate.statistics.exact import hypergeometric_log_p
 from telemetry.evaluate.statistics.paired import benjamini_hochberg
 from telemetry.explain.training_gaps.compared_columns import ComparedColumn, Range
@@ -26,7 +27,6 @@ LEAST_OUTSIDE = 5  # examples
 CHANCE = 0.01  # of so many outside any attribute, between two samples of one distribution
 FAR = 0.99  # quantile of the distances inside training
 ERROR_P = 0.01
-SHORTCUT = "shortcut"  # a kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

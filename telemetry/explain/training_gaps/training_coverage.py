@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from telemetry.errors import UsageError
+from telemetry.evaluate.overview.gap_words import SHORTCUT
 from telemetry.explain.inputs.attributes import measured
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.inputs.unit_scale import range_notes
@@ -26,7 +27,6 @@ from telemetry.explain.results.result import Result
 from telemetry.explain.training_gaps.columns_of_sets import LABEL, compared_columns
 from telemetry.explain.training_gaps.compared_columns import MOST_LEVELS, ComparedColumn
 from telemetry.explain.training_gaps.gaps import (
-    SHORTCUT,
     Flags,
     Floats,
     Gap,
