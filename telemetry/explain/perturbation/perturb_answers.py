@@ -28,7 +28,7 @@ def answer(request: PerturbRequest, subject: Subject, progress: Progress) -> dic
     found: list[Perturbation] = []
     for axis in request.axes:
         if not request.examples:
-            found.append(perturb_all(subject, axis, settings, progress))
+            found.append(perturb_all(subject, axis, settings, progress, request.group))
         for done, example in enumerate(request.examples):
             progress(done, len(request.examples))
             found.append(perturb(subject, example, axis, settings))
@@ -43,6 +43,7 @@ def document(found: Perturbation, files: Files) -> dict[str, Json]:
         "checkpoint": found.origin.checkpoint,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
+        "where": found.where,
         "label": found.label,
         "prediction": found.neutral.prediction,
         "axis": found.axis.name,
@@ -83,7 +84,8 @@ def sentence(found: Perturbation) -> str:
     """The answer in words."""
     axis = found.axis
     if found.example is None:
-        who = f"accuracy on {found.neutral.n} examples, {100 * found.baseline:.1f} % unchanged,"
+        of = f"{found.neutral.n} examples" + (f" where {found.where}" if found.where else "")
+        who = f"accuracy on {of}, {100 * found.baseline:.1f} % unchanged,"
         if not found.neutral.right:  # of a column whose middle does harm by itself
             return f"{who} drops by 5 points when every row has {_at(found, axis.neutral)}."
         if not found.turns:
@@ -154,6 +156,7 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
         "perturbation_id": found.id,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
+        "condition": found.where,
         "axis": found.axis.name,
         "unit": found.axis.unit,
         "label": found.label,
