@@ -4,9 +4,10 @@
 
 Colour images, padded texts and a table, each with a shortcut of training, and two with a kind of
 example that training lacks (`stranger_images.py`, `stranger_texts.py`, `stranger_rows.py`). Of
-twenty wrong answers from the largest loss to the least: how many does the shortcut lead; the same of
-those that it caused, which are right without it; and is it, and is the hole, named by the comparison
-with training. With `--checks`: how many answers that name the shortcut first have a check that fails.
+twenty wrong answers from the largest loss to the least: how many does the shortcut lead; the same
+of those that it caused, which are right without it; and is it, and is the hole, named by the
+comparison with training. With `--checks`: how many answers that name the shortcut first have a
+check that fails.
 """
 
 import argparse

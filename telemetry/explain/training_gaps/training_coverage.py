@@ -27,6 +27,7 @@ from telemetry.explain.results.result import Result
 from telemetry.explain.training_gaps.columns_of_sets import LABEL, compared_columns
 from telemetry.explain.training_gaps.compared_columns import MOST_LEVELS, ComparedColumn
 from telemetry.explain.training_gaps.gaps import (
+    OUTSIDE,
     Flags,
     Floats,
     Gap,
@@ -210,7 +211,7 @@ def _shortcuts(
     label = next((column for column in columns if column.name == LABEL), None)
     if label is None:
         return []
-    moved = {gap.attribute for gap in attributes if gap.reported}
+    moved = {gap.attribute for gap in attributes if gap.reported and gap.outside_share > OUTSIDE}
     usual = [column for column in columns if column.name not in {*moved, LABEL}]
     labels = [row.get(LABEL) for row in training.groups]
     signs = phrases(training, testing, labels, train)
