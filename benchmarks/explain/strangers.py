@@ -67,7 +67,7 @@ def asked(kind: str, seed: int, *, check: bool) -> None:
     order = losses.argsort(descending=True).tolist()
     subject = explain.load(model, dataset=valid)
     said = [f"{int(wrong.sum())} of {len(valid)} wrong, {int(caused.sum())} by the shortcut"]
-    for name, flags in (("all", wrong), ("caused", caused)):
+    for name, flags in (("caused", caused),) if check else (("all", wrong), ("caused", caused)):
         chosen = spread([place for place in order if flags[place]])
         answers = [explain.attribute(subject, str(place), check=check) for place in chosen]
         first = [valid.is_cause(one.top(1)[0].segment) for one in answers]

@@ -1,16 +1,18 @@
 """Answers to `telemetry explain perturb`: sentence, JSON, rows."""
 
+from functools import partial
+
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.perturbation.axes import axis_of
 from telemetry.explain.perturbation.perturbation import Perturbation, perturb, perturb_all
+from telemetry.explain.perturbation.pictures import picture
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
+from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import (
     Files,
     ResultFormat,
     judged_columns,
-    no_files,
-    no_picture,
 )
 from telemetry.json_values import Json
 from telemetry.requests.explain.perturb import KIND, PerturbRequest
@@ -37,7 +39,6 @@ def answer(request: PerturbRequest, subject: Subject, progress: Progress) -> dic
 
 def document(found: Perturbation, files: Files) -> dict[str, Json]:
     """What `telemetry explain perturb` shows."""
-    del files  # a course has none
     return {
         "perturbation_id": found.id,
         "checkpoint": found.origin.checkpoint,
@@ -73,6 +74,7 @@ def document(found: Perturbation, files: Files) -> dict[str, Json]:
         "ok": found.ok,
         "warnings": list(found.warnings),
         "answer": sentence(found),
+        "image": files.get("image"),
         "seed": found.seed,
         "tolerance": found.tolerance,
         "forwards": found.forwards,
@@ -151,7 +153,6 @@ def _number(found: Perturbation, value: float) -> str:
 
 def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_perturbations`, one a value."""
-    del files
     common: dict[str, object] = {
         "perturbation_id": found.id,
         "dataset": found.origin.dataset,
@@ -163,6 +164,7 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
         "threshold": found.threshold,
         "monotone": found.monotone,
         "seed": found.seed,
+        "image_path": files.get("image"),
         **judged_columns(found, sentence(found)),
     }
     return [
@@ -183,10 +185,14 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     ]
 
 
+def _kept(found: Perturbation, keeper: Keeper) -> Files:
+    return {"image": keeper.image(found.id, partial(picture, found))}
+
+
 FORMAT: ResultFormat[Perturbation] = ResultFormat(
     kind=KIND,
-    picture=no_picture,
-    files=no_files,
+    picture=picture,
+    files=_kept,
     document=document,
     rows=rows_of,
 )

@@ -44,6 +44,7 @@ class Perturbation(Result):
         id: Equal for equal questions to equal weights.
         origin: Whose answer it is.
         example: What was changed; None: a data set.
+        shown: Whose changes are drawn: the example, or the first of the data set.
         where: The condition that the examples fulfil; None: one example, or all.
         label: Its true class; None: a data set.
         axis: Along what.
@@ -63,6 +64,7 @@ class Perturbation(Result):
     id: str
     origin: Origin
     example: Example | None
+    shown: Example
     where: str | None = None
     label: str | None
     axis: Axis
@@ -140,6 +142,7 @@ def perturb(
         id=_identity(subject, [chosen], line, settings),
         origin=subject.origin,
         example=chosen,
+        shown=chosen,
         label=classifier.name(classifier.truth(chosen)),
         axis=line,
         steps=walk.steps,
@@ -193,6 +196,7 @@ def perturb_all(
         id=_identity(subject, chosen, line, settings),
         origin=subject.origin,
         example=None,
+        shown=chosen[0],
         where=None if group is None else group.where,
         label=None,
         axis=line,
