@@ -20,6 +20,7 @@ EXIT_FOUND = 1
 SHOWN_GAPS = 10
 SPREAD_WIDTH = 32  # characters of a histogram
 OF_DATA = frozenset({"twin", "conflict", "doubt", "leak"})  # kinds that are no gap of training
+SHORTCUT = "shortcut"  # kind of what says a class in training alone
 MOST_GAP = 40  # characters of a gap that other columns make room for
 
 
@@ -219,7 +220,7 @@ def _joined(names: "Json") -> str:
 def _range(gap: "Mapping[str, Json]") -> str:
     """Of training."""
     if gap["train_high"] is None:
-        return numbers.NOTHING if gap["kind"] in OF_DATA else "hardly any"
+        return numbers.NOTHING if gap["kind"] in {*OF_DATA, SHORTCUT} else "hardly any"
     high = f"{number(gap['train_high']):.3g}"
     if gap["train_low"] is None:
         return f"up to {high}"

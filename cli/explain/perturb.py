@@ -1,8 +1,10 @@
 """`telemetry explain perturb`: how far can an input be changed before its answer turns wrong?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from telemetry.cli.models.child import ask
 from telemetry.cli.models.hypothesis_options import check_savable, hypothesis_options
 from telemetry.cli.models.question import ModelQuestion, explain_verb
 from telemetry.cli.output import numbers, sparklines
@@ -17,7 +19,9 @@ from telemetry.cli.output.model_answers import (
 )
 from telemetry.cli.output.render import Screen
 from telemetry.errors import UsageError
-from telemetry.requests.explain.perturb import KIND, PerturbRequest
+from telemetry.requests.evaluate import KIND as EVALUATE
+from telemetry.requests.evaluate import EvaluateRequest
+from telemetry.requests.explain.perturb import KIND, Group, PerturbRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +51,7 @@ def verb(
     Examples:
       telemetry explain perturb latest --example 4711 --axis brightness,hue
       telemetry explain perturb latest --all --axis blur --limit 500
+      telemetry explain perturb latest --where "m_light = 'night'" --axis brightness
       telemetry explain perturb 7f3a --example 12 --axis feature:income
       telemetry explain perturb 7f3a --all --axis typo,case
       telemetry explain perturb latest --all --axis noise --save-hypothesis noisy
@@ -55,12 +60,30 @@ def verb(
         if len(request.axes) * max(1, len(request.examples)) != 1:
             raise UsageError("--save-hypothesis saves one threshold; use one axis and one example.")
         check_savable(file, save_hypothesis)
+    if request.where is not None:
+        request = replace(request, group=_group(question, request.where))
     found = question.ask(request)
     code = question.tell(found, show)
     if save_hypothesis is not None:
         save(file, save_hypothesis, found[0])
         question.screen.note(f"  hypothesis {save_hypothesis} is saved in {file}")
     return code
+
+
+def _group(question: ModelQuestion, where: str) -> Group:
+    """The examples that a condition means, of stored answers; without any they are made first.
+
+    Raises:
+        UsageError: no condition, no example fulfils it, or nothing can be evaluated.
+    """
+    from telemetry.evaluate.stored.groups import is_evaluated, members_of  # noqa: PLC0415 - duckdb
+
+    dataset = question.stated.dataset
+    if not is_evaluated(question.store, question.run, dataset) and question.keep.run is not None:
+        judging = EvaluateRequest(source=question.source, run=question.keep.run)
+        ask(EVALUATE.document(judging), "evaluating", question.timeout_s)
+    ids = members_of(question.store, question.run, where, dataset)
+    return Group(where=where, ids=ids)
 
 
 def show(screen: Screen, found: "Mapping[str, Json]") -> None:

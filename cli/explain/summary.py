@@ -60,8 +60,8 @@ def verb(question: ModelQuestion, request: SummaryRequest, /) -> int:
     """Sum up what is wrong with the answers of a model; `telemetry explain RUN` is short for it.
 
     Says how many examples are answered wrongly, whether the model is as right as it is sure, what
-    it takes for what, which groups are worst, what leads its twenty worst answers, and what
-    training lacks. Stored answers are read; what is not stored yet is computed once and stored.
+    it takes for what, which groups are worst, what leads twenty wrong answers, and what training
+    lacks. Stored answers are read; what is not stored yet is computed once and stored.
 
     Examples:
       telemetry explain latest
@@ -158,8 +158,13 @@ def _findings(found: "Overview") -> Iterator[tuple[str, str]]:
     if found.slices is not None:
         yield "groups", f"{found.slices.answer}  (telemetry slices {run})"
     if found.gaps:
+        from telemetry.evaluate.overview.lacks import lacks_of  # noqa: PLC0415 - duckdb
+
         gap = found.gaps[0]
-        yield "training", f"{gap.answer}  (telemetry explain show {gap.id[:SHORT]})"
+        lacks = lacks_of(gap)
+        for lack in lacks[:-1]:
+            yield "training", lack
+        yield "training", f"{lacks[-1]}  (telemetry explain show {gap.id[:SHORT]})"
     else:
         command = f"telemetry explain coverage {run} --train MODULE:NAME"
         yield "training", f"not compared with the training data: {command}"

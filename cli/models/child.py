@@ -21,7 +21,8 @@ from telemetry.requests.values import Request
 
 CHILD = (sys.executable, "-P", "-m", "telemetry.explain")
 Told = Callable[[Mapping[str, Json]], None]
-LATE_S = 5.0  # that a child which knows the time may take to end what it does
+LATE_S = 5.0  # that a child which knows the time may take to end what it does, at least
+LATE_SHARE = 0.25  # of the time it had: whatever slowed it goes on doing so
 GRACE_S = 2.0  # from the request to end to the end
 ERRORS = {UsageError.exit_code: UsageError, Inconclusive.exit_code: Inconclusive}
 
@@ -61,7 +62,7 @@ def ask(
     ):
         question.write(json_values.dumps(request))
         question.seek(0)
-        late_s = LATE_S if ends_itself else 0.0
+        late_s = max(LATE_S, LATE_SHARE * (timeout_s or 0)) if ends_itself else 0.0
         _run(question, answer, advance, timeout_s, late_s, told)
         answer.seek(0)
         try:

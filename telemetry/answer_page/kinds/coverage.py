@@ -7,6 +7,7 @@ from telemetry.answer_page.html import Cell, figure, joined, number, numeric, pe
 from telemetry.answer_page.reading import Answer, listed, mapping, mappings, real
 
 OF_DATA = {"twin", "conflict", "doubt", "leak"}  # kinds that are no gap of training
+SHORTCUT = "shortcut"  # kind of what says a class in training alone
 ENDS_OF_TRAINING = {"train_low": "least usual of training", "train_high": "most usual"}
 
 
@@ -72,7 +73,7 @@ def _range(gap: Answer) -> str:
     """Of training."""
     low, high = gap.get("train_low"), gap.get("train_high")
     if high is None:
-        return "" if gap.get("kind") in OF_DATA else "hardly any"
+        return "" if gap.get("kind") in {*OF_DATA, SHORTCUT} else "hardly any"
     return f"up to {number(high)}" if low is None else f"{number(low)} .. {number(high)}"
 
 

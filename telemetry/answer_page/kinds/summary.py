@@ -39,7 +39,9 @@ def gallery(answer: Answer, picture: Callable[[str], bytes | None]) -> str:
         _wrong_answer(number, one, picture)
         for number, one in enumerate(mappings(answer.get("wrong_answers")), start=1)
     ]
-    return _part("Its worst answers", element("div", "".join(shown), "gallery") if shown else "")
+    return _part(
+        "Some of its wrong answers", element("div", "".join(shown), "gallery") if shown else ""
+    )
 
 
 def _part(title: str, content: str) -> str:
@@ -124,6 +126,7 @@ def _calibration(found: Answer) -> str:
 
 
 def _gaps(answer: Answer) -> str:
-    said = [str(gap["answer"]) for gap in mappings(answer.get("gaps"))]
+    gaps = mappings(answer.get("gaps"))
+    said = [str(text) for gap in gaps for text in listed(gap.get("told")) or [gap["answer"]]]
     unknown = "Not compared with the training data: telemetry explain coverage RUN --train NAME"
     return joined(*(paragraph(text) for text in said or [unknown]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from telemetry.errors import Inconclusive, UsageError
 from telemetry.evaluate.overview.calibration import Calibration, calibration_of
+from telemetry.evaluate.overview.lacks import first_lack, lacks_of
 from telemetry.evaluate.overview.leaders import Leader, leaders_of
 from telemetry.evaluate.slicing.slices import SlicedRun, Slices, find
 from telemetry.evaluate.stored.evaluations import (
@@ -54,7 +55,7 @@ class Overview:
         calibration: Whether it is as right as it is sure; None: it has no classes.
         confusions: What is most often taken for what.
         slices: Groups that are worse than the rest; None: that could not be asked, see `notes`.
-        wrong: Ids of the wrong answers of the largest loss.
+        wrong: Ids of wrong answers from the largest loss to the least, equally far from each other.
         explained: The stored answers about those.
         leaders: What leads them, the most frequent first.
         gaps: Stored answers about what training lacks.
@@ -91,7 +92,8 @@ class Overview:
         if self.leaders:
             first = self.leaders[0]
             told.append(f"{first.part} leads in {first.n} of {len(self.explained)} wrong answers")
-        return "; ".join(told)
+        lack = first_lack(self.gaps[0]) if self.gaps else None
+        return "; ".join([*told, lack] if lack else told)
 
     def picture(self, name: str) -> bytes | None:
         """A picture of a wrong answer by its place in the run; None: there is none."""
@@ -128,7 +130,10 @@ class Overview:
                 }
                 for asked in self.explained
             ],
-            "gaps": [{"id": asked.id, "answer": asked.answer} for asked in self.gaps],
+            "gaps": [
+                {"id": asked.id, "answer": asked.answer, "told": list(lacks_of(asked))}
+                for asked in self.gaps
+            ],
             "unexplained": list(self.unexplained),
             "notes": list(self.notes),
         }
@@ -146,7 +151,7 @@ def overview(store: Store, run: Run) -> Overview:
     asked = [
         one for one in stored_explanations(store, [run]) if one.checkpoint == evaluation.checkpoint
     ]
-    wrong = _worst(examples)
+    wrong = _spread(examples)
     explained = _about(wrong, asked)
     slices, notes = _slices(store, run, evaluation.eval_id)
     return Overview(
@@ -162,11 +167,17 @@ def overview(store: Store, run: Run) -> Overview:
     )
 
 
-def _worst(examples: Examples) -> tuple[str, ...]:
-    """Ids of the wrong answers of the largest loss."""
+def _spread(examples: Examples) -> tuple[str, ...]:
+    """Ids of wrong answers from the largest loss to the least, which stand for all of them.
+
+    Those of the largest loss are no sample: everything about them speaks for the wrong class, and
+    what varies most leads them.
+    """
     losses = np.nan_to_num(examples.rows.floats("loss"), nan=np.inf)
     order = [place for place in np.argsort(-losses, kind="stable") if examples.errors[place] == 1]
-    return tuple(examples.ids[place] for place in order[:WRONG_ANSWERS])
+    n = min(WRONG_ANSWERS, len(order))
+    chosen = np.linspace(0, len(order) - 1, n).round().astype(np.int64)
+    return tuple(examples.ids[order[place]] for place in chosen)
 
 
 def _about(

@@ -16,6 +16,7 @@ COMPLETE = frozenset({"ig", "kernelshap"})  # their values sum to the difference
 SAMPLED = frozenset({"lime", "kernelshap"})
 MOST_SEGMENTS = 50  # of the sampled ones
 GRADIENT_ELEMENTS = 1 << 20  # of a batch: six images of 3 x 224 x 224, and about a gigabyte
+FORWARD_ELEMENTS = 1 << 21  # of a batch without gradient: 13 such images, a second on two cores
 FIRST_STEPS, MOST_STEPS = 32, 1024  # of integrated gradients, doubled until they sum up
 COMPLETENESS = 0.01  # of the difference of the scores
 LEAST_DIFFERENCE = 1e-3
@@ -59,6 +60,11 @@ class Problem:
         return max(1, min(self.batch, GRADIENT_ELEMENTS // max(self.values.numel(), 1)))
 
     @property
+    def forward_batch(self) -> int:
+        """Inputs of a forward without gradient: between two, the time is looked at."""
+        return max(1, min(self.batch, FORWARD_ELEMENTS // max(self.values.numel(), 1)))
+
+    @property
     def coarse(self) -> "Problem":
         """The same with the first number of steps alone: a map at once, which may not sum up."""
         return replace(self, steps=(self.steps[0], self.steps[0]))
@@ -71,7 +77,7 @@ class Problem:
     def scores(self, inputs: Tensor) -> Tensor:
         """Scores of any number of inputs without gradient, float32 on the CPU, shape (n,)."""
         with torch.no_grad():
-            parts = torch.split(inputs, self.batch)
+            parts = torch.split(inputs, self.forward_batch)
             return torch.cat([self.score(part).detach().cpu().float() for part in parts])
 
     def differences(self, references: Sequence[Tensor]) -> list[float]:

@@ -1,16 +1,18 @@
 """Answers to `telemetry explain perturb`: sentence, JSON, rows."""
 
+from functools import partial
+
 from telemetry.explain.models.subject import Subject, examples_of
 from telemetry.explain.perturbation.axes import axis_of
 from telemetry.explain.perturbation.perturbation import Perturbation, perturb, perturb_all
+from telemetry.explain.perturbation.pictures import picture
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import check_json
+from telemetry.explain.results.keeper import Keeper
 from telemetry.explain.results.result import (
     Files,
     ResultFormat,
     judged_columns,
-    no_files,
-    no_picture,
 )
 from telemetry.json_values import Json
 from telemetry.requests.explain.perturb import KIND, PerturbRequest
@@ -28,7 +30,7 @@ def answer(request: PerturbRequest, subject: Subject, progress: Progress) -> dic
     found: list[Perturbation] = []
     for axis in request.axes:
         if not request.examples:
-            found.append(perturb_all(subject, axis, settings, progress))
+            found.append(perturb_all(subject, axis, settings, progress, request.group))
         for done, example in enumerate(request.examples):
             progress(done, len(request.examples))
             found.append(perturb(subject, example, axis, settings))
@@ -37,12 +39,12 @@ def answer(request: PerturbRequest, subject: Subject, progress: Progress) -> dic
 
 def document(found: Perturbation, files: Files) -> dict[str, Json]:
     """What `telemetry explain perturb` shows."""
-    del files  # a course has none
     return {
         "perturbation_id": found.id,
         "checkpoint": found.origin.checkpoint,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
+        "where": found.where,
         "label": found.label,
         "prediction": found.neutral.prediction,
         "axis": found.axis.name,
@@ -72,6 +74,7 @@ def document(found: Perturbation, files: Files) -> dict[str, Json]:
         "ok": found.ok,
         "warnings": list(found.warnings),
         "answer": sentence(found),
+        "image": files.get("image"),
         "seed": found.seed,
         "tolerance": found.tolerance,
         "forwards": found.forwards,
@@ -83,7 +86,8 @@ def sentence(found: Perturbation) -> str:
     """The answer in words."""
     axis = found.axis
     if found.example is None:
-        who = f"accuracy on {found.neutral.n} examples, {100 * found.baseline:.1f} % unchanged,"
+        of = f"{found.neutral.n} examples" + (f" where {found.where}" if found.where else "")
+        who = f"accuracy on {of}, {100 * found.baseline:.1f} % unchanged,"
         if not found.neutral.right:  # of a column whose middle does harm by itself
             return f"{who} drops by 5 points when every row has {_at(found, axis.neutral)}."
         if not found.turns:
@@ -149,17 +153,18 @@ def _number(found: Perturbation, value: float) -> str:
 
 def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     """Rows of table `input_perturbations`, one a value."""
-    del files
     common: dict[str, object] = {
         "perturbation_id": found.id,
         "dataset": found.origin.dataset,
         "example_id": None if found.example is None else found.example.id,
+        "condition": found.where,
         "axis": found.axis.name,
         "unit": found.axis.unit,
         "label": found.label,
         "threshold": found.threshold,
         "monotone": found.monotone,
         "seed": found.seed,
+        "image_path": files.get("image"),
         **judged_columns(found, sentence(found)),
     }
     return [
@@ -180,10 +185,14 @@ def rows_of(found: Perturbation, files: Files) -> list[dict[str, object]]:
     ]
 
 
+def _kept(found: Perturbation, keeper: Keeper) -> Files:
+    return {"image": keeper.image(found.id, partial(picture, found))}
+
+
 FORMAT: ResultFormat[Perturbation] = ResultFormat(
     kind=KIND,
-    picture=no_picture,
-    files=no_files,
+    picture=picture,
+    files=_kept,
     document=document,
     rows=rows_of,
 )

@@ -29,7 +29,7 @@ from telemetry.explain.progress import Progress
 from telemetry.explain.results.check import Check
 from telemetry.explain.results.identities import identity_of
 from telemetry.explain.results.result import Result
-from telemetry.requests.explain.perturb import PerturbSettings
+from telemetry.requests.explain.perturb import Group, PerturbSettings
 
 LEAST_STEPS = 3
 CLIPPED_LIMIT = 0.2  # of the elements; beyond, the picture is saturated, not changed
@@ -44,6 +44,8 @@ class Perturbation(Result):
         id: Equal for equal questions to equal weights.
         origin: Whose answer it is.
         example: What was changed; None: a data set.
+        shown: Whose changes are drawn: the example, or the first of the data set.
+        where: The condition that the examples fulfil; None: one example, or all.
         label: Its true class; None: a data set.
         axis: Along what.
         steps: Ascending, with the values of the bisection among them.
@@ -62,6 +64,8 @@ class Perturbation(Result):
     id: str
     origin: Origin
     example: Example | None
+    shown: Example
+    where: str | None = None
     label: str | None
     axis: Axis
     steps: tuple[Step, ...]
@@ -138,6 +142,7 @@ def perturb(
         id=_identity(subject, [chosen], line, settings),
         origin=subject.origin,
         example=chosen,
+        shown=chosen,
         label=classifier.name(classifier.truth(chosen)),
         axis=line,
         steps=walk.steps,
@@ -157,6 +162,7 @@ def perturb_all(
     axis: str,
     settings: PerturbSettings | None = None,
     progress: Progress | None = None,
+    group: Group | None = None,
 ) -> Perturbation:
     """Accuracy of a data set along an axis, and where it has dropped by five points.
 
@@ -165,6 +171,7 @@ def perturb_all(
         axis: See `telemetry.explain.perturbation.axes`.
         settings: How.
         progress: Told how many examples are done, of how many.
+        group: Examples that are changed; None: all.
 
     Raises:
         UsageError: as for `perturb`.
@@ -173,7 +180,12 @@ def perturb_all(
     with subject.running():
         classifier = Classifier(subject, settings.batch, settings.tolerance)
         line = _axis(classifier, axis, settings)
-        chosen = list(classifier.examples.examples(settings.limit))
+        every = classifier.examples
+        chosen = (
+            list(every.examples(settings.limit))
+            if group is None
+            else every.find_all(group.ids[: settings.limit])
+        )
         counts = Counts(classifier, line)
         for start in range(0, len(chosen), CHUNK):
             counts.add(chosen[start : start + CHUNK])
@@ -184,6 +196,8 @@ def perturb_all(
         id=_identity(subject, chosen, line, settings),
         origin=subject.origin,
         example=None,
+        shown=chosen[0],
+        where=None if group is None else group.where,
         label=None,
         axis=line,
         steps=counts.steps,

@@ -2,6 +2,7 @@
 
 from telemetry import json_values
 from telemetry.errors import UsageError
+from telemetry.evaluate.overview.gap_words import with_shares
 from telemetry.explain.models.subject import Subject
 from telemetry.explain.progress import Progress
 from telemetry.explain.results.result import Files, ResultFormat, no_files, no_picture
@@ -83,10 +84,7 @@ def _counted(n: int, noun: str) -> str:
 def _said(gap: Gap) -> str:
     if not gap.is_finding or gap.error_outside is None or gap.error_inside is None:
         return gap.sentence
-    return (
-        f"{gap.sentence}; {100 * gap.error_outside:.1f} % of those outside are answered wrongly, "
-        f"{100 * gap.error_inside:.1f} % of the rest"
-    )
+    return with_shares(gap.kind, gap.sentence, gap.error_outside, gap.error_inside)
 
 
 def missing_classes(found: Coverage) -> list[Json]:

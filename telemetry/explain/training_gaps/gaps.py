@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from telemetry.evaluate.overview.gap_words import SHORTCUT
 from telemetry.evaluate.statistics.exact import hypergeometric_log_p
 from telemetry.evaluate.statistics.paired import benjamini_hochberg
 from telemetry.explain.training_gaps.compared_columns import ComparedColumn, Range
 from telemetry.explain.training_gaps.histograms import Histogram, histogram_of
 from telemetry.explain.training_gaps.holes import Hole
+from telemetry.explain.training_gaps.shortcuts import Shortcut
 from telemetry.explain.training_gaps.two_samples import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
@@ -32,8 +34,8 @@ class Gap:
     """One way in which test examples were compared with training.
 
     Attributes:
-        kind: `attribute`, `knn` or `cell`; of what is wrong with the data themselves `twin`,
-            `conflict`, `doubt` or `leak`, see `suspicions`.
+        kind: `attribute`, `knn`, `cell` or `shortcut`; of what is wrong with the data themselves
+            `twin`, `conflict`, `doubt` or `leak`, see `suspicions`.
         attribute: Name of the attribute, or the group in words; `knn` for neighbours.
         where: The group as a condition over `example_evals`; None: of others, and of groups that
             cannot be said so.
@@ -153,6 +155,21 @@ def hole_gap(hole: Hole) -> Gap:
         outside=hole.outside,
         p=math.exp(hole.log_p) if len(hole.parts) > 1 or hole.log_p < 0 else None,
         sentence=hole.sentence,
+        reported=True,
+    )
+
+
+def shortcut_gap(found: Shortcut) -> Gap:
+    """What says a class in training alone, as a gap: the examples that contradict it."""
+    return Gap(
+        kind=SHORTCUT,
+        attribute=found.title,
+        where=found.where,
+        train_n=len(found.sign.train),
+        test_n=len(found.outside),
+        outside=found.outside,
+        p=math.exp(found.log_p),
+        sentence=found.sentence,
         reported=True,
     )
 

@@ -25,6 +25,7 @@ from telemetry.explain.training_gaps.compared_columns import (
 ALPHA = 0.01  # allowed chance of any hole between two samples of one distribution
 THINNED = 4  # times rarer in training than in the test set
 MOST_HOLES = 5
+SAME = 0.8  # of the test examples of two ranges, from which the column named first stands for both
 MOST_COLUMNS = 40  # whose pairs are counted; more columns are paired with the label alone
 
 
@@ -106,17 +107,25 @@ def holes(
 def _surest(
     candidates: Sequence[tuple[ComparedColumn, ...]], open_rows: Flags, asked: int
 ) -> Hole | None:
-    best: tuple[float, tuple[tuple[ComparedColumn, Range], ...]] | None = None
-    for columns in candidates:
-        log_p, parts = _best_of(columns, open_rows)
-        log_p += math.log(asked)
-        if log_p <= math.log(ALPHA) and (best is None or log_p < best[0]):
-            best = log_p, parts
-    if best is None:
+    limit = math.log(ALPHA) - math.log(asked)
+    ranked = (_best_of(columns, open_rows) for columns in candidates)
+    found = [one for one in ranked if one[0] <= limit]
+    if not found:
         return None
-    parts = _sharpened(best[1], open_rows)
+    surest = min(found, key=lambda one: one[0])
+    known = next(one for one in found if _is_same(one[1], surest[1]))  # dark, not of much noise
+    parts = _sharpened(known[1], open_rows)
     train, test = _members(parts)
-    return Hole(parts=parts, train_n=int(train.sum()), outside=test, log_p=best[0])
+    log_p = known[0] + math.log(asked)
+    return Hole(parts=parts, train_n=int(train.sum()), outside=test, log_p=log_p)
+
+
+def _is_same(
+    first: Sequence[tuple[ComparedColumn, Range]], second: Sequence[tuple[ComparedColumn, Range]]
+) -> bool:
+    """Whether nearly the same test examples are in two ranges, by no more columns."""
+    (_, a), (_, b) = _members(first), _members(second)
+    return len(first) <= len(second) and int((a & b).sum()) >= SAME * int((a | b).sum())
 
 
 def _best_of(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from telemetry.errors import UsageError
+from telemetry.evaluate.overview.gap_words import SHORTCUT
 from telemetry.explain.inputs.attributes import measured
 from telemetry.explain.inputs.examples import ExampleSet
 from telemetry.explain.inputs.unit_scale import range_notes
@@ -26,6 +27,7 @@ from telemetry.explain.results.result import Result
 from telemetry.explain.training_gaps.columns_of_sets import LABEL, compared_columns
 from telemetry.explain.training_gaps.compared_columns import MOST_LEVELS, ComparedColumn
 from telemetry.explain.training_gaps.gaps import (
+    OUTSIDE,
     Flags,
     Floats,
     Gap,
@@ -33,11 +35,14 @@ from telemetry.explain.training_gaps.gaps import (
     hole_gap,
     missing_label,
     neighbour_gap,
+    shortcut_gap,
     with_errors,
 )
 from telemetry.explain.training_gaps.holes import holes, pairs_of
 from telemetry.explain.training_gaps.neighbours import nearest_distances
+from telemetry.explain.training_gaps.shortcuts import Shortcut, shortcuts
 from telemetry.explain.training_gaps.sides import Side, Told, side_of
+from telemetry.explain.training_gaps.signs import colours, phrases
 from telemetry.explain.training_gaps.suspicions import suspicions
 from telemetry.requests.explain.coverage import CoverageSettings
 
@@ -155,7 +160,9 @@ def _compared(
     attributes = attribute_gaps(*numbers)
     columns = compared_columns(numbers, (training.groups, testing.groups), train)
     asked = pairs_of(columns, LABEL)
-    gaps = [*_groups(columns, asked, attributes, len(testing.ids)), *attributes]
+    lost = _shortcuts(training, testing, columns, attributes, train)
+    gaps = [*map(shortcut_gap, lost)]
+    gaps += [*_groups(columns, asked, [*attributes, *gaps], len(testing.ids)), *attributes]
     warnings = range_notes(train)
     warnings += [
         f"{column.name} has too many values to form groups"
@@ -193,10 +200,29 @@ def _compared(
     )
 
 
+def _shortcuts(
+    training: Side,
+    testing: Side,
+    columns: Sequence[ComparedColumn],
+    attributes: Sequence[Gap],
+    train: ExampleSet,
+) -> list[Shortcut]:
+    """What says the label in training alone, of what is not spread otherwise in the test set."""
+    label = next((column for column in columns if column.name == LABEL), None)
+    if label is None:
+        return []
+    moved = {gap.attribute for gap in attributes if gap.reported and gap.outside_share > OUTSIDE}
+    usual = [column for column in columns if column.name not in {*moved, LABEL}]
+    labels = [row.get(LABEL) for row in training.groups]
+    signs = phrases(training, testing, labels, train)
+    signs += [] if moved else colours(training, testing, label, train)
+    return shortcuts(usual, signs, label)
+
+
 def _groups(
     columns: Sequence[ComparedColumn],
     asked: Sequence[tuple[ComparedColumn, ...]],
-    attributes: Sequence[Gap],
+    known: Sequence[Gap],
     n_test: int,
 ) -> list[Gap]:
     """Classes that training lacks, then what it lacks of the rest of the test examples."""
@@ -204,11 +230,14 @@ def _groups(
     explained = np.zeros(n_test, dtype=np.bool_)
     for gap in missing:
         explained |= gap.outside
+    for gap in known:
+        if gap.kind == SHORTCUT:
+            explained |= gap.outside
     categories = [pair for pair in asked if len(pair) == 1 and pair[0].levels]
     named = holes(categories, explained, asked=len(asked))  # a name says more than a bound
     for outside in [
         *(hole.outside for hole in named),
-        *(gap.outside for gap in attributes if gap.reported),
+        *(gap.outside for gap in known if gap.reported),
     ]:
         explained |= outside
     found = [*named, *holes(asked, explained, asked=len(asked))]

@@ -41,6 +41,19 @@ class PerturbSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Examples that fulfil a condition.
+
+    Attributes:
+        where: The condition, over `example_evals`.
+        ids: Of the examples.
+    """
+
+    where: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerturbRequest(ExplainRequest):
     """Change one thing of examples, more and more, until the answer turns wrong."""
 
@@ -55,6 +68,13 @@ class PerturbRequest(ExplainRequest):
     whole: Annotated[bool, Setting("Measure the accuracy on the whole data set.", flag="--all")] = (
         False
     )
+    where: Annotated[
+        str | None,
+        Setting(
+            "Measure the accuracy on the examples that meet this condition, as of `slices`.",
+            metavar="SQL",
+        ),
+    ] = None
     axes: Annotated[
         tuple[str, ...],
         Setting(
@@ -67,20 +87,22 @@ class PerturbRequest(ExplainRequest):
         ),
     ]
     settings: PerturbSettings = PerturbSettings()
+    group: Group | None = None  # what the condition means; found where the answers are stored
 
     def __post_init__(self) -> None:
         """Refuse what names nothing to change.
 
         Raises:
-            UsageError: neither examples nor the data set, or both.
+            UsageError: not one of examples, the data set and a condition.
         """
-        if bool(self.examples) == self.whole:
-            raise UsageError("no examples were given; use --example ID, or --all.")
+        if (bool(self.examples), self.whole, self.where is not None).count(True) != 1:
+            raise UsageError("use one of --example ID, --all and --where SQL.")
 
 
 def _about(rows: Sequence[Row]) -> str:
     row = rows[0]
     who = f"example {row['example_id']}" if row["example_id"] else row["dataset"]
+    who = f"{who} where {row['condition']}" if row.get("condition") else who
     return f"{who}, {row['axis']}"
 
 

@@ -54,6 +54,24 @@ def test_the_json_document_has_its_published_shape(telemetry: Telemetry) -> None
     assert first["baseline"] == pytest.approx(10 / 12)
 
 
+def test_a_group_is_measured_by_a_condition(telemetry: Telemetry) -> None:
+    words = (*VERB, *COLUMN, *PARTS, "--json")
+    done = telemetry(*words, "--where", "correct AND label = 'high'")
+    assert done.code == 0, done.err
+    (found,) = validated("explain", done.out)["perturbations"]
+    (whole,) = validated("explain", telemetry(*words, "--all").out)["perturbations"]
+    assert 0 < found["n"] < whole["n"]
+    assert (found["baseline"], found["where"]) == (1.0, "correct AND label = 'high'")
+    assert "where correct AND label = 'high'" in found["answer"]
+    assert whole["where"] is None
+    kept = telemetry("query", "SELECT DISTINCT condition FROM input_perturbations").out
+    assert "correct AND" in kept
+    for where, said in (("confidence > 2", "none of"), ("m_light = 'night'", "no column m_light")):
+        refused = telemetry(*words, "--where", where)
+        assert refused.code == 2
+        assert said in refused.err
+
+
 def test_a_threshold_becomes_a_hypothesis(telemetry: Telemetry, store: Path) -> None:
     keep = ("--save-hypothesis", "first-column")
     assert telemetry(*VERB, "--example", 5, *COLUMN, *PARTS, *keep).code == 0
@@ -114,8 +132,8 @@ def test_a_kept_threshold_is_run_as_a_test(telemetry: Telemetry) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (COLUMN, "no examples were given"),
-        ((*COLUMN, "--example", 0, "--all"), "no examples were given"),
+        (COLUMN, "use one of --example"),
+        ((*COLUMN, "--example", 0, "--all"), "use one of --example"),
         ((*COLUMN, "--example", 99), "has no example '99'"),
         (("--axis", "brightness", "--all"), "are not images; for rows, use feature:COLUMN"),
         (("--axis", "feature:9", "--all"), "no such column; there are 0, 1, 2, 3"),

@@ -41,6 +41,19 @@ def test_a_phrase_leads_where_most_answers_have_its_words_beside_the_strongest()
     assert (first.part, first.n, first.ids) == ("sent from station", 3, ("a", "b", "c"))
 
 
+def test_words_that_stand_beside_the_strongest_in_all_answers_belong_to_it() -> None:
+    strong = [(4.0, 0.0), (0.0, 4.0), (4.0, 0.0), (4.0, 0.0)]
+    texts = [
+        text(str(n), n, (("terms", a), ("apply", b), (f"end{n}", 0.1)))
+        for n, (a, b) in enumerate(strong)
+    ]
+    (first, *others) = leaders_of(texts)
+    assert (first.part, first.n, others) == ("terms apply", 4, [])
+    varied = [text(str(n), 1, (("terms", 4.0), (f"w{n}", 0.1))) for n in range(4)]
+    assert leaders_of(varied)[0].part == "the terms"  # nothing tells them apart
+    assert leaders_of(varied[:2])[0].part == "terms"
+
+
 def test_a_word_that_carries_nothing_is_no_part_of_a_phrase() -> None:
     (first,) = leaders_of([text("a", 3, (("awful", 4.0), ("day", 0.1)))])
     assert first.part == "awful"

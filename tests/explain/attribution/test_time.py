@@ -13,7 +13,9 @@ from telemetry.explain import progress
 from telemetry.explain.attribution.attribution import Attribution
 from telemetry.explain.attribution.input_answers import sentence
 from telemetry.explain.attribution.input_attribution import answered, ask
+from telemetry.explain.attribution.methods import Problem
 from telemetry.explain.attribution.verification import expected_forwards
+from telemetry.explain.inputs.segments import Segments
 from telemetry.explain.progress import TimeUp, heard
 from telemetry.json_values import Json
 from telemetry.requests.explain.input import InputSettings
@@ -106,6 +108,33 @@ def test_a_time_that_is_up_keeps_the_answer_and_the_checks_that_were_done(
 def test_without_time_for_a_map_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TimeUp):
         asked(monkeypatch, 25)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "largest"),
+    [((3, 224, 224), 64, 13), ((3, 32, 32), 16, 16), ((3, 900, 900), 8, 1)],
+)
+def test_large_inputs_run_in_small_batches_between_which_the_time_is_looked_at(
+    shape: tuple[int, ...], batch: int, largest: int
+) -> None:
+    sizes: list[int] = []
+
+    def score(inputs: Tensor) -> Tensor:
+        sizes.append(len(inputs))
+        return torch.zeros(len(inputs))
+
+    whole = Segments(labels=torch.zeros(1, dtype=torch.long), names=("all",), how="feature")
+    problem = Problem(
+        score=score,
+        values=torch.zeros(1).expand(shape),
+        segments=whole,
+        embedding=None,
+        samples=None,
+        seed=0,
+        batch=batch,
+    )
+    assert len(problem.scores(torch.zeros(1).expand(20, *shape))) == sum(sizes) == 20
+    assert max(sizes) == largest
 
 
 @pytest.mark.parametrize("method", ["ig", "occlusion", "lime", "kernelshap"])

@@ -1,9 +1,12 @@
 """Thresholds against planted truth: a model whose turning point is known in closed form."""
 
+import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from telemetry import explain
@@ -49,6 +52,23 @@ class Photos:
 @pytest.fixture
 def subject() -> explain.Subject:
     return explain.load(Bright(), dataset=Photos())
+
+
+def test_the_changed_images_are_drawn_on_both_sides_of_the_threshold(
+    subject: explain.Subject,
+) -> None:
+    found = perturb(subject, "7", "brightness")
+    png = found.figure("png")
+    assert png is not None
+    drawn = np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=np.float64)
+    # Ends, no change, and the last right and first wrong value: five tiles side by side.
+    middles = [
+        drawn[60:90, 6 + place * 134 + 30 : 6 + place * 134 + 90].mean() for place in range(5)
+    ]
+    assert middles == sorted(middles)
+    assert middles[0] < 20
+    assert middles[-1] > 200
+    assert middles[3] - middles[2] < 5 < middles[2] - middles[1]
 
 
 @pytest.mark.parametrize("index", [0, 7, 18])
