@@ -91,7 +91,7 @@ def _popcount(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     pairs = np.uint64(0x3333333333333333)
     count = (count & pairs) + ((count >> np.uint64(2)) & pairs)
     count = (count + (count >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    found: npt.NDArray[np.uint8] = ((count * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(
-        np.uint8
-    )
+    found: npt.NDArray[np.uint8] = (
+        (count * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    ).astype(np.uint8)
     return found
