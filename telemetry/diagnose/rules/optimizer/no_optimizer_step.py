@@ -2,7 +2,7 @@
 
 Symptom: in 16 calls of `step()` in a row, each after a backward pass, no optimizer has stepped, or
 all that have stepped had no gradients; and a few weights are what they were. Or no backward pass of
-16 steps in a row has left a gradient in the model: its loss was made anew from a number.
+16 steps in a row has left a gradient in the model: its loss was made from a number again.
 Fix: call `optimizer.step()` after the backward pass, and `zero_grad()` before it, not between the
 two; where the optimizer steps, build it from the parameters of the model that is trained.
 Not flagged: accumulation over micro-batches: where gradients are not cleared between their passes,
