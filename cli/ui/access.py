@@ -16,7 +16,7 @@ READS = ("GET", "HEAD")
 OWN_NAME = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 OWN_PAGES = frozenset({"same-origin", "none"})  # none: typed, or opened from elsewhere than a page
 
-NO_TOKEN = (
+UNKNOWN_BROWSER = (
     "This address needs the token of the server. Open the whole address that `telemetry ui` has "
     "printed; it ends in ?token=…"
 )
@@ -46,7 +46,7 @@ class Keys:
         return f"telemetry-{sha256(self.token.encode()).hexdigest()[:8]}"
 
     def ticket(self) -> str:
-        """A token that opens once: others of this machine can read what a browser is started with."""
+        """A token that opens once: others of this machine can read how a browser is started."""
         made = secrets.token_urlsafe(32)
         self._tickets.add(made)
         return made

@@ -1,4 +1,4 @@
-"""Stands before every page: nobody gets one who may not, and each goes out with the same headers."""
+"""Stands before every page: who may see one gets it, and each goes out with the same headers."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.cli.ui import shell
-from telemetry.cli.ui.access import NO_TOKEN, READS, Keys, Refusal, refusal
+from telemetry.cli.ui.access import READS, UNKNOWN_BROWSER, Keys, Refusal, refusal
 
 TOKEN = "token"  # noqa: S105 - the name of it in the query of an address
 REFUSED = "not shown"
@@ -61,7 +61,7 @@ class Guard:
             answer.set_cookie(cookie, token, httponly=True, samesite="strict")
             return answer
         if not self._keys.fits(request.cookies.get(self._keys.cookie, "")):
-            return _refused(Refusal(403, NO_TOKEN))
+            return _refused(Refusal(403, UNKNOWN_BROWSER))
         return None
 
 

@@ -130,11 +130,9 @@ def _ways(sides: Sequence[Sequence[Run]]) -> str:
     named = [selector_of(side[0]) for side in sides if len(side) == 1]
     if len(named) == len(sides) == 2:  # noqa: PLR2004 - base and candidate
         links.append(shell.link(shell.runs_address(named[::-1]), "swap base and candidate"))
-    if len(sides) > 1:
         links += [
             shell.link(shell.runs_address([selector_of(run)]), f"{run.name} {run.short} alone")
-            for side in sides[:MOST_OFFERED]
-            for run in side[:1]
+            for run, *_ in sides
         ]
     return element("nav", "".join(links))
 

@@ -1,4 +1,4 @@
-"""The list of runs as a table of a page: that of the terminal, with links and boxes to choose by."""
+"""The list of runs on a page: that of the terminal, with links, and boxes to choose by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

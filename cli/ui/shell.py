@@ -1,4 +1,4 @@
-"""What every page of the server has around it: the style, the scripts, and what a browser may do."""
+"""What every page of the server has around it: its style, its scripts, what a browser may do."""
 
 from collections.abc import Sequence
 from functools import cache

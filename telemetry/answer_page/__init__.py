@@ -47,10 +47,11 @@ def document(
         script: Our own JavaScript, the only one that a browser will run there.
         policy: What a browser may do with the page; '' is `policy_of(script)`.
     """
+    allowed = escaped(policy or policy_of(script))
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escaped(policy or policy_of(script))}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
         f"<title>{escaped(title)}</title><style>{STYLE}{style}</style>"
     )
     parts = [element("h1", escaped(title)), *body, paragraph("telemetry", "foot")]
