@@ -79,7 +79,7 @@ def _explain(screen: Screen, port: int) -> None:
 
 
 def _has_windows() -> bool:
-    """Whether a browser would have a window of its own: one of characters would fill the terminal."""
+    """Whether a browser has a window of its own; one of characters would fill the terminal."""
     if "SSH_CONNECTION" in os.environ:
         return False
     has_display = "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ

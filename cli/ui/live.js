@@ -40,7 +40,7 @@
       if (page.ok) replace(new DOMParser().parseFromString(await page.text(), "text/html"));
     }
     const isThere = answer.ok || answer.status === 304;
-    tell(isThere ? "follows the run" : `the server says ${answer.status}; reload the page to see why`);
+    tell(isThere ? "kept up to date" : `the server says ${answer.status}; reload the page to see why`);
     return isThere;
   };
 

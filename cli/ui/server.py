@@ -134,8 +134,8 @@ def listening(port: int) -> socket.socket:
         ) from error
 
 
-def serve(pages: Pages, keys: Keys, place: socket.socket) -> None:
-    """Answer requests until Ctrl-C."""
+def server_of(pages: Pages, keys: Keys) -> uvicorn.Server:
+    """A server that writes no log and believes no header of a proxy."""
     config = uvicorn.Config(
         pages.app(keys),
         log_config=None,
@@ -150,8 +150,13 @@ def serve(pages: Pages, keys: Keys, place: socket.socket) -> None:
         limit_concurrency=MOST_REQUESTS,
         timeout_graceful_shutdown=0,
     )
+    return uvicorn.Server(config)
+
+
+def serve(pages: Pages, keys: Keys, place: socket.socket) -> None:
+    """Answer requests until Ctrl-C."""
     with suppress(KeyboardInterrupt):  # uvicorn ends, then raises the signal again
-        uvicorn.Server(config).run(sockets=[place])
+        server_of(pages, keys).run(sockets=[place])
     if pages.is_busy:
         # Nobody waits for the page that is being made. What it keeps is whole or absent.
         sys.stdout.flush()
