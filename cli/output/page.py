@@ -30,9 +30,7 @@ class PageScreen(MarkupScreen):
         del indent
         headers = [column.header for column in grid.columns]
         sides = ["n" if column.align is Align.RIGHT else "" for column in grid.columns]
-        rows = [
-            [_cell(cell, side) for cell, side in zip(row, sides, strict=True)] for row in grid.rows
-        ]
+        rows = [self._row(place, row, sides) for place, row in enumerate(grid.rows)]
         self._pieces.append(table("", headers, rows))
         return 0
 
@@ -41,6 +39,11 @@ class PageScreen(MarkupScreen):
 
     def picture(self, rows: Sequence[Sequence[str]], marks: Sequence[str]) -> None:
         """Nothing: the page draws it."""
+
+    def _row(self, place: int, row: Sequence[Cell], sides: Sequence[str]) -> list[PageCell]:
+        """The cells of the row that has so many before it; `sides` are classes of columns."""
+        del place
+        return [_cell(cell, side) for cell, side in zip(row, sides, strict=True)]
 
     def _add(self, content: str, kind: str, *, indent: int = 0) -> None:
         del indent

@@ -82,6 +82,7 @@
     box.addEventListener("pointerdown", (event) => {
       if (event.pointerType !== "mouse" || event.button) return;
       start = placeOf(box, event);
+      box.setPointerCapture(event.pointerId);
       event.preventDefault();
     });
     box.addEventListener("pointermove", (event) => {
@@ -91,7 +92,7 @@
       mark.style.width = `${100 * Math.abs(now.share - start.share)}%`;
       if (!mark.isConnected) box.append(mark);
     });
-    window.addEventListener("pointerup", (event) => {
+    box.addEventListener("pointerup", (event) => {
       if (!start) return;
       const end = placeOf(box, event);
       const ends = [start.across, end.across].sort((a, b) => a - b);
@@ -102,7 +103,7 @@
     box.addEventListener("dblclick", () => zoom(box, 0, 1000));
   };
 
-  document.querySelectorAll(".box[data-kind]").forEach((box) => {
+  const follow = (box) => {
     const of = JSON.parse(box.dataset.of);
     const tell = { lines: lineTip, rows: rowTip }[box.dataset.kind];
     if (!tell) return;
@@ -117,9 +118,9 @@
     });
     box.addEventListener("pointerleave", () => { tip.hidden = true; cursor.remove(); });
     if (box.dataset.kind === "lines") brush(box);
-  });
+  };
 
-  document.querySelectorAll(".key li").forEach((entry) => {
+  const hide = (entry) => {
     entry.style.cursor = "pointer";
     entry.addEventListener("click", () => {
       const off = entry.classList.toggle("off");
@@ -129,5 +130,13 @@
           path.style.display = off ? "none" : "";
         });
     });
-  });
+  };
+
+  const wire = () => {
+    tip.hidden = true;
+    document.querySelectorAll(".box[data-kind]").forEach(follow);
+    document.querySelectorAll(".key li").forEach(hide);
+  };
+  wire();
+  document.addEventListener("drawn", wire); // whoever replaces the drawings says so
 })();

@@ -27,7 +27,13 @@ PACKAGE = "telemetry.cli.report"
 
 def report_page(report: "Report", settings: Settings) -> str:
     """A page that needs nothing else: no request, and no script to be read."""
-    body = [
+    body = report_body(report, settings)
+    return document(report_title(report), body, style=page_text("css"), script=page_text("js"))
+
+
+def report_body(report: "Report", settings: Settings) -> list[str]:
+    """What stands below the title, as pieces of HTML."""
+    return [
         _links(report),
         *(paragraph(f"note: {text}", "note") for text in (*report.notes, *report.warnings)),
         _overview(report, settings),
@@ -36,14 +42,15 @@ def report_page(report: "Report", settings: Settings) -> str:
         _search(report, settings),
         *(run_part(one, settings) for one in report.runs),
     ]
-    return document(_title(report), body, style=_text("page.css"), script=_text("page.js"))
 
 
-def _text(name: str) -> str:
-    return files(PACKAGE).joinpath(name).read_text("utf-8").strip()
+def page_text(ending: str) -> str:
+    """The style (css) or the script (js) that the drawings need."""
+    return files(PACKAGE).joinpath(f"page.{ending}").read_text("utf-8").strip()
 
 
-def _title(report: "Report") -> str:
+def report_title(report: "Report") -> str:
+    """The runs, the first of many."""
     names = ", ".join(f"{one.run.short} {one.run.name}" for one in report.runs[:TITLE_RUNS])
     more = report.n_runs - min(len(report.runs), TITLE_RUNS)
     return f"{names} and {more} more" if more > 0 else names

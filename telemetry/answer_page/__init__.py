@@ -35,7 +35,9 @@ def page(
     return document(title, body)
 
 
-def document(title: str, body: Sequence[str], *, style: str = "", script: str = "") -> str:
+def document(
+    title: str, body: Sequence[str], *, style: str = "", script: str = "", policy: str = ""
+) -> str:
     """A file of HTML.
 
     Args:
@@ -43,11 +45,13 @@ def document(title: str, body: Sequence[str], *, style: str = "", script: str = 
         body: Pieces that are HTML already.
         style: Rules of CSS after those of every page.
         script: Our own JavaScript, the only one that a browser will run there.
+        policy: What a browser may do with the page; '' is `policy_of(script)`.
     """
+    allowed = escaped(policy or policy_of(script))
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escaped(_policy(script))}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
         f"<title>{escaped(title)}</title><style>{STYLE}{style}</style>"
     )
     parts = [element("h1", escaped(title)), *body, paragraph("telemetry", "foot")]
@@ -58,7 +62,7 @@ def document(title: str, body: Sequence[str], *, style: str = "", script: str = 
     )
 
 
-def _policy(script: str) -> str:
+def policy_of(script: str) -> str:
     """What a browser may do with the page: run nothing, or the script with this very text."""
     if not script:
         return POLICY

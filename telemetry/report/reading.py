@@ -8,6 +8,7 @@ from telemetry.compare.diff.diff import diff_runs
 from telemetry.compare.plot.plot import MOST_RUNS, NO_RUN, plot_runs
 from telemetry.compare.sweep.sweep import sweep_runs
 from telemetry.diagnose.diagnose import diagnosis_of
+from telemetry.diagnose.finding import Diagnosis
 from telemetry.diagnose.policy import DEFAULT_POLICY, Policy
 from telemetry.errors import Inconclusive, StoreUnreadable, UsageError
 from telemetry.report.result import Report, RunReport
@@ -34,6 +35,7 @@ def report_runs(
     *,
     metrics: Sequence[str] | None = None,
     policy: Policy = DEFAULT_POLICY,
+    diagnose: Callable[[Run], Diagnosis] | None = None,
 ) -> Report:
     """Everything that a page about runs shows.
 
@@ -43,12 +45,15 @@ def report_runs(
             and more are looked at as a sweep otherwise.
         metrics: Names of curves instead of the usual ones.
         policy: How the runs are diagnosed, as for `diagnose_run`.
+        diagnose: Judges each run that is shown in detail, for who asks again and again; the
+            default is what the run keeps, else a new diagnosis.
 
     Raises:
         UsageError: no run was given, or a metric that none of them recorded.
         StoreUnreadable: the only run cannot be read.
     """
     runs, notes = _readable(store, sides)
+    judge = diagnose or partial(diagnosis_of, store, policy=policy)
     kept = {run.key for run in runs}
     pair = [[run for run in side if run.key in kept] for side in sides]
     is_pair = len(pair) == 2 and all(pair)  # noqa: PLR2004 - base and candidate
@@ -65,7 +70,7 @@ def report_runs(
     warnings = (*(plot.warnings if plot else ()), *(diff.warnings if diff else ()))
     return Report(
         n_runs=len(runs),
-        runs=tuple(_run_report(store, run, policy) for run in detailed),
+        runs=tuple(_run_report(store, run, judge) for run in detailed),
         plot=plot,
         diff=diff,
         sweep=sweep,
@@ -109,7 +114,7 @@ def _unless_unclear(read: Callable[[], T], part: str, notes: list[str]) -> T | N
         return None
 
 
-def _run_report(store: Store, run: Run, policy: Policy) -> RunReport:
+def _run_report(store: Store, run: Run, diagnose: Callable[[Run], Diagnosis]) -> RunReport:
     with store.session([run]) as session:
         n_steps, points = run.steps, STRETCHES
         return RunReport(
@@ -118,7 +123,7 @@ def _run_report(store: Store, run: Run, policy: Policy) -> RunReport:
             description=run_description(session, run),
             footprint=footprint(session, run),
             trained=trained_parameters(session, run),
-            diagnosis=diagnosis_of(store, run, policy),
+            diagnosis=diagnose(run),
             tries=tuple(stored_tries(store, run)),
             norms=norm_map(session, run, n_steps=n_steps, points=points),
             update_ratios=update_ratio_map(session, run, n_steps=n_steps, points=points),
