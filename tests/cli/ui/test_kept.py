@@ -49,6 +49,15 @@ def test_a_page_that_does_not_change_is_drawn_once() -> None:
     assert (rig.spent_s - spent_s) / 600 < 0.001
 
 
+def test_looks_at_thousands_of_runs_cost_their_share() -> None:
+    rig = Rig(look_s=0.2)
+    rig.page.drawn(is_poll=False)
+    spent_s = rig.spent_s
+    rig.poll(600)
+    assert rig.looks > 20
+    assert (rig.spent_s - spent_s) / 600 < 1.1 * kept.LOOK_SHARE
+
+
 def test_however_fast_a_run_grows_a_poll_costs_its_share() -> None:
     rig = Rig(look_s=0.2, draw_s=1.0)
     rig.page.drawn(is_poll=False)
