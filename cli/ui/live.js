@@ -8,9 +8,9 @@
   if (!part()) return;
 
   const tell = (text) => {
-    const told = document.getElementById("told");
-    told.dataset.asOf ??= told.textContent;
-    told.textContent = `${told.dataset.asOf}; ${text}`;
+    const line = document.getElementById("as-of");
+    line.dataset.asOf ??= line.textContent;
+    line.textContent = `${line.dataset.asOf}; ${text}`;
   };
 
   // Who has zoomed in would be thrown out of the zoom.

@@ -40,8 +40,8 @@ def shell(title: str, body: Sequence[str]) -> str:
 
 def live(version: str, moment: str, body: Sequence[str]) -> str:
     """The part of a page that is replaced when there is a newer version of it."""
-    told = f'<p class="foot" id="told">as of {escaped(moment)}</p>'
-    content = "\n".join(filter(None, (*body, told)))
+    moment_line = f'<p class="foot" id="as-of">as of {escaped(moment)}</p>'
+    content = "\n".join(filter(None, (*body, moment_line)))
     return f'<div id="live" data-version="{escaped(version)}">\n{content}\n</div>'
 
 

@@ -127,6 +127,6 @@ def _calibration(found: Answer) -> str:
 
 def _gaps(answer: Answer) -> str:
     gaps = mappings(answer.get("gaps"))
-    said = [str(text) for gap in gaps for text in listed(gap.get("told")) or [gap["answer"]]]
+    said = [str(text) for gap in gaps for text in listed(gap.get("lacks")) or [gap["answer"]]]
     unknown = "Not compared with the training data: telemetry explain coverage RUN --train NAME"
     return joined(*(paragraph(text) for text in said or [unknown]))

@@ -31,7 +31,7 @@ CLIPPING = frozenset({"clamp", "clamp_max", "clamp_min", "clip"})  # leaves an o
 class Misaligned(StrEnum):
     """Why the scores of a place do not meet the target of that place."""
 
-    TORN = "torn"  # a view of (N, C, ...) as rows of C takes them from several places
+    TORN = "split"  # a view of (N, C, ...) as rows of C takes them from several places
     TRANSPOSED = "transposed"  # outputs run over (T, N), targets over (N, T)
 
 
@@ -88,7 +88,7 @@ class _Value:
 
     `shape` is that before it was expanded; `is_single` is true of one output, at most reshaped or
     through a head; `is_raised` where dimensions were added to it; `is_reordered` where dimensions
-    changed places; `torn` is the shape in which its second dimension was torn apart; `softmax` the
+    changed places; `torn` is the shape in which its second dimension was split; `softmax` the
     last one, as long as the shape is the same.
     """
 

@@ -84,7 +84,7 @@ def _both_win(steps: Rows, context: RunContext) -> Agreement | None:
     return Agreement(
         message=f"the losses of both adversaries together are {number(median(last))} in the last "
         f"third of the steps, and cannot be below {number(LEAST_SUM)} where one of them wants "
-        "what the other does not: the generator is trained to be told from the data",
+        "what the other does not: the generator is trained to differ from the data",
         first_step=int(at[-last.size]),
         value=median(last),
         threshold=least,

@@ -11,7 +11,7 @@ from telemetry.diagnose.judgement.severity import Size
 
 LEAST_SHARE = 0.5  # of the batches: in one of few rows padding does not show
 ORDERS = {
-    "torn": (
+    "split": (
         (
             "is viewed as rows of its second dimension: a row holds scores of several places, and "
             "meets the target of another one"

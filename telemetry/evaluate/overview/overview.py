@@ -131,7 +131,7 @@ class Overview:
                 for asked in self.explained
             ],
             "gaps": [
-                {"id": asked.id, "answer": asked.answer, "told": list(lacks_of(asked))}
+                {"id": asked.id, "answer": asked.answer, "lacks": list(lacks_of(asked))}
                 for asked in self.gaps
             ],
             "unexplained": list(self.unexplained),

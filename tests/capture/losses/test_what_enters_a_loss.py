@@ -232,7 +232,7 @@ def test_a_view_that_tears_the_scores_of_a_place_apart(
         rows = scores.view(-1, 3) if is_torn else scores.permute(0, 2, 3, 1).reshape(-1, 3)
         return functional.cross_entropy(rows, labels.view(-1))
 
-    assert recorded(tmp_path, model, loss)["misaligned"] == ("torn" if is_torn else None)
+    assert recorded(tmp_path, model, loss)["misaligned"] == ("split" if is_torn else None)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,9 @@ def test_a_training_set_that_was_named_is_compared_once(
     found = summary(telemetry, "--train", "clinic:train")
     (gap,) = found["gaps"]  # type: ignore[misc]
     assert "code" in gap["answer"]
-    assert gap["told"][0] in gap["answer"]
+    assert gap["lacks"][0] in gap["answer"]
     assert str(found["answer"]).endswith("; training lacks code = 1 and label = no")
-    assert len(set(gap["told"])) == len(gap["told"]) <= 3
+    assert len(set(gap["lacks"])) == len(gap["lacks"]) <= 3
 
     def refuse(*_: object) -> None:
         raise AssertionError("the model was run again")

@@ -60,7 +60,7 @@ WITH bounded AS (
 SELECT
     'given' AS what,
     r.step,
-    r.loss_op AS told,
+    r.loss_op AS op,
     MAX(r.row_sum_error) AS row_sum_error,
     MAX(r.log_partition) AS log_partition,
     MAX(CASE WHEN b.low > 0 THEN 1 ELSE 0 END) AS is_sigmoid,
@@ -121,7 +121,7 @@ CHAINED = (
         second=frozenset({"softmax", "log_softmax", "logsumexp", "exp"}),
         size=Size.TOTAL,
         message="a second softmax is taken of the probabilities of the first, which differ by 1 at "
-        "most: no class can be told for sure",
+        "most: no class can be sure",
         advice="Take one softmax only: give the loss the scores of the last layer, or take the "
         "logarithm of the probabilities.",
     ),
@@ -216,13 +216,13 @@ TWICE = _Mistake(
 def judge(rows: Rows, context: RunContext, limits: Limits) -> Verdict:
     """What each known loss was given, in every sample; then what was written by hand."""
     given, graphs = rows.part("what", "given"), rows.part("what", "chain")
-    ops = np.array(given.texts("told"), dtype=np.str_)
+    ops = np.array(given.texts("op"), dtype=np.str_)
     known = np.isin(ops, [SOFTMAX.op, RAW_LOGITS.op, SIGMOID.op])
     for mistake, shows in _symptoms(given, ops, limits):
         of_op = ops == mistake.op
         if int(of_op.sum()) >= MIN_SAMPLES and shows[of_op].all():
             return _finding(mistake, given.ints("step")[of_op], context)
-    chains = loss_chains(graphs, "told")
+    chains = loss_chains(graphs, "op")
     wrong = ((mistake, chain) for mistake in CHAINED for chain in chains if mistake.holds(chain))
     found = next(wrong, None)
     if found is not None:
@@ -311,7 +311,7 @@ def _of_chain(mistake: _Chained, chain: LossChain) -> Candidate:
 
 def _between(rows: Rows, context: RunContext) -> Candidate | None:
     """A linear layer that reads the softmax of the one before."""
-    told = [json_list(parsed_object(text).get("pairs")) for text in rows.texts("told")]
+    told = [json_list(parsed_object(text).get("pairs")) for text in rows.texts("op")]
     if not told or not told[-1]:
         return None
     pair = json_object(told[-1][0])

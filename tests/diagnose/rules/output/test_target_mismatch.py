@@ -189,7 +189,7 @@ def test_shapes_that_cross_are_an_error_though_the_loss_falls(chain: Chains) -> 
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"misaligned": "torn", "output_shape": "4x3x5x5"}, "rows of its second dimension"),
+        ({"misaligned": "split", "output_shape": "4x3x5x5"}, "rows of its second dimension"),
         ({"misaligned": "transposed"}, "outputs meet the targets of other sequences"),
         ({"padding_index": 0, "padding_share": 0.51}, "51% of the targets are class 0"),
         ({"padding_index": 0, "padding_share": 0.49}, ""),
