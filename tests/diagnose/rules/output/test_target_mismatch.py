@@ -53,6 +53,15 @@ def test_labels_of_one_class_are_a_warning_though_the_loss_falls(chain: Chains) 
         {"n": 16, "output_shape": "16x2"},  # of two classes one may be rare
         {"operation": "mul", "output_shape": "64", "target_min": 3.0},  # as weights of examples
         {"operation": "mse_loss"},  # as a residual that shall be zero
+        {  # as the right item first, and wrong ones after it
+            "operation": "binary_cross_entropy_with_logits",
+            "head": "",
+            "output_shape": "64x5",
+            "target_shape": "64x5",
+            "target_min": 0.0,
+            "target_max": 1.0,
+            "first_label": 0.0,
+        },
     ],
 )
 def test_other_labels_are_no_mistake(chain: Chains, facts: dict[str, SqlValue]) -> None:
