@@ -46,7 +46,8 @@ def guessing_score(levels: Baseline) -> str:
         answer = "the best constant answer" if constant else guess(levels)
         return f"{answer} scores {number(level)}"
     n_classes = round(math.exp(min(naive, MOST_NATS)))
-    if f"{level:.2f}" == f"{naive:.2f}" == f"{math.log(max(n_classes, 1)):.2f}":
+    of_classes = n_classes > 1 and f"{naive:.2f}" == f"{math.log(n_classes):.2f}"
+    if of_classes and f"{level:.2f}" == f"{naive:.2f}":
         return f"random guessing scores {level:.2f} (ln {n_classes})"
     answer = "guessing by the frequencies of the labels" if constant else guess(levels)
     return f"{answer} scores {number(level)}"

@@ -44,6 +44,10 @@ def test_bits_are_said_as_a_factor(bits: float, said: str) -> None:
             Baseline(naive=64 * math.log(10), kind="cross_entropy"),
             "random guessing scores 147",
         ),
+        (  # nor is a loss that is scaled to almost nothing
+            Baseline(naive=3e-7, kind="cross_entropy"),
+            "random guessing scores 3e-07",
+        ),
         (Baseline(naive=4.0, constant=1.0, kind="mse_loss"), "the best constant answer scores 1"),
         (Baseline(naive=4.0, kind="mse_loss"), "always answering zero scores 4"),
         (Baseline(), ""),
