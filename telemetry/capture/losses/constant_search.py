@@ -190,8 +190,9 @@ def _spread(answer: Answer, constant: Tensor, program: Program) -> Tensor:
     return strided(whole.contiguous(), answer.stride)
 
 
-def _measures_distance(names: set[str]) -> bool:
+def measures_distance(program: Program) -> bool:
     """A loss that has a meaning for every number, such as a squared error."""
+    names = {name_of(each.operation) for each in program.instructions}
     squares = "sub" in names and not names.isdisjoint(SIZES)
     return names.isdisjoint(OF_PROBABILITIES) and (squares or not names.isdisjoint(DISTANCES))
 
@@ -199,10 +200,9 @@ def _measures_distance(names: set[str]) -> bool:
 def _transform(answer: Answer, program: Program) -> Callable[[Tensor], Tensor] | None:
     """What keeps an answer in the range of its head, outside of which the loss has no meaning."""
     name = answer.head.name
-    names = {name_of(each.operation) for each in program.instructions}
     if name == "log_softmax":
         return lambda constant: torch.log_softmax(constant, 0)
-    if name not in OF_CLASSES | {"sigmoid"} or _measures_distance(names):
+    if name not in OF_CLASSES | {"sigmoid"} or measures_distance(program):
         return None
     if name == "sigmoid" or answer_units(answer) == 1:
         return torch.sigmoid

@@ -110,6 +110,24 @@ def test_no_constant_costs_more_than_knowing_nothing(tmp_path: Path) -> None:
     assert max(costs) <= math.log(N_CLASSES) * 1.02
 
 
+@pytest.mark.parametrize(("batch", "is_known"), [(2, False), (4, True)])
+def test_a_constant_that_a_few_labels_are_learned_by_is_no_level(
+    tmp_path: Path,
+    batch: int,
+    is_known: bool,  # noqa: FBT001
+) -> None:
+    """Four batches of two hold eight labels of four classes, four of four sixteen."""
+    model = nn.Linear(1, N_CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with TelemetryCallback(model, optimizer, store=tmp_path, every=1, overhead_budget=None):
+        for step in range(N_STEPS):
+            targets = (step + torch.arange(batch)) % N_CLASSES
+            optimizer.zero_grad()
+            gathered(model, torch.ones(batch, 1), targets).backward()
+            optimizer.step()
+    assert (context(tmp_path).baseline.constant is not None) == is_known
+
+
 def test_a_written_out_squared_error_has_the_level_of_the_known_one(tmp_path: Path) -> None:
     def known(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return functional.mse_loss(model(inputs)[:, 0], targets)
