@@ -29,7 +29,7 @@ class NearCopies:
 
     Attributes:
         first_step, last_step: Of the evaluations whose samples are known.
-        n: Samples compared.
+        n: Samples compared, without those that are equal to a trained one.
         n_near: Of them, those with a few trained ones close and all others far away.
         n_trained: They were compared with.
     """
@@ -59,7 +59,10 @@ def near_copies(rows: Rows) -> NearCopies | None:
         return None
     newest = trained[steps[trained] == steps[trained].max()]
     before = np.concatenate([_codes(blobs[place]) for place in newest.tolist()])
-    found = has_near_copies(_codes(blobs[last]), before)
+    compared = _codes(blobs[last])[:MAX_COMPARED]
+    # Equal ones are judged by their hashes: the training data may be evaluated on purpose.
+    is_equal = (compared[:, None] == before[None]).all(axis=2).any(axis=1)
+    found = has_near_copies(compared[~is_equal], before)
     return NearCopies(
         first_step=int(steps[evaluated].min()),
         last_step=int(steps[last]),
@@ -74,11 +77,10 @@ def _codes(blob: bytes | None) -> Codes:
 
 
 def has_near_copies(evaluated: Codes, trained: Codes) -> BoolArray:
-    """Which of the first 256 samples have a few trained ones close, and all others far away."""
-    some = evaluated[:MAX_COMPARED]
-    bits = np.zeros((len(some), len(trained)), np.uint8)
+    """Which samples have a few trained ones close, and all others far away."""
+    bits = np.zeros((len(evaluated), len(trained)), np.uint8)
     for word in range(CODE_WORDS):
-        bits += _popcount(some[:, None, word] ^ trained[None, :, word])
+        bits += _popcount(evaluated[:, None, word] ^ trained[None, :, word])
     near = (bits <= NEAR_BITS).sum(axis=1)
     between = ((bits > NEAR_BITS) & (bits < FAR_BITS)).sum(axis=1)
     found: BoolArray = (near > 0) & (near <= MAX_COPIES) & (between == 0)

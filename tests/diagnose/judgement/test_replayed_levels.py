@@ -26,6 +26,7 @@ def followed(*, root: float, constant: float, naive: float) -> Rows:
                 "operation": ["nll_loss_forward"] * n,
                 "head": ["log_softmax"] * n,
                 "reason": [""] * n,
+                "penalty": pa.nulls(n, pa.float64()),
             }
         )
     )

@@ -48,7 +48,7 @@ def test_an_attribution_has_its_values_target_and_score(results: dict[str, Resul
 
 def test_what_is_drawn_is_drawn_in_both_ways(results: dict[str, Result]) -> None:
     drawn = {verb for verb, found in results.items() if found.figure("png")}
-    assert drawn == {"input", "weights", "features", "dream"}
+    assert drawn == {"input", "weights", "features", "dream", "perturb"}
     grid = results["dream"].figure("grid")
     assert grid is not None
     assert (len(grid), len(grid[0])) == (12, 12)

@@ -4,9 +4,10 @@ Symptom: the norm of the gradient is cut in 98 % of the last 200 steps, to an ei
 less: what is left is SGD with normalised gradients, whose rate falls as gradients grow.
 Fix: raise max_norm, or know that the learning rate is multiplied by max_norm over the norm.
 Optimizers of the Adam family hardly notice.
-Information: runs that learn, for some recipes clip on purpose at every step; optimizers whose steps
-do not depend on the size of the gradient; runs that fail although their steps are of usual size, or
-whose steps would be too small without clipping.
+Not flagged: gradients that are cut to more than an eighth, or now and then. Information: runs that
+learn, for some recipes clip on purpose at every step; optimizers whose steps do not depend on the
+size of the gradient; runs that fail although their steps are of usual size, or whose steps would be
+too small without clipping.
 Source: Pascanu et al., arXiv:1211.5063; Chen et al., arXiv:2007.14469.
 """
 

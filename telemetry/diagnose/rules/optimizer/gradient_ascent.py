@@ -46,8 +46,7 @@ SAME_SIZE = 0.01  # relative: the reported loss is the root but for its sign
 # Every step whose loss is known; of sampled ones also the sign of update times gradient.
 SQL = """
 SELECT
-    'step' AS what, '' AS layer,
-    s.step,
+    'step' AS what, '' AS layer, s.step,
     MAX(u.dot) AS dot,
     MAX(u.decay_ratio) AS decay_ratio,
     AVG(s.loss) AS loss,

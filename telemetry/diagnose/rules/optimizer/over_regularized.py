@@ -61,9 +61,7 @@ SELECT
     'decay' AS signal, p.step, p.param_id AS id, p.decay_ratio AS value, '' AS name, '' AS settings,
     NULL AS targets, NULL AS free, NULL AS constant
 FROM tensor_points AS p
-WHERE p.run = $run
-    AND p.kind = 'update'
-    AND p.decay_ratio IS NOT NULL
+WHERE p.run = $run AND p.kind = 'update' AND p.decay_ratio IS NOT NULL
 UNION ALL
 SELECT
     'norm' AS signal, l.step, l.param_id AS id, l.weight_norm AS value, '' AS name, '' AS settings,
@@ -85,16 +83,13 @@ SELECT
     'dropout' AS signal, m.depth AS step, m.module_id AS id, 0.0 AS value, m.path AS name,
     m.attributes AS settings, NULL, NULL, NULL
 FROM modules AS m
-WHERE m.run = $run
-    AND m.type LIKE '%Dropout%'
-    AND m.depth IS NOT NULL
+WHERE m.run = $run AND m.type LIKE '%Dropout%' AND m.depth IS NOT NULL
 UNION ALL
 SELECT
     'optimizer' AS signal, e.step, 0 AS id, 0.0 AS value, '' AS name, e.payload AS settings,
     NULL, NULL, NULL
 FROM events AS e
-WHERE e.run = $run
-    AND e.kind = 'optimizer'
+WHERE e.run = $run AND e.kind = 'optimizer'
 UNION ALL
 SELECT
     'terms', g.step, g.call, 0.0, '', '', g.target_part, g.free_part, g.target_part_constant

@@ -71,7 +71,7 @@ SELECT
     g.label_max,
     g.n,
     g.n_distinct,
-    g.output_head,
+    g.output_head AS last,
     g.root,
     g.constant_loss,
     g.naive_loss,
@@ -222,7 +222,7 @@ def _outside(pairs: list[LossPair]) -> Iterator[Candidate]:
 
 def _is_binary_by_hand(pair: LossPair) -> bool:
     """Class numbers, all of 0, 1, 2, ..., multiply the logarithms of a sigmoid; weights differ."""
-    heads = set(pair.rows.texts("output_head"))
+    heads = set(pair.rows.texts("last"))
     is_binary = pair.head == "log_sigmoid" or (pair.head == "log" and heads == {"sigmoid"})
     highest = pair.numbers("target_max")
     are_all = pair.numbers("n_distinct") == highest + 1
